@@ -1,0 +1,38 @@
+// Leaves and their gradients.
+#include "autograd/gradient.h"
+
+#include "core/check.h"
+
+namespace tandem {
+
+Tensor requires_grad(const Tensor& x) {
+  CHECK(is_floating(x.dtype()), "requires_grad: {} has no gradient; use a floating dtype", x.str());
+  CHECK(!x.node() || x.node()->is_leaf(),
+        "requires_grad: {} is the result of a recorded operator; detach() it to make a leaf of it", x.str());
+  if (!x.node()) x.set_node(std::make_shared<GradNode>());
+  return x;
+}
+
+bool needs_grad(const Tensor& x) { return x.defined() && x.node() != nullptr; }
+
+Tensor grad(const Tensor& leaf) {
+  CHECK(leaf.node() && leaf.node()->is_leaf(), "grad: {} is not a leaf; call requires_grad() on it first",
+        leaf.str());
+  return leaf.node()->grad;
+}
+
+void zero_grad(const Tensor& leaf) {
+  CHECK(leaf.node() && leaf.node()->is_leaf(), "zero_grad: {} is not a leaf; call requires_grad() on it first",
+        leaf.str());
+  leaf.node()->grad = Tensor();
+}
+
+GradTarget grad_target(const Tensor& w) {
+  if (!w.node() || !w.node()->is_leaf()) return {empty_like(w), false};
+  Tensor& own = w.node()->grad;
+  if (own.defined()) return {own, true};
+  own = empty_like(w);
+  return {own, false};
+}
+
+}  // namespace tandem

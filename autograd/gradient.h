@@ -1,0 +1,39 @@
+// Gradients of leaves: which tensors want one, where it is kept, and how an operator adds to it in place.
+#pragma once
+#include "core/tensor.h"
+
+namespace tandem {
+
+// What the tape keeps with a tensor: a leaf owns its gradient, a result says which tape entry made it.
+struct GradNode {
+  uint64_t tape = 0;   // id of the tape that recorded it; 0 for a leaf
+  int64_t entry = -1;  // index on that tape
+  int output = 0;      // which of the entry's outputs
+  Tensor grad;         // of a leaf; undefined until a backward pass reaches it
+
+  bool is_leaf() const { return tape == 0; }
+};
+
+// Marks x as a leaf whose gradient is wanted (a parameter, an input under test) and returns it.
+// Error: x is not floating, or is the result of a recorded operator.
+Tensor requires_grad(const Tensor& x);
+
+// True when a gradient must flow to x: it is a leaf, or recorded on a tape. Operators ask before computing dx.
+bool needs_grad(const Tensor& x);
+
+// The gradient that backward passes have added up in a leaf; undefined when there is none yet.
+Tensor grad(const Tensor& leaf);
+
+// Forgets the gradient, so that the next backward pass starts from zero. Other leaves keep theirs.
+void zero_grad(const Tensor& leaf);
+
+// Where an operator may leave the gradient of w. For a leaf it is the leaf's own gradient, and `accumulate` says that
+// it holds something to add to (GEMM beta 1); else it is fresh memory to overwrite. Return `grad` from the backward
+// function either way: the tape sees that it is already in place.
+struct GradTarget {
+  Tensor grad;
+  bool accumulate = false;
+};
+GradTarget grad_target(const Tensor& w);
+
+}  // namespace tandem

@@ -1,0 +1,87 @@
+// Printing a tape: a table for reading, Graphviz for drawing, and the bytes each operator keeps for its backward.
+#include <algorithm>
+#include <set>
+
+#include "autograd/tape.h"
+#include "core/check.h"
+
+namespace tandem {
+namespace {
+
+// Blocks captured by a backward function and not seen before, without those of leaves, which live anyway.
+size_t saved_bytes(const BackwardMany& backward, std::set<const Storage*>& counted) {
+  CopyWatch watch;
+  const BackwardMany copy = backward;
+  size_t bytes = 0;
+  for (const CopyWatch::Seen& seen : watch.seen()) {
+    const bool leaf = seen.node && seen.node->is_leaf();
+    if (!leaf && counted.insert(seen.storage.get()).second) bytes += seen.storage->bytes();
+  }
+  return bytes;
+}
+
+std::string bytes_text(size_t bytes) {
+  if (bytes < 10000) return fmt::format("{} B", bytes);
+  const double kib = static_cast<double>(bytes) / 1024;
+  return kib < 10000 ? fmt::format("{:.1f} KiB", kib) : fmt::format("{:.1f} MiB", kib / 1024);
+}
+
+template <class Infos>
+std::string shapes_text(const Infos& infos) {
+  std::string text;
+  for (const auto& info : infos) text += (text.empty() ? "" : " ") + std::string(name_of(info.dtype)) + info.shape.str();
+  return text;
+}
+
+std::string input_text(const GradNode* node) {
+  if (!node) return "-";
+  return node->is_leaf() ? "leaf" : fmt::format("#{}", node->entry);
+}
+
+}  // namespace
+
+std::string Tape::dump() const {
+  std::string text =
+      fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10}\n", "entry", "operator", "output", "inputs", "saved", "ms");
+  std::set<const Storage*> counted;
+  size_t total = 0;
+  double total_ms = 0;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    std::string inputs;
+    for (const auto& node : entry.input_nodes) inputs += (inputs.empty() ? "" : " ") + input_text(node.get());
+    const size_t bytes = saved_bytes(entry.backward, counted);
+    total += bytes;
+    total_ms += entry.forward_ms;
+    text += fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10.3f}\n", fmt::format("#{}", i), entry.name,
+                        shapes_text(entry.outputs), inputs, bytes_text(bytes), entry.forward_ms);
+  }
+  return text + fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10.3f}\n", "", "all",
+                            fmt::format("{} entries", entries_.size()), "", bytes_text(total), total_ms);
+}
+
+std::string Tape::dump_graphviz() const {
+  std::string text = "digraph tape {\n  rankdir=LR;\n  node [shape=box, fontname=\"monospace\"];\n";
+  std::set<const Storage*> counted;
+  std::set<const GradNode*> leaves;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    text += fmt::format("  n{} [label=\"#{} {}\\n{}\\nsaved {}\"];\n", i, i, entry.name, shapes_text(entry.outputs),
+                        bytes_text(saved_bytes(entry.backward, counted)));
+    for (size_t k = 0; k < entry.input_nodes.size(); ++k) {
+      const GradNode* node = entry.input_nodes[k].get();
+      if (!node) continue;
+      if (!node->is_leaf()) {
+        text += fmt::format("  n{} -> n{};\n", node->entry, i);
+        continue;
+      }
+      if (leaves.insert(node).second)
+        text += fmt::format("  leaf{} [label=\"leaf\\n{}\", style=rounded];\n", fmt::ptr(node),
+                            entry.inputs[k].shape.str());
+      text += fmt::format("  leaf{} -> n{};\n", fmt::ptr(node), i);
+    }
+  }
+  return text + "}\n";
+}
+
+}  // namespace tandem

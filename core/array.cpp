@@ -1,0 +1,153 @@
+// Whole-array primitives on the CPU, and their dispatch by device.
+#include "core/array.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "core/check.h"
+#include "core/parallel.h"
+
+namespace tandem {
+
+void fail_not_float(const char* what, int dtype) {
+  detail::fail("{}: dtype {} is not supported on the CPU; use f32 or f64", what, name_of(static_cast<DType>(dtype)));
+}
+
+namespace {
+
+// Runs f(element type's zero) for the dtype.
+template <class F>
+void visit(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::bf16:
+      return f(bf16{});
+    case DType::i32:
+      return f(int32_t{});
+    case DType::i64:
+      return f(int64_t{});
+    case DType::u8:
+      return f(uint8_t{});
+  }
+}
+
+template <class To, class From>
+To cast(From value) {
+  if constexpr (std::is_same_v<To, bf16>)
+    return bf16(static_cast<float>(value));
+  else if constexpr (std::is_same_v<From, bf16>)
+    return static_cast<To>(static_cast<float>(value));
+  else
+    return static_cast<To>(value);
+}
+
+TANDEM_SIMD void add_row(float* y, const float* x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+TANDEM_SIMD void add_row(double* y, const double* x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+void add_row(bf16* y, const bf16* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = bf16(static_cast<float>(y[i]) + static_cast<float>(x[i]));
+}
+
+// An exponent field of all ones is NaN or infinity; testing bits vectorises and is immune to compiler flags.
+TANDEM_SIMD bool finite_row(const uint32_t* x, int64_t n) {
+  uint32_t bad = 0;
+#pragma omp simd reduction(| : bad)
+  for (int64_t i = 0; i < n; ++i) bad |= (x[i] & 0x7f800000u) == 0x7f800000u;
+  return bad == 0;
+}
+
+}  // namespace
+
+namespace cpu {
+
+void fill(const Tensor& y, double value) {
+  if (value == 0) {
+    if (y.numel() > 0) std::memset(y.raw(), 0, y.nbytes());
+    return;
+  }
+  visit(y.dtype(), [&y, value](auto zero) {
+    using T = decltype(zero);
+    std::fill_n(y.data<T>(), y.numel(), cast<T>(value));
+  });
+}
+
+void convert(const Tensor& y, const Tensor& x) {
+  if (x.dtype() == y.dtype()) {
+    if (x.numel() > 0) std::memcpy(y.raw(), x.raw(), x.nbytes());
+    return;
+  }
+  visit(x.dtype(), [&y, &x](auto from) {
+    visit(y.dtype(), [&y, &x](auto to) {
+      using To = decltype(to);
+      using From = decltype(from);
+      const From* in = x.data<From>();
+      To* out = y.data<To>();
+      for (int64_t i = 0; i < x.numel(); ++i) out[i] = cast<To>(in[i]);
+    });
+  });
+}
+
+void add_in_place(const Tensor& y, const Tensor& x) {
+  visit(y.dtype(), [&y, &x](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>) {
+      const int64_t n = y.numel();
+      T* out = y.data<T>();
+      const T* in = x.data<T>();
+      constexpr int64_t kBlock = kParallelGrain;
+#pragma omp parallel for if (n > kBlock)
+      for (int64_t i = 0; i < n; i += kBlock) add_row(out + i, in + i, std::min(kBlock, n - i));
+    }
+  });
+}
+
+void all_finite(bool& finite, const Tensor& x) {
+  finite = true;
+  if (x.dtype() == DType::f32) {
+    finite = finite_row(static_cast<const uint32_t*>(x.raw()), x.numel());
+  } else if (x.dtype() == DType::f64) {
+    for (double value : x.span<double>()) finite = finite && std::isfinite(value);
+  } else if (x.dtype() == DType::bf16) {
+    for (bf16 value : x.span<bf16>()) finite = finite && (value.bits & 0x7f80u) != 0x7f80u;
+  }
+}
+
+}  // namespace cpu
+
+void fill(const Tensor& y, double value) { DISPATCH(y.device(), fill(y, value)); }
+
+void copy(const Tensor& y, const Tensor& x) {
+  CHECK(x.shape() == y.shape(), "copy: shapes differ: from {}, to {}", x.str(), y.str());
+  if (x.device() == y.device()) {
+    DISPATCH(x.device(), convert(y, x));
+  } else if constexpr (kWithCuda) {
+    // Convert on the side of the source, so that what crosses has one dtype.
+    cuda::copy_across(y, x.dtype() == y.dtype() ? x : x.to(y.dtype()));
+  } else {
+    detail::fail("copy: from {} to {}, but this build has no CUDA", x.str(), y.str());
+  }
+}
+
+void add_in_place(const Tensor& y, const Tensor& x) {
+  CHECK(x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() && is_floating(x.dtype()),
+        "add_in_place: needs two floating tensors of one shape, dtype and device: {} += {}", y.str(), x.str());
+  DISPATCH(y.device(), add_in_place(y, x));
+}
+
+bool all_finite(const Tensor& x) {
+  bool finite = true;
+  DISPATCH(x.device(), all_finite(finite, x));
+  return finite;
+}
+
+}  // namespace tandem

@@ -1,0 +1,281 @@
+// The caching allocator's policy, as its header tells it.
+#include "core/caching_allocator.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+#include <string_view>
+
+#include "core/check.h"
+
+namespace tandem {
+namespace {
+
+constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB;
+constexpr size_t kAlignment = 512;
+constexpr size_t kSmallLimit =
+    1 * kMiB;  // largest block of the small pool; smallest rest worth a large block
+constexpr size_t kSmallSegment = 2 * kMiB;
+constexpr size_t kLargeSegment = 32 * kMiB;
+constexpr size_t kOwnSegment = 16 * kMiB;  // from here on a request gets a segment of its own
+constexpr size_t kSegmentUnit = 2 * kMiB;  // a huge page, and the granularity of CUDA's mappings
+constexpr size_t kLargestRequest = size_t{1} << 62;
+
+size_t round_up(size_t bytes, size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+std::string human(size_t bytes) {
+  if (bytes < kKiB) return fmt::format("{} B", bytes);
+  if (bytes < kMiB) return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / kKiB);
+  if (bytes < 1024 * kMiB) return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / kMiB);
+  return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1024 * kMiB));
+}
+
+}  // namespace
+
+struct CachingAllocator::Block {
+  char* data;
+  size_t bytes;
+  StreamId stream;
+  Pool pool;
+  State state = State::in_use;
+  Block* left = nullptr;  // neighbours in the same segment
+  Block* right = nullptr;
+  int events = 0;                 // not yet passed
+  std::vector<StreamId> users{};  // streams other than its own
+};
+
+bool CachingAllocator::BySize::operator()(const Block* a, const Block* b) const {
+  return a->bytes != b->bytes ? a->bytes < b->bytes : std::less<>()(a->data, b->data);
+}
+
+bool CachingAllocator::BySize::operator()(const Block* a, size_t bytes) const {
+  return a->bytes < bytes;
+}
+
+AllocatorMode allocator_mode_from_environment() {
+#ifdef TANDEM_SANITIZE
+  constexpr AllocatorMode fallback = AllocatorMode::direct;
+#else
+  constexpr AllocatorMode fallback = AllocatorMode::cached;
+#endif
+  const char* value = std::getenv("TANDEM_ALLOCATOR");
+  const std::string_view mode = value ? value : "";
+  if (mode.empty()) return fallback;
+  if (mode == "cached") return AllocatorMode::cached;
+  if (mode == "poison") return AllocatorMode::poison;
+  CHECK(mode == "direct", "TANDEM_ALLOCATOR={}: unknown mode; use cached, poison or direct", mode);
+  return AllocatorMode::direct;
+}
+
+CachingAllocator::CachingAllocator(MemorySource& source, AllocatorMode mode) : source_(source), mode_(mode) {}
+
+CachingAllocator::~CachingAllocator() {
+  process_events(/*wait=*/true);
+  for (auto& [data, block] : blocks_) {
+    if (block->left != nullptr) continue;
+    size_t bytes = 0;
+    for (const Block* part = block.get(); part != nullptr; part = part->right) bytes += part->bytes;
+    source_.release(data, bytes);
+  }
+}
+
+void* CachingAllocator::allocate(size_t bytes, StreamId stream) {
+  const std::lock_guard lock(mutex_);
+  if (bytes > kLargestRequest) throw_out_of_memory(bytes);
+  bytes = std::max<size_t>(bytes, 1);  // so that even an empty tensor has an address of its own
+  if (mode_ != AllocatorMode::direct) bytes = round_up(bytes, kAlignment);
+  const Pool pool = bytes <= kSmallLimit ? Pool::small : Pool::large;
+
+  process_events(/*wait=*/false);
+  Block* block = take_free(bytes, pool, stream);
+  if (block == nullptr) {
+    const size_t wanted = pool == Pool::small   ? kSmallSegment
+                          : bytes < kOwnSegment ? kLargeSegment
+                                                : round_up(bytes, kSegmentUnit);
+    const bool direct = mode_ == AllocatorMode::direct;
+    block = new_segment(direct ? bytes : wanted, pool, stream);
+    if (block == nullptr) {
+      process_events(/*wait=*/true);
+      block = take_free(bytes, pool, stream);
+    }
+    if (block == nullptr) {
+      release_idle_segments();
+      block = new_segment(direct ? bytes : round_up(bytes, kSegmentUnit), pool, stream);
+    }
+    if (block == nullptr) throw_out_of_memory(bytes);
+  }
+  split(*block, bytes);
+  block->state = State::in_use;
+  if (mode_ == AllocatorMode::poison) source_.poison(block->data, block->bytes, stream);
+
+  ++statistics_.allocations;
+  statistics_.in_use += block->bytes;
+  statistics_.peak_in_use = std::max(statistics_.peak_in_use, statistics_.in_use);
+  return block->data;
+}
+
+void CachingAllocator::free(void* data) {
+  const std::lock_guard lock(mutex_);
+  Block& block = find_used(data, "free");
+  if (block.users.empty()) return make_free(block);
+  block.state = State::pending;
+  for (StreamId stream : block.users) {
+    pending_[stream].emplace_back(source_.record(stream), &block);
+    ++block.events;
+  }
+  block.users.clear();
+}
+
+void CachingAllocator::record_use(void* data, StreamId stream) {
+  const std::lock_guard lock(mutex_);
+  Block& block = find_used(data, "record_use");
+  if (stream == block.stream ||
+      std::find(block.users.begin(), block.users.end(), stream) != block.users.end())
+    return;
+  block.users.push_back(stream);
+}
+
+void CachingAllocator::release_cached() {
+  const std::lock_guard lock(mutex_);
+  process_events(/*wait=*/true);
+  release_idle_segments();
+}
+
+MemoryStatistics CachingAllocator::statistics() const {
+  const std::lock_guard lock(mutex_);
+  MemoryStatistics statistics = statistics_;
+  statistics.largest_free = largest_free();
+  return statistics;
+}
+
+void CachingAllocator::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  statistics_.peak_in_use = statistics_.in_use;
+}
+
+CachingAllocator::Block& CachingAllocator::find_used(void* data, const char* what) const {
+  const auto found = blocks_.find(data);
+  CHECK(found != blocks_.end(),
+        "{} allocator: {} of {}, which is not one of its blocks (or was freed before)", source_.name(), what,
+        fmt::ptr(data));
+  Block& block = *found->second;
+  CHECK(block.state == State::in_use, "{} allocator: {} of {}, which was freed before", source_.name(), what,
+        fmt::ptr(data));
+  return block;
+}
+
+CachingAllocator::Block* CachingAllocator::take_free(size_t bytes, Pool pool, StreamId stream) {
+  const auto list = free_.find({stream, pool});
+  if (list == free_.end()) return nullptr;
+  const auto best = list->second.lower_bound(bytes);
+  if (best == list->second.end()) return nullptr;
+  Block* block = *best;
+  list->second.erase(best);
+  return block;
+}
+
+CachingAllocator::Block* CachingAllocator::new_segment(size_t bytes, Pool pool, StreamId stream) {
+  ++statistics_.source_calls;
+  void* data = source_.acquire(bytes);
+  if (data == nullptr) return nullptr;
+  statistics_.reserved += bytes;
+  auto block = std::make_unique<Block>(Block{static_cast<char*>(data), bytes, stream, pool});
+  return (blocks_[data] = std::move(block)).get();
+}
+
+// Cuts `block` down to `bytes` where the rest is worth keeping as a block of its own.
+void CachingAllocator::split(Block& block, size_t bytes) {
+  const size_t rest = block.bytes - bytes;
+  if (rest < kAlignment || (block.pool == Pool::large && rest <= kSmallLimit)) return;
+  auto right =
+      std::make_unique<Block>(Block{block.data + bytes, rest, block.stream, block.pool, State::free});
+  right->left = &block;
+  right->right = block.right;
+  if (block.right != nullptr) block.right->left = right.get();
+  block.right = right.get();
+  block.bytes = bytes;
+  free_[{block.stream, block.pool}].insert(right.get());
+  blocks_[right->data] = std::move(right);
+}
+
+// Ends the use of a block that no stream but its own can touch any more.
+void CachingAllocator::make_free(Block& block) {
+  statistics_.in_use -= block.bytes;
+  if (mode_ == AllocatorMode::direct) return release_segment(block);
+  if (mode_ == AllocatorMode::poison) source_.poison(block.data, block.bytes, block.stream);
+  block.state = State::free;
+  FreeList& list = free_[{block.stream, block.pool}];
+  Block* whole = &block;
+  if (Block* right = block.right; right != nullptr && right->state == State::free) {
+    list.erase(right);
+    whole = &merge(*whole, *right);
+  }
+  if (Block* left = block.left; left != nullptr && left->state == State::free) {
+    list.erase(left);
+    whole = &merge(*left, *whole);
+  }
+  list.insert(whole);
+}
+
+CachingAllocator::Block& CachingAllocator::merge(Block& left, Block& right) {
+  left.bytes += right.bytes;
+  left.right = right.right;
+  if (right.right != nullptr) right.right->left = &left;
+  blocks_.erase(right.data);
+  return left;
+}
+
+// Frees the blocks whose events have passed. Events of one stream pass in order, so the first open one ends
+// the look.
+void CachingAllocator::process_events(bool wait) {
+  for (auto& [stream, queue] : pending_) {
+    while (!queue.empty()) {
+      const auto [event, block] = queue.front();
+      if (wait) {
+        source_.wait(event);
+      } else if (!source_.done(event)) {
+        break;
+      }
+      source_.discard(event);
+      queue.pop_front();
+      if (--block->events == 0) make_free(*block);
+    }
+  }
+}
+
+void CachingAllocator::release_segment(Block& block) {
+  statistics_.reserved -= block.bytes;
+  source_.release(block.data, block.bytes);
+  blocks_.erase(block.data);
+}
+
+void CachingAllocator::release_idle_segments() {
+  for (auto& [key, list] : free_) {
+    for (auto i = list.begin(); i != list.end();) {
+      Block& block = **i;
+      const bool whole_segment = block.left == nullptr && block.right == nullptr;
+      i = whole_segment ? list.erase(i) : std::next(i);
+      if (whole_segment) release_segment(block);
+    }
+  }
+}
+
+size_t CachingAllocator::largest_free() const {
+  size_t largest = 0;
+  for (const auto& [key, list] : free_)
+    if (!list.empty()) largest = std::max(largest, (*list.rbegin())->bytes);
+  return largest;
+}
+
+void CachingAllocator::throw_out_of_memory(size_t bytes) const {
+  throw OutOfMemory(fmt::format(
+      "{}: out of memory: asked for {} ({} bytes); {} in use, {} cached with {} as its largest free block, "
+      "{} in all; "
+      "use a smaller batch, shorter segments, recomputation (--recompute) or --precision=bf16",
+      source_.name(), human(bytes), bytes, human(statistics_.in_use),
+      human(statistics_.reserved - statistics_.in_use), human(largest_free()), human(source_.total_bytes())));
+}
+
+}  // namespace tandem

@@ -1,0 +1,108 @@
+// Host segments from mmap or malloc, the host allocator, and the table of allocators by device.
+#include "core/host_memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "core/check.h"
+#include "core/macros.h"
+
+namespace tandem {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kBlockAlignment = 512;
+constexpr int kMaxCudaDevices = 64;
+
+std::array<Allocator*, kMaxCudaDevices>& cuda_allocators() {
+  static std::array<Allocator*, kMaxCudaDevices> allocators{};
+  return allocators;
+}
+
+}  // namespace
+
+size_t host_memory_limit() {
+  size_t limit = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::ifstream file(path);
+    size_t group = 0;  // "max" is no number: no limit
+    if (file >> group && group > 0) limit = std::min(limit, group);
+  }
+  return limit;
+}
+
+HostMemory::HostMemory(bool visible_to_sanitizers, size_t limit)
+    : visible_to_sanitizers_(visible_to_sanitizers), limit_(limit) {}
+
+// Cached segments are whole huge pages; they are mapped, so that giving one back returns it to the system at
+// once.
+bool HostMemory::mapped(size_t bytes) const {
+  return !visible_to_sanitizers_ && bytes % kHugePage == 0;
+}
+
+void* HostMemory::acquire(size_t bytes) {
+  if (bytes > limit_ - acquired_) return nullptr;
+  void* segment = nullptr;
+  if (mapped(bytes)) {
+    // mmap aligns to 4 KiB only: map one huge page more and return what lies before and after the aligned
+    // part.
+    void* mapping = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) return nullptr;
+    char* begin = static_cast<char*>(mapping);
+    const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
+    if (before > 0) munmap(begin, before);
+    if (before < kHugePage) munmap(begin + before + bytes, kHugePage - before);
+    segment = begin + before;
+    madvise(segment, bytes, MADV_HUGEPAGE);  // only a hint: where it is refused, pages are small
+  } else if (posix_memalign(&segment, kBlockAlignment, bytes) != 0) {
+    return nullptr;
+  }
+  acquired_ += bytes;
+  return segment;
+}
+
+void HostMemory::release(void* segment, size_t bytes) {
+  acquired_ -= bytes;
+  if (mapped(bytes)) {
+    munmap(segment, bytes);
+  } else {
+    std::free(segment);
+  }
+}
+
+void HostMemory::poison(void* block, size_t bytes, StreamId) {
+  std::memset(block, 0xff, bytes);
+}
+
+CachingAllocator& host_allocator() {
+  // Never destroyed: tensors with static lifetime are freed after this function's statics would be.
+  static CachingAllocator& allocator = []() -> CachingAllocator& {
+    const AllocatorMode mode = allocator_mode_from_environment();
+    static HostMemory& source = *new HostMemory(mode == AllocatorMode::direct);
+    return *new CachingAllocator(source, mode);
+  }();
+  return allocator;
+}
+
+Allocator& allocator_of(Device device) {
+  if (device.is_cpu()) return host_allocator();
+  Allocator* allocator = device.index() < kMaxCudaDevices ? cuda_allocators()[device.index()] : nullptr;
+  CHECK(allocator != nullptr, "{}: no such device is set up{}", device.str(),
+        kWithCuda ? "" : "; this build of Tandem has no CUDA, use the cpu");
+  return *allocator;
+}
+
+void set_cuda_allocator(int index, Allocator* allocator) {
+  CHECK(index >= 0 && index < kMaxCudaDevices, "set_cuda_allocator: device {} is not in 0..{}", index,
+        kMaxCudaDevices - 1);
+  cuda_allocators()[index] = allocator;
+}
+
+}  // namespace tandem

@@ -1,0 +1,122 @@
+// Making, viewing and copying tensors.
+#include "core/tensor.h"
+
+#include <cstring>
+
+#include "core/array.h"
+#include "core/check.h"
+
+namespace tandem {
+
+Tensor::Tensor(Shape shape, DType dtype, Device device) : impl_(std::make_shared<Impl>()) {
+  impl_->shape = shape;
+  impl_->dtype = dtype;
+  impl_->device = device;
+  impl_->storage = std::make_shared<Storage>(static_cast<size_t>(shape.numel()) * size_of(dtype), device);
+}
+
+void* Tensor::raw() const {
+  const Impl& self = impl();
+  return static_cast<std::byte*>(self.storage->data()) + self.offset * static_cast<int64_t>(size_of(self.dtype));
+}
+
+void Tensor::throw_undefined() { throw Error("tensor: used while undefined; give it a value first"); }
+
+void Tensor::tell_watch() const {
+  if (impl_) copy_watch_->seen_.push_back({impl_->storage, impl_->node});
+}
+
+void Tensor::check_dtype(DType wanted) const {
+  if (dtype() != wanted) [[unlikely]]
+    detail::fail("tensor: {} read as {}; convert with .to(DType::{})", str(), name_of(wanted), name_of(wanted));
+}
+
+void Tensor::check_host() const {
+  CHECK(device().is_cpu(), "tensor: {} read from the host; copy it with .to(Device::cpu())", str());
+}
+
+double Tensor::item() const {
+  CHECK(numel() == 1, "tensor: item() needs one element, got {}", str());
+  const Tensor host = to(Device::cpu()).to(DType::f64);
+  return *host.data<double>();
+}
+
+Tensor Tensor::detach() const {
+  Tensor y;
+  y.impl_ = std::make_shared<Impl>(impl());
+  y.impl_->node = nullptr;
+  return y;
+}
+
+Tensor Tensor::alias_rows(int64_t begin, int64_t end) const {
+  CHECK(rank() >= 1 && begin >= 0 && begin <= end && end <= size(0),
+        "tensor: rows {} to {} of {} do not exist", begin, end, str());
+  Tensor y = detach();
+  const Shape tail = shape().tail();
+  y.impl_->offset += begin * tail.numel();
+  y.impl_->shape = shape().with(0, end - begin);
+  return y;
+}
+
+Tensor Tensor::alias_shape(Shape shape) const {
+  CHECK(shape.numel() == numel(), "tensor: {} cannot be seen as {}: the number of elements differs", str(),
+        shape.str());
+  Tensor y = detach();
+  y.impl_->shape = shape;
+  return y;
+}
+
+Tensor Tensor::clone() const {
+  Tensor y(shape(), dtype(), device());
+  copy(y, *this);
+  return y;
+}
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == this->dtype()) return detach();
+  Tensor y(shape(), dtype, device());
+  copy(y, *this);
+  return y;
+}
+
+Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return detach();
+  Tensor y(shape(), dtype(), device);
+  copy(y, *this);
+  return y;
+}
+
+std::string Tensor::str() const {
+  if (!defined()) return "undefined tensor";
+  return fmt::format("{} {} on {}", name_of(dtype()), shape().str(), device().str());
+}
+
+Tensor empty_like(const Tensor& x) { return Tensor(x.shape(), x.dtype(), x.device()); }
+
+Tensor zeros(Shape shape, DType dtype, Device device) { return full(shape, 0.0, dtype, device); }
+
+Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.dtype(), x.device()); }
+
+Tensor full(Shape shape, double value, DType dtype, Device device) {
+  Tensor y(shape, dtype, device);
+  fill(y, value);
+  return y;
+}
+
+template <class T>
+Tensor tensor_of(Shape shape, std::span<const T> values) {
+  CHECK(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: {} values given for shape {} of {} elements",
+        values.size(), shape.str(), shape.numel());
+  Tensor y(shape, dtype_of<T>());
+  std::memcpy(y.raw(), values.data(), values.size_bytes());
+  return y;
+}
+
+template Tensor tensor_of<float>(Shape, std::span<const float>);
+template Tensor tensor_of<double>(Shape, std::span<const double>);
+template Tensor tensor_of<bf16>(Shape, std::span<const bf16>);
+template Tensor tensor_of<int32_t>(Shape, std::span<const int32_t>);
+template Tensor tensor_of<int64_t>(Shape, std::span<const int64_t>);
+template Tensor tensor_of<uint8_t>(Shape, std::span<const uint8_t>);
+
+}  // namespace tandem
