@@ -1,19 +1,61 @@
-# How each dependency is found, with its reason in one line.
-find_package(OpenMP REQUIRED)           # parallel loops
-find_package(fmt REQUIRED)              # error messages and tables
-find_package(dnnl REQUIRED)             # oneDNN: every GEMM on the CPU, f32 and bf16
-find_package(nlohmann_json REQUIRED)    # safetensors headers, checkpoint configuration, metrics
-find_package(CURL REQUIRED)             # downloads of corpora
-find_package(libzip REQUIRED)           # their unpacking
-find_package(ZLIB REQUIRED)             # gzip-readable dictionaries (gcide.dict.dz)
-find_package(OpenSSL REQUIRED)          # sha1 and sha256 of what was downloaded
-if(TANDEM_TOOLS)
-  find_package(CLI11 REQUIRED)          # command lines
-endif()
-if(TANDEM_TESTS)
-  find_package(doctest REQUIRED)        # tests
+# How each dependency is found, with its reason in one line (third_party/README.md says more). The build includes this
+# file and find_package(tandem) too, installed. What is missing is left in tandem_missing, by its Debian package.
+set(tandem_missing "")
+
+# TANDEM_PREFIX: the folder into which `tools/setup --prefix` unpacked Debian packages; it goes before the system's.
+if(TANDEM_PREFIX)
+  list(PREPEND CMAKE_PREFIX_PATH ${TANDEM_PREFIX}/usr)
+  set(OPENSSL_ROOT_DIR ${TANDEM_PREFIX}/usr)
 endif()
 
-add_library(tandem_private_dependencies INTERFACE)
-target_link_libraries(tandem_private_dependencies INTERFACE DNNL::dnnl nlohmann_json::nlohmann_json CURL::libcurl
-  libzip::zip ZLIB::ZLIB OpenSSL::Crypto)
+# A dependency with a CMake package or a find module that can be relied on.
+macro(tandem_find_package name debian)
+  find_package(${name} QUIET ${ARGN})
+  if(NOT ${name}_FOUND)
+    list(APPEND tandem_missing ${debian})
+  endif()
+endmacro()
+
+# A dependency found by one header and one library, as the CMake package that its distribution ships asks for more
+# than the library: oneDNN's for OpenCL's headers, libzip's for its command-line programs.
+macro(tandem_find_library target header library debian)
+  if(NOT TARGET ${target})
+    find_path(TANDEM_${library}_INCLUDE ${header})
+    find_library(TANDEM_${library}_LIBRARY ${library})
+    mark_as_advanced(TANDEM_${library}_INCLUDE TANDEM_${library}_LIBRARY)
+    if(TANDEM_${library}_INCLUDE AND TANDEM_${library}_LIBRARY)
+      add_library(${target} UNKNOWN IMPORTED)
+      set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${TANDEM_${library}_LIBRARY}
+        INTERFACE_INCLUDE_DIRECTORIES ${TANDEM_${library}_INCLUDE})
+    else()
+      list(APPEND tandem_missing ${debian})
+    endif()
+  endif()
+endmacro()
+
+# With clang, OpenMP's headers and library are a package of its own, one for each version.
+set(tandem_openmp g++)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  string(REGEX MATCH "^[0-9]+" tandem_openmp ${CMAKE_CXX_COMPILER_VERSION})
+  set(tandem_openmp libomp-${tandem_openmp}-dev)
+endif()
+
+tandem_find_package(OpenMP ${tandem_openmp} COMPONENTS CXX)                       # parallel loops
+tandem_find_package(fmt libfmt-dev)                                               # error messages and tables
+tandem_find_library(DNNL::dnnl oneapi/dnnl/dnnl.hpp dnnl libdnnl-dev)             # oneDNN: every GEMM on the CPU
+tandem_find_package(nlohmann_json nlohmann-json3-dev)                             # safetensors headers, settings, metrics
+tandem_find_package(CURL libcurl4-openssl-dev)                                    # downloads of corpora
+tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # their unpacking
+tandem_find_package(ZLIB zlib1g-dev)                                              # the gzip-readable gcide.dict.dz
+tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of what was downloaded
+if(TANDEM_TOOLS)
+  tandem_find_package(CLI11 libcli11-dev)                                         # command lines
+endif()
+if(TANDEM_TESTS)
+  tandem_find_package(doctest doctest-dev)                                        # tests
+endif()
+
+# Debian keeps one of OpenSSL's headers in a folder that compilers search by themselves only under /usr.
+if(TANDEM_PREFIX AND TARGET OpenSSL::Crypto)
+  target_include_directories(OpenSSL::Crypto SYSTEM INTERFACE ${TANDEM_PREFIX}/usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
+endif()
