@@ -15,8 +15,8 @@ Tensor random_projection(const Tensor& y, uint64_t seed, uint32_t output) {
   Tensor weights(y.shape(), DType::f64);
   const std::span<double> w = weights.span<double>();
   for (size_t i = 0; i < w.size(); ++i) {
-    const auto words = philox(seed, i, output, 0);
-    w[i] = (0.5 + uniform_float(words[0])) * ((words[1] & 1) ? 1 : -1);
+    const PhiloxBlock words = philox(seed, i, output, 0);
+    w[i] = (0.5 + uniform_float(words.x)) * ((words.y & 1) ? 1 : -1);
   }
   return weights;
 }
