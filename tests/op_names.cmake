@@ -1,0 +1,17 @@
+# Writes op_names.h: the names of the operators, which are the files ops/NAME.h whose ops/NAME.cpp records on the tape.
+file(GLOB headers RELATIVE ${OPS} ${OPS}/*.h)
+set(names "")
+foreach(header ${headers})
+  string(REGEX REPLACE "\\.h$" "" name ${header})
+  if(EXISTS ${OPS}/${name}.cpp)
+    file(STRINGS ${OPS}/${name}.cpp records REGEX "(^|[^a-z_])record\\(")
+    if(records)
+      string(APPEND names "    \"${name}\",\n")
+    endif()
+  endif()
+endforeach()
+if(names STREQUAL "")
+  message(FATAL_ERROR "no operator found in ${OPS}: none of its files calls record(")
+endif()
+file(WRITE ${OUTPUT} "// The operators found in ops/. Written by tests/op_names.cmake.\n#pragma once\n\n"
+  "inline constexpr const char* kOpFiles[] = {\n${names}};\n")
