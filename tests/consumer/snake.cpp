@@ -1,0 +1,64 @@
+// snake: forward, backward and tape entry of an operator defined outside Tandem.
+#include "snake.h"
+
+#include <cmath>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "core/parallel.h"
+
+using namespace tandem;
+
+namespace {
+
+template <class T>
+void forward(const Tensor& y, const Tensor& x, const Tensor& alpha) {
+  const T* a = alpha.data<T>();
+  const T* in = x.data<T>();
+  T* out = y.data<T>();
+  const int64_t width = alpha.numel(), n = x.numel();
+#pragma omp parallel for if (n > kParallelGrain)
+  for (int64_t i = 0; i < n; ++i) {
+    const T f = a[i % width], s = std::sin(f * in[i]);
+    out[i] = in[i] + s * s / f;
+  }
+}
+
+// With s = sin(alpha x): dx = dy (1 + sin(2 alpha x)); dalpha = sum over rows of dy (x sin(2 alpha x) - s^2 /
+// alpha) / alpha. Channels are split over the cores, so that each sum is made by one thread, in one order.
+template <class T>
+void backward(const Tensor& dx, const Tensor& dalpha, const Tensor& dy, const Tensor& x,
+              const Tensor& alpha) {
+  const T* a = alpha.data<T>();
+  const T* in = x.data<T>();
+  const T* up = dy.data<T>();
+  T* out = dx.data<T>();
+  T* sum = dalpha.data<T>();
+  const int64_t width = alpha.numel(), n = x.numel();
+#pragma omp parallel for if (n > kParallelGrain)
+  for (int64_t d = 0; d < width; ++d) {
+    for (int64_t i = d; i < n; i += width) {
+      const T s = std::sin(a[d] * in[i]), twice = std::sin(2 * a[d] * in[i]);
+      out[i] = up[i] * (1 + twice);
+      sum[d] += up[i] * (in[i] * twice - s * s / a[d]) / a[d];
+    }
+  }
+}
+
+}  // namespace
+
+Tensor snake(const Tensor& x, const Tensor& alpha) {
+  CHECK(x.rank() >= 1 && alpha.rank() == 1 && x.size(-1) == alpha.numel(),
+        "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.str(), alpha.str());
+  CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.str(), alpha.str());
+  Tensor y = empty_like(x);
+  FOR_FLOAT(x.dtype(), "snake", T, forward<T>(y, x, alpha));
+  return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {
+    Tensor dx = empty_like(x);
+    const GradTarget dalpha = grad_target(alpha);  // a parameter's gradient is added to where it is
+    if (!dalpha.accumulate) fill(dalpha.grad, 0);
+    FOR_FLOAT(x.dtype(), "snake", T, backward<T>(dx, dalpha.grad, dy, x, alpha));
+    return {dx, dalpha.grad};
+  });
+}
