@@ -1,0 +1,107 @@
+// Streams of (inputs, targets) over a text: endless segments for training, one exact pass for evaluation.
+//
+// Both lay N bytes out as B columns. A column predicts L = (N - 1) / B bytes (integer division): column b
+// reads bytes b L .. b L + L - 1, and its targets are those positions plus one, so the last target of a
+// column is the first input of the next one and cutting into columns loses no prediction. What stays out is
+// (N - 1) mod B predictions at the end of the text: none for B = 1, at most B - 1 otherwise. Arrays are
+// time-major: of shape (steps, B), entry (t, b) at t * B + b. Ids are looked up as segments are asked for;
+// the bytes are not copied and must outlive the stream.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "data/vocabulary.h"
+
+namespace tandem {
+
+// The B columns of a text, read by position.
+class ByteColumns {
+ public:
+  // Throws when batch_size < 1, when there are fewer than batch_size + 1 bytes, or when the vocabulary lacks
+  // one.
+  ByteColumns(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t batch_size);
+
+  int64_t batch_size() const { return batch_size_; }
+  int64_t length() const { return length_; }  // predictions per column, L above
+
+  // Fills (steps, batch_size) arrays from positions first .. first + steps - 1 of every column.
+  void gather(int64_t first, int64_t steps, std::vector<int32_t>& inputs,
+              std::vector<int32_t>& targets) const;
+
+ private:
+  std::span<const uint8_t> bytes_;
+  std::array<int32_t, 256> ids_;
+  int64_t batch_size_;
+  int64_t length_;
+};
+
+// Where a training stream stands: the segment that next() will give.
+struct StreamPosition {
+  int64_t epoch = 0;
+  int64_t segment = 0;
+  bool operator==(const StreamPosition&) const = default;
+};
+
+// Training: the columns in segments of exactly T = segment_length steps, over and over.
+// An epoch is L / T segments (integer division); the last L mod T steps of each column are never trained on,
+// so that all segments have one shape. Only the position changes as the stream moves on: to resume exactly,
+// build the stream from the same arguments and set the position.
+class BatchStream {
+ public:
+  // Throws as ByteColumns does, and when not even one segment fits.
+  BatchStream(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t batch_size,
+              int64_t segment_length);
+
+  // Fills (T, B) inputs and targets with the next segment. Always true: there is always a next one.
+  bool next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets);
+
+  // Whether the segment that next() gave last opens an epoch: recurrent state and memory must be reset before
+  // it is used, because the columns jumped back to their beginnings. False before the first next().
+  bool starts_epoch() const { return starts_epoch_; }
+
+  StreamPosition position() const { return position_; }
+  // Throws unless epoch >= 0 and 0 <= segment < segments_per_epoch().
+  void set_position(StreamPosition position);
+
+  int64_t batch_size() const { return columns_.batch_size(); }
+  int64_t segment_length() const { return segment_length_; }
+  int64_t segments_per_epoch() const { return columns_.length() / segment_length_; }
+
+ private:
+  ByteColumns columns_;
+  int64_t segment_length_;
+  StreamPosition position_;
+  bool starts_epoch_ = false;
+};
+
+// Evaluation: one pass over the columns in segments of `window` steps, the last one shorter when window does
+// not divide L. State and memory are carried from the first segment to the last. Every column begins with no
+// context, so exact totals use B = 1, where N bytes give N - 1 predictions.
+class EvaluationStream {
+ public:
+  // Throws as ByteColumns does, and when window < 1.
+  EvaluationStream(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t window,
+                   int64_t batch_size = 1);
+
+  // Fills (steps, B) inputs and targets with the next segment, steps = inputs.size() / B; false, with both
+  // left empty, when all were given.
+  bool next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets);
+
+  // Back to the first segment.
+  void rewind() { done_ = 0; }
+
+  int64_t batch_size() const { return columns_.batch_size(); }
+  int64_t predictions() const { return columns_.batch_size() * columns_.length(); }  // in one pass
+  int64_t predicted() const { return columns_.batch_size() * done_; }                // so far
+  int64_t dropped() const { return dropped_; }  // predictions left out: (N - 1) mod B
+
+ private:
+  ByteColumns columns_;
+  int64_t window_;
+  int64_t dropped_;
+  int64_t done_ = 0;  // steps given
+};
+
+}  // namespace tandem

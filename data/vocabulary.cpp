@@ -1,0 +1,90 @@
+// Byte vocabularies: made from text or from hex, applied both ways.
+#include "data/vocabulary.h"
+
+#include "core/check.h"
+
+namespace tandem {
+namespace {
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+}  // namespace
+
+void Vocabulary::append(uint8_t byte) {
+  ids_[byte] = size();
+  bytes_.push_back(byte);
+}
+
+Vocabulary Vocabulary::of(std::span<const uint8_t> bytes) {
+  std::array<bool, 256> seen{};
+  for (uint8_t byte : bytes) seen[byte] = true;
+  Vocabulary vocabulary;
+  for (int value = 0; value < 256; ++value)
+    if (seen[value]) vocabulary.append(static_cast<uint8_t>(value));
+  return vocabulary;
+}
+
+Vocabulary Vocabulary::from_hex(std::string_view hex) {
+  CHECK(!hex.empty() && hex.size() % 2 == 0,
+        "vocabulary: a hex string of {} digits cannot be read; it must hold two digits for each byte",
+        hex.size());
+  Vocabulary vocabulary;
+  for (size_t i = 0; i < hex.size(); i += 2) {
+    const int high = hex_digit(hex[i]);
+    const int low = hex_digit(hex[i + 1]);
+    CHECK(high >= 0 && low >= 0,
+          "vocabulary: the pair at offset {} of the hex string is not made of hex digits", i);
+    const auto byte = static_cast<uint8_t>(16 * high + low);
+    CHECK(!vocabulary.contains(byte),
+          "vocabulary: byte {:#04x} stands twice in the hex string, as ids {} and {}", byte,
+          vocabulary.id(byte), i / 2);
+    vocabulary.append(byte);
+  }
+  return vocabulary;
+}
+
+std::string Vocabulary::to_hex() const {
+  std::string hex;
+  hex.reserve(2 * bytes_.size());
+  for (uint8_t byte : bytes_) hex += fmt::format("{:02x}", byte);
+  return hex;
+}
+
+uint8_t Vocabulary::byte(int32_t id) const {
+  CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
+  return bytes_[static_cast<size_t>(id)];
+}
+
+void Vocabulary::check_covers(std::span<const uint8_t> bytes) const {
+  for (size_t offset = 0; offset < bytes.size(); ++offset)
+    CHECK(contains(bytes[offset]),
+          "vocabulary: byte {:#04x} at offset {} is not among the {} byte values that this vocabulary has; "
+          "use text "
+          "of the corpus that it was made from",
+          bytes[offset], offset, size());
+}
+
+std::vector<int32_t> Vocabulary::encode(std::span<const uint8_t> bytes) const {
+  check_covers(bytes);
+  std::vector<int32_t> ids(bytes.size());
+  for (size_t i = 0; i < bytes.size(); ++i) ids[i] = ids_[bytes[i]];
+  return ids;
+}
+
+std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
+  return encode(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+}
+
+std::string Vocabulary::decode(std::span<const int32_t> ids) const {
+  std::string text;
+  text.reserve(ids.size());
+  for (int32_t id : ids) text.push_back(static_cast<char>(byte(id)));
+  return text;
+}
+
+}  // namespace tandem
