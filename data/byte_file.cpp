@@ -1,0 +1,227 @@
+// Whole-file reading, digests by OpenSSL, unpacking by libzip and zlib, durable writes.
+#include "data/byte_file.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+#include <zip.h>
+#include <zlib.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "core/check.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr size_t kBlock = size_t{1} << 20;
+
+struct FileCloser {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, FileCloser>;
+
+File open_to_read(const fs::path& path) {
+  std::error_code ignored;
+  CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", path.string());
+  File file(std::fopen(path.c_str(), "rb"));
+  CHECK(file, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
+  return file;
+}
+
+// Calls sink(span) on every block of the file.
+template <class Sink>
+void for_each_block(const fs::path& path, Sink&& sink) {
+  File file = open_to_read(path);
+  std::vector<uint8_t> block(kBlock);
+  while (const size_t count = std::fread(block.data(), 1, block.size(), file.get()))
+    sink(std::span<const uint8_t>(block.data(), count));
+  CHECK(!std::ferror(file.get()), "{}: cannot be read: {}", path.string(), std::strerror(errno));
+}
+
+class Digest {
+ public:
+  explicit Digest(const std::string& algorithm) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    const EVP_MD* method = EVP_get_digestbyname(algorithm.c_str());
+    CHECK(method && context_ && EVP_DigestInit_ex(context_.get(), method, nullptr) == 1,
+          "checksum: OpenSSL has no digest named '{}' here", algorithm);
+  }
+  void update(std::span<const uint8_t> bytes) {
+    CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1, "checksum: OpenSSL failed");
+  }
+  std::string hex() {
+    std::array<uint8_t, EVP_MAX_MD_SIZE> digest;
+    unsigned int size = 0;
+    CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, "checksum: OpenSSL failed");
+    return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + size, ""));
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
+};
+
+// Where unpacked bytes come from; read() gives 0 at the end and throws CorruptArchive.
+class Source {
+ public:
+  virtual ~Source() = default;
+  virtual size_t read(std::span<uint8_t> block) = 0;
+};
+
+// A gzip file; any other file is passed on as it is.
+class GzipSource : public Source {
+ public:
+  explicit GzipSource(const fs::path& path) : name_(path.string()), file_(nullptr, gzclose_r) {
+    open_to_read(path);  // for its errors: zlib has no words for them
+    file_.reset(gzopen(path.c_str(), "rb"));
+    CHECK(file_, "{}: cannot be opened: {}", name_, std::strerror(errno));
+    gzbuffer(file_.get(), kBlock / 4);
+  }
+  bool is_gzip() { return gzdirect(file_.get()) == 0; }
+  size_t read(std::span<uint8_t> block) override {
+    const int count = gzread(file_.get(), block.data(), static_cast<unsigned>(block.size()));
+    int code = Z_OK;
+    const char* message = gzerror(file_.get(), &code);
+    if (count < 0 || code == Z_BUF_ERROR)  // the latter is how a premature end shows
+      throw CorruptArchive(fmt::format("{}: gzip data is truncated or altered: {}", name_, message));
+    return static_cast<size_t>(count);
+  }
+
+ private:
+  std::string name_;
+  std::unique_ptr<gzFile_s, int (*)(gzFile)> file_;
+};
+
+// One file of a zip archive, found by its name in any folder of it.
+class ZipSource : public Source {
+ public:
+  ZipSource(const fs::path& path, const std::string& entry)
+      : name_(path.string()), archive_(nullptr, zip_discard), file_(nullptr, zip_fclose) {
+    int code = 0;
+    archive_.reset(zip_open(path.c_str(), ZIP_RDONLY, &code));
+    if (!archive_) {
+      zip_error_t error;
+      zip_error_init_with_code(&error, code);
+      const std::string message = zip_error_strerror(&error);
+      zip_error_fini(&error);
+      throw CorruptArchive(fmt::format("{}: zip archive is truncated or altered: {}", name_, message));
+    }
+    const zip_int64_t index = zip_name_locate(archive_.get(), entry.c_str(), ZIP_FL_NODIR);
+    if (index < 0)
+      throw CorruptArchive(fmt::format("{}: zip archive holds no file named '{}'", name_, entry));
+    file_.reset(zip_fopen_index(archive_.get(), static_cast<zip_uint64_t>(index), 0));
+    if (!file_) broken(zip_strerror(archive_.get()));
+  }
+  size_t read(std::span<uint8_t> block) override {
+    const zip_int64_t count = zip_fread(file_.get(), block.data(), block.size());
+    if (count < 0) broken(zip_file_strerror(file_.get()));
+    return static_cast<size_t>(count);
+  }
+
+ private:
+  [[noreturn]] void broken(const char* message) {
+    throw CorruptArchive(fmt::format("{}: zip archive is truncated or altered: {}", name_, message));
+  }
+
+  std::string name_;
+  std::unique_ptr<zip_t, void (*)(zip_t*)> archive_;  // before file_: closed after it
+  std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file_;
+};
+
+std::unique_ptr<Source> open_source(const fs::path& archive, const std::string& entry) {
+  std::array<char, 4> magic{};
+  const size_t count = std::fread(magic.data(), 1, magic.size(), open_to_read(archive).get());
+  if (count == 4 && std::memcmp(magic.data(), "PK\3\4", 4) == 0)
+    return std::make_unique<ZipSource>(archive, entry);
+  return std::make_unique<GzipSource>(archive);
+}
+
+void sync_path(const fs::path& path, int flags) {
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
+  CHECK(descriptor >= 0, "{}: cannot be opened to sync: {}", path.string(), std::strerror(errno));
+  // Some file systems cannot sync a folder and say EINVAL; there is nothing better to do there.
+  const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
+  ::close(descriptor);
+  CHECK(error == 0, "{}: cannot be synced to disk: {}", path.string(), std::strerror(error));
+}
+
+}  // namespace
+
+std::vector<uint8_t> read_file(const fs::path& path) {
+  std::vector<uint8_t> bytes;
+  std::error_code not_regular;
+  const auto size = fs::file_size(path, not_regular);
+  if (!not_regular) bytes.reserve(size);
+  for_each_block(path, [&bytes](std::span<const uint8_t> block) {
+    bytes.insert(bytes.end(), block.begin(), block.end());
+  });
+  return bytes;
+}
+
+std::vector<uint8_t> read_gzip(const fs::path& path) {
+  GzipSource source(path);
+  if (!source.is_gzip()) throw CorruptArchive(fmt::format("{}: not a gzip file", path.string()));
+  std::vector<uint8_t> bytes;
+  std::vector<uint8_t> block(kBlock);
+  while (const size_t count = source.read(block))
+    bytes.insert(bytes.end(), block.begin(), block.begin() + count);
+  return bytes;
+}
+
+std::string checksum(const std::string& algorithm, std::span<const uint8_t> bytes) {
+  Digest digest(algorithm);
+  digest.update(bytes);
+  return digest.hex();
+}
+
+std::string file_checksum(const std::string& algorithm, const fs::path& path) {
+  Digest digest(algorithm);
+  for_each_block(path, [&digest](std::span<const uint8_t> block) { digest.update(block); });
+  return digest.hex();
+}
+
+Unpacked unpack(const fs::path& archive, const std::string& entry, const fs::path& destination,
+                int64_t max_size, const std::string& algorithm, const ByteProgress& progress) {
+  const std::unique_ptr<Source> source = open_source(archive, entry);
+  Digest digest(algorithm);
+  Unpacked result;
+  File file(std::fopen(destination.c_str(), "wb"));
+  CHECK(file, "{}: cannot be written: {}", destination.string(), std::strerror(errno));
+  try {
+    std::vector<uint8_t> block(kBlock);
+    while (const size_t count = source->read(block)) {
+      result.size += static_cast<int64_t>(count);
+      if (result.size > max_size)
+        throw CorruptArchive(
+            fmt::format("{}: holds more than the {} bytes expected", archive.string(), max_size));
+      digest.update({block.data(), count});
+      CHECK(std::fwrite(block.data(), 1, count, file.get()) == count, "{}: cannot be written: {}",
+            destination.string(), std::strerror(errno));
+      if (progress) progress(result.size, max_size);
+    }
+    CHECK(std::fflush(file.get()) == 0 && ::fsync(::fileno(file.get())) == 0, "{}: cannot be written: {}",
+          destination.string(), std::strerror(errno));
+  } catch (...) {
+    file.reset();
+    std::error_code ignored;
+    fs::remove(destination, ignored);
+    throw;
+  }
+  result.checksum = digest.hex();
+  return result;
+}
+
+void commit_file(const fs::path& temporary, const fs::path& destination) {
+  sync_path(temporary, O_RDONLY);
+  std::error_code error;
+  fs::rename(temporary, destination, error);
+  CHECK(!error, "{}: cannot be renamed to {}: {}", temporary.string(), destination.string(), error.message());
+  const fs::path folder = destination.parent_path();
+  sync_path(folder.empty() ? fs::path(".") : folder, O_RDONLY | O_DIRECTORY);
+}
+
+}  // namespace tandem
