@@ -1,0 +1,19 @@
+// Losses of a language model.
+#include "models/language_model.h"
+
+#include "autograd/tape.h"
+#include "ops/cross_entropy.h"
+
+namespace tandem {
+
+Tensor LanguageModel::loss(const Tensor& tokens, const Tensor& targets, State& state, const Pass& pass) const {
+  return cross_entropy(logits(tokens, state, pass), targets, {.in_place = true});
+}
+
+Tensor LanguageModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,
+                                   const Pass& pass) const {
+  NoGrad pause;
+  return token_nll(logits(tokens, state, pass), targets).alias_shape(targets.shape());
+}
+
+}  // namespace tandem

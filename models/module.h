@@ -1,0 +1,38 @@
+// Module: a part of a model that owns parameters and other modules, and can list them by name.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/named_tensor.h"
+
+namespace tandem {
+
+class Module {
+ public:
+  Module() = default;
+  virtual ~Module() = default;
+  Module(const Module&) = delete;  // children are registered by address
+  Module& operator=(const Module&) = delete;
+
+  // Own parameters, then those of the children, in order of registration: "layers.0.query.weight".
+  std::vector<NamedTensor> parameters() const;
+  int64_t parameter_count() const;
+
+  // Copies values into the parameters, converting the dtype. Error naming the tensor: one is missing, one is left
+  // over, or a shape differs. Nothing is changed then.
+  void load(const std::vector<NamedTensor>& values);
+
+ protected:
+  // Registers a leaf and returns it.
+  Tensor add_parameter(std::string name, const Tensor& value);
+  void add_child(std::string name, Module& child);
+
+ private:
+  void collect(const std::string& prefix, std::vector<NamedTensor>& into) const;
+
+  std::vector<NamedTensor> own_;
+  std::vector<std::pair<std::string, Module*>> children_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,48 @@
+// The table of models.
+#include "models/registry.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/check.h"
+#include "models/sru.h"
+#include "models/srupp.h"
+
+namespace tandem {
+namespace {
+
+struct Maker {
+  const char* name;
+  std::unique_ptr<LanguageModel> (*make)(const std::string& config, uint64_t seed, Device device);
+};
+
+template <class Config, std::unique_ptr<LanguageModel> (*kMake)(const Config&, uint64_t)>
+std::unique_ptr<LanguageModel> make_from_text(const std::string& text, uint64_t seed, Device device) {
+  Config config = Config::from_text(text);
+  config.device = device;
+  return kMake(config, seed);
+}
+
+constexpr Maker kMakers[] = {
+    {"srupp", make_from_text<SruppConfig, make_srupp>},
+    {"sru", make_from_text<SruConfig, make_sru>},
+};
+
+}  // namespace
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const Maker& maker : kMakers) names.emplace_back(maker.name);
+  return names;
+}
+
+std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t seed, Device device) {
+  const nlohmann::json json = nlohmann::json::parse(config, nullptr, false);
+  CHECK(json.is_object() && json.contains("model") && json["model"].is_string(),
+        "model: the configuration must be a JSON object with a field \"model\": {}", config);
+  const std::string name = json["model"];
+  for (const Maker& maker : kMakers)
+    if (name == maker.name) return maker.make(config, seed, device);
+  detail::fail("model: {} is not known; there are {}", name, fmt::join(model_names(), ", "));
+}
+
+}  // namespace tandem
