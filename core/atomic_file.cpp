@@ -1,0 +1,95 @@
+// Temporary file, sync, rename: each step with its error.
+#include "core/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/check.h"
+
+namespace tandem {
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp") {
+  struct stat info {};
+  CHECK(stat(path_.c_str(), &info) != 0 || S_ISREG(info.st_mode),
+        "cannot write {}: it exists and is not a regular file; give another path", path_);
+  open_temporary();
+  if (ftruncate(file_, 0) != 0) {
+    const int error = errno;
+    ::close(file_);
+    errno = error;
+    fail("truncate");
+  }
+}
+
+// Two writers of one path would mix their bytes, so the temporary file is locked. Between open and lock the
+// other writer may have renamed the file to its final name: then what is locked is the finished file, and
+// must be let go.
+void AtomicFile::open_temporary() {
+  while (true) {
+    file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (file_ < 0) fail("open the temporary file");
+    if (flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      ::close(file_);
+      detail::fail("cannot write {}: another process is writing {}; wait for it or stop it", path_,
+                   temporary_);
+    }
+    struct stat locked {
+    }, named{};
+    if (fstat(file_, &locked) == 0 && lstat(temporary_.c_str(), &named) == 0 &&
+        locked.st_ino == named.st_ino && locked.st_dev == named.st_dev)
+      return;
+    ::close(file_);
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (file_ < 0) return;
+  unlink(temporary_.c_str());
+  ::close(file_);
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+  constexpr size_t kLargestCall = size_t{1} << 30;  // the system writes at most 2 GiB at a time
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t written = ::write(file_, next, std::min(bytes, kLargestCall));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("write");
+    next += written;
+    bytes -= static_cast<size_t>(written);
+  }
+}
+
+void AtomicFile::commit() {
+  if (fsync(file_) != 0) fail("sync");
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename the temporary file");
+  ::close(std::exchange(file_, -1));
+  // The name is durable only once the folder is. Some file systems cannot sync a folder; the file is whole
+  // even so.
+  const size_t slash = path_.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+  const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return;
+  fsync(directory);
+  ::close(directory);
+}
+
+void AtomicFile::fail(const char* step) const {
+  detail::fail("cannot write {}: {}: {}; a file of that name, if there was one, is unchanged", path_, step,
+               std::strerror(errno));
+}
+
+void write_file_atomically(const std::string& path, std::string_view content) {
+  AtomicFile file(path);
+  file.write(content);
+  file.commit();
+}
+
+}  // namespace tandem

@@ -1,0 +1,39 @@
+// Random: a seeded generator for initialisation, shuffling and sampling, whose whole state is two numbers.
+#pragma once
+#include <cstdint>
+
+#include "core/tensor.h"
+
+namespace tandem {
+
+class Random {
+ public:
+  struct State {
+    uint64_t seed = 0;
+    uint64_t counter = 0;  // Philox blocks drawn so far
+    friend bool operator==(const State&, const State&) = default;
+  };
+
+  explicit Random(uint64_t seed) : state_{seed, 0} {}
+  explicit Random(State state) : state_(state) {}
+  const State& state() const { return state_; }
+  void set_state(State state) { state_ = state; }
+
+  uint64_t next_u64();
+  uint64_t below(uint64_t n);               // uniform in 0..n-1, without bias. Error: n is 0.
+  double uniform(double low, double high);  // [low, high), 53 random bits
+  double normal();                          // mean 0, standard deviation 1
+
+  // Fill a floating tensor of any device. Element i depends on the state and on i alone, so neither the
+  // number of threads nor the dtype matters: every dtype gets the same values, rounded. One block is drawn
+  // per four elements. [low, high) in f64; in f32 and bf16 a value may round to `high`. Error: y is not
+  // floating; low > high.
+  void fill_uniform(const Tensor& y, double low, double high);
+  // Error: y is not floating; a negative or not finite deviation.
+  void fill_normal(const Tensor& y, double mean, double deviation);
+
+ private:
+  State state_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,71 @@
+// Safetensors files: named tensors behind a JSON header. Reading that survives any bytes, and atomic writing.
+//
+// The format (huggingface.co/docs/safetensors): 8 bytes, the header's length n as a little-endian u64; n
+// bytes of JSON,
+//   {"__metadata__": {"key": "text"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+//   ...}
+// and the data, which the tensors cover without holes or overlaps; offsets count from its first byte.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace tandem {
+
+// An open file whose header has been checked as a whole. Tensors are read when asked for, so a file may be
+// larger than memory. Every Error names the file and, where there is one, the tensor.
+class SafetensorsFile {
+ public:
+  // Errors: not readable; truncated; header too long, not JSON, or of another structure; a name twice; a
+  // dtype other than F32 F64 BF16 I32 I64 U8; data that overlap, leave holes, do not fit shape and dtype, or
+  // lie outside the file.
+  static SafetensorsFile open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const std::vector<std::string>& names() const { return names_; }  // in the order of their data
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  bool has(const std::string& name) const { return entries_.contains(name); }
+  DType dtype(const std::string& name) const { return entry(name).dtype; }         // Error: no such tensor
+  const Shape& shape(const std::string& name) const { return entry(name).shape; }  // Error: no such tensor
+
+  // Reads one tensor into memory of the host. Error: no such tensor, or the file has shrunk since.
+  Tensor get(const std::string& name) const;
+  // The same. Error, too, when it is not of this dtype and shape.
+  Tensor get(const std::string& name, DType dtype, const Shape& shape) const;
+
+ private:
+  class Reader;
+  struct Entry {
+    DType dtype = DType::f32;
+    Shape shape;
+    uint64_t begin = 0, end = 0;  // in the data
+  };
+
+  SafetensorsFile() = default;
+  const Entry& entry(const std::string& name) const;
+  void parse_header(const std::string& header);
+  void check_layout(uint64_t data_bytes);
+
+  std::string path_;
+  std::shared_ptr<Reader> reader_;
+  uint64_t data_start_ = 0;
+  std::map<std::string, Entry> entries_;
+  std::vector<std::string> names_;
+  std::map<std::string, std::string> metadata_;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+// Replaces `path` as a whole (core/atomic_file.h). Wider dtypes come first, else the given order, so that
+// each tensor is aligned to its element; the same input gives the same bytes. Errors: a name twice, empty or
+// not UTF-8; an undefined tensor; what AtomicFile refuses, a full disk included: then the old file is
+// unchanged.
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace tandem
