@@ -1,4 +1,5 @@
-// Reading and writing a model's configuration as JSON text: one list of fields serves both. For .cpp files of models.
+// Reading and writing a model's configuration as JSON text: one list of fields serves both. For .cpp files of
+// models.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>
@@ -8,7 +9,8 @@
 
 namespace tandem {
 
-// A configuration C names its fields once, in `template <class V> void visit(V&& v, C& c)`, with v("name", c.field).
+// A configuration C names its fields once, in `template <class V> void visit(V&& v, C& c)`, with v("name",
+// c.field).
 class FieldWriter {
  public:
   explicit FieldWriter(const std::string& model) { json_["model"] = model; }
@@ -34,9 +36,11 @@ class FieldReader {
   void operator()(const char* name, T& field) {
     const auto found = json_.find(name);
     if (found == json_.end()) return;
-    constexpr bool integer = std::is_integral_v<T> && !std::is_same_v<T, bool>;
-    CHECK(integer ? found->is_number_integer() : std::is_same_v<T, bool> ? found->is_boolean() : found->is_number(),
-          "{}: configuration field {} has a value of the wrong type: {}", model_, name, found->dump());
+    constexpr bool boolean = std::is_same_v<T, bool>;
+    const bool fits = boolean                 ? found->is_boolean()
+                      : std::is_integral_v<T> ? found->is_number_integer()
+                                              : found->is_number();
+    CHECK(fits, "{}: configuration field {} has a value of the wrong type: {}", model_, name, found->dump());
     field = found->get<T>();
     json_.erase(found);
   }
@@ -50,7 +54,8 @@ class FieldReader {
   }
   // Error: a field that nobody asked for.
   void finish() const {
-    CHECK(json_.empty(), "{}: unknown configuration field {}", model_, json_.empty() ? "" : json_.begin().key());
+    CHECK(json_.empty(), "{}: unknown configuration field {}", model_,
+          json_.empty() ? "" : json_.begin().key());
   }
 
  private:

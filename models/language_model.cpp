@@ -6,7 +6,8 @@
 
 namespace tandem {
 
-Tensor LanguageModel::loss(const Tensor& tokens, const Tensor& targets, State& state, const Pass& pass) const {
+Tensor LanguageModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
+                           const Pass& pass) const {
   return cross_entropy(logits(tokens, state, pass), targets, {.in_place = true});
 }
 

@@ -14,7 +14,9 @@ Tensor Module::add_parameter(std::string name, const Tensor& value) {
   return value;
 }
 
-void Module::add_child(std::string name, Module& child) { children_.emplace_back(std::move(name), &child); }
+void Module::add_child(std::string name, Module& child) {
+  children_.emplace_back(std::move(name), &child);
+}
 
 std::vector<NamedTensor> Module::parameters() const {
   std::vector<NamedTensor> all;
@@ -39,12 +41,13 @@ void Module::load(const std::vector<NamedTensor>& values) {
   const std::vector<NamedTensor> own = parameters();
   for (const NamedTensor& parameter : own) {
     const auto found = by_name.find(parameter.name);
-    CHECK(found != by_name.end(), "load: no value for parameter {}, {}", parameter.name, parameter.value.str());
+    CHECK(found != by_name.end(), "load: no value for parameter {}, {}", parameter.name,
+          parameter.value.str());
     CHECK(found->second.shape() == parameter.value.shape(), "load: parameter {} is {}, the value given is {}",
           parameter.name, parameter.value.str(), found->second.str());
   }
-  CHECK(by_name.size() == own.size(), "load: {} values for {} parameters; this model has no {}", by_name.size(),
-        own.size(), [&own, &by_name] {
+  CHECK(by_name.size() == own.size(), "load: {} values for {} parameters; this model has no {}",
+        by_name.size(), own.size(), [&own, &by_name] {
           for (const NamedTensor& parameter : own) by_name.erase(parameter.name);
           return by_name.begin()->first;
         }());

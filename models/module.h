@@ -19,8 +19,8 @@ class Module {
   std::vector<NamedTensor> parameters() const;
   int64_t parameter_count() const;
 
-  // Copies values into the parameters, converting the dtype. Error naming the tensor: one is missing, one is left
-  // over, or a shape differs. Nothing is changed then.
+  // Copies values into the parameters, converting the dtype. Error naming the tensor: one is missing, one is
+  // left over, or a shape differs. Nothing is changed then.
   void load(const std::vector<NamedTensor>& values);
 
  protected:

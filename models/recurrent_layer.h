@@ -7,15 +7,17 @@ namespace tandem {
 
 // What one layer carries to the next segment; undefined tensors at the start of a text.
 struct LayerState {
-  Tensor c;       // (B, D) cell state
-  Tensor memory;  // (M, B, D) the layer's input of the last segment; undefined in a layer that does not attend
+  Tensor c;  // (B, D) cell state
+  Tensor
+      memory;  // (M, B, D) the layer's input of the last segment; undefined in a layer that does not attend
 };
 
 // What one layer keeps while generating.
 struct LayerCache {
-  Tensor c;           // (B, D)
-  Tensor keys_values; // (capacity, B, 2D') ring of the last keys and values; undefined where the layer does not attend
-  int64_t seen = 0;   // tokens so far
+  Tensor c;            // (B, D)
+  Tensor keys_values;  // (capacity, B, 2D') ring of the last keys and values; undefined where the layer does
+                       // not attend
+  int64_t seen = 0;    // tokens so far
 };
 
 class RecurrentLayer : public Module {
@@ -24,7 +26,8 @@ class RecurrentLayer : public Module {
     Tensor h;
     Tensor c;
   };
-  // x (T, B, D) to h (T, B, D) and the last c. `site` is the first of kSites dropout sites that are this layer's own.
+  // x (T, B, D) to h (T, B, D) and the last c. `site` is the first of kSites dropout sites that are this
+  // layer's own.
   static constexpr uint32_t kSites = 4;
   virtual Output forward(const Tensor& x, const LayerState& state, const Pass& pass, uint32_t site) const = 0;
   // One time step: x (1, B, D). Moves the cache on.

@@ -15,14 +15,16 @@ constexpr uint32_t kEmbedding = 0;
 constexpr uint32_t kOutput = 1;
 constexpr uint32_t kFirstLayer = 2;
 
-std::string part_name(const char* what, size_t layer) { return fmt::format("{}.{}", what, layer); }
+std::string part_name(const char* what, size_t layer) {
+  return fmt::format("{}.{}", what, layer);
+}
 
 std::vector<LayerState> unpack(const State& state, size_t layers, int64_t batch) {
   std::vector<LayerState> all(layers);
   for (const NamedTensor& part : state.parts) {
     const Tensor& value = part.value;
-    CHECK(value.size(-2) == batch, "state: {} is {}, but the batch has {} rows; start with an empty state", part.name,
-          value.str(), batch);
+    CHECK(value.size(-2) == batch, "state: {} is {}, but the batch has {} rows; start with an empty state",
+          part.name, value.str(), batch);
     bool known = false;
     for (size_t i = 0; i < layers && !known; ++i) {
       if (part.name == part_name("c", i)) all[i].c = value, known = true;
@@ -67,13 +69,14 @@ Tensor RecurrentModel::logits(const Tensor& tokens, State& state, const Pass& pa
 
 class RecurrentModel::StepDecoder : public Decoder {
  public:
-  StepDecoder(const RecurrentModel& model, int64_t batch, int64_t visible_keys) : model_(model), batch_(batch) {
+  StepDecoder(const RecurrentModel& model, int64_t batch, int64_t visible_keys)
+      : model_(model), batch_(batch) {
     for (const auto& layer : model.parts_.layers) caches_.push_back(layer->make_cache(batch, visible_keys));
   }
 
   Tensor step(const Tensor& tokens) override {
-    CHECK(tokens.shape() == Shape({batch_}), "generation: expected one token for each of {} rows, got {}", batch_,
-          tokens.str());
+    CHECK(tokens.shape() == Shape({batch_}), "generation: expected one token for each of {} rows, got {}",
+          batch_, tokens.str());
     NoGrad pause;
     Tensor x = embedding(tokens.alias_shape({1, batch_}), model_.parts_.embedding);
     for (size_t i = 0; i < caches_.size(); ++i) x = model_.parts_.layers[i]->step(x, caches_[i]);

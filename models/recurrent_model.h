@@ -1,5 +1,5 @@
-// RecurrentModel: embedding, dropout, a stack of recurrent layers, dropout, output layer: the frame that SRU and SRU++
-// language models share. No final norm, no scaling of the embedding, embedding and output untied.
+// RecurrentModel: embedding, dropout, a stack of recurrent layers, dropout, output layer: the frame that SRU
+// and SRU++ language models share. No final norm, no scaling of the embedding, embedding and output untied.
 #pragma once
 #include "models/recurrent_layer.h"
 

@@ -56,16 +56,19 @@ SruLayer::SruLayer(const SruConfig& config, int64_t layer, Random& random)
   same_width_ = in == d;
   const auto bound = [](int64_t width) { return std::sqrt(3.0 / static_cast<double>(width)); };
   if (config.d_projected > 0)
-    projection_ = add_parameter("projection.weight", uniform(random, {config.d_projected, in}, bound(in), config));
+    projection_ =
+        add_parameter("projection.weight", uniform(random, {config.d_projected, in}, bound(in), config));
   const int64_t from = config.d_projected > 0 ? config.d_projected : in;
   // Plane by plane, each with its own scale: candidate, forget, reset, skip.
   const double scales[] = {std::sqrt(1 - config.dropout), std::sqrt(0.5), std::sqrt(0.5), 1.0};
   const int64_t planes = same_width_ ? 3 : 4;
   weight_ = Tensor({planes * d, from}, config.dtype, config.device);
   for (int64_t m = 0; m < planes; ++m)
-    random.fill_uniform(weight_.alias_rows(m * d, (m + 1) * d), -bound(from) * scales[m], bound(from) * scales[m]);
+    random.fill_uniform(weight_.alias_rows(m * d, (m + 1) * d), -bound(from) * scales[m],
+                        bound(from) * scales[m]);
   add_parameter("weight", weight_);
-  scan_weight_ = add_parameter("scan.weight", uniform(random, {2 * d}, std::sqrt(3.0) * std::sqrt(0.5), config));
+  scan_weight_ =
+      add_parameter("scan.weight", uniform(random, {2 * d}, std::sqrt(3.0) * std::sqrt(0.5), config));
   scan_bias_ = add_parameter("scan.bias", zeros({2 * d}, config.dtype, config.device));
   fill(scan_bias_.alias_rows(d, 2 * d), config.highway_bias);
 }
@@ -77,8 +80,10 @@ RecurrentLayer::Output SruLayer::forward(const Tensor& x, const LayerState& stat
   SruScanOptions options;
   if (config_.rescale) options.rescale = std::sqrt(1 + 2 * std::exp(config_.highway_bias));
   if (p > 0 && !last_)
-    options.mask = dropout_mask({x.size(1), config_.d}, p, x.dtype(), x.device(), {pass.seed, pass.step, site});
-  const SruScanResult scan = sru_scan(u, same_width_ ? x : Tensor(), scan_weight_, scan_bias_, state.c, options);
+    options.mask =
+        dropout_mask({x.size(1), config_.d}, p, x.dtype(), x.device(), {pass.seed, pass.step, site});
+  const SruScanResult scan =
+      sru_scan(u, same_width_ ? x : Tensor(), scan_weight_, scan_bias_, state.c, options);
   return {scan.h, scan.c_last};
 }
 
@@ -89,16 +94,19 @@ Tensor SruLayer::step(const Tensor& x, LayerCache& cache) const {
 }
 
 std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) {
-  CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0 && config.d_projected >= 0,
-        "sru: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}, d' {}", config.vocabulary,
-        config.d, config.layers, config.d_embedding, config.d_projected);
+  CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0 &&
+            config.d_projected >= 0,
+        "sru: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}, d' {}",
+        config.vocabulary, config.d, config.layers, config.d_embedding, config.d_projected);
   CHECK(config.dropout >= 0 && config.dropout < 1, "sru: dropout {} must be in [0, 1)", config.dropout);
   Random random(seed);
   RecurrentModel::Parts parts;
   const int64_t e = config.d_embedding > 0 ? config.d_embedding : config.d;
   parts.embedding = uniform(random, {config.vocabulary, e}, std::sqrt(3.0 / static_cast<double>(e)), config);
-  for (int64_t i = 0; i < config.layers; ++i) parts.layers.push_back(std::make_unique<SruLayer>(config, i, random));
-  parts.output = uniform(random, {config.vocabulary, config.d}, std::sqrt(3.0 / static_cast<double>(config.d)), config);
+  for (int64_t i = 0; i < config.layers; ++i)
+    parts.layers.push_back(std::make_unique<SruLayer>(config, i, random));
+  parts.output =
+      uniform(random, {config.vocabulary, config.d}, std::sqrt(3.0 / static_cast<double>(config.d)), config);
   parts.output_bias = zeros({config.vocabulary}, config.dtype, config.device);
   parts.dropout = config.dropout;
   parts.config = config.text();

@@ -1,9 +1,10 @@
 // SRU (Lei et al., EMNLP 2018, arXiv 1709.02755): a stack of light recurrences, no attention.
 //
-//     U = W X, or W_2 W_1 X with a projection; h, c = SRU recurrence of U with skip alpha X (or a fourth plane of U
-//     where the widths differ), alpha = sqrt(1 + 2 e^b) for highway bias b
-// The paper gives the equations; initialisation and the enwik8 sizes follow the authors' code (asappresearch/sru, 2.x):
-// weights uniform with variance 1 / in, gate planes times sqrt(1/2), candidate plane times sqrt(1 - dropout).
+//     U = W X, or W_2 W_1 X with a projection; h, c = SRU recurrence of U with skip alpha X (or a fourth
+//     plane of U where the widths differ), alpha = sqrt(1 + 2 e^b) for highway bias b
+// The paper gives the equations; initialisation and the enwik8 sizes follow the authors' code
+// (asappresearch/sru, 2.x): weights uniform with variance 1 / in, gate planes times sqrt(1/2), candidate
+// plane times sqrt(1 - dropout).
 #pragma once
 #include "core/random.h"
 #include "models/recurrent_layer.h"
@@ -13,7 +14,8 @@ namespace tandem {
 struct SruConfig {
   int64_t vocabulary = 0;
   int64_t d = 512;
-  int64_t d_embedding = 0;  // 0: d; else the first layer takes this width and has a fourth matrix for its skip
+  int64_t d_embedding =
+      0;  // 0: d; else the first layer takes this width and has a fourth matrix for its skip
   int64_t d_projected = 0;  // 0: one matrix a layer; else W = W_2 W_1 through this width
   int64_t layers = 8;
   double dropout = 0;  // embedding, highway (variational, all layers but the last), output
@@ -39,8 +41,8 @@ class SruLayer : public RecurrentLayer {
   SruConfig config_;
   bool last_;
   bool same_width_;
-  Tensor projection_;  // (d_projected, in); undefined without a projection
-  Tensor weight_;      // (3d or 4d, in or d_projected): candidate, forget, reset, skip
+  Tensor projection_;               // (d_projected, in); undefined without a projection
+  Tensor weight_;                   // (3d or 4d, in or d_projected): candidate, forget, reset, skip
   Tensor scan_weight_, scan_bias_;  // (2d): forget, reset
 };
 

@@ -26,7 +26,9 @@ Tensor uniform(Random& random, Shape shape, double bound, const SruppConfig& con
 }
 
 // Xavier: variance 2 / (in + out) of a weight (out, in).
-double xavier(int64_t out, int64_t in) { return std::sqrt(6.0 / static_cast<double>(in + out)); }
+double xavier(int64_t out, int64_t in) {
+  return std::sqrt(6.0 / static_cast<double>(in + out));
+}
 
 }  // namespace
 
@@ -42,11 +44,12 @@ SruppLayer::SruppLayer(const SruppConfig& config, int64_t layer, Random& random)
   gain_ = add_parameter("norm.gain", full({p}, 1, config.dtype, config.device));
   bias_ = add_parameter("norm.bias", zeros({p}, config.dtype, config.device));
   // The factor keeps the variance of U what it would be without the dropout before W_o.
-  output_ = add_parameter("output.weight", uniform(random, {3 * d, p},
-                                                   xavier(3 * d, p) * std::sqrt(1 - config.dropout), config));
+  output_ = add_parameter(
+      "output.weight", uniform(random, {3 * d, p}, xavier(3 * d, p) * std::sqrt(1 - config.dropout), config));
   scan_weight_ = add_parameter("scan.weight", uniform(random, {2 * d}, 1, config));
   scan_bias_ = add_parameter("scan.bias", zeros({2 * d}, config.dtype, config.device));
-  fill(scan_bias_.alias_rows(d, 2 * d), config.highway_bias);  // resets start nearly closed: the skip dominates
+  fill(scan_bias_.alias_rows(d, 2 * d),
+       config.highway_bias);  // resets start nearly closed: the skip dominates
 }
 
 Tensor SruppLayer::normalize(const Tensor& q, const Tensor& attended) const {
@@ -59,7 +62,8 @@ RecurrentLayer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const
   const Tensor u = linear(dropout(y, p, {pass.seed, pass.step, site + kBeforeOutput}), output_);
   SruScanOptions options;
   if (p > 0 && !last_)
-    options.mask = dropout_mask({x.size(1), x.size(2)}, p, x.dtype(), x.device(), {pass.seed, pass.step, site + kHighway});
+    options.mask = dropout_mask({x.size(1), x.size(2)}, p, x.dtype(), x.device(),
+                                {pass.seed, pass.step, site + kHighway});
   const SruScanResult scan = sru_scan(u, x, scan_weight_, scan_bias_, c, options);
   return {scan.h, scan.c_last};
 }
@@ -108,26 +112,30 @@ Tensor SruppLayer::step(const Tensor& x, LayerCache& cache) const {
 }
 
 std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t seed) {
-  CHECK(config.vocabulary > 0 && config.d > 0 && config.d_projected > 0 && config.layers > 0 && config.heads > 0,
-        "srupp: sizes must be positive: vocabulary {}, d {}, d' {}, layers {}, heads {}", config.vocabulary, config.d,
-        config.d_projected, config.layers, config.heads);
-  CHECK(config.d_projected % config.heads == 0, "srupp: heads must divide d': d' is {}, heads {}", config.d_projected,
-        config.heads);
+  CHECK(config.vocabulary > 0 && config.d > 0 && config.d_projected > 0 && config.layers > 0 &&
+            config.heads > 0,
+        "srupp: sizes must be positive: vocabulary {}, d {}, d' {}, layers {}, heads {}", config.vocabulary,
+        config.d, config.d_projected, config.layers, config.heads);
+  CHECK(config.d_projected % config.heads == 0, "srupp: heads must divide d': d' is {}, heads {}",
+        config.d_projected, config.heads);
   CHECK(config.attention_every >= 0 && config.attention_last >= 0 && config.attention_last <= config.layers,
         "srupp: attention every {} layers, in the last {}; the model has {} layers", config.attention_every,
         config.attention_last, config.layers);
   CHECK(config.attention_every == 0 || config.attention_last == 0,
         "srupp: attention every {} layers and in the last {}: give one of the two, the other as 0",
         config.attention_every, config.attention_last);
-  CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 && config.attention_dropout < 1,
-        "srupp: dropout {} and attention dropout {} must be in [0, 1)", config.dropout, config.attention_dropout);
+  CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
+            config.attention_dropout < 1,
+        "srupp: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
+        config.attention_dropout);
 
   Random random(seed);
   RecurrentModel::Parts parts;
   // Authors: embedding and output are untied, both with standard deviation 1 / sqrt(d).
   const double bound = std::sqrt(3.0 / static_cast<double>(config.d));
   parts.embedding = uniform(random, {config.vocabulary, config.d}, bound, config);
-  for (int64_t i = 0; i < config.layers; ++i) parts.layers.push_back(std::make_unique<SruppLayer>(config, i, random));
+  for (int64_t i = 0; i < config.layers; ++i)
+    parts.layers.push_back(std::make_unique<SruppLayer>(config, i, random));
   parts.output = uniform(random, {config.vocabulary, config.d}, bound, config);
   parts.output_bias = zeros({config.vocabulary}, config.dtype, config.device);
   parts.dropout = config.dropout;

@@ -1,14 +1,14 @@
 // SRU++ (Lei 2021, arXiv 2102.12459): attention inside the linear map of a fast recurrence.
 //
 // A layer maps X (T, B, d) with memory Mem (M, B, d):
-//     Z = W_q [Mem; X]          Q = the rows of X             d' wide; attention, norm and residual live in d' < d
-//     [K; V] = W_kv Z           A = softmax(Q K' / sqrt(d' / heads) + causal mask) V
-//     Y = LayerNorm(Q + alpha A)                              alpha starts at 0: the layer starts as a low-rank SRU
-//     U = W_o dropout(Y)        h, c = SRU recurrence of U with skip X and highway bias -2
+//     Z = W_q [Mem; X]          Q = the rows of X             d' wide; attention, norm and residual live in
+//     d' < d [K; V] = W_kv Z           A = softmax(Q K' / sqrt(d' / heads) + causal mask) V Y = LayerNorm(Q +
+//     alpha A)                              alpha starts at 0: the layer starts as a low-rank SRU U = W_o
+//     dropout(Y)        h, c = SRU recurrence of U with skip X and highway bias -2
 // A projected layer has no attention: U = W_o dropout(LayerNorm(W_q X)).
-// The paper gives the equations; initialisation, weight order and dropout sites follow the authors' code (asappresearch/sru,
-// branch 3.0.0-dev). Ours: the three parts of U are planes, not interleaved (models/srupp_weights.h converts), and
-// layers that do not attend keep no memory.
+// The paper gives the equations; initialisation, weight order and dropout sites follow the authors' code
+// (asappresearch/sru, branch 3.0.0-dev). Ours: the three parts of U are planes, not interleaved
+// (models/srupp_weights.h converts), and layers that do not attend keep no memory.
 #pragma once
 #include "core/random.h"
 #include "models/recurrent_layer.h"
@@ -17,20 +17,20 @@ namespace tandem {
 
 struct SruppConfig {
   int64_t vocabulary = 0;
-  int64_t d = 512;          // width of the stream
+  int64_t d = 512;            // width of the stream
   int64_t d_projected = 128;  // d', width of attention
   int64_t layers = 10;
   int64_t heads = 1;
   int64_t attention_every = 1;  // k: layers k, 2k, ... attend (counting from 1); 0: see attention_last
   int64_t attention_last = 0;   // the last n layers attend; used when attention_every is 0
-  double dropout = 0;           // embedding, highway (variational, all layers but the last), before W_o, output
+  double dropout = 0;  // embedding, highway (variational, all layers but the last), before W_o, output
   double attention_dropout = 0;
   double highway_bias = -2;
   DType dtype = DType::f32;
   Device device;
 
-  // As JSON text, as checkpoints keep it. The device is not part of it. Reading: absent fields keep the defaults above;
-  // Error: not JSON, an unknown field, a value of another type.
+  // As JSON text, as checkpoints keep it. The device is not part of it. Reading: absent fields keep the
+  // defaults above; Error: not JSON, an unknown field, a value of another type.
   std::string text() const;
   static SruppConfig from_text(const std::string& text);
 
@@ -55,11 +55,11 @@ class SruppLayer : public RecurrentLayer {
   SruppConfig config_;
   bool attends_;
   bool last_;
-  Tensor query_;      // (d', d)
-  Tensor key_value_;  // (2d', d'): keys first
-  Tensor alpha_;      // (1)
-  Tensor gain_, bias_;  // (d')
-  Tensor output_;     // (3d, d'): candidate, forget, reset
+  Tensor query_;                    // (d', d)
+  Tensor key_value_;                // (2d', d'): keys first
+  Tensor alpha_;                    // (1)
+  Tensor gain_, bias_;              // (d')
+  Tensor output_;                   // (3d, d'): candidate, forget, reset
   Tensor scan_weight_, scan_bias_;  // (2d): forget, reset
 };
 
