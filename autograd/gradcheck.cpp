@@ -54,8 +54,9 @@ GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vec
     Grads root_grads;
     for (size_t k = 0; k < outputs.size(); ++k) {
       const bool checked = outputs[k].defined() && outputs[k].dtype() == DType::f64;
-      weights.push_back(checked ? random_projection(outputs[k], options.seed, static_cast<uint32_t>(k)) : Tensor());
-      if (!checked || !needs_grad(outputs[k]) || outputs[k].node()->is_leaf()) continue;
+      weights.push_back(checked ? random_projection(outputs[k], options.seed, static_cast<uint32_t>(k))
+                                : Tensor());
+      if (!checked || !needs_grad(outputs[k])) continue;
       roots.push_back(outputs[k]);
       root_grads.push_back(weights.back());
     }
@@ -86,8 +87,9 @@ GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vec
       const double error = std::abs(analytic - numeric) / std::max(1.0, std::abs(numeric));
       if (!(error <= result.max_error)) {  // a NaN counts as the largest
         result.max_error = error;
-        result.message = fmt::format("input {}, {}, element {}: backward says {:.10g}, differences say {:.10g}", k,
-                                     x.str(), i, analytic, numeric);
+        result.message =
+            fmt::format("input {}, {}, element {}: backward says {:.10g}, differences say {:.10g}", k,
+                        x.str(), i, analytic, numeric);
         if (std::isnan(error)) {
           result.ok = false;
           return result;

@@ -22,9 +22,10 @@ struct GradcheckResult {
   explicit operator bool() const { return ok; }
 };
 
-// f maps the inputs to outputs; each is checked against a random projection of all outputs, because a plain sum hides
-// wrong Jacobians (a softmax sums to 1 whatever its backward says). Inputs of other dtypes than f64 (ids, targets) are
-// passed on and not checked. f must be deterministic. Error: no input is f64, or no output is.
+// f maps the inputs to outputs; each is checked against a random projection of all outputs, because a plain
+// sum hides wrong Jacobians (a softmax sums to 1 whatever its backward says). Inputs of other dtypes than f64
+// (ids, targets) are passed on and not checked. f must be deterministic. Error: no input is f64, or no output
+// is.
 GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& f,
                           const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
 

@@ -13,7 +13,9 @@ Tensor requires_grad(const Tensor& x) {
   return x;
 }
 
-bool needs_grad(const Tensor& x) { return x.defined() && x.node() != nullptr; }
+bool needs_grad(const Tensor& x) {
+  return x.defined() && x.node() != nullptr;
+}
 
 Tensor grad(const Tensor& leaf) {
   CHECK(leaf.node() && leaf.node()->is_leaf(), "grad: {} is not a leaf; call requires_grad() on it first",
@@ -22,8 +24,8 @@ Tensor grad(const Tensor& leaf) {
 }
 
 void zero_grad(const Tensor& leaf) {
-  CHECK(leaf.node() && leaf.node()->is_leaf(), "zero_grad: {} is not a leaf; call requires_grad() on it first",
-        leaf.str());
+  CHECK(leaf.node() && leaf.node()->is_leaf(),
+        "zero_grad: {} is not a leaf; call requires_grad() on it first", leaf.str());
   leaf.node()->grad = Tensor();
 }
 

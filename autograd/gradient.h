@@ -18,7 +18,8 @@ struct GradNode {
 // Error: x is not floating, or is the result of a recorded operator.
 Tensor requires_grad(const Tensor& x);
 
-// True when a gradient must flow to x: it is a leaf, or recorded on a tape. Operators ask before computing dx.
+// True when a gradient must flow to x: it is a leaf, or recorded on a tape. Operators ask before computing
+// dx.
 bool needs_grad(const Tensor& x);
 
 // The gradient that backward passes have added up in a leaf; undefined when there is none yet.
@@ -27,9 +28,9 @@ Tensor grad(const Tensor& leaf);
 // Forgets the gradient, so that the next backward pass starts from zero. Other leaves keep theirs.
 void zero_grad(const Tensor& leaf);
 
-// Where an operator may leave the gradient of w. For a leaf it is the leaf's own gradient, and `accumulate` says that
-// it holds something to add to (GEMM beta 1); else it is fresh memory to overwrite. Return `grad` from the backward
-// function either way: the tape sees that it is already in place.
+// Where an operator may leave the gradient of w. For a leaf it is the leaf's own gradient, and `accumulate`
+// says that it holds something to add to (GEMM beta 1); else it is fresh memory to overwrite. Return `grad`
+// from the backward function either way: the tape sees that it is already in place.
 struct GradTarget {
   Tensor grad;
   bool accumulate = false;

@@ -1,21 +1,32 @@
 // Recomputation by a nested tape.
 #include "autograd/recompute.h"
 
+#include <algorithm>
+
 #include "core/array.h"
+#include "core/check.h"
 
 namespace tandem {
 namespace {
 
+// The same values with no history; where a gradient is wanted, leaves.
+std::vector<Tensor> as_leaves(const std::vector<Tensor>& xs) {
+  std::vector<Tensor> leaves;
+  for (const Tensor& x : xs) {
+    leaves.push_back(x.defined() ? x.detach() : x);
+    if (needs_grad(x)) requires_grad(leaves.back());
+  }
+  return leaves;
+}
+
 // The backward pass of a recomputed function: forward again, this time recorded, then back through that.
-Grads run_again(const Function& f, const std::vector<Tensor>& saved, const std::vector<bool>& wanted,
+Grads run_again(const char* name, const Function& f, const std::vector<Tensor>& saved,
                 const Tape::Options& options, const Grads& dys) {
   Tape tape(options);
-  std::vector<Tensor> inputs;
-  for (size_t i = 0; i < saved.size(); ++i) {
-    const Tensor x = saved[i].defined() ? saved[i].detach() : Tensor();
-    inputs.push_back(wanted[i] ? requires_grad(x) : x);
-  }
+  const std::vector<Tensor> inputs = as_leaves(saved);
   const std::vector<Tensor> ys = f(inputs);
+  CHECK(ys.size() == dys.size(), "{}: recomputation gave {} outputs, the first time it was {}", name,
+        ys.size(), dys.size());
   std::vector<Tensor> outputs;
   Grads output_grads;
   for (size_t i = 0; i < ys.size(); ++i) {
@@ -27,7 +38,7 @@ Grads run_again(const Function& f, const std::vector<Tensor>& saved, const std::
 
   Grads gradients(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!wanted[i]) continue;
+    if (!needs_grad(inputs[i])) continue;
     gradients[i] = grad(inputs[i]);
     if (!gradients[i].defined()) gradients[i] = zeros_like(inputs[i]);  // f does not depend on it
   }
@@ -44,19 +55,16 @@ std::vector<Tensor> recompute(const char* name, Function f, const std::vector<Te
     NoGrad pause;
     ys = f(inputs);
   }
-  // An output may be an input handed through; it needs a history of its own.
-  for (Tensor& y : ys)
-    if (y.node()) y = y.detach();
-  std::vector<Tensor> saved;
-  std::vector<bool> wanted;
-  for (const Tensor& x : inputs) {
-    saved.push_back(x.defined() ? x.detach() : x);
-    wanted.push_back(needs_grad(x));
-  }
   const Tape::Options options = tape->options();
+  if (options.check_nan && !std::all_of(ys.begin(), ys.end(), all_finite)) {
+    Tape finder(options);  // once more and recorded, so that the operator at fault inside f is named
+    f(as_leaves(inputs));
+  }
+  // An output may be an input handed through, or the same tensor twice; each needs a history of its own.
+  for (Tensor& y : ys) y = y.detach();
   // Appended even when no input needs a gradient: the leaves inside f may.
-  tape->append(name, ys, inputs, [f, saved, wanted, options](const Grads& dys) {
-    return run_again(f, saved, wanted, options, dys);
+  tape->append(name, ys, inputs, [name, f, inputs, options](const Grads& dys) {
+    return run_again(name, f, inputs, options, dys);
   });
   return ys;
 }

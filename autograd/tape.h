@@ -1,5 +1,5 @@
-// Tape: reverse-mode automatic differentiation taken literally. Operators append entries while they run; backward
-// walks the list from its end and pops as it goes, so memory falls during the backward pass.
+// Tape: reverse-mode automatic differentiation taken literally. Operators append entries while they run;
+// backward walks the list from its end and pops as it goes, so memory falls during the backward pass.
 //
 //     Tape tape;                                // without one nothing is recorded and nothing is saved
 //     Tensor loss = sum(mul(a, b));             // a, b: leaves made by requires_grad()
@@ -20,16 +20,20 @@
 namespace tandem {
 
 using Grads = std::vector<Tensor>;
-// From the gradient of the output to those of the inputs, in order. An input for which needs_grad() is false may get
-// an undefined tensor. What the function captures is what the operator keeps alive: write the capture list out.
+// From the gradient of the output to those of the inputs, in order. An input for which needs_grad() is false
+// may get an undefined tensor. What the function captures is what the operator keeps alive: write the capture
+// list out.
 using Backward = std::function<Grads(const Tensor& dy)>;
 // The same for several outputs; the gradient of an output that nobody used is undefined.
 using BackwardMany = std::function<Grads(const Grads& dys)>;
 
-// Appends an operator to the current tape, if there is one and an input needs a gradient; returns y, now tracked.
-// `name` must outlive the tape (a literal). Error: an input was recorded on another tape, or on one that is spent.
+// Appends an operator to the current tape, if there is one and an input needs a gradient; returns y, now
+// tracked. `name` must outlive the tape (a literal). Outputs of integer dtypes are noted but not tracked.
+// Error: an input was recorded on another tape, or on one that is spent; an output is undefined or has a
+// history already.
 Tensor record(const char* name, const Tensor& y, std::vector<Tensor> inputs, Backward backward);
-std::vector<Tensor> record(const char* name, std::vector<Tensor> ys, std::vector<Tensor> inputs, BackwardMany backward);
+std::vector<Tensor> record(const char* name, std::vector<Tensor> ys, std::vector<Tensor> inputs,
+                           BackwardMany backward);
 
 // Sums over the entries of one operator name, for profiles: times in milliseconds.
 struct OperatorTime {
@@ -56,18 +60,20 @@ class Tape {
   // The innermost tape of this thread; null when there is none or recording is paused.
   static Tape* current();
 
-  // Adds d(loss)/d(leaf) to the gradient of every leaf that loss depends on, and empties the tape.
-  // Error: loss has more than one element or is not on this tape; the tape is spent; an operator returned a gradient
+  // Adds d(loss)/d(leaf) to the gradient of every leaf that loss depends on, and empties the tape. Error:
+  // loss has more than one element or is not on this tape; the tape is spent; an operator returned a gradient
   // of the wrong number, shape, dtype or device (both are named).
   void backward(const Tensor& loss);
-  // The same from several outputs, each with the gradient that flows into it.
+  // The same from several outputs, each with the gradient that flows into it (undefined: none does). A leaf
+  // among the outputs takes its gradient as it is.
   void backward(const std::vector<Tensor>& outputs, const Grads& output_grads);
 
   int64_t size() const { return static_cast<int64_t>(entries_.size()); }
   bool spent() const { return spent_; }
   const Options& options() const { return options_; }
 
-  // Every entry in order: operator, output shapes, inputs, bytes that only its backward function keeps, milliseconds.
+  // Every entry in order: operator, output shapes, inputs, bytes that only its backward function keeps,
+  // milliseconds.
   std::string dump() const;
   std::string dump_graphviz() const;
 
@@ -76,7 +82,8 @@ class Tape {
 
  private:
   friend std::vector<Tensor> record(const char*, std::vector<Tensor>, std::vector<Tensor>, BackwardMany);
-  friend std::vector<Tensor> recompute(const char*, std::function<std::vector<Tensor>(const std::vector<Tensor>&)>,
+  friend std::vector<Tensor> recompute(const char*,
+                                       std::function<std::vector<Tensor>(const std::vector<Tensor>&)>,
                                        const std::vector<Tensor>&);
 
   struct OutputInfo {
@@ -94,10 +101,13 @@ class Tape {
     double forward_ms = 0;
   };
 
-  void append(const char* name, const std::vector<Tensor>& ys, const std::vector<Tensor>& inputs, BackwardMany backward);
+  void append(const char* name, const std::vector<Tensor>& ys, const std::vector<Tensor>& inputs,
+              BackwardMany backward);
   void run_backward();
-  void step_back(Entry& entry, int64_t index);
-  void deliver(const Entry& entry, int64_t index, size_t input, Tensor gradient);
+  void step_back(Entry& entry);
+  void deliver(GradNode& node, Tensor gradient);
+  void check_output(const char* name, size_t output, const Tensor& y,
+                    const std::vector<Tensor>& inputs) const;
   void check_gradient(const Entry& entry, size_t input, const Tensor& gradient) const;
   double lap();
   OperatorTime& time_of(const char* name);

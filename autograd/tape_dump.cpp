@@ -1,5 +1,7 @@
-// Printing a tape: a table for reading, Graphviz for drawing, and the bytes each operator keeps for its backward.
+// Printing a tape: a table for reading, Graphviz for drawing, and the bytes each operator keeps for its
+// backward.
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "autograd/tape.h"
@@ -29,7 +31,8 @@ std::string bytes_text(size_t bytes) {
 template <class Infos>
 std::string shapes_text(const Infos& infos) {
   std::string text;
-  for (const auto& info : infos) text += (text.empty() ? "" : " ") + std::string(name_of(info.dtype)) + info.shape.str();
+  for (const auto& info : infos)
+    text += (text.empty() ? "" : " ") + std::string(name_of(info.dtype)) + info.shape.str();
   return text;
 }
 
@@ -41,8 +44,8 @@ std::string input_text(const GradNode* node) {
 }  // namespace
 
 std::string Tape::dump() const {
-  std::string text =
-      fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10}\n", "entry", "operator", "output", "inputs", "saved", "ms");
+  std::string text = fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10}\n", "entry", "operator", "output",
+                                 "inputs", "saved", "ms");
   std::set<const Storage*> counted;
   size_t total = 0;
   double total_ms = 0;
@@ -63,11 +66,11 @@ std::string Tape::dump() const {
 std::string Tape::dump_graphviz() const {
   std::string text = "digraph tape {\n  rankdir=LR;\n  node [shape=box, fontname=\"monospace\"];\n";
   std::set<const Storage*> counted;
-  std::set<const GradNode*> leaves;
+  std::map<const GradNode*, size_t> leaves;  // numbered as they appear: one graph, one text
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
-    text += fmt::format("  n{} [label=\"#{} {}\\n{}\\nsaved {}\"];\n", i, i, entry.name, shapes_text(entry.outputs),
-                        bytes_text(saved_bytes(entry.backward, counted)));
+    text += fmt::format("  n{} [label=\"#{} {}\\n{}\\nsaved {}\"];\n", i, i, entry.name,
+                        shapes_text(entry.outputs), bytes_text(saved_bytes(entry.backward, counted)));
     for (size_t k = 0; k < entry.input_nodes.size(); ++k) {
       const GradNode* node = entry.input_nodes[k].get();
       if (!node) continue;
@@ -75,10 +78,11 @@ std::string Tape::dump_graphviz() const {
         text += fmt::format("  n{} -> n{};\n", node->entry, i);
         continue;
       }
-      if (leaves.insert(node).second)
-        text += fmt::format("  leaf{} [label=\"leaf\\n{}\", style=rounded];\n", fmt::ptr(node),
-                            entry.inputs[k].shape.str());
-      text += fmt::format("  leaf{} -> n{};\n", fmt::ptr(node), i);
+      const auto [leaf, is_new] = leaves.emplace(node, leaves.size());
+      if (is_new)
+        text += fmt::format("  leaf{} [label=\"leaf\\n{}{}\", style=rounded];\n", leaf->second,
+                            name_of(entry.inputs[k].dtype), entry.inputs[k].shape.str());
+      text += fmt::format("  leaf{} -> n{};\n", leaf->second, i);
     }
   }
   return text + "}\n";

@@ -10,7 +10,8 @@
 namespace tandem {
 
 void fail_not_float(const char* what, int dtype) {
-  detail::fail("{}: dtype {} is not supported on the CPU; use f32 or f64", what, name_of(static_cast<DType>(dtype)));
+  detail::fail("{}: dtype {} is not supported on the CPU; use f32 or f64", what,
+               name_of(static_cast<DType>(dtype)));
 }
 
 namespace {
@@ -124,7 +125,9 @@ void all_finite(bool& finite, const Tensor& x) {
 
 }  // namespace cpu
 
-void fill(const Tensor& y, double value) { DISPATCH(y.device(), fill(y, value)); }
+void fill(const Tensor& y, double value) {
+  DISPATCH(y.device(), fill(y, value));
+}
 
 void copy(const Tensor& y, const Tensor& x) {
   CHECK(x.shape() == y.shape(), "copy: shapes differ: from {}, to {}", x.str(), y.str());
@@ -139,8 +142,9 @@ void copy(const Tensor& y, const Tensor& x) {
 }
 
 void add_in_place(const Tensor& y, const Tensor& x) {
-  CHECK(x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() && is_floating(x.dtype()),
-        "add_in_place: needs two floating tensors of one shape, dtype and device: {} += {}", y.str(), x.str());
+  CHECK(
+      x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() && is_floating(x.dtype()),
+      "add_in_place: needs two floating tensors of one shape, dtype and device: {} += {}", y.str(), x.str());
   DISPATCH(y.device(), add_in_place(y, x));
 }
 

@@ -17,7 +17,8 @@ template <class... Args>
 }  // namespace tandem::detail
 
 // CHECK(condition, "what is wrong, with {} values; what to do", values...): throws tandem::Error when false.
-#define CHECK(condition, ...)                                     \
-  do {                                                            \
-    if (!(condition)) [[unlikely]] ::tandem::detail::fail(__VA_ARGS__); \
+#define CHECK(condition, ...)              \
+  do {                                     \
+    if (!(condition)) [[unlikely]]         \
+      ::tandem::detail::fail(__VA_ARGS__); \
   } while (0)

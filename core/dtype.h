@@ -45,7 +45,9 @@ constexpr std::string_view name_of(DType dtype) {
   return names[static_cast<int>(dtype)];
 }
 
-constexpr bool is_floating(DType dtype) { return dtype <= DType::bf16; }
+constexpr bool is_floating(DType dtype) {
+  return dtype <= DType::bf16;
+}
 
 // dtype_of<float>() == DType::f32, and so on for the six element types.
 template <class T>

@@ -11,9 +11,9 @@
 // Always inlined, so that a function cloned per instruction set takes the whole inner loop with it.
 #define TANDEM_INLINE inline __attribute__((always_inline))
 
-// Put before a loop over one row: the compiler makes an AVX-512, an AVX2 and a baseline version and the loader picks
-// one, so one binary runs everywhere. OpenMP regions must stay outside (their bodies are not cloned). Sanitizers
-// cannot start before the loader's choice, so sanitized builds take the baseline.
+// Put before a loop over one row: the compiler makes an AVX-512, an AVX2 and a baseline version and the
+// loader picks one, so one binary runs everywhere. OpenMP regions must stay outside (their bodies are not
+// cloned). Sanitizers cannot start before the loader's choice, so sanitized builds take the baseline.
 #if defined(__x86_64__) && !defined(TANDEM_SANITIZE) && !defined(__CUDACC__)
 #define TANDEM_SIMD __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
 #else
@@ -28,15 +28,15 @@ inline constexpr bool kWithCuda = false;
 #endif
 }  // namespace tandem
 
-// Calls tandem::cuda::call or tandem::cpu::call. Without CUDA the first is checked by the compiler and discarded:
-// no stubs, no #ifdef. Use inside namespace tandem.
-#define DISPATCH(device, call)              \
-  do {                                      \
-    if constexpr (::tandem::kWithCuda) {    \
-      if ((device).is_cuda()) {             \
-        cuda::call;                         \
-        break;                              \
-      }                                     \
-    }                                       \
-    cpu::call;                              \
+// Calls tandem::cuda::call or tandem::cpu::call. Without CUDA the first is checked by the compiler and
+// discarded: no stubs, no #ifdef. Use inside namespace tandem.
+#define DISPATCH(device, call)           \
+  do {                                   \
+    if constexpr (::tandem::kWithCuda) { \
+      if ((device).is_cuda()) {          \
+        cuda::call;                      \
+        break;                           \
+      }                                  \
+    }                                    \
+    cpu::call;                           \
   } while (0)

@@ -1,5 +1,6 @@
-// Elementary functions that vectorise: plain arithmetic on f32, so that a loop over them becomes SIMD in any compiler;
-// f64 goes to the C library. Errors are in units in the last place of the result, over the whole range.
+// Elementary functions that vectorise: plain arithmetic on f32, so that a loop over them becomes SIMD in any
+// compiler; f64 goes to the C library. Errors are in units in the last place of the result, over the whole
+// range.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -25,12 +26,15 @@ TANDEM_HD TANDEM_INLINE float fast_exp(float x) {
   // 2^n in two steps, since 2^128 has no f32.
   const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound);
   const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(exponent) >> 1);
-  const float y = p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((exponent - half + 127) << 23);
+  const float y =
+      p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((exponent - half + 127) << 23);
   const float low = x < -87.33654f ? 0.0f : y;
   const float high = x > 88.72283f ? HUGE_VALF : low;
   return x == x ? high : x;
 }
-TANDEM_HD TANDEM_INLINE double fast_exp(double x) { return std::exp(x); }
+TANDEM_HD TANDEM_INLINE double fast_exp(double x) {
+  return std::exp(x);
+}
 
 template <class T>
 TANDEM_HD TANDEM_INLINE T sigmoid(T x) {
@@ -41,10 +45,14 @@ TANDEM_HD TANDEM_INLINE T sigmoid(T x) {
 TANDEM_HD TANDEM_INLINE float fast_tanh(float x) {
   const float x2 = x * x;
   const float series =
-      x + x * x2 * (-1.0f / 3 + x2 * (2.0f / 15 + x2 * (-17.0f / 315 + x2 * (62.0f / 2835 - x2 * (1382.0f / 155925)))));
+      x + x * x2 *
+              (-1.0f / 3 +
+               x2 * (2.0f / 15 + x2 * (-17.0f / 315 + x2 * (62.0f / 2835 - x2 * (1382.0f / 155925)))));
   const float quotient = 1.0f - 2.0f / (fast_exp(2.0f * x) + 1.0f);
   return x2 < 0.09f ? series : quotient;
 }
-TANDEM_HD TANDEM_INLINE double fast_tanh(double x) { return std::tanh(x); }
+TANDEM_HD TANDEM_INLINE double fast_tanh(double x) {
+  return std::tanh(x);
+}
 
 }  // namespace tandem

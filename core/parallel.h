@@ -10,22 +10,22 @@ namespace tandem {
 // `#pragma omp parallel for if (n > kParallelGrain)`.
 inline constexpr int64_t kParallelGrain = 1 << 15;
 
-// Bodies that differ only by element type: `FOR_FLOAT(x.dtype(), "softmax", T, kernel<T>(y, x))` runs kernel<float> or
-// kernel<double>. Error naming the operator for any other dtype.
+// Bodies that differ only by element type: `FOR_FLOAT(x.dtype(), "softmax", T, kernel<T>(y, x))` runs
+// kernel<float> or kernel<double>. Error naming the operator for any other dtype.
 [[noreturn]] void fail_not_float(const char* what, int dtype);
 
 }  // namespace tandem
 
-#define FOR_FLOAT(dtype_value, what, T, ...)                                  \
-  do {                                                                        \
-    const ::tandem::DType for_float_dtype = (dtype_value);                    \
-    if (for_float_dtype == ::tandem::DType::f32) {                            \
-      using T = float;                                                        \
-      __VA_ARGS__;                                                            \
-    } else if (for_float_dtype == ::tandem::DType::f64) {                     \
-      using T = double;                                                       \
-      __VA_ARGS__;                                                            \
-    } else {                                                                  \
-      ::tandem::fail_not_float(what, static_cast<int>(for_float_dtype));      \
-    }                                                                         \
+#define FOR_FLOAT(dtype_value, what, T, ...)                             \
+  do {                                                                   \
+    const ::tandem::DType for_float_dtype = (dtype_value);               \
+    if (for_float_dtype == ::tandem::DType::f32) {                       \
+      using T = float;                                                   \
+      __VA_ARGS__;                                                       \
+    } else if (for_float_dtype == ::tandem::DType::f64) {                \
+      using T = double;                                                  \
+      __VA_ARGS__;                                                       \
+    } else {                                                             \
+      ::tandem::fail_not_float(what, static_cast<int>(for_float_dtype)); \
+    }                                                                    \
   } while (0)

@@ -34,6 +34,8 @@ Shape Shape::with(int axis, int64_t size) const {
   return Shape(std::span<const int64_t>(sizes.data(), rank_));
 }
 
-std::string Shape::str() const { return fmt::format("({})", fmt::join(begin(), end(), ", ")); }
+std::string Shape::str() const {
+  return fmt::format("({})", fmt::join(begin(), end(), ", "));
+}
 
 }  // namespace tandem

@@ -27,7 +27,10 @@ void set_cuda_allocator(int index, Allocator* allocator);
 class Storage {
  public:
   Storage(size_t bytes, Device device, StreamId stream = 0)
-      : allocator_(&allocator_of(device)), data_(allocator_->allocate(bytes, stream)), bytes_(bytes), device_(device) {}
+      : allocator_(&allocator_of(device)),
+        data_(allocator_->allocate(bytes, stream)),
+        bytes_(bytes),
+        device_(device) {}
   ~Storage() { allocator_->free(data_); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;

@@ -17,10 +17,13 @@ Tensor::Tensor(Shape shape, DType dtype, Device device) : impl_(std::make_shared
 
 void* Tensor::raw() const {
   const Impl& self = impl();
-  return static_cast<std::byte*>(self.storage->data()) + self.offset * static_cast<int64_t>(size_of(self.dtype));
+  return static_cast<std::byte*>(self.storage->data()) +
+         self.offset * static_cast<int64_t>(size_of(self.dtype));
 }
 
-void Tensor::throw_undefined() { throw Error("tensor: used while undefined; give it a value first"); }
+void Tensor::throw_undefined() {
+  throw Error("tensor: used while undefined; give it a value first");
+}
 
 void Tensor::tell_watch() const {
   if (impl_) copy_watch_->seen_.push_back({impl_->storage, impl_->node});
@@ -28,7 +31,8 @@ void Tensor::tell_watch() const {
 
 void Tensor::check_dtype(DType wanted) const {
   if (dtype() != wanted) [[unlikely]]
-    detail::fail("tensor: {} read as {}; convert with .to(DType::{})", str(), name_of(wanted), name_of(wanted));
+    detail::fail("tensor: {} read as {}; convert with .to(DType::{})", str(), name_of(wanted),
+                 name_of(wanted));
 }
 
 void Tensor::check_host() const {
@@ -91,11 +95,17 @@ std::string Tensor::str() const {
   return fmt::format("{} {} on {}", name_of(dtype()), shape().str(), device().str());
 }
 
-Tensor empty_like(const Tensor& x) { return Tensor(x.shape(), x.dtype(), x.device()); }
+Tensor empty_like(const Tensor& x) {
+  return Tensor(x.shape(), x.dtype(), x.device());
+}
 
-Tensor zeros(Shape shape, DType dtype, Device device) { return full(shape, 0.0, dtype, device); }
+Tensor zeros(Shape shape, DType dtype, Device device) {
+  return full(shape, 0.0, dtype, device);
+}
 
-Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.dtype(), x.device()); }
+Tensor zeros_like(const Tensor& x) {
+  return zeros(x.shape(), x.dtype(), x.device());
+}
 
 Tensor full(Shape shape, double value, DType dtype, Device device) {
   Tensor y(shape, dtype, device);
@@ -105,8 +115,8 @@ Tensor full(Shape shape, double value, DType dtype, Device device) {
 
 template <class T>
 Tensor tensor_of(Shape shape, std::span<const T> values) {
-  CHECK(static_cast<int64_t>(values.size()) == shape.numel(), "tensor: {} values given for shape {} of {} elements",
-        values.size(), shape.str(), shape.numel());
+  CHECK(static_cast<int64_t>(values.size()) == shape.numel(),
+        "tensor: {} values given for shape {} of {} elements", values.size(), shape.str(), shape.numel());
   Tensor y(shape, dtype_of<T>());
   std::memcpy(y.raw(), values.data(), values.size_bytes());
   return y;

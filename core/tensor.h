@@ -1,8 +1,8 @@
 // Tensor: a handle to contiguous row-major elements. Copies of the handle share the elements.
 //
-// A view of the leading axis shares memory too; nothing else does: a transpose is an argument of matmul, not a kind
-// of tensor. So every kernel is a plain loop. Letters used everywhere: T time, M memory length, B batch, D width,
-// H heads, V vocabulary, L layers; recurrent models are time-major, (T, B, D).
+// A view of the leading axis shares memory too; nothing else does: a transpose is an argument of matmul, not
+// a kind of tensor. So every kernel is a plain loop. Letters used everywhere: T time, M memory length, B
+// batch, D width, H heads, V vocabulary, L layers; recurrent models are time-major, (T, B, D).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -108,8 +108,8 @@ class Tensor {
   std::shared_ptr<Impl> impl_;
 };
 
-// Sees every tensor that is copied on this thread while it lives. A lambda cannot be asked what it captured, but
-// copying one copies its captures: so the tape learns what a backward function keeps alive.
+// Sees every tensor that is copied on this thread while it lives. A lambda cannot be asked what it captured,
+// but copying one copies its captures: so the tape learns what a backward function keeps alive.
 class CopyWatch {
  public:
   CopyWatch() : outer_(Tensor::copy_watch_) { Tensor::copy_watch_ = this; }
