@@ -1,0 +1,63 @@
+// Checkpoints as safetensors: prefixes say what a tensor is, metadata holds the rest.
+#include "tools/support/checkpoint.h"
+
+#include "core/check.h"
+#include "core/safetensors.h"
+
+namespace tandem {
+namespace {
+
+constexpr const char* kFormat = "tandem-checkpoint-1";
+constexpr const char* kModel = "model.";
+constexpr const char* kOptimizer = "optimizer.";
+constexpr const char* kState = "state.";
+
+void append(NamedTensors& to, const char* prefix, const std::vector<NamedTensor>& from) {
+  for (const NamedTensor& tensor : from) to.emplace_back(prefix + tensor.name, tensor.value.to(Device::cpu()));
+}
+
+std::string field(const SafetensorsFile& file, const std::string& key) {
+  const auto found = file.metadata().find(key);
+  CHECK(found != file.metadata().end(), "{}: checkpoint without metadata \"{}\"", file.path(), key);
+  return found->second;
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
+  NamedTensors tensors;
+  append(tensors, kModel, checkpoint.parameters);
+  append(tensors, kOptimizer, checkpoint.optimizer);
+  append(tensors, kState, checkpoint.state);
+  write_safetensors(path, tensors,
+                    {{"format", kFormat},
+                     {"model", checkpoint.model_config},
+                     {"run", checkpoint.run_config},
+                     {"progress", checkpoint.progress},
+                     {"vocab", checkpoint.vocabulary.to_hex()}});
+}
+
+Checkpoint load_checkpoint(const std::string& path) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  const auto format = file.metadata().find("format");
+  CHECK(format != file.metadata().end() && format->second == kFormat,
+        "{}: not a checkpoint of Tandem (metadata \"format\" is not {})", path, kFormat);
+  Checkpoint checkpoint;
+  checkpoint.model_config = field(file, "model");
+  checkpoint.run_config = field(file, "run");
+  checkpoint.progress = field(file, "progress");
+  checkpoint.vocabulary = Vocabulary::from_hex(field(file, "vocab"));
+  for (const std::string& name : file.names()) {
+    const auto take = [&file, &name](const char* prefix, std::vector<NamedTensor>& into) {
+      if (!name.starts_with(prefix)) return false;
+      into.push_back({name.substr(std::string(prefix).size()), file.get(name)});
+      return true;
+    };
+    CHECK(take(kModel, checkpoint.parameters) || take(kOptimizer, checkpoint.optimizer) ||
+              take(kState, checkpoint.state),
+          "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path, name);
+  }
+  return checkpoint;
+}
+
+}  // namespace tandem
