@@ -24,8 +24,7 @@ struct GradcheckResult {
 
 // f maps the inputs to outputs; each is checked against a random projection of all outputs, because a plain
 // sum hides wrong Jacobians (a softmax sums to 1 whatever its backward says). Inputs of other dtypes than f64
-// (ids, targets) are passed on and not checked. f must be deterministic. Error: no input is f64, or no output
-// is.
+// (ids, targets) are passed on and not checked. f must be deterministic. Error: no f64 input, or output.
 GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& f,
                           const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
 

@@ -18,8 +18,7 @@ struct GradNode {
 // Error: x is not floating, or is the result of a recorded operator.
 Tensor requires_grad(const Tensor& x);
 
-// True when a gradient must flow to x: it is a leaf, or recorded on a tape. Operators ask before computing
-// dx.
+// True when a gradient must flow to x: a leaf, or recorded on a tape. Operators ask before computing dx.
 bool needs_grad(const Tensor& x);
 
 // The gradient that backward passes have added up in a leaf; undefined when there is none yet.

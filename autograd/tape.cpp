@@ -162,8 +162,7 @@ void Tape::backward(const std::vector<Tensor>& outputs, const Grads& output_grad
 
 void Tape::run_backward() {
   spent_ = true;
-  // What backward functions compute is not recorded. A nested tape (recomputation) may still be opened inside
-  // one.
+  // What backward functions compute is not recorded; a nested tape (recomputation) may still be opened there.
   NoGrad pause;
   lap();
   while (!entries_.empty()) {

@@ -1,5 +1,4 @@
-// Printing a tape: a table for reading, Graphviz for drawing, and the bytes each operator keeps for its
-// backward.
+// Printing a tape: a table for reading, Graphviz for drawing, and the bytes each operator keeps.
 #include <algorithm>
 #include <map>
 #include <set>
