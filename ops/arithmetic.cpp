@@ -1,0 +1,171 @@
+// Elementwise arithmetic. Backward functions are made of the same operators: recording is paused while they
+// run.
+#include "ops/arithmetic.h"
+
+#include "autograd/tape.h"
+#include "core/check.h"
+#include "ops/blocks.h"
+#include "ops/reduce.h"
+
+namespace tandem {
+namespace {
+
+template <Arithmetic kind, class T>
+TANDEM_INLINE void loop(T* y, const T* a, const T* b, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = arithmetic_value<kind>(a[i], b[i]);
+}
+
+template <class T>
+TANDEM_INLINE void arithmetic_body(Arithmetic kind, T* y, const T* a, const T* b, int64_t n) {
+  switch (kind) {
+    case Arithmetic::add:
+      return loop<Arithmetic::add>(y, a, b, n);
+    case Arithmetic::sub:
+      return loop<Arithmetic::sub>(y, a, b, n);
+    case Arithmetic::mul:
+      return loop<Arithmetic::mul>(y, a, b, n);
+    case Arithmetic::div:
+      return loop<Arithmetic::div>(y, a, b, n);
+  }
+}
+
+TANDEM_SIMD void arithmetic_row(Arithmetic kind, float* y, const float* a, const float* b, int64_t n) {
+  arithmetic_body(kind, y, a, b, n);
+}
+TANDEM_SIMD void arithmetic_row(Arithmetic kind, double* y, const double* a, const double* b, int64_t n) {
+  arithmetic_body(kind, y, a, b, n);
+}
+
+template <class T>
+TANDEM_INLINE void scale_body(T* y, const T* x, T factor, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * factor;
+}
+TANDEM_SIMD void scale_row(float* y, const float* x, float factor, int64_t n) {
+  scale_body(y, x, factor, n);
+}
+TANDEM_SIMD void scale_row(double* y, const double* x, double factor, int64_t n) {
+  scale_body(y, x, factor, n);
+}
+
+void check_pair(const char* name, const Tensor& a, const Tensor& b) {
+  CHECK(a.dtype() == b.dtype() && a.device() == b.device(),
+        "{}: a is {}, b is {}; bring both to one dtype and device with .to()", name, a.str(), b.str());
+}
+
+void check_same_shape(const char* name, const Tensor& a, const Tensor& b) {
+  check_pair(name, a, b);
+  CHECK(a.shape() == b.shape(), "{}: shapes differ: a is {}, b is {}", name, a.shape().str(),
+        b.shape().str());
+}
+
+bool ends_with(const Shape& shape, const Shape& end) {
+  return end.rank() <= shape.rank() && std::equal(end.begin(), end.end(), shape.end() - end.rank());
+}
+
+Tensor value(const Tensor& a, const Tensor& b, Arithmetic kind) {
+  Tensor y = empty_like(a);
+  DISPATCH(a.device(), arithmetic(y, a, b, kind));
+  return y;
+}
+
+// The gradient of a b that was repeated over a's leading axes: the sum over the repetitions.
+Tensor sum_of_repeats(const Tensor& dy, const Tensor& b) {
+  if (dy.shape() == b.shape()) return dy;
+  const GradTarget db = grad_target(b);
+  const int64_t width = b.numel();
+  DISPATCH(dy.device(),
+           sum_axis(db.grad, dy, {1, width > 0 ? dy.numel() / width : 0, width}, 1.0, db.accumulate));
+  return db.grad;
+}
+
+}  // namespace
+
+namespace cpu {
+
+void arithmetic(const Tensor& y, const Tensor& a, const Tensor& b, Arithmetic kind) {
+  FOR_FLOAT(y.dtype(), "arithmetic", T, {
+    T* out = y.data<T>();
+    const T* left = a.data<T>();
+    const T* right = b.data<T>();
+    const int64_t width = b.numel();
+    if (width == y.numel()) {
+      for_elements(width, [kind, out, left, right](int64_t i, int64_t end) {
+        arithmetic_row(kind, out + i, left + i, right + i, end - i);
+      });
+    } else {
+      for_rows(y.numel() / width, width, [kind, out, left, right, width](int64_t row, int64_t end) {
+        for (int64_t i = row * width; i < end * width; i += width)
+          arithmetic_row(kind, out + i, left + i, right, width);
+      });
+    }
+  });
+}
+
+void scale(const Tensor& y, const Tensor& x, double factor) {
+  FOR_FLOAT(y.dtype(), "scale", T, {
+    T* out = y.data<T>();
+    const T* in = x.data<T>();
+    for_elements(x.numel(), [out, in, factor](int64_t i, int64_t end) {
+      scale_row(out + i, in + i, static_cast<T>(factor), end - i);
+    });
+  });
+}
+
+}  // namespace cpu
+
+// y = a + b:  da = dy, db = dy.
+Tensor add(const Tensor& a, const Tensor& b) {
+  check_pair("add", a, b);
+  CHECK(ends_with(a.shape(), b.shape()),
+        "add: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", a.shape().str(),
+        b.shape().str());
+  const bool b_needs = needs_grad(b);
+  return record("add", value(a, b, Arithmetic::add), {a, b}, [b, b_needs](const Tensor& dy) -> Grads {
+    return {dy, b_needs ? sum_of_repeats(dy, b) : Tensor()};
+  });
+}
+
+// y = a - b:  da = dy, db = -dy.
+Tensor sub(const Tensor& a, const Tensor& b) {
+  check_same_shape("sub", a, b);
+  const bool b_needs = needs_grad(b);
+  return record("sub", value(a, b, Arithmetic::sub), {a, b}, [b_needs](const Tensor& dy) -> Grads {
+    return {dy, b_needs ? neg(dy) : Tensor()};
+  });
+}
+
+// y = a b:  da = dy b, db = dy a.
+Tensor mul(const Tensor& a, const Tensor& b) {
+  check_same_shape("mul", a, b);
+  const Tensor saved_a = needs_grad(b) ? a : Tensor();
+  const Tensor saved_b = needs_grad(a) ? b : Tensor();
+  return record("mul", value(a, b, Arithmetic::mul), {a, b}, [saved_a, saved_b](const Tensor& dy) -> Grads {
+    return {saved_b.defined() ? mul(dy, saved_b) : Tensor(), saved_a.defined() ? mul(dy, saved_a) : Tensor()};
+  });
+}
+
+// y = a / b:  da = dy / b, db = -dy y / b.
+Tensor div(const Tensor& a, const Tensor& b) {
+  check_same_shape("div", a, b);
+  const Tensor y = value(a, b, Arithmetic::div);
+  const Tensor saved_y = needs_grad(b) ? y : Tensor();
+  return record("div", y, {a, b}, [b, saved_y](const Tensor& dy) -> Grads {
+    const Tensor da = div(dy, b);
+    return {da, saved_y.defined() ? neg(mul(da, saved_y)) : Tensor()};
+  });
+}
+
+// y = factor x:  dx = factor dy.
+Tensor scale(const Tensor& x, double factor) {
+  Tensor y = empty_like(x);
+  DISPATCH(x.device(), scale(y, x, factor));
+  return record("scale", y, {x}, [factor](const Tensor& dy) -> Grads { return {scale(dy, factor)}; });
+}
+
+Tensor neg(const Tensor& x) {
+  return scale(x, -1);
+}
+
+}  // namespace tandem

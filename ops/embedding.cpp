@@ -1,0 +1,92 @@
+// embedding: rows gathered forward, added up backward.
+#include "ops/embedding.h"
+
+#include <cstring>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "ops/blocks.h"
+#include "ops/ids.h"
+
+namespace tandem {
+namespace {
+
+constexpr int64_t kColumns = 128;  // a thread's share of the width in backward
+
+template <class T>
+TANDEM_INLINE void add_rows_body(T* dtable, const T* dy, const int32_t* ids, int64_t count, int64_t stride,
+                                 int64_t width) {
+  for (int64_t i = 0; i < count; ++i) {
+    T* out = dtable + ids[i] * stride;
+    const T* in = dy + i * stride;
+#pragma omp simd
+    for (int64_t d = 0; d < width; ++d) out[d] += in[d];
+  }
+}
+TANDEM_SIMD void add_rows(float* dtable, const float* dy, const int32_t* ids, int64_t count, int64_t stride,
+                          int64_t width) {
+  add_rows_body(dtable, dy, ids, count, stride, width);
+}
+TANDEM_SIMD void add_rows(double* dtable, const double* dy, const int32_t* ids, int64_t count, int64_t stride,
+                          int64_t width) {
+  add_rows_body(dtable, dy, ids, count, stride, width);
+}
+
+Shape with_width(const Shape& ids, int64_t width) {
+  CHECK(ids.rank() < Shape::kMaxRank, "embedding: ids {} have {} axes; the result would have more than {}",
+        ids.str(), ids.rank(), Shape::kMaxRank);
+  std::array<int64_t, Shape::kMaxRank> sizes{};
+  std::copy(ids.begin(), ids.end(), sizes.begin());
+  sizes[ids.rank()] = width;
+  return Shape(std::span<const int64_t>(sizes.data(), ids.rank() + 1));
+}
+
+}  // namespace
+
+namespace cpu {
+
+void embedding_forward(const Tensor& y, const Tensor& ids, const Tensor& table) {
+  FOR_FLOAT(table.dtype(), "embedding", T, {
+    T* out = y.data<T>();
+    const T* rows = table.data<T>();
+    const int32_t* index = ids.data<int32_t>();
+    const int64_t width = table.size(1);
+    for_rows(ids.numel(), width, [out, rows, index, width](int64_t i, int64_t end) {
+      for (; i < end; ++i) std::memcpy(out + i * width, rows + index[i] * width, sizeof(T) * width);
+    });
+  });
+}
+
+// Each thread owns columns, not ids: no two write to one place, and each place sees the ids in order.
+void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids, bool accumulate) {
+  if (!accumulate) cpu::fill(dtable, 0);
+  FOR_FLOAT(dy.dtype(), "embedding", T, {
+    T* out = dtable.data<T>();
+    const T* in = dy.data<T>();
+    const int32_t* index = ids.data<int32_t>();
+    const int64_t count = ids.numel(), width = dtable.size(1);
+    for_blocks(width, kColumns, count, [out, in, index, count, width](int64_t begin, int64_t end) {
+      add_rows(out + begin, in + begin, index, count, width, end - begin);
+    });
+  });
+}
+
+}  // namespace cpu
+
+Tensor embedding(const Tensor& ids, const Tensor& table) {
+  CHECK(table.rank() == 2 && is_floating(table.dtype()), "embedding: table is {}; it must be floating (V, D)",
+        table.str());
+  CHECK(ids.device() == table.device(),
+        "embedding: ids are {}, table is {}; bring both to one device with .to()", ids.str(), table.str());
+  check_ids("embedding: ids", ids, table.size(0));
+  Tensor y(with_width(ids.shape(), table.size(1)), table.dtype(), table.device());
+  DISPATCH(table.device(), embedding_forward(y, ids, table));
+  return record("embedding", y, {table}, [ids, table](const Tensor& dy) -> Grads {
+    const GradTarget dtable = grad_target(table);
+    DISPATCH(dy.device(), embedding_backward(dtable.grad, dy, ids, dtable.accumulate));
+    return {dtable.grad};
+  });
+}
+
+}  // namespace tandem

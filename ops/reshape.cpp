@@ -1,0 +1,17 @@
+// reshape: a view that carries its gradient.
+#include "ops/reshape.h"
+
+#include "autograd/tape.h"
+#include "core/check.h"
+
+namespace tandem {
+
+Tensor reshape(const Tensor& x, Shape shape) {
+  CHECK(x.numel() == shape.numel(), "reshape: {} has {} elements, {} has {}; the number must stay",
+        x.shape().str(), x.numel(), shape.str(), shape.numel());
+  const Shape from = x.shape();
+  return record("reshape", x.alias_shape(shape), {x},
+                [from](const Tensor& dy) -> Grads { return {dy.alias_shape(from)}; });
+}
+
+}  // namespace tandem

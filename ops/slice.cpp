@@ -1,0 +1,68 @@
+// slice and split: views that carry their gradients.
+#include "ops/slice.h"
+
+#include <numeric>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+
+namespace tandem {
+
+// y = x[begin:end]:  dx = 0 but dx[begin:end] = dy.
+Tensor slice(const Tensor& x, int64_t begin, int64_t end) {
+  CHECK(x.rank() >= 1, "slice: {} has no axis to cut", x.str());
+  CHECK(begin >= 0 && begin <= end && end <= x.size(0),
+        "slice: rows {} to {} of {} do not exist; it has 0 to {}", begin, end, x.shape().str(), x.size(0));
+  // Of a result only the shape is wanted: x itself is kept where the gradient goes into a leaf.
+  const bool leaf = needs_grad(x) && x.node()->is_leaf();
+  const Tensor target = leaf ? x : Tensor();
+  const Shape shape = x.shape();
+  return record(
+      "slice", x.alias_rows(begin, end), {x}, [target, shape, begin, end](const Tensor& dy) -> Grads {
+        const GradTarget dx =
+            target.defined() ? grad_target(target) : GradTarget{Tensor(shape, dy.dtype(), dy.device())};
+        if (dx.accumulate) {
+          add_in_place(dx.grad.alias_rows(begin, end), dy);
+        } else {
+          fill(dx.grad.alias_rows(0, begin), 0);
+          copy(dx.grad.alias_rows(begin, end), dy);
+          fill(dx.grad.alias_rows(end, shape[0]), 0);
+        }
+        return {dx.grad};
+      });
+}
+
+std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& rows) {
+  CHECK(x.rank() >= 1, "split: {} has no axis to cut", x.str());
+  int64_t total = 0;
+  for (const int64_t count : rows) {
+    CHECK(count >= 0, "split: negative number of rows in ({})", fmt::join(rows, ", "));
+    total += count;
+  }
+  CHECK(total == x.size(0), "split: ({}) is {} rows, but {} has {}", fmt::join(rows, ", "), total,
+        x.shape().str(), x.size(0));
+  std::vector<Tensor> ys;
+  for (int64_t begin = 0; const int64_t count : rows) {
+    ys.push_back(x.alias_rows(begin, begin + count));
+    begin += count;
+  }
+  const Shape shape = x.shape();
+  const DType dtype = x.dtype();
+  const Device device = x.device();
+  return record("split", ys, {x}, [shape, dtype, device, rows](const Grads& dys) -> Grads {
+    const Tensor dx(shape, dtype, device);
+    int64_t begin = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Tensor part = dx.alias_rows(begin, begin + rows[i]);
+      if (dys[i].defined())
+        copy(part, dys[i]);
+      else
+        fill(part, 0);
+      begin += rows[i];
+    }
+    return {dx};
+  });
+}
+
+}  // namespace tandem

@@ -1,0 +1,269 @@
+// The checks that every operator passes: each runs over the whole table of op_cases.h.
+#include "tests/op_cases.h"
+
+#include <doctest/doctest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <set>
+
+#include "autograd/gradcheck.h"
+#include "autograd/tape.h"
+#include "op_names.h"
+
+namespace tandem::testing {
+
+double relative_error(const Tensor& a, const Tensor& b) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (a.shape() != b.shape()) return kInfinity;
+  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
+  double difference = 0, largest = 0;
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    const double u = x.data<double>()[i], v = y.data<double>()[i];
+    if (u == v) continue;  // also two equal infinities
+    if (!std::isfinite(u) || !std::isfinite(v)) return kInfinity;
+    difference = std::max(difference, std::abs(u - v));
+  }
+  for (const double v : y.span<double>())
+    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
+  return difference / (largest > 0 ? largest : 1.0);
+}
+
+namespace {
+
+constexpr uint64_t kSeed = 17;
+
+bool is_checked(const Tensor& x) {
+  return x.defined() && is_floating(x.dtype());
+}
+
+Tensors converted(const Tensors& xs, DType dtype) {
+  Tensors ys;
+  for (const Tensor& x : xs) ys.push_back(is_checked(x) ? x.to(dtype) : x);
+  return ys;
+}
+
+Tensors clones(const Tensors& xs) {
+  Tensors ys;
+  for (const Tensor& x : xs) ys.push_back(x.defined() ? x.clone() : x);
+  return ys;
+}
+
+bool same_bits(const Tensors& a, const Tensors& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].defined() != b[i].defined()) return false;
+    if (!a[i].defined()) continue;
+    if (a[i].shape() != b[i].shape() || a[i].dtype() != b[i].dtype()) return false;
+    if (a[i].numel() > 0 && std::memcmp(a[i].raw(), b[i].raw(), a[i].nbytes()) != 0) return false;
+  }
+  return true;
+}
+
+struct Result {
+  Tensors outputs;
+  Tensors gradients;  // of the inputs; undefined where none was asked for
+};
+
+// y = x, as an operator: what leaves it is no leaf, so gradients arrive in fresh memory.
+Tensor pass_through(const Tensor& x) {
+  return record("pass_through", x.detach(), {x}, [](const Tensor& dy) -> Grads { return {dy}; });
+}
+
+struct Differentiate {
+  int only = -1;         // gradient of this input alone; -1 for all
+  bool through = false;  // inputs reach the operator as results instead of leaves
+  int passes = 1;        // backward passes that add up in the leaves
+};
+
+// Runs the case under a tape and backwards from random output gradients, the same for every dtype.
+Result differentiate(const OpCase& op_case, const Tensors& inputs, const Differentiate& how = {}) {
+  Result result;
+  Tensors leaves = clones(inputs);
+  const auto wanted = [&leaves, &how](size_t i) {
+    return is_checked(leaves[i]) && (how.only < 0 || how.only == static_cast<int>(i));
+  };
+  for (size_t i = 0; i < leaves.size(); ++i)
+    if (wanted(i)) requires_grad(leaves[i]);
+  for (int pass = 0; pass < how.passes; ++pass) {
+    Tape tape;
+    Tensors xs = leaves;
+    if (how.through)
+      for (size_t i = 0; i < xs.size(); ++i)
+        if (wanted(i)) xs[i] = pass_through(xs[i]);
+    result.outputs = op_case.run(xs);
+    xs.clear();
+    Tensors roots;
+    Grads dys;
+    for (size_t k = 0; k < result.outputs.size(); ++k) {
+      const Tensor& y = result.outputs[k];
+      if (!is_checked(y) || !needs_grad(y) || y.node()->is_leaf()) continue;
+      roots.push_back(y);
+      dys.push_back(random_tensor(y.shape(), y.dtype(), 1000 + k));
+    }
+    if (!roots.empty()) tape.backward(roots, dys);
+  }
+  for (size_t i = 0; i < leaves.size(); ++i)
+    result.gradients.push_back(wanted(i) ? grad(leaves[i]) : Tensor());
+  return result;
+}
+
+class Threads {
+ public:
+  explicit Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
+  ~Threads() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+template <class F>
+void for_each_case(F&& f) {
+  for (const OpCase& op_case : op_cases()) {
+    INFO("operator ", op_case.op, ", case ", op_case.name);
+    // An error thrown by one case must not hide the others.
+    try {
+      f(op_case);
+    } catch (const std::exception& error) {
+      FAIL_CHECK("threw: ", error.what());
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("operators: every one has cases, and every case has an operator") {
+  std::set<std::string> tested, written;
+  for (const OpCase& op_case : op_cases()) tested.insert(op_case.op);
+  for (const char* name : kOpFiles) {
+    written.insert(name);
+    CHECK_MESSAGE(tested.count(name) == 1, "ops/", name, ".h has no case: add OP_CASES(", name, ") to tests/",
+                  name, "_test.cpp");
+  }
+  for (const std::string& name : tested)
+    CHECK_MESSAGE(written.count(name) == 1, "cases of ", name, ", not in ops/");
+}
+
+TEST_CASE("operators: the forward pass is the definition, in f64 and f32") {
+  for_each_case([](const OpCase& op_case) {
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const Tensors inputs = op_case.inputs(dtype, kSeed);
+      const Tensors before = clones(inputs);
+      const Tensors ys = op_case.run(inputs);
+      const Tensors expected = op_case.reference(converted(inputs, DType::f64));
+      CHECK_MESSAGE(same_bits(inputs, before), "the operator changed its inputs");
+      REQUIRE(ys.size() == expected.size());
+      for (size_t k = 0; k < ys.size(); ++k) {
+        INFO("output ", k, ": ", ys[k].str(), ", expected ", expected[k].str());
+        CHECK(ys[k].dtype() == dtype);
+        CHECK(relative_error(ys[k], expected[k]) <= (dtype == DType::f64 ? 1e-10 : op_case.tolerance_f32));
+      }
+    }
+  });
+}
+
+TEST_CASE("operators: the gradient is the derivative (central differences in f64)") {
+  for_each_case([](const OpCase& op_case) {
+    if (!op_case.differentiable) return;
+    GradcheckOptions options;
+    options.tolerance = op_case.gradcheck_tolerance;
+    options.max_elements = op_case.gradcheck_elements;
+    const GradcheckResult result = gradcheck(op_case.run, op_case.inputs(DType::f64, kSeed), options);
+    CHECK_MESSAGE(result.ok, result.message);
+  });
+}
+
+TEST_CASE("operators: gradients in f32 are those in f64") {
+  for_each_case([](const OpCase& op_case) {
+    if (!op_case.differentiable) return;
+    const Tensors inputs = op_case.inputs(DType::f32, kSeed);
+    const Result narrow = differentiate(op_case, inputs);
+    const Result wide = differentiate(op_case, converted(inputs, DType::f64));
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (!is_checked(inputs[i])) continue;
+      INFO("input ", i, ": ", inputs[i].str());
+      REQUIRE(narrow.gradients[i].defined() == wide.gradients[i].defined());
+      if (!narrow.gradients[i].defined()) continue;
+      CHECK(narrow.gradients[i].dtype() == DType::f32);
+      CHECK(relative_error(narrow.gradients[i], wide.gradients[i]) <= op_case.gradient_tolerance_f32);
+    }
+  });
+}
+
+TEST_CASE("operators: same bits every time, with one thread and with more") {
+  for_each_case([](const OpCase& op_case) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const Tensors inputs = op_case.inputs(dtype, kSeed);
+      const auto result = [&op_case, &inputs](int threads) {
+        const Threads use(threads);
+        return op_case.differentiable ? differentiate(op_case, inputs) : Result{op_case.run(inputs), {}};
+      };
+      const Result one = result(1);
+      for (const int threads : {1, 2, 3}) {
+        const Result again = result(threads);
+        INFO(threads, " threads, ", std::string(name_of(dtype)));
+        CHECK(same_bits(one.outputs, again.outputs));
+        CHECK(same_bits(one.gradients, again.gradients));
+      }
+    }
+  });
+}
+
+TEST_CASE("operators: recording changes no value, and leaves the inputs alone") {
+  for_each_case([](const OpCase& op_case) {
+    if (!op_case.differentiable) return;
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const Tensors inputs = op_case.inputs(dtype, kSeed);
+      Tensors leaves = clones(inputs);
+      for (const Tensor& x : leaves)
+        if (is_checked(x)) requires_grad(x);
+      Tape tape;
+      const Tensors recorded = op_case.run(leaves);
+      {
+        const NoGrad pause;
+        CHECK(same_bits(recorded, op_case.run(inputs)));
+      }
+      Grads dys;
+      for (const Tensor& y : recorded) dys.push_back(random_tensor(y.shape(), y.dtype(), 5));
+      tape.backward(recorded, dys);
+      CHECK_MESSAGE(same_bits(leaves, inputs), "backward changed the inputs");
+    }
+  });
+}
+
+TEST_CASE("operators: a gradient is the same whoever else wants one, and however its input was made") {
+  for_each_case([](const OpCase& op_case) {
+    if (!op_case.differentiable) return;
+    const Tensors inputs = op_case.inputs(DType::f64, kSeed);
+    const Result all = differentiate(op_case, inputs);
+    const auto check = [&inputs, &all](const Result& other, double factor, const char* what, int only) {
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        if (!is_checked(inputs[i]) || (only >= 0 && only != static_cast<int>(i))) continue;
+        INFO(what, ", input ", i, ": ", inputs[i].str());
+        REQUIRE(other.gradients[i].defined() == all.gradients[i].defined());
+        if (!all.gradients[i].defined()) continue;
+        const double* g = all.gradients[i].data<double>();
+        const Tensor expected =
+            tensor_from(inputs[i].shape(), [g, factor](int64_t k) { return factor * g[k]; });
+        CHECK(relative_error(other.gradients[i], expected) <= 1e-12);
+      }
+    };
+    Differentiate through;
+    through.through = true;
+    check(differentiate(op_case, inputs, through), 1, "inputs made by an operator", -1);
+    Differentiate twice;
+    twice.passes = 2;
+    check(differentiate(op_case, inputs, twice), 2, "two backward passes add up", -1);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (!is_checked(inputs[i])) continue;
+      Differentiate alone;
+      alone.only = static_cast<int>(i);
+      check(differentiate(op_case, inputs, alone), 1, "alone", alone.only);
+    }
+  });
+}
+
+}  // namespace tandem::testing
