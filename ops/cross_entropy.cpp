@@ -1,0 +1,206 @@
+// cross_entropy: one pass over a row of logits finds its largest value and the sum of exponentials.
+#include "ops/cross_entropy.h"
+
+#include <limits>
+
+#include "autograd/tape.h"
+#include "core/check.h"
+#include "core/math.h"
+#include "ops/arithmetic.h"
+#include "ops/blocks.h"
+#include "ops/ids.h"
+#include "ops/reduce.h"
+
+namespace tandem {
+namespace {
+
+template <class T>
+TANDEM_INLINE T largest_of(const T* x, int64_t n) {
+  T largest = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
+template <class T>
+TANDEM_INLINE double log_sum_exp_body(const T* x, int64_t n) {
+  const T largest = largest_of(x, n);
+  T total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < n; ++i) total += fast_exp(x[i] - largest);
+  return static_cast<double>(largest) + std::log(static_cast<double>(total));
+}
+TANDEM_SIMD double log_sum_exp(const float* x, int64_t n) {
+  return log_sum_exp_body(x, n);
+}
+TANDEM_SIMD double log_sum_exp(const double* x, int64_t n) {
+  return log_sum_exp_body(x, n);
+}
+
+// dx = softmax(x) * factor, with the softmax's denominator known.
+template <class T>
+TANDEM_INLINE void probabilities_body(T* dx, const T* x, T lse, T factor, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) dx[i] = fast_exp(x[i] - lse) * factor;
+}
+TANDEM_SIMD void probabilities(float* dx, const float* x, float lse, float factor, int64_t n) {
+  probabilities_body(dx, x, lse, factor, n);
+}
+TANDEM_SIMD void probabilities(double* dx, const double* x, double lse, double factor, int64_t n) {
+  probabilities_body(dx, x, lse, factor, n);
+}
+
+// x = softmax(x) * factor; returns log sum exp(x).
+template <class T>
+TANDEM_INLINE double replace_body(T* x, T factor, int64_t n) {
+  const T largest = largest_of(x, n);
+  T total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = fast_exp(x[i] - largest);
+    total += x[i];
+  }
+  const T share = factor / total;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) x[i] *= share;
+  return static_cast<double>(largest) + std::log(static_cast<double>(total));
+}
+TANDEM_SIMD double replace(float* x, float factor, int64_t n) {
+  return replace_body(x, factor, n);
+}
+TANDEM_SIMD double replace(double* x, double factor, int64_t n) {
+  return replace_body(x, factor, n);
+}
+
+void check_inputs(const char* name, const char* targets_name, const Tensor& logits, const Tensor& targets) {
+  CHECK(is_floating(logits.dtype()) && logits.rank() >= 1,
+        "{}: logits are {}; they must be floating (..., V)", name, logits.str());
+  const std::span<const int64_t> leading(logits.shape().begin(), logits.rank() - 1);
+  CHECK(targets.shape() == Shape(leading) && targets.device() == logits.device(),
+        "{}: logits are {}, targets {}; targets must have the logits' leading sizes {} and device", name,
+        logits.str(), targets.str(), Shape(leading).str());
+  check_ids(targets_name, targets, logits.size(-1));
+}
+
+struct Losses {
+  Tensor nll, lse;
+};
+
+Losses losses(const Tensor& logits, const Tensor& targets) {
+  const Losses y{Tensor(targets.shape(), DType::f64, logits.device()),
+                 Tensor(targets.shape(), DType::f64, logits.device())};
+  DISPATCH(logits.device(), token_nll_forward(y.nll, y.lse, logits, targets));
+  return y;
+}
+
+// nll = log sum_j exp(x_j) - x_t:  dx_j = (softmax(x)_j - [j = t]) dy.
+Backward backward_of(const Tensor& logits, const Tensor& lse, const Tensor& targets, double factor) {
+  return [logits, lse, targets, factor](const Tensor& dy) -> Grads {
+    Tensor dlogits = empty_like(logits);
+    DISPATCH(dy.device(), token_nll_backward(dlogits, dy, logits, lse, targets, factor));
+    return {dlogits};
+  };
+}
+
+double share_of_one(const char* name, const Tensor& targets) {
+  CHECK(targets.numel() > 0, "{}: targets are {}: the mean over no tokens", name, targets.str());
+  return 1 / static_cast<double>(targets.numel());
+}
+
+}  // namespace
+
+namespace cpu {
+
+void token_nll_forward(const Tensor& nll, const Tensor& lse, const Tensor& logits, const Tensor& targets) {
+  FOR_FLOAT(logits.dtype(), "cross_entropy", T, {
+    double* loss = nll.data<double>();
+    double* sum = lse.data<double>();
+    const T* x = logits.data<T>();
+    const int32_t* target = targets.data<int32_t>();
+    const int64_t width = logits.size(-1);
+    for_rows(targets.numel(), width, [loss, sum, x, target, width](int64_t row, int64_t end) {
+      for (; row < end; ++row) {
+        sum[row] = log_sum_exp(x + row * width, width);
+        loss[row] = sum[row] - static_cast<double>(x[row * width + target[row]]);
+      }
+    });
+  });
+}
+
+void token_nll_backward(const Tensor& dlogits, const Tensor& dy, const Tensor& logits, const Tensor& lse,
+                        const Tensor& targets, double factor) {
+  FOR_FLOAT(logits.dtype(), "cross_entropy", T, {
+    T* dx = dlogits.data<T>();
+    const T* dloss = dy.data<T>();
+    const T* x = logits.data<T>();
+    const double* sum = lse.data<double>();
+    const int32_t* target = targets.data<int32_t>();
+    const int64_t width = logits.size(-1);
+    const int64_t step = dy.numel() == 1 ? 0 : 1;
+    for_rows(targets.numel(), width,
+             [dx, dloss, x, sum, target, width, step, factor](int64_t row, int64_t end) {
+               for (; row < end; ++row) {
+                 const T share = static_cast<T>(factor) * dloss[row * step];
+                 probabilities(dx + row * width, x + row * width, static_cast<T>(sum[row]), share, width);
+                 dx[row * width + target[row]] -= share;
+               }
+             });
+  });
+}
+
+void token_nll_in_place(const Tensor& nll, const Tensor& logits, const Tensor& targets, double factor) {
+  FOR_FLOAT(logits.dtype(), "cross_entropy", T, {
+    double* loss = nll.data<double>();
+    T* x = logits.data<T>();
+    const int32_t* target = targets.data<int32_t>();
+    const int64_t width = logits.size(-1);
+    for_rows(targets.numel(), width, [loss, x, target, width, factor](int64_t row, int64_t end) {
+      for (; row < end; ++row) {
+        T* at_target = x + row * width + target[row];
+        const double wanted = static_cast<double>(*at_target);
+        loss[row] = replace(x + row * width, static_cast<T>(factor), width) - wanted;
+        *at_target -= static_cast<T>(factor);
+      }
+    });
+  });
+}
+
+void scale_by(const Tensor& x, const Tensor& factor) {
+  const double value = factor.item();
+  if (value != 1) cpu::scale(x, x, value);
+}
+
+}  // namespace cpu
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
+  check_inputs("cross_entropy", "cross_entropy: targets", logits, targets);
+  const double share = share_of_one("cross_entropy", targets);
+  const Losses y = losses(logits, targets);
+  return record("cross_entropy", mean(y.nll).to(logits.dtype()), {logits},
+                backward_of(logits, y.lse, targets, share));
+}
+
+Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& targets) {
+  if (!Tape::current() || !needs_grad(logits)) return cross_entropy(logits, targets);
+  check_inputs("cross_entropy_in_place", "cross_entropy_in_place: targets", logits, targets);
+  CHECK(!logits.node()->is_leaf(),
+        "cross_entropy_in_place: the logits {} are a leaf, whose values would be lost; use cross_entropy",
+        logits.str());
+  const double share = share_of_one("cross_entropy_in_place", targets);
+  const Tensor nll(targets.shape(), DType::f64, logits.device());
+  DISPATCH(logits.device(), token_nll_in_place(nll, logits, targets, share));
+  const Tensor gradient = logits.detach();
+  return record("cross_entropy", mean(nll).to(logits.dtype()), {logits},
+                [gradient](const Tensor& dy) -> Grads {
+                  DISPATCH(dy.device(), scale_by(gradient, dy));
+                  return {gradient};
+                });
+}
+
+Tensor token_nll(const Tensor& logits, const Tensor& targets) {
+  check_inputs("token_nll", "token_nll: targets", logits, targets);
+  const Losses y = losses(logits, targets);
+  return record("token_nll", y.nll.to(logits.dtype()), {logits}, backward_of(logits, y.lse, targets, 1));
+}
+
+}  // namespace tandem
