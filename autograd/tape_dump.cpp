@@ -31,7 +31,7 @@ template <class Infos>
 std::string shapes_text(const Infos& infos) {
   std::string text;
   for (const auto& info : infos)
-    text += (text.empty() ? "" : " ") + std::string(name_of(info.dtype)) + info.shape.str();
+    text += (text.empty() ? "" : ", ") + std::string(name_of(info.dtype)) + " " + info.shape.str();
   return text;
 }
 
@@ -79,7 +79,7 @@ std::string Tape::dump_graphviz() const {
       }
       const auto [leaf, is_new] = leaves.emplace(node, leaves.size());
       if (is_new)
-        text += fmt::format("  leaf{} [label=\"leaf\\n{}{}\", style=rounded];\n", leaf->second,
+        text += fmt::format("  leaf{} [label=\"leaf\\n{} {}\", style=rounded];\n", leaf->second,
                             name_of(entry.inputs[k].dtype), entry.inputs[k].shape.str());
       text += fmt::format("  leaf{} -> n{};\n", leaf->second, i);
     }

@@ -1,0 +1,134 @@
+// The tape printed: as a table and for Graphviz, with exactly the bytes that each operator keeps.
+#include <doctest/doctest.h>
+
+#include <regex>
+
+#include "autograd/recompute.h"
+#include "autograd/tape.h"
+#include "tests/tape_ops.h"
+
+using namespace tandem;
+using namespace tape_ops;
+
+namespace {
+
+// Times differ from run to run: "12.345" at the end of a line becomes "T".
+std::string without_times(const std::string& text) {
+  return std::regex_replace(text, std::regex(" +[0-9]+\\.[0-9]{3}\n"), " T\n");
+}
+
+// What the column "saved" says of an entry.
+std::string saved(const Tape& tape, int entry) {
+  std::smatch match;
+  const std::string text = tape.dump();
+  const std::regex row("(?:^|\n) *#" + std::to_string(entry) + " .* ([0-9.]+ [KM]?i?B) +[0-9.]+\n");
+  return std::regex_search(text, match, row) ? match[1].str() : "no such entry";
+}
+
+std::string saved_by_all(const Tape& tape) {
+  std::smatch match;
+  const std::string text = tape.dump();
+  return std::regex_search(text, match, std::regex(" all .* ([0-9.]+ [KM]?i?B) +[0-9.]+\n$")) ? match[1].str()
+                                                                                              : "";
+}
+
+Tensor keep(const Tensor& x, const Tensor& kept) {
+  return record("keep", x.clone(), {x}, [kept](const Tensor& dy) -> Grads { return {dy}; });
+}
+
+}  // namespace
+
+TEST_CASE("the table") {
+  const Tensor a = leaf_of({1, 2, 3}), b = vector_of({4, 5, 6});
+  Tape tape;
+  const Tensor loss = sum(mul(scale(a, 2), b));
+  CHECK(
+      without_times(tape.dump()) ==
+      " entry  operator             output                             inputs                    saved       "
+      "  ms\n"
+      "    #0  scale                f64 (3)                            leaf                        0 B T\n"
+      "    #1  mul                  f64 (3)                            #0 -                       48 B T\n"
+      "    #2  sum                  f64 ()                             #1                          0 B T\n"
+      "        all                  3 entries                                                     48 B T\n");
+}
+
+TEST_CASE("the drawing, the same every time") {
+  const Tensor a = leaf_of({1, 2, 3}), b = leaf_of({4, 5, 6});
+  Tape tape;
+  const Tensor t = mul(a, b);
+  const Tensor loss = sum(mul(t, a));
+  CHECK(tape.dump_graphviz() ==
+        "digraph tape {\n"
+        "  rankdir=LR;\n"
+        "  node [shape=box, fontname=\"monospace\"];\n"
+        "  n0 [label=\"#0 mul\\nf64 (3)\\nsaved 0 B\"];\n"
+        "  leaf0 [label=\"leaf\\nf64 (3)\", style=rounded];\n"
+        "  leaf0 -> n0;\n"
+        "  leaf1 [label=\"leaf\\nf64 (3)\", style=rounded];\n"
+        "  leaf1 -> n0;\n"
+        "  n1 [label=\"#1 mul\\nf64 (3)\\nsaved 24 B\"];\n"
+        "  n0 -> n1;\n"
+        "  leaf0 -> n1;\n"
+        "  n2 [label=\"#2 sum\\nf64 ()\\nsaved 0 B\"];\n"
+        "  n1 -> n2;\n"
+        "}\n");
+}
+
+TEST_CASE("saved bytes: a block counts once, where it is first seen, and leaves do not count") {
+  const Tensor x = requires_grad(zeros({100, 10}, DType::f64));
+  Tape tape;
+  const Tensor t = scale(x, 2);
+  const Tensor y = mul(t, t);                      // keeps t, twice
+  const Tensor z = mul(y, t);                      // keeps y, and t again
+  const Tensor w = mul(z, x);                      // keeps z, and a leaf
+  const Tensor row = keep(w, t.alias_rows(0, 1));  // a view keeps the block it looks at
+  const Tensor fresh = keep(w, zeros({10}, DType::f64));
+  const Tensor view = keep(w, zeros({50, 100}, DType::f64).alias_rows(1, 2));
+  CHECK(saved(tape, 0) == "0 B");
+  CHECK(saved(tape, 1) == "8000 B");
+  CHECK(saved(tape, 2) == "8000 B");
+  CHECK(saved(tape, 3) == "8000 B");
+  CHECK(saved(tape, 4) == "0 B");
+  CHECK(saved(tape, 5) == "80 B");
+  CHECK(saved(tape, 6) == "39.1 KiB");
+  CHECK(saved_by_all(tape) == "62.6 KiB");  // 64,080 bytes
+}
+
+TEST_CASE("looking at a tape keeps nothing alive and changes no gradient") {
+  const Tensor x = leaf_of({3});
+  std::weak_ptr<Storage> storage;
+  {
+    Tape tape;
+    Tensor t = scale(x, 2);
+    storage = t.storage();
+    const Tensor loss = sum(mul(t, t));
+    t = Tensor();
+    CHECK(tape.dump() == tape.dump());
+    CHECK(!tape.dump_graphviz().empty());
+    tape.backward(loss);
+    CHECK(storage.expired());
+    CHECK(without_times(tape.dump()).find("0 entries") != std::string::npos);
+  }
+  CHECK(list(grad(x)) == std::vector<double>{24});
+}
+
+TEST_CASE("recomputation saves its inputs alone") {
+  const Tensor x = requires_grad(zeros({1000}, DType::f64)), w = requires_grad(zeros({1000}, DType::f64));
+  Tape tape;
+  const Tensor t = scale(x, 2);
+  const auto block = [w](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+    return {mul(mul(mul(in[0], w), in[0]), in[0])};
+  };
+  recompute("block", block, {t});
+  recompute("block", block, {x});
+  CHECK(saved(tape, 1) == "8000 B");
+  CHECK(saved(tape, 2) == "0 B");
+}
+
+TEST_CASE("several outputs stand side by side") {
+  const Tensor x = leaf_of({3});
+  Tape tape;
+  record("pair", {x.clone(), zeros({2, 3}, DType::i64)}, {x},
+         [](const Grads& dys) -> Grads { return {dys[0]}; });
+  CHECK(tape.dump().find("f64 (1), i64 (2, 3)") != std::string::npos);
+}
