@@ -1,0 +1,60 @@
+// What the mains of all tools share: exit codes, error messages, the start-up line, the progress line.
+#pragma once
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "core/error.h"
+#include "data/corpus.h"
+
+namespace CLI {
+class App;
+}
+
+namespace tandem {
+
+// Wrong usage that only shows after the command line was parsed.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Parses the command line and runs `body`. Returns the exit code: 0 done (--help, too), 2 wrong usage, 1
+// failure. What went wrong is one message on stderr, beginning with "error: ".
+int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
+
+// "device: cpu, Intel Xeon, 2 threads, bf16: yes; no CUDA in this build".
+std::string device_line();
+bool cpu_has_bf16();  // instructions for bf16 products
+
+// Adds --url, --data-dir, --valid-fraction and --test-fraction. `options` must outlive the parsing.
+void add_corpus_options(CLI::App& app, CorpusOptions& options);
+
+// One line on stderr that is written over again and again, where stderr is a terminal; nothing elsewhere.
+class ProgressLine {
+ public:
+  ProgressLine();
+  ~ProgressLine() { clear(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  bool due() const;  // on a terminal, 0.1 s after the last one: worth making a text for
+  void show(const std::string& text);
+  void clear();  // so that other output can follow
+
+ private:
+  bool terminal_;
+  bool shown_ = false;
+  std::chrono::steady_clock::time_point last_;
+};
+
+// Shows downloads and unpacking in `line`, which must outlive it; where stderr is no terminal, one line for
+// each.
+CorpusProgress corpus_progress(ProgressLine& line);
+
+// 1234567 as "1,234,567".
+std::string with_commas(int64_t number);
+// "7 s", "3:05", "2:00:09".
+std::string duration_text(double seconds);
+
+}  // namespace tandem

@@ -1,0 +1,103 @@
+// Sampling distributions, and the loop that generates.
+#include "tools/support/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/check.h"
+#include "core/random.h"
+
+namespace tandem {
+namespace {
+
+std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt) {
+  if (prompt.empty()) return {std::max(vocabulary.id('\n'), 0)};
+  try {
+    return vocabulary.encode(prompt);
+  } catch (const Error& error) {
+    detail::fail("prompt: {}", error.what());
+  }
+}
+
+// The id where a uniform number falls among the probabilities laid side by side.
+int32_t draw(const std::vector<double>& probabilities, Random& random) {
+  double left = random.uniform(0, 1);
+  int32_t last = 0;  // rounding may leave `left` just above the sum: then the last byte that can be drawn
+  for (size_t id = 0; id < probabilities.size(); ++id) {
+    if (probabilities[id] <= 0) continue;
+    last = static_cast<int32_t>(id);
+    left -= probabilities[id];
+    if (left < 0) break;
+  }
+  return last;
+}
+
+}  // namespace
+
+void SamplingOptions::check() const {
+  CHECK(temperature >= 0 && std::isfinite(temperature),
+        "sampling: temperature is {}; it must be 0 (always the most probable byte) or above", temperature);
+  CHECK(top_k >= 0, "sampling: top_k is {}; it must be 0 (all) or a number of bytes", top_k);
+  CHECK(top_p > 0 && top_p <= 1, "sampling: top_p is {}; it must be above 0 and at most 1", top_p);
+}
+
+std::vector<double> sampling_distribution(std::span<const double> logits, const SamplingOptions& options) {
+  options.check();
+  CHECK(!logits.empty(), "sampling: there are no logits to draw from");
+  for (size_t id = 0; id < logits.size(); ++id)
+    CHECK(std::isfinite(logits[id]), "sampling: the logit of id {} is {}; the model has diverged", id,
+          logits[id]);
+
+  std::vector<size_t> order(logits.size());  // ids, most probable first
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&logits](size_t a, size_t b) { return logits[a] > logits[b]; });
+  if (options.temperature == 0) order.resize(1);
+  if (options.top_k > 0) order.resize(std::min(order.size(), static_cast<size_t>(options.top_k)));
+
+  std::vector<double> probabilities(logits.size(), 0.0);
+  const double highest = logits[order[0]];
+  double sum = 0;
+  for (const size_t id : order) {
+    // Of one candidate the temperature plays no part, so that 0 is never divided by.
+    probabilities[id] = order.size() == 1 ? 1 : std::exp((logits[id] - highest) / options.temperature);
+    sum += probabilities[id];
+  }
+  double kept = 0;
+  for (const size_t id : order) {
+    if (options.top_p < 1 && kept >= options.top_p * sum) probabilities[id] = 0;
+    kept += probabilities[id];
+  }
+  for (double& p : probabilities) p /= kept;
+  return probabilities;
+}
+
+std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,
+                          int64_t bytes, const SamplingOptions& options, int64_t visible_keys,
+                          const OnByte& on_byte) {
+  options.check();
+  CHECK(bytes >= 0, "generate: {} bytes cannot be drawn", bytes);
+  CHECK(vocabulary.size() == model.vocabulary_size(),
+        "generate: the vocabulary has {} byte values, the model predicts {}; they must come from one file",
+        vocabulary.size(), model.vocabulary_size());
+  const std::unique_ptr<Decoder> decoder = model.decoder(1, visible_keys);
+  const auto step = [&decoder, &model](int32_t id) {
+    return decoder->step(tensor_of({1}, std::vector<int32_t>{id}).to(model.device()));
+  };
+  Tensor logits;
+  for (const int32_t id : prompt_ids(vocabulary, prompt)) logits = step(id);
+
+  Random random(options.seed);
+  std::string text;
+  for (int64_t i = 0; i < bytes; ++i) {
+    const int32_t id =
+        draw(sampling_distribution(logits.to(DType::f64).to_vector<double>(), options), random);
+    text += static_cast<char>(vocabulary.byte(id));
+    if (on_byte) on_byte(text.back());
+    if (i + 1 < bytes) logits = step(id);
+  }
+  return text;
+}
+
+}  // namespace tandem
