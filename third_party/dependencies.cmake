@@ -5,7 +5,6 @@ set(tandem_missing "")
 # TANDEM_PREFIX: the folder into which `tools/setup --prefix` unpacked Debian packages; it goes before the system's.
 if(TANDEM_PREFIX)
   list(PREPEND CMAKE_PREFIX_PATH ${TANDEM_PREFIX}/usr)
-  set(OPENSSL_ROOT_DIR ${TANDEM_PREFIX}/usr)
 endif()
 
 # A dependency with a CMake package or a find module that can be relied on.
