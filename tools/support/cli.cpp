@@ -5,13 +5,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <fstream>
 #include <iostream>
 #include <memory>
 
 #include "core/check.h"
 #include "core/macros.h"
+#include "ops/gemm.h"
 
 namespace tandem {
 namespace {
@@ -58,14 +58,6 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
   } catch (const std::exception& error) {
     return report(error.what(), kFailure);
   }
-}
-
-bool cpu_has_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-  return false;
-#endif
 }
 
 std::string device_line() {
@@ -122,13 +114,6 @@ std::string with_commas(int64_t number) {
   const size_t sign = number < 0 ? 1 : 0;
   for (size_t at = text.size(); at > sign + 3;) text.insert(at -= 3, ",");
   return text;
-}
-
-std::string duration_text(double seconds) {
-  const auto whole = static_cast<int64_t>(std::llround(std::max(seconds, 0.0)));
-  if (whole < 60) return fmt::format("{} s", whole);
-  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
-  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
 }  // namespace tandem

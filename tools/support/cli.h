@@ -25,7 +25,6 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
 
 // "device: cpu, Intel Xeon, 2 threads, bf16: yes; no CUDA in this build".
 std::string device_line();
-bool cpu_has_bf16();  // instructions for bf16 products
 
 // Adds --url, --data-dir, --valid-fraction and --test-fraction. `options` must outlive the parsing.
 void add_corpus_options(CLI::App& app, CorpusOptions& options);
@@ -54,7 +53,5 @@ CorpusProgress corpus_progress(ProgressLine& line);
 
 // 1234567 as "1,234,567".
 std::string with_commas(int64_t number);
-// "7 s", "3:05", "2:00:09".
-std::string duration_text(double seconds);
 
 }  // namespace tandem

@@ -1,0 +1,48 @@
+// Options of a model.
+#include "tools/support/model_options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "core/check.h"
+#include "tools/support/cli.h"
+
+namespace tandem {
+
+LoadedModel ModelOptions::load() const {
+  return load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32);
+}
+
+int64_t ModelOptions::window_for(const LoadedModel& loaded) const {
+  if (window > 0) return window;
+  if (loaded.eval_window <= 0)
+    throw UsageError(fmt::format(
+        "{} does not tell its evaluation window; give --window=N (N + 1 keys are visible)", checkpoint));
+  return loaded.eval_window;
+}
+
+MatmulPrecision ModelOptions::products() const {
+  return precision == "bf16" ? MatmulPrecision::bf16 : MatmulPrecision::f32;
+}
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("--checkpoint", options.checkpoint,
+                 "checkpoint of Tandem, or the SRU++ authors' weights as safetensors with metadata vocab")
+      ->required();
+  app.add_option("--heads", options.heads, "attention heads of the authors' weights, which do not tell [1]")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--precision", options.precision,
+                 "f32; bf16: matrix products in bf16; f64: everything in f64")
+      ->check(CLI::IsMember({"f32", "bf16", "f64"}))
+      ->capture_default_str();
+  app.add_option("--window", options.window,
+                 "segment length N: N + 1 keys are visible to a query [as in training]")
+      ->check(CLI::PositiveNumber);
+}
+
+std::string model_line(const LoadedModel& loaded, const ModelOptions& options) {
+  return fmt::format("model: {}; {} parameters, {}, window {}", loaded.kind,
+                     with_commas(loaded.model->parameter_count()), options.precision,
+                     options.window_for(loaded));
+}
+
+}  // namespace tandem
