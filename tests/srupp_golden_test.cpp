@@ -1,0 +1,129 @@
+// SRU++ against the authors' own code: losses, states, layer inputs and gradients of tests/golden/srupp.
+#include <doctest/doctest.h>
+
+#include "autograd/tape.h"
+#include "models/srupp_weights.h"
+#include "tests/model_tools.h"
+
+using namespace tandem;
+using namespace tandem::test;
+
+namespace {
+
+constexpr int64_t kT = 32, kB = 3, kSegments = 4, kLayers = 4;
+
+struct Fixture {
+  explicit Fixture(DType dtype)
+      : weights(SafetensorsFile::open(golden_path("srupp/weights.safetensors"))),
+        inputs(SafetensorsFile::open(golden_path("srupp/inputs.safetensors"))),
+        outputs(SafetensorsFile::open(golden_path("srupp/outputs.safetensors"))),
+        grads(SafetensorsFile::open(golden_path("srupp/grads.safetensors"))),
+        expected(golden_json("srupp/expected.json")),
+        model(load_authors_srupp(read_all(weights), 1, dtype)),
+        x(inputs.get("x").to(DType::i32)),
+        y(inputs.get("y").to(DType::i32)) {}
+
+  Tensor rows(const Tensor& all, int64_t segment) const { return all.alias_rows(segment * kT, (segment + 1) * kT); }
+
+  SafetensorsFile weights, inputs, outputs, grads;
+  nlohmann::json expected;
+  std::unique_ptr<LanguageModel> model;
+  Tensor x, y;
+};
+
+const Tensor& part(const State& state, const std::string& name) {
+  for (const NamedTensor& part : state.parts)
+    if (part.name == name) return part.value;
+  throw std::runtime_error("no part " + name);
+}
+
+double mean(const Tensor& x) {
+  double sum = 0;
+  for (const double value : x.to(DType::f64).to_vector<double>()) sum += value;
+  return sum / static_cast<double>(x.numel());
+}
+
+void check_losses(DType dtype, double tolerance, double mean_tolerance) {
+  Fixture golden(dtype);
+  for (const bool same_length : {false, true}) {
+    const Tensor nll = golden.outputs.get(same_length ? "nll_same_length" : "nll");
+    const nlohmann::json& means =
+        golden.expected["segments"][same_length ? "same_length_mask" : "causal_mask"]["mean_nll_nats"];
+    State state;
+    Pass pass;
+    pass.visible_keys = same_length ? kT + 1 : 0;
+    for (int64_t s = 0; s < kSegments; ++s) {
+      CAPTURE(same_length);
+      CAPTURE(s);
+      if (s == 2 && !same_length)
+        for (int64_t l = 0; l < kLayers; ++l) {
+          // What a layer received in segment 2 is the memory it hands on; compared after the segment.
+          CHECK(part(state, "c." + std::to_string(l)).shape() == Shape({kB, 64}));
+        }
+      const Tensor losses = golden.model->token_losses(golden.rows(golden.x, s), golden.rows(golden.y, s), state, pass);
+      CHECK(relative_error(losses, golden.rows(nll, s)) < tolerance);
+      CHECK(std::abs(mean(losses) - means[static_cast<size_t>(s)].get<double>()) < mean_tolerance);
+      if (same_length) continue;
+      const Tensor c_after = golden.outputs.get("c_after_each_segment").alias_rows(s, s + 1).alias_shape({kLayers, kB, 64});
+      for (int64_t l = 0; l < kLayers; ++l) {
+        const std::string layer = std::to_string(l);
+        CHECK(relative_error(part(state, "c." + layer), c_after.alias_rows(l, l + 1).alias_shape({kB, 64})) < tolerance);
+        if (s == 2)
+          CHECK(relative_error(part(state, "memory." + layer), golden.outputs.get("segment2.layer_input." + layer)) <
+                tolerance);
+      }
+    }
+  }
+}
+
+void check_gradients(DType dtype, double tolerance, bool recompute) {
+  Fixture golden(dtype);
+  State state;
+  Pass pass;
+  pass.recompute = recompute;
+  for (int64_t s = 0; s < 2; ++s)
+    golden.model->token_losses(golden.rows(golden.x, s), golden.rows(golden.y, s), state, pass);
+  Tape tape;
+  const Tensor loss = golden.model->loss(golden.rows(golden.x, 2), golden.rows(golden.y, 2), state, pass);
+  CHECK(loss.item() == doctest::Approx(golden.expected["gradient"]["loss"].get<double>()).epsilon(tolerance));
+  tape.backward(loss);
+
+  std::vector<NamedTensor> ours;
+  for (const NamedTensor& parameter : golden.model->parameters()) ours.push_back({parameter.name, grad(parameter.value)});
+  const SruppConfig config = SruppConfig::from_text(golden.model->config());
+  const std::vector<NamedTensor> theirs = to_authors_layout(ours, config);
+  CHECK(theirs.size() == golden.grads.names().size());
+  double squares = 0;
+  for (const NamedTensor& gradient : theirs) {
+    CAPTURE(gradient.name);
+    CHECK(relative_error(gradient.value, golden.grads.get(gradient.name)) < tolerance);
+    for (const double g : gradient.value.to(DType::f64).to_vector<double>()) squares += g * g;
+  }
+  CHECK(std::sqrt(squares) ==
+        doctest::Approx(golden.expected["gradient"]["global_l2_norm"].get<double>()).epsilon(tolerance));
+}
+
+}  // namespace
+
+TEST_CASE("srupp golden: losses, cell states and layer inputs in f64") { check_losses(DType::f64, 1e-9, 1e-9); }
+
+TEST_CASE("srupp golden: losses, cell states and layer inputs in f32") { check_losses(DType::f32, 1e-4, 1e-5); }
+
+TEST_CASE("srupp golden: gradients of segment 2 in f64") {
+  check_gradients(DType::f64, 1e-9, false);
+  check_gradients(DType::f64, 1e-9, true);
+}
+
+TEST_CASE("srupp golden: gradients of segment 2 in f32") { check_gradients(DType::f32, 1e-4, false); }
+
+TEST_CASE("srupp golden: the authors' layout and ours convert both ways") {
+  Fixture golden(DType::f32);
+  const SruppConfig config = SruppConfig::from_text(golden.model->config());
+  CHECK(config.d == 64);
+  CHECK(config.d_projected == 16);
+  CHECK(config.attention_every == 1);
+  for (const NamedTensor& weight : to_authors_layout(golden.model->parameters(), config)) {
+    CAPTURE(weight.name);
+    CHECK(relative_error(weight.value, golden.weights.get(weight.name)) == 0);
+  }
+}

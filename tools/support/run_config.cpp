@@ -1,0 +1,25 @@
+// RunConfig as JSON.
+#include "tools/support/run_config.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/check.h"
+
+namespace tandem {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, eval_window, eval_batch_size, optimizer, lr,
+                                   warmup, steps, weight_decay, clip, eval_every)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, valid_fraction, test_fraction, preset, model_config, recipe,
+                                   precision, seed, recompute, eval_bytes, max_skipped)
+
+std::string RunConfig::text() const { return nlohmann::json(*this).dump(); }
+
+RunConfig RunConfig::from_text(const std::string& text) {
+  try {
+    return nlohmann::json::parse(text).get<RunConfig>();
+  } catch (const nlohmann::json::exception& error) {
+    detail::fail("run configuration: {}: {}", error.what(), text);
+  }
+}
+
+}  // namespace tandem

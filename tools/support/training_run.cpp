@@ -1,0 +1,189 @@
+// The training loop.
+#include "tools/support/training_run.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+
+#include "core/check.h"
+#include "models/registry.h"
+#include "tools/support/cli.h"
+#include "tools/support/evaluation.h"
+#include "tools/support/metrics.h"
+#include "tools/support/progress.h"
+#include "tools/support/sampling.h"
+
+namespace tandem {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+volatile std::sig_atomic_t received_signal = 0;
+
+void note_signal(int signal) { received_signal = signal; }
+
+// SIGINT and SIGTERM ask for an orderly end; a second one kills as usual.
+class SignalGuard {
+ public:
+  SignalGuard() {
+    received_signal = 0;
+    struct sigaction action {};
+    action.sa_handler = note_signal;
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, &old_int_);
+    sigaction(SIGTERM, &action, &old_term_);
+  }
+  ~SignalGuard() {
+    sigaction(SIGINT, &old_int_, nullptr);
+    sigaction(SIGTERM, &old_term_, nullptr);
+  }
+
+ private:
+  struct sigaction old_int_ {};
+  struct sigaction old_term_ {};
+};
+
+class Run {
+ public:
+  Run(Trainer& trainer, const Corpus& corpus, const RunOptions& options)
+      : trainer_(trainer),
+        corpus_(corpus),
+        options_(options),
+        last_step_(options.max_steps > 0 ? std::min(options.max_steps, trainer.config().recipe.steps)
+                                         : trainer.config().recipe.steps),
+        metrics_((options.folder / "metrics.jsonl").string(), trainer.steps_done()),
+        progress_(trainer.steps_done(), last_step_, options.log_every) {}
+
+  RunEnd loop() {
+    const SignalGuard guard;
+    const Clock::time_point start = Clock::now();
+    const int64_t eval_every = trainer_.config().recipe.eval_every;
+    while (trainer_.steps_done() < last_step_) {
+      if (options_.max_seconds > 0 && seconds_since(start) >= options_.max_seconds) {
+        progress_.say(fmt::format("stopping at step {}: --max-time is over", trainer_.steps_done()));
+        break;
+      }
+      if (received_signal != 0) {
+        save_last();
+        progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}", int{received_signal},
+                                  trainer_.steps_done(), (options_.folder / kLastCheckpoint).string()));
+        return RunEnd::stopped_by_signal;
+      }
+      step();
+      if (trainer_.steps_done() % eval_every == 0 && trainer_.steps_done() < last_step_) milestone();
+    }
+    milestone();
+    return RunEnd::done;
+  }
+
+  void last_word() {
+    const std::string best = (options_.folder / kBestCheckpoint).string();
+    const Checkpoint checkpoint = load_checkpoint(best);
+    const std::unique_ptr<LanguageModel> model = make_model(checkpoint.model_config, 0);
+    model->load(checkpoint.parameters);
+    const Recipe& recipe = trainer_.config().recipe;
+    if (corpus_.test.size() > 1) {
+      const Evaluation test =
+          evaluate(*model, trainer_.vocabulary(), corpus_.split("test"), recipe.eval_window, kFinalBatchSize);
+      metrics_.write({{"step", trainer_.steps_done()}, {"test_bpc", test.bpc()}, {"symbols", test.symbols}});
+      progress_.say(fmt::format("test: {:.6f} bpc over {} symbols, window {} (in {})", test.bpc(), test.symbols,
+                                recipe.eval_window, duration_text(test.seconds)));
+    }
+    if (options_.sample_bytes > 0) progress_.say(sample(*model, options_.sample_bytes));
+    progress_.say(fmt::format("checkpoint: {}", best));
+  }
+
+ private:
+  static constexpr int64_t kFinalBatchSize = 1;  // as the authors: every symbol has all the context there is
+  static constexpr int64_t kEarlySampleBytes = 120;
+
+  void step() {
+    const Clock::time_point start = Clock::now();
+    const StepRecord record = trainer_.step();
+    const double seconds = seconds_since(start);
+    trainer_.counters.seconds += seconds;
+    const double ms = seconds * 1e3;
+    progress_.step(record, ms);
+    metrics_.write({{"step", record.step},
+                    {"loss", record.loss},
+                    {"bpc", record.loss / std::log(2.0)},
+                    {"lr", record.lr},
+                    {"gradient_norm", record.gradient_norm},
+                    {"skipped", record.skipped},
+                    {"ms", ms},
+                    {"tokens_per_second", static_cast<double>(record.tokens) / seconds},
+                    {"memory_bytes", peak_resident_bytes()}});
+  }
+
+  // Evaluation, checkpoints, and the first time a sample.
+  void milestone() {
+    if (corpus_.dev.size() > 1) {
+      const Recipe& recipe = trainer_.config().recipe;
+      std::span<const uint8_t> dev = corpus_.split("dev");
+      const int64_t limit = trainer_.config().eval_bytes;
+      if (limit > 0 && limit < static_cast<int64_t>(dev.size())) dev = dev.first(static_cast<size_t>(limit));
+      const Evaluation evaluation =
+          evaluate(trainer_.model(), trainer_.vocabulary(), dev, recipe.eval_window, recipe.eval_batch_size);
+      const double bpc = evaluation.bpc();
+      Trainer::RunCounters& counters = trainer_.counters;
+      const bool best = std::isfinite(bpc) && (counters.best_step == 0 || bpc < counters.best_dev_bpc);
+      if (best) {
+        counters.best_dev_bpc = bpc;
+        counters.best_step = trainer_.steps_done();
+      }
+      metrics_.write({{"step", trainer_.steps_done()}, {"dev_bpc", bpc}, {"symbols", evaluation.symbols}});
+      progress_.say(fmt::format("dev: {:.4f} bpc over {} symbols at step {}{} (in {})", bpc, evaluation.symbols,
+                                trainer_.steps_done(), best ? ", the best so far" : "", duration_text(evaluation.seconds)));
+      if (best) save_best();
+    } else {
+      save_best();  // nothing to choose by: the latest
+    }
+    save_last();
+    if (!sampled_ && trainer_.steps_done() < last_step_ && options_.sample_bytes > 0) {
+      progress_.say(sample(trainer_.model(), kEarlySampleBytes));
+      sampled_ = true;
+    }
+  }
+
+  // The model goes on from the beginning of the split that it has not trained on.
+  std::string sample(const LanguageModel& model, int64_t bytes) {
+    std::span<const uint8_t> prompt = corpus_.split(corpus_.test.size() > 1 ? "test" : "train");
+    prompt = prompt.first(std::min<size_t>(prompt.size(), kPromptBytes));
+    const std::string text(prompt.begin(), prompt.end());
+    SamplingOptions sampling;
+    sampling.temperature = 0.8;
+    sampling.seed = trainer_.config().seed;
+    const std::string more = generate_text(model, trainer_.vocabulary(), text, bytes, sampling,
+                                           trainer_.config().recipe.eval_window + 1);
+    return fmt::format("sample at step {}: [{}]{}", trainer_.steps_done(), text, more);
+  }
+
+  void save_last() { save_checkpoint((options_.folder / kLastCheckpoint).string(), trainer_.checkpoint()); }
+  void save_best() { save_checkpoint((options_.folder / kBestCheckpoint).string(), trainer_.weights()); }
+
+  static constexpr size_t kPromptBytes = 64;
+
+  Trainer& trainer_;
+  const Corpus& corpus_;
+  RunOptions options_;
+  int64_t last_step_;
+  MetricsLog metrics_;
+  Progress progress_;
+  bool sampled_ = false;
+};
+
+}  // namespace
+
+RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options) {
+  std::filesystem::create_directories(options.folder);
+  Run run(trainer, corpus, options);
+  const RunEnd end = run.loop();
+  if (end == RunEnd::done) run.last_word();
+  return end;
+}
+
+}  // namespace tandem

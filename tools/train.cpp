@@ -1,0 +1,281 @@
+// train: trains a language model on a corpus, from a preset, and says how well it does on text it has not seen.
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "core/check.h"
+#include "models/presets.h"
+#include "models/registry.h"
+#include "ops/gemm.h"
+#include "tools/support/cli.h"
+#include "tools/support/training_run.h"
+
+namespace tandem {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  CorpusOptions corpus;
+  std::string preset = "laptop";
+  std::string model;  // JSON that overrides the preset's
+  std::string precision = "auto";
+  std::string device = "auto";
+  std::string out;
+  std::optional<std::string> resume;
+  RunOptions run;
+  std::string max_time;
+  // What the preset says unless given.
+  std::optional<int64_t> d, d_projected, layers, heads, attention_every, attention_last;
+  std::optional<double> dropout, attention_dropout;
+  std::optional<int64_t> batch_size, unroll, accumulate, eval_window, eval_batch_size, warmup, steps, eval_every;
+  std::optional<double> lr, weight_decay, clip;
+  std::optional<std::string> optimizer;
+  std::optional<int64_t> eval_bytes;
+  uint64_t seed = 1234;
+  bool recompute = false;
+  int64_t max_skipped = 10;
+};
+
+void add_options(CLI::App& app, Options& o) {
+  app.add_option("corpus", o.corpus.name_or_path, "gcide, enwik8, text8, or the path of any file")->required();
+  add_corpus_options(app, o.corpus);
+  app.add_option("--preset", o.preset, "sizes and recipe: " + fmt::format("{}", fmt::join(preset_names(), ", ")))
+      ->capture_default_str();
+  app.add_option("--model", o.model, "JSON fields that override the preset's model, or another model whole");
+  app.add_option("--precision", o.precision, "of matrix products: f32, bf16, or auto: the preset's choice")
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--device", o.device, "cpu, cuda, or auto: cuda where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--seed", o.seed, "of initialisation and dropout")->capture_default_str();
+  app.add_flag("--recompute", o.recompute, "keep each layer's input only, and run the layer again in backward");
+
+  app.add_option("--out", o.out, "folder of the run; default: a new runs/CORPUS-PRESET");
+  app.add_option("--resume", o.resume, "go on from a run's folder or checkpoint; without a value: the latest run here")
+      ->expected(0, 1);
+  app.add_option("--max-steps", o.run.max_steps, "stop after this many steps in all; the schedule stays the recipe's")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--max-time", o.max_time, "stop after so long: 90s, 10m, 8h");
+  app.add_option("--log-every", o.run.log_every, "steps between progress lines")->check(CLI::PositiveNumber);
+  app.add_option("--sample-bytes", o.run.sample_bytes, "length of the sample at the end; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--eval-every", o.eval_every, "steps between evaluations")->check(CLI::PositiveNumber);
+  app.add_option("--eval-bytes", o.eval_bytes, "of the dev split scored during training; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--max-skipped", o.max_skipped, "non-finite steps in a row before the run stops")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+
+  const char* model = "Model";
+  app.add_option("--d", o.d, "width of the stream")->group(model);
+  app.add_option("--d-projected", o.d_projected, "width of attention, d'")->group(model);
+  app.add_option("--layers", o.layers, "number of layers")->group(model);
+  app.add_option("--heads", o.heads, "attention heads")->group(model);
+  app.add_option("--attention-every", o.attention_every, "every k-th layer attends; 0: see --attention-last")->group(model);
+  app.add_option("--attention-last", o.attention_last, "the last n layers attend")->group(model);
+  app.add_option("--dropout", o.dropout)->group(model);
+  app.add_option("--attention-dropout", o.attention_dropout)->group(model);
+
+  const char* recipe = "Recipe";
+  app.add_option("--batch-size", o.batch_size, "rows")->group(recipe);
+  app.add_option("--unroll", o.unroll, "time steps a segment, and memory length")->group(recipe);
+  app.add_option("--accumulate", o.accumulate, "segments averaged into one update")->group(recipe);
+  app.add_option("--eval-window", o.eval_window, "segment length in evaluation; window + 1 keys are visible")->group(recipe);
+  app.add_option("--eval-batch-size", o.eval_batch_size, "rows in evaluations during training")->group(recipe);
+  app.add_option("--optimizer", o.optimizer, "radam or adamw")->group(recipe);
+  app.add_option("--lr", o.lr, "peak learning rate")->group(recipe);
+  app.add_option("--warmup", o.warmup, "updates of linear warm-up")->group(recipe);
+  app.add_option("--steps", o.steps, "updates of the whole schedule")->group(recipe);
+  app.add_option("--weight-decay", o.weight_decay)->group(recipe);
+  app.add_option("--clip", o.clip, "global gradient norm")->group(recipe);
+}
+
+double parse_time(const std::string& text) {
+  size_t used = 0;
+  double value = -1;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+  }
+  const std::string unit = text.substr(std::min(used, text.size()));
+  const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (!(value > 0) || scale == 0) throw UsageError("--max-time: " + text + " is not a time; give 90s, 10m or 8h");
+  return value * scale;
+}
+
+template <class T>
+void override_field(T& field, const std::optional<T>& given) {
+  if (given) field = *given;
+}
+
+void override_recipe(Recipe& recipe, const Options& o) {
+  override_field(recipe.batch_size, o.batch_size);
+  override_field(recipe.unroll, o.unroll);
+  override_field(recipe.accumulate, o.accumulate);
+  override_field(recipe.eval_window, o.eval_window);
+  override_field(recipe.eval_batch_size, o.eval_batch_size);
+  override_field(recipe.optimizer, o.optimizer);
+  override_field(recipe.lr, o.lr);
+  override_field(recipe.warmup, o.warmup);
+  override_field(recipe.steps, o.steps);
+  override_field(recipe.weight_decay, o.weight_decay);
+  override_field(recipe.clip, o.clip);
+  override_field(recipe.eval_every, o.eval_every);
+}
+
+std::string override_model(const std::string& preset, int64_t vocabulary, const Options& o) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(preset);
+  if (!o.model.empty()) {
+    const auto given = nlohmann::ordered_json::parse(o.model, nullptr, false);
+    if (!given.is_object()) throw UsageError("--model: not a JSON object: " + o.model);
+    if (given.contains("model") && given["model"] != json["model"]) json.clear();
+    json.update(given);
+  }
+  const auto set = [&json](const char* name, const auto& given) {
+    if (given) json[name] = *given;
+  };
+  set("d", o.d);
+  set("d_projected", o.d_projected);
+  set("layers", o.layers);
+  set("heads", o.heads);
+  // One way to place attention replaces the other.
+  if (o.attention_every || o.attention_last) {
+    json["attention_every"] = o.attention_every.value_or(0);
+    json["attention_last"] = o.attention_last.value_or(0);
+  }
+  set("dropout", o.dropout);
+  set("attention_dropout", o.attention_dropout);
+  json["vocabulary"] = vocabulary;
+  return json.dump();
+}
+
+std::string resolve_precision(const std::string& asked, const std::string& preferred) {
+  const std::string wanted = asked == "auto" ? preferred : asked;
+  if (wanted != "bf16" || cpu_has_bf16()) return wanted;
+  CHECK(asked == "auto", "--precision=bf16: this CPU has no bf16 instructions; leave --precision out, or give f32");
+  fmt::print("precision: f32, for this CPU has no bf16 instructions\n");
+  return "f32";
+}
+
+// "runs/gcide-laptop", then -2, -3, ...: a run never writes over another.
+fs::path default_folder(const std::string& corpus, const std::string& preset, bool existing) {
+  const std::string stem = fs::path(corpus).filename().string() + "-" + preset;
+  fs::path latest;
+  for (int i = 1;; ++i) {
+    const fs::path folder = fs::path("runs") / (i == 1 ? stem : fmt::format("{}-{}", stem, i));
+    if (!fs::exists(folder)) return existing ? latest : folder;
+    if (fs::exists(folder / kLastCheckpoint)) latest = folder;
+  }
+}
+
+fs::path resume_path(const Options& o) {
+  fs::path path = !o.resume->empty() ? fs::path(*o.resume)
+                  : !o.out.empty()   ? fs::path(o.out)
+                                     : default_folder(o.corpus.name_or_path, o.preset, true);
+  CHECK(!path.empty(), "--resume: there is no run of {} with preset {} under runs/; give its folder", o.corpus.name_or_path,
+        o.preset);
+  return fs::is_directory(path) ? path / kLastCheckpoint : path;
+}
+
+RunConfig new_run(const Options& o, const Corpus& corpus) {
+  const Preset chosen = preset(o.preset);
+  RunConfig config;
+  config.corpus = o.corpus.name_or_path;
+  config.corpus_sha256 = corpus.sha256;
+  config.valid_fraction = o.corpus.valid_fraction;
+  config.test_fraction = o.corpus.test_fraction;
+  config.preset = o.preset;
+  config.recipe = chosen.recipe;
+  override_recipe(config.recipe, o);
+  config.model_config = override_model(chosen.model_config, corpus.vocabulary.size(), o);
+  config.precision = resolve_precision(o.precision, chosen.precision);
+  config.seed = o.seed;
+  config.recompute = o.recompute;
+  config.eval_bytes = o.eval_bytes.value_or(chosen.eval_bytes);
+  config.max_skipped = o.max_skipped;
+  return config;
+}
+
+void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus, const fs::path& folder) {
+  fmt::print("{}\n", device_line());
+  fmt::print("corpus: {}, {} bytes (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
+             with_commas(static_cast<int64_t>(corpus.bytes.size())), with_commas(static_cast<int64_t>(corpus.train.size())),
+             with_commas(static_cast<int64_t>(corpus.dev.size())), with_commas(static_cast<int64_t>(corpus.test.size())),
+             corpus.vocabulary.size(), corpus.sha256.substr(0, 16));
+  fmt::print("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()), trainer.model().config());
+  const Recipe& r = config.recipe;
+  fmt::print("recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g}, clip {:g}, "
+             "precision {}, seed {}{}\n",
+             config.preset, r.steps, r.accumulate, r.batch_size, r.unroll, r.optimizer, r.lr, r.warmup, r.weight_decay,
+             r.clip, config.precision, config.seed, config.recompute ? ", recompute" : "");
+  fmt::print("run: {}\n", folder.string());
+  std::fflush(stdout);
+}
+
+// A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
+void check_resume_options(const CLI::App& app) {
+  const std::set<std::string> allowed = {"corpus",       "--resume",   "--out", "--max-steps",   "--max-time",
+                                         "--log-every",  "--url",      "--data-dir", "--sample-bytes", "--device"};
+  for (const CLI::Option* option : app.get_options())
+    if (option->count() > 0 && !allowed.contains(option->get_name()))
+      throw UsageError("--resume: " + option->get_name() + " was settled when the run began; leave it out");
+}
+
+void train(const CLI::App& app, Options& o) {
+  if (o.resume) check_resume_options(app);
+  if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
+  CHECK(o.device != "cuda", "--device=cuda: this build has no CUDA; configure it with the CUDA Toolkit, or use --device=cpu");
+  std::optional<Checkpoint> checkpoint;
+  if (o.resume) {
+    const fs::path path = resume_path(o);
+    checkpoint = load_checkpoint(path.string());
+    o.run.folder = path.parent_path();
+    fmt::print("resuming from {}\n", path.string());
+  } else {
+    preset(o.preset);  // a wrong name is told before any download
+    o.run.folder = o.out.empty() ? default_folder(o.corpus.name_or_path, o.preset, false) : fs::path(o.out);
+    CHECK(!fs::exists(o.run.folder / kLastCheckpoint),
+          "{} holds a run already; --resume={} goes on with it, another --out keeps it", o.run.folder.string(),
+          o.run.folder.string());
+  }
+  RunConfig config;
+  if (checkpoint) {
+    config = RunConfig::from_text(checkpoint->run_config);
+    o.corpus.valid_fraction = config.valid_fraction;
+    o.corpus.test_fraction = config.test_fraction;
+  }
+  ProgressLine line;
+  o.corpus.progress = corpus_progress(line);
+  const Corpus corpus = load_corpus(o.corpus);
+  line.clear();
+  if (checkpoint) {
+    CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}", config.corpus,
+          config.corpus_sha256, corpus.source, corpus.sha256);
+    config.precision = resolve_precision(config.precision, config.precision);
+  } else {
+    config = new_run(o, corpus);
+  }
+  if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
+
+  Trainer trainer(config, corpus.split("train"), corpus.vocabulary);
+  if (checkpoint) trainer.restore(*checkpoint);
+  checkpoint.reset();
+  print_start(config, trainer, corpus, o.run.folder);
+  if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal) throw Error("stopped before the end");
+}
+
+}  // namespace
+}  // namespace tandem
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains a language model on a corpus: train gcide needs no network, train enwik8 downloads it once.", "train");
+  tandem::Options options;
+  options.run.log_every = 0;  // from the number of steps
+  tandem::add_options(app, options);
+  return tandem::run_main(app, argc, argv, [&app, &options] { tandem::train(app, options); });
+}
