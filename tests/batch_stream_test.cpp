@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include <set>
+#include <algorithm>
 
 #include "tests/data_files.h"
 
