@@ -1,0 +1,317 @@
+// The SRU recurrence on the CPU: one block of columns of one batch row at a time, over all time steps, so
+// that its carry and the sums for its parameters stay in cache.
+#include "ops/sru_scan.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "core/parallel.h"
+
+namespace tandem {
+namespace {
+
+// Columns that one call of a block function takes: its rows of scratch lie on the stack and stay in the first
+// cache.
+constexpr int64_t kMaxColumns = 512;
+
+// A row for each time step; stride 0: one row that serves all of them, such as a skip of zeros.
+template <class T>
+struct Rows {
+  T* first;
+  int64_t stride;
+  T* at(int64_t t) const { return first + t * stride; }
+};
+
+// What one block reads in both directions.
+template <class T>
+struct Block {
+  int64_t steps, columns;
+  int64_t plane;  // distance between the planes of u, and of du
+  Rows<const T> u, skip;
+  T skip_scale;
+  const T *v_f, *v_r, *b_f, *b_r, *mask, *c0;
+};
+
+template <bool kTanh, class T>
+TANDEM_INLINE void forward_block(const Block<T>& in, const Rows<T>& c, const Rows<T>& h) {
+  const T *v_f = in.v_f, *v_r = in.v_r, *b_f = in.b_f, *b_r = in.b_r, *mask = in.mask;
+  const T scale = in.skip_scale;
+  for (int64_t t = 0; t < in.steps; ++t) {
+    const T* u_c = in.u.at(t);
+    const T* u_f = u_c + in.plane;
+    const T* u_r = u_f + in.plane;
+    const T* skip = in.skip.at(t);
+    const T* c_before = t > 0 ? c.at(t - 1) : in.c0;
+    T* c_out = c.at(t);
+    T* h_out = h.at(t);
+#pragma omp simd
+    for (int64_t j = 0; j < in.columns; ++j) {
+      const SruOutput<T> out =
+          sru_step<kTanh>(SruInput<T>{u_c[j], u_f[j], u_r[j], scale * skip[j], c_before[j]},
+                          SruParameters<T>{v_f[j], v_r[j], b_f[j], b_r[j], mask[j]});
+      c_out[j] = out.c;
+      h_out[j] = out.h;
+    }
+  }
+}
+
+TANDEM_SIMD void forward_block(bool tanh, const Block<float>& in, const Rows<float>& c,
+                               const Rows<float>& h) {
+  tanh ? forward_block<true>(in, c, h) : forward_block<false>(in, c, h);
+}
+TANDEM_SIMD void forward_block(bool tanh, const Block<double>& in, const Rows<double>& c,
+                               const Rows<double>& h) {
+  tanh ? forward_block<true>(in, c, h) : forward_block<false>(in, c, h);
+}
+
+// What one block writes on its way back. `carry` enters as the gradient of the last state and leaves as that
+// of c0.
+template <class T>
+struct BlockGrads {
+  Rows<T> du, dskip;
+  T *carry, *dv_f, *dv_r, *db_f, *db_r;
+};
+
+// With G the gradient that reaches c from later steps, going back in time (f, r and g(c) are computed again):
+//
+//     du_r = dh (g(c) - skip) mask r (1 - r)            dc   = dh mask r g'(c) + G
+//     du_f = dc (c_before - u_c) f (1 - f)              du_c = dc (1 - f)
+//     G    = dc f + du_f v_f + du_r v_r                 dskip = dh (1 - mask r)
+//     dv_f += du_f c_before    dv_r += du_r c_before    db_f += du_f    db_r += du_r
+//
+// Lei et al. 2018, appendix A, with the highway mask.
+template <bool kTanh, class T>
+TANDEM_INLINE void backward_block(const Block<T>& in, const Rows<const T>& c, const Rows<const T>& dh,
+                                  const BlockGrads<T>& out) {
+  const T *v_f = in.v_f, *v_r = in.v_r, *b_f = in.b_f, *b_r = in.b_r, *mask = in.mask;
+  T *carry = out.carry, *dv_f = out.dv_f, *dv_r = out.dv_r, *db_f = out.db_f, *db_r = out.db_r;
+  const T scale = in.skip_scale;
+  for (int64_t t = in.steps - 1; t >= 0; --t) {
+    const T* u_c = in.u.at(t);
+    const T* u_f = u_c + in.plane;
+    const T* u_r = u_f + in.plane;
+    const T* skip = in.skip.at(t);
+    const T* c_before = t > 0 ? c.at(t - 1) : in.c0;
+    const T* c_after = c.at(t);
+    const T* dh_row = dh.at(t);
+    T* du_c = out.du.at(t);
+    T* du_f = du_c + in.plane;
+    T* du_r = du_f + in.plane;
+    T* dskip = out.dskip.at(t);
+#pragma omp simd
+    for (int64_t j = 0; j < in.columns; ++j) {
+      const T before = c_before[j];
+      const SruInputGrad<T> d = sru_step_backward<kTanh>(
+          SruInput<T>{u_c[j], u_f[j], u_r[j], scale * skip[j], before},
+          SruParameters<T>{v_f[j], v_r[j], b_f[j], b_r[j], mask[j]}, c_after[j], dh_row[j], carry[j]);
+      du_c[j] = d.candidate;
+      du_f[j] = d.forget;
+      du_r[j] = d.reset;
+      dskip[j] = scale * d.skip;
+      carry[j] = d.c_before;
+      dv_f[j] += d.forget * before;
+      dv_r[j] += d.reset * before;
+      db_f[j] += d.forget;
+      db_r[j] += d.reset;
+    }
+  }
+}
+
+TANDEM_SIMD void backward_block(bool tanh, const Block<float>& in, const Rows<const float>& c,
+                                const Rows<const float>& dh, const BlockGrads<float>& out) {
+  tanh ? backward_block<true>(in, c, dh, out) : backward_block<false>(in, c, dh, out);
+}
+TANDEM_SIMD void backward_block(bool tanh, const Block<double>& in, const Rows<const double>& c,
+                                const Rows<const double>& dh, const BlockGrads<double>& out) {
+  tanh ? backward_block<true>(in, c, dh, out) : backward_block<false>(in, c, dh, out);
+}
+
+// How B x D columns are cut into blocks. The sizes decide, not the number of threads.
+struct Blocks {
+  int64_t batch, width;
+  int64_t columns = kMaxColumns;
+
+  Blocks(int64_t batch, int64_t width) : batch(batch), width(width) {
+    while (columns > 128 && count() < 16) columns /= 2;
+  }
+  int64_t per_row() const { return (width + columns - 1) / columns; }
+  int64_t count() const { return batch * per_row(); }
+  int64_t row(int64_t block) const { return block / per_row(); }
+  int64_t column(int64_t block) const { return block % per_row() * columns; }
+};
+
+template <class T>
+constexpr T kZeros[kMaxColumns] = {};
+template <class T>
+constexpr auto kOnes = [] {
+  std::array<T, kMaxColumns> ones{};
+  ones.fill(T(1));
+  return ones;
+}();
+
+// The part of x (T, B, D) or (T, B, k D) that a block sees, from its first column on; zeros where x is
+// undefined.
+template <class T>
+Rows<const T> rows_of(const Tensor& x, int64_t b, int64_t column) {
+  if (!x.defined()) return {kZeros<T>, 0};
+  return {x.data<T>() + b * x.size(2) + column, x.size(1) * x.size(2)};
+}
+template <class T>
+Rows<T> output_rows(const Tensor& y, int64_t b, int64_t column) {
+  return {y.data<T>() + b * y.size(2) + column, y.size(1) * y.size(2)};
+}
+
+template <class T>
+Block<T> block_of(const SruScanInputs& in, const Blocks& blocks, int64_t index) {
+  const int64_t b = blocks.row(index), column = blocks.column(index), d = blocks.width;
+  const bool four = in.u.size(2) == 4 * d;
+  const T* v = in.weight_c.data<T>() + column;
+  const T* bias = in.bias.data<T>() + column;
+  return {.steps = in.u.size(0),
+          .columns = std::min(blocks.columns, d - column),
+          .plane = d,
+          .u = rows_of<T>(in.u, b, column),
+          .skip = four ? rows_of<T>(in.u, b, column + 3 * d) : rows_of<T>(in.x, b, column),
+          .skip_scale = four ? T(1) : static_cast<T>(in.rescale),
+          .v_f = v,
+          .v_r = v + d,
+          .b_f = bias,
+          .b_r = bias + d,
+          .mask = in.mask.defined() ? in.mask.data<T>() + b * d + column : kOnes<T>.data(),
+          .c0 = in.c0.defined() ? in.c0.data<T>() + b * d + column : kZeros<T>};
+}
+
+template <class T>
+void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
+  const Blocks blocks(h.size(1), h.size(2));
+#pragma omp parallel for if (h.numel() > kParallelGrain / 8)
+  for (int64_t i = 0; i < blocks.count(); ++i) {
+    const Block<T> block = block_of<T>(in, blocks, i);
+    const int64_t b = blocks.row(i), column = blocks.column(i);
+    T* last = c_last.data<T>() + b * blocks.width + column;
+    const Rows<T> states = c.defined() ? output_rows<T>(c, b, column) : Rows<T>{last, 0};
+    forward_block(in.tanh, block, states, output_rows<T>(h, b, column));
+    if (c.defined()) std::copy_n(states.at(block.steps - 1), block.columns, last);
+  }
+}
+
+// target (2 D) = or += two rows of the sums (B, 4, D), in order of b, so that threads do not matter.
+template <class T>
+void sum_over_batch(const GradTarget& target, const Tensor& sums, int64_t first_row, const Blocks& blocks) {
+  if (!target.grad.defined()) return;
+  if (!target.accumulate) fill(target.grad, 0);
+  const int64_t n = 2 * blocks.width;
+  T* y = target.grad.data<T>();
+  for (int64_t b = 0; b < blocks.batch; ++b) {
+    const T* row = sums.data<T>() + (4 * b + first_row) * blocks.width;
+    for (int64_t j = 0; j < n; ++j) y[j] += row[j];
+  }
+}
+
+template <class T>
+void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
+              const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
+              const SruScanInputs& in) {
+  const Blocks blocks(c.size(1), c.size(2));
+  const int64_t d = blocks.width;
+  const bool four = in.u.size(2) == 4 * d;
+  if (dc_last.defined())
+    copy(dc0, dc_last);
+  else
+    fill(dc0, 0);
+  const Tensor sums = zeros({blocks.batch, 4, d}, c.dtype());  // dv_f, dv_r, db_f, db_r of each batch row
+#pragma omp parallel for if (c.numel() > kParallelGrain / 8)
+  for (int64_t i = 0; i < blocks.count(); ++i) {
+    const int64_t b = blocks.row(i), column = blocks.column(i);
+    T unwanted[kMaxColumns];
+    Rows<T> dskip{unwanted, 0};
+    if (four)
+      dskip = output_rows<T>(du, b, column + 3 * d);
+    else if (dx.defined())
+      dskip = output_rows<T>(dx, b, column);
+    T* sum = sums.data<T>() + 4 * b * d + column;
+    backward_block(in.tanh, block_of<T>(in, blocks, i), rows_of<T>(c, b, column), rows_of<T>(dh, b, column),
+                   {.du = output_rows<T>(du, b, column),
+                    .dskip = dskip,
+                    .carry = dc0.data<T>() + b * d + column,
+                    .dv_f = sum,
+                    .dv_r = sum + d,
+                    .db_f = sum + 2 * d,
+                    .db_r = sum + 3 * d});
+  }
+  sum_over_batch<T>(dweight_c, sums, 0, blocks);
+  sum_over_batch<T>(dbias, sums, 2, blocks);
+}
+
+void check_like(const char* what, const Tensor& x, const Shape& shape, const Tensor& u) {
+  CHECK(x.shape() == shape, "sru_scan: {} is {}, but u is {} and takes {} {}", what, x.shape().str(),
+        u.shape().str(), what, shape.str());
+  CHECK(x.dtype() == u.dtype() && x.device() == u.device(),
+        "sru_scan: {} is {}, but u is {}; give both one dtype and device", what, x.str(), u.str());
+}
+
+void check_inputs(const SruScanInputs& in) {
+  const Tensor& u = in.u;
+  CHECK(u.rank() == 3 && u.size(0) > 0,
+        "sru_scan: u is {}; it must be (T, B, 3 D) or (T, B, 4 D) with at least one time step",
+        u.shape().str());
+  const int64_t d = in.weight_c.numel() / 2;
+  CHECK(in.weight_c.rank() == 1 && d > 0 && in.weight_c.numel() == 2 * d,
+        "sru_scan: weight_c is {}; it must be (2 D), v_f then v_r", in.weight_c.shape().str());
+  const bool four = u.size(2) == 4 * d;
+  CHECK(four || u.size(2) == 3 * d,
+        "sru_scan: u is {} and weight_c {}: the last axis of u must be 3 D or 4 D, {} or {}", u.shape().str(),
+        in.weight_c.shape().str(), 3 * d, 4 * d);
+  CHECK(
+      !four || !in.x.defined(),
+      "sru_scan: u is {}, four planes of {}, whose last is the skip, and x {} is given too; drop one of them",
+      u.shape().str(), d, in.x.defined() ? in.x.shape().str() : "");
+  check_like("weight_c", in.weight_c, {2 * d}, u);
+  check_like("bias", in.bias, {2 * d}, u);
+  if (in.x.defined()) check_like("x", in.x, {u.size(0), u.size(1), d}, u);
+  if (in.c0.defined()) check_like("c0", in.c0, {u.size(1), d}, u);
+  if (in.mask.defined()) check_like("mask", in.mask, {u.size(1), d}, u);
+}
+
+}  // namespace
+
+namespace cpu {
+
+void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
+  FOR_FLOAT(in.u.dtype(), "sru_scan", T, forward<T>(h, c, c_last, in));
+}
+
+void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
+                       const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
+                       const SruScanInputs& in) {
+  FOR_FLOAT(in.u.dtype(), "sru_scan", T, backward<T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in));
+}
+
+}  // namespace cpu
+
+SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
+                       const Tensor& c0, const SruScanOptions& options) {
+  const SruScanInputs in{u, x, weight_c, bias, c0, options.mask, options.rescale, options.tanh};
+  check_inputs(in);
+  const Shape shape{u.size(0), u.size(1), weight_c.numel() / 2};
+  const std::vector<Tensor> inputs{u, x, weight_c, bias, c0};
+  const bool recorded = Tape::current() && std::any_of(inputs.begin(), inputs.end(), needs_grad);
+  const Tensor h(shape, u.dtype(), u.device()), c_last(shape.tail(), u.dtype(), u.device());
+  const Tensor c = recorded ? empty_like(h) : Tensor();
+  DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));
+  const std::vector<Tensor> ys = record("sru_scan", {h, c_last}, inputs, [in, c](const Grads& dys) -> Grads {
+    const Tensor du = empty_like(in.u), dc0(c.shape().tail(), c.dtype(), c.device());
+    const Tensor dx = needs_grad(in.x) ? empty_like(in.x) : Tensor();
+    const GradTarget dweight_c = needs_grad(in.weight_c) ? grad_target(in.weight_c) : GradTarget();
+    const GradTarget dbias = needs_grad(in.bias) ? grad_target(in.bias) : GradTarget();
+    DISPATCH(c.device(), sru_scan_backward(du, dx, dc0, dweight_c, dbias, dys[0], dys[1], c, in));
+    return {du, dx, dweight_c.grad, dbias.grad, dc0};
+  });
+  return {ys[0], ys[1]};
+}
+
+}  // namespace tandem

@@ -1,0 +1,103 @@
+// sru_scan: the recurrence of the Simple Recurrent Unit over all time steps as one operator.
+//
+// Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence" (EMNLP 2018); Lei, "When
+// Attention Meets Fast Recurrence" (EMNLP 2021) uses it with three matrices and rescale 1.
+#pragma once
+#include "autograd/gradient.h"
+#include "core/math.h"
+#include "core/tensor.h"
+
+namespace tandem {
+
+struct SruScanOptions {
+  Tensor
+      mask;  // (B, D), multiplies the reset gate at every step: variational dropout; no gradient flows to it
+  double rescale = 1.0;  // factor of the skip x; the projected skip of four matrices takes none
+  bool tanh = false;     // the output is tanh(c) in place of c
+};
+
+struct SruScanResult {
+  Tensor h;       // (T, B, D)
+  Tensor c_last;  // (B, D), the state after the last step, in memory of its own
+};
+
+// For each column of the batch, in order of t and starting from c0:
+//
+//     f = sigmoid(u_f + v_f c_before + b_f)         r = sigmoid(u_r + v_r c_before + b_r)
+//     c = f c_before + (1 - f) u_c                  h = skip + (g(c) - skip) mask r
+//
+// u is (T, B, k D), the planes u_c, u_f, u_r and, for k = 4, the skip one after the other along the last
+// axis. x (T, B, D) is the skip for k = 3; undefined: no skip. weight_c (2 D) holds v_f, v_r; bias (2 D) b_f,
+// b_r. c0 is (B, D); undefined: zeros. Time is sequential because c is inside the gates. Gradients flow to u,
+// x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64. Error: another
+// shape, dtype or device; no time step; x together with four planes.
+SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
+                       const Tensor& c0, const SruScanOptions& options = {});
+
+// One step of one column, for the CPU loop and the CUDA kernel.
+template <class T>
+struct SruParameters {
+  T v_f, v_r, b_f, b_r, mask;
+};
+template <class T>
+struct SruInput {
+  T candidate, forget, reset, skip, c_before;
+};
+template <class T>
+struct SruOutput {
+  T c, h;
+};
+template <class T>
+struct SruInputGrad {
+  T candidate, forget, reset, skip, c_before;  // forget and reset are also the gradients of b_f and b_r
+};
+
+template <bool kTanh, class T>
+TANDEM_HD TANDEM_INLINE SruOutput<T> sru_step(const SruInput<T>& in, const SruParameters<T>& w) {
+  const T f = sigmoid(in.forget + w.v_f * in.c_before + w.b_f);
+  const T r = sigmoid(in.reset + w.v_r * in.c_before + w.b_r);
+  const T c = (in.c_before - in.candidate) * f + in.candidate;
+  const T g = kTanh ? fast_tanh(c) : c;
+  return {c, in.skip + (g - in.skip) * (w.mask * r)};
+}
+
+// c is the state after the step, dh the gradient of its output, dc what flows into c from the steps after it.
+template <bool kTanh, class T>
+TANDEM_HD TANDEM_INLINE SruInputGrad<T> sru_step_backward(const SruInput<T>& in, const SruParameters<T>& w,
+                                                          T c, T dh, T dc) {
+  const T f = sigmoid(in.forget + w.v_f * in.c_before + w.b_f);
+  const T r = sigmoid(in.reset + w.v_r * in.c_before + w.b_r);
+  const T g = kTanh ? fast_tanh(c) : c;
+  const T share = w.mask * r;  // of g(c) in h; the rest is the skip
+  const T dreset = dh * (g - in.skip) * share * (T(1) - r);
+  const T dc_total = dh * share * (kTanh ? T(1) - g * g : T(1)) + dc;
+  const T dforget = dc_total * (in.c_before - in.candidate) * f * (T(1) - f);
+  return {dc_total * (T(1) - f), dforget, dreset, dh * (T(1) - share),
+          dc_total * f + dforget * w.v_f + dreset * w.v_r};
+}
+
+// What both directions read. Undefined x, c0, mask: as in sru_scan.
+struct SruScanInputs {
+  Tensor u, x, weight_c, bias, c0, mask;
+  double rescale = 1.0;
+  bool tanh = false;
+};
+
+namespace cpu {
+// c (T, B, D) is every state, for backward; undefined where none will follow.
+void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in);
+// dx may be undefined: not wanted, or the skip has its plane in du. dc0 is always written. So are the sums
+// for weight_c and bias, where the target is defined. Undefined dh, dc_last: zeros.
+void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
+                       const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
+                       const SruScanInputs& in);
+}  // namespace cpu
+
+namespace cuda {
+void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in);
+void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
+                       const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
+                       const SruScanInputs& in);
+}  // namespace cuda
+
+}  // namespace tandem
