@@ -1,0 +1,108 @@
+// Elementwise arithmetic: cases, operators on tensors, errors.
+#include "ops/arithmetic.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "autograd/tape.h"
+#include "ops/reduce.h"
+#include "tests/op_cases.h"
+
+namespace tandem::testing {
+namespace {
+
+using Pair = Tensor (*)(const Tensor&, const Tensor&);
+
+void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*reference)(double, double)) {
+  add_op_case({.op = "arithmetic",
+               .name = std::string(name) + " " + a.str() + " " + b.str(),
+               .inputs = [a, b](DType dtype, uint64_t seed) -> Tensors {
+                 return {random_tensor(a, dtype, seed), random_tensor(b, dtype, seed + 1, 0.5, 2)};
+               },
+               .run = [run](const Tensors& x) -> Tensors { return {run(x[0], x[1])}; },
+               .reference = [reference](const Tensors& x) -> Tensors {
+                 const double *a = x[0].data<double>(), *b = x[1].data<double>();
+                 const int64_t width = x[1].numel();
+                 return {tensor_from(x[0].shape(), [a, b, width, reference](int64_t i) {
+                   return reference(a[i], b[i % width]);
+                 })};
+               }});
+}
+
+OP_CASES(arithmetic) {
+  for (const Shape& shape : {Shape{}, Shape{1}, Shape{3, 33}, Shape{65, 3, 5}, Shape{300, 211}}) {
+    add_pair_case("add", shape, shape, add, [](double a, double b) { return a + b; });
+    add_pair_case("sub", shape, shape, sub, [](double a, double b) { return a - b; });
+    add_pair_case("mul", shape, shape, mul, [](double a, double b) { return a * b; });
+    add_pair_case("div", shape, shape, div, [](double a, double b) { return a / b; });
+  }
+  const auto sum = [](double a, double b) { return a + b; };
+  add_pair_case("add", {5, 7}, {}, add, sum);
+  add_pair_case("add", {33, 65}, {65}, add, sum);
+  add_pair_case("add", {4, 3, 33}, {3, 33}, add, sum);
+  add_pair_case("add", {1, 1}, {1}, add, sum);
+  add_pair_case("add", {700, 129}, {129}, add, sum);
+  for (const Shape& shape : {Shape{1}, Shape{33, 65}, Shape{70000}})
+    add_op_case({.op = "arithmetic",
+                 .name = "scale and neg " + shape.str(),
+                 .inputs = [shape](DType dtype, uint64_t seed) -> Tensors {
+                   return {random_tensor(shape, dtype, seed)};
+                 },
+                 .run = [](const Tensors& x) -> Tensors {
+                   return {scale(x[0], -2.5), neg(x[0])};
+                 },
+                 .reference = [](const Tensors& x) -> Tensors {
+                   const double* a = x[0].data<double>();
+                   return {tensor_from(x[0].shape(), [a](int64_t i) { return -2.5 * a[i]; }),
+                           tensor_from(x[0].shape(), [a](int64_t i) { return -a[i]; })};
+                 }});
+}
+
+TEST_CASE("arithmetic: y = a * b and its gradients") {
+  const Tensor a = requires_grad(tensor_of<double>({2}, {3, -4}));
+  const Tensor b = requires_grad(tensor_of<double>({2}, {5, 7}));
+  Tape tape;
+  const Tensor y = 2.0 * (a * b) - a / b + (-b);
+  tape.backward(sum(y));
+  CHECK(y.to_vector<double>()[0] == doctest::Approx(30 - 0.6 - 5));
+  CHECK(grad(a).to_vector<double>()[0] == doctest::Approx(10 - 1.0 / 5));
+  CHECK(grad(b).to_vector<double>()[1] == doctest::Approx(-8 - 4.0 / 49 - 1));
+}
+
+TEST_CASE("arithmetic: a tensor with itself") {
+  const Tensor a = requires_grad(tensor_of<double>({1}, {3}));
+  Tape tape;
+  tape.backward(a * a + a);
+  CHECK(grad(a).item() == 7);
+}
+
+TEST_CASE("arithmetic: empty tensors and division by zero") {
+  CHECK(add(zeros({0, 3}, DType::f32), zeros({3}, DType::f32)).shape() == Shape{0, 3});
+  CHECK(add(zeros({2, 0}, DType::f32), zeros({0}, DType::f32)).shape() == Shape{2, 0});
+  const Tensor b = requires_grad(full({3}, 1, DType::f32));
+  Tape tape;
+  tape.backward(sum(add(zeros({0, 3}, DType::f32), b)));
+  CHECK(grad(b).to_vector<float>() == std::vector<float>{0, 0, 0});
+  CHECK(std::isinf(div(full({1}, 1, DType::f32), zeros({1}, DType::f32)).item()));
+}
+
+TEST_CASE("arithmetic: errors") {
+  const Tensor a = zeros({2, 3}, DType::f32);
+  CHECK_THROWS_WITH_AS(mul(a, zeros({3}, DType::f32)), "mul: shapes differ: a is (2, 3), b is (3)", Error);
+  CHECK_THROWS_WITH_AS(add(a, zeros({2}, DType::f32)),
+                       "add: shapes do not fit: a is (2, 3), b is (2); b's must be a's or the end of a's",
+                       Error);
+  CHECK_THROWS_WITH_AS(add(zeros({3}, DType::f32), a),
+                       "add: shapes do not fit: a is (3), b is (2, 3); b's must be a's or the end of a's",
+                       Error);
+  CHECK_THROWS_WITH_AS(
+      sub(a, zeros({2, 3}, DType::f64)),
+      "sub: a is f32 (2, 3) on cpu, b is f64 (2, 3) on cpu; bring both to one dtype and device with .to()",
+      Error);
+  CHECK_THROWS_WITH_AS(scale(zeros({2}, DType::i32), 2),
+                       "scale: dtype i32 is not supported on the CPU; use f32 or f64", Error);
+}
+
+}  // namespace
+}  // namespace tandem::testing
