@@ -108,7 +108,9 @@ TEST_CASE("safetensors: all dtypes, shapes and metadata come back") {
   CHECK(file.path() == path);
   CHECK(file.names().size() == tensors.size());
   CHECK(file.metadata() == std::map<std::string, std::string>{{"step", "12"}, {"vocab", "0a20"}});
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& item : tensors) {
+    const auto& name = item.first;
+    const Tensor& tensor = item.second;
     CAPTURE(name);
     REQUIRE(file.has(name));
     const Tensor back = file.get(name, tensor.dtype(), tensor.shape());
