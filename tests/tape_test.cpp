@@ -103,6 +103,17 @@ TEST_CASE("an operator may keep the tensor it returned as a gradient") {
   CHECK(list(kept) == Values{7, 7});
 }
 
+TEST_CASE("a saved tensor that is given away as a leaf's gradient is not copied") {
+  const Tensor x = leaf_of({1, 1});
+  Tensor kept = vector_of({7, 7});
+  const void* memory = kept.raw();
+  Tape tape;
+  const Tensor y = record("gives", x.clone(), {x}, [kept](const Tensor&) -> Grads { return {kept}; });
+  kept = Tensor();
+  tape.backward(sum(y));
+  CHECK(grad(x).raw() == memory);
+}
+
 TEST_CASE("several outputs, one of them unused") {
   const Tensor x = leaf_of({3, 6});
   std::vector<bool> seen;
