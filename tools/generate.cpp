@@ -42,7 +42,7 @@ void run(const Options& options) {
   const int64_t window = options.model.window_for(loaded);
   std::string prompt = options.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-  loaded.vocabulary.encode(prompt);  // refuses a bad prompt before anything is printed
+  check_prompt(loaded.vocabulary, prompt);  // before anything is printed
   std::cerr << device_line() << '\n' << model_line(loaded, options.model) << std::endl;
 
   put(prompt);

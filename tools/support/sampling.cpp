@@ -13,11 +13,8 @@ namespace {
 
 std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt) {
   if (prompt.empty()) return {std::max(vocabulary.id('\n'), 0)};
-  try {
-    return vocabulary.encode(prompt);
-  } catch (const Error& error) {
-    detail::fail("prompt: {}", error.what());
-  }
+  check_prompt(vocabulary, prompt);
+  return vocabulary.encode(prompt);
 }
 
 // The id where a uniform number falls among the probabilities laid side by side.
@@ -71,6 +68,14 @@ std::vector<double> sampling_distribution(std::span<const double> logits, const 
   }
   for (double& p : probabilities) p /= kept;
   return probabilities;
+}
+
+void check_prompt(const Vocabulary& vocabulary, std::string_view prompt) {
+  try {
+    vocabulary.encode(prompt);
+  } catch (const Error& error) {
+    detail::fail("prompt: {}", error.what());
+  }
 }
 
 std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,

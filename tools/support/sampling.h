@@ -27,13 +27,16 @@ struct SamplingOptions {
 // logits the lower id counts as the more probable. Error: a logit is not finite; bad options.
 std::vector<double> sampling_distribution(std::span<const double> logits, const SamplingOptions& options);
 
+// Error: a prompt byte that the vocabulary lacks, with its offset. generate_text() makes this check, too.
+void check_prompt(const Vocabulary& vocabulary, std::string_view prompt);
+
 // Called with each byte as soon as it is drawn. May throw to stop.
 using OnByte = std::function<void(char byte)>;
 
 // Reads the prompt and draws `bytes` more, which are returned (without the prompt). A query sees at most
 // `visible_keys` keys, its own included: window + 1 for the window of an evaluation. Without a prompt the
 // text begins after a newline, or after the byte of id 0 where the vocabulary has none; that byte is not
-// returned. Error: a prompt byte that the vocabulary lacks, with its offset; `bytes` negative; bad options.
+// returned. Error: what check_prompt() says; `bytes` negative; bad options.
 std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,
                           int64_t bytes, const SamplingOptions& options, int64_t visible_keys,
                           const OnByte& on_byte = {});
