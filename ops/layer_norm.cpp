@@ -1,0 +1,225 @@
+// Layer normalisation on the CPU, row by row, and its two operators.
+#include "ops/layer_norm.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/tape.h"
+#include "core/check.h"
+#include "core/parallel.h"
+
+namespace tandem {
+namespace {
+
+// y = x + alpha a. y may be x.
+template <class T>
+TANDEM_INLINE void add_scaled(T* y, const T* x, T alpha, const T* a, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) y[j] = x[j] + alpha * a[j];
+}
+
+// Two passes over a row that lies in cache: a variance by sum of squares would cancel.
+template <class T>
+TANDEM_INLINE void forward_row(T* y, T* stats, const T* x, const T* a, T alpha, const T* gain, const T* bias,
+                               T eps, int64_t n) {
+  if (a) {
+    add_scaled(y, x, alpha, a, n);
+    x = y;
+  }
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < n; ++j) sum += x[j];
+  const T mean = sum / static_cast<T>(n);
+  T squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t j = 0; j < n; ++j) squares += (x[j] - mean) * (x[j] - mean);
+  const T rstd = T(1) / std::sqrt(squares / static_cast<T>(n) + eps);
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) y[j] = layer_norm_element(x[j], mean, rstd, gain[j], bias[j]);
+  stats[0] = mean;
+  stats[1] = rstd;
+}
+
+TANDEM_SIMD void forward_row(float* y, float* stats, const float* x, const float* a, float alpha,
+                             const float* gain, const float* bias, double eps, int64_t n) {
+  forward_row<float>(y, stats, x, a, alpha, gain, bias, static_cast<float>(eps), n);
+}
+TANDEM_SIMD void forward_row(double* y, double* stats, const double* x, const double* a, double alpha,
+                             const double* gain, const double* bias, double eps, int64_t n) {
+  forward_row<double>(y, stats, x, a, alpha, gain, bias, eps, n);
+}
+
+// With x_hat = (x - mean) rstd and g = dy gain:
+//
+//     dx = rstd (g - mean(g) - x_hat mean(g x_hat))     dgain += dy x_hat     dbias += dy
+//
+// and for x = q + alpha a:  dq = dx,  da = alpha dx,  dalpha = sum(a dx) (returned). Ba et al. 2016.
+// `dx` holds the row of x when this is called with a.
+template <class T>
+TANDEM_INLINE T backward_row(T* dx, T* da, T* dgain, T* dbias, const T* dy, const T* x, const T* a, T alpha,
+                             const T* gain, const T* stats, int64_t n) {
+  const T mean = stats[0], rstd = stats[1];
+  if (a) {
+    add_scaled(dx, x, alpha, a, n);
+    x = dx;
+  }
+  T sum_g = 0, sum_gx = 0;
+#pragma omp simd reduction(+ : sum_g, sum_gx)
+  for (int64_t j = 0; j < n; ++j) {
+    const T x_hat = (x[j] - mean) * rstd, g = dy[j] * gain[j];
+    sum_g += g;
+    sum_gx += g * x_hat;
+    dgain[j] += dy[j] * x_hat;
+    dbias[j] += dy[j];
+  }
+  const T mean_g = sum_g / static_cast<T>(n), mean_gx = sum_gx / static_cast<T>(n);
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j)
+    dx[j] = layer_norm_element_backward(dy[j] * gain[j], (x[j] - mean) * rstd, rstd, mean_g, mean_gx);
+  if (!a) return T(0);
+  T dalpha = 0;
+#pragma omp simd reduction(+ : dalpha)
+  for (int64_t j = 0; j < n; ++j) dalpha += a[j] * dx[j];
+  if (da) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) da[j] = alpha * dx[j];
+  }
+  return dalpha;
+}
+
+TANDEM_SIMD float backward_row(float* dx, float* da, float* dgain, float* dbias, const float* dy,
+                               const float* x, const float* a, float alpha, const float* gain,
+                               const float* stats, int64_t n) {
+  return backward_row<float>(dx, da, dgain, dbias, dy, x, a, alpha, gain, stats, n);
+}
+TANDEM_SIMD double backward_row(double* dx, double* da, double* dgain, double* dbias, const double* dy,
+                                const double* x, const double* a, double alpha, const double* gain,
+                                const double* stats, int64_t n) {
+  return backward_row<double>(dx, da, dgain, dbias, dy, x, a, alpha, gain, stats, n);
+}
+
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+
+template <class T>
+void forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
+             const Tensor& bias, double eps) {
+  const int64_t n = gain.numel(), rows = stats.size(0);
+  const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a);
+  const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
+  const T *gain_data = gain.data<T>(), *bias_data = bias.data<T>();
+  T *y_data = y.data<T>(), *stats_data = stats.data<T>();
+#pragma omp parallel for if (rows * n > kParallelGrain)
+  for (int64_t i = 0; i < rows; ++i)
+    forward_row(y_data + i * n, stats_data + 2 * i, x + i * n, a ? a + i * n : nullptr, alpha, gain_data,
+                bias_data, eps, n);
+}
+
+// target = or += the sums over chunks of `n` columns from `first` on, in order of the chunks.
+template <class T>
+void sum_over_chunks(const GradTarget& target, const Tensor& sums, int64_t first, int64_t n) {
+  if (!target.grad.defined()) return;
+  T* y = target.grad.data<T>();
+  if (!target.accumulate) std::fill_n(y, n, T(0));
+  for (int64_t chunk = 0; chunk < sums.size(0); ++chunk) {
+    const T* row = sums.data<T>() + chunk * sums.size(1) + first;
+    for (int64_t j = 0; j < n; ++j) y[j] += row[j];
+  }
+}
+
+template <class T>
+void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in, const Tensor& gain,
+              const Tensor& stats) {
+  const int64_t n = gain.numel(), rows = stats.size(0);
+  // Chunks of rows, each with sums of its own: the sizes decide, so that threads do not matter.
+  const int64_t chunk_rows = std::max<int64_t>(16, (rows + 63) / 64),
+                chunks = (rows + chunk_rows - 1) / chunk_rows;
+  const Tensor sums = zeros({chunks, 2 * n + 1}, dy.dtype());  // dgain, dbias, dalpha
+  const Tensor scratch = out.dx.defined() ? Tensor() : Tensor({chunks, n}, dy.dtype());
+  const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a), *dy_data = dy.data<T>();
+  const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
+  T* da = out.da.defined() ? out.da.data<T>() : nullptr;
+#pragma omp parallel for if (rows * n > kParallelGrain)
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    T* sum = sums.data<T>() + chunk * (2 * n + 1);
+    double dalpha = 0;
+    for (int64_t i = chunk * chunk_rows; i < std::min(rows, (chunk + 1) * chunk_rows); ++i) {
+      T* dx = out.dx.defined() ? out.dx.data<T>() + i * n : scratch.data<T>() + chunk * n;
+      dalpha += backward_row(dx, da ? da + i * n : nullptr, sum, sum + n, dy_data + i * n, x + i * n,
+                             a ? a + i * n : nullptr, alpha, gain.data<T>(), stats.data<T>() + 2 * i, n);
+    }
+    sum[2 * n] = static_cast<T>(dalpha);
+  }
+  sum_over_chunks<T>(out.dgain, sums, 0, n);
+  sum_over_chunks<T>(out.dbias, sums, n, n);
+  sum_over_chunks<T>(out.dalpha, sums, 2 * n, 1);
+}
+
+void check_like(const char* op, const char* what, const Tensor& w, const Shape& shape, const Tensor& x) {
+  CHECK(w.shape() == shape, "{}: {} is {}, but the rows come from {} and take {} {}", op, what,
+        w.shape().str(), x.shape().str(), what, shape.str());
+  CHECK(w.dtype() == x.dtype() && w.device() == x.device(),
+        "{}: {} is {}, but the rows come from {}; give both one dtype and device", op, what, w.str(),
+        x.str());
+}
+
+GradTarget target_if_wanted(const Tensor& w) {
+  return needs_grad(w) ? grad_target(w) : GradTarget();
+}
+
+// Both operators: what they record is (x, gain, bias), or (q, a, alpha, gain, bias).
+Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, const Tensor& bias,
+                 double eps) {
+  const Tensor& x = in.x;
+  CHECK(x.rank() >= 1 && x.size(-1) > 0, "{}: x is {}; it needs a last axis of at least one element", op,
+        x.shape().str());
+  check_like(op, "gain", gain, {x.size(-1)}, x);
+  check_like(op, "bias", bias, {x.size(-1)}, x);
+  CHECK(eps > 0, "{}: eps is {}; it must be positive, such as 1e-5", op, eps);
+  const Tensor y = empty_like(x), stats({x.numel() / x.size(-1), 2}, x.dtype(), x.device());
+  DISPATCH(x.device(), layer_norm_forward(y, stats, in, gain, bias, eps));
+  std::vector<Tensor> inputs{x, gain, bias};
+  if (in.a.defined()) inputs = {x, in.a, in.alpha, gain, bias};
+  return record(op, y, inputs, [in, gain, bias, stats](const Tensor& dy) -> Grads {
+    LayerNormGrads out;
+    if (needs_grad(in.x)) out.dx = empty_like(in.x);
+    if (needs_grad(in.a)) out.da = empty_like(in.a);
+    out.dalpha = target_if_wanted(in.alpha);
+    out.dgain = target_if_wanted(gain);
+    out.dbias = target_if_wanted(bias);
+    DISPATCH(dy.device(), layer_norm_backward(out, dy, in, gain, stats));
+    if (!in.a.defined()) return {out.dx, out.dgain.grad, out.dbias.grad};
+    return {out.dx, out.da, out.dalpha.grad, out.dgain.grad, out.dbias.grad};
+  });
+}
+
+}  // namespace
+
+namespace cpu {
+
+void layer_norm_forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
+                        const Tensor& bias, double eps) {
+  FOR_FLOAT(y.dtype(), "layer_norm", T, forward<T>(y, stats, in, gain, bias, eps));
+}
+
+void layer_norm_backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in,
+                         const Tensor& gain, const Tensor& stats) {
+  FOR_FLOAT(dy.dtype(), "layer_norm", T, backward<T>(out, dy, in, gain, stats));
+}
+
+}  // namespace cpu
+
+Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps) {
+  return normalise("layer_norm", {x, Tensor(), Tensor()}, gain, bias, eps);
+}
+
+Tensor residual_layer_norm(const Tensor& q, const Tensor& a, const Tensor& alpha, const Tensor& gain,
+                           const Tensor& bias, double eps) {
+  check_like("residual_layer_norm", "a", a, q.shape(), q);
+  check_like("residual_layer_norm", "alpha", alpha, {1}, q);
+  return normalise("residual_layer_norm", {q, a, alpha}, gain, bias, eps);
+}
+
+}  // namespace tandem

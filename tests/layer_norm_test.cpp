@@ -1,0 +1,171 @@
+// Layer normalisation alone and after a residual sum: cases, golden numbers, fused against composed.
+#include "ops/layer_norm.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <string>
+
+#include "autograd/tape.h"
+#include "ops/arithmetic.h"
+#include "tests/golden.h"
+#include "tests/op_cases.h"
+
+namespace tandem::testing {
+namespace {
+
+Tensor normalised(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps) {
+  const int64_t n = gain.numel();
+  const double* in = x.data<double>();
+  return tensor_from(x.shape(), [in, &gain, &bias, n, eps](int64_t i) {
+    const double* row = in + i / n * n;
+    double mean = 0, variance = 0;
+    for (int64_t j = 0; j < n; ++j) mean += row[j] / static_cast<double>(n);
+    for (int64_t j = 0; j < n; ++j) variance += (row[j] - mean) * (row[j] - mean) / static_cast<double>(n);
+    return (in[i] - mean) / std::sqrt(variance + eps) * gain.data<double>()[i % n] +
+           bias.data<double>()[i % n];
+  });
+}
+
+void add_plain(const std::string& name, const Shape& shape, double eps, double offset = 0) {
+  OpCase op_case;
+  op_case.op = "layer_norm";
+  op_case.name = name;
+  op_case.inputs = [shape, offset](DType dtype, uint64_t seed) -> Tensors {
+    const Shape row{shape.back()};
+    return {random_tensor(shape, dtype, seed, offset - 2, offset + 2),
+            random_tensor(row, dtype, seed + 1, 0.5, 2), random_tensor(row, dtype, seed + 2)};
+  };
+  op_case.run = [eps](const Tensors& in) -> Tensors { return {layer_norm(in[0], in[1], in[2], eps)}; };
+  op_case.reference = [eps](const Tensors& in) -> Tensors { return {normalised(in[0], in[1], in[2], eps)}; };
+  add_op_case(op_case);
+}
+
+void add_residual(const std::string& name, const Shape& shape, double alpha) {
+  OpCase op_case;
+  op_case.op = "layer_norm";
+  op_case.name = name;
+  op_case.inputs = [shape, alpha](DType dtype, uint64_t seed) -> Tensors {
+    const Shape row{shape.back()};
+    return {random_tensor(shape, dtype, seed), random_tensor(shape, dtype, seed + 1),
+            random_tensor({1}, dtype, seed + 2, alpha, alpha + 0.1),
+            random_tensor(row, dtype, seed + 3, 0.5, 2), random_tensor(row, dtype, seed + 4)};
+  };
+  op_case.run = [](const Tensors& in) -> Tensors {
+    return {residual_layer_norm(in[0], in[1], in[2], in[3], in[4])};
+  };
+  op_case.reference = [](const Tensors& in) -> Tensors {
+    const double *q = in[0].data<double>(), *a = in[1].data<double>(), scale = in[2].item();
+    const Tensor sum = tensor_from(in[0].shape(), [q, a, scale](int64_t i) { return q[i] + scale * a[i]; });
+    return {normalised(sum, in[3], in[4], 1e-5)};
+  };
+  add_op_case(op_case);
+}
+
+template <class F>
+std::string message_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+}  // namespace
+
+OP_CASES(layer_norm) {
+  // A row of one element is its bias, and nothing flows back through it.
+  add_plain("rows of one", {4, 1}, 1e-5);
+  add_plain("3 columns, no leading axis", {3}, 1e-5);
+  add_plain("33 columns, three axes", {5, 3, 33}, 1e-12);
+  add_plain("65 columns, many rows", {131, 65}, 1e-5);
+  add_plain("large eps", {3, 33}, 0.5);
+  add_plain("mean far from zero", {3, 65}, 1e-5, 30);
+  add_plain("enough for all threads", {70, 640}, 1e-5);
+  add_residual("residual, 33 columns", {4, 2, 33}, 0.7);
+  add_residual("residual, alpha near its start at zero", {3, 65}, 0);
+  add_residual("residual, many rows", {131, 3}, -0.4);
+  add_residual("residual, enough for all threads", {70, 640}, 0.3);
+}
+
+TEST_CASE("layer_norm: golden numbers of PyTorch, for both epsilons") {
+  for (const auto& [name, eps] : {std::pair{"eps1e-5", 1e-5}, std::pair{"eps1e-12", 1e-12}}) {
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      CAPTURE(name);
+      CAPTURE(std::string(name_of(dtype)));
+      const auto leaf = [dtype](const char* input) {
+        return requires_grad(golden("ops/inputs", std::string("layer_norm.") + input).to(dtype));
+      };
+      const Tensor x = leaf("x"), weight = leaf("weight"), bias = leaf("bias");
+      Tape tape;
+      const Tensor y = layer_norm(x, weight, bias, eps);
+      tape.backward({y}, {golden("ops/inputs", "layer_norm.dy").to(dtype)});
+      const auto check = [name = std::string("layer_norm.") + name + ".", dtype](
+                             const std::string& file, const std::string& tensor, const Tensor& ours) {
+        CHECK(relative_error(ours, golden(file, name + tensor)) < (dtype == DType::f64 ? 1e-12 : 5e-6));
+      };
+      check("ops/outputs", "y", y);
+      check("ops/grads", "x", grad(x));
+      check("ops/grads", "weight", grad(weight));
+      check("ops/grads", "bias", grad(bias));
+    }
+  }
+}
+
+TEST_CASE("residual_layer_norm: the fused operator is the composed one, gradients too") {
+  const Shape shape{6, 5, 48}, row{48};
+  const Tensor q = requires_grad(random_tensor(shape, DType::f64, 1)),
+               a = requires_grad(random_tensor(shape, DType::f64, 2));
+  const Tensor alpha = requires_grad(full({1}, 0.8, DType::f64)),
+               gain = requires_grad(random_tensor(row, DType::f64, 3));
+  const Tensor bias = requires_grad(random_tensor(row, DType::f64, 4)),
+               dy = random_tensor(shape, DType::f64, 5);
+  const auto backward = [&](bool fused) {
+    for (const Tensor& leaf : {q, a, alpha, gain, bias}) zero_grad(leaf);
+    Tape tape;
+    const Tensor y = fused ? residual_layer_norm(q, a, alpha, gain, bias)
+                           : layer_norm(q + scale(a, alpha.item()), gain, bias);
+    const Tensor value = y.clone();
+    tape.backward({y}, {dy});
+    return Tensors{value, grad(q).clone(), grad(a).clone(), grad(gain).clone(), grad(bias).clone()};
+  };
+  const Tensors one = backward(true);
+  double dalpha = 0;  // da = alpha dq, and dalpha = sum(a dq)
+  for (int64_t i = 0; i < a.numel(); ++i) dalpha += a.data<double>()[i] * one[1].data<double>()[i];
+  CHECK(grad(alpha).item() == doctest::Approx(dalpha).epsilon(1e-12));
+  const Tensors two = backward(false);
+  for (size_t i = 0; i < one.size(); ++i) CHECK(relative_error(one[i], two[i]) < 1e-12);
+}
+
+TEST_CASE("layer_norm: a constant row is its bias, in f32 too") {
+  const Tensor x = full({2, 100}, 1e4, DType::f32), bias = random_tensor({100}, DType::f32, 1);
+  const Tensor y = layer_norm(x, full({100}, 1.0, DType::f32), bias);
+  CHECK(relative_error(y.alias_rows(1, 2).alias_shape({100}), bias) < 1e-6);
+}
+
+TEST_CASE("layer_norm: errors say what is wrong") {
+  const Tensor x = zeros({2, 3}, DType::f32), w = zeros({3}, DType::f32), alpha = zeros({1}, DType::f32);
+  CHECK(message_of([&] { layer_norm(x, zeros({2}, DType::f32), w); }) ==
+        "layer_norm: gain is (2), but the rows come from (2, 3) and take gain (3)");
+  CHECK(message_of([&] { layer_norm(x, w, zeros({3}, DType::f64)); }) ==
+        "layer_norm: bias is f64 (3) on cpu, but the rows come from f32 (2, 3) on cpu; give both one dtype "
+        "and device");
+  CHECK(message_of([&] { layer_norm(x, w, w, 0); }) ==
+        "layer_norm: eps is 0; it must be positive, such as 1e-5");
+  CHECK(message_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);
+  CHECK(message_of([&] {
+          layer_norm(zeros({2, 0}, DType::f32), w, w);
+        }) == "layer_norm: x is (2, 0); it needs a last axis of at least one element");
+  CHECK(message_of([&] {
+          residual_layer_norm(x, zeros({3, 2}, DType::f32), alpha, w, w);
+        }) == "residual_layer_norm: a is (3, 2), but the rows come from (2, 3) and take a (2, 3)");
+  CHECK(message_of([&] { residual_layer_norm(x, x, w, w, w); }) ==
+        "residual_layer_norm: alpha is (3), but the rows come from (2, 3) and take alpha (1)");
+  CHECK(message_of([&] {
+          const Tensor ids = zeros({3}, DType::i32);
+          layer_norm(ids, ids, ids);
+        }).find("layer_norm: dtype i32 is not supported") == 0);
+}
+
+}  // namespace tandem::testing
