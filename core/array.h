@@ -1,4 +1,5 @@
-// Whole-array primitives that the tensor and the tape stand on: fill, copy with conversion, add, find non-finite.
+// Whole-array primitives that the tensor and the tape stand on: fill, copy with conversion, add, find
+// non-finite.
 #pragma once
 #include "core/tensor.h"
 
@@ -22,7 +23,8 @@ void all_finite(bool& finite, const Tensor& x);
 namespace cuda {
 void fill(const Tensor& y, double value);
 void convert(const Tensor& y, const Tensor& x);
-void copy_across(const Tensor& y, const Tensor& x);  // host to device, device to host, device to device; same dtype
+void copy_across(const Tensor& y,
+                 const Tensor& x);  // host to device, device to host, device to device; same dtype
 void add_in_place(const Tensor& y, const Tensor& x);
 void all_finite(bool& finite, const Tensor& x);
 }  // namespace cuda

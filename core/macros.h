@@ -15,7 +15,11 @@
 // loader picks one, so one binary runs everywhere. OpenMP regions must stay outside (their bodies are not
 // cloned). Sanitizers cannot start before the loader's choice, so sanitized builds take the baseline.
 #if defined(__x86_64__) && !defined(TANDEM_SANITIZE) && !defined(__CUDACC__)
-#define TANDEM_SIMD __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#if defined(__clang__)
+#define TANDEM_SIMD __attribute__((target_clones("avx512bw", "avx2", "default")))
+#else
+#define TANDEM_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
 #else
 #define TANDEM_SIMD
 #endif

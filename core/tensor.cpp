@@ -8,11 +8,21 @@
 
 namespace tandem {
 
+namespace {
+
+// More than any memory when the product does not fit, so that the allocator refuses it.
+size_t bytes_of(const Shape& shape, DType dtype) {
+  const auto elements = static_cast<size_t>(shape.numel());
+  return elements > SIZE_MAX / size_of(dtype) ? SIZE_MAX : elements * size_of(dtype);
+}
+
+}  // namespace
+
 Tensor::Tensor(Shape shape, DType dtype, Device device) : impl_(std::make_shared<Impl>()) {
   impl_->shape = shape;
   impl_->dtype = dtype;
   impl_->device = device;
-  impl_->storage = std::make_shared<Storage>(static_cast<size_t>(shape.numel()) * size_of(dtype), device);
+  impl_->storage = std::make_shared<Storage>(bytes_of(shape, dtype), device);
 }
 
 void* Tensor::raw() const {
