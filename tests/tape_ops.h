@@ -1,6 +1,8 @@
 // Small operators written with record() alone, so that the tests of the tape need nothing from ops/.
 #pragma once
 #include <functional>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -58,6 +60,18 @@ inline Tensor sum(const Tensor& x) {
   const Shape shape = x.shape();
   return record("sum", tandem::full({}, total, x.dtype()), {x},
                 [shape](const Tensor& dy) -> Grads { return {tandem::full(shape, dy.item(), dy.dtype())}; });
+}
+
+// The words of each line of a dump, without the last, which is a time and differs from run to run.
+inline std::vector<std::vector<std::string>> rows_without_times(const std::string& dump) {
+  std::vector<std::vector<std::string>> rows;
+  std::istringstream lines(dump);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    rows.push_back({std::istream_iterator<std::string>(words), {}});
+    if (!rows.back().empty()) rows.back().pop_back();
+  }
+  return rows;
 }
 
 // The message of the tandem::Error that f throws; empty when it throws none.
