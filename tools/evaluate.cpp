@@ -9,7 +9,6 @@
 #include "tools/support/cli.h"
 #include "tools/support/evaluation.h"
 #include "tools/support/model_options.h"
-#include "tools/support/progress.h"
 
 namespace tandem {
 namespace {

@@ -53,5 +53,7 @@ CorpusProgress corpus_progress(ProgressLine& line);
 
 // 1234567 as "1,234,567".
 std::string with_commas(int64_t number);
+// "7s", "4m32s", "2h05m".
+std::string duration_text(double seconds);
 
 }  // namespace tandem
