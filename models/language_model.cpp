@@ -8,7 +8,7 @@ namespace tandem {
 
 Tensor LanguageModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
                            const Pass& pass) const {
-  return cross_entropy(logits(tokens, state, pass), targets, {.in_place = true});
+  return cross_entropy_in_place(logits(tokens, state, pass), targets);
 }
 
 Tensor LanguageModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,

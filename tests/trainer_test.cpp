@@ -1,0 +1,204 @@
+// The trainer: exact resume, non-finite steps, accumulation, memory that does not grow.
+#include <doctest/doctest.h>
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+
+#include "core/error.h"
+#include "core/host_memory.h"
+#include "core/random.h"
+#include "models/srupp.h"
+#include "ops/gemm.h"
+#include "tests/model_tools.h"
+#include "tools/support/trainer.h"
+
+using namespace tandem;
+using namespace tandem::test;
+
+namespace {
+
+std::vector<uint8_t> text(size_t bytes) {
+  Random random(3);
+  std::vector<uint8_t> all;
+  for (size_t i = 0; i < bytes; ++i) all.push_back(static_cast<uint8_t>('a' + random.below(6)));
+  return all;
+}
+
+const std::vector<uint8_t>& sample_text() {
+  static const std::vector<uint8_t> bytes = text(700);
+  return bytes;
+}
+
+RunConfig small_run() {
+  SruppConfig model;
+  model.vocabulary = 6;
+  model.d = 32;
+  model.d_projected = 8;
+  model.layers = 2;
+  model.dropout = 0.1;
+  model.attention_dropout = 0.1;
+  RunConfig config;
+  config.model_config = model.text();
+  config.recipe = {.batch_size = 3, .unroll = 16, .eval_window = 16, .eval_batch_size = 1, .lr = 3e-3, .warmup = 4,
+                   .steps = 40, .eval_every = 10};
+  return config;
+}
+
+Trainer make_trainer(const RunConfig& config) {
+  return Trainer(config, sample_text(), Vocabulary::of(sample_text()));
+}
+
+std::vector<double> losses(Trainer& trainer, int64_t steps) {
+  std::vector<double> all;
+  for (int64_t i = 0; i < steps; ++i) all.push_back(trainer.step().loss);
+  return all;
+}
+
+std::string temporary(const std::string& name) {
+  return (std::filesystem::temp_directory_path() / ("tandem_trainer_" + std::to_string(getpid()) + name)).string();
+}
+
+std::string error_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("training learns, and two runs of one seed are the same bits") {
+  Trainer a = make_trainer(small_run()), b = make_trainer(small_run());
+  const std::vector<double> first = losses(a, 40);
+  CHECK(first == losses(b, 40));
+  CHECK(first.back() < first.front());
+  CHECK(a.finished());
+  RunConfig other = small_run();
+  other.seed = 7;
+  Trainer c = make_trainer(other);
+  CHECK(losses(c, 40) != first);
+}
+
+TEST_CASE("stopping after any step and resuming from the file gives the same losses bit for bit") {
+  // 14 segments an epoch, so that stops fall inside the first epoch, at its end, and in the second.
+  for (const std::string precision : {"f32", "bf16"}) {
+    for (const int64_t accumulate : {1, 3}) {
+      RunConfig config = small_run();
+      config.recipe.accumulate = accumulate;
+      config.precision = precision;
+      if (precision == "bf16" && !cpu_has_bf16()) continue;
+      Trainer whole = make_trainer(config);
+      const std::vector<double> expected = losses(whole, 20);
+      const std::string path = temporary("resume");
+      for (const int64_t stop : {0, 1, 4, 13, 14, 15, 19}) {
+        CAPTURE(stop);
+        Trainer before = make_trainer(config);
+        std::vector<double> seen = losses(before, stop);
+        save_checkpoint(path, before.checkpoint());
+        Trainer after = make_trainer(RunConfig::from_text(load_checkpoint(path).run_config));
+        after.restore(load_checkpoint(path));
+        CHECK(after.steps_done() == stop);
+        const std::vector<double> rest = losses(after, 20 - stop);
+        seen.insert(seen.end(), rest.begin(), rest.end());
+        CHECK(seen == expected);
+      }
+      std::filesystem::remove(path);
+    }
+  }
+}
+
+TEST_CASE("accumulating over segments is the mean of their gradients") {
+  // The first update at a fixed rate: one step over two segments against the mean loss of two single ones.
+  RunConfig config = small_run();
+  config.recipe.accumulate = 2;
+  Trainer two = make_trainer(config);
+  RunConfig still = small_run();
+  still.recipe.lr = 1e-30;
+  still.recipe.weight_decay = 0;
+  Trainer one = make_trainer(still);
+  const StepRecord record = two.step();
+  const double mean = (one.step().loss + one.step().loss) / 2;
+  CHECK(record.loss == doctest::Approx(mean).epsilon(1e-6));
+  CHECK(record.tokens == 2 * 3 * 16);
+}
+
+TEST_CASE("steps that are not finite are skipped, counted and at last explained") {
+  RunConfig config = small_run();
+  config.max_skipped = 3;
+  Trainer trainer = make_trainer(config);
+  losses(trainer, 2);
+  const std::vector<NamedTensor> parameters = trainer.model().parameters();
+  const Tensor weight = parameters[2].value;  // of the first layer
+  const float kept = weight.span<float>()[0];
+  const auto values = [&parameters] {
+    std::vector<std::vector<float>> all;
+    for (const NamedTensor& p : parameters) all.push_back(p.value.to_vector<float>());
+    return all;
+  };
+  const auto before = values();
+  weight.span<float>()[0] = INFINITY;
+  StepRecord record = trainer.step();
+  CHECK(record.skipped);
+  CHECK(trainer.steps_skipped() == 1);
+  weight.span<float>()[0] = kept;
+  CHECK(values() == before);  // nothing was updated
+  record = trainer.step();
+  CHECK(!record.skipped);  // and the carried state is still sound
+  CHECK(std::isfinite(record.loss));
+
+  weight.span<float>()[0] = INFINITY;
+  trainer.step();
+  trainer.step();
+  const std::string error = error_of([&trainer] { trainer.step(); });
+  CHECK(has(error, "3 steps in a row"));
+  CHECK(has(error, "layers.0.query.weight"));
+}
+
+TEST_CASE("an overflow in the model names the operator where it arises") {
+  RunConfig config = small_run();
+  config.max_skipped = 1;
+  Trainer trainer = make_trainer(config);
+  for (const NamedTensor& parameter : trainer.model().parameters())
+    if (parameter.name == "layers.1.query.weight" || parameter.name == "embedding.weight")
+      for (float& w : parameter.value.span<float>()) w = 3e38f;
+  const std::string error = error_of([&trainer] { trainer.step(); });
+  CAPTURE(error);
+  CHECK(has(error, "linear"));
+  CHECK(has(error, "is not finite"));
+}
+
+TEST_CASE("no memory comes from the system after the third step") {
+  if (host_allocator().statistics().source_calls == host_allocator().statistics().allocations) return;  // mode direct
+  for (const std::string precision : {"f32", "bf16"}) {
+    if (precision == "bf16" && !cpu_has_bf16()) continue;
+    RunConfig config = small_run();
+    config.precision = precision;
+    Trainer trainer = make_trainer(config);
+    losses(trainer, 3);
+    const int64_t calls = host_allocator().statistics().source_calls;
+    losses(trainer, 30);  // across the end of an epoch, too
+    CHECK(host_allocator().statistics().source_calls == calls);
+  }
+}
+
+TEST_CASE("resuming refuses what does not belong to the run") {
+  Trainer trainer = make_trainer(small_run());
+  losses(trainer, 1);
+  Trainer other = make_trainer(small_run());
+  CHECK(has(error_of([&] { other.restore(trainer.weights()); }), "weights only"));
+  Checkpoint checkpoint = trainer.checkpoint();
+  checkpoint.model_config = "{}";
+  CHECK(has(error_of([&] { other.restore(checkpoint); }), "checkpoint is of the model {}"));
+  checkpoint = trainer.checkpoint();
+  checkpoint.progress = "{\"step\": 1}";
+  CHECK(has(error_of([&] { other.restore(checkpoint); }), "progress cannot be read"));
+  checkpoint = trainer.checkpoint();
+  checkpoint.optimizer.pop_back();
+  CHECK(error_of([&] { other.restore(checkpoint); }) != "no error");
+}
