@@ -1,0 +1,57 @@
+// Causal attention with memory, one head or many: softmax(Q K^T / sqrt(d)) V, where each row sees the memory
+// and the past.
+//
+// Vaswani et al., "Attention is all you need" (2017); Lei, "When attention meets fast recurrence" (2021) for
+// the masks of SRU++. There are no positions here: they come from the recurrence, or are the caller's.
+#pragma once
+#include "core/tensor.h"
+#include "ops/dropout.h"
+#include "ops/gemm.h"
+
+namespace tandem {
+
+struct AttentionOptions {
+  int64_t heads = 1;   // contiguous slices of the width; each attends for itself
+  int64_t window = 0;  // keys a query sees at most, its own included; 0: all that are not in its future
+  double dropout = 0;  // of the attention weights, after the softmax
+  DropoutKey key;      // element ((b heads + h) T + t) (M + T) + j is the weight of key j in query t
+};
+
+// q (T, B, D) and kv (M + T, B, 2 D) -> (T, B, D). Of kv's columns the first D are the keys and the last D
+// the values; of its rows the first M are memory and the others belong to the queries: query t sees key j if
+// j <= M + t, and with a window only if j > M + t - window (SRU++ with a memory of M rows evaluates with
+// window = M + 1). The masked triangle is not computed, and weights are not stored: backward computes them
+// again, block by block, from q, kv, and one number a query and head. f32 goes by matmul_precision(). Error:
+// shapes that do not fit, T > M + T, heads that do not divide D, a negative window, dropout outside [0, 1).
+Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options = {});
+
+// For generation, a token at a time: q (B, D) against the first `valid` rows of a cache (capacity, B, 2 D)
+// laid out as kv. The order of the rows does not matter, so a full cache is overwritten in a ring. -> (B, D).
+// Records nothing. Error: shapes that do not fit, valid outside [1, capacity], heads that do not divide D.
+Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads = 1);
+
+// What a kernel is told besides its tensors.
+struct AttentionKernel {
+  AttentionOptions options;
+  MatmulPrecision precision = MatmulPrecision::f32;
+};
+
+namespace cpu {
+// lse (B, heads, T): log of the sum of exponentials of each query's scores.
+void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
+                       const AttentionKernel& kernel);
+// Writes all of dq and dkv.
+void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q,
+                        const Tensor& kv, const Tensor& y, const Tensor& lse, const AttentionKernel& kernel);
+void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads);
+}  // namespace cpu
+
+namespace cuda {
+void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
+                       const AttentionKernel& kernel);
+void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q,
+                        const Tensor& kv, const Tensor& y, const Tensor& lse, const AttentionKernel& kernel);
+void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads);
+}  // namespace cuda
+
+}  // namespace tandem

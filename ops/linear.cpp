@@ -1,0 +1,152 @@
+// linear: three products and the column sums for the bias.
+#include "ops/linear.h"
+
+#include <algorithm>
+
+#include "autograd/tape.h"
+#include "core/check.h"
+#include "ops/blocks.h"
+
+namespace tandem {
+namespace {
+
+int64_t rows_of(const Tensor& x) {
+  return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1);
+}
+
+template <class T>
+TANDEM_INLINE void add_columns_body(T* sums, const T* x, int64_t rows, int64_t stride, int64_t width) {
+  for (int64_t row = 0; row < rows; ++row, x += stride) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) sums[j] += x[j];
+  }
+}
+TANDEM_SIMD void add_columns(float* sums, const float* x, int64_t rows, int64_t stride, int64_t width) {
+  add_columns_body(sums, x, rows, stride, width);
+}
+TANDEM_SIMD void add_columns(double* sums, const double* x, int64_t rows, int64_t stride, int64_t width) {
+  add_columns_body(sums, x, rows, stride, width);
+}
+
+constexpr int64_t kColumns = 64, kRows = 128;
+
+// Each task owns some columns and sums them in chunks of rows, so that the rounding error grows with the
+// number of chunks and not with the number of rows.
+template <class T>
+void column_sums(T* sums, const T* x, int64_t rows, int64_t width, bool accumulate) {
+  cpu::for_blocks(width, kColumns, rows, [sums, x, rows, width, accumulate](int64_t begin, int64_t end) {
+    const int64_t columns = end - begin;
+    T part[kColumns];
+    if (!accumulate) std::fill(sums + begin, sums + end, T(0));
+    for (int64_t row = 0; row < rows; row += kRows) {
+      std::fill_n(part, columns, T(0));
+      add_columns(part, x + row * width + begin, std::min<int64_t>(kRows, rows - row), width, columns);
+      add_columns(sums + begin, part, 1, 0, columns);
+    }
+  });
+}
+
+}  // namespace
+
+namespace cpu {
+
+void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                    MatmulPrecision precision) {
+  const int64_t in = weight.size(1), out = weight.size(0);
+  const Gemm p{.m = rows_of(y),
+               .n = out,
+               .k = in,
+               .transpose_b = true,
+               .lda = in,
+               .ldb = in,
+               .ldc = out,
+               .precision = precision};
+  FOR_FLOAT(y.dtype(), "linear", T,
+            gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr));
+}
+
+void linear_backward_input(const Tensor& dx, const Tensor& dy, const Tensor& weight,
+                           MatmulPrecision precision) {
+  const int64_t in = weight.size(1), out = weight.size(0);
+  const Gemm p{.m = rows_of(dx), .n = in, .k = out, .lda = out, .ldb = in, .ldc = in, .precision = precision};
+  FOR_FLOAT(dx.dtype(), "linear", T, gemm(dx.data<T>(), dy.data<T>(), weight.data<T>(), p));
+}
+
+void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tensor& x, bool accumulate,
+                            MatmulPrecision precision) {
+  const int64_t in = dweight.size(1), out = dweight.size(0);
+  const Gemm p{.m = out,
+               .n = in,
+               .k = rows_of(dy),
+               .transpose_a = true,
+               .lda = out,
+               .ldb = in,
+               .ldc = in,
+               .accumulate = accumulate,
+               .precision = precision};
+  FOR_FLOAT(dweight.dtype(), "linear", T, gemm(dweight.data<T>(), dy.data<T>(), x.data<T>(), p));
+}
+
+void linear_backward_bias(const Tensor& dbias, const Tensor& dy, bool accumulate) {
+  FOR_FLOAT(dy.dtype(), "linear", T,
+            column_sums(dbias.data<T>(), dy.data<T>(), rows_of(dy), dbias.size(0), accumulate));
+}
+
+}  // namespace cpu
+
+namespace {
+
+void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  CHECK(weight.rank() == 2, "linear: weight is {}; it must be (out, in)", weight.str());
+  CHECK(x.rank() >= 1 && x.size(-1) == weight.size(1),
+        "linear: x is {}, weight is {}; x's last must equal weight's last", x.shape().str(),
+        weight.shape().str());
+  CHECK(is_floating(x.dtype()) && x.dtype() == weight.dtype() && x.device() == weight.device(),
+        "linear: x is {}, weight is {}; they must have one floating dtype and one device", x.str(),
+        weight.str());
+  if (!bias.defined()) return;
+  CHECK(bias.rank() == 1 && bias.size(0) == weight.size(0),
+        "linear: bias is {}, weight is {}; bias must be ({})", bias.shape().str(), weight.shape().str(),
+        weight.size(0));
+  CHECK(bias.dtype() == x.dtype() && bias.device() == x.device(),
+        "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
+}
+
+}  // namespace
+
+// y = x W^T + b over N rows:  dx = dy W,  dW = dy^T x,  db = sum of dy's rows.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_arguments(x, weight, bias);
+  const MatmulPrecision precision = matmul_precision();
+  Tensor y(x.shape().with(-1, weight.size(0)), x.dtype(), x.device());
+  DISPATCH(x.device(), linear_forward(y, x, weight, bias, precision));
+  std::vector<Tensor> inputs{x, weight};
+  if (bias.defined()) inputs.push_back(bias);
+  // Only dW needs x: an embedding or an activation is not kept for a weight that is not trained.
+  const bool wants_x = needs_grad(x), wants_weight = needs_grad(weight),
+             wants_bias = bias.defined() && needs_grad(bias);
+  const Shape shape = x.shape();
+  const Tensor saved = wants_weight ? x : Tensor();
+  return record(
+      "linear", y, std::move(inputs),
+      [saved, shape, weight, bias, precision, wants_x, wants_weight, wants_bias](const Tensor& dy) -> Grads {
+        Grads grads(bias.defined() ? 3 : 2);
+        if (wants_x) {
+          grads[0] = Tensor(shape, dy.dtype(), dy.device());
+          DISPATCH(dy.device(), linear_backward_input(grads[0], dy, weight, precision));
+        }
+        if (wants_weight) {
+          const GradTarget target = grad_target(weight);
+          DISPATCH(dy.device(), linear_backward_weight(target.grad, dy, saved, target.accumulate, precision));
+          grads[1] = target.grad;
+        }
+        if (wants_bias) {
+          const GradTarget target = grad_target(bias);
+          DISPATCH(dy.device(), linear_backward_bias(target.grad, dy, target.accumulate));
+          grads[2] = target.grad;
+        }
+        return grads;
+      });
+}
+
+}  // namespace tandem

@@ -1,0 +1,36 @@
+// linear: y = x W^T + b, the layer that most of a model's work is spent in.
+#pragma once
+#include "core/tensor.h"
+#include "ops/gemm.h"
+
+namespace tandem {
+
+// x (..., in), weight (out, in), bias (out) or undefined for none -> (..., out). f32 goes by
+// matmul_precision(). Error: weight is not a matrix, x's last size is not `in`, bias is not (out), dtypes or
+// devices differ.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+namespace cpu {
+void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                    MatmulPrecision precision);
+// dx = dy W.
+void linear_backward_input(const Tensor& dx, const Tensor& dy, const Tensor& weight,
+                           MatmulPrecision precision);
+// dW = dy^T x, or dW +=.
+void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tensor& x, bool accumulate,
+                            MatmulPrecision precision);
+// db = sums of dy's columns, or db +=.
+void linear_backward_bias(const Tensor& dbias, const Tensor& dy, bool accumulate);
+}  // namespace cpu
+
+namespace cuda {
+void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                    MatmulPrecision precision);
+void linear_backward_input(const Tensor& dx, const Tensor& dy, const Tensor& weight,
+                           MatmulPrecision precision);
+void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tensor& x, bool accumulate,
+                            MatmulPrecision precision);
+void linear_backward_bias(const Tensor& dbias, const Tensor& dy, bool accumulate);
+}  // namespace cuda
+
+}  // namespace tandem
