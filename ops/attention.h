@@ -11,10 +11,10 @@
 namespace tandem {
 
 struct AttentionOptions {
-  int64_t heads = 1;   // contiguous slices of the width; each attends for itself
-  int64_t window = 0;  // keys a query sees at most, its own included; 0: all that are not in its future
-  double dropout = 0;  // of the attention weights, after the softmax
-  DropoutKey key;      // element ((b heads + h) T + t) (M + T) + j is the weight of key j in query t
+  int64_t heads = 1;    // contiguous slices of the width; each attends for itself
+  int64_t window = 0;   // keys a query sees at most, its own included; 0: all that are not in its future
+  double dropout = 0;   // of the attention weights, after the softmax
+  DropoutKey key = {};  // element ((b heads + h) T + t) (M + T) + j is the weight of key j in query t
 };
 
 // q (T, B, D) and kv (M + T, B, 2 D) -> (T, B, D). Of kv's columns the first D are the keys and the last D

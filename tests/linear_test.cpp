@@ -1,0 +1,142 @@
+// linear: cases for the shared checks, gradients in place, what it keeps, bf16, and messages.
+#include "ops/linear.h"
+
+#include <doctest/doctest.h>
+
+#include "autograd/tape.h"
+#include "core/error.h"
+#include "tests/op_cases.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+Tensor naive_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const int64_t in = weight.size(1), out = weight.size(0);
+  return tensor_from(x.shape().with(-1, out), [&x, &weight, &bias, in, out](int64_t at) {
+    double sum = bias.defined() ? bias.data<double>()[at % out] : 0;
+    for (int64_t i = 0; i < in; ++i)
+      sum += x.data<double>()[at / out * in + i] * weight.data<double>()[at % out * in + i];
+    return sum;
+  });
+}
+
+void add_linear_case(const Shape& x, int64_t out, bool with_bias) {
+  add_op_case(
+      {.op = "linear",
+       .name = x.str() + " to " + std::to_string(out) + (with_bias ? " with bias" : ""),
+       .inputs = [x, out, with_bias](DType dtype, uint64_t seed) -> Tensors {
+         Tensors inputs{random_tensor(x, dtype, seed), random_tensor({out, x.back()}, dtype, seed + 1)};
+         if (with_bias) inputs.push_back(random_tensor({out}, dtype, seed + 2));
+         return inputs;
+       },
+       .run = [](const Tensors& x) -> Tensors {
+         return {linear(x[0], x[1], x.size() > 2 ? x[2] : Tensor())};
+       },
+       .reference = [](const Tensors& x) -> Tensors {
+         return {naive_linear(x[0], x[1], x.size() > 2 ? x[2] : Tensor())};
+       }});
+}
+
+}  // namespace
+
+OP_CASES(linear) {
+  for (bool bias : {false, true}) {
+    add_linear_case({1}, 1, bias);
+    add_linear_case({65}, 3, bias);
+    add_linear_case({33, 3}, 65, bias);
+    add_linear_case({3, 65, 33}, 33, bias);
+    add_linear_case({300, 7}, 130, bias);
+  }
+}
+
+TEST_CASE("linear: weight and bias gradients add up in place") {
+  const Tensor x = requires_grad(random_tensor({6, 4}, DType::f64, 1)),
+               dy = random_tensor({6, 3}, DType::f64, 4);
+  const Tensor weight = requires_grad(random_tensor({3, 4}, DType::f64, 2)),
+               bias = requires_grad(random_tensor({3}, DType::f64, 3));
+  std::vector<Tensor> once;
+  std::vector<const void*> places;
+  for (int pass = 1; pass <= 3; ++pass) {
+    Tape tape;
+    const Tensor y = linear(x, weight, bias);
+    tape.backward({y}, {dy});
+    for (size_t i = 0; const Tensor& leaf : {weight, bias}) {
+      if (pass == 1) {
+        once.push_back(grad(leaf).clone());
+        places.push_back(grad(leaf).raw());
+      }
+      CHECK(grad(leaf).raw() == places[i]);
+      for (int64_t k = 0; k < leaf.numel(); ++k)
+        CHECK(grad(leaf).data<double>()[k] == doctest::Approx(pass * once[i].data<double>()[k]));
+      ++i;
+    }
+  }
+}
+
+TEST_CASE("linear: what needs no gradient costs none") {
+  const Tensor x = random_tensor({10, 20}, DType::f32, 1), dy = random_tensor({10, 30}, DType::f32, 2);
+  const Tensor weight = random_tensor({30, 20}, DType::f32, 3),
+               bias = requires_grad(random_tensor({30}, DType::f32, 4));
+  const auto flops = [&dy](const Tensor& x, const Tensor& weight, const Tensor& bias) {
+    Tape tape;
+    const Tensor y = linear(x, weight, bias);
+    const int64_t before = gemm_flops().f32;
+    tape.backward({y}, {dy});
+    return gemm_flops().f32 - before;
+  };
+  constexpr int64_t kProduct = 2 * 10 * 20 * 30;
+  CHECK(flops(x, weight, bias) == 0);
+  CHECK(flops(requires_grad(x.clone()), weight, bias) == kProduct);
+  CHECK(flops(x, requires_grad(weight.clone()), bias) == kProduct);
+  CHECK(flops(requires_grad(x.clone()), requires_grad(weight.clone()), {}) == 2 * kProduct);
+}
+
+TEST_CASE("linear: bf16 is close to f32, in forward and backward") {
+  if (!cpu_has_bf16()) {
+    MESSAGE("skipped: this CPU has no bf16");
+    return;
+  }
+  const Tensor dy = random_tensor({70, 90}, DType::f32, 4);
+  const auto run = [&dy](MatmulPrecision precision) -> Tensors {
+    const PrecisionScope scope(precision);
+    const Tensor x = requires_grad(random_tensor({70, 50}, DType::f32, 1)),
+                 weight = requires_grad(random_tensor({90, 50}, DType::f32, 2));
+    const Tensor bias = requires_grad(random_tensor({90}, DType::f32, 3));
+    Tape tape;
+    const Tensor y = linear(x, weight, bias);
+    tape.backward({y}, {dy});
+    return {y, grad(x), grad(weight), grad(bias)};
+  };
+  const Tensors f32 = run(MatmulPrecision::f32), bf16 = run(MatmulPrecision::bf16);
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(relative_error(bf16[i], f32[i]) < 1e-2);
+    CHECK(relative_error(bf16[i], f32[i]) > 1e-5);
+  }
+  CHECK(relative_error(bf16[3], f32[3]) == 0);
+}
+
+TEST_CASE("linear: no rows") {
+  const Tensor weight = requires_grad(random_tensor({3, 4}, DType::f32, 1)),
+               bias = requires_grad(random_tensor({3}, DType::f32, 2));
+  Tape tape;
+  const Tensor y = linear(zeros({0, 4}, DType::f32), weight, bias);
+  CHECK(y.shape() == Shape{0, 3});
+  tape.backward({y}, {zeros({0, 3}, DType::f32)});
+  CHECK(relative_error(grad(weight), zeros({3, 4}, DType::f32)) == 0);
+  CHECK(relative_error(grad(bias), zeros({3}, DType::f32)) == 0);
+}
+
+TEST_CASE("linear: messages") {
+  const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
+  CHECK_THROWS_WITH_AS(linear(f32({2, 3, 4}), f32({5, 6})),
+                       "linear: x is (2, 3, 4), weight is (5, 6); x's last must equal weight's last", Error);
+  CHECK_THROWS_WITH_AS(linear(f32({3, 4}), f32({4})), doctest::Contains("it must be (out, in)"), Error);
+  CHECK_THROWS_WITH_AS(linear(f32({3, 4}), f32({5, 4}), f32({4})),
+                       "linear: bias is (4), weight is (5, 4); bias must be (5)", Error);
+  CHECK_THROWS_WITH_AS(linear(f32({3, 4}), zeros({5, 4}, DType::f64)),
+                       doctest::Contains("one floating dtype"), Error);
+  CHECK_THROWS_WITH_AS(linear(f32({3, 4}), f32({5, 4}), zeros({5}, DType::f64)),
+                       doctest::Contains("bias is f64"), Error);
+}
