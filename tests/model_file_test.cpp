@@ -113,7 +113,8 @@ TEST_CASE("model file: errors name the file and what is wrong") {
   CHECK(contains(error(4), "heads are given as 4, but this checkpoint was trained with 2"));
   CHECK(contains(error(-1), "heads are -1"));
   CHECK(contains(error(0, DType::bf16), "in f32 or f64, not in bf16"));
-  checkpoint.parameters.pop_back();
+  std::erase_if(checkpoint.parameters,
+                [](const NamedTensor& tensor) { return tensor.name == "output.bias"; });
   save_checkpoint(path, checkpoint);
   CHECK(contains(error(), "no value for parameter output.bias"));
   checkpoint = small_checkpoint();
