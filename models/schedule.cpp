@@ -22,16 +22,16 @@ Schedule::Schedule(ScheduleConfig config) : config_(std::move(config)) {
 }
 
 double Schedule::lr(int64_t step) const {
-  const auto& [kind, lr, warmup, steps] = config_;
+  const double lr = config_.lr, warmup = static_cast<double>(config_.warmup),
+               steps = static_cast<double>(config_.steps);
+  const double n = static_cast<double>(step);
   CHECK(step >= 0, "schedule: step {}; the first update is step 0", step);
-  if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  if (kind == "constant") return lr;
-  if (step >= steps) return 0;
-  if (kind == "linear") return lr * static_cast<double>(steps - step) / static_cast<double>(steps - warmup);
-  const auto one_plus_cos = [steps](int64_t n) {
-    return 1 + std::cos(std::numbers::pi * static_cast<double>(n) / static_cast<double>(steps));
-  };
-  return lr * one_plus_cos(step) / one_plus_cos(std::max<int64_t>(warmup - 1, 0));
+  if (n < warmup) return lr * (n + 1) / warmup;
+  if (config_.kind == "constant") return lr;
+  if (n >= steps) return 0;
+  if (config_.kind == "linear") return lr * (steps - n) / (steps - warmup);
+  const auto one_plus_cos = [steps](double k) { return 1 + std::cos(std::numbers::pi * k / steps); };
+  return lr * one_plus_cos(n) / one_plus_cos(std::max(warmup - 1, 0.0));
 }
 
 }  // namespace tandem

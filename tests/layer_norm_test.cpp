@@ -90,7 +90,8 @@ OP_CASES(layer_norm) {
 }
 
 TEST_CASE("layer_norm: golden numbers of PyTorch, for both epsilons") {
-  for (const auto& [name, eps] : {std::pair{"eps1e-5", 1e-5}, std::pair{"eps1e-12", 1e-12}}) {
+  for (const auto& setting : {std::pair{"eps1e-5", 1e-5}, std::pair{"eps1e-12", 1e-12}}) {
+    const std::string name = setting.first;
     for (const DType dtype : {DType::f64, DType::f32}) {
       CAPTURE(name);
       CAPTURE(std::string(name_of(dtype)));
@@ -99,9 +100,9 @@ TEST_CASE("layer_norm: golden numbers of PyTorch, for both epsilons") {
       };
       const Tensor x = leaf("x"), weight = leaf("weight"), bias = leaf("bias");
       Tape tape;
-      const Tensor y = layer_norm(x, weight, bias, eps);
+      const Tensor y = layer_norm(x, weight, bias, setting.second);
       tape.backward({y}, {golden("ops/inputs", "layer_norm.dy").to(dtype)});
-      const auto check = [name = std::string("layer_norm.") + name + ".", dtype](
+      const auto check = [name = "layer_norm." + name + ".", dtype](
                              const std::string& file, const std::string& tensor, const Tensor& ours) {
         CHECK(relative_error(ours, golden(file, name + tensor)) < (dtype == DType::f64 ? 1e-12 : 5e-6));
       };

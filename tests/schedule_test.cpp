@@ -34,9 +34,10 @@ TEST_CASE("schedule: the golden rates") {
     const Schedule schedule({.lr = run.at("lr").get<double>(),
                              .warmup = run.at("warmup_steps").get<int64_t>(),
                              .steps = run.at("max_iter").get<int64_t>()});
-    for (const auto& [step, lr] : run.at("lr_used_at_step").items()) {
-      CAPTURE(step);
-      CHECK(std::abs(schedule.lr(std::stoll(step)) - lr.get<double>()) < 1e-12 * schedule.config().lr);
+    for (const auto& used : run.at("lr_used_at_step").items()) {
+      CAPTURE(used.key());
+      CHECK(std::abs(schedule.lr(std::stoll(used.key())) - used.value().get<double>()) <
+            1e-12 * schedule.config().lr);
       ++compared;
     }
     for (const auto& [step, lr] : run.at("closed_form_at_step").items())
