@@ -67,7 +67,9 @@ OP_CASES(activation) {
 TEST_CASE("activation: the three GELUs match the golden numbers, forward and backward") {
   const std::pair<const char*, Gelu> forms[] = {
       {"erf", Gelu::erf}, {"tanh", Gelu::tanh}, {"sigmoid1702", Gelu::sigmoid1702}};
-  for (const auto& [name, form] : forms) {
+  for (const auto& entry : forms) {
+    const std::string name = entry.first;
+    const Gelu form = entry.second;
     INFO(name);
     for (const DType dtype : {DType::f64, DType::f32}) {
       const Tensor x = requires_grad(golden("ops/inputs", "gelu.x").to(dtype));
@@ -75,8 +77,8 @@ TEST_CASE("activation: the three GELUs match the golden numbers, forward and bac
       const Tensor y = gelu(x, form);
       tape.backward({y}, {golden("ops/inputs", "gelu.dy").to(dtype)});
       const double tolerance = dtype == DType::f64 ? 1e-9 : 1e-6;
-      CHECK(relative_error(y, golden("ops/outputs", std::string("gelu.") + name + ".y")) <= tolerance);
-      CHECK(relative_error(grad(x), golden("ops/grads", std::string("gelu.") + name + ".x")) <= tolerance);
+      CHECK(relative_error(y, golden("ops/outputs", "gelu." + name + ".y")) <= tolerance);
+      CHECK(relative_error(grad(x), golden("ops/grads", "gelu." + name + ".x")) <= tolerance);
     }
   }
 }

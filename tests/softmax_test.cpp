@@ -69,9 +69,10 @@ TEST_CASE("softmax: the golden masks, forward and backward") {
       {"window_M_plus_1", {6, 7}},       {"window_M", {6, 6}},           {"window_M_partial_memory", {3, 6}},
       {"window_shorter_than_T", {6, 3}},
   };
-  for (const auto& [name, mask] : masks) {
-    INFO(name);
-    const std::string key = std::string("masked_softmax.") + name;
+  for (const auto& entry : masks) {
+    const CausalMask mask = entry.second;
+    const std::string key = std::string("masked_softmax.") + entry.first;
+    INFO(key);
     const Tensor blocked = golden("ops/inputs", key + ".blocked");
     for (int64_t row = 0; row < blocked.size(0); ++row)
       for (int64_t j = 0; j < blocked.size(1); ++j)
