@@ -1,0 +1,105 @@
+// The list of benchmarked operators, and their sizes from presets.
+#include "tools/support/bench_operators.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/check.h"
+#include "core/random.h"
+
+namespace tandem {
+namespace {
+
+struct Operator {
+  const char* name;
+  AddCases add;
+  bool products;  // has cases in bf16
+};
+
+constexpr Operator kOperators[] = {
+    {"linear", add_linear_cases, true},
+    {"matmul", add_matmul_cases, true},
+    {"attention", add_attention_cases, true},
+    {"sru_scan", add_sru_scan_cases, false},
+    {"layer_norm", add_layer_norm_cases, false},
+    {"softmax", add_softmax_cases, false},
+    {"cross_entropy", add_cross_entropy_cases, false},
+    {"embedding", add_embedding_cases, false},
+    {"dropout", add_dropout_cases, false},
+    {"activation", add_activation_cases, false},
+    {"arithmetic", add_arithmetic_cases, false},
+    {"reduce", add_reduce_cases, false},
+    {"concat", add_concat_cases, false},
+    {"optimizer_step", add_optimizer_cases, false},
+};
+
+int64_t choose(int64_t wanted, int64_t of_preset) {
+  return wanted > 0 ? wanted : of_preset;
+}
+
+}  // namespace
+
+std::string BenchSizes::text() const {
+  return fmt::format("preset {}: T {}, M {}, B {}, d {}, d' {}, {} head{}, V {}", preset, unroll, unroll,
+                     batch_size, d, d_projected, heads, heads == 1 ? "" : "s", vocabulary);
+}
+
+BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrides) {
+  constexpr int64_t kVocabulary = 99;  // distinct bytes of the corpus gcide
+  const Preset known = preset(preset_name);
+  nlohmann::json config = nlohmann::json::parse(known.model_config);
+  BenchSizes sizes;
+  sizes.preset = known.name;
+  sizes.unroll = choose(overrides.unroll, known.recipe.unroll);
+  sizes.batch_size = choose(overrides.batch_size, known.recipe.batch_size);
+  sizes.d = choose(overrides.d, config.at("d"));
+  sizes.d_projected = choose(overrides.d_projected, config.value("d_projected", int64_t{0}));
+  if (sizes.d_projected == 0) sizes.d_projected = sizes.d;
+  sizes.heads = choose(overrides.heads, config.value("heads", int64_t{1}));
+  sizes.vocabulary = choose(overrides.vocabulary, kVocabulary);
+  CHECK(sizes.d_projected % sizes.heads == 0, "benchmark: heads must divide d': d' is {}, heads {}",
+        sizes.d_projected, sizes.heads);
+  config["vocabulary"] = sizes.vocabulary;
+  config["d"] = sizes.d;
+  config["d_projected"] = sizes.d_projected;
+  if (config.contains("heads")) config["heads"] = sizes.heads;
+  sizes.model_config = config.dump();
+  return sizes;
+}
+
+const std::vector<std::string>& bench_operator_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const Operator& op : kOperators) all.emplace_back(op.name);
+    return all;
+  }();
+  return names;
+}
+
+std::vector<BenchCase> bench_cases(const std::string& op, const BenchSizes& sizes,
+                                   MatmulPrecision precision) {
+  const Operator* const found = std::find_if(std::begin(kOperators), std::end(kOperators),
+                                             [&op](const Operator& known) { return op == known.name; });
+  CHECK(found != std::end(kOperators), "benchmark: {} is not an operator; there are {}", op,
+        fmt::join(bench_operator_names(), ", "));
+  std::vector<BenchCase> cases;
+  if (precision == MatmulPrecision::f32 || found->products) found->add(cases, sizes, precision);
+  return cases;
+}
+
+Tensor bench_random(Shape shape, uint64_t seed, double low, double high) {
+  Tensor x(shape, DType::f32);
+  Random(seed).fill_uniform(x, low, high);
+  return x;
+}
+
+Tensor bench_ids(Shape shape, int64_t count, uint64_t seed) {
+  Tensor ids(shape, DType::i32);
+  Random random(seed);
+  for (int32_t& id : ids.span<int32_t>())
+    id = static_cast<int32_t>(random.below(static_cast<uint64_t>(count)));
+  return ids;
+}
+
+}  // namespace tandem

@@ -1,0 +1,53 @@
+// The report on a training step.
+#include "core/check.h"
+#include "tools/support/bench_step.h"
+#include "tools/support/cli.h"
+
+namespace tandem {
+namespace {
+
+double mib(size_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+
+std::string split_text(const StepResult& r) {
+  const double step = r.step_ms.median;
+  std::string text = fmt::format("  {:<28} {:>6} {:>12} {:>12} {:>8}\n", "operator", "calls", "forward ms",
+                                 "backward ms", "share");
+  for (const OperatorTime& time : r.operators)
+    text += fmt::format("  {:<28} {:>6} {:>12.3f} {:>12.3f} {:>6.1f} %\n", time.name, time.calls,
+                        time.forward_ms, time.backward_ms, 100 * (time.forward_ms + time.backward_ms) / step);
+  for (const auto& [name, ms] : {std::pair{"optimizer (timed apart)", r.optimizer_ms},
+                                 std::pair{"the rest: batches, state", r.rest_ms}})
+    text += fmt::format("  {:<35} {:>12.3f} {:>12} {:>6.1f} %\n", name, ms, "", 100 * ms / step);
+  return text;
+}
+
+std::string floor_text(const StepResult& r, const Peaks& peaks) {
+  const double gflop = static_cast<double>(r.flops.f32 + r.flops.bf16) / 1e9;
+  std::string at_peak;
+  if (r.flops.f32 > 0) at_peak += fmt::format(" {:.0f} GFLOP/s f32", peaks.f32_gflops);
+  if (r.flops.bf16 > 0) at_peak += fmt::format(" {:.0f} GFLOP/s bf16", peaks.bf16_gflops);
+  return fmt::format(
+      "  products: {:.2f} GFLOP a step ({:.0f} % in bf16)\n"
+      "  floor at the measured peak,{}: {:.2f} ms; step / floor = {:.2f}\n"
+      "  floor in practice, the same products back to back: {} ms; step / floor = {:.2f}\n",
+      gflop, 100 * static_cast<double>(r.flops.bf16) / 1e9 / gflop, at_peak, r.peak_floor_ms,
+      r.step_ms.median / r.peak_floor_ms, spread_text(r.replay_ms), r.step_ms.median / r.replay_ms.median);
+}
+
+}  // namespace
+
+std::string step_text(const StepResult& r, const Peaks& peaks) {
+  return fmt::format("step {}: {} ms, {} tokens/s ({} tokens a step, {} steps)\n", name_of(r.precision),
+                     spread_text(r.step_ms), with_commas(static_cast<int64_t>(r.tokens_per_second())),
+                     with_commas(r.tokens_per_step), r.steps) +
+         split_text(r) + floor_text(r, peaks) +
+         fmt::format(
+             "  memory: {:.1f} MiB in tensors at most, {:.1f} MiB held by the allocator, {:.1f} MiB "
+             "resident\n"
+             "  allocations from the system in the timed steps: {}\n",
+             mib(r.peak_bytes), mib(r.reserved_bytes), mib(r.resident_bytes), r.system_allocations);
+}
+
+}  // namespace tandem
