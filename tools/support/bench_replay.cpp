@@ -32,6 +32,13 @@ Gemm product_of(const GemmCall& call) {
   return product;
 }
 
+// As attention does, which packs its operands and counts its products itself.
+void multiply_packed(float* c, const Tensor& a, const Tensor& b, const GemmCall& call) {
+  const int64_t n = b.size(1), k = b.size(0);
+  note_gemm({call.m, n, k, false, false, call.accumulate, DType::bf16, true, 1});
+  cpu::onednn_multiply_packed(c, a.data<bf16>(), b.data<bf16>(), call.m, n, k, call.accumulate);
+}
+
 }  // namespace
 
 GemmFlops flops_of(const std::vector<GemmCall>& calls) {
@@ -72,8 +79,7 @@ void GemmReplay::run(const GemmCall& call, const Operands& operands) const {
 #pragma omp for schedule(dynamic)
     for (int64_t i = 0; i < call.count; ++i) {
       if (call.dtype == DType::bf16)
-        cpu::onednn_multiply_packed(own, operands.a.data<bf16>(), operands.b.data<bf16>(), call.m,
-                                    operands.b.size(1), operands.b.size(0), call.accumulate);
+        multiply_packed(own, operands.a, operands.b, call);
       else
         cpu::gemm_serial(own, operands.a.data<float>(), operands.b.data<float>(), product);
     }
