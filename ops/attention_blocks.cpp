@@ -207,7 +207,7 @@ struct BackwardArguments {
 };
 
 template <class T, class Products>
-void backward_block(const Layout& at, const Products& products, char* memory, T* dk, T* dv,
+void backward_block(const Layout& at, const Products& products, char* memory, T* dk, T* dv, bool first,
                     const BackwardArguments<T>& x, int64_t item, const Block& block) {
   T* p = take<T>(memory, at.block * at.padded_keys());
   T* ds = take<T>(memory, at.block * at.padded_keys());
@@ -239,8 +239,10 @@ void backward_block(const Layout& at, const Products& products, char* memory, T*
   products.times(out, ds, kKeys, item, rows, block.first, block.columns, memory);
   for (int64_t i = 0; i < rows; ++i)
     scale_row(x.dq + at.q_offset(item, block.begin + i), out + i * products.padded_head(), at.head, T(1));
-  products.add_transposed(dk + block.first * products.padded_head(), ds, q, ld, rows, block.columns, memory);
-  products.add_transposed(dv + block.first * products.padded_head(), p, dy, ld, rows, block.columns, memory);
+  products.add_transposed(dk + block.first * products.padded_head(), !first, ds, q, ld, rows, block.columns,
+                          memory);
+  products.add_transposed(dv + block.first * products.padded_head(), !first, p, dy, ld, rows, block.columns,
+                          memory);
 }
 
 template <class T, class Products>
@@ -264,7 +266,16 @@ void forward(const Layout& at, Products& products, T* y, T* lse, const T* q) {
 // Query blocks of one item add to the same dK and dV. So an item is one task, or, with few items, a fixed
 // number of groups of blocks with sums of their own, which are then added in order: no result depends on the
 // number of threads.
-constexpr int64_t kBackwardTasks = 16;
+constexpr int64_t kBackwardTasks = 8;
+
+// A task's first block overwrites the sums of the keys that it sees; the others start from zero.
+template <class T>
+void clear_outside(T* dk, T* dv, const Block& block, int64_t sums, int64_t head) {
+  for (T* side : {dk, dv}) {
+    std::fill(side, side + block.first * head, T(0));
+    std::fill(side + (block.first + block.columns) * head, side + sums, T(0));
+  }
+}
 
 template <class T, class Products>
 void backward(const Layout& at, Products& products, const BackwardArguments<T>& x) {
@@ -283,9 +294,11 @@ void backward(const Layout& at, Products& products, const BackwardArguments<T>& 
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < at.items() * groups; ++task) {
       T* dk = all_sums + task * 2 * sums;
-      std::fill_n(dk, 2 * sums, T(0));
-      for (int64_t index = at.blocks() - 1 - task % groups; index >= 0; index -= groups)
-        backward_block(at, products, scratch.own(), dk, dk + sums, x, task / groups, block_at(at, index));
+      const int64_t last = at.blocks() - 1 - task % groups;
+      clear_outside(dk, dk + sums, block_at(at, last), sums, head);
+      for (int64_t index = last; index >= 0; index -= groups)
+        backward_block(at, products, scratch.own(), dk, dk + sums, index == last, x, task / groups,
+                       block_at(at, index));
     }
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < at.items() * at.keys; ++row) {
@@ -302,7 +315,7 @@ void backward(const Layout& at, Products& products, const BackwardArguments<T>& 
 }
 
 // Query rows of a block: more of them feed the matrix units better, fewer waste less on the masked triangle.
-constexpr int64_t kRows = 64, kPackedRows = 128;
+constexpr int64_t kRows = 128;
 
 }  // namespace
 
@@ -310,9 +323,9 @@ void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, cons
                        const AttentionKernel& kernel) {
   if (q.numel() == 0) return;
   if (kernel.precision == MatmulPrecision::bf16 && q.dtype() == DType::f32) {
-    const Layout layout(q, kv, kernel.options, kPackedRows, kPackedWidth);
-    PackedProducts products({kv.data<float>(), kv.size(0), layout.batch, layout.width, layout.heads},
-                            kPackedRows, false);
+    const Layout layout(q, kv, kernel.options, kRows, kPackedWidth);
+    PackedProducts products({kv.data<float>(), kv.size(0), layout.batch, layout.width, layout.heads}, kRows,
+                            false);
     return forward(layout, products, y.data<float>(), lse.data<float>(), q.data<float>());
   }
   FOR_FLOAT(q.dtype(), "causal_attention", T, {
@@ -330,8 +343,8 @@ void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, c
   if (q.numel() == 0) return cpu::fill(dkv, 0);
   if (kernel.precision == MatmulPrecision::bf16 && q.dtype() == DType::f32) {
     using T = float;
-    const Layout layout(q, kv, kernel.options, kPackedRows, kPackedWidth);
-    PackedProducts products({kv.data<T>(), kv.size(0), layout.batch, layout.width, layout.heads}, kPackedRows,
+    const Layout layout(q, kv, kernel.options, kRows, kPackedWidth);
+    PackedProducts products({kv.data<T>(), kv.size(0), layout.batch, layout.width, layout.heads}, kRows,
                             true);
     return backward<T>(layout, products,
                        {dq.data<T>(), dkv.data<T>(), dy.data<T>(), q.data<T>(), y.data<T>(), lse.data<T>()});

@@ -28,49 +28,60 @@ struct KeyValues {
   }
 };
 
+// Keys and values of an item are copied once a call, by prepare(): in kv their rows lie a whole batch apart,
+// which would cost every product of every block.
 template <class T>
 class PlainProducts {
  public:
-  explicit PlainProducts(KeyValues<T> kv) : kv_(kv) {}
+  explicit PlainProducts(KeyValues<T> kv)
+      : kv_(kv), storage_(2 * kv.batch * kv.heads * kv.keys * kv.head() * sizeof(T), Device::cpu()) {}
+
   int64_t padded_head() const { return kv_.head(); }
   size_t scratch_bytes() const { return 0; }
-  void prepare(int64_t) {}
+
+  void prepare(int64_t item) {
+    for (AttentionSide side : {kKeys, kValues})
+      for (int64_t key = 0; key < kv_.keys; ++key)
+        std::copy_n(kv_.row(side, item, key), kv_.head(), row(side, item, key));
+  }
 
   // s (rows, columns) = x side^T
   void times_transposed(T* s, const T* x, int64_t ldx, AttentionSide side, int64_t item, int64_t rows,
                         int64_t first, int64_t columns, char*) const {
-    gemm_serial(s, x, kv_.row(side, item, first),
-                {.m = rows,
-                 .n = columns,
-                 .k = kv_.head(),
-                 .transpose_b = true,
-                 .lda = ldx,
-                 .ldb = kv_.ld(),
-                 .ldc = columns});
+    const int64_t head = kv_.head();
+    gemm_serial(
+        s, x, row(side, item, first),
+        {.m = rows, .n = columns, .k = head, .transpose_b = true, .lda = ldx, .ldb = head, .ldc = columns});
   }
   // y (rows, head) = p side
   void times(T* y, const T* p, AttentionSide side, int64_t item, int64_t rows, int64_t first, int64_t columns,
              char*) const {
-    gemm_serial(
-        y, p, kv_.row(side, item, first),
-        {.m = rows, .n = kv_.head(), .k = columns, .lda = columns, .ldb = kv_.ld(), .ldc = kv_.head()});
+    const int64_t head = kv_.head();
+    gemm_serial(y, p, row(side, item, first),
+                {.m = rows, .n = head, .k = columns, .lda = columns, .ldb = head, .ldc = head});
   }
-  // sums (columns, head) += p^T x
-  void add_transposed(T* sums, const T* p, const T* x, int64_t ldx, int64_t rows, int64_t columns,
-                      char*) const {
+  // sums (columns, head) = p^T x, or +=
+  void add_transposed(T* sums, bool accumulate, const T* p, const T* x, int64_t ldx, int64_t rows,
+                      int64_t columns, char*) const {
+    const int64_t head = kv_.head();
     gemm_serial(sums, p, x,
                 {.m = columns,
-                 .n = kv_.head(),
+                 .n = head,
                  .k = rows,
                  .transpose_a = true,
                  .lda = columns,
                  .ldb = ldx,
-                 .ldc = kv_.head(),
-                 .accumulate = true});
+                 .ldc = head,
+                 .accumulate = accumulate});
   }
 
  private:
+  T* row(AttentionSide side, int64_t item, int64_t key) const {
+    return static_cast<T*>(storage_.data()) + ((2 * item + side) * kv_.keys + key) * kv_.head();
+  }
+
   KeyValues<T> kv_;
+  Storage storage_;
 };
 
 // Keys and values are packed once a call, by prepare(); blocks are packed as they are made. Key ranges must
@@ -122,13 +133,13 @@ class PackedProducts {
     }
   }
 
-  void add_transposed(float* sums, const float* p, const float* x, int64_t ldx, int64_t rows, int64_t columns,
-                      char* scratch) const {
+  void add_transposed(float* sums, bool accumulate, const float* p, const float* x, int64_t ldx, int64_t rows,
+                      int64_t columns, char* scratch) const {
     bf16* left = reinterpret_cast<bf16*>(scratch);
     bf16* right = reinterpret_cast<bf16*>(scratch + left_bytes());
     pack_left(left, p, columns, true, columns, rows);
     pack_right(right, x, ldx, false, rows, kv_.head());
-    multiply(sums, left, right, columns, padded_head(), packed_depth(rows), true);
+    multiply(sums, left, right, columns, padded_head(), packed_depth(rows), accumulate);
   }
 
  private:

@@ -87,6 +87,8 @@ void note_gemm(const GemmCall& call) {
 namespace cpu {
 namespace {
 
+constexpr int64_t kSliceDepth = 512;  // of k, where it is cut
+
 GemmCall call_of(const Gemm& p, DType dtype, bool serial) {
   return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.accumulate, dtype, serial, p.batch};
 }
@@ -135,12 +137,14 @@ void multiply(const Gemm& p, double* c, const double* a, const double* b) {
   }
 }
 
+// k in slices: with a transposed A they keep the strip of A that a block walks down within the caches' reach.
 void multiply(const Gemm& p, float* c, const float* a, const float* b) {
-  if (p.k > 0) {
-    onednn_sgemm(p.transpose_a, p.transpose_b, p.m, p.n, p.k, a, p.lda, b, p.ldb, p.accumulate, c, p.ldc);
-    return;
-  }
-  for (int64_t i = 0; i < p.m && !p.accumulate; ++i) std::fill_n(c + i * p.ldc, p.n, 0.0f);
+  const int64_t slice = p.transpose_a ? kSliceDepth : p.k;
+  for (int64_t k = 0; k < p.k; k += slice)
+    onednn_sgemm(p.transpose_a, p.transpose_b, p.m, p.n, std::min(slice, p.k - k),
+                 p.transpose_a ? a + k * p.lda : a + k, p.lda, p.transpose_b ? b + k : b + k * p.ldb, p.ldb,
+                 p.accumulate || k > 0, c, p.ldc);
+  for (int64_t i = 0; i < p.m && p.k == 0 && !p.accumulate; ++i) std::fill_n(c + i * p.ldc, p.n, 0.0f);
 }
 
 TANDEM_SIMD void add_to_row(float* y, const float* x, int64_t n) {
@@ -155,7 +159,7 @@ TANDEM_SIMD void add_to_row(double* y, const double* x, int64_t n) {
 
 // Blocks of C: large enough to amortise the packing inside, small enough that there are kBlocks of them to
 // share out.
-constexpr int64_t kBlocks = 16;
+constexpr int64_t kBlocks = 8;
 
 struct BlockSize {
   int64_t m = 256, n = 512;
@@ -197,10 +201,46 @@ void multiply_in_blocks(T* c, const T* a, const T* b, const Gemm& p, const T* bi
   }
 }
 
+// A^T B with m > n, the gradient of a wide weight, runs faster as the transpose of B^T A: walking a matrix
+// against its rows costs most, so it had better be the smaller one.
+bool better_flipped(const Gemm& p, const float* bias) {
+  return p.transpose_a && !p.transpose_b && p.m > p.n && !bias;
+}
+
+Gemm flip(Gemm p) {
+  std::swap(p.m, p.n);
+  std::swap(p.lda, p.ldb);
+  std::swap(p.stride_a, p.stride_b);
+  return p;
+}
+
+void multiply_flipped(float* c, const float* a, const float* b, const Gemm& p) {
+  const BlockSize size = block_size(p);
+  const int64_t down = (p.m + size.m - 1) / size.m, across = (p.n + size.n - 1) / size.n;
+  const int64_t tile = size.m * size.n;
+  const bool parallel = worth_threads(p);
+  const Storage scratch((parallel ? omp_get_max_threads() : 1) * tile * sizeof(float), Device::cpu());
+#pragma omp parallel if (parallel)
+  {
+    const SingleThreaded single;
+    float* own = static_cast<float*>(scratch.data()) + omp_get_thread_num() * tile;
+#pragma omp for schedule(dynamic)
+    for (int64_t block = 0; block < p.batch * down * across; ++block) {
+      const int64_t item = block / (down * across);
+      const int64_t i = block / across % down * size.m, j = block % across * size.n;
+      Gemm part = p;
+      part.m = std::min(size.m, p.m - i);
+      part.n = part.ldc = std::min(size.n, p.n - j);
+      part.accumulate = false;
+      multiply(part, own, a + item * p.stride_a + i, b + item * p.stride_b + j);
+      transpose_into(c + item * p.stride_c + j * p.ldc + i, p.ldc, p.accumulate, own, part.n, part.m, part.n);
+    }
+  }
+}
+
 // In bf16 both operands are packed first. k is cut into slices that keep what a block multiplies in the
 // second-level cache; rounding a stored row is cheap, so rows of an untransposed left operand are packed just
 // before their use.
-constexpr int64_t kSliceDepth = 512;
 constexpr int64_t kPackColumns = 512;  // of the right operand, a task
 
 struct PackedGemm {
@@ -216,12 +256,10 @@ struct PackedGemm {
 
   PackedGemm(float* c_in, const float* a_in, const float* b_in, const Gemm& product, const float* bias_in)
       : p(product), a(a_in), b(b_in), bias(bias_in), c(c_in) {
-    flipped = p.transpose_a && !p.transpose_b && p.m > p.n;
+    flipped = better_flipped(p, bias);
     if (flipped) {
       std::swap(a, b);
-      std::swap(p.m, p.n);
-      std::swap(p.lda, p.ldb);
-      std::swap(p.stride_a, p.stride_b);
+      p = flip(p);
     }
     while (rows > 32 && p.batch * ((p.m + rows - 1) / rows) < kBlocks) rows /= 2;
     width = packed_width(p.n);
@@ -272,7 +310,6 @@ struct PackedGemm {
                              slice > 0 || (direct && p.accumulate));
     if (flipped) {
       transpose_into(target, p.ldc, p.accumulate, tile, width, m, p.n);
-      for (int64_t j = 0; j < p.n && bias; ++j) add_to_row(target + j * p.ldc, bias + i, m);
       return;
     }
     for (int64_t row = 0; row < m; ++row) {
@@ -314,6 +351,8 @@ void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* 
   note_gemm(call_of(p, packed ? DType::bf16 : DType::f32, false));
   if (packed)
     multiply_packed(c, a, b, p, bias);
+  else if (better_flipped(p, bias))
+    multiply_flipped(c, b, a, flip(p));
   else
     multiply_in_blocks(c, a, b, p, bias);
 }
