@@ -1,0 +1,189 @@
+// bf16 products of f32 matrices: operands are packed, slice of k after slice, close to where they are
+// multiplied.
+#include <omp.h>
+
+#include <algorithm>
+
+#include "core/storage.h"
+#include "ops/gemm_blocks.h"
+#include "ops/gemm_onednn.h"
+#include "ops/gemm_pack.h"
+
+namespace tandem::cpu {
+namespace {
+
+int64_t slices_of(const Gemm& p) {
+  return (p.k + kSliceDepth - 1) / kSliceDepth;
+}
+int64_t depth_of(const Gemm& p, int64_t slice) {
+  return std::min(kSliceDepth, p.k - slice * kSliceDepth);
+}
+int64_t items(const Gemm& p, int64_t stride) {
+  return stride == 0 ? 1 : p.batch;
+}
+
+// Scratch is taken before the threads start, so that what is asked for does not depend on their timing.
+class ThreadMemory {
+ public:
+  ThreadMemory(int64_t packed, int64_t floats, bool parallel)
+      : packed_bytes_(round_up(packed * static_cast<int64_t>(sizeof(bf16)), 512)),
+        bytes_(packed_bytes_ + round_up(floats * static_cast<int64_t>(sizeof(float)), 512)),
+        storage_(bytes_ * (parallel ? omp_get_max_threads() : 1), Device::cpu()) {}
+  bf16* packed() const { return reinterpret_cast<bf16*>(own()); }
+  float* tile() const { return reinterpret_cast<float*>(own() + packed_bytes_); }
+
+ private:
+  char* own() const { return static_cast<char*>(storage_.data()) + bytes_ * omp_get_thread_num(); }
+  int64_t packed_bytes_, bytes_;
+  Storage storage_;
+};
+
+// Most products: the right operand, a weight, is packed once and shared; each task packs some rows of the
+// left one and multiplies them by all of it.
+struct RowTasks {
+  const Gemm& p;
+  const float *a, *b, *bias;
+  float* c;
+  static constexpr int64_t kPackColumns = 512;  // of the right operand, a task
+
+  int64_t rows = [](const Gemm& p) {
+    int64_t rows = 128;
+    while (rows > 32 && p.batch * ((p.m + rows - 1) / rows) < kMinTasks) rows /= 2;
+    return rows;
+  }(p);
+  int64_t width = packed_width(p.n);
+  int64_t slices = slices_of(p);
+  int64_t groups = (p.n + kPackColumns - 1) / kPackColumns;
+  int64_t right_size = packed_depth(p.k) * width;
+  bool direct = p.ldc == width;  // a product has no gaps: where C has, it goes through a tile
+
+  int64_t blocks() const { return (p.m + rows - 1) / rows; }
+
+  void pack_task(bf16* right, int64_t task) const {
+    const int64_t item = task / (slices * groups), slice = task / groups % slices,
+                  n0 = task % groups * kPackColumns;
+    const int64_t k0 = slice * kSliceDepth, depth = depth_of(p, slice);
+    pack_right(right + item * right_size + k0 * width + packed_depth(depth) * n0,
+               b + item * p.stride_b + (p.transpose_b ? n0 * p.ldb + k0 : k0 * p.ldb + n0), p.ldb,
+               p.transpose_b, depth, std::min(kPackColumns, p.n - n0));
+  }
+
+  // Stored rows are read from end to end, as the prefetcher likes, and dealt out to the slices.
+  void pack_rows(bf16* left, const float* source, int64_t m) const {
+    const int64_t step = p.transpose_a ? m : 1;
+    for (int64_t row = 0; row < m; row += step, source += p.lda)
+      for (int64_t slice = 0; slice < slices; ++slice)
+        pack_left(left + slice * m * kSliceDepth + row * packed_depth(depth_of(p, slice)),
+                  source + slice * kSliceDepth * (p.transpose_a ? p.lda : 1), p.lda, p.transpose_a, step,
+                  depth_of(p, slice));
+  }
+
+  void multiply_task(const bf16* right, const ThreadMemory& memory, int64_t task) const {
+    const int64_t item = task / blocks(), i = task % blocks() * rows, m = std::min(rows, p.m - i);
+    if (p.stride_b != 0) right += item * right_size;
+    float* target = c + item * p.stride_c + i * p.ldc;
+    float* product = direct ? target : memory.tile();
+    pack_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
+    for (int64_t slice = 0; slice < slices; ++slice)
+      onednn_multiply_packed(product, memory.packed() + slice * m * kSliceDepth,
+                             right + slice * kSliceDepth * width, m, width, packed_depth(depth_of(p, slice)),
+                             slice > 0 || (direct && p.accumulate));
+    for (int64_t row = 0; row < m; ++row) {
+      float* y = target + row * p.ldc;
+      if (!direct && p.accumulate) add_to_row(y, product + row * width, p.n);
+      if (!direct && !p.accumulate) std::copy_n(product + row * width, p.n, y);
+      if (bias) add_to_row(y, bias, p.n);
+    }
+  }
+
+  void run() const {
+    const bool parallel = worth_threads(p);
+    const Storage right(items(p, p.stride_b) * right_size * sizeof(bf16), Device::cpu());
+    const ThreadMemory memory(rows * packed_depth(p.k), direct ? 0 : rows * width, parallel);
+    bf16* packed = static_cast<bf16*>(right.data());
+    const int64_t pack_tasks = items(p, p.stride_b) * slices * groups, tasks = p.batch * blocks();
+#pragma omp parallel if (parallel)
+    {
+      const SingleThreaded single;
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < pack_tasks; ++task) pack_task(packed, task);
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < tasks; ++task) multiply_task(packed, memory, task);
+    }
+  }
+};
+
+// A^T B, the gradient of a weight, where k is the long side: the left operand, the smaller one, is packed
+// once and shared; each task packs some columns of the right one, slice by slice, and uses them while they
+// are in cache.
+struct ColumnTasks {
+  const Gemm& p;
+  const float *a, *b;
+  float* c;
+  bool flipped;  // C is the transpose of what is computed
+
+  int64_t columns = [](const Gemm& p) {
+    int64_t columns = 256;
+    while (columns > kPackedWidth && p.batch * ((p.n + columns - 1) / columns) < kMinTasks) columns /= 2;
+    return columns;
+  }(p);
+  int64_t slices = slices_of(p);
+  int64_t left_size = p.m * packed_depth(p.k);
+
+  int64_t blocks() const { return (p.n + columns - 1) / columns; }
+
+  void pack_task(bf16* left, int64_t task) const {
+    const int64_t item = task / slices, slice = task % slices;
+    pack_left(left + item * left_size + slice * p.m * kSliceDepth,
+              a + item * p.stride_a + slice * kSliceDepth * p.lda, p.lda, true, p.m, depth_of(p, slice));
+  }
+
+  void multiply_task(const bf16* left, const ThreadMemory& memory, int64_t task) const {
+    const int64_t item = task / blocks(), j = task % blocks() * columns, n = std::min(columns, p.n - j);
+    if (p.stride_a != 0) left += item * left_size;
+    const int64_t width = packed_width(n);
+    for (int64_t slice = 0; slice < slices; ++slice) {
+      const int64_t depth = depth_of(p, slice);
+      pack_right(memory.packed(), b + item * p.stride_b + slice * kSliceDepth * p.ldb + j, p.ldb, false,
+                 depth, n);
+      onednn_multiply_packed(memory.tile(), left + slice * p.m * kSliceDepth, memory.packed(), p.m, width,
+                             packed_depth(depth), slice > 0);
+    }
+    float* target = c + item * p.stride_c;
+    if (flipped) return transpose_into(target + j * p.ldc, p.ldc, p.accumulate, memory.tile(), width, p.m, n);
+    for (int64_t row = 0; row < p.m; ++row) {
+      float* y = target + row * p.ldc + j;
+      if (p.accumulate)
+        add_to_row(y, memory.tile() + row * width, n);
+      else
+        std::copy_n(memory.tile() + row * width, n, y);
+    }
+  }
+
+  void run() const {
+    const bool parallel = worth_threads(p);
+    const Storage left(items(p, p.stride_a) * left_size * sizeof(bf16), Device::cpu());
+    const ThreadMemory memory(kSliceDepth * columns, p.m * columns, parallel);
+    bf16* packed = static_cast<bf16*>(left.data());
+    const int64_t pack_tasks = items(p, p.stride_a) * slices, tasks = p.batch * blocks();
+#pragma omp parallel if (parallel)
+    {
+      const SingleThreaded single;
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < pack_tasks; ++task) pack_task(packed, task);
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < tasks; ++task) multiply_task(packed, memory, task);
+    }
+  }
+};
+
+}  // namespace
+
+void gemm_bf16(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
+  if (!p.transpose_a || p.transpose_b || bias) return RowTasks{p, a, b, bias, c}.run();
+  if (!better_flipped(p, bias)) return ColumnTasks{p, a, b, c, false}.run();
+  const Gemm flipped = flip(p);
+  ColumnTasks{flipped, b, a, c, true}.run();
+}
+
+}  // namespace tandem::cpu
