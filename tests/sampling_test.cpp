@@ -172,17 +172,17 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
 }
 
 TEST_CASE("generation: probabilities equal the teacher-forced ones over several windows") {
-  const std::vector<int32_t> ids = golden_model(DType::f32).vocabulary.encode(golden_text(300));
+  const std::vector<int32_t> ids = golden_model(DType::f32).vocabulary.encode(golden_text(150));
   for (const DType dtype : {DType::f64, DType::f32})
     for (const int64_t heads : {1, 4}) {
       const LoadedModel loaded = golden_model(dtype, heads);
-      for (const int64_t window : {1, 7, 32, 100, 1000})
+      for (const int64_t window : {1, 7, 32, 1000})
         for (const int64_t batch : {1, 3}) {
           CAPTURE(static_cast<int>(dtype));
           CAPTURE(heads);
           CAPTURE(window);
           CAPTURE(batch);
-          const Tensor columns = tensor_of({300 / batch, batch}, ids);
+          const Tensor columns = tensor_of({150 / batch, batch}, ids);
           CHECK(largest_difference(one_at_a_time(*loaded.model, columns, window),
                                    teacher_forced(*loaded.model, columns, window)) <
                 (dtype == DType::f64 ? 1e-10 : 1e-4));
@@ -192,7 +192,7 @@ TEST_CASE("generation: probabilities equal the teacher-forced ones over several 
 
 TEST_CASE("generation: the window matters, so the test above can tell windows apart") {
   const LoadedModel loaded = golden_model(DType::f64);
-  const Tensor ids = tensor_of({300, 1}, loaded.vocabulary.encode(golden_text(300)));
+  const Tensor ids = tensor_of({150, 1}, loaded.vocabulary.encode(golden_text(150)));
   CHECK(largest_difference(one_at_a_time(*loaded.model, ids, 31), teacher_forced(*loaded.model, ids, 32)) >
         1e-4);
 }
