@@ -26,7 +26,7 @@ struct Preset {
   std::string name;
   std::string model_config;  // JSON for make_model(), without the vocabulary
   Recipe recipe;
-  std::string about;  // one line: whose numbers these are
+  std::string about;              // one line: whose numbers these are
   std::string precision = "f32";  // of matrix products, unless the user says otherwise
   int64_t eval_bytes = 0;         // of the dev split, scored by evaluations during training; 0: all
 };

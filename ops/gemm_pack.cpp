@@ -137,6 +137,10 @@ void pack_left(bf16* out, const float* a, int64_t lda, bool transposed, int64_t 
   }
 }
 
+// Rows may lie too far apart for the hardware to guess the next one: it is asked for some rows ahead.
+constexpr int64_t kPrefetchRows = 8;
+constexpr int64_t kLine = 64 / sizeof(float);
+
 // Row pairs in the outer loop: rows are read from end to end, as the prefetcher likes, and dealt out to the
 // panels.
 void pack_right(bf16* out, const float* b, int64_t ldb, bool transposed, int64_t k, int64_t n) {
@@ -147,10 +151,13 @@ void pack_right(bf16* out, const float* b, int64_t ldb, bool transposed, int64_t
       pack_right_transposed(pairs, b + n0 * ldb, ldb, k, std::min(kPackedWidth, n - n0));
     return;
   }
-  for (int64_t k0 = 0; k0 < packed_depth(k); k0 += 2, pairs += kPackedWidth)
+  for (int64_t k0 = 0; k0 < packed_depth(k); k0 += 2, pairs += kPackedWidth) {
+    for (int64_t ahead = k0 + kPrefetchRows; ahead < std::min(k, k0 + kPrefetchRows + 2); ++ahead)
+      for (int64_t j = 0; j < n; j += kLine) __builtin_prefetch(b + ahead * ldb + j);
     for (int64_t n0 = 0; n0 < n; n0 += kPackedWidth)
       pair_all(pairs + n0 / kPackedWidth * panel, kPackedWidth, b + k0 * ldb + n0, ldb,
                std::max<int64_t>(0, k - k0), std::min(kPackedWidth, n - n0), 1, kPackedWidth);
+  }
 }
 
 void transpose_into(float* y, int64_t ldy, bool accumulate, const float* x, int64_t ldx, int64_t rows,

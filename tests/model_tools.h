@@ -13,7 +13,9 @@
 
 namespace tandem::test {
 
-inline std::string golden_path(const std::string& name) { return std::string(TANDEM_TEST_DIR) + "/golden/" + name; }
+inline std::string golden_path(const std::string& name) {
+  return std::string(TANDEM_TEST_DIR) + "/golden/" + name;
+}
 
 inline nlohmann::json golden_json(const std::string& name) {
   std::ifstream file(golden_path(name));

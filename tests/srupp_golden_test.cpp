@@ -23,7 +23,9 @@ struct Fixture {
         x(inputs.get("x").to(DType::i32)),
         y(inputs.get("y").to(DType::i32)) {}
 
-  Tensor rows(const Tensor& all, int64_t segment) const { return all.alias_rows(segment * kT, (segment + 1) * kT); }
+  Tensor rows(const Tensor& all, int64_t segment) const {
+    return all.alias_rows(segment * kT, (segment + 1) * kT);
+  }
 
   SafetensorsFile weights, inputs, outputs, grads;
   nlohmann::json expected;
@@ -60,17 +62,20 @@ void check_losses(DType dtype, double tolerance, double mean_tolerance) {
           // What a layer received in segment 2 is the memory it hands on; compared after the segment.
           CHECK(part(state, "c." + std::to_string(l)).shape() == Shape({kB, 64}));
         }
-      const Tensor losses = golden.model->token_losses(golden.rows(golden.x, s), golden.rows(golden.y, s), state, pass);
+      const Tensor losses =
+          golden.model->token_losses(golden.rows(golden.x, s), golden.rows(golden.y, s), state, pass);
       CHECK(relative_error(losses, golden.rows(nll, s)) < tolerance);
       CHECK(std::abs(mean(losses) - means[static_cast<size_t>(s)].get<double>()) < mean_tolerance);
       if (same_length) continue;
-      const Tensor c_after = golden.outputs.get("c_after_each_segment").alias_rows(s, s + 1).alias_shape({kLayers, kB, 64});
+      const Tensor c_after =
+          golden.outputs.get("c_after_each_segment").alias_rows(s, s + 1).alias_shape({kLayers, kB, 64});
       for (int64_t l = 0; l < kLayers; ++l) {
         const std::string layer = std::to_string(l);
-        CHECK(relative_error(part(state, "c." + layer), c_after.alias_rows(l, l + 1).alias_shape({kB, 64})) < tolerance);
+        CHECK(relative_error(part(state, "c." + layer), c_after.alias_rows(l, l + 1).alias_shape({kB, 64})) <
+              tolerance);
         if (s == 2)
-          CHECK(relative_error(part(state, "memory." + layer), golden.outputs.get("segment2.layer_input." + layer)) <
-                tolerance);
+          CHECK(relative_error(part(state, "memory." + layer),
+                               golden.outputs.get("segment2.layer_input." + layer)) < tolerance);
       }
     }
   }
@@ -89,7 +94,8 @@ void check_gradients(DType dtype, double tolerance, bool recompute) {
   tape.backward(loss);
 
   std::vector<NamedTensor> ours;
-  for (const NamedTensor& parameter : golden.model->parameters()) ours.push_back({parameter.name, grad(parameter.value)});
+  for (const NamedTensor& parameter : golden.model->parameters())
+    ours.push_back({parameter.name, grad(parameter.value)});
   const SruppConfig config = SruppConfig::from_text(golden.model->config());
   const std::vector<NamedTensor> theirs = to_authors_layout(ours, config);
   CHECK(theirs.size() == golden.grads.names().size());
@@ -105,16 +111,22 @@ void check_gradients(DType dtype, double tolerance, bool recompute) {
 
 }  // namespace
 
-TEST_CASE("srupp golden: losses, cell states and layer inputs in f64") { check_losses(DType::f64, 1e-9, 1e-9); }
+TEST_CASE("srupp golden: losses, cell states and layer inputs in f64") {
+  check_losses(DType::f64, 1e-9, 1e-9);
+}
 
-TEST_CASE("srupp golden: losses, cell states and layer inputs in f32") { check_losses(DType::f32, 1e-4, 1e-5); }
+TEST_CASE("srupp golden: losses, cell states and layer inputs in f32") {
+  check_losses(DType::f32, 1e-4, 1e-5);
+}
 
 TEST_CASE("srupp golden: gradients of segment 2 in f64") {
   check_gradients(DType::f64, 1e-9, false);
   check_gradients(DType::f64, 1e-9, true);
 }
 
-TEST_CASE("srupp golden: gradients of segment 2 in f32") { check_gradients(DType::f32, 1e-4, false); }
+TEST_CASE("srupp golden: gradients of segment 2 in f32") {
+  check_gradients(DType::f32, 1e-4, false);
+}
 
 TEST_CASE("srupp golden: the authors' layout and ours convert both ways") {
   Fixture golden(DType::f32);

@@ -1,4 +1,5 @@
-// The train program as a user runs it: a whole small run, kills at random moments, resuming, signals, exit codes.
+// The train program as a user runs it: a whole small run, kills at random moments, resuming, signals, exit
+// codes.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -87,11 +88,13 @@ Result run(const Folder& folder, const std::vector<std::string>& arguments) {
   return {code, read_file(process.output)};
 }
 
-std::vector<std::string> small_run(const fs::path& text, const std::string& out, std::vector<std::string> more = {}) {
-  std::vector<std::string> all = {text.string(),       "--out=" + out,      "--d=32",           "--d-projected=8",
-                                  "--layers=2",        "--dropout=0.1",     "--batch-size=4",   "--unroll=16",
-                                  "--eval-window=16",  "--lr=3e-3",         "--warmup=10",      "--steps=120",
-                                  "--eval-batch-size=2", "--eval-every=7",  "--sample-bytes=30"};
+std::vector<std::string> small_run(const fs::path& text, const std::string& out,
+                                   std::vector<std::string> more = {}) {
+  std::vector<std::string> all = {text.string(),         "--out=" + out,   "--d=32",
+                                  "--d-projected=8",     "--layers=2",     "--dropout=0.1",
+                                  "--batch-size=4",      "--unroll=16",    "--eval-window=16",
+                                  "--lr=3e-3",           "--warmup=10",    "--steps=120",
+                                  "--eval-batch-size=2", "--eval-every=7", "--sample-bytes=30"};
   all.insert(all.end(), more.begin(), more.end());
   return all;
 }
@@ -109,7 +112,9 @@ std::map<int64_t, std::string> losses(const fs::path& run_folder) {
   return all;
 }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
@@ -119,8 +124,8 @@ TEST_CASE("train: a run to the end, and the same run killed again and again and 
   const Result whole = run(folder, small_run(text, "whole"));
   CAPTURE(whole.output);
   REQUIRE(whole.code == 0);
-  for (const char* part : {"device: cpu", "parameters", "corpus: ", "step ", "ETA", "bpc", "dev: ", "test: ", "sample at step",
-                           "checkpoint: whole/best.safetensors"})
+  for (const char* part : {"device: cpu", "parameters", "corpus: ", "step ", "ETA", "bpc",
+                           "dev: ", "test: ", "sample at step", "checkpoint: whole/best.safetensors"})
     CHECK(has(whole.output, part));
   const auto expected = losses(folder.path / "whole");
   REQUIRE(expected.size() == 120);
@@ -181,7 +186,8 @@ TEST_CASE("train: limits, and a run is never written over") {
   const Result again = run(folder, small_run(text, "run"));
   CHECK(again.code == 1);
   CHECK(has(again.output, "holds a run already"));
-  const Result timed = run(folder, small_run(text, "timed", {"--steps=100000", "--max-time=1s", "--eval-every=100000"}));
+  const Result timed =
+      run(folder, small_run(text, "timed", {"--steps=100000", "--max-time=1s", "--eval-every=100000"}));
   CHECK(timed.code == 0);
   CHECK(has(timed.output, "--max-time is over"));
   CHECK(has(timed.output, "test: "));
@@ -211,7 +217,8 @@ TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") 
   const Result cuda = run(folder, {text.string(), "--device=cuda"});
   CHECK(cuda.code == 1);
   CHECK(has(cuda.output, "no CUDA"));
-  const Result offline = run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path.string()});
+  const Result offline =
+      run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path.string()});
   CHECK(offline.code == 1);
   CHECK(has(offline.output, "file:///no/such/file.zip"));
   CHECK(has(offline.output, "train gcide"));

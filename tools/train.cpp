@@ -1,4 +1,5 @@
-// train: trains a language model on a corpus, from a preset, and says how well it does on text it has not seen.
+// train: trains a language model on a corpus, from a preset, and says how well it does on text it has not
+// seen.
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -30,7 +31,8 @@ struct Options {
   // What the preset says unless given.
   std::optional<int64_t> d, d_projected, layers, heads, attention_every, attention_last;
   std::optional<double> dropout, attention_dropout;
-  std::optional<int64_t> batch_size, unroll, accumulate, eval_window, eval_batch_size, warmup, steps, eval_every;
+  std::optional<int64_t> batch_size, unroll, accumulate, eval_window, eval_batch_size, warmup, steps,
+      eval_every;
   std::optional<double> lr, weight_decay, clip;
   std::optional<std::string> optimizer;
   std::optional<int64_t> eval_bytes;
@@ -40,9 +42,11 @@ struct Options {
 };
 
 void add_options(CLI::App& app, Options& o) {
-  app.add_option("corpus", o.corpus.name_or_path, "gcide, enwik8, text8, or the path of any file")->required();
+  app.add_option("corpus", o.corpus.name_or_path, "gcide, enwik8, text8, or the path of any file")
+      ->required();
   add_corpus_options(app, o.corpus);
-  app.add_option("--preset", o.preset, "sizes and recipe: " + fmt::format("{}", fmt::join(preset_names(), ", ")))
+  app.add_option("--preset", o.preset,
+                 "sizes and recipe: " + fmt::format("{}", fmt::join(preset_names(), ", ")))
       ->capture_default_str();
   app.add_option("--model", o.model, "JSON fields that override the preset's model, or another model whole");
   app.add_option("--precision", o.precision, "of matrix products: f32, bf16, or auto: the preset's choice")
@@ -52,12 +56,15 @@ void add_options(CLI::App& app, Options& o) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
   app.add_option("--seed", o.seed, "of initialisation and dropout")->capture_default_str();
-  app.add_flag("--recompute", o.recompute, "keep each layer's input only, and run the layer again in backward");
+  app.add_flag("--recompute", o.recompute,
+               "keep each layer's input only, and run the layer again in backward");
 
   app.add_option("--out", o.out, "folder of the run; default: a new runs/CORPUS-PRESET");
-  app.add_option("--resume", o.resume, "go on from a run's folder or checkpoint; without a value: the latest run here")
+  app.add_option("--resume", o.resume,
+                 "go on from a run's folder or checkpoint; without a value: the latest run here")
       ->expected(0, 1);
-  app.add_option("--max-steps", o.run.max_steps, "stop after this many steps in all; the schedule stays the recipe's")
+  app.add_option("--max-steps", o.run.max_steps,
+                 "stop after this many steps in all; the schedule stays the recipe's")
       ->check(CLI::PositiveNumber);
   app.add_option("--max-time", o.max_time, "stop after so long: 90s, 10m, 8h");
   app.add_option("--log-every", o.run.log_every, "steps between progress lines")->check(CLI::PositiveNumber);
@@ -76,7 +83,8 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--d-projected", o.d_projected, "width of attention, d'")->group(model);
   app.add_option("--layers", o.layers, "number of layers")->group(model);
   app.add_option("--heads", o.heads, "attention heads")->group(model);
-  app.add_option("--attention-every", o.attention_every, "every k-th layer attends; 0: see --attention-last")->group(model);
+  app.add_option("--attention-every", o.attention_every, "every k-th layer attends; 0: see --attention-last")
+      ->group(model);
   app.add_option("--attention-last", o.attention_last, "the last n layers attend")->group(model);
   app.add_option("--dropout", o.dropout)->group(model);
   app.add_option("--attention-dropout", o.attention_dropout)->group(model);
@@ -85,8 +93,10 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--batch-size", o.batch_size, "rows")->group(recipe);
   app.add_option("--unroll", o.unroll, "time steps a segment, and memory length")->group(recipe);
   app.add_option("--accumulate", o.accumulate, "segments averaged into one update")->group(recipe);
-  app.add_option("--eval-window", o.eval_window, "segment length in evaluation; window + 1 keys are visible")->group(recipe);
-  app.add_option("--eval-batch-size", o.eval_batch_size, "rows in evaluations during training")->group(recipe);
+  app.add_option("--eval-window", o.eval_window, "segment length in evaluation; window + 1 keys are visible")
+      ->group(recipe);
+  app.add_option("--eval-batch-size", o.eval_batch_size, "rows in evaluations during training")
+      ->group(recipe);
   app.add_option("--optimizer", o.optimizer, "radam or adamw")->group(recipe);
   app.add_option("--lr", o.lr, "peak learning rate")->group(recipe);
   app.add_option("--warmup", o.warmup, "updates of linear warm-up")->group(recipe);
@@ -104,7 +114,8 @@ double parse_time(const std::string& text) {
   }
   const std::string unit = text.substr(std::min(used, text.size()));
   const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-  if (!(value > 0) || scale == 0) throw UsageError("--max-time: " + text + " is not a time; give 90s, 10m or 8h");
+  if (!(value > 0) || scale == 0)
+    throw UsageError("--max-time: " + text + " is not a time; give 90s, 10m or 8h");
   return value * scale;
 }
 
@@ -157,7 +168,8 @@ std::string override_model(const std::string& preset, int64_t vocabulary, const 
 std::string resolve_precision(const std::string& asked, const std::string& preferred) {
   const std::string wanted = asked == "auto" ? preferred : asked;
   if (wanted != "bf16" || cpu_has_bf16()) return wanted;
-  CHECK(asked == "auto", "--precision=bf16: this CPU has no bf16 instructions; leave --precision out, or give f32");
+  CHECK(asked == "auto",
+        "--precision=bf16: this CPU has no bf16 instructions; leave --precision out, or give f32");
   fmt::print("precision: f32, for this CPU has no bf16 instructions\n");
   return "f32";
 }
@@ -177,8 +189,8 @@ fs::path resume_path(const Options& o) {
   fs::path path = !o.resume->empty() ? fs::path(*o.resume)
                   : !o.out.empty()   ? fs::path(o.out)
                                      : default_folder(o.corpus.name_or_path, o.preset, true);
-  CHECK(!path.empty(), "--resume: there is no run of {} with preset {} under runs/; give its folder", o.corpus.name_or_path,
-        o.preset);
+  CHECK(!path.empty(), "--resume: there is no run of {} with preset {} under runs/; give its folder",
+        o.corpus.name_or_path, o.preset);
   return fs::is_directory(path) ? path / kLastCheckpoint : path;
 }
 
@@ -201,26 +213,32 @@ RunConfig new_run(const Options& o, const Corpus& corpus) {
   return config;
 }
 
-void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus, const fs::path& folder) {
+void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
+                 const fs::path& folder) {
   fmt::print("{}\n", device_line());
   fmt::print("corpus: {}, {} bytes (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
-             with_commas(static_cast<int64_t>(corpus.bytes.size())), with_commas(static_cast<int64_t>(corpus.train.size())),
-             with_commas(static_cast<int64_t>(corpus.dev.size())), with_commas(static_cast<int64_t>(corpus.test.size())),
-             corpus.vocabulary.size(), corpus.sha256.substr(0, 16));
-  fmt::print("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()), trainer.model().config());
+             with_commas(static_cast<int64_t>(corpus.bytes.size())),
+             with_commas(static_cast<int64_t>(corpus.train.size())),
+             with_commas(static_cast<int64_t>(corpus.dev.size())),
+             with_commas(static_cast<int64_t>(corpus.test.size())), corpus.vocabulary.size(),
+             corpus.sha256.substr(0, 16));
+  fmt::print("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()),
+             trainer.model().config());
   const Recipe& r = config.recipe;
-  fmt::print("recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g}, clip {:g}, "
-             "precision {}, seed {}{}\n",
-             config.preset, r.steps, r.accumulate, r.batch_size, r.unroll, r.optimizer, r.lr, r.warmup, r.weight_decay,
-             r.clip, config.precision, config.seed, config.recompute ? ", recompute" : "");
+  fmt::print(
+      "recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g}, clip {:g}, "
+      "precision {}, seed {}{}\n",
+      config.preset, r.steps, r.accumulate, r.batch_size, r.unroll, r.optimizer, r.lr, r.warmup,
+      r.weight_decay, r.clip, config.precision, config.seed, config.recompute ? ", recompute" : "");
   fmt::print("run: {}\n", folder.string());
   std::fflush(stdout);
 }
 
 // A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
 void check_resume_options(const CLI::App& app) {
-  const std::set<std::string> allowed = {"corpus",       "--resume",   "--out", "--max-steps",   "--max-time",
-                                         "--log-every",  "--url",      "--data-dir", "--sample-bytes", "--device"};
+  const std::set<std::string> allowed = {"corpus",         "--resume",    "--out", "--max-steps",
+                                         "--max-time",     "--log-every", "--url", "--data-dir",
+                                         "--sample-bytes", "--device"};
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0 && !allowed.contains(option->get_name()))
       throw UsageError("--resume: " + option->get_name() + " was settled when the run began; leave it out");
@@ -229,7 +247,8 @@ void check_resume_options(const CLI::App& app) {
 void train(const CLI::App& app, Options& o) {
   if (o.resume) check_resume_options(app);
   if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
-  CHECK(o.device != "cuda", "--device=cuda: this build has no CUDA; configure it with the CUDA Toolkit, or use --device=cpu");
+  CHECK(o.device != "cuda",
+        "--device=cuda: this build has no CUDA; configure it with the CUDA Toolkit, or use --device=cpu");
   std::optional<Checkpoint> checkpoint;
   if (o.resume) {
     const fs::path path = resume_path(o);
@@ -240,8 +259,8 @@ void train(const CLI::App& app, Options& o) {
     preset(o.preset);  // a wrong name is told before any download
     o.run.folder = o.out.empty() ? default_folder(o.corpus.name_or_path, o.preset, false) : fs::path(o.out);
     CHECK(!fs::exists(o.run.folder / kLastCheckpoint),
-          "{} holds a run already; --resume={} goes on with it, another --out keeps it", o.run.folder.string(),
-          o.run.folder.string());
+          "{} holds a run already; --resume={} goes on with it, another --out keeps it",
+          o.run.folder.string(), o.run.folder.string());
   }
   RunConfig config;
   if (checkpoint) {
@@ -254,8 +273,8 @@ void train(const CLI::App& app, Options& o) {
   const Corpus corpus = load_corpus(o.corpus);
   line.clear();
   if (checkpoint) {
-    CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}", config.corpus,
-          config.corpus_sha256, corpus.source, corpus.sha256);
+    CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
+          config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
     config.precision = resolve_precision(config.precision, config.precision);
   } else {
     config = new_run(o, corpus);
@@ -266,14 +285,17 @@ void train(const CLI::App& app, Options& o) {
   if (checkpoint) trainer.restore(*checkpoint);
   checkpoint.reset();
   print_start(config, trainer, corpus, o.run.folder);
-  if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal) throw Error("stopped before the end");
+  if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal)
+    throw Error("stopped before the end");
 }
 
 }  // namespace
 }  // namespace tandem
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a language model on a corpus: train gcide needs no network, train enwik8 downloads it once.", "train");
+  CLI::App app(
+      "Trains a language model on a corpus: train gcide needs no network, train enwik8 downloads it once.",
+      "train");
   tandem::Options options;
   options.run.log_every = 0;  // from the number of steps
   tandem::add_options(app, options);

@@ -13,7 +13,8 @@ constexpr const char* kOptimizer = "optimizer.";
 constexpr const char* kState = "state.";
 
 void append(NamedTensors& to, const char* prefix, const std::vector<NamedTensor>& from) {
-  for (const NamedTensor& tensor : from) to.emplace_back(prefix + tensor.name, tensor.value.to(Device::cpu()));
+  for (const NamedTensor& tensor : from)
+    to.emplace_back(prefix + tensor.name, tensor.value.to(Device::cpu()));
 }
 
 std::string field(const SafetensorsFile& file, const std::string& key) {

@@ -1,5 +1,5 @@
-// Checkpoint: all that the next training step depends on, in one safetensors file. Weights alone are a checkpoint too:
-// enough for evaluate and generate, not for resuming.
+// Checkpoint: all that the next training step depends on, in one safetensors file. Weights alone are a
+// checkpoint too: enough for evaluate and generate, not for resuming.
 #pragma once
 #include <string>
 #include <vector>

@@ -18,7 +18,8 @@ std::string kept_lines(const std::string& path, int64_t last_step) {
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (json.is_object() && json.contains("step") && json["step"].is_number_integer() && json["step"] <= last_step)
+    if (json.is_object() && json.contains("step") && json["step"].is_number_integer() &&
+        json["step"] <= last_step)
       kept += line + "\n";
   }
   return kept;

@@ -8,8 +8,9 @@ namespace tandem {
 
 class MetricsLog {
  public:
-  // Appends to `path`. Lines of steps after `last_step` are dropped first: a killed run may have written them after its
-  // last checkpoint, and the resumed one writes them again. Error: the file cannot be read or written.
+  // Appends to `path`. Lines of steps after `last_step` are dropped first: a killed run may have written them
+  // after its last checkpoint, and the resumed one writes them again. Error: the file cannot be read or
+  // written.
   MetricsLog(std::string path, int64_t last_step);
 
   // Each line is flushed to the system at once, so that a killed process loses none.

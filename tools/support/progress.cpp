@@ -23,21 +23,29 @@ constexpr double kRedrawSeconds = 0.2;
 }  // namespace
 
 Progress::Progress(int64_t first_step, int64_t last_step, int64_t every)
-    : first_step_(first_step), last_step_(last_step), every_(every), terminal_(isatty(STDOUT_FILENO) != 0), start_(now()) {}
+    : first_step_(first_step),
+      last_step_(last_step),
+      every_(every),
+      terminal_(isatty(STDOUT_FILENO) != 0),
+      start_(now()) {}
 
-double Progress::seconds_since_start() const { return now() - start_; }
+double Progress::seconds_since_start() const {
+  return now() - start_;
+}
 
 std::string Progress::line(const StepRecord& record) const {
   const double mean_ms = ms_sum_ / static_cast<double>(steps_);
   // Over everything so far, evaluations too: that is what the rest will cost.
   const double per_step = seconds_since_start() / static_cast<double>(record.step - first_step_);
-  const std::string loss = record.skipped ? fmt::format("skipped: loss {} gradient norm {}", record.loss, record.gradient_norm)
-                                          : fmt::format("loss {:.4f} ({:.4f} bpc)", loss_sum_ / static_cast<double>(steps_),
-                                                        loss_sum_ / static_cast<double>(steps_) / std::log(2.0));
-  return fmt::format("step {:>{}}/{}  {}  lr {:.2e}  grad {:.3f}  {:.0f} ms  {:.1f}k tok/s  {:.0f} MB  ETA {}",
-                     record.step, fmt::formatted_size("{}", last_step_), last_step_, loss, record.lr, record.gradient_norm,
-                     mean_ms, static_cast<double>(tokens_) / ms_sum_, static_cast<double>(peak_resident_bytes()) / 1e6,
-                     duration_text(per_step * static_cast<double>(last_step_ - record.step)));
+  const std::string loss =
+      record.skipped ? fmt::format("skipped: loss {} gradient norm {}", record.loss, record.gradient_norm)
+                     : fmt::format("loss {:.4f} ({:.4f} bpc)", loss_sum_ / static_cast<double>(steps_),
+                                   loss_sum_ / static_cast<double>(steps_) / std::log(2.0));
+  return fmt::format(
+      "step {:>{}}/{}  {}  lr {:.2e}  grad {:.3f}  {:.0f} ms  {:.1f}k tok/s  {:.0f} MB  ETA {}", record.step,
+      fmt::formatted_size("{}", last_step_), last_step_, loss, record.lr, record.gradient_norm, mean_ms,
+      static_cast<double>(tokens_) / ms_sum_, static_cast<double>(peak_resident_bytes()) / 1e6,
+      duration_text(per_step * static_cast<double>(last_step_ - record.step)));
 }
 
 void Progress::step(const StepRecord& record, double ms) {

@@ -7,12 +7,14 @@
 
 namespace tandem {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, eval_window, eval_batch_size, optimizer, lr,
-                                   warmup, steps, weight_decay, clip, eval_every)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, valid_fraction, test_fraction, preset, model_config, recipe,
-                                   precision, seed, recompute, eval_bytes, max_skipped)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, eval_window, eval_batch_size,
+                                   optimizer, lr, warmup, steps, weight_decay, clip, eval_every)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, valid_fraction, test_fraction, preset,
+                                   model_config, recipe, precision, seed, recompute, eval_bytes, max_skipped)
 
-std::string RunConfig::text() const { return nlohmann::json(*this).dump(); }
+std::string RunConfig::text() const {
+  return nlohmann::json(*this).dump();
+}
 
 RunConfig RunConfig::from_text(const std::string& text) {
   try {

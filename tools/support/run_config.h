@@ -7,7 +7,7 @@
 namespace tandem {
 
 struct RunConfig {
-  std::string corpus;  // name or path, as given
+  std::string corpus;         // name or path, as given
   std::string corpus_sha256;  // of its bytes: a resumed run must read the same text
   double valid_fraction = 0.05;
   double test_fraction = 0.05;
@@ -17,8 +17,8 @@ struct RunConfig {
   std::string precision = "f32";  // of the matrix products: f32 or bf16
   uint64_t seed = 1234;
   bool recompute = false;
-  int64_t eval_bytes = 0;        // of the dev split, scored by the evaluations during training; 0: all of it
-  int64_t max_skipped = 10;      // non-finite steps in a row before the run stops
+  int64_t eval_bytes = 0;    // of the dev split, scored by the evaluations during training; 0: all of it
+  int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
 
   std::string text() const;  // JSON
   // Error: not JSON, or a field that is missing or of another type.

@@ -41,8 +41,8 @@ Trainer::Trainer(const RunConfig& config, std::span<const uint8_t> train, const 
       optimizer_(model_->parameters(), optimizer_config(config.recipe)),
       schedule_(schedule_config(config.recipe)),
       stream_(train, vocabulary, config.recipe.batch_size, config.recipe.unroll) {
-  CHECK(model_->vocabulary_size() == vocabulary.size(), "trainer: the model knows {} symbols, the text has {}",
-        model_->vocabulary_size(), vocabulary.size());
+  CHECK(model_->vocabulary_size() == vocabulary.size(),
+        "trainer: the model knows {} symbols, the text has {}", model_->vocabulary_size(), vocabulary.size());
   CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
         config.recipe.accumulate);
 }
@@ -50,8 +50,8 @@ Trainer::Trainer(const RunConfig& config, std::span<const uint8_t> train, const 
 Trainer::Batch Trainer::next_batch() {
   stream_.next(inputs_, targets_);
   const Shape shape{config_.recipe.unroll, config_.recipe.batch_size};
-  return {tensor_of<int32_t>(shape, inputs_).to(model_->device()), tensor_of<int32_t>(shape, targets_).to(model_->device()),
-          stream_.starts_epoch()};
+  return {tensor_of<int32_t>(shape, inputs_).to(model_->device()),
+          tensor_of<int32_t>(shape, targets_).to(model_->device()), stream_.starts_epoch()};
 }
 
 double Trainer::segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
@@ -98,7 +98,8 @@ StepRecord Trainer::step() {
   return record;
 }
 
-void Trainer::fail_not_finite(const std::vector<Batch>& batches, uint32_t first_micro_step, double loss, double norm) {
+void Trainer::fail_not_finite(const std::vector<Batch>& batches, uint32_t first_micro_step, double loss,
+                              double norm) {
   std::string where = "every operator's output and gradient is finite when computed again";
   try {
     for (const NamedTensor& parameter : model_->parameters())
@@ -110,9 +111,11 @@ void Trainer::fail_not_finite(const std::vector<Batch>& batches, uint32_t first_
     where = error.what();
   }
   optimizer_.zero_grad();
-  detail::fail("training stopped at step {}: {} steps in a row were not finite (loss {}, gradient norm {}, lr {}): {}; a lower "
-               "--lr or a longer --warmup may help",
-               progress_.step, progress_.skipped_in_row, loss, norm, schedule_.lr(progress_.step - 1), where);
+  detail::fail(
+      "training stopped at step {}: {} steps in a row were not finite (loss {}, gradient norm {}, lr {}): "
+      "{}; a lower "
+      "--lr or a longer --warmup may help",
+      progress_.step, progress_.skipped_in_row, loss, norm, schedule_.lr(progress_.step - 1), where);
 }
 
 Checkpoint Trainer::weights() const {
@@ -129,24 +132,28 @@ Checkpoint Trainer::checkpoint() const {
   checkpoint.optimizer = optimizer_.state();
   checkpoint.state = state_.parts;
   const StreamPosition position = stream_.position();
-  checkpoint.progress = nlohmann::json{{"step", progress_.step},
-                                       {"skipped", progress_.skipped},
-                                       {"skipped_in_row", progress_.skipped_in_row},
-                                       {"micro_step", progress_.micro_step},
-                                       {"epoch", position.epoch},
-                                       {"segment", position.segment},
-                                       {"best_dev_bpc", counters.best_dev_bpc},
-                                       {"best_step", counters.best_step},
-                                       {"seconds", counters.seconds}}
-                            .dump();
+  checkpoint.progress = nlohmann::json{
+      {"step", progress_.step},
+      {"skipped", progress_.skipped},
+      {"skipped_in_row", progress_.skipped_in_row},
+      {"micro_step", progress_.micro_step},
+      {"epoch", position.epoch},
+      {"segment", position.segment},
+      {"best_dev_bpc", counters.best_dev_bpc},
+      {"best_step", counters.best_step},
+      {"seconds",
+       counters.seconds}}.dump();
   return checkpoint;
 }
 
 void Trainer::restore(const Checkpoint& checkpoint) {
-  CHECK(checkpoint.resumable(), "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
-  CHECK(checkpoint.model_config == model_->config(), "resume: the checkpoint is of the model {}, this run's is {}",
-        checkpoint.model_config, model_->config());
-  CHECK(checkpoint.vocabulary == vocabulary_, "resume: the checkpoint's vocabulary of {} bytes differs from the text's {}",
+  CHECK(checkpoint.resumable(),
+        "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
+  CHECK(checkpoint.model_config == model_->config(),
+        "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
+        model_->config());
+  CHECK(checkpoint.vocabulary == vocabulary_,
+        "resume: the checkpoint's vocabulary of {} bytes differs from the text's {}",
         checkpoint.vocabulary.size(), vocabulary_.size());
   try {
     const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress);
@@ -157,7 +164,8 @@ void Trainer::restore(const Checkpoint& checkpoint) {
     stream_.set_position({progress.at("epoch"), progress.at("segment")});
     counters = {progress.at("best_dev_bpc"), progress.at("best_step"), progress.at("seconds")};
   } catch (const nlohmann::json::exception& error) {
-    detail::fail("resume: the checkpoint's progress cannot be read: {}: {}", error.what(), checkpoint.progress);
+    detail::fail("resume: the checkpoint's progress cannot be read: {}: {}", error.what(),
+                 checkpoint.progress);
   }
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);

@@ -15,8 +15,8 @@
 namespace tandem {
 
 struct StepRecord {
-  int64_t step = 0;     // counting from 1
-  double loss = 0;      // mean nats a token over the step's segments
+  int64_t step = 0;  // counting from 1
+  double loss = 0;   // mean nats a token over the step's segments
   double lr = 0;
   double gradient_norm = 0;  // before clipping
   int64_t tokens = 0;
@@ -28,9 +28,9 @@ class Trainer {
   // Trains on `train`, whose bytes must outlive the trainer.
   Trainer(const RunConfig& config, std::span<const uint8_t> train, const Vocabulary& vocabulary);
 
-  // Forward, backward, clip, update. A step whose loss or gradient is not finite changes nothing but the position in
-  // the text and is counted. Error: RunConfig::max_skipped such steps in a row; the message names the operator where
-  // the first value that is not finite arises.
+  // Forward, backward, clip, update. A step whose loss or gradient is not finite changes nothing but the
+  // position in the text and is counted. Error: RunConfig::max_skipped such steps in a row; the message names
+  // the operator where the first value that is not finite arises.
   StepRecord step();
 
   int64_t steps_done() const { return progress_.step; }
@@ -51,7 +51,8 @@ class Trainer {
 
   Checkpoint checkpoint() const;
   Checkpoint weights() const;  // without what only training needs
-  // Goes on where the checkpoint stood. Error: bare weights; a checkpoint of another model, vocabulary or text.
+  // Goes on where the checkpoint stood. Error: bare weights; a checkpoint of another model, vocabulary or
+  // text.
   void restore(const Checkpoint& checkpoint);
 
   // Times by operator are added up from now on; see Tape::times().

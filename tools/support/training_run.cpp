@@ -20,11 +20,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 volatile std::sig_atomic_t received_signal = 0;
 
-void note_signal(int signal) { received_signal = signal; }
+void note_signal(int signal) {
+  received_signal = signal;
+}
 
 // SIGINT and SIGTERM ask for an orderly end; a second one kills as usual.
 class SignalGuard {
@@ -69,8 +73,9 @@ class Run {
       }
       if (received_signal != 0) {
         save_last();
-        progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}", int{received_signal},
-                                  trainer_.steps_done(), (options_.folder / kLastCheckpoint).string()));
+        progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
+                                  int{received_signal}, trainer_.steps_done(),
+                                  (options_.folder / kLastCheckpoint).string()));
         return RunEnd::stopped_by_signal;
       }
       step();
@@ -90,8 +95,8 @@ class Run {
       const Evaluation test =
           evaluate(*model, trainer_.vocabulary(), corpus_.split("test"), recipe.eval_window, kFinalBatchSize);
       metrics_.write({{"step", trainer_.steps_done()}, {"test_bpc", test.bpc()}, {"symbols", test.symbols}});
-      progress_.say(fmt::format("test: {:.6f} bpc over {} symbols, window {} (in {})", test.bpc(), test.symbols,
-                                recipe.eval_window, duration_text(test.seconds)));
+      progress_.say(fmt::format("test: {:.6f} bpc over {} symbols, window {} (in {})", test.bpc(),
+                                test.symbols, recipe.eval_window, duration_text(test.seconds)));
     }
     if (options_.sample_bytes > 0) progress_.say(sample(*model, options_.sample_bytes));
     progress_.say(fmt::format("checkpoint: {}", best));
@@ -136,8 +141,9 @@ class Run {
         counters.best_step = trainer_.steps_done();
       }
       metrics_.write({{"step", trainer_.steps_done()}, {"dev_bpc", bpc}, {"symbols", evaluation.symbols}});
-      progress_.say(fmt::format("dev: {:.4f} bpc over {} symbols at step {}{} (in {})", bpc, evaluation.symbols,
-                                trainer_.steps_done(), best ? ", the best so far" : "", duration_text(evaluation.seconds)));
+      progress_.say(fmt::format("dev: {:.4f} bpc over {} symbols at step {}{} (in {})", bpc,
+                                evaluation.symbols, trainer_.steps_done(), best ? ", the best so far" : "",
+                                duration_text(evaluation.seconds)));
       if (best) save_best();
     } else {
       save_best();  // nothing to choose by: the latest

@@ -1,5 +1,5 @@
-// A training run in a folder: the loop around the trainer, with evaluations, checkpoints, metrics, samples and a last
-// word on the test split.
+// A training run in a folder: the loop around the trainer, with evaluations, checkpoints, metrics, samples
+// and a last word on the test split.
 #pragma once
 #include <filesystem>
 
@@ -21,9 +21,9 @@ inline constexpr const char* kBestCheckpoint = "best.safetensors";
 
 enum class RunEnd { done, stopped_by_signal };
 
-// Trains until the recipe, a limit or SIGINT/SIGTERM ends it. The last checkpoint is written at every evaluation and at
-// the end, whatever the reason; the best by dev bpc is kept beside it. Unless a signal ended the run, the best weights
-// are then scored on the test split and continue a line of it.
+// Trains until the recipe, a limit or SIGINT/SIGTERM ends it. The last checkpoint is written at every
+// evaluation and at the end, whatever the reason; the best by dev bpc is kept beside it. Unless a signal
+// ended the run, the best weights are then scored on the test split and continue a line of it.
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options);
 
 }  // namespace tandem
