@@ -36,9 +36,27 @@ TANDEM_HD TANDEM_INLINE double fast_exp(double x) {
   return std::exp(x);
 }
 
-template <class T>
-TANDEM_HD TANDEM_INLINE T sigmoid(T x) {
-  return T(1) / (T(1) + fast_exp(-x));
+// 1 / (1 + e^-x) within 4 ulp; 0 below -88.38, NaN for NaN. With y = -x held in a range whose upper end
+// rounds to n = 128, the exponent of infinity, e^y needs none of fast_exp's care for what lies outside: a
+// third fewer instructions.
+TANDEM_HD TANDEM_INLINE float sigmoid(float x) {
+  // The exponent's bias is part of the constant that rounds, so that one shift makes 2^n.
+  constexpr float kRound = 12582912.0f + 127.0f;
+  const float above = x < -88.8f ? -88.8f : x;
+  const float y = -(above > 87.0f ? 87.0f : above);
+  const float shifted = y * 1.44269504088896341f + kRound;
+  const float n = shifted - kRound;
+  const float r = (y - n * 0.693145751953125f) - n * 1.42860682030941723212e-6f;
+  float p = 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  return 1.0f / (1.0f + p * __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, shifted) << 23));
+}
+TANDEM_HD TANDEM_INLINE double sigmoid(double x) {
+  return 1.0 / (1.0 + std::exp(-x));
 }
 
 // tanh within 7 ulp: the odd series near 0, where 1 - 2 / (e^2x + 1) would cancel.

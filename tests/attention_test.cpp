@@ -110,18 +110,18 @@ OP_CASES(attention) {
 }
 
 TEST_CASE("attention: bf16 equals the definition to its rounding, around its blocks and panels") {
+  struct Case {
+    int64_t queries, memory, width, heads, window;
+    double dropout;
+  };
+  const std::vector<Case> cases = {
+      {1, 0, 1, 1, 0, 0},        {127, 0, 40, 1, 0, 0},       {128, 1, 64, 1, 0, 0}, {129, 62, 65, 1, 0, 0},
+      {200, 200, 66, 2, 201, 0}, {150, 30, 130, 1, 70, 0.25}, {257, 10, 16, 4, 5, 0}};
   for (MatmulPrecision precision : precisions())
-    for (const auto& [queries, memory, width, heads, window, dropout] :
-         std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, double>>{
-             {1, 0, 1, 1, 0, 0},
-             {127, 0, 40, 1, 0, 0},
-             {128, 1, 64, 1, 0, 0},
-             {129, 62, 65, 1, 0, 0},
-             {200, 200, 66, 2, 201, 0},
-             {150, 30, 130, 1, 70, 0.25},
-             {257, 10, 16, 4, 5, 0}}) {
+    for (const auto& [queries, memory, width, heads, window, dropout] : cases) {
       const AttentionOptions options{heads, window, dropout, kKey};
-      CAPTURE(name_of(queries, memory, 2, width, options));
+      const std::string name = name_of(queries, memory, 2, width, options);
+      CAPTURE(name);
       const Tensor q = random_tensor({queries, 2, width}, DType::f32, 1, -2, 2);
       const Tensor kv = random_tensor({memory + queries, 2, 2 * width}, DType::f32, 2, -2, 2);
       const Tensors result = run_attention(q, kv, options, precision);
@@ -180,7 +180,8 @@ TEST_CASE("attention: a row that is not finite spoils only what may see it") {
 
 TEST_CASE("attention: large scores do not overflow, and equal scores share equally") {
   const Tensor q = full({3, 1, 4}, 100, DType::f32), kv = full({5, 1, 8}, 100, DType::f32);
-  for (float value : causal_attention(q, kv).span<float>()) CHECK(value == doctest::Approx(100));
+  const Tensor y = causal_attention(q, kv);
+  for (float value : y.span<float>()) CHECK(value == doctest::Approx(100));
 }
 
 TEST_CASE("attention: the masked triangle is not computed") {

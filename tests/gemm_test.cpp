@@ -208,7 +208,7 @@ TEST_CASE("gemm: serial products equal the definition") {
 TEST_CASE("gemm: precision belongs to the thread and to the scope") {
   CHECK(matmul_precision() == MatmulPrecision::f32);
   if (!cpu_has_bf16()) {
-    CHECK_THROWS_WITH_AS(PrecisionScope(MatmulPrecision::bf16), doctest::Contains("no bf16 instructions"),
+    CHECK_THROWS_WITH_AS(PrecisionScope{MatmulPrecision::bf16}, doctest::Contains("no bf16 instructions"),
                          Error);
     return;
   }

@@ -42,6 +42,7 @@ struct Options {
 };
 
 void add_options(CLI::App& app, Options& o) {
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("corpus", o.corpus.name_or_path, "gcide, enwik8, text8, or the path of any file")
       ->required();
   add_corpus_options(app, o.corpus);

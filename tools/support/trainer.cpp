@@ -93,7 +93,7 @@ StepRecord Trainer::step() {
     return record;
   }
   progress_.skipped_in_row = 0;
-  optimizer_.step(record.lr);
+  optimizer_.step(record.lr, record.gradient_norm);
   state_ = std::move(state);
   return record;
 }
