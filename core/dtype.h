@@ -1,6 +1,5 @@
 // Element types: f32, f64, bf16 (our own type, host and device), i32, i64, u8.
 #pragma once
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -17,11 +16,11 @@ struct bf16 {
 
   bf16() = default;
   TANDEM_HD explicit bf16(float value) {
-    const uint32_t x = std::bit_cast<uint32_t>(value);
+    const uint32_t x = __builtin_bit_cast(uint32_t, value);
     const bool nan = (x & 0x7fffffffu) > 0x7f800000u;
     bits = static_cast<uint16_t>(nan ? (x >> 16) | 0x40u : (x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
   }
-  TANDEM_HD operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  TANDEM_HD operator float() const { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
 };
 
 constexpr size_t size_of(DType dtype) {

@@ -1,8 +1,7 @@
-// Elementary functions that vectorise: plain arithmetic on f32, so that a loop over them becomes SIMD in any
-// compiler; f64 goes to the C library. Errors are in units in the last place of the result, over the whole
-// range.
+// Elementary functions that vectorise (__builtin_bit_cast, for g++ does not inline std::bit_cast into SIMD
+// clones): plain arithmetic on f32, so that a loop over them becomes SIMD in any compiler; f64 goes to the C
+// library. Errors are in units in the last place of the result, over the whole range.
 #pragma once
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -26,8 +25,8 @@ TANDEM_HD TANDEM_INLINE float fast_exp(float x) {
   // 2^n in two steps, since 2^128 has no f32.
   const uint32_t exponent = __builtin_bit_cast(uint32_t, shifted) - __builtin_bit_cast(uint32_t, kRound);
   const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(exponent) >> 1);
-  const float y =
-      p * __builtin_bit_cast(float, (half + 127) << 23) * __builtin_bit_cast(float, (exponent - half + 127) << 23);
+  const float y = p * __builtin_bit_cast(float, (half + 127) << 23) *
+                  __builtin_bit_cast(float, (exponent - half + 127) << 23);
   const float low = x < -87.33654f ? 0.0f : y;
   const float high = x > 88.72283f ? HUGE_VALF : low;
   return x == x ? high : x;

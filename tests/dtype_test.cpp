@@ -3,8 +3,8 @@
 
 #include <doctest/doctest.h>
 
-#include <bit>
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>

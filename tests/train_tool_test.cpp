@@ -232,4 +232,10 @@ TEST_CASE("train: a diverging run stops and names the operator") {
   CHECK(result.code == 1);
   CHECK(has(result.output, "4 steps in a row were not finite"));
   CHECK(has(result.output, "skipped"));
+
+  const Result checked = run(folder, small_run(text, "checked", {"--lr=1e20", "--warmup=0", "--check-nan"}));
+  CAPTURE(checked.output);
+  CHECK(checked.code == 1);
+  CHECK(has(checked.output, "not finite"));
+  CHECK(!has(checked.output, "skipped"));
 }

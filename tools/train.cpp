@@ -38,6 +38,7 @@ struct Options {
   std::optional<int64_t> eval_bytes;
   uint64_t seed = 1234;
   bool recompute = false;
+  bool check_nan = false;
   int64_t max_skipped = 10;
 };
 
@@ -75,6 +76,8 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--eval-every", o.eval_every, "steps between evaluations")->check(CLI::PositiveNumber);
   app.add_option("--eval-bytes", o.eval_bytes, "of the dev split scored during training; 0: all")
       ->check(CLI::NonNegativeNumber);
+  app.add_flag("--check-nan", o.check_nan,
+               "check every output and gradient; stop at the first operator whose is not finite and name it");
   app.add_option("--max-skipped", o.max_skipped, "non-finite steps in a row before the run stops")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -237,9 +240,9 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
 
 // A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
 void check_resume_options(const CLI::App& app) {
-  const std::set<std::string> allowed = {"corpus",         "--resume",    "--out", "--max-steps",
-                                         "--max-time",     "--log-every", "--url", "--data-dir",
-                                         "--sample-bytes", "--device"};
+  const std::set<std::string> allowed = {"corpus",         "--resume",    "--out",      "--max-steps",
+                                         "--max-time",     "--log-every", "--url",      "--data-dir",
+                                         "--sample-bytes", "--device",    "--check-nan"};
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0 && !allowed.contains(option->get_name()))
       throw UsageError("--resume: " + option->get_name() + " was settled when the run began; leave it out");
@@ -283,6 +286,7 @@ void train(const CLI::App& app, Options& o) {
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
 
   Trainer trainer(config, corpus.split("train"), corpus.vocabulary);
+  trainer.check_nan(o.check_nan);
   if (checkpoint) trainer.restore(*checkpoint);
   checkpoint.reset();
   print_start(config, trainer, corpus, o.run.folder);

@@ -79,7 +79,7 @@ StepRecord Trainer::step() {
   for (int64_t i = 0; i < config_.recipe.accumulate; ++i) {
     batches.push_back(next_batch());
     record.tokens += batches.back().inputs.numel();
-    record.loss += segment(batches.back(), state, progress_.micro_step++, false);
+    record.loss += segment(batches.back(), state, progress_.micro_step++, check_nan_);
   }
   record.loss /= static_cast<double>(config_.recipe.accumulate);
   record.gradient_norm = std::isfinite(record.loss) ? optimizer_.gradient_norm() : record.loss;

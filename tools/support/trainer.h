@@ -55,6 +55,9 @@ class Trainer {
   // text.
   void restore(const Checkpoint& checkpoint);
 
+  // Every output and gradient is checked; the first operator whose is not finite stops the run and is named.
+  void check_nan(bool on) { check_nan_ = on; }
+
   // Times by operator are added up from now on; see Tape::times().
   void profile(bool on) { profile_ = on; }
   const std::vector<OperatorTime>& last_profile() const { return last_profile_; }
@@ -85,6 +88,7 @@ class Trainer {
   State state_;
   Progress progress_;
   std::vector<int32_t> inputs_, targets_;  // reused by next_batch()
+  bool check_nan_ = false;
   bool profile_ = false;
   std::vector<OperatorTime> last_profile_;
 };
