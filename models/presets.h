@@ -20,15 +20,14 @@ struct Recipe {
   double weight_decay = 0.1;
   double clip = 1.0;  // global gradient norm
   int64_t eval_every = 8000;
+  int64_t eval_bytes = 0;  // of the dev split, scored by evaluations during training; 0: all of it
 };
 
 struct Preset {
   std::string name;
   std::string model_config;  // JSON for make_model(), without the vocabulary
   Recipe recipe;
-  std::string about;              // one line: whose numbers these are
-  std::string precision = "f32";  // of matrix products, unless the user says otherwise
-  int64_t eval_bytes = 0;         // of the dev split, scored by evaluations during training; 0: all
+  std::string about;  // one line: whose numbers these are
 };
 
 // "laptop", "txl-matched", "base", "large", "large-ratio8", "sru"; an SRU++ name may end in "-k2", "-k5",

@@ -51,7 +51,8 @@ void add_options(CLI::App& app, Options& o) {
                  "sizes and recipe: " + fmt::format("{}", fmt::join(preset_names(), ", ")))
       ->capture_default_str();
   app.add_option("--model", o.model, "JSON fields that override the preset's model, or another model whole");
-  app.add_option("--precision", o.precision, "of matrix products: f32, bf16, or auto: the preset's choice")
+  app.add_option("--precision", o.precision,
+                 "of matrix products: f32, bf16, or auto: bf16 where the CPU has it")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
       ->capture_default_str();
   app.add_option("--device", o.device, "cpu, cuda, or auto: cuda where there is one")
@@ -141,6 +142,7 @@ void override_recipe(Recipe& recipe, const Options& o) {
   override_field(recipe.weight_decay, o.weight_decay);
   override_field(recipe.clip, o.clip);
   override_field(recipe.eval_every, o.eval_every);
+  override_field(recipe.eval_bytes, o.eval_bytes);
 }
 
 std::string override_model(const std::string& preset, int64_t vocabulary, const Options& o) {
@@ -169,11 +171,12 @@ std::string override_model(const std::string& preset, int64_t vocabulary, const 
   return json.dump();
 }
 
-std::string resolve_precision(const std::string& asked, const std::string& preferred) {
-  const std::string wanted = asked == "auto" ? preferred : asked;
-  if (wanted != "bf16" || cpu_has_bf16()) return wanted;
-  CHECK(asked == "auto",
+// bf16 where the CPU has it. What the user asked for is never replaced.
+std::string resolve_precision(const std::string& asked) {
+  CHECK(asked != "bf16" || cpu_has_bf16(),
         "--precision=bf16: this CPU has no bf16 instructions; leave --precision out, or give f32");
+  if (asked != "auto") return asked;
+  if (cpu_has_bf16()) return "bf16";
   fmt::print("precision: f32, for this CPU has no bf16 instructions\n");
   return "f32";
 }
@@ -209,10 +212,9 @@ RunConfig new_run(const Options& o, const Corpus& corpus) {
   config.recipe = chosen.recipe;
   override_recipe(config.recipe, o);
   config.model_config = override_model(chosen.model_config, corpus.vocabulary.size(), o);
-  config.precision = resolve_precision(o.precision, chosen.precision);
+  config.precision = resolve_precision(o.precision);
   config.seed = o.seed;
   config.recompute = o.recompute;
-  config.eval_bytes = o.eval_bytes.value_or(chosen.eval_bytes);
   config.max_skipped = o.max_skipped;
   return config;
 }
@@ -279,7 +281,7 @@ void train(const CLI::App& app, Options& o) {
   if (checkpoint) {
     CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
           config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
-    config.precision = resolve_precision(config.precision, config.precision);
+    config.precision = resolve_precision(config.precision);
   } else {
     config = new_run(o, corpus);
   }

@@ -246,7 +246,7 @@ def main():
     n_dev, n_test = int(len(ids) * run["valid_fraction"]), int(len(ids) * run["test_fraction"])
     n_train = len(ids) - n_dev - n_test
     train, dev = ids[:n_train], ids[n_train : n_train + n_dev]
-    dev_seen = dev[: run["eval_bytes"]] if run["eval_bytes"] else dev
+    dev_seen = dev[: recipe["eval_bytes"]] if recipe["eval_bytes"] else dev
 
     torch.manual_seed(run["seed"])
     model = Model(config)

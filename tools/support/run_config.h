@@ -17,7 +17,6 @@ struct RunConfig {
   std::string precision = "f32";  // of the matrix products: f32 or bf16
   uint64_t seed = 1234;
   bool recompute = false;
-  int64_t eval_bytes = 0;    // of the dev split, scored by the evaluations during training; 0: all of it
   int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
 
   std::string text() const;  // JSON

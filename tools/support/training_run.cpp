@@ -129,7 +129,7 @@ class Run {
     if (corpus_.dev.size() > 1) {
       const Recipe& recipe = trainer_.config().recipe;
       std::span<const uint8_t> dev = corpus_.split("dev");
-      const int64_t limit = trainer_.config().eval_bytes;
+      const int64_t limit = recipe.eval_bytes;
       if (limit > 0 && limit < static_cast<int64_t>(dev.size())) dev = dev.first(static_cast<size_t>(limit));
       const Evaluation evaluation =
           evaluate(trainer_.model(), trainer_.vocabulary(), dev, recipe.eval_window, recipe.eval_batch_size);
