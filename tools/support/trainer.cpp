@@ -7,7 +7,6 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "models/registry.h"
-#include "ops/gemm.h"
 
 namespace tandem {
 namespace {
@@ -28,10 +27,6 @@ ScheduleConfig schedule_config(const Recipe& recipe) {
   return config;
 }
 
-MatmulPrecision precision_of(const RunConfig& config) {
-  return config.precision == "bf16" ? MatmulPrecision::bf16 : MatmulPrecision::f32;
-}
-
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, std::span<const uint8_t> train, const Vocabulary& vocabulary)
@@ -45,6 +40,10 @@ Trainer::Trainer(const RunConfig& config, std::span<const uint8_t> train, const 
         "trainer: the model knows {} symbols, the text has {}", model_->vocabulary_size(), vocabulary.size());
   CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
         config.recipe.accumulate);
+}
+
+MatmulPrecision Trainer::precision() const {
+  return config_.precision == "bf16" ? MatmulPrecision::bf16 : MatmulPrecision::f32;
 }
 
 Trainer::Batch Trainer::next_batch() {
@@ -68,7 +67,7 @@ double Trainer::segment(const Batch& batch, State& state, uint32_t micro_step, b
 }
 
 StepRecord Trainer::step() {
-  const PrecisionScope precision(precision_of(config_));
+  const PrecisionScope scope(precision());
   StepRecord record;
   record.step = progress_.step + 1;
   record.lr = schedule_.lr(progress_.step);

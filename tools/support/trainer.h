@@ -9,6 +9,7 @@
 #include "data/batch_stream.h"
 #include "models/optimizer.h"
 #include "models/schedule.h"
+#include "ops/gemm.h"
 #include "tools/support/checkpoint.h"
 #include "tools/support/run_config.h"
 
@@ -37,6 +38,7 @@ class Trainer {
   int64_t steps_skipped() const { return progress_.skipped; }
   bool finished() const { return progress_.step >= config_.recipe.steps; }
   const RunConfig& config() const { return config_; }
+  MatmulPrecision precision() const;
   const LanguageModel& model() const { return *model_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
   StreamPosition position() const { return stream_.position(); }

@@ -186,6 +186,7 @@ class Run {
 
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options) {
   std::filesystem::create_directories(options.folder);
+  const PrecisionScope precision(trainer.precision());  // of evaluations and samples too
   Run run(trainer, corpus, options);
   const RunEnd end = run.loop();
   if (end == RunEnd::done) run.last_word();
