@@ -95,8 +95,9 @@ class Run {
       const Evaluation test =
           evaluate(*model, trainer_.vocabulary(), corpus_.split("test"), recipe.eval_window, kFinalBatchSize);
       metrics_.write({{"step", trainer_.steps_done()}, {"test_bpc", test.bpc()}, {"symbols", test.symbols}});
-      progress_.say(fmt::format("test: {:.6f} bpc over {} symbols, window {} (in {})", test.bpc(),
-                                test.symbols, recipe.eval_window, duration_text(test.seconds)));
+      progress_.say(fmt::format("test: {:.4f} bpc over {} symbols, window {}, {} (in {})", test.bpc(),
+                                test.symbols, recipe.eval_window, trainer_.config().precision,
+                                duration_text(test.seconds)));
     }
     if (options_.sample_bytes > 0) progress_.say(sample(*model, options_.sample_bytes));
     progress_.say(fmt::format("checkpoint: {}", best));
