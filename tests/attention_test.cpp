@@ -3,13 +3,13 @@
 #include "ops/attention.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 
 #include "autograd/tape.h"
 #include "core/error.h"
 #include "tests/op_cases.h"
+#include "tests/threads.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -139,12 +139,11 @@ TEST_CASE("attention: the bits do not depend on the number of threads") {
     for (int64_t batch : {1, 3, 9}) {
       const Tensor q = random_tensor({300, batch, 64}, DType::f32, 1),
                    kv = random_tensor({400, batch, 128}, DType::f32, 2);
-      const int threads = omp_get_max_threads();
-      omp_set_num_threads(1);
-      const Tensors one = run_attention(q, kv, options, precision);
-      omp_set_num_threads(3);
-      const Tensors three = run_attention(q, kv, options, precision);
-      omp_set_num_threads(threads);
+      const auto run = [&q, &kv, &options, precision](int threads) {
+        const Threads use(threads);
+        return run_attention(q, kv, options, precision);
+      };
+      const Tensors one = run(1), three = run(3);
       for (size_t i = 0; i < 3; ++i) CHECK(one[i].to_vector<float>() == three[i].to_vector<float>());
     }
 }

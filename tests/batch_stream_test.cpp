@@ -6,13 +6,10 @@
 #include <algorithm>
 
 #include "tests/data_files.h"
+#include "tests/errors.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
-using testing::as_bytes;
-using testing::contains;
-using testing::error_of;
-using testing::noisy_text;
 
 struct Segment {
   std::vector<int32_t> inputs, targets;
@@ -200,4 +197,4 @@ TEST_CASE("evaluation stream: errors") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

@@ -1,43 +1,28 @@
 // The benchmarks as a program: what they check, count and refuse. Nothing here depends on how fast anything
 // is.
 #include <doctest/doctest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 
 #include "core/caching_allocator.h"
-#include "core/error.h"
 #include "op_names.h"
 #include "ops/arithmetic.h"
 #include "ops/gemm.h"
 #include "ops/matmul.h"
+#include "tests/errors.h"
+#include "tests/run_tool.h"
 #include "tools/support/bench_operators.h"
 #include "tools/support/bench_replay.h"
 #include "tools/support/bench_report.h"
 #include "tools/support/bench_step.h"
 
 using namespace tandem;
+using namespace tandem::testing;
 
 namespace {
 
 using Tensors = std::vector<Tensor>;
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 BenchSizes small_sizes() {
   BenchSizes overrides;
@@ -53,23 +38,6 @@ BenchSizes small_sizes() {
 std::vector<MatmulPrecision> precisions() {
   if (!cpu_has_bf16()) return {MatmulPrecision::f32};
   return {MatmulPrecision::f32, MatmulPrecision::bf16};
-}
-
-struct Ran {
-  int code = -1;
-  std::string output;  // both streams
-};
-
-Ran run_bench(const std::string& arguments) {
-  const std::string command = std::string(TANDEM_TOOL_DIR) + "/bench " + arguments + " 2>&1";
-  Ran ran;
-  FILE* pipe = popen(command.c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  std::array<char, 4096> buffer;
-  for (size_t n; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) ran.output.append(buffer.data(), n);
-  const int status = pclose(pipe);
-  ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return ran;
 }
 
 }  // namespace
@@ -117,18 +85,18 @@ TEST_CASE("a wrong forward, a wrong gradient and a NaN are caught") {
   CHECK(message([](const Tensors& in) { return Tensors{scale(in[0], 2)}; }) == "no error");
   const std::string forward = message(
       [](const Tensors& in) { return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? 2.001 : 2.0)}; });
-  CHECK(has(forward, "wrong case: wrong"));
-  CHECK(has(forward, "0.0005 of the largest value"));
+  CHECK(contains(forward, "wrong case: wrong"));
+  CHECK(contains(forward, "0.0005 of the largest value"));
   const std::string backward = message([](const Tensors& in) {
     const double slope = in[0].dtype() == DType::f32 ? 2.001 : 2.0;
     return Tensors{record("off", scale(in[0].detach(), 2), {in[0]},
                           [slope](const Tensor& dy) -> Grads { return {scale(dy, slope)}; })};
   });
-  CHECK(has(backward, "wrong case: wrong"));
-  CHECK(has(message([](const Tensors& in) {
-              return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? NAN : 2.0)};
-            }),
-            "inf of the largest value"));
+  CHECK(contains(backward, "wrong case: wrong"));
+  CHECK(contains(message([](const Tensors& in) {
+                   return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? NAN : 2.0)};
+                 }),
+                 "inf of the largest value"));
   CHECK(relative_difference(zeros({2}, DType::f32), zeros({3}, DType::f32)) == INFINITY);
 }
 
@@ -173,7 +141,7 @@ TEST_CASE("a replay runs the products that were logged, no more and no fewer") {
   GemmCall call;
   call.m = call.n = call.k = call.count = 1;
   call.dtype = DType::f64;
-  CHECK(has(error_of([&call] { const GemmReplay replay({call}); }), "f64"));
+  CHECK(contains(error_of([&call] { const GemmReplay replay({call}); }), "f64"));
 }
 
 TEST_CASE("a step is accounted for to the last token, product and byte") {
@@ -207,9 +175,9 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
     const std::string text = step_text(r, peaks);
     for (const char* part :
          {"tokens/s", "sru_scan", "optimizer", "floor in practice", "allocations from the system"})
-      CHECK(has(text, part));
+      CHECK(contains(text, part));
   }
-  CHECK(has(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
+  CHECK(contains(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
 }
 
 TEST_CASE("sizes come from the preset unless they are given") {
@@ -218,12 +186,12 @@ TEST_CASE("sizes come from the preset unless they are given") {
   CHECK(laptop.d_projected == 480);
   CHECK(laptop.unroll == 512);
   const BenchSizes small = small_sizes();
-  CHECK(has(small.text(), "T 12, M 12, B 3, d 40, d' 16, 2 heads, V 7"));
+  CHECK(contains(small.text(), "T 12, M 12, B 3, d 40, d' 16, 2 heads, V 7"));
   BenchSizes bad;
   bad.heads = 7;
-  CHECK(has(error_of([&bad] { bench_sizes("laptop", bad); }), "heads must divide d'"));
-  CHECK(has(error_of([] { bench_cases("frobnicate", small_sizes(), MatmulPrecision::f32); }),
-            "linear, matmul"));
+  CHECK(contains(error_of([&bad] { bench_sizes("laptop", bad); }), "heads must divide d'"));
+  CHECK(contains(error_of([] { bench_cases("frobnicate", small_sizes(), MatmulPrecision::f32); }),
+                 "linear, matmul"));
 }
 
 TEST_CASE("medians") {
@@ -232,26 +200,30 @@ TEST_CASE("medians") {
   CHECK(odd.median == 2);
   CHECK(odd.max == 3);
   CHECK(spread_of({4, 1, 2, 3}).median == 2.5);
-  CHECK(has(error_of([] { spread_of({}); }), "no timings"));
+  CHECK(contains(error_of([] { spread_of({}); }), "no timings"));
 }
 
 TEST_CASE("the program") {
-  const std::string small = " --unroll=8 --batch-size=2 --d=16 --d-projected=8 --vocabulary=5 --rounds=1";
-  const Ran unknown = run_bench("frobnicate");
-  CHECK(unknown.code == 2);
-  CHECK(has(unknown.output, "frobnicate"));
-  for (const std::string& op : bench_operator_names()) CHECK(has(unknown.output, op));
-  CHECK(run_bench("").code == 2);
-  CHECK(run_bench("softmax --rounds=0").code == 2);
-  CHECK(run_bench("softmax --preset=nothing").code == 1);
-  const Ran ops = run_bench("softmax linear --precision=f32" + small);
-  CAPTURE(ops.output);
-  CHECK(ops.code == 0);
-  CHECK(has(ops.output, "softmax f32 masked"));
-  CHECK(has(ops.output, "% of f32 products"));
-  CHECK(has(ops.output, "% of a copy"));
-  const Ran step = run_bench("step --precision=f32 --steps=2" + small);
-  CAPTURE(step.output);
-  CHECK(step.code == 0);
-  CHECK(has(step.output, "step / floor"));
+  const auto small_run = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--unroll=8", "--batch-size=2", "--d=16", "--d-projected=8",
+                                       "--vocabulary=5", "--rounds=1", "--precision=f32"});
+    return run_tool("bench", arguments);
+  };
+  const ToolRun unknown = run_tool("bench", {"frobnicate"});
+  CHECK(unknown.exit_code == 2);
+  CHECK(contains(unknown.err, "frobnicate"));
+  for (const std::string& op : bench_operator_names()) CHECK(contains(unknown.err, op));
+  CHECK(run_tool("bench", {}).exit_code == 2);
+  CHECK(run_tool("bench", {"softmax", "--rounds=0"}).exit_code == 2);
+  CHECK(run_tool("bench", {"softmax", "--preset=nothing"}).exit_code == 1);
+  const ToolRun ops = small_run({"softmax", "linear"});
+  CAPTURE(ops.err);
+  CHECK(ops.exit_code == 0);
+  CHECK(contains(ops.out, "softmax f32 masked"));
+  CHECK(contains(ops.out, "% of f32 products"));
+  CHECK(contains(ops.out, "% of a copy"));
+  const ToolRun step = small_run({"step", "--steps=2"});
+  CAPTURE(step.err);
+  CHECK(step.exit_code == 0);
+  CHECK(contains(step.out, "step / floor"));
 }

@@ -4,19 +4,12 @@
 #include <doctest/doctest.h>
 
 #include "tests/data_files.h"
+#include "tests/errors.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
+
 namespace fs = std::filesystem;
-using testing::as_bytes;
-using testing::contains;
-using testing::error_of;
-using testing::noisy_text;
-using testing::read_text;
-using testing::TempDir;
-using testing::write_gzip;
-using testing::write_text;
-using testing::write_zip;
 
 std::string text_of(const std::vector<uint8_t>& bytes) {
   return {bytes.begin(), bytes.end()};
@@ -165,4 +158,4 @@ TEST_CASE("byte file: commit_file replaces the old file") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

@@ -8,20 +8,12 @@
 #include <thread>
 
 #include "tests/data_files.h"
+#include "tests/errors.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
+
 namespace fs = std::filesystem;
-using testing::as_bytes;
-using testing::contains;
-using testing::error_of;
-using testing::noisy_text;
-using testing::read_text;
-using testing::ScopedEnv;
-using testing::TempDir;
-using testing::write_gzip;
-using testing::write_text;
-using testing::write_zip;
 
 // A corpus "small8" of 100,000 bytes, its zip on a "server" folder, and an empty cache.
 struct Fixture {
@@ -351,4 +343,4 @@ TEST_CASE("corpus cache: what is known of enwik8 and text8") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

@@ -8,20 +8,12 @@
 #include <cmath>
 
 #include "tests/data_files.h"
+#include "tests/errors.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
+
 namespace fs = std::filesystem;
-using testing::as_bytes;
-using testing::contains;
-using testing::error_of;
-using testing::noisy_text;
-using testing::read_text;
-using testing::ScopedEnv;
-using testing::TempDir;
-using testing::write_gzip;
-using testing::write_text;
-using testing::write_zip;
 
 std::string text_of(std::span<const uint8_t> bytes) {
   return {bytes.begin(), bytes.end()};
@@ -224,4 +216,4 @@ TEST_CASE("corpus: the real gcide") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

@@ -12,17 +12,12 @@
 #include <thread>
 
 #include "tests/data_files.h"
+#include "tests/errors.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
+
 namespace fs = std::filesystem;
-using testing::contains;
-using testing::error_of;
-using testing::noisy_text;
-using testing::read_text;
-using testing::ScopedEnv;
-using testing::TempDir;
-using testing::write_text;
 
 // Answers each GET by what the path asks for, one connection at a time:
 //   /ranged   honours Range (416 when it begins at or past the end)
@@ -296,4 +291,4 @@ TEST_CASE("download: what the progress callback throws comes through, and the pa
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

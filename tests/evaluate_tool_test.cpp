@@ -3,22 +3,19 @@
 
 #include "models/registry.h"
 #include "ops/gemm.h"
-#include "tests/model_tools.h"
+#include "tests/data_files.h"
+#include "tests/errors.h"
+#include "tests/golden.h"
 #include "tests/run_tool.h"
 #include "tools/support/checkpoint.h"
 #include "tools/support/evaluation.h"
 #include "tools/support/run_config.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
 
-using testing::contains;
-using testing::run_tool;
-using testing::TempDir;
-using testing::ToolRun;
-
-const std::string kWeights = "--checkpoint=" + test::golden_path("srupp/weights.safetensors");
-const std::string kText = "--corpus=" + test::golden_path("srupp/text.bin");
+const std::string kWeights = "--checkpoint=" + golden_path("srupp/weights.safetensors");
+const std::string kText = "--corpus=" + golden_path("srupp/text.bin");
 
 ToolRun evaluate_tool(std::vector<std::string> arguments) {
   return run_tool("evaluate", arguments);
@@ -33,7 +30,7 @@ nlohmann::json json_of(std::vector<std::string> arguments) {
 }
 
 TEST_CASE("evaluate: the authors' bits per character, in words and as JSON") {
-  for (const nlohmann::json& expected : test::golden_json("srupp/expected.json")["eval"]) {
+  for (const nlohmann::json& expected : golden_json("srupp/expected.json")["eval"]) {
     const std::string window = expected["window"].dump();
     const ToolRun run =
         evaluate_tool({kWeights, kText, "--split=all", "--window=" + window, "--precision=f64"});
@@ -94,21 +91,21 @@ TEST_CASE("evaluate: splits, fractions, limit and batch size choose what is scor
   CHECK(columns["batch_size"] == 7);
 
   const TempDir folder;
-  testing::write_text(folder / "two", "ab");  // too short for splits
+  write_text(folder / "two", "ab");  // too short for splits
   CHECK(json_of({"--corpus=" + (folder / "two").string(), "--split=all", "--window=8"})["symbols"] == 1);
 }
 
 TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its fractions") {
   const TempDir folder;
   const std::string path = folder / "model.safetensors", text = folder / "text";
-  testing::write_text(text, testing::read_text(test::golden_path("srupp/text.bin")).substr(0, 1000));
+  write_text(text, read_text(golden_path("srupp/text.bin")).substr(0, 1000));
   const std::unique_ptr<LanguageModel> model =
       make_model(R"({"model":"srupp","vocabulary":256,"d":12,"d_projected":4,"layers":2})", 3);
   Checkpoint checkpoint;
   checkpoint.model_config = model->config();
   std::string all(256, '\0');
   for (int i = 0; i < 256; ++i) all[static_cast<size_t>(i)] = static_cast<char>(i);
-  checkpoint.vocabulary = Vocabulary::of(testing::as_bytes(all));
+  checkpoint.vocabulary = Vocabulary::of(as_bytes(all));
   checkpoint.parameters = model->parameters();
   RunConfig run;
   run.corpus = text;
@@ -127,10 +124,10 @@ TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its f
   const nlohmann::json own = json({"--corpus=" + text});
   CHECK(own["window"] == 24);
   CHECK(own["symbols"] == 249);
-  const std::string held_out = testing::read_text(text).substr(750);
-  CHECK(own["bpc"].get<double>() ==
-        doctest::Approx(evaluate(*model, checkpoint.vocabulary, testing::as_bytes(held_out), 24).bpc())
-            .epsilon(1e-12));
+  const std::string held_out = read_text(text).substr(750);
+  CHECK(
+      own["bpc"].get<double>() ==
+      doctest::Approx(evaluate(*model, checkpoint.vocabulary, as_bytes(held_out), 24).bpc()).epsilon(1e-12));
   CHECK(json({"--corpus=" + text, "--window=9"})["window"] == 9);
   CHECK(json({"--corpus=" + text, "--test-fraction=0.1"})["symbols"] == 99);
   CHECK(json({kText})["symbols"] == 999);  // another text: the default
@@ -167,10 +164,9 @@ TEST_CASE("evaluate: failures exit with 1 and one message") {
     CHECK(contains(run.err, message));
   };
   failed({"--checkpoint=" + (folder / "none").string(), kText, "--window=32"}, (folder / "none").string());
-  failed({"--checkpoint=" + test::golden_path("srupp/text.bin"), kText, "--window=32"},
-         "expected a checkpoint");
+  failed({"--checkpoint=" + golden_path("srupp/text.bin"), kText, "--window=32"}, "expected a checkpoint");
   failed({kWeights, "--corpus=" + (folder / "none").string(), "--window=32"}, "neither a corpus");
-  testing::write_text(folder / "odd", "plain text, then \x01");
+  write_text(folder / "odd", "plain text, then \x01");
   failed({kWeights, "--corpus=" + (folder / "odd").string(), "--split=all", "--window=32"},
          "byte 0x01 at offset 17");
   failed({kWeights, kText, "--window=32", "--limit=1"}, "1 bytes in test leave nothing to predict");
@@ -179,4 +175,4 @@ TEST_CASE("evaluate: failures exit with 1 and one message") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

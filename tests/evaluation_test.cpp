@@ -1,30 +1,26 @@
 // Tests of the evaluation loop: the authors' figures, and exact sums however the text is cut.
 #include "tools/support/evaluation.h"
 
-#include <omp.h>
-
 #include <cmath>
 
 #include "core/array.h"
 #include "models/registry.h"
 #include "tests/data_files.h"
-#include "tests/model_tools.h"
+#include "tests/errors.h"
+#include "tests/golden.h"
+#include "tests/threads.h"
 #include "tools/support/model_file.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
 
-using testing::as_bytes;
-using testing::contains;
-using testing::error_of;
-
 const std::string& golden_text() {
-  static const std::string text = testing::read_text(test::golden_path("srupp/text.bin"));
+  static const std::string text = read_text(golden_path("srupp/text.bin"));
   return text;
 }
 
 LoadedModel golden_model(DType dtype) {
-  return load_model_file(test::golden_path("srupp/weights.safetensors"), 1, dtype);
+  return load_model_file(golden_path("srupp/weights.safetensors"), 1, dtype);
 }
 
 struct Traced {
@@ -46,7 +42,7 @@ Traced traced(const LoadedModel& loaded, std::span<const uint8_t> bytes, int64_t
 }
 
 TEST_CASE("evaluation: the authors' bits per character") {
-  const nlohmann::json expected = test::golden_json("srupp/expected.json")["eval"];
+  const nlohmann::json expected = golden_json("srupp/expected.json")["eval"];
   REQUIRE(expected.size() == 2);
   for (const DType dtype : {DType::f64, DType::f32}) {
     const LoadedModel loaded = golden_model(dtype);
@@ -82,16 +78,11 @@ TEST_CASE("evaluation: a model that knows nothing scores log2 of the vocabulary"
 
 TEST_CASE("evaluation: same bits with one thread and with two") {
   const LoadedModel loaded = golden_model(DType::f32);
-  const int threads = omp_get_max_threads();
-  const auto score = [&loaded] {
+  const auto score = [&loaded](int threads) {
+    const Threads use(threads);
     return evaluate(*loaded.model, loaded.vocabulary, as_bytes(golden_text()).first(2000), 128, 3).total_nats;
   };
-  omp_set_num_threads(1);
-  const double one = score();
-  omp_set_num_threads(2);
-  const double two = score();
-  omp_set_num_threads(threads);
-  CHECK(one == two);
+  CHECK(score(1) == score(2));
 }
 
 TEST_CASE("evaluation: columns are texts of their own, and what does not fill them is counted as dropped") {
@@ -151,4 +142,4 @@ TEST_CASE("evaluation: errors") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

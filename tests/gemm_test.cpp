@@ -3,7 +3,6 @@
 #include "ops/gemm.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <limits>
@@ -13,6 +12,7 @@
 #include "core/tensor.h"
 #include "ops/gemm_pack.h"
 #include "tests/op_cases.h"
+#include "tests/threads.h"
 
 using namespace tandem;
 using tandem::testing::random_tensor;
@@ -109,11 +109,9 @@ void check_all(MatmulPrecision precision, double tolerance, Round round) {
 
 template <class T>
 std::vector<T> product(const Problem& x, int threads) {
-  const int outer = omp_get_max_threads();
-  omp_set_num_threads(threads);
+  const tandem::testing::Threads use(threads);
   const Tensor c = x.c.clone();
   cpu::gemm(c.data<T>(), x.a.data<T>(), x.b.data<T>(), x.p);
-  omp_set_num_threads(outer);
   return c.to_vector<T>();
 }
 

@@ -1,18 +1,15 @@
 // Tests of the program generate: what it writes where, options, exit codes and messages.
 #include "models/registry.h"
-#include "tests/model_tools.h"
+#include "tests/errors.h"
+#include "tests/golden.h"
 #include "tests/run_tool.h"
 #include "tools/support/model_file.h"
 #include "tools/support/sampling.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
 
-using testing::contains;
-using testing::run_tool;
-using testing::ToolRun;
-
-const std::string kWeights = "--checkpoint=" + test::golden_path("srupp/weights.safetensors");
+const std::string kWeights = "--checkpoint=" + golden_path("srupp/weights.safetensors");
 
 ToolRun generate_tool(std::vector<std::string> arguments, const std::string& input = "") {
   arguments.insert(arguments.begin(), {kWeights, "--window=32"});
@@ -27,7 +24,7 @@ std::string generated(std::vector<std::string> arguments, const std::string& inp
 }
 
 TEST_CASE("generate: writes the prompt and the bytes that the library draws, and nothing else") {
-  const LoadedModel loaded = load_model_file(test::golden_path("srupp/weights.safetensors"));
+  const LoadedModel loaded = load_model_file(golden_path("srupp/weights.safetensors"));
   const std::string prompt = "It's a \"word\", n. ";
   const auto library = [&](const SamplingOptions& options) {
     return prompt + generate_text(*loaded.model, loaded.vocabulary, prompt, 60, options, 33);
@@ -112,12 +109,11 @@ TEST_CASE("generate: wrong usage exits with 2, failure with 1") {
 }
 
 TEST_CASE("generate: an output that cannot be written is an error") {
-  const std::string command = testing::shell_quoted(std::string(TANDEM_TOOL_DIR) + "/generate") + " " +
-                              testing::shell_quoted(kWeights) +
-                              " --window=4 --prompt=abc >/dev/full 2>/dev/null";
+  const std::string command = shell_quoted(std::string(TANDEM_TOOL_DIR) + "/generate") + " " +
+                              shell_quoted(kWeights) + " --window=4 --prompt=abc >/dev/full 2>/dev/null";
   const int status = std::system(command.c_str());
   CHECK(WEXITSTATUS(status) == 1);
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

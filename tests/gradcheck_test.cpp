@@ -6,10 +6,12 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/errors.h"
 #include "tests/tape_ops.h"
 
 using namespace tandem;
 using namespace tape_ops;
+using tandem::testing::error_of;
 using Tensors = std::vector<Tensor>;
 
 namespace {

@@ -4,10 +4,12 @@
 #include <doctest/doctest.h>
 
 #include "autograd/tape.h"
+#include "tests/errors.h"
 #include "tests/tape_ops.h"
 
 using namespace tandem;
 using namespace tape_ops;
+using tandem::testing::error_of;
 
 namespace {
 

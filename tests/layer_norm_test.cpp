@@ -8,6 +8,7 @@
 
 #include "autograd/tape.h"
 #include "ops/arithmetic.h"
+#include "tests/errors.h"
 #include "tests/golden.h"
 #include "tests/op_cases.h"
 
@@ -60,16 +61,6 @@ void add_residual(const std::string& name, const Shape& shape, double alpha) {
     return {normalised(sum, in[3], in[4], 1e-5)};
   };
   add_op_case(op_case);
-}
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 }  // namespace
@@ -147,23 +138,23 @@ TEST_CASE("layer_norm: a constant row is its bias, in f32 too") {
 
 TEST_CASE("layer_norm: errors say what is wrong") {
   const Tensor x = zeros({2, 3}, DType::f32), w = zeros({3}, DType::f32), alpha = zeros({1}, DType::f32);
-  CHECK(message_of([&] { layer_norm(x, zeros({2}, DType::f32), w); }) ==
+  CHECK(error_of([&] { layer_norm(x, zeros({2}, DType::f32), w); }) ==
         "layer_norm: gain is (2), but the rows come from (2, 3) and take gain (3)");
-  CHECK(message_of([&] { layer_norm(x, w, zeros({3}, DType::f64)); }) ==
+  CHECK(error_of([&] { layer_norm(x, w, zeros({3}, DType::f64)); }) ==
         "layer_norm: bias is f64 (3) on cpu, but the rows come from f32 (2, 3) on cpu; give both one dtype "
         "and device");
-  CHECK(message_of([&] { layer_norm(x, w, w, 0); }) ==
+  CHECK(error_of([&] { layer_norm(x, w, w, 0); }) ==
         "layer_norm: eps is 0; it must be positive, such as 1e-5");
-  CHECK(message_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);
-  CHECK(message_of([&] {
+  CHECK(error_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);
+  CHECK(error_of([&] {
           layer_norm(zeros({2, 0}, DType::f32), w, w);
         }) == "layer_norm: x is (2, 0); it needs a last axis of at least one element");
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           residual_layer_norm(x, zeros({3, 2}, DType::f32), alpha, w, w);
         }) == "residual_layer_norm: a is (3, 2), but the rows come from (2, 3) and take a (2, 3)");
-  CHECK(message_of([&] { residual_layer_norm(x, x, w, w, w); }) ==
+  CHECK(error_of([&] { residual_layer_norm(x, x, w, w, w); }) ==
         "residual_layer_norm: alpha is (3), but the rows come from (2, 3) and take alpha (1)");
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           const Tensor ids = zeros({3}, DType::i32);
           layer_norm(ids, ids, ids);
         }).find("layer_norm: dtype i32 is not supported") == 0);

@@ -3,17 +3,13 @@
 
 #include "core/safetensors.h"
 #include "models/registry.h"
-#include "tests/data_files.h"
-#include "tests/model_tools.h"
+#include "tests/errors.h"
+#include "tests/files.h"
+#include "tests/golden.h"
 #include "tools/support/checkpoint.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
-
-using test::golden_path;
-using testing::contains;
-using testing::error_of;
-using testing::TempDir;
 
 const char* kConfig =
     R"({"model":"srupp","vocabulary":5,"d":12,"d_projected":4,"layers":2,"heads":2,"attention_every":2})";
@@ -100,7 +96,7 @@ TEST_CASE("model file: errors name the file and what is wrong") {
   };
 
   CHECK(contains(error(), "No such file"));
-  testing::write_text(path, std::string("PK\x03\x04 a pickled state_dict, as torch.save() makes it"));
+  write_text(path, std::string("PK\x03\x04 a pickled state_dict, as torch.save() makes it"));
   CHECK(contains(error(), "expected a checkpoint of Tandem or the authors' SRU++ weights"));
   write_safetensors(path, {{"some.weight", zeros({2}, DType::f32)}});
   CHECK(
@@ -164,4 +160,4 @@ TEST_CASE("model file: errors of the authors' weights") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

@@ -1,8 +1,11 @@
 // Language models: published parameter counts, memory, overfitting, generation, configuration and weights.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
 #include "autograd/tape.h"
-#include "core/error.h"
 #include "core/random.h"
 #include "models/optimizer.h"
 #include "models/presets.h"
@@ -10,10 +13,11 @@
 #include "models/sru.h"
 #include "models/srupp.h"
 #include "models/srupp_weights.h"
-#include "tests/model_tools.h"
+#include "tests/compare.h"
+#include "tests/errors.h"
 
 using namespace tandem;
-using namespace tandem::test;
+using namespace tandem::testing;
 
 namespace {
 
@@ -77,19 +81,6 @@ std::vector<std::unique_ptr<LanguageModel>> all_small_models() {
   models.push_back(make_sru(plain, 6));
   for (const auto& model : models) open_attention(*model);
   return models;
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
@@ -251,37 +242,41 @@ TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
 TEST_CASE("configurations survive the way through text, and wrong ones are refused") {
   for (const auto& model : all_small_models())
     CHECK(make_model(model->config(), 1)->config() == model->config());
-  CHECK(
-      has(error_of([] { make_model("{\"model\": \"gpt\"}", 1); }), "gpt is not known; there are srupp, sru"));
-  CHECK(has(error_of([] { make_model("nonsense", 1); }), "nonsense"));
-  CHECK(has(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"widht":3})", 1); }), "widht"));
-  CHECK(has(error_of([] { make_model(R"({"model":"srupp","vocabulary":"many"})", 1); }), "vocabulary"));
-  CHECK(has(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"heads":3})", 1); }),
-            "d' is 128, heads 3"));
-  CHECK(has(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"attention_last":3})", 1); }),
-            "give one of the two"));
-  CHECK(has(error_of([] { make_model(R"({"model":"sru","vocabulary":5,"dropout":1.0})", 1); }), "dropout 1"));
-  CHECK(has(error_of([] { preset("huge"); }), "laptop, txl-matched, base"));
+  CHECK(contains(error_of([] { make_model("{\"model\": \"gpt\"}", 1); }),
+                 "gpt is not known; there are srupp, sru"));
+  CHECK(contains(error_of([] { make_model("nonsense", 1); }), "nonsense"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"widht":3})", 1); }), "widht"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":"many"})", 1); }), "vocabulary"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"heads":3})", 1); }),
+                 "d' is 128, heads 3"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"attention_last":3})", 1); }),
+                 "give one of the two"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"sru","vocabulary":5,"dropout":1.0})", 1); }),
+                 "dropout 1"));
+  CHECK(contains(error_of([] { preset("huge"); }), "laptop, txl-matched, base"));
 }
 
 TEST_CASE("wrong states, tokens and weights are refused") {
   const auto model = make_srupp(small_srupp(), 1);
   State state;
   model->logits(random_tokens(3, 2, 11, 1), state, {});
-  CHECK(has(error_of([&model, &state] { model->logits(random_tokens(3, 4, 11, 1), state, {}); }),
-            "batch has 4 rows"));
+  CHECK(contains(error_of([&model, &state] { model->logits(random_tokens(3, 4, 11, 1), state, {}); }),
+                 "batch has 4 rows"));
   State empty;
-  CHECK(has(error_of([&model, &empty] { model->logits(full({3, 1}, 11, DType::i32), empty, {}); }), "11"));
+  CHECK(contains(error_of([&model, &empty] {
+                   model->logits(full({3, 1}, 11, DType::i32), empty, {});
+                 }),
+                 "11"));
   std::vector<NamedTensor> weights = model->parameters();
   const std::string lost = weights.back().name;
   weights.pop_back();
-  CHECK(has(error_of([&model, &weights] { model->load(weights); }), "no value for parameter " + lost));
+  CHECK(contains(error_of([&model, &weights] { model->load(weights); }), "no value for parameter " + lost));
   weights = model->parameters();
   weights[0].value = zeros({3}, DType::f64);
-  CHECK(has(error_of([&model, &weights] { model->load(weights); }), "embedding.weight"));
+  CHECK(contains(error_of([&model, &weights] { model->load(weights); }), "embedding.weight"));
   weights = model->parameters();
   weights.push_back({"extra", zeros({1}, DType::f64)});
-  CHECK(has(error_of([&model, &weights] { model->load(weights); }), "extra"));
+  CHECK(contains(error_of([&model, &weights] { model->load(weights); }), "extra"));
 }
 
 TEST_CASE("authors' weights: projected layers are recognised, and what does not fit is named") {
@@ -298,10 +293,10 @@ TEST_CASE("authors' weights: projected layers are recognised, and what does not 
   }
   std::vector<NamedTensor> theirs = to_authors_layout(make_srupp(config, 3)->parameters(), config);
   theirs.push_back({"rnn.rnn_lst.0.other", zeros({1}, DType::f32)});
-  CHECK(has(error_of([&theirs] { load_authors_srupp(theirs); }), "rnn.rnn_lst.0.other"));
+  CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), "rnn.rnn_lst.0.other"));
   theirs.pop_back();
   theirs.back().value = zeros({5}, DType::f32);
-  CHECK(has(error_of([&theirs] { load_authors_srupp(theirs); }), theirs.back().name));
+  CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), theirs.back().name));
   theirs.pop_back();
-  CHECK(has(error_of([&theirs] { load_authors_srupp(theirs); }), "there is no tensor"));
+  CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), "there is no tensor"));
 }

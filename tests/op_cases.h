@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/tensor.h"
+#include "tests/compare.h"
 
 namespace tandem::testing {
 
@@ -71,10 +72,6 @@ inline Tensor tensor_from(Shape shape, const std::function<double(int64_t)>& f) 
   for (int64_t i = 0; i < y.numel(); ++i) y.data<double>()[i] = f(i);
   return y;
 }
-
-// Largest |a - b| over the tensor, divided by the largest |b|, or by 1 where b is all zero. Infinite when a
-// shape differs, or where one has a NaN. Any two floating dtypes.
-double relative_error(const Tensor& a, const Tensor& b);
 
 }  // namespace tandem::testing
 

@@ -2,36 +2,16 @@
 #include "tests/op_cases.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <set>
 
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
 #include "op_names.h"
+#include "tests/threads.h"
 
 namespace tandem::testing {
-
-double relative_error(const Tensor& a, const Tensor& b) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  if (a.shape() != b.shape()) return kInfinity;
-  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
-  double difference = 0, largest = 0;
-  for (int64_t i = 0; i < x.numel(); ++i) {
-    const double u = x.data<double>()[i], v = y.data<double>()[i];
-    if (u == v) continue;  // also two equal infinities
-    if (!std::isfinite(u) || !std::isfinite(v)) return kInfinity;
-    difference = std::max(difference, std::abs(u - v));
-  }
-  for (const double v : y.span<double>())
-    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
-  return difference / (largest > 0 ? largest : 1.0);
-}
-
 namespace {
 
 constexpr uint64_t kSeed = 17;
@@ -110,15 +90,6 @@ Result differentiate(const OpCase& op_case, const Tensors& inputs, const Differe
     result.gradients.push_back(wanted(i) ? grad(leaves[i]) : Tensor());
   return result;
 }
-
-class Threads {
- public:
-  explicit Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
-  ~Threads() { omp_set_num_threads(before_); }
-
- private:
-  int before_;
-};
 
 template <class F>
 void for_each_case(F&& f) {

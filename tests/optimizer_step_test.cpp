@@ -3,12 +3,12 @@
 #include "ops/optimizer_step.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <cstring>
 
 #include "tests/op_cases.h"
+#include "tests/threads.h"
 
 namespace tandem::testing {
 namespace {
@@ -27,15 +27,6 @@ std::vector<AdamSlot> make_slots(DType dtype) {
   }
   return slots;
 }
-
-class Threads {
- public:
-  explicit Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
-  ~Threads() { omp_set_num_threads(before_); }
-
- private:
-  int before_;
-};
 
 }  // namespace
 

@@ -5,15 +5,12 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "autograd/gradient.h"
 #include "autograd/tape.h"
-#include "core/error.h"
+#include "tests/errors.h"
 #include "tests/golden.h"
 #include "tests/op_cases.h"
 
@@ -51,15 +48,6 @@ double distance_from_golden(const std::string& run, const OptimizerConfig& confi
   return distance;
 }
 
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
 bool same_bits(const Tensor& a, const Tensor& b) {
   return std::memcmp(a.raw(), b.raw(), a.nbytes()) == 0;
 }
@@ -78,8 +66,7 @@ void random_gradients(const std::vector<NamedTensor>& parameters, uint64_t seed)
 }  // namespace
 
 TEST_CASE("optimizer: golden paths of RAdam, in its variants, and AdamW") {
-  std::ifstream file(std::string(TANDEM_TEST_DIR) + "/golden/ops/expected.json");
-  const auto settings = nlohmann::json::parse(file).at("config");
+  const auto settings = golden_json("ops/expected.json").at("config");
   const auto run = [&settings](const char* kind, const std::string& name, bool decay,
                                bool degenerated_to_sgd) {
     const auto& s = settings.at(kind);
@@ -99,8 +86,7 @@ TEST_CASE("optimizer: golden paths of RAdam, in its variants, and AdamW") {
 }
 
 TEST_CASE("optimizer: the norm and the clipped gradients are the golden ones") {
-  std::ifstream file(std::string(TANDEM_TEST_DIR) + "/golden/ops/expected.json");
-  const auto runs = nlohmann::json::parse(file).at("clip");
+  const auto runs = golden_json("ops/expected.json").at("clip");
   int run = 0;
   for (const auto& expected : runs) {
     std::vector<NamedTensor> parameters;
@@ -188,7 +174,7 @@ TEST_CASE("optimizer: a state that does not fit is refused, and nothing changes"
   random_gradients(parameters, 4);
   optimizer.step(0.01);
   const auto load = [&optimizer](const std::vector<NamedTensor>& state) {
-    return message_of([&] { optimizer.load_state(state); });
+    return error_of([&] { optimizer.load_state(state); });
   };
   const auto good = [&optimizer] {
     std::vector<NamedTensor> state;
@@ -219,20 +205,20 @@ TEST_CASE("optimizer: a step that cannot be right is refused") {
   random_gradients(parameters, 4);
   give_gradient(parameters[1].value, full({3}, std::numeric_limits<double>::quiet_NaN(), DType::f32));
   CHECK(std::isnan(optimizer.gradient_norm()));
-  CHECK(message_of([&] { optimizer.step(0.1); }) ==
+  CHECK(error_of([&] { optimizer.step(0.1); }) ==
         "optimizer: the gradient norm is nan; skip this step with zero_grad()");
   CHECK(same_bits(parameters[1].value, before));
   optimizer.zero_grad();
   CHECK(optimizer.gradient_norm() == 0);
   CHECK(optimizer.steps() == 0);
-  CHECK(message_of([&] { optimizer.step(std::numeric_limits<double>::infinity()); }) ==
+  CHECK(error_of([&] { optimizer.step(std::numeric_limits<double>::infinity()); }) ==
         "optimizer: learning rate inf; it must be finite");
 }
 
 TEST_CASE("optimizer: bad settings and parameters") {
   const Tensor leaf = requires_grad(zeros({2}, DType::f32));
   const auto error = [&leaf](const OptimizerConfig& config) {
-    return message_of([&] { Optimizer optimizer({{"p", leaf}}, config); });
+    return error_of([&] { Optimizer optimizer({{"p", leaf}}, config); });
   };
   CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam or adamw");
   CHECK(error({.beta1 = 1}) == "optimizer: beta1 is 1; it must be at least 0 and below 1");
@@ -241,13 +227,13 @@ TEST_CASE("optimizer: bad settings and parameters") {
   CHECK(error({.weight_decay = -1}) ==
         "optimizer: weight decay is -1; it must be a finite number, 0 for none");
   CHECK(error({.clip = -1}) == "optimizer: clip is -1; it must be a finite number, 0 for none");
-  CHECK(message_of([] {
+  CHECK(error_of([] {
           Optimizer optimizer({{"p", zeros({2}, DType::f32)}}, {});
         }) == "optimizer: parameter p, f32 (2) on cpu, is not a leaf; call requires_grad() on it");
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           Optimizer optimizer({{"p", leaf}, {"p", leaf}}, {});
         }) == "optimizer: two parameters are named p; state is kept by name");
-  CHECK(message_of([] {
+  CHECK(error_of([] {
           Optimizer optimizer({{"p", requires_grad(zeros({2}, DType::bf16))}}, {});
         }) == "optimizer: parameter p is bf16 (2) on cpu; keep parameters in f32 or f64");
 }

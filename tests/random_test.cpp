@@ -2,13 +2,13 @@
 #include "core/random.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "core/error.h"
+#include "tests/threads.h"
 
 using namespace tandem;
 
@@ -84,17 +84,15 @@ TEST_CASE("random: every dtype gets the same values, rounded") {
 }
 
 TEST_CASE("random: a fill does not depend on the number of threads, nor a prefix on the size") {
-  const int threads = omp_get_max_threads();
-  Tensor alone({100003}, DType::f32), together({100003}, DType::f32), shorter({1001}, DType::f32);
-  omp_set_num_threads(1);
-  Random(3).fill_normal(alone, 0, 1);
-  omp_set_num_threads(3);
-  Random(3).fill_normal(together, 0, 1);
-  omp_set_num_threads(threads);
-  Random(3).fill_normal(shorter, 0, 1);
-  const auto a = alone.to_vector<float>();
-  CHECK(a == together.to_vector<float>());
-  CHECK(std::vector<float>(a.begin(), a.begin() + 1001) == shorter.to_vector<float>());
+  const auto filled = [](int64_t size, int threads) {
+    const testing::Threads use(threads);
+    const Tensor x({size}, DType::f32);
+    Random(3).fill_normal(x, 0, 1);
+    return x.to_vector<float>();
+  };
+  const std::vector<float> alone = filled(100003, 1);
+  CHECK(alone == filled(100003, 3));
+  CHECK(std::vector<float>(alone.begin(), alone.begin() + 1001) == filled(1001, 2));
 }
 
 TEST_CASE("random: the state is two numbers, and restoring it repeats what follows") {

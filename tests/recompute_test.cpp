@@ -7,10 +7,12 @@
 
 #include "core/host_memory.h"
 #include "core/philox.h"
+#include "tests/errors.h"
 #include "tests/tape_ops.h"
 
 using namespace tandem;
 using namespace tape_ops;
+using tandem::testing::error_of;
 using Values = std::vector<double>;
 using Tensors = std::vector<Tensor>;
 

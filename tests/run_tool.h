@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/data_files.h"
+#include "tests/files.h"
 
 namespace tandem::testing {
 

@@ -9,16 +9,13 @@
 #include "core/array.h"
 #include "core/random.h"
 #include "models/registry.h"
-#include "tests/data_files.h"
-#include "tests/model_tools.h"
+#include "tests/errors.h"
+#include "tests/files.h"
+#include "tests/golden.h"
 #include "tools/support/model_file.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
-
-using testing::as_bytes;
-using testing::contains;
-using testing::error_of;
 
 std::vector<double> softmax_of(std::vector<double> logits, double temperature = 1) {
   double sum = 0;
@@ -126,11 +123,11 @@ TEST_CASE("sampling: errors") {
 }
 
 LoadedModel golden_model(DType dtype, int64_t heads = 1) {
-  return load_model_file(test::golden_path("srupp/weights.safetensors"), heads, dtype);
+  return load_model_file(golden_path("srupp/weights.safetensors"), heads, dtype);
 }
 
 std::string golden_text(size_t bytes) {
-  return testing::read_text(test::golden_path("srupp/text.bin")).substr(0, bytes);
+  return read_text(golden_path("srupp/text.bin")).substr(0, bytes);
 }
 
 // Probabilities of every next token of the columns ids (T, B), fed as evaluation feeds them: in segments of
@@ -312,4 +309,4 @@ TEST_CASE("generation: errors") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing

@@ -4,31 +4,24 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <numbers>
 #include <string>
 
-#include "core/error.h"
+#include "tests/errors.h"
+#include "tests/golden.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
 
-std::string message_of(const ScheduleConfig& config) {
-  try {
-    Schedule schedule(config);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
+std::string refusal(const ScheduleConfig& config) {
+  return error_of([&config] { Schedule schedule(config); });
 }
 
 }  // namespace
 
 TEST_CASE("schedule: the golden rates") {
-  std::ifstream file(std::string(TANDEM_TEST_DIR) + "/golden/ops/expected.json");
-  const auto expected = nlohmann::json::parse(file).at("lr_schedule");
+  const auto expected = golden_json("ops/expected.json").at("lr_schedule");
   int compared = 0;
   for (const auto& run : expected) {
     const Schedule schedule({.lr = run.at("lr").get<double>(),
@@ -84,17 +77,17 @@ TEST_CASE("schedule: linear and constant") {
 }
 
 TEST_CASE("schedule: bad settings") {
-  CHECK(message_of({.kind = "cos", .steps = 1}) ==
+  CHECK(refusal({.kind = "cos", .steps = 1}) ==
         "schedule: unknown kind \"cos\"; use cosine, linear or constant");
-  CHECK(message_of({.lr = -1, .steps = 1}) ==
+  CHECK(refusal({.lr = -1, .steps = 1}) ==
         "schedule: learning rate -1; it must be a finite number, 0 or more");
-  CHECK(message_of({.lr = std::numeric_limits<double>::quiet_NaN(), .steps = 1}).find("learning rate") !=
+  CHECK(refusal({.lr = std::numeric_limits<double>::quiet_NaN(), .steps = 1}).find("learning rate") !=
         std::string::npos);
-  CHECK(message_of({.warmup = -2, .steps = 1}) == "schedule: warm-up of -2 steps; use 0 for none");
-  CHECK(message_of({.steps = 0}) == "schedule: cosine needs the number of steps, got 0");
-  CHECK(message_of({.kind = "linear", .warmup = 9, .steps = 8}) ==
+  CHECK(refusal({.warmup = -2, .steps = 1}) == "schedule: warm-up of -2 steps; use 0 for none");
+  CHECK(refusal({.steps = 0}) == "schedule: cosine needs the number of steps, got 0");
+  CHECK(refusal({.kind = "linear", .warmup = 9, .steps = 8}) ==
         "schedule: warm-up of 9 steps, but there are 8 in all; shorten it");
   CHECK_THROWS_WITH_AS(Schedule({.steps = 5}).lr(-1), "schedule: step -1; the first update is step 0", Error);
 }
 
-}  // namespace tandem
+}  // namespace tandem::testing

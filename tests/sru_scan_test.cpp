@@ -8,6 +8,7 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
+#include "tests/errors.h"
 #include "tests/op_cases.h"
 
 namespace tandem::testing {
@@ -83,17 +84,6 @@ void add(const std::string& name, const Case& c) {
   };
   op_case.reference = [c](const Tensors& in) { return reference(c, in); };
   add_op_case(op_case);
-}
-
-// The message of the error that f throws.
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 }  // namespace
@@ -182,7 +172,7 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   const Tensor u4 = zeros({4, 2, 12}, DType::f32), bad = zeros({4, 3, 3}, DType::f32);
   const auto error = [](const Tensor& u, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& c0,
                         const Tensor& mask) {
-    return message_of([&] { sru_scan(u, x, w, b, c0, {.mask = mask}); });
+    return error_of([&] { sru_scan(u, x, w, b, c0, {.mask = mask}); });
   };
   const Tensor none;
   CHECK(error(zeros({4, 18}, DType::f32), x, w, w, none, none) ==
@@ -207,7 +197,7 @@ TEST_CASE("sru_scan: errors say what is wrong") {
         "sru_scan: mask is (4, 2, 3), but u is (4, 2, 9) and takes mask (2, 3)");
   CHECK(error(u, x, w, w, zeros({2, 3}, DType::f64), none) ==
         "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give both one dtype and device");
-  CHECK(message_of([] {
+  CHECK(error_of([] {
           const Tensor v = zeros({6}, DType::i32);
           sru_scan(zeros({4, 2, 9}, DType::i32), Tensor(), v, v, Tensor());
         }).find("sru_scan: dtype i32 is not supported") == 0);

@@ -3,14 +3,21 @@
 
 #include "autograd/tape.h"
 #include "models/srupp_weights.h"
-#include "tests/model_tools.h"
+#include "tests/compare.h"
+#include "tests/golden.h"
 
 using namespace tandem;
-using namespace tandem::test;
+using namespace tandem::testing;
 
 namespace {
 
 constexpr int64_t kT = 32, kB = 3, kSegments = 4, kLayers = 4;
+
+std::vector<NamedTensor> read_all(const SafetensorsFile& file) {
+  std::vector<NamedTensor> all;
+  for (const std::string& name : file.names()) all.push_back({name, file.get(name)});
+  return all;
+}
 
 struct Fixture {
   explicit Fixture(DType dtype)

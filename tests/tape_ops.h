@@ -1,6 +1,5 @@
 // Small operators written with record() alone, so that the tests of the tape need nothing from ops/.
 #pragma once
-#include <functional>
 #include <iterator>
 #include <sstream>
 #include <string>
@@ -8,7 +7,6 @@
 
 #include "autograd/tape.h"
 #include "core/array.h"
-#include "core/error.h"
 
 namespace tape_ops {
 
@@ -72,16 +70,6 @@ inline std::vector<std::vector<std::string>> rows_without_times(const std::strin
     if (!rows.back().empty()) rows.back().pop_back();
   }
   return rows;
-}
-
-// The message of the tandem::Error that f throws; empty when it throws none.
-inline std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const tandem::Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace tape_ops

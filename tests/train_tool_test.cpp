@@ -11,40 +11,28 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "core/random.h"
+#include "tests/errors.h"
+#include "tests/files.h"
 #include "tools/support/checkpoint.h"
 
 using namespace tandem;
+using namespace tandem::testing;
 namespace fs = std::filesystem;
 
 namespace {
 
-struct Folder {
-  Folder() : path(fs::temp_directory_path() / ("tandem_train_" + std::to_string(getpid()))) {
-    fs::remove_all(path);
-    fs::create_directories(path);
-  }
-  ~Folder() { fs::remove_all(path); }
-  fs::path path;
-};
-
-std::string read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 // Words of a small language, so that there is something to learn.
-fs::path write_text(const Folder& folder) {
+fs::path write_sample(const TempDir& folder) {
   Random random(1);
   const char* words[] = {"tape ", "tensor ", "gradient ", "scan ", "memory. "};
-  std::ofstream out(folder.path / "text.txt");
+  std::ofstream out(folder / "text.txt");
   for (int i = 0; i < 2500; ++i) out << words[random.below(5)];
-  return folder.path / "text.txt";
+  return folder / "text.txt";
 }
 
 struct Process {
@@ -58,15 +46,15 @@ struct Process {
   }
 };
 
-Process start(const Folder& folder, const std::vector<std::string>& arguments) {
+Process start(const TempDir& folder, const std::vector<std::string>& arguments) {
   static int count = 0;
-  const fs::path output = folder.path / ("output" + std::to_string(count++));
+  const fs::path output = folder / ("output" + std::to_string(count++));
   const pid_t pid = fork();
   if (pid == 0) {
     const int file = open(output.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
     dup2(file, STDOUT_FILENO);
     dup2(file, STDERR_FILENO);
-    if (chdir(folder.path.c_str()) != 0) _exit(126);
+    if (chdir(folder.path().c_str()) != 0) _exit(126);
     const std::string program = std::string(TANDEM_TOOL_DIR) + "/train";
     std::vector<char*> argv{const_cast<char*>(program.c_str())};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -82,10 +70,10 @@ struct Result {
   std::string output;
 };
 
-Result run(const Folder& folder, const std::vector<std::string>& arguments) {
+Result run(const TempDir& folder, const std::vector<std::string>& arguments) {
   const Process process = start(folder, arguments);
   const int code = process.wait();
-  return {code, read_file(process.output)};
+  return {code, read_text(process.output)};
 }
 
 std::vector<std::string> small_run(const fs::path& text, const std::string& out,
@@ -112,26 +100,22 @@ std::map<int64_t, std::string> losses(const fs::path& run_folder) {
   return all;
 }
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("train: a run to the end, and the same run killed again and again and resumed") {
-  const Folder folder;
-  const fs::path text = write_text(folder);
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
   const Result whole = run(folder, small_run(text, "whole"));
   CAPTURE(whole.output);
   REQUIRE(whole.code == 0);
   for (const char* part : {"device: cpu", "parameters", "corpus: ", "step ", "ETA", "bpc",
                            "dev: ", "test: ", "sample at step", "checkpoint: whole/best.safetensors"})
-    CHECK(has(whole.output, part));
-  const auto expected = losses(folder.path / "whole");
+    CHECK(contains(whole.output, part));
+  const auto expected = losses(folder / "whole");
   REQUIRE(expected.size() == 120);
 
   Random random(static_cast<uint64_t>(getpid()));
-  const fs::path last = folder.path / "killed" / "last.safetensors";
+  const fs::path last = folder / "killed" / "last.safetensors";
   int code = -1;
   for (int attempt = 0; attempt < 200 && code != 0; ++attempt) {
     const bool resume = fs::exists(last);
@@ -147,10 +131,10 @@ TEST_CASE("train: a run to the end, and the same run killed again and again and 
     if (fs::exists(last)) CHECK_NOTHROW(load_checkpoint(last.string()));  // whole, whenever the kill came
   }
   REQUIRE(code == 0);
-  CHECK(losses(folder.path / "killed") == expected);
+  CHECK(losses(folder / "killed") == expected);
   for (const char* name : {"last.safetensors", "best.safetensors"}) {
-    const Checkpoint a = load_checkpoint((folder.path / "whole" / name).string());
-    const Checkpoint b = load_checkpoint((folder.path / "killed" / name).string());
+    const Checkpoint a = load_checkpoint((folder / "whole" / name).string());
+    const Checkpoint b = load_checkpoint((folder / "killed" / name).string());
     REQUIRE(a.parameters.size() == b.parameters.size());
     for (size_t i = 0; i < a.parameters.size(); ++i)
       CHECK(a.parameters[i].value.to_vector<float>() == b.parameters[i].value.to_vector<float>());
@@ -158,84 +142,84 @@ TEST_CASE("train: a run to the end, and the same run killed again and again and 
 }
 
 TEST_CASE("train: SIGTERM writes a checkpoint at the step it came, and resuming goes on from there") {
-  const Folder folder;
-  const fs::path text = write_text(folder);
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
   const auto arguments = small_run(text, "run", {"--steps=100000", "--eval-every=100000"});
   const Process process = start(folder, arguments);
-  const fs::path metrics = folder.path / "run" / "metrics.jsonl";
+  const fs::path metrics = folder / "run" / "metrics.jsonl";
   for (int i = 0; i < 1000 && (!fs::exists(metrics) || fs::file_size(metrics) == 0); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   kill(process.pid, SIGTERM);
   CHECK(process.wait() == 1);
-  CHECK(has(read_file(process.output), "--resume goes on from run/last.safetensors"));
-  const auto before = losses(folder.path / "run");
+  CHECK(contains(read_text(process.output), "--resume goes on from run/last.safetensors"));
+  const auto before = losses(folder / "run");
   REQUIRE(!before.empty());
   const int64_t reached = before.rbegin()->first;
   const std::string limit = "--max-steps=" + std::to_string(reached + 5);
   const Result resumed = run(folder, {text.string(), "--resume=run", limit});
   CAPTURE(resumed.output);
   CHECK(resumed.code == 0);
-  CHECK(losses(folder.path / "run").rbegin()->first == reached + 5);
+  CHECK(losses(folder / "run").rbegin()->first == reached + 5);
 }
 
 TEST_CASE("train: limits, and a run is never written over") {
-  const Folder folder;
-  const fs::path text = write_text(folder);
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
   CHECK(run(folder, small_run(text, "run", {"--max-steps=3"})).code == 0);
-  CHECK(losses(folder.path / "run").size() == 3);
+  CHECK(losses(folder / "run").size() == 3);
   const Result again = run(folder, small_run(text, "run"));
   CHECK(again.code == 1);
-  CHECK(has(again.output, "holds a run already"));
+  CHECK(contains(again.output, "holds a run already"));
   const Result timed =
       run(folder, small_run(text, "timed", {"--steps=100000", "--max-time=1s", "--eval-every=100000"}));
   CHECK(timed.code == 0);
-  CHECK(has(timed.output, "--max-time is over"));
-  CHECK(has(timed.output, "test: "));
+  CHECK(contains(timed.output, "--max-time is over"));
+  CHECK(contains(timed.output, "test: "));
   const Result changed = run(folder, {text.string(), "--resume=run", "--lr=1"});
   CHECK(changed.code == 2);
-  CHECK(has(changed.output, "--lr was settled when the run began"));
+  CHECK(contains(changed.output, "--lr was settled when the run began"));
   std::ofstream(text, std::ios::app) << "more";
   const Result other_text = run(folder, {text.string(), "--resume=run"});
   CHECK(other_text.code == 1);
-  CHECK(has(other_text.output, "sha256"));
+  CHECK(contains(other_text.output, "sha256"));
 }
 
 TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") {
-  const Folder folder;
-  const fs::path text = write_text(folder);
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
   CHECK(run(folder, {}).code == 2);
   CHECK(run(folder, {"--help"}).code == 0);
   CHECK(run(folder, {text.string(), "--no-such-flag"}).code == 2);
   CHECK(run(folder, {text.string(), "--precision=f8"}).code == 2);
   const Result time = run(folder, {text.string(), "--max-time=soon"});
   CHECK(time.code == 2);
-  CHECK(has(time.output, "soon is not a time"));
+  CHECK(contains(time.output, "soon is not a time"));
   const Result unknown = run(folder, {"no-such-corpus"});
   CHECK(unknown.code == 1);
-  CHECK(has(unknown.output, "gcide"));
-  CHECK(has(run(folder, {text.string(), "--preset=huge"}).output, "huge is not known"));
+  CHECK(contains(unknown.output, "gcide"));
+  CHECK(contains(run(folder, {text.string(), "--preset=huge"}).output, "huge is not known"));
   const Result cuda = run(folder, {text.string(), "--device=cuda"});
   CHECK(cuda.code == 1);
-  CHECK(has(cuda.output, "no CUDA"));
+  CHECK(contains(cuda.output, "no CUDA"));
   const Result offline =
-      run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path.string()});
+      run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path().string()});
   CHECK(offline.code == 1);
-  CHECK(has(offline.output, "file:///no/such/file.zip"));
-  CHECK(has(offline.output, "train gcide"));
+  CHECK(contains(offline.output, "file:///no/such/file.zip"));
+  CHECK(contains(offline.output, "train gcide"));
 }
 
 TEST_CASE("train: a diverging run stops and names the operator") {
-  const Folder folder;
-  const fs::path text = write_text(folder);
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
   const Result result = run(folder, small_run(text, "run", {"--lr=1e20", "--warmup=0", "--max-skipped=4"}));
   CAPTURE(result.output);
   CHECK(result.code == 1);
-  CHECK(has(result.output, "4 steps in a row were not finite"));
-  CHECK(has(result.output, "skipped"));
+  CHECK(contains(result.output, "4 steps in a row were not finite"));
+  CHECK(contains(result.output, "skipped"));
 
   const Result checked = run(folder, small_run(text, "checked", {"--lr=1e20", "--warmup=0", "--check-nan"}));
   CAPTURE(checked.output);
   CHECK(checked.code == 1);
-  CHECK(has(checked.output, "not finite"));
-  CHECK(!has(checked.output, "skipped"));
+  CHECK(contains(checked.output, "not finite"));
+  CHECK(checked.output.find("skipped") == std::string::npos);
 }

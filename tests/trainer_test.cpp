@@ -1,21 +1,18 @@
 // The trainer: exact resume, non-finite steps, accumulation, memory that does not grow.
 #include <doctest/doctest.h>
 
-#include <unistd.h>
+#include <cmath>
 
-#include <filesystem>
-#include <functional>
-
-#include "core/error.h"
 #include "core/host_memory.h"
 #include "core/random.h"
 #include "models/srupp.h"
 #include "ops/gemm.h"
-#include "tests/model_tools.h"
+#include "tests/errors.h"
+#include "tests/files.h"
 #include "tools/support/trainer.h"
 
 using namespace tandem;
-using namespace tandem::test;
+using namespace tandem::testing;
 
 namespace {
 
@@ -62,24 +59,6 @@ std::vector<double> losses(Trainer& trainer, int64_t steps) {
   return all;
 }
 
-std::string temporary(const std::string& name) {
-  return (std::filesystem::temp_directory_path() / ("tandem_trainer_" + std::to_string(getpid()) + name))
-      .string();
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("training learns, and two runs of one seed are the same bits") {
@@ -104,7 +83,8 @@ TEST_CASE("stopping after any step and resuming from the file gives the same los
       if (precision == "bf16" && !cpu_has_bf16()) continue;
       Trainer whole = make_trainer(config);
       const std::vector<double> expected = losses(whole, 20);
-      const std::string path = temporary("resume");
+      const TempDir folder;
+      const std::string path = folder / "resume";
       for (const int64_t stop : {0, 1, 4, 13, 14, 15, 19}) {
         CAPTURE(stop);
         Trainer before = make_trainer(config);
@@ -117,7 +97,6 @@ TEST_CASE("stopping after any step and resuming from the file gives the same los
         seen.insert(seen.end(), rest.begin(), rest.end());
         CHECK(seen == expected);
       }
-      std::filesystem::remove(path);
     }
   }
 }
@@ -167,8 +146,8 @@ TEST_CASE("steps that are not finite are skipped, counted and at last explained"
   trainer.step();
   trainer.step();
   const std::string error = error_of([&trainer] { trainer.step(); });
-  CHECK(has(error, "3 steps in a row"));
-  CHECK(has(error, "layers.0.query.weight"));
+  CHECK(contains(error, "3 steps in a row"));
+  CHECK(contains(error, "layers.0.query.weight"));
 }
 
 TEST_CASE("an overflow in the model names the operator where it arises") {
@@ -180,8 +159,8 @@ TEST_CASE("an overflow in the model names the operator where it arises") {
       for (float& w : parameter.value.span<float>()) w = 3e38f;
   const std::string error = error_of([&trainer] { trainer.step(); });
   CAPTURE(error);
-  CHECK(has(error, "linear"));
-  CHECK(has(error, "is not finite"));
+  CHECK(contains(error, "linear"));
+  CHECK(contains(error, "is not finite"));
 }
 
 TEST_CASE("no memory comes from the system after the third step") {
@@ -203,13 +182,13 @@ TEST_CASE("resuming refuses what does not belong to the run") {
   Trainer trainer = make_trainer(small_run());
   losses(trainer, 1);
   Trainer other = make_trainer(small_run());
-  CHECK(has(error_of([&] { other.restore(trainer.weights()); }), "weights only"));
+  CHECK(contains(error_of([&] { other.restore(trainer.weights()); }), "weights only"));
   Checkpoint checkpoint = trainer.checkpoint();
   checkpoint.model_config = "{}";
-  CHECK(has(error_of([&] { other.restore(checkpoint); }), "checkpoint is of the model {}"));
+  CHECK(contains(error_of([&] { other.restore(checkpoint); }), "checkpoint is of the model {}"));
   checkpoint = trainer.checkpoint();
   checkpoint.progress = "{\"step\": 1}";
-  CHECK(has(error_of([&] { other.restore(checkpoint); }), "progress cannot be read"));
+  CHECK(contains(error_of([&] { other.restore(checkpoint); }), "progress cannot be read"));
   checkpoint = trainer.checkpoint();
   checkpoint.optimizer.pop_back();
   CHECK(error_of([&] { other.restore(checkpoint); }) != "no error");

@@ -4,12 +4,10 @@
 #include <doctest/doctest.h>
 
 #include "tests/data_files.h"
+#include "tests/errors.h"
 
-namespace tandem {
+namespace tandem::testing {
 namespace {
-using testing::as_bytes;
-using testing::contains;
-using testing::error_of;
 
 TEST_CASE("vocabulary: ids are ranks among the distinct bytes") {
   const Vocabulary vocabulary = Vocabulary::of(as_bytes("banana\n\xff"));
@@ -67,4 +65,4 @@ TEST_CASE("vocabulary: errors") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::testing
