@@ -6,105 +6,19 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <limits>
-#include <map>
-#include <memory>
-#include <random>
-#include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "core/host_memory.h"
+#include "tests/errors.h"
+#include "tests/fake_memory.h"
 
-using namespace tandem;
-
+namespace tandem::testing {
 namespace {
-
-constexpr size_t kMiB = size_t{1} << 20;
-
-// A device of `total` bytes. Addresses are not backed by memory: the allocator must never touch them.
-class FakeSource final : public MemorySource {
- public:
-  explicit FakeSource(size_t total) : total_(total) {}
-  ~FakeSource() override {
-    CHECK(segments.empty());  // every segment came back
-    CHECK(open_events == 0);  // every event was discarded
-  }
-
-  std::string name() const override { return "fake:0"; }
-  size_t total_bytes() const override { return total_; }
-  void* acquire(size_t bytes) override {
-    ++acquires;
-    if (bytes > total_ - held) return nullptr;
-    held += bytes;
-    const uintptr_t address = next_;
-    next_ += (bytes + 511) / 512 * 512 + 4096;  // segments never touch each other
-    segments[address] = bytes;
-    return reinterpret_cast<void*>(address);
-  }
-  void release(void* segment, size_t bytes) override {
-    const auto found = segments.find(reinterpret_cast<uintptr_t>(segment));
-    REQUIRE(found != segments.end());
-    CHECK(found->second == bytes);
-    segments.erase(found);
-    held -= bytes;
-  }
-  Event record(StreamId stream) override {
-    ++open_events;
-    recorded.push_back(stream);
-    return reinterpret_cast<Event>(recorded.size());
-  }
-  bool done(Event event) override { return passed.contains(event); }
-  void wait(Event event) override {
-    ++waits;
-    passed.insert(event);
-  }
-  void discard(Event event) override {
-    CHECK(passed.contains(event));
-    --open_events;
-  }
-  void poison(void* block, size_t bytes, StreamId) override { poisoned.emplace_back(block, bytes); }
-
-  void pass(size_t event) { passed.insert(reinterpret_cast<Event>(event)); }  // counted from 1
-
-  std::map<uintptr_t, size_t> segments;
-  std::vector<StreamId> recorded;
-  std::set<Event> passed;
-  std::vector<std::pair<void*, size_t>> poisoned;
-  size_t held = 0;
-  int open_events = 0, acquires = 0, waits = 0;
-
- private:
-  size_t total_;
-  uintptr_t next_ = uintptr_t{1} << 32;
-};
-
-struct Fixture {
-  explicit Fixture(size_t total = size_t{1} << 40, AllocatorMode mode = AllocatorMode::cached)
-      : source(total), allocator(source, mode) {}
-  FakeSource source;
-  CachingAllocator allocator;
-};
 
 ptrdiff_t distance(void* from, void* to) {
   return static_cast<char*>(to) - static_cast<char*>(from);
-}
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
@@ -302,7 +216,7 @@ TEST_CASE("allocator: OutOfMemory gives the numbers and advice, and leaves the a
   void* b = f.allocator.allocate(12 * kMiB, 0);
   f.allocator.free(a);
   CHECK_THROWS_AS(f.allocator.allocate(60 * kMiB, 0), OutOfMemory);
-  const std::string text = message_of([&f] { f.allocator.allocate(60 * kMiB, 0); });
+  const std::string text = error_of([&f] { f.allocator.allocate(60 * kMiB, 0); });
   for (const char* part :
        {"fake:0: out of memory", "asked for 60.0 MiB (62914560 bytes)", "12.0 MiB in use", "20.0 MiB cached",
         "10.0 MiB as its largest free block", "64.0 MiB in all", "smaller batch", "--recompute"}) {
@@ -327,12 +241,12 @@ TEST_CASE("allocator: freeing twice, and freeing what is foreign, are errors") {
   void* b = f.allocator.allocate(1000, 0);
   void* c = f.allocator.allocate(1000, 0);
   f.allocator.free(b);  // stays a block of its own, between a and c
-  CHECK(contains(message_of([&] { f.allocator.free(b); }), "freed before"));
-  CHECK(contains(message_of([&] { f.allocator.record_use(b, 1); }), "record_use"));
+  CHECK(contains(error_of([&] { f.allocator.free(b); }), "freed before"));
+  CHECK(contains(error_of([&] { f.allocator.record_use(b, 1); }), "record_use"));
   f.allocator.free(c);  // merged into b
-  CHECK(contains(message_of([&] { f.allocator.free(c); }), "not one of its blocks (or was freed before)"));
+  CHECK(contains(error_of([&] { f.allocator.free(c); }), "not one of its blocks (or was freed before)"));
   int foreign = 0;
-  CHECK(contains(message_of([&] { f.allocator.free(&foreign); }), "not one of its blocks"));
+  CHECK(contains(error_of([&] { f.allocator.free(&foreign); }), "not one of its blocks"));
   CHECK_THROWS_AS(f.allocator.free(nullptr), Error);
   CHECK_THROWS_AS(f.allocator.free(static_cast<char*>(a) + 8), Error);
   f.allocator.record_use(a, 1);
@@ -400,7 +314,7 @@ TEST_CASE("allocator: the mode comes from TANDEM_ALLOCATOR") {
   setenv("TANDEM_ALLOCATOR", "cached", 1);
   CHECK(allocator_mode_from_environment() == AllocatorMode::cached);
   setenv("TANDEM_ALLOCATOR", "fast", 1);
-  CHECK(contains(message_of([] { allocator_mode_from_environment(); }), "TANDEM_ALLOCATOR=fast"));
+  CHECK(contains(error_of([] { allocator_mode_from_environment(); }), "TANDEM_ALLOCATOR=fast"));
   unsetenv("TANDEM_ALLOCATOR");
 #ifdef TANDEM_SANITIZE
   CHECK(allocator_mode_from_environment() == AllocatorMode::direct);
@@ -410,155 +324,4 @@ TEST_CASE("allocator: the mode comes from TANDEM_ALLOCATOR") {
   if (before) setenv("TANDEM_ALLOCATOR", saved.c_str(), 1);
 }
 
-// Random traffic in a small memory, against a checker that knows only addresses: blocks must be aligned,
-// inside a segment, and overlap neither live blocks nor blocks that an event still protects.
-TEST_CASE("allocator: random traffic keeps blocks apart, and all memory comes back") {
-  for (unsigned seed = 0; seed < 4; ++seed) {
-    Fixture f(200 * kMiB);
-    std::mt19937 random(seed);
-    struct Live {
-      size_t bytes;
-      size_t last_event;  // 0 while in use
-    };
-    std::map<uintptr_t, Live> taken;
-    std::vector<void*> live;
-    size_t refused = 0, live_bytes = 0;
-    for (int step = 0; step < 6000; ++step) {
-      if (random() % 100 < 52 || live.empty()) {
-        const size_t bytes = random() % 3 == 0 ? random() % (12 * kMiB) : random() % 5000;
-        const auto stream = static_cast<StreamId>(random() % 3);
-        void* block = nullptr;
-        const int waits = f.source.waits;
-        try {
-          block = f.allocator.allocate(bytes, stream);
-        } catch (const OutOfMemory&) {
-          ++refused;
-        }
-        if (f.source.waits > waits)
-          for (size_t event = 1; event <= f.source.recorded.size(); ++event) f.source.pass(event);
-        std::erase_if(taken, [&f](const auto& item) {
-          return item.second.last_event != 0 &&
-                 f.source.passed.contains(reinterpret_cast<MemorySource::Event>(item.second.last_event));
-        });
-        if (block == nullptr) continue;
-        const auto address = reinterpret_cast<uintptr_t>(block);
-        REQUIRE(address % 512 == 0);
-        const auto segment = std::prev(f.source.segments.upper_bound(address));
-        REQUIRE(address + bytes <= segment->first + segment->second);
-        const auto after = taken.lower_bound(address);
-        if (after != taken.end()) REQUIRE(address + std::max<size_t>(bytes, 1) <= after->first);
-        if (after != taken.begin()) {
-          const auto& [begin, previous] = *std::prev(after);
-          REQUIRE(begin + previous.bytes <= address);
-        }
-        taken[address] = {std::max<size_t>(bytes, 1), 0};
-        live.push_back(block);
-        live_bytes += bytes;
-        REQUIRE(f.allocator.statistics().in_use >= live_bytes);
-      } else {
-        std::swap(live[random() % live.size()], live.back());
-        void* block = live.back();
-        live.pop_back();
-        const size_t events = f.source.recorded.size();
-        if (random() % 4 == 0) f.allocator.record_use(block, static_cast<StreamId>(random() % 3));
-        f.allocator.free(block);
-        Live& entry = taken[reinterpret_cast<uintptr_t>(block)];
-        live_bytes -= entry.bytes == 1 ? 0 : entry.bytes;
-        entry.last_event = f.source.recorded.size();
-        if (entry.last_event == events) taken.erase(reinterpret_cast<uintptr_t>(block));
-      }
-      if (random() % 5 == 0 && !f.source.recorded.empty())
-        f.source.pass(1 + random() % f.source.recorded.size());
-      REQUIRE(f.source.held == f.allocator.statistics().reserved);
-    }
-    CHECK(refused > 0);  // the ladder was climbed
-    CHECK(f.source.waits > 0);
-    for (void* block : live) f.allocator.free(block);
-    f.allocator.release_cached();
-    CHECK(f.allocator.statistics().in_use == 0);
-    CHECK(f.source.held == 0);
-  }
-}
-
-TEST_CASE("allocator: the same requests step after step stop asking the source") {
-  Fixture f;
-  std::mt19937 random(1);
-  std::vector<std::pair<size_t, int>> step;  // size, and when to free
-  for (int i = 0; i < 300; ++i)
-    step.emplace_back(random() % 5 == 0 ? random() % (40 * kMiB) : random() % 100000, random() % 50);
-  int calls = 0;
-  for (int repeat = 0; repeat < 20; ++repeat) {
-    if (repeat == 3) calls = f.source.acquires;
-    std::multimap<int, void*> frees;
-    for (int i = 0; i < 300; ++i) {
-      frees.emplace(i + step[i].second, f.allocator.allocate(step[i].first, 0));
-      for (; !frees.empty() && frees.begin()->first <= i; frees.erase(frees.begin()))
-        f.allocator.free(frees.begin()->second);
-    }
-    for (const auto& [when, block] : frees) f.allocator.free(block);
-  }
-  CHECK(f.source.acquires == calls);
-}
-
-TEST_CASE("host memory: writable, aligned, limited, and usable by threads at once") {
-  HostMemory source(/*visible_to_sanitizers=*/false, 600 * kMiB);
-  CachingAllocator allocator(source);
-  std::vector<std::thread> threads;
-  std::vector<int> damaged(4, 0);
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([t, &allocator, &damaged] {
-      std::mt19937 random(t);
-      std::vector<std::pair<unsigned char*, size_t>> blocks;
-      for (int step = 0; step < 2000; ++step) {
-        if (blocks.size() < 20) {
-          const size_t bytes = random() % 10 == 0 ? 2 * kMiB + random() % kMiB : 1 + random() % 3000;
-          auto* block = static_cast<unsigned char*>(allocator.allocate(bytes, 0));
-          damaged[t] += reinterpret_cast<uintptr_t>(block) % 512 != 0;
-          block[0] = block[bytes - 1] = static_cast<unsigned char>(t);
-          blocks.emplace_back(block, bytes);
-        } else {
-          std::swap(blocks[random() % blocks.size()], blocks.back());
-          const auto [block, bytes] = blocks.back();
-          damaged[t] += block[0] != t || block[bytes - 1] != t;
-          allocator.free(block);
-          blocks.pop_back();
-        }
-      }
-      for (const auto& [block, bytes] : blocks) allocator.free(block);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  CHECK(damaged == std::vector<int>{0, 0, 0, 0});
-  CHECK(allocator.statistics().in_use == 0);
-  CHECK(allocator.statistics().allocations > 4000);
-  CHECK_THROWS_AS(allocator.allocate(601 * kMiB, 0), OutOfMemory);
-}
-
-TEST_CASE("host memory: what is left of an odd mapping is given back, and poison is NaN") {
-  HostMemory source(/*visible_to_sanitizers=*/false, 64 * kMiB);
-  for (size_t bytes : {2 * kMiB, 6 * kMiB, size_t{777}}) {
-    auto* data = static_cast<char*>(source.acquire(bytes));
-    REQUIRE(data != nullptr);
-    CHECK(reinterpret_cast<uintptr_t>(data) % (bytes % (2 * kMiB) == 0 ? 2 * kMiB : 512) == 0);
-    std::memset(data, 1, bytes);
-    source.poison(data, bytes, 0);
-    float value = 0;
-    std::memcpy(&value, data + 8, sizeof value);
-    CHECK(value != value);
-    source.release(data, bytes);
-  }
-  CHECK(source.acquire(65 * kMiB) == nullptr);
-  CHECK(host_memory_limit() > 100 * kMiB);
-}
-
-TEST_CASE("allocators by device: the host's is one and the same, a missing device is an error") {
-  CHECK(&allocator_of(Device::cpu()) == &host_allocator());
-  CHECK(contains(message_of([] { allocator_of(Device::cuda(63)); }), "cuda:63"));
-  CHECK_THROWS_AS(allocator_of(Device::cuda(1000)), Error);
-  CHECK_THROWS_AS(set_cuda_allocator(-1, nullptr), Error);
-  FakeSource source(kMiB * 8);
-  CachingAllocator allocator(source);
-  set_cuda_allocator(62, &allocator);
-  CHECK(&allocator_of(Device::cuda(62)) == &allocator);
-  set_cuda_allocator(62, nullptr);
-}
+}  // namespace tandem::testing
