@@ -50,12 +50,15 @@ class Tensor {
     return static_cast<T*>(raw());
   }
   void* raw() const;
-  // All elements in order. Error: T is not the dtype, or the tensor is not on the CPU.
+  // All elements in order. Not of a temporary: a loop over x.to(...).span<T>() would read freed memory.
+  // Error: T is not the dtype, or the tensor is not on the CPU.
   template <class T>
-  std::span<T> span() const {
+  std::span<T> span() const& {
     check_host();
     return {data<T>(), static_cast<size_t>(numel())};
   }
+  template <class T>
+  std::span<T> span() const&& = delete;
   template <class T>
   std::vector<T> to_vector() const {
     const Tensor host = to(Device::cpu());

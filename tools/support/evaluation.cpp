@@ -30,8 +30,7 @@ Evaluation evaluate(const LanguageModel& model, const Vocabulary& vocabulary, st
     const Shape shape = {static_cast<int64_t>(inputs.size()) / batch_size, batch_size};
     const Tensor losses = model.token_losses(tensor_of(shape, inputs).to(model.device()),
                                              tensor_of(shape, targets).to(model.device()), state, pass);
-    for (const double loss : losses.to(Device::cpu()).to(DType::f64).span<double>())
-      result.total_nats += loss;
+    for (const double loss : losses.to(DType::f64).to_vector<double>()) result.total_nats += loss;
     result.symbols = stream.predicted();
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (progress) progress(result, stream.predictions());
