@@ -227,7 +227,7 @@ def main():
     parser.add_argument("checkpoint", help="of the Tandem run to repeat")
     parser.add_argument("text", help="the file it trained on; .dz and .gz are unpacked")
     parser.add_argument("--init", help="start from the weights of this checkpoint")
-    parser.add_argument("--steps", type=int, help="stop early; the schedule stays the run's")
+    parser.add_argument("--steps", type=int, help="stop early; the schedule stays the run's. 0: only evaluate")
     parser.add_argument("--log-every", type=int, default=100)
     args = parser.parse_args()
     Scan.ext = load_inline("sru_scan", SCAN, functions=["forward", "backward"],
@@ -257,7 +257,9 @@ def main():
     x, y = columns(train, recipe["batch_size"])
     T = recipe["unroll"]
     segments, state, begin, trained = len(x) // T, None, time.time(), 0.0
-    for step in range(args.steps or recipe["steps"]):
+    if args.steps == 0:
+        print(f"dev: {evaluate(model, dev_seen, recipe['eval_window'], recipe['eval_batch_size']):.4f} bpc as it is")
+    for step in range(recipe["steps"] if args.steps is None else args.steps):
         s, start = step % segments, time.time()
         if s == 0:
             state = None
