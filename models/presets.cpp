@@ -31,14 +31,14 @@ Recipe enwik8_recipe(int64_t batch_size, double lr) {
 }
 
 const std::vector<SruppPreset>& srupp_presets() {
-  static const Recipe laptop = {.batch_size = 4,
-                                .unroll = 128,
+  static const Recipe laptop = {.batch_size = 8,
+                                .unroll = 64,
                                 .eval_window = 256,
                                 .eval_batch_size = 16,
                                 .lr = 6e-3,
                                 .warmup = 100,
-                                .steps = 15000,
-                                .eval_every = 3000,
+                                .steps = 16000,
+                                .eval_every = 4000,
                                 .eval_bytes = 400000};
   static const Recipe txl_matched = {.batch_size = 24,
                                      .unroll = 512,
