@@ -30,7 +30,8 @@ nlohmann::json json_of(std::vector<std::string> arguments) {
 }
 
 TEST_CASE("evaluate: the authors' bits per character, in words and as JSON") {
-  for (const nlohmann::json& expected : golden_json("srupp/expected.json")["eval"]) {
+  const nlohmann::json golden = golden_json("srupp/expected.json");
+  for (const nlohmann::json& expected : golden["eval"]) {
     const std::string window = expected["window"].dump();
     const ToolRun run =
         evaluate_tool({kWeights, kText, "--split=all", "--window=" + window, "--precision=f64"});
