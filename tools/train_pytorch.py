@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.cpp_extension import load_inline
 
+# One thread: a second OpenMP runtime beside PyTorch's own would fight with it for the cores.
 SCAN = r"""
 #include <torch/extension.h>
 #include <cmath>
@@ -31,7 +32,6 @@ std::vector<torch::Tensor> forward(torch::Tensor u, torch::Tensor x, torch::Tens
   auto h = torch::empty_like(x), c = torch::empty_like(x);
   const float *U = u.data_ptr<float>(), *X = x.data_ptr<float>(), *V = v.data_ptr<float>(), *bb = b.data_ptr<float>(), *C0 = c0.data_ptr<float>();
   float *H = h.data_ptr<float>(), *C = c.data_ptr<float>();
-#pragma omp parallel for
   for (int64_t r = 0; r < B; ++r)
     for (int64_t t = 0; t < T; ++t) {
       const int64_t n = (t * B + r) * D;
@@ -51,7 +51,6 @@ std::vector<torch::Tensor> backward(torch::Tensor gh, torch::Tensor u, torch::Te
   auto du = torch::empty_like(u), dx = torch::empty_like(x), dv = torch::zeros({B, 2, D}), db = torch::zeros({B, 2, D}), G = torch::zeros({B, D});
   const float *U = u.data_ptr<float>(), *X = x.data_ptr<float>(), *V = v.data_ptr<float>(), *bb = b.data_ptr<float>(), *C0 = c0.data_ptr<float>(), *C = c.data_ptr<float>(), *Y = gh.data_ptr<float>();
   float *dU = du.data_ptr<float>(), *dX = dx.data_ptr<float>(), *dV = dv.data_ptr<float>(), *dB = db.data_ptr<float>(), *g0 = G.data_ptr<float>();
-#pragma omp parallel for
   for (int64_t r = 0; r < B; ++r)
     for (int64_t t = T - 1; t >= 0; --t) {
       const int64_t n = (t * B + r) * D;
@@ -231,7 +230,7 @@ def main():
     parser.add_argument("--log-every", type=int, default=100)
     args = parser.parse_args()
     Scan.ext = load_inline("sru_scan", SCAN, functions=["forward", "backward"],
-                           extra_cflags=["-O3", "-march=native", "-ffast-math", "-fopenmp"])
+                           extra_cflags=["-O3", "-march=native", "-ffast-math", "-fopenmp-simd"])
     meta, _ = read_safetensors(args.checkpoint)
     run = json.loads(meta["run"])
     config, recipe = json.loads(run["model_config"]), run["recipe"]
@@ -249,6 +248,7 @@ def main():
     dev_seen = dev[: recipe["eval_bytes"]] if recipe["eval_bytes"] else dev
 
     torch.manual_seed(run["seed"])
+    torch.set_flush_denormal(True)  # moments of bytes not seen for long decay into denormals, which are slow
     model = Model(config)
     if args.init:
         load_weights(model, read_safetensors(args.init)[1])
