@@ -81,8 +81,7 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
     }
     CHECK(x.node()->is_leaf() || x.node()->tape == id_,
           "{}: input {}, {}, was recorded on another tape (an outer one, or one that is spent); detach() it "
-          "to carry "
-          "only its value over",
+          "to carry only its value over",
           name, i, x.str());
     entry.inputs.push_back({x.shape(), x.dtype(), x.device()});
     entry.input_nodes.push_back(x.node());
@@ -128,8 +127,7 @@ void Tape::check_output(const char* name, size_t output, const Tensor& y,
 void Tape::backward(const Tensor& loss) {
   CHECK(loss.numel() == 1,
         "backward: needs a loss of one element, got {}; reduce it with sum() or mean(), or give the gradient "
-        "that "
-        "flows into it",
+        "that flows into it",
         loss.str());
   backward({loss}, {full(loss.shape(), 1.0, loss.dtype(), loss.device())});
 }
@@ -137,8 +135,7 @@ void Tape::backward(const Tensor& loss) {
 void Tape::backward(const std::vector<Tensor>& outputs, const Grads& output_grads) {
   CHECK(!spent_,
         "backward: this tape is spent: its entries were freed as the first backward pass went; run the "
-        "forward pass "
-        "again under a new Tape");
+        "forward pass again under a new Tape");
   CHECK(outputs.size() == output_grads.size(), "backward: {} outputs but {} gradients", outputs.size(),
         output_grads.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -146,8 +143,7 @@ void Tape::backward(const std::vector<Tensor>& outputs, const Grads& output_grad
     const Tensor& dy = output_grads[i];
     CHECK(needs_grad(y) && (y.node()->is_leaf() || y.node()->tape == id_),
           "backward: output {}, {}, was not recorded on this tape: nothing that needs a gradient led to it, "
-          "or another "
-          "tape was current",
+          "or another tape was current",
           i, y.str());
     if (!dy.defined()) continue;
     CHECK(dy.shape() == y.shape() && dy.dtype() == y.dtype() && dy.device() == y.device(),

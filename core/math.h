@@ -9,6 +9,15 @@
 
 namespace tandem {
 
+// P(r) of e^r = 1 + r + r^2 P(r), for |r| <= ln 2 / 2.
+TANDEM_HD TANDEM_INLINE float exp_series(float r) {
+  float p = 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  return p * r + 5.0000001201e-1f;
+}
+
 // e^x within 3 ulp; 0 below -87.34 (no denormals), infinity above 88.72, NaN for NaN.
 TANDEM_HD TANDEM_INLINE float fast_exp(float x) {
   // x = n ln 2 + r with |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to an integer, left in the low bits.
@@ -16,12 +25,7 @@ TANDEM_HD TANDEM_INLINE float fast_exp(float x) {
   const float shifted = x * 1.44269504088896341f + kRound;
   const float n = shifted - kRound;
   const float r = (x - n * 0.693145751953125f) - n * 1.42860682030941723212e-6f;
-  float p = 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
+  const float p = exp_series(r) * r * r + r + 1.0f;
   // 2^n in two steps, since 2^128 has no f32.
   const uint32_t exponent = __builtin_bit_cast(uint32_t, shifted) - __builtin_bit_cast(uint32_t, kRound);
   const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(exponent) >> 1);
@@ -46,12 +50,7 @@ TANDEM_HD TANDEM_INLINE float sigmoid(float x) {
   const float shifted = y * 1.44269504088896341f + kRound;
   const float n = shifted - kRound;
   const float r = (y - n * 0.693145751953125f) - n * 1.42860682030941723212e-6f;
-  float p = 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  const float p = exp_series(r) * (r * r) + r + 1.0f;
   return 1.0f / (1.0f + p * __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, shifted) << 23));
 }
 TANDEM_HD TANDEM_INLINE double sigmoid(double x) {
