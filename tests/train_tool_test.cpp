@@ -178,6 +178,14 @@ TEST_CASE("train: limits, and a run is never written over") {
   const Result changed = run(folder, {text.string(), "--resume=run", "--lr=1"});
   CHECK(changed.code == 2);
   CHECK(contains(changed.output, "--lr was settled when the run began"));
+  const Result other_preset = run(folder, {text.string(), "--resume=run", "--preset=base"});
+  CHECK(other_preset.code == 1);
+  CHECK(contains(other_preset.output, "the run has preset laptop, not base"));
+  // A file of the working folder, and with it a run of the same preset.
+  const Result by_file =
+      run(folder, {text.string(), "--resume=run/last.safetensors", "--preset=laptop", "--max-steps=4"});
+  CHECK(by_file.code == 0);
+  CHECK(losses(folder / "run").size() == 4);
   std::ofstream(text, std::ios::app) << "more";
   const Result other_text = run(folder, {text.string(), "--resume=run"});
   CHECK(other_text.code == 1);
@@ -206,6 +214,16 @@ TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") 
   CHECK(offline.code == 1);
   CHECK(contains(offline.output, "file:///no/such/file.zip"));
   CHECK(contains(offline.output, "train gcide"));
+}
+
+TEST_CASE("train: what evaluations will refuse is refused before the first step") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  for (const char* flag : {"--eval-window=0", "--eval-batch-size=0", "--eval-batch-size=100000"}) {
+    const Result result = run(folder, small_run(text, std::string("run") + flag, {flag}));
+    CHECK(result.code == 1);
+    CHECK(!contains(result.output, "step "));
+  }
 }
 
 TEST_CASE("train: a diverging run stops and names the operator") {

@@ -242,9 +242,9 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
 
 // A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
 void check_resume_options(const CLI::App& app) {
-  const std::set<std::string> allowed = {"corpus",         "--resume",    "--out",      "--max-steps",
-                                         "--max-time",     "--log-every", "--url",      "--data-dir",
-                                         "--sample-bytes", "--device",    "--check-nan"};
+  const std::set<std::string> allowed = {"corpus",      "--preset",       "--resume",    "--out",
+                                         "--max-steps", "--max-time",     "--log-every", "--url",
+                                         "--data-dir",  "--sample-bytes", "--device",    "--check-nan"};
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0 && !allowed.contains(option->get_name()))
       throw UsageError("--resume: " + option->get_name() + " was settled when the run began; leave it out");
@@ -259,7 +259,7 @@ void train(const CLI::App& app, Options& o) {
   if (o.resume) {
     const fs::path path = resume_path(o);
     checkpoint = load_checkpoint(path.string());
-    o.run.folder = path.parent_path();
+    o.run.folder = fs::absolute(path).parent_path();
     fmt::print("resuming from {}\n", path.string());
   } else {
     preset(o.preset);  // a wrong name is told before any download
@@ -271,6 +271,8 @@ void train(const CLI::App& app, Options& o) {
   RunConfig config;
   if (checkpoint) {
     config = RunConfig::from_text(checkpoint->run_config);
+    CHECK(app.count("--preset") == 0 || o.preset == config.preset, "--resume: the run has preset {}, not {}",
+          config.preset, o.preset);
     o.corpus.valid_fraction = config.valid_fraction;
     o.corpus.test_fraction = config.test_fraction;
   }

@@ -139,9 +139,8 @@ Checkpoint Trainer::checkpoint() const {
       {"epoch", position.epoch},
       {"segment", position.segment},
       {"best_dev_bpc", counters.best_dev_bpc},
-      {"best_step", counters.best_step},
-      {"seconds",
-       counters.seconds}}.dump();
+      {"best_step",
+       counters.best_step}}.dump();
   return checkpoint;
 }
 
@@ -161,7 +160,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
     progress_.skipped_in_row = progress.at("skipped_in_row");
     progress_.micro_step = progress.at("micro_step");
     stream_.set_position({progress.at("epoch"), progress.at("segment")});
-    counters = {progress.at("best_dev_bpc"), progress.at("best_step"), progress.at("seconds")};
+    counters = {progress.at("best_dev_bpc"), progress.at("best_step")};
   } catch (const nlohmann::json::exception& error) {
     detail::fail("resume: the checkpoint's progress cannot be read: {}: {}", error.what(),
                  checkpoint.progress);

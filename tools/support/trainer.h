@@ -47,7 +47,6 @@ class Trainer {
   struct RunCounters {
     double best_dev_bpc = 0;  // 0: none yet
     int64_t best_step = 0;
-    double seconds = 0;  // spent in training so far
   };
   RunCounters counters;
 

@@ -60,7 +60,9 @@ class Run {
         last_step_(options.max_steps > 0 ? std::min(options.max_steps, trainer.config().recipe.steps)
                                          : trainer.config().recipe.steps),
         metrics_((options.folder / "metrics.jsonl").string(), trainer.steps_done()),
-        progress_(trainer.steps_done(), last_step_, options.log_every) {}
+        progress_(trainer.steps_done(), last_step_, options.log_every) {
+    check_evaluations();
+  }
 
   RunEnd loop() {
     const SignalGuard guard;
@@ -73,16 +75,13 @@ class Run {
       }
       if (received_signal != 0) {
         save_last();
-        progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
-                                  int{received_signal}, trainer_.steps_done(),
-                                  (options_.folder / kLastCheckpoint).string()));
-        return RunEnd::stopped_by_signal;
+        return stopped();
       }
       step();
       if (trainer_.steps_done() % eval_every == 0 && trainer_.steps_done() < last_step_) milestone();
     }
     milestone();
-    return RunEnd::done;
+    return received_signal == 0 ? RunEnd::done : stopped();
   }
 
   void last_word() {
@@ -107,11 +106,34 @@ class Run {
   static constexpr int64_t kFinalBatchSize = 1;  // as the authors: every symbol has all the context there is
   static constexpr int64_t kEarlySampleBytes = 120;
 
+  RunEnd stopped() {
+    progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
+                              int{received_signal}, trainer_.steps_done(),
+                              (options_.folder / kLastCheckpoint).string()));
+    return RunEnd::stopped_by_signal;
+  }
+
+  // The part of the dev split that evaluations during training score.
+  std::span<const uint8_t> dev() const {
+    const std::span<const uint8_t> all = corpus_.split("dev");
+    const auto limit = static_cast<size_t>(trainer_.config().recipe.eval_bytes);
+    return limit > 0 && limit < all.size() ? all.first(limit) : all;
+  }
+
+  // What evaluations will be made of is tried before the first step: an error after hours would lose them.
+  void check_evaluations() const {
+    const Recipe& recipe = trainer_.config().recipe;
+    const Vocabulary& vocabulary = trainer_.vocabulary();
+    if (corpus_.dev.size() > 1)
+      EvaluationStream(dev(), vocabulary, recipe.eval_window, recipe.eval_batch_size);
+    if (corpus_.test.size() > 1)
+      EvaluationStream(corpus_.split("test"), vocabulary, recipe.eval_window, kFinalBatchSize);
+  }
+
   void step() {
     const Clock::time_point start = Clock::now();
     const StepRecord record = trainer_.step();
     const double seconds = seconds_since(start);
-    trainer_.counters.seconds += seconds;
     const double ms = seconds * 1e3;
     progress_.step(record, ms);
     metrics_.write({{"step", record.step},
@@ -129,11 +151,8 @@ class Run {
   void milestone() {
     if (corpus_.dev.size() > 1) {
       const Recipe& recipe = trainer_.config().recipe;
-      std::span<const uint8_t> dev = corpus_.split("dev");
-      const int64_t limit = recipe.eval_bytes;
-      if (limit > 0 && limit < static_cast<int64_t>(dev.size())) dev = dev.first(static_cast<size_t>(limit));
-      const Evaluation evaluation =
-          evaluate(trainer_.model(), trainer_.vocabulary(), dev, recipe.eval_window, recipe.eval_batch_size);
+      const Evaluation evaluation = evaluate(trainer_.model(), trainer_.vocabulary(), dev(),
+                                             recipe.eval_window, recipe.eval_batch_size);
       const double bpc = evaluation.bpc();
       Trainer::RunCounters& counters = trainer_.counters;
       const bool best = std::isfinite(bpc) && (counters.best_step == 0 || bpc < counters.best_dev_bpc);
