@@ -10,6 +10,9 @@ struct GradNode {
   int64_t entry = -1;  // index on that tape
   int output = 0;      // which of the entry's outputs
   Tensor grad;         // of a leaf; undefined until a backward pass reaches it
+  // A leaf's elements rounded to bf16, for GPU kernels (ops/weights.h), and the version they were made from.
+  Tensor low_precision;
+  uint64_t low_precision_version = 0;
 
   bool is_leaf() const { return tape == 0; }
 };

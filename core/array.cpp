@@ -14,6 +14,11 @@ void fail_not_float(const char* what, int dtype) {
                name_of(static_cast<DType>(dtype)));
 }
 
+void fail_not_floating(const char* what, int dtype) {
+  detail::fail("{}: dtype {} is not supported on a GPU; use f32, f64 or bf16", what,
+               name_of(static_cast<DType>(dtype)));
+}
+
 namespace {
 
 // Runs f(element type's zero) for the dtype.
@@ -126,11 +131,13 @@ void all_finite(bool& finite, const Tensor& x) {
 }  // namespace cpu
 
 void fill(const Tensor& y, double value) {
+  y.storage()->touch();
   DISPATCH(y.device(), fill(y, value));
 }
 
 void copy(const Tensor& y, const Tensor& x) {
   CHECK(x.shape() == y.shape(), "copy: shapes differ: from {}, to {}", x.str(), y.str());
+  y.storage()->touch();
   if (x.device() == y.device()) {
     DISPATCH(x.device(), convert(y, x));
   } else if constexpr (kWithCuda) {
@@ -145,6 +152,7 @@ void add_in_place(const Tensor& y, const Tensor& x) {
   CHECK(
       x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() && is_floating(x.dtype()),
       "add_in_place: needs two floating tensors of one shape, dtype and device: {} += {}", y.str(), x.str());
+  y.storage()->touch();
   DISPATCH(y.device(), add_in_place(y, x));
 }
 

@@ -143,6 +143,11 @@ void CachingAllocator::release_cached() {
   release_idle_segments();
 }
 
+void CachingAllocator::keep(StreamId stream, bool kept) {
+  const std::lock_guard lock(mutex_);
+  kept ? void(kept_.insert(stream)) : void(kept_.erase(stream));
+}
+
 MemoryStatistics CachingAllocator::statistics() const {
   const std::lock_guard lock(mutex_);
   MemoryStatistics statistics = statistics_;
@@ -253,6 +258,7 @@ void CachingAllocator::release_segment(Block& block) {
 
 void CachingAllocator::release_idle_segments() {
   for (auto& [key, list] : free_) {
+    if (kept_.contains(key.first)) continue;
     for (auto i = list.begin(); i != list.end();) {
       Block& block = **i;
       const bool whole_segment = block.left == nullptr && block.right == nullptr;

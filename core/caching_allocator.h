@@ -96,6 +96,9 @@ class CachingAllocator final : public Allocator {
   void record_use(void* block, StreamId stream);
   // Gives back every segment of which no byte is in use, after waiting for pending events.
   void release_cached();
+  // Segments of a stream that is kept are never given back: a CUDA graph goes on using what was free when it
+  // was captured.
+  void keep(StreamId stream, bool kept);
 
   MemoryStatistics statistics() const;
   void reset_peak();
@@ -130,6 +133,7 @@ class CachingAllocator final : public Allocator {
   std::unordered_map<void*, std::unique_ptr<Block>> blocks_;  // all of them, by address
   std::map<std::pair<StreamId, Pool>, FreeList> free_;
   std::map<StreamId, std::deque<std::pair<MemorySource::Event, Block*>>> pending_;  // oldest event first
+  std::set<StreamId> kept_;
   MemoryStatistics statistics_;
 };
 

@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 
+#include "core/backend.h"
 #include "core/check.h"
 #include "core/macros.h"
 
@@ -18,13 +18,6 @@ namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kBlockAlignment = 512;
-constexpr int kMaxCudaDevices = 64;
-
-std::array<Allocator*, kMaxCudaDevices>& cuda_allocators() {
-  static std::array<Allocator*, kMaxCudaDevices> allocators{};
-  return allocators;
-}
-
 }  // namespace
 
 size_t host_memory_limit() {
@@ -93,16 +86,13 @@ CachingAllocator& host_allocator() {
 
 Allocator& allocator_of(Device device) {
   if (device.is_cpu()) return host_allocator();
-  Allocator* allocator = device.index() < kMaxCudaDevices ? cuda_allocators()[device.index()] : nullptr;
-  CHECK(allocator != nullptr, "{}: no such device is set up{}", device.str(),
-        kWithCuda ? "" : "; this build of Tandem has no CUDA, use the cpu");
-  return *allocator;
-}
-
-void set_cuda_allocator(int index, Allocator* allocator) {
-  CHECK(index >= 0 && index < kMaxCudaDevices, "set_cuda_allocator: device {} is not in 0..{}", index,
-        kMaxCudaDevices - 1);
-  cuda_allocators()[index] = allocator;
+  const CudaStatus& status = cuda_status();
+  CHECK(status.available, "{}: cannot be used: {}; use the cpu", device.str(), status.text);
+  CHECK(device == Device::cuda(),
+        "{}: one process uses one GPU, cuda:0; CUDA_VISIBLE_DEVICES={} makes it that one", device.str(),
+        device.index());
+  if constexpr (kWithCuda) return cuda::allocator();
+  detail::fail("{}: this build has no CUDA", device.str());
 }
 
 }  // namespace tandem

@@ -13,6 +13,8 @@ inline constexpr int64_t kParallelGrain = 1 << 15;
 // Bodies that differ only by element type: `FOR_FLOAT(x.dtype(), "softmax", T, kernel<T>(y, x))` runs
 // kernel<float> or kernel<double>. Error naming the operator for any other dtype.
 [[noreturn]] void fail_not_float(const char* what, int dtype);
+// The same for kernels on a GPU, which take bf16 too.
+[[noreturn]] void fail_not_floating(const char* what, int dtype);
 
 }  // namespace tandem
 

@@ -37,9 +37,11 @@ MatmulPrecision matmul_precision() {
   return thread_precision;
 }
 
-PrecisionScope::PrecisionScope(MatmulPrecision precision) : outer_(thread_precision) {
+PrecisionScope::PrecisionScope(MatmulPrecision precision, Device device) : outer_(thread_precision) {
+  CHECK(device.is_cuda() || precision != MatmulPrecision::tf32,
+        "precision tf32: only GPUs have it; use f32 or bf16");
   CHECK(
-      precision == MatmulPrecision::f32 || cpu_has_bf16(),
+      device.is_cuda() || precision == MatmulPrecision::f32 || cpu_has_bf16(),
       "precision bf16: this CPU has no bf16 instructions (AMX or AVX-512 BF16) that oneDNN can use; use f32");
   thread_precision = precision;
 }

@@ -7,23 +7,25 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/device.h"
 #include "core/dtype.h"
 
 namespace tandem {
 
 // How f32 matrices are multiplied. bf16: operands are rounded to bf16 (nearest, ties to even), products are
-// summed in f32, and the result is f32. f64 matrices are multiplied in f64 whatever this says.
-enum class MatmulPrecision : uint8_t { f32, bf16 };
+// summed in f32, and the result is f32. tf32, on GPUs only: the same with 10 bits of mantissa. f64 matrices
+// are multiplied in f64, and bf16 ones (on GPUs) as they are, whatever this says.
+enum class MatmulPrecision : uint8_t { f32, bf16, tf32 };
 
 // Of this thread; f32 unless a PrecisionScope says otherwise. Operators read it in forward and keep it for
 // backward.
 MatmulPrecision matmul_precision();
 
-// Sets the thread's precision until destroyed. Error: bf16 on a CPU that cannot multiply it (ask
-// cpu_has_bf16()).
+// Sets the thread's precision until destroyed. Error: one that the device cannot multiply in: tf32 on a CPU,
+// bf16 on a CPU without it (ask cpu_has_bf16()).
 class PrecisionScope {
  public:
-  explicit PrecisionScope(MatmulPrecision precision);
+  explicit PrecisionScope(MatmulPrecision precision, Device device = Device::cpu());
   ~PrecisionScope();
   PrecisionScope(const PrecisionScope&) = delete;
   PrecisionScope& operator=(const PrecisionScope&) = delete;

@@ -31,6 +31,8 @@ struct OpCase {
   double tolerance_f32 = 1e-5;
   double gradient_tolerance_f32 = 1e-4;
   double gradcheck_tolerance = 1e-6;
+  std::vector<int> weights = {};  // inputs that stay f32 where the others are bf16
+  double tolerance_bf16 = 2e-2;  // on a GPU, of outputs and gradients, against f64 on the same rounded inputs
   int64_t gradcheck_elements = 64;  // of each input, spread evenly; 0 checks all
   bool differentiable = true;       // false: no gradient exists, checks of it are left out
 };

@@ -47,6 +47,19 @@ tandem_find_package(CURL libcurl4-openssl-dev)                                  
 tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # their unpacking
 tandem_find_package(ZLIB zlib1g-dev)                                              # the gzip-readable gcide.dict.dz
 tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of what was downloaded
+if(TANDEM_CUDA_BUILD STREQUAL "SIMULATE")
+  tandem_find_package(Boost libboost-context-dev COMPONENTS context)              # the simulator's threads are its fibers
+elseif(TANDEM_CUDA_BUILD STREQUAL "ON")
+  find_package(CUDAToolkit REQUIRED)                                              # cublasLt: every GEMM on a GPU
+  find_path(TANDEM_cudnn_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(TANDEM_cudnn_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+  mark_as_advanced(TANDEM_cudnn_INCLUDE TANDEM_cudnn_LIBRARY)
+  if(TANDEM_cudnn_INCLUDE AND TANDEM_cudnn_LIBRARY AND NOT TARGET CUDA::cudnn)
+    add_library(CUDA::cudnn UNKNOWN IMPORTED)
+    set_target_properties(CUDA::cudnn PROPERTIES IMPORTED_LOCATION ${TANDEM_cudnn_LIBRARY}
+      INTERFACE_INCLUDE_DIRECTORIES ${TANDEM_cudnn_INCLUDE})
+  endif()
+endif()
 if(TANDEM_TOOLS)
   tandem_find_package(CLI11 libcli11-dev)                                         # command lines
 endif()

@@ -1,0 +1,24 @@
+// Which devices there are.
+#include "core/backend.h"
+
+#include "core/macros.h"
+
+namespace tandem {
+
+const CudaStatus& cuda_status() {
+  static const CudaStatus status = [] {
+    CudaStatus found;
+    if constexpr (kWithCuda)
+      cuda::describe(found);
+    else
+      found.text = "no CUDA in this build";
+    return found;
+  }();
+  return status;
+}
+
+Device best_device() {
+  return cuda_status().available ? Device::cuda() : Device::cpu();
+}
+
+}  // namespace tandem

@@ -1,0 +1,138 @@
+// Whole-array primitives on the GPU (core/array.h).
+#include "core/array.h"
+
+#include "cuda/kernel.cuh"
+
+namespace tandem::cuda {
+namespace {
+
+template <class F>
+void visit(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::bf16:
+      return f(bf16{});
+    case DType::i32:
+      return f(int32_t{});
+    case DType::i64:
+      return f(int64_t{});
+    case DType::u8:
+      return f(uint8_t{});
+  }
+}
+
+template <class To, class From>
+__device__ __forceinline__ To cast(From value) {
+  if constexpr (std::is_same_v<To, bf16>)
+    return bf16(static_cast<float>(value));
+  else if constexpr (std::is_same_v<From, bf16>)
+    return static_cast<To>(static_cast<float>(value));
+  else
+    return static_cast<To>(value);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kMapThreads) fill_kernel(T* y, int64_t n, T value) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
+  if (i < n) y[i] = value;
+}
+
+template <class To, class From>
+__global__ void __launch_bounds__(kMapThreads) convert_kernel(To* y, const From* x, int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
+  if (i < n) y[i] = cast<To>(x[i]);
+}
+
+template <class T>
+struct Rounded {
+  __device__ Compute<T> operator()(int64_t, Compute<T> x) const { return x; }
+};
+struct Plus {
+  template <class T>
+  __device__ T operator()(int64_t, T y, T x) const {
+    return y + x;
+  }
+};
+
+// Each block looks at every gridDim.x-th stretch; one flag for all.
+template <class T>
+__global__ void __launch_bounds__(kMapThreads) not_finite_kernel(int* found, const T* x, int64_t n) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * kMapThreads;
+  bool bad = false;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x; i < n; i += stride) {
+    const Compute<T> value = static_cast<Compute<T>>(x[i]);
+    bad = bad || !(value - value == 0);  // NaN and infinity alone
+  }
+  if (bad) *found = 1;  // whoever writes, writes the same
+}
+
+}  // namespace
+
+void fill(const Tensor& y, double value) {
+  if (y.numel() == 0) return;
+  if (value == 0) {
+    CUDA_CHECK(cudaMemsetAsync(y.raw(), 0, y.nbytes(), compute_stream()));
+    return;
+  }
+  visit(y.dtype(), [&y, value](auto zero) {
+    using T = decltype(zero);
+    const T element = [value] {
+      if constexpr (std::is_same_v<T, bf16>)
+        return bf16(static_cast<float>(value));
+      else
+        return static_cast<T>(value);
+    }();
+    launch(fill_kernel<T>, blocks_for(y.numel(), kMapThreads), kMapThreads, 0, compute_stream(), y.data<T>(),
+           y.numel(), element);
+  });
+}
+
+void convert(const Tensor& y, const Tensor& x) {
+  if (x.numel() == 0) return;
+  if (x.dtype() == y.dtype()) {
+    CUDA_CHECK(cudaMemcpyAsync(y.raw(), x.raw(), x.nbytes(), cudaMemcpyDeviceToDevice, compute_stream()));
+    return;
+  }
+  if (x.dtype() == DType::f32 && y.dtype() == DType::bf16)  // what training does most, in wide loads
+    return map(y.data<bf16>(), y.numel(), Rounded<float>(), x.data<float>());
+  if (x.dtype() == DType::bf16 && y.dtype() == DType::f32)
+    return map(y.data<float>(), y.numel(), Rounded<bf16>(), x.data<bf16>());
+  visit(x.dtype(), [&y, &x](auto from) {
+    visit(y.dtype(), [&y, &x](auto to) {
+      using To = decltype(to);
+      using From = decltype(from);
+      launch(convert_kernel<To, From>, blocks_for(y.numel(), kMapThreads), kMapThreads, 0, compute_stream(),
+             y.data<To>(), x.data<From>(), y.numel());
+    });
+  });
+}
+
+void copy_across(const Tensor& y, const Tensor& x) {
+  if (x.numel() == 0) return;
+  const cudaMemcpyKind kind = x.device().is_cpu() ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+  CUDA_CHECK(cudaMemcpyAsync(y.raw(), x.raw(), x.nbytes(), kind, compute_stream()));
+  CUDA_CHECK(cudaStreamSynchronize(compute_stream()));  // the host's tensor may be freed or read at once
+}
+
+void add_in_place(const Tensor& y, const Tensor& x) {
+  FOR_DEVICE_FLOAT(y.dtype(), "add_in_place", T,
+                   map(y.data<T>(), y.numel(), Plus(), y.data<T>(), x.data<T>()));
+}
+
+void all_finite(bool& finite, const Tensor& x) {
+  finite = true;
+  if (!is_floating(x.dtype()) || x.numel() == 0) return;
+  const Tensor found({1}, DType::i32, x.device());
+  cuda::fill(found, 0);
+  const unsigned blocks =
+      std::min(blocks_for(x.numel(), kMapThreads), 4u * static_cast<unsigned>(context().multiprocessors));
+  FOR_DEVICE_FLOAT(x.dtype(), "all_finite", T,
+                   launch(not_finite_kernel<T>, blocks, kMapThreads, 0, compute_stream(),
+                          found.data<int32_t>(), x.data<T>(), x.numel()));
+  finite = found.to_vector<int32_t>()[0] == 0;
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,48 @@
+// Dropout inside kernels: masks from Philox by index, the same bits as on the CPU.
+#pragma once
+#include "cuda/context.h"
+#include "ops/dropout.h"
+
+namespace tandem::cuda {
+
+// What a kernel needs to apply dropout to what it holds. The step of the key is completed on the device, so
+// that a captured graph draws new masks at every replay.
+struct DeviceDropout {
+  DropoutKey key;
+  const uint32_t* step_offset = nullptr;
+  uint32_t threshold = 0;  // words below it drop: none
+  double kept = 1;         // factor of what is kept
+
+  // Dropping with probability p; 0 draws nothing.
+  static DeviceDropout with(double p, const DropoutKey& key) {
+    return {key, context().step_offset, keep_threshold(p), 1 / (1 - p)};
+  }
+  TANDEM_HD bool on() const { return threshold > 0; }
+};
+
+// The key of this replay; to be asked for once a thread.
+__device__ __forceinline__ DropoutKey current_key(const DeviceDropout& dropout) {
+  return {dropout.key.seed, dropout.key.step + *dropout.step_offset, dropout.key.site};
+}
+
+// Factors of the four mask elements 4 * block .. 4 * block + 3: 0 or `kept`. C is float or double.
+template <class C>
+struct FourFactors {
+  C v[4];
+};
+template <class C>
+__device__ __forceinline__ FourFactors<C> four_factors(const DeviceDropout& dropout, const DropoutKey& key,
+                                                       int64_t block) {
+  const PhiloxBlock words = philox(key.seed, static_cast<uint64_t>(block), key.step, key.site);
+  const C kept = static_cast<C>(dropout.kept);
+  return {{words.x >= dropout.threshold ? kept : C(0), words.y >= dropout.threshold ? kept : C(0),
+           words.z >= dropout.threshold ? kept : C(0), words.w >= dropout.threshold ? kept : C(0)}};
+}
+// Factor of one element: four times the work for each.
+template <class C>
+__device__ __forceinline__ C one_factor(const DeviceDropout& dropout, const DropoutKey& key,
+                                        int64_t element) {
+  return dropout_word(key, element) >= dropout.threshold ? static_cast<C>(dropout.kept) : C(0);
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,23 @@
+// Weights as kernels want them: on a GPU, activations in bf16 meet weights kept in f32, which are rounded
+// once an update and not once a use.
+#pragma once
+#include "core/tensor.h"
+
+namespace tandem {
+
+// The elements of `weight` in `dtype`: itself where that is its dtype. A leaf keeps its bf16 copy, in one
+// place for good, and makes it anew only after core/array.h has written to the leaf.
+Tensor weight_as(const Tensor& weight, DType dtype);
+
+// For the optimizer, which writes both: the copy that a leaf keeps, undefined where there is none; and the
+// word that it has been written.
+Tensor low_precision_copy(const Tensor& leaf);
+void mark_low_precision_current(const Tensor& leaf);
+
+// The dtype of parameters, statistics and carried state beside activations of this dtype: f32 for bf16, else
+// the same.
+constexpr DType parameter_dtype(DType activations) {
+  return activations == DType::bf16 ? DType::f32 : activations;
+}
+
+}  // namespace tandem

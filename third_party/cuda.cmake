@@ -1,0 +1,27 @@
+# How the CUDA backend is built: from the toolkit, where there is one, or simulated on the CPU. Sets TANDEM_CUDA_BUILD
+# to ON, OFF or SIMULATE. Included before the first library: a language enabled later does not reach its targets.
+set(TANDEM_CUDA AUTO CACHE STRING "CUDA backend: AUTO (where the toolkit is found), ON, OFF, or SIMULATE (on the CPU, for tests)")
+set_property(CACHE TANDEM_CUDA PROPERTY STRINGS AUTO ON OFF SIMULATE)
+set(TANDEM_CUDA_BUILD ${TANDEM_CUDA})
+if(NOT TANDEM_CUDA MATCHES "^(AUTO|ON|OFF|SIMULATE)$")
+  message(FATAL_ERROR " TANDEM_CUDA is ${TANDEM_CUDA}; use AUTO, ON, OFF or SIMULATE")
+endif()
+
+if(TANDEM_CUDA MATCHES "^(AUTO|ON)$")
+  # The toolkit's installer leaves its programs out of the PATH.
+  find_program(TANDEM_NVCC nvcc PATHS ENV CUDACXX /usr/local/cuda/bin)
+  mark_as_advanced(TANDEM_NVCC)
+  if(TANDEM_NVCC)
+    set(CMAKE_CUDA_COMPILER ${TANDEM_NVCC})
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90 CACHE STRING "GPUs to compile for: 90 is code for sm_90 and PTX for what comes later")
+    # The loader that CMake would add for every program is wanted by none.
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(TANDEM_CUDA_BUILD ON)
+  elseif(TANDEM_CUDA STREQUAL "ON")
+    message(FATAL_ERROR " TANDEM_CUDA is ON, but there is no nvcc on the PATH or in /usr/local/cuda/bin; set CUDACXX, or use AUTO or OFF")
+  else()
+    set(TANDEM_CUDA_BUILD OFF)
+  endif()
+endif()
