@@ -103,6 +103,10 @@ void convert(const Tensor& y, const Tensor& x) {
   });
 }
 
+void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
+  if (*flag.data<double>() != 0) convert(y, x);
+}
+
 void add_in_place(const Tensor& y, const Tensor& x) {
   visit(y.dtype(), [&y, &x](auto zero) {
     using T = decltype(zero);
@@ -146,6 +150,16 @@ void copy(const Tensor& y, const Tensor& x) {
   } else {
     detail::fail("copy: from {} to {}, but this build has no CUDA", x.str(), y.str());
   }
+}
+
+void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
+  CHECK(x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() &&
+            flag.device() == y.device() && flag.dtype() == DType::f64 && flag.numel() == 1,
+        "copy_if: needs two tensors of one shape, dtype and device and an f64 flag there: from {}, to {}, "
+        "flag {}",
+        x.str(), y.str(), flag.str());
+  y.storage()->touch();
+  DISPATCH(y.device(), copy_if(y, x, flag));
 }
 
 void add_in_place(const Tensor& y, const Tensor& x) {

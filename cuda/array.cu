@@ -57,6 +57,17 @@ struct Plus {
   }
 };
 
+// Bytes in vectors of 16, the rest one by one.
+__global__ void __launch_bounds__(kMapThreads)
+    copy_if_kernel(char* y, const char* x, int64_t bytes, const double* flag) {
+  if (*flag == 0) return;
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x) * 16;
+  if (first + 16 <= bytes && is_aligned(x) && is_aligned(y))
+    store_vector(y + first, load_vector<char, 16>(x + first));
+  else
+    for (int64_t i = first; i < std::min(bytes, first + 16); ++i) y[i] = x[i];
+}
+
 // Each block looks at every gridDim.x-th stretch; one flag for all.
 template <class T>
 __global__ void __launch_bounds__(kMapThreads) not_finite_kernel(int* found, const T* x, int64_t n) {
@@ -115,6 +126,12 @@ void copy_across(const Tensor& y, const Tensor& x) {
   const cudaMemcpyKind kind = x.device().is_cpu() ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
   CUDA_CHECK(cudaMemcpyAsync(y.raw(), x.raw(), x.nbytes(), kind, compute_stream()));
   CUDA_CHECK(cudaStreamSynchronize(compute_stream()));  // the host's tensor may be freed or read at once
+}
+
+void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
+  const auto bytes = static_cast<int64_t>(x.nbytes());
+  launch(copy_if_kernel, blocks_for(bytes, 16 * kMapThreads), kMapThreads, 0, compute_stream(),
+         static_cast<char*>(y.raw()), static_cast<const char*>(x.raw()), bytes, flag.data<double>());
 }
 
 void add_in_place(const Tensor& y, const Tensor& x) {

@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(kMapThreads) map_kernel(T* y, int64_t n, F f, 
   }
 }
 
-inline bool is_aligned(const void* address, size_t bytes = 16) {
+TANDEM_HD inline bool is_aligned(const void* address, size_t bytes = 16) {
   return reinterpret_cast<uintptr_t>(address) % bytes == 0;
 }
 

@@ -50,6 +50,11 @@ class LanguageModel : public Module {
   // Negative log-likelihood of each target, (T, B), without gradient: evaluation.
   Tensor token_losses(const Tensor& tokens, const Tensor& targets, State& state, const Pass& pass) const;
 
+  // Floating-point operations of the products that one token of a forward pass takes, of segments of `steps`
+  // tokens with as many of memory: 2 m n k each, the masked part of attention left out. Training takes three
+  // times as many.
+  virtual double forward_flops(int64_t steps) const = 0;
+
   virtual int64_t vocabulary_size() const = 0;
   virtual DType dtype() const = 0;
   virtual Device device() const = 0;

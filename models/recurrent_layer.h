@@ -33,6 +33,7 @@ class RecurrentLayer : public Module {
   // One time step: x (1, B, D). Moves the cache on.
   virtual Tensor step(const Tensor& x, LayerCache& cache) const = 0;
   virtual LayerCache make_cache(int64_t batch, int64_t visible_keys) const = 0;
+  virtual double forward_flops(int64_t steps) const = 0;  // see LanguageModel
   virtual bool attends() const = 0;
 };
 

@@ -67,6 +67,12 @@ Tensor RecurrentModel::logits(const Tensor& tokens, State& state, const Pass& pa
   return linear(dropout(x, p, {pass.seed, pass.step, kOutput}), parts_.output, parts_.output_bias);
 }
 
+double RecurrentModel::forward_flops(int64_t steps) const {
+  double sum = 2.0 * static_cast<double>(parts_.output.numel());
+  for (const auto& layer : parts_.layers) sum += layer->forward_flops(steps);
+  return sum;
+}
+
 class RecurrentModel::StepDecoder : public Decoder {
  public:
   StepDecoder(const RecurrentModel& model, int64_t batch, int64_t visible_keys)

@@ -19,6 +19,7 @@ class RecurrentModel : public LanguageModel {
 
   Tensor logits(const Tensor& tokens, State& state, const Pass& pass) const override;
   std::unique_ptr<Decoder> decoder(int64_t batch, int64_t visible_keys) const override;
+  double forward_flops(int64_t steps) const override;
   int64_t vocabulary_size() const override { return parts_.embedding.size(0); }
   DType dtype() const override { return parts_.embedding.dtype(); }
   Device device() const override { return parts_.embedding.device(); }

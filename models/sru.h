@@ -35,6 +35,9 @@ class SruLayer : public RecurrentLayer {
   Output forward(const Tensor& x, const LayerState& state, const Pass& pass, uint32_t site) const override;
   Tensor step(const Tensor& x, LayerCache& cache) const override;
   LayerCache make_cache(int64_t, int64_t) const override { return {}; }
+  double forward_flops(int64_t) const override {
+    return 2.0 * static_cast<double>(weight_.numel() + (projection_.defined() ? projection_.numel() : 0));
+  }
   bool attends() const override { return false; }
 
  private:

@@ -85,6 +85,15 @@ RecurrentLayer::Output SruppLayer::forward(const Tensor& x, const LayerState& st
   return recur(normalize(q, attended), x, state.c, pass, site);
 }
 
+double SruppLayer::forward_flops(int64_t steps) const {
+  double flops = 2.0 * static_cast<double>(query_.numel() + output_.numel());
+  if (!attends_) return flops;
+  // Memory is projected too; a query sees it, the past and itself.
+  flops += 2.0 * static_cast<double>(query_.numel() + 2 * key_value_.numel());
+  const double visible = static_cast<double>(steps) + static_cast<double>(steps + 1) / 2;
+  return flops + 4.0 * visible * static_cast<double>(config_.d_projected);
+}
+
 LayerCache SruppLayer::make_cache(int64_t batch, int64_t visible_keys) const {
   LayerCache cache;
   if (!attends_) return cache;

@@ -46,6 +46,7 @@ class SruppLayer : public RecurrentLayer {
   Output forward(const Tensor& x, const LayerState& state, const Pass& pass, uint32_t site) const override;
   Tensor step(const Tensor& x, LayerCache& cache) const override;
   LayerCache make_cache(int64_t batch, int64_t visible_keys) const override;
+  double forward_flops(int64_t steps) const override;
   bool attends() const override { return attends_; }
 
  private:

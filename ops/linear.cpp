@@ -6,6 +6,7 @@
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "ops/blocks.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -48,42 +49,54 @@ void column_sums(T* sums, const T* x, int64_t rows, int64_t width, bool accumula
 
 }  // namespace
 
+Gemm linear_product(int64_t rows, const Tensor& weight, MatmulPrecision precision) {
+  const int64_t in = weight.size(1), out = weight.size(0);
+  return {.m = rows,
+          .n = out,
+          .k = in,
+          .transpose_b = true,
+          .lda = in,
+          .ldb = in,
+          .ldc = out,
+          .precision = precision};
+}
+
+Gemm linear_input_product(int64_t rows, const Tensor& weight, MatmulPrecision precision) {
+  const int64_t in = weight.size(1), out = weight.size(0);
+  return {.m = rows, .n = in, .k = out, .lda = out, .ldb = in, .ldc = in, .precision = precision};
+}
+
+Gemm linear_weight_product(int64_t rows, const Tensor& weight, bool accumulate, MatmulPrecision precision) {
+  const int64_t in = weight.size(1), out = weight.size(0);
+  return {.m = out,
+          .n = in,
+          .k = rows,
+          .transpose_a = true,
+          .lda = out,
+          .ldb = in,
+          .ldc = in,
+          .accumulate = accumulate,
+          .precision = precision};
+}
+
 namespace cpu {
 
 void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     MatmulPrecision precision) {
-  const int64_t in = weight.size(1), out = weight.size(0);
-  const Gemm p{.m = rows_of(y),
-               .n = out,
-               .k = in,
-               .transpose_b = true,
-               .lda = in,
-               .ldb = in,
-               .ldc = out,
-               .precision = precision};
+  const Gemm p = linear_product(rows_of(y), weight, precision);
   FOR_FLOAT(y.dtype(), "linear", T,
             gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr));
 }
 
 void linear_backward_input(const Tensor& dx, const Tensor& dy, const Tensor& weight,
                            MatmulPrecision precision) {
-  const int64_t in = weight.size(1), out = weight.size(0);
-  const Gemm p{.m = rows_of(dx), .n = in, .k = out, .lda = out, .ldb = in, .ldc = in, .precision = precision};
+  const Gemm p = linear_input_product(rows_of(dx), weight, precision);
   FOR_FLOAT(dx.dtype(), "linear", T, gemm(dx.data<T>(), dy.data<T>(), weight.data<T>(), p));
 }
 
 void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tensor& x, bool accumulate,
                             MatmulPrecision precision) {
-  const int64_t in = dweight.size(1), out = dweight.size(0);
-  const Gemm p{.m = out,
-               .n = in,
-               .k = rows_of(dy),
-               .transpose_a = true,
-               .lda = out,
-               .ldb = in,
-               .ldc = in,
-               .accumulate = accumulate,
-               .precision = precision};
+  const Gemm p = linear_weight_product(rows_of(dy), dweight, accumulate, precision);
   FOR_FLOAT(dweight.dtype(), "linear", T, gemm(dweight.data<T>(), dy.data<T>(), x.data<T>(), p));
 }
 
@@ -101,14 +114,17 @@ void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) 
   CHECK(x.rank() >= 1 && x.size(-1) == weight.size(1),
         "linear: x is {}, weight is {}; x's last must equal weight's last", x.shape().str(),
         weight.shape().str());
-  CHECK(is_floating(x.dtype()) && x.dtype() == weight.dtype() && x.device() == weight.device(),
+  const auto fits = [&x](const Tensor& w) {
+    return w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype());
+  };
+  CHECK(is_floating(x.dtype()) && fits(weight) && x.device() == weight.device(),
         "linear: x is {}, weight is {}; they must have one floating dtype and one device", x.str(),
         weight.str());
   if (!bias.defined()) return;
   CHECK(bias.rank() == 1 && bias.size(0) == weight.size(0),
         "linear: bias is {}, weight is {}; bias must be ({})", bias.shape().str(), weight.shape().str(),
         weight.size(0));
-  CHECK(bias.dtype() == x.dtype() && bias.device() == x.device(),
+  CHECK(fits(bias) && bias.device() == x.device(),
         "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
 }
 

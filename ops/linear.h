@@ -6,9 +6,14 @@
 namespace tandem {
 
 // x (..., in), weight (out, in), bias (out) or undefined for none -> (..., out). f32 goes by
-// matmul_precision(). Error: weight is not a matrix, x's last size is not `in`, bias is not (out), dtypes or
-// devices differ.
+// matmul_precision(); where x is bf16, on a GPU, weight and bias may be f32, and so are their gradients then.
+// Error: weight is not a matrix, x's last size is not `in`, bias is not (out), dtypes or devices differ.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+// The products y = x W^T, dx = dy W and dW = dy^T x (accumulated or not) for `rows` rows.
+Gemm linear_product(int64_t rows, const Tensor& weight, MatmulPrecision precision);
+Gemm linear_input_product(int64_t rows, const Tensor& weight, MatmulPrecision precision);
+Gemm linear_weight_product(int64_t rows, const Tensor& weight, bool accumulate, MatmulPrecision precision);
 
 namespace cpu {
 void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,

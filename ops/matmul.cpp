@@ -6,9 +6,8 @@
 #include "core/parallel.h"
 
 namespace tandem {
-namespace cpu {
 
-void matmul(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kernel) {
+Gemm product_of(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kernel) {
   Gemm p;
   p.m = c.size(-2);
   p.n = c.size(-1);
@@ -24,6 +23,13 @@ void matmul(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kern
   p.stride_b = b.size(-1) * b.size(-2);
   p.stride_c = p.m * p.n;
   p.precision = kernel.precision;
+  return p;
+}
+
+namespace cpu {
+
+void matmul(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kernel) {
+  const Gemm p = product_of(c, a, b, kernel);
   FOR_FLOAT(c.dtype(), "matmul", T, gemm(c.data<T>(), a.data<T>(), b.data<T>(), p));
 }
 

@@ -21,6 +21,9 @@ struct MatmulKernel {
   MatmulPrecision precision = MatmulPrecision::f32;
 };
 
+// The product that gives c from a and b.
+Gemm product_of(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kernel);
+
 namespace cpu {
 void matmul(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kernel);
 }  // namespace cpu

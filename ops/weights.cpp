@@ -3,6 +3,7 @@
 
 #include "autograd/gradient.h"
 #include "core/array.h"
+#include "ops/gemm.h"
 
 namespace tandem {
 
@@ -17,6 +18,12 @@ Tensor weight_as(const Tensor& weight, DType dtype) {
   copy(leaf.low_precision, weight);
   leaf.low_precision_version = version;
   return leaf.low_precision;
+}
+
+DType activation_dtype(const Tensor& weights) {
+  const bool halve = weights.device().is_cuda() && weights.dtype() == DType::f32 &&
+                     matmul_precision() == MatmulPrecision::bf16;
+  return halve ? DType::bf16 : weights.dtype();
 }
 
 Tensor low_precision_copy(const Tensor& leaf) {

@@ -9,6 +9,10 @@ namespace tandem {
 // place for good, and makes it anew only after core/array.h has written to the leaf.
 Tensor weight_as(const Tensor& weight, DType dtype);
 
+// Of the activations that weights like these meet: bf16 on a GPU under PrecisionScope(bf16), where products
+// are many times faster in it and memory is half; else the weights' own.
+DType activation_dtype(const Tensor& weights);
+
 // For the optimizer, which writes both: the copy that a leaf keeps, undefined where there is none; and the
 // word that it has been written.
 Tensor low_precision_copy(const Tensor& leaf);

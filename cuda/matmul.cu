@@ -1,0 +1,12 @@
+// matmul: cuBLASLt does all of it.
+#include "ops/matmul.h"
+
+#include "cuda/gemm.h"
+
+namespace tandem::cuda {
+
+void matmul(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kernel) {
+  gemm(c.raw(), a.raw(), b.raw(), product_of(c, a, b, kernel), {c.dtype(), a.dtype(), b.dtype()});
+}
+
+}  // namespace tandem::cuda
