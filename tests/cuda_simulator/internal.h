@@ -53,6 +53,7 @@ cudaError_t forbidden_in_capture();
 // memory.cpp
 enum class Place { device, pinned, pageable };
 Place place_of(const void* address);
-cudaError_t verify_guards();  // fails the device if one is damaged
+bool is_device_memory(const void* address, size_t bytes);  // all of it, in one allocation
+cudaError_t verify_guards();                               // fails the device if one is damaged
 
 }  // namespace tandem::simulator

@@ -120,6 +120,10 @@ Place place_of(const void* address) {
   return m.pinned.find(address) != m.pinned.sizes.end() ? Place::pinned : Place::pageable;
 }
 
+bool is_device_memory(const void* address, size_t bytes) {
+  return memory().device.holds(address, bytes);
+}
+
 void set_memory(size_t bytes) {
   const std::lock_guard lock(mutex());
   memory().total = bytes;

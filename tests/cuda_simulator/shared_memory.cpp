@@ -15,7 +15,7 @@ namespace tandem::simulator {
 namespace {
 
 constexpr size_t kGuard = 256;
-constexpr unsigned char kPattern = 0xa5;
+[[maybe_unused]] constexpr unsigned char kPattern = 0xa5;  // without AddressSanitizer
 alignas(1024) unsigned char g_shared[kMaxSharedBytes + kGuard];
 size_t g_bytes = 0;
 
