@@ -48,7 +48,12 @@ TANDEM_HD TANDEM_INLINE double fast_exp(double x) {
 // third fewer instructions.
 TANDEM_HD TANDEM_INLINE float sigmoid(float x) {
 #ifdef __CUDA_ARCH__
-  return __fdividef(1.0f, 1.0f + __expf(-x));  // e^-x of infinity gives 0, as it must
+  // Denormals are taken as 0, which 1 + e^-x cannot tell from them: no test for them between the four
+  // instructions. e^-x of infinity gives 0, as it must.
+  float e, y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(-1.44269504088896341f * x));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(1.0f + e));
+  return y;
 #else
   // The exponent's bias is part of the constant that rounds, so that one shift makes 2^n.
   constexpr float kRound = 12582912.0f + 127.0f;
