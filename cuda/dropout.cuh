@@ -45,4 +45,38 @@ __device__ __forceinline__ C one_factor(const DeviceDropout& dropout, const Drop
   return dropout_word(key, element) >= dropout.threshold ? static_cast<C>(dropout.kept) : C(0);
 }
 
+// Factors of elements first .. first + N - 1, where N is 1, 2 or a multiple of 4 and divides `first`.
+template <class C, int N>
+struct Factors {
+  C v[N];
+};
+template <class C, int N>
+__device__ __forceinline__ Factors<C, N> mask_factors(const DeviceDropout& dropout, const DropoutKey& key,
+                                                      int64_t first) {
+  static_assert(N <= 2 || N % 4 == 0);
+  Factors<C, N> factors;
+  if constexpr (N == 1) {
+    factors.v[0] = one_factor<C>(dropout, key, first);
+  } else if constexpr (N == 2) {
+    const FourFactors<C> four = four_factors<C>(dropout, key, first / 4);
+    const bool upper = first % 4 != 0;
+    factors.v[0] = upper ? four.v[2] : four.v[0];
+    factors.v[1] = upper ? four.v[3] : four.v[1];
+  } else {
+#pragma unroll
+    for (int k = 0; k < N; k += 4) {
+      const FourFactors<C> four = four_factors<C>(dropout, key, (first + k) / 4);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) factors.v[k + i] = four.v[i];
+    }
+  }
+  return factors;
+}
+
+// What is dropped is 0 even where x is not finite.
+template <class C>
+__device__ __forceinline__ C dropped(C x, C factor) {
+  return factor > 0 ? x * factor : C(0);
+}
+
 }  // namespace tandem::cuda

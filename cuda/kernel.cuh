@@ -69,6 +69,31 @@ __device__ __forceinline__ T* dynamic_shared() {
 #endif
 }
 
+// Copies of 16 bytes from global to shared memory that pass by the registers and need not be waited for. A
+// thread's copies since its last send_group() are a group; after await_group<N>() all its groups but the
+// newest N have arrived. What other threads have copied needs a barrier too.
+__device__ __forceinline__ void copy_async(void* shared, const void* global) {
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(__cvta_generic_to_global(global))
+               : "memory");
+#else
+  *static_cast<float4*>(shared) = *static_cast<const float4*>(global);
+#endif
+}
+__device__ __forceinline__ void send_group() {
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int kNewest>
+__device__ __forceinline__ void await_group() {
+#ifdef __CUDA_ARCH__
+  asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+#endif
+}
+
 struct Sum {
   template <class T>
   __device__ __forceinline__ T operator()(T a, T b) const {

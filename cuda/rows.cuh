@@ -1,0 +1,60 @@
+// Kernels over rows that keep a row in the registers of a warp or a block, so that each element is read once.
+#pragma once
+#include "cuda/kernel.cuh"
+
+namespace tandem::cuda {
+
+// How a row is shared out: kThreads threads take turns at chunks of kWidth elements, loaded at once; a thread
+// has kItems of them, or, if that is 0, as many as it takes, which it must read again each time.
+template <int kThreads_, int kWidth_, int kItems_>
+struct RowShape {
+  static constexpr int kThreads = kThreads_, kWidth = kWidth_, kItems = kItems_;
+  static constexpr bool kHeld = kItems > 0;
+  static constexpr int kStored = kHeld ? kItems : 1;
+  static constexpr int kRows = kThreads < 128 ? 128 / kThreads : 1;  // of a block
+  static constexpr int kBlock = kThreads * kRows;
+  using Index = std::conditional_t<kHeld, int, int64_t>;  // of a column
+};
+
+// f(i, column) for each chunk of this thread: its number, and its first column, which may lie beyond the row.
+template <class Shape, class F>
+__device__ __forceinline__ void for_chunks(int64_t columns, const F& f) {
+  if constexpr (Shape::kHeld) {
+#pragma unroll
+    for (int i = 0; i < Shape::kItems; ++i)
+      f(i, (i * Shape::kThreads + static_cast<int>(threadIdx.x)) * Shape::kWidth);
+  } else {
+    constexpr int64_t kStep = int64_t{Shape::kThreads} * Shape::kWidth;
+    for (int64_t column = int64_t{threadIdx.x} * Shape::kWidth; column < columns; column += kStep)
+      f(0, column);
+  }
+}
+
+template <class Shape, class Rows>
+__global__ void __launch_bounds__(Shape::kBlock, 512 / Shape::kBlock) rows_kernel(Rows rows) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * Shape::kRows + threadIdx.y;
+  if (row < rows.count) rows.template run<Shape>(row);
+}
+
+// rows.run<Shape>(row) for 0..rows.count-1, on the Shape::kThreads threads threadIdx.x of a row. `columns` is
+// the longest row's.
+template <int kWidth, class Rows>
+void launch_rows(const Rows& rows, int64_t columns) {
+  const auto with = [&rows]<class Shape>(Shape) {
+    launch(rows_kernel<Shape, Rows>, blocks_for(rows.count, Shape::kRows),
+           dim3(Shape::kThreads, Shape::kRows), 0, compute_stream(), rows);
+  };
+  constexpr int kMost = kWidth > 4 ? 4 : 8;  // items, so that two such rows leave registers free
+  if (columns <= 64 * kWidth)
+    with(RowShape<32, kWidth, 2>());
+  else if (columns <= 32 * kMost * kWidth)
+    with(RowShape<32, kWidth, kMost>());
+  else if (columns <= 512 * kWidth)
+    with(RowShape<128, kWidth, 4>());
+  else if (columns <= 256 * kMost * kWidth)
+    with(RowShape<256, kWidth, kMost>());
+  else
+    with(RowShape<256, kWidth, 0>());
+}
+
+}  // namespace tandem::cuda
