@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "core/dtype.h"
@@ -55,6 +56,27 @@ __device__ __forceinline__ Vec<T, N> load_vector(const T* from) {
 }
 template <class T, int N>
 __device__ __forceinline__ void store_vector(T* to, const Vec<T, N>& values) {
+#ifdef __CUDA_ARCH__
+  // As whole words of 16 bytes: nvcc may split the store of a struct into its elements.
+  if constexpr (sizeof(values) % 16 == 0) {
+    uint32_t parts[sizeof(values) / 4];
+    if constexpr (sizeof(T) == 2) {
+#pragma unroll
+      for (int k = 0; k < N; k += 2)
+        parts[k / 2] = __builtin_bit_cast(uint16_t, values.v[k]) |
+                       static_cast<uint32_t>(__builtin_bit_cast(uint16_t, values.v[k + 1])) << 16;
+    } else {
+      memcpy(parts, &values, sizeof(values));
+    }
+#pragma unroll
+    for (size_t i = 0; i < sizeof(values) / 16; ++i) {
+      unsigned __int128 word;
+      memcpy(&word, parts + 4 * i, 16);
+      reinterpret_cast<unsigned __int128*>(to)[i] = word;
+    }
+    return;
+  }
+#endif
   *reinterpret_cast<Vec<T, N>*>(to) = values;
 }
 
