@@ -91,17 +91,18 @@ __device__ __forceinline__ T* dynamic_shared() {
 #endif
 }
 
-// Copies of 16 bytes from global to shared memory that pass by the registers and need not be waited for. A
-// thread's copies since its last send_group() are a group; after await_group<N>() all its groups but the
-// newest N have arrived. What other threads have copied needs a barrier too.
-__device__ __forceinline__ void copy_async(void* shared, const void* global) {
+// Copies of 16 bytes from global to shared memory that pass by the registers and need not be waited for;
+// where not `wanted`, zeros come and nothing is read. A thread's copies since its last send_group() are a
+// group; after await_group<N>() all its groups but the newest N have arrived. What other threads have copied
+// needs a barrier too.
+__device__ __forceinline__ void copy_async(void* shared, const void* global, bool wanted = true) {
 #ifdef __CUDA_ARCH__
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
                    static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
-               "l"(__cvta_generic_to_global(global))
+               "l"(__cvta_generic_to_global(global)), "r"(wanted ? 16 : 0)
                : "memory");
 #else
-  *static_cast<float4*>(shared) = *static_cast<const float4*>(global);
+  *static_cast<float4*>(shared) = wanted ? *static_cast<const float4*>(global) : float4{};
 #endif
 }
 __device__ __forceinline__ void send_group() {
