@@ -10,11 +10,11 @@
 namespace tandem::testing {
 
 // Largest |a - b| over the tensor, divided by the largest |b|, or by 1 where b is all zero. Infinite when a
-// shape differs, or where one has a NaN. Any two floating dtypes.
+// shape differs, or where one has a NaN. Any two floating dtypes and devices.
 inline double relative_error(const Tensor& a, const Tensor& b) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (a.shape() != b.shape()) return kInfinity;
-  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
+  const Tensor x = a.to(Device::cpu()).to(DType::f64), y = b.to(Device::cpu()).to(DType::f64);
   double difference = 0, largest = 0;
   for (int64_t i = 0; i < x.numel(); ++i) {
     const double u = x.data<double>()[i], v = y.data<double>()[i];

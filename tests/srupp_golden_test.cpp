@@ -4,6 +4,7 @@
 #include "autograd/tape.h"
 #include "models/srupp_weights.h"
 #include "tests/compare.h"
+#include "tests/devices.h"
 #include "tests/golden.h"
 
 using namespace tandem;
@@ -20,15 +21,15 @@ std::vector<NamedTensor> read_all(const SafetensorsFile& file) {
 }
 
 struct Fixture {
-  explicit Fixture(DType dtype)
+  explicit Fixture(DType dtype, Device device = Device::cpu())
       : weights(SafetensorsFile::open(golden_path("srupp/weights.safetensors"))),
         inputs(SafetensorsFile::open(golden_path("srupp/inputs.safetensors"))),
         outputs(SafetensorsFile::open(golden_path("srupp/outputs.safetensors"))),
         grads(SafetensorsFile::open(golden_path("srupp/grads.safetensors"))),
         expected(golden_json("srupp/expected.json")),
-        model(load_authors_srupp(read_all(weights), 1, dtype)),
-        x(inputs.get("x").to(DType::i32)),
-        y(inputs.get("y").to(DType::i32)) {}
+        model(load_authors_srupp(read_all(weights), 1, dtype, device)),
+        x(inputs.get("x").to(DType::i32).to(device)),
+        y(inputs.get("y").to(DType::i32).to(device)) {}
 
   Tensor rows(const Tensor& all, int64_t segment) const {
     return all.alias_rows(segment * kT, (segment + 1) * kT);
@@ -52,8 +53,9 @@ double mean(const Tensor& x) {
   return sum / static_cast<double>(x.numel());
 }
 
-void check_losses(DType dtype, double tolerance, double mean_tolerance) {
-  Fixture golden(dtype);
+void check_losses(Device device, DType dtype, double tolerance, double mean_tolerance) {
+  CAPTURE(device.str());
+  Fixture golden(dtype, device);
   for (const bool same_length : {false, true}) {
     const Tensor nll = golden.outputs.get(same_length ? "nll_same_length" : "nll");
     const nlohmann::json& means =
@@ -88,8 +90,9 @@ void check_losses(DType dtype, double tolerance, double mean_tolerance) {
   }
 }
 
-void check_gradients(DType dtype, double tolerance, bool recompute) {
-  Fixture golden(dtype);
+void check_gradients(Device device, DType dtype, double tolerance, bool recompute) {
+  CAPTURE(device.str());
+  Fixture golden(dtype, device);
   State state;
   Pass pass;
   pass.recompute = recompute;
@@ -102,7 +105,7 @@ void check_gradients(DType dtype, double tolerance, bool recompute) {
 
   std::vector<NamedTensor> ours;
   for (const NamedTensor& parameter : golden.model->parameters())
-    ours.push_back({parameter.name, grad(parameter.value)});
+    ours.push_back({parameter.name, grad(parameter.value).to(Device::cpu())});
   const SruppConfig config = SruppConfig::from_text(golden.model->config());
   const std::vector<NamedTensor> theirs = to_authors_layout(ours, config);
   CHECK(theirs.size() == golden.grads.names().size());
@@ -119,20 +122,20 @@ void check_gradients(DType dtype, double tolerance, bool recompute) {
 }  // namespace
 
 TEST_CASE("srupp golden: losses, cell states and layer inputs in f64") {
-  check_losses(DType::f64, 1e-9, 1e-9);
+  for (const Device device : test_devices()) check_losses(device, DType::f64, 1e-9, 1e-9);
 }
 
 TEST_CASE("srupp golden: losses, cell states and layer inputs in f32") {
-  check_losses(DType::f32, 1e-4, 1e-5);
+  for (const Device device : test_devices()) check_losses(device, DType::f32, 1e-4, 1e-5);
 }
 
 TEST_CASE("srupp golden: gradients of segment 2 in f64") {
-  check_gradients(DType::f64, 1e-9, false);
-  check_gradients(DType::f64, 1e-9, true);
+  for (const Device device : test_devices()) check_gradients(device, DType::f64, 1e-9, false);
+  for (const Device device : test_devices()) check_gradients(device, DType::f64, 1e-9, true);
 }
 
 TEST_CASE("srupp golden: gradients of segment 2 in f32") {
-  check_gradients(DType::f32, 1e-4, false);
+  for (const Device device : test_devices()) check_gradients(device, DType::f32, 1e-4, false);
 }
 
 TEST_CASE("srupp golden: the authors' layout and ours convert both ways") {

@@ -83,7 +83,7 @@ void run(const Options& options) {
   const std::vector<std::string> targets = expand(options.targets);
   const std::vector<MatmulPrecision> precisions = precisions_of(options.precision);
   const BenchSizes sizes = bench_sizes(options.preset, options.sizes);
-  std::cout << device_line() << '\n' << sizes.text() << std::endl;
+  std::cout << device_line(Device::cpu()) << '\n' << sizes.text() << std::endl;
   Peaks peaks;
   if (targets != std::vector<std::string>{"peak"}) {
     peaks = measure_peaks(options.rounds);

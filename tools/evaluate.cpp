@@ -81,7 +81,8 @@ void print_text(int64_t window, const Evaluation& result) {
 }
 
 void run(CLI::App& app, const Options& options) {
-  const PrecisionScope precision(options.model.products());
+  const Device device = options.model.resolved_device();
+  const PrecisionScope precision(options.model.products(), device);
   const LoadedModel loaded = options.model.load();
   const int64_t window = options.model.window_for(loaded);
   ProgressLine line;
@@ -92,7 +93,7 @@ void run(CLI::App& app, const Options& options) {
         "{}: {} bytes in {} leave nothing to predict; choose another --split or a higher --limit",
         corpus.source, bytes.size(), options.split);
   if (!options.json)
-    std::cout << device_line() << '\n'
+    std::cout << device_line(device) << '\n'
               << model_line(loaded, options.model) << '\n'
               << fmt::format("text: {}, {}: {} bytes", corpus.source, options.split,
                              with_commas(bytes.size()))

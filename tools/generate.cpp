@@ -37,13 +37,14 @@ void put(std::string_view text) {
 }
 
 void run(const Options& options) {
-  const PrecisionScope precision(options.model.products());
+  const Device device = options.model.resolved_device();
+  const PrecisionScope precision(options.model.products(), device);
   const LoadedModel loaded = options.model.load();
   const int64_t window = options.model.window_for(loaded);
   std::string prompt = options.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   check_prompt(loaded.vocabulary, prompt);  // before anything is printed
-  std::cerr << device_line() << '\n' << model_line(loaded, options.model) << std::endl;
+  std::cerr << device_line(device) << '\n' << model_line(loaded, options.model) << std::endl;
 
   put(prompt);
   const Clock::time_point start = Clock::now();

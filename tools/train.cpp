@@ -6,11 +6,12 @@
 #include <optional>
 #include <set>
 
+#include "core/backend.h"
 #include "core/check.h"
 #include "models/presets.h"
 #include "models/registry.h"
-#include "ops/gemm.h"
 #include "tools/support/cli.h"
+#include "tools/support/device.h"
 #include "tools/support/training_run.h"
 
 namespace tandem {
@@ -38,6 +39,7 @@ struct Options {
   std::optional<int64_t> eval_bytes;
   uint64_t seed = 1234;
   bool recompute = false;
+  bool eager = false;
   bool check_nan = false;
   int64_t max_skipped = 10;
 };
@@ -51,13 +53,17 @@ void add_options(CLI::App& app, Options& o) {
                  "sizes and recipe: " + fmt::format("{}", fmt::join(preset_names(), ", ")))
       ->capture_default_str();
   app.add_option("--model", o.model, "JSON fields that override the preset's model, or another model whole");
-  app.add_option("--precision", o.precision,
-                 "of matrix products: f32, bf16, or auto: bf16 where the CPU has it")
-      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+  app.add_option(
+         "--precision", o.precision,
+         "of matrix products, and on a GPU of activations: f32, tf32 (GPUs), bf16, or auto: bf16 where the "
+         "device has it")
+      ->check(CLI::IsMember({"auto", "f32", "tf32", "bf16"}))
       ->capture_default_str();
-  app.add_option("--device", o.device, "cpu, cuda, or auto: cuda where there is one")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
+  add_device_option(app, o.device);
+  app.add_flag("--eager", o.eager, "on a GPU, run each operator by itself and not a step as one CUDA graph");
+  app.add_option("--peak-tflops", o.run.peak_tflops,
+                 "of the device in this precision, for the MFU [by the GPU's name, where it is known]")
+      ->check(CLI::PositiveNumber);
   app.add_option("--seed", o.seed, "of initialisation and dropout")->capture_default_str();
   app.add_flag("--recompute", o.recompute,
                "keep each layer's input only, and run the layer again in backward");
@@ -171,16 +177,6 @@ std::string override_model(const std::string& preset, int64_t vocabulary, const 
   return json.dump();
 }
 
-// bf16 where the CPU has it. What the user asked for is never replaced.
-std::string resolve_precision(const std::string& asked) {
-  CHECK(asked != "bf16" || cpu_has_bf16(),
-        "--precision=bf16: this CPU has no bf16 instructions; leave --precision out, or give f32");
-  if (asked != "auto") return asked;
-  if (cpu_has_bf16()) return "bf16";
-  fmt::print("precision: f32, for this CPU has no bf16 instructions\n");
-  return "f32";
-}
-
 // "runs/gcide-laptop", then -2, -3, ...: a run never writes over another.
 fs::path default_folder(const std::string& corpus, const std::string& preset, bool existing) {
   const std::string stem = fs::path(corpus).filename().string() + "-" + preset;
@@ -201,7 +197,7 @@ fs::path resume_path(const Options& o) {
   return fs::is_directory(path) ? path / kLastCheckpoint : path;
 }
 
-RunConfig new_run(const Options& o, const Corpus& corpus) {
+RunConfig new_run(const Options& o, const Corpus& corpus, Device device) {
   const Preset chosen = preset(o.preset);
   RunConfig config;
   config.corpus = o.corpus.name_or_path;
@@ -212,7 +208,7 @@ RunConfig new_run(const Options& o, const Corpus& corpus) {
   config.recipe = chosen.recipe;
   override_recipe(config.recipe, o);
   config.model_config = override_model(chosen.model_config, corpus.vocabulary.size(), o);
-  config.precision = resolve_precision(o.precision);
+  config.precision = resolve_precision(o.precision, device);
   config.seed = o.seed;
   config.recompute = o.recompute;
   config.max_skipped = o.max_skipped;
@@ -221,7 +217,7 @@ RunConfig new_run(const Options& o, const Corpus& corpus) {
 
 void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
                  const fs::path& folder) {
-  fmt::print("{}\n", device_line());
+  fmt::print("{}\n", device_line(trainer.device()));
   fmt::print("corpus: {}, {} bytes (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
              with_commas(static_cast<int64_t>(corpus.bytes.size())),
              with_commas(static_cast<int64_t>(corpus.train.size())),
@@ -242,9 +238,9 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
 
 // A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
 void check_resume_options(const CLI::App& app) {
-  const std::set<std::string> allowed = {"corpus",      "--preset",       "--resume",    "--out",
-                                         "--max-steps", "--max-time",     "--log-every", "--url",
-                                         "--data-dir",  "--sample-bytes", "--device",    "--check-nan"};
+  const std::set<std::string> allowed = {
+      "corpus", "--preset",   "--resume",       "--out",    "--max-steps", "--max-time", "--log-every",
+      "--url",  "--data-dir", "--sample-bytes", "--device", "--check-nan", "--eager",    "--peak-tflops"};
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0 && !allowed.contains(option->get_name()))
       throw UsageError("--resume: " + option->get_name() + " was settled when the run began; leave it out");
@@ -253,8 +249,7 @@ void check_resume_options(const CLI::App& app) {
 void train(const CLI::App& app, Options& o) {
   if (o.resume) check_resume_options(app);
   if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
-  CHECK(o.device != "cuda",
-        "--device=cuda: this build has no CUDA; configure it with the CUDA Toolkit, or use --device=cpu");
+  const Device device = resolve_device(o.device);
   std::optional<Checkpoint> checkpoint;
   if (o.resume) {
     const fs::path path = resume_path(o);
@@ -283,14 +278,16 @@ void train(const CLI::App& app, Options& o) {
   if (checkpoint) {
     CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
           config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
-    config.precision = resolve_precision(config.precision);
+    config.precision = resolve_precision(config.precision, device);
   } else {
-    config = new_run(o, corpus);
+    config = new_run(o, corpus, device);
   }
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
 
-  Trainer trainer(config, corpus.split("train"), corpus.vocabulary);
+  Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);
   trainer.check_nan(o.check_nan);
+  trainer.use_graph(!o.eager);
+  if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());
   if (checkpoint) trainer.restore(*checkpoint);
   checkpoint.reset();
   print_start(config, trainer, corpus, o.run.folder);

@@ -30,10 +30,6 @@ double best_ms(int rounds, const F& run) {
 
 }  // namespace
 
-const char* name_of(MatmulPrecision precision) {
-  return precision == MatmulPrecision::bf16 ? "bf16" : "f32";
-}
-
 GemmBench::GemmBench(int64_t m, int64_t n, int64_t k, MatmulPrecision precision)
     : a_(random_f32({m, k}, 1)), b_(random_f32({k, n}, 2)), c_(zeros({m, n}, DType::f32)) {
   CHECK(precision == MatmulPrecision::f32 || cpu_has_bf16(),

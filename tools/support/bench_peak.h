@@ -7,6 +7,7 @@
 #include "core/tensor.h"
 #include "ops/gemm.h"
 #include "tools/support/bench_timing.h"
+#include "tools/support/device.h"
 
 namespace tandem {
 
@@ -61,7 +62,5 @@ struct Peaks {
   }
 };
 Peaks measure_peaks(int rounds);
-
-const char* name_of(MatmulPrecision precision);
 
 }  // namespace tandem

@@ -11,8 +11,8 @@
 #include <iostream>
 #include <memory>
 
+#include "core/backend.h"
 #include "core/check.h"
-#include "core/macros.h"
 #include "ops/gemm.h"
 
 namespace tandem {
@@ -62,9 +62,11 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
   }
 }
 
-std::string device_line() {
+std::string device_line(Device device) {
+  if (device.is_cuda()) return fmt::format("device: {}, {}", device.str(), cuda_status().text);
+  const std::string gpu = cuda_status().available ? "" : "; no GPU: " + cuda_status().text;
   return fmt::format("device: cpu, {}, {} threads, bf16: {}{}", cpu_name(), omp_get_max_threads(),
-                     cpu_has_bf16() ? "yes" : "no", kWithCuda ? "" : "; no CUDA in this build");
+                     cpu_has_bf16() ? "yes" : "no", gpu);
 }
 
 void add_corpus_options(CLI::App& app, CorpusOptions& options) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "core/device.h"
 #include "core/error.h"
 #include "data/corpus.h"
 
@@ -23,8 +24,9 @@ class UsageError : public Error {
 // failure. What went wrong is one message on stderr, beginning with "error: ".
 int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 
-// "device: cpu, Intel Xeon, 2 threads, bf16: yes; no CUDA in this build".
-std::string device_line();
+// "device: cpu, Intel Xeon, 2 threads, bf16: yes; no GPU: no NVIDIA driver", or
+// "device: cuda:0, NVIDIA H100 80GB HBM3, 79.1 GiB, driver 13.0, runtime 13.0".
+std::string device_line(Device device);
 
 // Adds --url, --data-dir, --valid-fraction and --test-fraction. `options` must outlive the parsing.
 void add_corpus_options(CLI::App& app, CorpusOptions& options);

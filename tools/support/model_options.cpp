@@ -5,11 +5,12 @@
 
 #include "core/check.h"
 #include "tools/support/cli.h"
+#include "tools/support/device.h"
 
 namespace tandem {
 
 LoadedModel ModelOptions::load() const {
-  return load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32);
+  return load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32, resolved_device());
 }
 
 int64_t ModelOptions::window_for(const LoadedModel& loaded) const {
@@ -21,7 +22,11 @@ int64_t ModelOptions::window_for(const LoadedModel& loaded) const {
 }
 
 MatmulPrecision ModelOptions::products() const {
-  return precision == "bf16" ? MatmulPrecision::bf16 : MatmulPrecision::f32;
+  return precision == "f64" ? MatmulPrecision::f32 : precision_named(precision);
+}
+
+Device ModelOptions::resolved_device() const {
+  return resolve_device(device);
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
@@ -30,10 +35,13 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->required();
   app.add_option("--heads", options.heads, "attention heads of the authors' weights, which do not tell [1]")
       ->check(CLI::PositiveNumber);
-  app.add_option("--precision", options.precision,
-                 "f32; bf16: matrix products in bf16; f64: everything in f64")
-      ->check(CLI::IsMember({"f32", "bf16", "f64"}))
+  app.add_option(
+         "--precision", options.precision,
+         "f32; bf16: matrix products in bf16, on a GPU activations too; tf32: products on a GPU; f64: "
+         "everything in f64")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16", "f64"}))
       ->capture_default_str();
+  add_device_option(app, options.device);
   app.add_option("--window", options.window,
                  "segment length N: N + 1 keys are visible to a query [as in training]")
       ->check(CLI::PositiveNumber);

@@ -15,6 +15,7 @@ struct ModelOptions {
   std::string checkpoint;
   int64_t heads = 0;
   std::string precision = "f32";
+  std::string device = "auto";
   int64_t window = 0;  // 0: what the checkpoint was evaluated with in training
 
   LoadedModel load() const;
@@ -22,9 +23,11 @@ struct ModelOptions {
   int64_t window_for(const LoadedModel& loaded) const;
   // Of the matrix products: a model in f64 has no choice.
   MatmulPrecision products() const;
+  // Error: no such device.
+  Device resolved_device() const;
 };
 
-// Adds --checkpoint, --heads, --precision and --window. `options` must outlive the parsing.
+// Adds --checkpoint, --heads, --precision, --device and --window. `options` must outlive the parsing.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
 // "model: checkpoint of Tandem, step 1000; 2,345,678 parameters, f32, window 256".

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/backend.h"
 #include "tools/support/cli.h"
 #include "tools/support/metrics.h"
 
@@ -22,10 +23,10 @@ constexpr double kRedrawSeconds = 0.2;
 
 }  // namespace
 
-Progress::Progress(int64_t first_step, int64_t last_step, int64_t every)
+Progress::Progress(int64_t first_step, int64_t last_step, const ProgressOptions& options)
     : first_step_(first_step),
       last_step_(last_step),
-      every_(every),
+      options_(options),
       terminal_(isatty(STDOUT_FILENO) != 0),
       start_(now()) {}
 
@@ -41,10 +42,16 @@ std::string Progress::line(const StepRecord& record) const {
       record.skipped ? fmt::format("skipped: loss {} gradient norm {}", record.loss, record.gradient_norm)
                      : fmt::format("loss {:.4f} ({:.4f} bpc)", loss_sum_ / static_cast<double>(steps_),
                                    loss_sum_ / static_cast<double>(steps_) / std::log(2.0));
+  std::string utilisation;
+  if (options_.flops_per_token > 0 && options_.peak_flops > 0)
+    utilisation =
+        fmt::format("  MFU {:.1f} %", 100 * options_.flops_per_token * static_cast<double>(tokens_) /
+                                          (ms_sum_ / 1e3) / options_.peak_flops);
   return fmt::format(
-      "step {:>{}}/{}  {}  lr {:.2e}  grad {:.3f}  {:.0f} ms  {:.1f}k tok/s  {:.0f} MB  ETA {}", record.step,
-      fmt::formatted_size("{}", last_step_), last_step_, loss, record.lr, record.gradient_norm, mean_ms,
-      static_cast<double>(tokens_) / ms_sum_, static_cast<double>(peak_resident_bytes()) / 1e6,
+      "step {:>{}}/{}  {}  lr {:.2e}  grad {:.3f}  {:.0f} ms  {:.1f}k tok/s{}  {:.0f} MB  ETA {}",
+      record.step, fmt::formatted_size("{}", last_step_), last_step_, loss, record.lr, record.gradient_norm,
+      mean_ms, static_cast<double>(tokens_) / ms_sum_, utilisation,
+      static_cast<double>(peak_memory_bytes(options_.device)) / 1e6,
       duration_text(per_step * static_cast<double>(last_step_ - record.step)));
 }
 
@@ -53,7 +60,8 @@ void Progress::step(const StepRecord& record, double ms) {
   loss_sum_ += record.loss;
   ms_sum_ += ms;
   tokens_ += record.tokens;
-  const bool due = record.step % every_ == 0 || record.step == last_step_ || record.step == first_step_ + 1;
+  const bool due =
+      record.step % options_.every == 0 || record.step == last_step_ || record.step == first_step_ + 1;
   if (due || record.skipped) {
     say(line(record));
     steps_ = tokens_ = 0;
@@ -64,6 +72,12 @@ void Progress::step(const StepRecord& record, double ms) {
     last_drawn_ = now();
     live_ = true;
   }
+}
+
+int64_t peak_memory_bytes(Device device) {
+  if constexpr (kWithCuda)
+    if (device.is_cuda()) return static_cast<int64_t>(cuda::allocator().statistics().peak_in_use);
+  return peak_resident_bytes();
 }
 
 void Progress::say(const std::string& message) {

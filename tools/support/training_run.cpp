@@ -60,7 +60,8 @@ class Run {
         last_step_(options.max_steps > 0 ? std::min(options.max_steps, trainer.config().recipe.steps)
                                          : trainer.config().recipe.steps),
         metrics_((options.folder / "metrics.jsonl").string(), trainer.steps_done()),
-        progress_(trainer.steps_done(), last_step_, options.log_every) {
+        progress_(trainer.steps_done(), last_step_, progress_options(trainer, options)),
+        collect_every_(trainer.device().is_cuda() ? std::min(options.log_every, kLongestWait) : 1) {
     check_evaluations();
   }
 
@@ -68,17 +69,23 @@ class Run {
     const SignalGuard guard;
     const Clock::time_point start = Clock::now();
     const int64_t eval_every = trainer_.config().recipe.eval_every;
+    last_collected_ = start;
     while (trainer_.steps_done() < last_step_) {
       if (options_.max_seconds > 0 && seconds_since(start) >= options_.max_seconds) {
+        collect();
         progress_.say(fmt::format("stopping at step {}: --max-time is over", trainer_.steps_done()));
         break;
       }
       if (received_signal != 0) {
+        collect();
         save_last();
         return stopped();
       }
-      step();
-      if (trainer_.steps_done() % eval_every == 0 && trainer_.steps_done() < last_step_) milestone();
+      trainer_.advance();
+      const bool evaluate = trainer_.steps_done() % eval_every == 0;
+      if (evaluate || trainer_.steps_done() % collect_every_ == 0 || trainer_.steps_done() == last_step_)
+        collect();
+      if (evaluate && trainer_.steps_done() < last_step_) milestone();
     }
     milestone();
     return received_signal == 0 ? RunEnd::done : stopped();
@@ -87,7 +94,7 @@ class Run {
   void last_word() {
     const std::string best = (options_.folder / kBestCheckpoint).string();
     const Checkpoint checkpoint = load_checkpoint(best);
-    const std::unique_ptr<LanguageModel> model = make_model(checkpoint.model_config, 0);
+    const std::unique_ptr<LanguageModel> model = make_model(checkpoint.model_config, 0, trainer_.device());
     model->load(checkpoint.parameters);
     const Recipe& recipe = trainer_.config().recipe;
     if (corpus_.test.size() > 1) {
@@ -130,21 +137,37 @@ class Run {
       EvaluationStream(corpus_.split("test"), vocabulary, recipe.eval_window, kFinalBatchSize);
   }
 
-  void step() {
-    const Clock::time_point start = Clock::now();
-    const StepRecord record = trainer_.step();
-    const double seconds = seconds_since(start);
+  static ProgressOptions progress_options(const Trainer& trainer, const RunOptions& options) {
+    return {.every = options.log_every,
+            .device = trainer.device(),
+            .flops_per_token = 3 * trainer.model().forward_flops(trainer.config().recipe.unroll),
+            .peak_flops = options.peak_tflops * 1e12};
+  }
+
+  // What the steps since the last call were; each took the mean of their time.
+  void collect() {
+    const std::vector<StepRecord> records = trainer_.collect();
+    if (records.empty()) return;
+    const double seconds = seconds_since(last_collected_) / static_cast<double>(records.size());
+    last_collected_ = Clock::now();
     const double ms = seconds * 1e3;
-    progress_.step(record, ms);
-    metrics_.write({{"step", record.step},
-                    {"loss", record.loss},
-                    {"bpc", record.loss / std::log(2.0)},
-                    {"lr", record.lr},
-                    {"gradient_norm", record.gradient_norm},
-                    {"skipped", record.skipped},
-                    {"ms", ms},
-                    {"tokens_per_second", static_cast<double>(record.tokens) / seconds},
-                    {"memory_bytes", peak_resident_bytes()}});
+    for (const StepRecord& record : records) {
+      progress_.step(record, ms);
+      metrics_.write({{"step", record.step},
+                      {"loss", record.loss},
+                      {"bpc", record.loss / std::log(2.0)},
+                      {"lr", record.lr},
+                      {"gradient_norm", record.gradient_norm},
+                      {"skipped", record.skipped},
+                      {"ms", ms},
+                      {"tokens_per_second", static_cast<double>(record.tokens) / seconds},
+                      {"memory_bytes", peak_memory_bytes(trainer_.device())}});
+    }
+    if (!said_refusal_ && !trainer_.graph_refusal().empty()) {
+      progress_.say(
+          fmt::format("steps run operator by operator, not as a CUDA graph: {}", trainer_.graph_refusal()));
+      said_refusal_ = true;
+    }
   }
 
   // Evaluation, checkpoints, and the first time a sample.
@@ -173,6 +196,7 @@ class Run {
       progress_.say(sample(trainer_.model(), kEarlySampleBytes));
       sampled_ = true;
     }
+    last_collected_ = Clock::now();  // the next step's time is its own
   }
 
   // The model goes on from the beginning of the split that it has not trained on.
@@ -192,6 +216,7 @@ class Run {
   void save_best() { save_checkpoint((options_.folder / kBestCheckpoint).string(), trainer_.weights()); }
 
   static constexpr size_t kPromptBytes = 64;
+  static constexpr int64_t kLongestWait = 100;  // steps between looks at a GPU, whatever the logging period
 
   Trainer& trainer_;
   const Corpus& corpus_;
@@ -199,14 +224,17 @@ class Run {
   int64_t last_step_;
   MetricsLog metrics_;
   Progress progress_;
+  int64_t collect_every_;
+  Clock::time_point last_collected_;
   bool sampled_ = false;
+  bool said_refusal_ = false;
 };
 
 }  // namespace
 
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options) {
   std::filesystem::create_directories(options.folder);
-  const PrecisionScope precision(trainer.precision());  // of evaluations and samples too
+  const PrecisionScope precision(trainer.precision(), trainer.device());  // of evaluations and samples too
   Run run(trainer, corpus, options);
   const RunEnd end = run.loop();
   if (end == RunEnd::done) run.last_word();

@@ -14,6 +14,7 @@ struct RunOptions {
   double max_seconds = 0;        // stop when this run has taken so long; 0: no limit
   int64_t log_every = 10;        // steps between plain progress lines
   int64_t sample_bytes = 400;    // of the paragraph at the end; 0: none
+  double peak_tflops = 0;        // of the device in the run's precision, for the MFU; 0: not shown
 };
 
 inline constexpr const char* kLastCheckpoint = "last.safetensors";
