@@ -37,14 +37,13 @@ __global__ void __launch_bounds__(Shape::kBlock, 512 / Shape::kBlock) rows_kerne
 }
 
 // rows.run<Shape>(row) for 0..rows.count-1, on the Shape::kThreads threads threadIdx.x of a row. `columns` is
-// the longest row's.
-template <int kWidth, class Rows>
+// the longest row's; a thread holds at most kMost chunks.
+template <int kWidth, int kMost = kWidth <= 4 ? 8 : 4, class Rows>
 void launch_rows(const Rows& rows, int64_t columns) {
   const auto with = [&rows]<class Shape>(Shape) {
     launch(rows_kernel<Shape, Rows>, blocks_for(rows.count, Shape::kRows),
            dim3(Shape::kThreads, Shape::kRows), 0, compute_stream(), rows);
   };
-  constexpr int kMost = kWidth > 4 ? 4 : 8;  // items, so that two such rows leave registers free
   if (columns <= 64 * kWidth)
     with(RowShape<32, kWidth, 2>());
   else if (columns <= 32 * kMost * kWidth)
