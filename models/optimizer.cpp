@@ -1,50 +1,27 @@
-// The numbers of each update, and saving and restoring the moments.
+// The checks of settings and parameters, and saving and restoring the moments.
 #include "models/optimizer.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "autograd/gradient.h"
 #include "core/array.h"
 #include "core/check.h"
-#include "ops/optimizer_step.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
 
-// Update number t = 1, 2, ... of a parameter, as in ops/optimizer_step.h:
-//
-//     AdamW   p -= lr wd p + lr m_hat / (sqrt(v_hat) + eps),   m_hat = m / (1 - beta1^t),   v_hat = v / (1 -
-//     beta2^t) RAdam   rho_inf = 2 / (1 - beta2) - 1,   rho = rho_inf - 2 t beta2^t / (1 - beta2^t)
-//             rho > 5:  p -= lr wd p + lr R m_hat sqrt(1 - beta2^t) / (sqrt(v) + eps),
-//                       R = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))
-//             else:     p -= lr wd p + lr m_hat, or nothing at all
-AdamCoefficients coefficients(const OptimizerConfig& config, int64_t t, double lr, double gradient_scale) {
-  const double steps = static_cast<double>(t), beta2_power = std::pow(config.beta2, steps);
-  const double correction1 = 1 - std::pow(config.beta1, steps), correction2 = 1 - beta2_power;
-  AdamCoefficients c{.gradient_scale = gradient_scale,
-                     .beta1 = config.beta1,
-                     .beta2 = config.beta2,
-                     .decay = lr * config.weight_decay,
-                     .rate = lr / correction1,
-                     .root_scale = 1,
-                     .eps = config.eps};
-  if (config.kind == "adamw") {
-    c.root_scale = 1 / std::sqrt(correction2);
-    return c;
-  }
-  const double rho_inf = 2 / (1 - config.beta2) - 1;
-  const double rho = rho_inf - 2 * steps * beta2_power / correction2;
-  if (rho > 5) {
-    c.rate *=
-        std::sqrt(correction2 * (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho));
-    return c;
-  }
-  c.root_scale = 0;
-  c.eps = 1;
-  if (!config.degenerated_to_sgd) c.rate = c.decay = 0;
-  return c;
+AdamRule rule_of(const OptimizerConfig& config) {
+  return {.kind = config.kind == "adamw" ? AdamKind::adamw : AdamKind::radam,
+          .beta1 = config.beta1,
+          .beta2 = config.beta2,
+          .eps = config.eps,
+          .weight_decay = config.weight_decay,
+          .clip = config.clip,
+          .degenerated_to_sgd = config.degenerated_to_sgd};
 }
 
 void check_config(const OptimizerConfig& config) {
@@ -60,15 +37,13 @@ void check_config(const OptimizerConfig& config) {
           name, value);
 }
 
-Tensor scalar(int64_t value) {
-  return tensor_of<int64_t>({1}, std::vector<int64_t>{value});
-}
-
 }  // namespace
 
 Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config)
     : config_(std::move(config)) {
   check_config(config_);
+  if (!parameters.empty()) device_ = parameters[0].value.device();
+  steps_ = zeros({1 + static_cast<int64_t>(parameters.size())}, DType::i64, device_);
   std::set<std::string> names;
   for (NamedTensor& parameter : parameters) {
     const auto& [name, value] = parameter;
@@ -81,32 +56,51 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
           "optimizer: parameter {} is {}, but {} is on {}; move them to one device", name, value.str(),
           parameters[0].name, parameters[0].value.device().str());
     const Tensor m = zeros_like(value), v = zeros_like(value);
-    slots_.push_back({parameter, m, v});
+    const int64_t row = static_cast<int64_t>(slots_.size()) + 1;
+    slots_.push_back({parameter, m, v, steps_.alias_rows(row, row + 1)});
   }
+}
+
+std::vector<AdamSlot> Optimizer::adam_slots() const {
+  const Tensor none({0}, DType::f32, device_);
+  std::vector<AdamSlot> slots{{none, none, none, none, Tensor(), steps_.alias_rows(0, 1)}};
+  for (const Slot& slot : slots_) {
+    const Tensor& value = slot.parameter.value;
+    const Tensor gradient = grad(value);
+    if (!gradient.defined()) continue;
+    // A copy that is out of date is made anew: an update that is not made leaves it as it is.
+    const bool copied = low_precision_copy(value).defined();
+    slots.push_back(
+        {value, gradient, slot.m, slot.v, copied ? weight_as(value, DType::bf16) : Tensor(), slot.steps});
+  }
+  return slots;
+}
+
+void Optimizer::step(const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
+  const std::vector<AdamSlot> slots = adam_slots();
+  optimizer_step(slots, rule_of(config_), lr, loss, outcome);
+  for (const AdamSlot& slot : slots) mark_low_precision_current(slot.value);
+  zero_grad();
+}
+
+Optimizer::StepOutcome Optimizer::step(double lr) {
+  CHECK(std::isfinite(lr), "optimizer: learning rate {}; it must be finite", lr);
+  const Tensor outcome({3}, DType::f64, device_);
+  step(full({1}, lr, DType::f64, device_), Tensor(), outcome);
+  const std::vector<double> told = outcome.to_vector<double>();
+  return {.norm = told[1], .updated = told[2] != 0};
 }
 
 double Optimizer::gradient_norm() const {
-  std::vector<Tensor> gradients;
-  for (const Slot& slot : slots_)
-    if (const Tensor gradient = grad(slot.parameter.value); gradient.defined()) gradients.push_back(gradient);
-  return tandem::gradient_norm(gradients);
+  // A step whose loss is not finite tells the norm and changes nothing.
+  const Tensor outcome({3}, DType::f64, device_), lr = zeros({1}, DType::f64, device_);
+  const Tensor loss = full({1}, std::numeric_limits<double>::quiet_NaN(), DType::f64, device_);
+  optimizer_step(adam_slots(), rule_of(config_), lr, loss, outcome);
+  return outcome.to_vector<double>()[1];
 }
 
-void Optimizer::step(double lr, double norm) {
-  CHECK(std::isfinite(norm), "optimizer: the gradient norm is {}; skip this step with zero_grad()", norm);
-  CHECK(std::isfinite(lr), "optimizer: learning rate {}; it must be finite", lr);
-  const double gradient_scale = config_.clip > 0 ? std::min(1.0, config_.clip / (norm + 1e-6)) : 1.0;
-  std::vector<AdamSlot> updates;
-  for (Slot& slot : slots_) {
-    const Tensor gradient = grad(slot.parameter.value);
-    if (!gradient.defined()) continue;
-    ++slot.steps;
-    updates.push_back({slot.parameter.value, gradient, slot.m, slot.v,
-                       coefficients(config_, slot.steps, lr, gradient_scale)});
-  }
-  adam_step(updates);
-  ++steps_;
-  zero_grad();
+int64_t Optimizer::steps() const {
+  return steps_.alias_rows(0, 1).to_vector<int64_t>()[0];
 }
 
 void Optimizer::zero_grad() {
@@ -114,10 +108,10 @@ void Optimizer::zero_grad() {
 }
 
 std::vector<NamedTensor> Optimizer::state() const {
-  std::vector<NamedTensor> state{{"steps", scalar(steps_)}};
+  std::vector<NamedTensor> state{{"steps", steps_.alias_rows(0, 1)}};
   for (const Slot& slot : slots_) {
     const std::string& name = slot.parameter.name;
-    state.push_back({name + ".steps", scalar(slot.steps)});
+    state.push_back({name + ".steps", slot.steps});
     state.push_back({name + ".m", slot.m});
     state.push_back({name + ".v", slot.v});
   }
@@ -141,12 +135,7 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state) {
     CHECK(std::any_of(wanted.begin(), wanted.end(),
                       [&given](const NamedTensor& x) { return x.name == given.name; }),
           "optimizer: the state holds {}, which this model does not have", given.name);
-  steps_ = static_cast<int64_t>(found[0].item());
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    slots_[i].steps = static_cast<int64_t>(found[3 * i + 1].item());
-    copy(slots_[i].m, found[3 * i + 2]);
-    copy(slots_[i].v, found[3 * i + 3]);
-  }
+  for (size_t i = 0; i < wanted.size(); ++i) copy(wanted[i].value, found[i]);
 }
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "models/named_tensor.h"
+#include "ops/optimizer_step.h"
 
 namespace tandem {
 
@@ -29,23 +30,30 @@ class Optimizer {
 
   const OptimizerConfig& config() const { return config_; }
 
-  // L2 norm of all gradients together, before clipping; 0 when there are none. Waits for the device. Not
-  // finite when one of them is not: then call zero_grad() in place of step().
-  double gradient_norm() const;
-
   // One update: gradients times min(1, clip / (norm + 1e-6)), decay, moments, parameters. Gradients are
   // cleared. A parameter without a gradient is left as it is: no decay, moments and its own count of updates
-  // unchanged. `norm` is what gradient_norm() gave, to spare a second pass. Error: norm or lr is not finite;
-  // nothing is changed then.
-  void step(double lr) { step(lr, gradient_norm()); }
-  void step(double lr, double norm);
+  // unchanged. Where the norm or the loss is not finite nothing changes at all. Only enqueues, and so can be
+  // captured in a CUDA graph. lr: f64 (1). loss: f64 (1), or undefined. outcome: f64 (3), receives the loss
+  // (0 without one), the norm of all gradients before clipping, and 1 where the update was made, 0 where it
+  // was not. All on the parameters' device. Error: a tensor of another shape, dtype or device.
+  void step(const Tensor& lr, const Tensor& loss, const Tensor& outcome);
+
+  struct StepOutcome {
+    double norm = 0;      // of all gradients together, before clipping
+    bool updated = true;  // false: the norm is not finite, and nothing changed
+  };
+  // The same, waiting for the device to tell. Error: lr is not finite; nothing is changed then.
+  StepOutcome step(double lr);
+
+  // L2 norm of all gradients together, before clipping; 0 when there are none. Waits for the device.
+  double gradient_norm() const;
 
   void zero_grad();
-  // Calls of step() so far.
-  int64_t steps() const { return steps_; }
+  // Updates made so far. Waits for the device.
+  int64_t steps() const;
 
   // All that the next step depends on besides the parameters: "steps", and per parameter "NAME.steps" (both
-  // i64 (1)), "NAME.m" and "NAME.v", which share memory with the optimizer's own.
+  // i64 (1)), "NAME.m" and "NAME.v". They share memory with the optimizer's own.
   std::vector<NamedTensor> state() const;
   // Copies a state in, so that training goes on bit for bit. Error naming the tensor: one is missing, of no
   // parameter of this model, or of another shape or dtype; nothing is changed then.
@@ -55,12 +63,15 @@ class Optimizer {
   struct Slot {
     NamedTensor parameter;
     Tensor m, v;
-    int64_t steps = 0;  // updates so far: bias correction counts those in which there was a gradient
+    Tensor steps;  // i64 (1): updates for which there was a gradient, which bias correction goes by
   };
+  // The parameters that have a gradient, and the count of all updates.
+  std::vector<AdamSlot> adam_slots() const;
 
   OptimizerConfig config_;
+  Device device_;
+  Tensor steps_;  // i64 (1 + parameters): all updates, then each parameter's; on the device, which decides
   std::vector<Slot> slots_;
-  int64_t steps_ = 0;
 };
 
 }  // namespace tandem

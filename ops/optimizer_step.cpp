@@ -1,8 +1,10 @@
-// The update of all parameters and the norm of all gradients on the CPU, in blocks spread over the cores.
+// The norm of all gradients and the update of all parameters on the CPU, in blocks spread over the cores.
 #include "ops/optimizer_step.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "core/check.h"
 #include "core/parallel.h"
 
 namespace tandem {
@@ -10,17 +12,16 @@ namespace {
 
 constexpr int64_t kBlock = 1 << 14;
 
-// Part of one tensor of a list: parameters are of very different sizes, blocks are not.
+// Part of one parameter: parameters are of very different sizes, blocks are not.
 struct Block {
-  size_t tensor;
+  size_t slot;
   int64_t begin, count;
 };
 
-template <class Items, class TensorOf>
-std::vector<Block> blocks_of(const Items& items, TensorOf&& tensor_of) {
+std::vector<Block> blocks_of(const std::vector<AdamSlot>& slots) {
   std::vector<Block> blocks;
-  for (size_t i = 0; i < items.size(); ++i) {
-    const int64_t n = tensor_of(items[i]).numel();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const int64_t n = slots[i].value.numel();
     for (int64_t begin = 0; begin < n; begin += kBlock)
       blocks.push_back({i, begin, std::min(kBlock, n - begin)});
   }
@@ -64,48 +65,76 @@ TANDEM_SIMD double square_sum(const double* x, int64_t n) {
   return square_sum_block(x, n);
 }
 
-}  // namespace
-
-namespace cpu {
-
-void adam_step(const std::vector<AdamSlot>& slots) {
-  const std::vector<Block> blocks = blocks_of(slots, [](const AdamSlot& slot) { return slot.value; });
-  const int64_t count = static_cast<int64_t>(blocks.size());
-#pragma omp parallel for if (count > 1)
-  for (int64_t i = 0; i < count; ++i) {
-    const auto& [tensor, begin, n] = blocks[i];
-    const AdamSlot& slot = slots[tensor];
-    FOR_FLOAT(slot.value.dtype(), "optimizer", T,
-              update(slot.value.data<T>() + begin, slot.m.data<T>() + begin, slot.v.data<T>() + begin,
-                     slot.gradient.data<T>() + begin, AdamFactors<T>(slot.coefficients), n));
-  }
+TANDEM_SIMD void round_to_bf16(bf16* y, const float* x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = bf16(x[i]);
+}
+void round_to_bf16(bf16* y, const double* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = bf16(static_cast<float>(x[i]));
 }
 
-void gradient_norm(double& norm, const std::vector<Tensor>& gradients) {
-  const std::vector<Block> blocks = blocks_of(gradients, [](const Tensor& gradient) { return gradient; });
+double norm_of(const std::vector<AdamSlot>& slots, const std::vector<Block>& blocks) {
   const int64_t count = static_cast<int64_t>(blocks.size());
   std::vector<double> sums(blocks.size());
 #pragma omp parallel for if (count > 1)
   for (int64_t i = 0; i < count; ++i) {
-    const auto& [tensor, begin, n] = blocks[i];
-    FOR_FLOAT(gradients[tensor].dtype(), "optimizer", T,
-              sums[i] = square_sum(gradients[tensor].data<T>() + begin, n));
+    const Tensor& gradient = slots[blocks[i].slot].gradient;
+    FOR_FLOAT(gradient.dtype(), "optimizer", T,
+              sums[i] = square_sum(gradient.data<T>() + blocks[i].begin, blocks[i].count));
   }
   double sum = 0;
   for (const double block : sums) sum += block;
-  norm = std::sqrt(sum);
+  return std::sqrt(sum);
+}
+
+}  // namespace
+
+namespace cpu {
+
+void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& outcome) {
+  const std::vector<Block> blocks = blocks_of(slots);
+  const double loss_value = loss.defined() ? *loss.data<double>() : 0, norm = norm_of(slots, blocks);
+  const bool updated = std::isfinite(norm) && std::isfinite(loss_value);
+  double* const told = outcome.data<double>();
+  told[0] = loss_value;
+  told[1] = norm;
+  told[2] = updated ? 1 : 0;
+  if (!updated) return;
+
+  const double gradient_scale = adam_gradient_scale(rule, norm);
+  std::vector<AdamCoefficients> coefficients;
+  for (const AdamSlot& slot : slots) {
+    const int64_t t = ++*slot.steps.data<int64_t>();
+    coefficients.push_back(adam_coefficients(rule, t, *lr.data<double>(), gradient_scale));
+  }
+  const int64_t count = static_cast<int64_t>(blocks.size());
+#pragma omp parallel for if (count > 1)
+  for (int64_t i = 0; i < count; ++i) {
+    const auto& [index, begin, n] = blocks[i];
+    const AdamSlot& slot = slots[index];
+    FOR_FLOAT(slot.value.dtype(), "optimizer", T, {
+      T* const value = slot.value.data<T>() + begin;
+      update(value, slot.m.data<T>() + begin, slot.v.data<T>() + begin, slot.gradient.data<T>() + begin,
+             AdamFactors<T>(coefficients[index]), n);
+      if (slot.copy.defined()) round_to_bf16(slot.copy.data<bf16>() + begin, value, n);
+    });
+  }
 }
 
 }  // namespace cpu
 
-void adam_step(const std::vector<AdamSlot>& slots) {
-  if (!slots.empty()) DISPATCH(slots[0].value.device(), adam_step(slots));
-}
-
-double gradient_norm(const std::vector<Tensor>& gradients) {
-  double norm = 0;
-  if (!gradients.empty()) DISPATCH(gradients[0].device(), gradient_norm(norm, gradients));
-  return norm;
+void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& outcome) {
+  const Device device = outcome.device();
+  const auto check = [device](const char* name, const Tensor& x, int64_t count) {
+    CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
+          "optimizer: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
+  };
+  check("outcome", outcome, 3);
+  check("lr", lr, 1);
+  if (loss.defined()) check("loss", loss, 1);
+  DISPATCH(device, optimizer_step(slots, rule, lr, loss, outcome));
 }
 
 }  // namespace tandem

@@ -1,8 +1,8 @@
-// optimizer_step: gradient scaling, decay, moments and update of every parameter in one pass; and the
-// gradients' norm. Not a tape operator: it changes its tensors in place.
+// optimizer_step: norm of all gradients, clipping, decay, moments and update of every parameter, without a
+// wait for the device. Not a tape operator: it changes its tensors in place.
 #pragma once
 #include <cmath>
-#include <span>
+#include <cstdint>
 #include <vector>
 
 #include "core/macros.h"
@@ -10,32 +10,88 @@
 
 namespace tandem {
 
-// The numbers of one update, in which RAdam and AdamW differ (models/optimizer.cpp fills them in):
+enum class AdamKind { radam, adamw };
+
+// What stays the same from step to step; models/optimizer.h explains the numbers and checks them.
+struct AdamRule {
+  AdamKind kind = AdamKind::radam;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double weight_decay = 0.1;
+  double clip = 1.0;  // 0: no clipping
+  bool degenerated_to_sgd = true;
+};
+
+// A parameter, its gradient and its moments: one shape, and all f32 or all f64.
+struct AdamSlot {
+  Tensor value, gradient, m, v;
+  Tensor copy;   // bf16 of the same shape, receives the rounded new value; undefined: none
+  Tensor steps;  // i64 (1): updates so far, which the bias corrections go by
+};
+
+// One update of all slots; everything lies on one device, which decides by itself and keeps nobody waiting:
+//
+//     norm = L2 norm of all gradients, summed in f64 and in a fixed order: the same bits every time
+//     norm or loss not finite: no value, copy, moment or count changes
+//     else: every steps += 1, gradients are scaled by adam_gradient_scale(), numbers by adam_coefficients()
+//
+// lr: f64 (1), finite. loss: f64 (1), or undefined. outcome: f64 (3), receives the loss (0 without one), the
+// norm before clipping, and 1 where the update was made, 0 where it was not. A slot of no elements only
+// counts. Error: lr, loss or outcome is of another shape, dtype or device; Optimizer checks the slots.
+void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& outcome);
+
+// The numbers of one update, in which RAdam and AdamW differ:
 //
 //     g = gradient_scale gradient            m = beta1 m + (1 - beta1) g       v = beta2 v + (1 - beta2) g^2
 //     p = p - decay p - rate m / (root_scale sqrt(v) + eps)
 //
 // root_scale 0 and eps 1 leave the momentum step of RAdam's first updates.
 struct AdamCoefficients {
-  double gradient_scale = 1;
-  double beta1 = 0.9, beta2 = 0.999;
-  double decay = 0;  // share of p: learning rate times weight decay
-  double rate = 0;
-  double root_scale = 1, eps = 1e-8;
+  double gradient_scale, beta1, beta2;
+  double decay;  // share of p: learning rate times weight decay
+  double rate, root_scale, eps;
 };
 
-// A parameter, its gradient and its moments: one shape, and all f32 or all f64.
-struct AdamSlot {
-  Tensor value, gradient, m, v;
-  AdamCoefficients coefficients;
-};
+TANDEM_HD inline double adam_gradient_scale(const AdamRule& rule, double norm) {
+  const double scale = rule.clip / (norm + 1e-6);
+  return rule.clip > 0 && scale < 1 ? scale : 1;
+}
 
-// Updates value, m and v of every slot. The kernel behind Optimizer, which checks the tensors.
-void adam_step(const std::vector<AdamSlot>& slots);
-
-// sqrt of the sum of squares over all gradients, summed in double and in an order that no thread changes: the
-// same bits every time. Waits for the device.
-double gradient_norm(const std::vector<Tensor>& gradients);
+// Of update number t = 1, 2, ... of a parameter, in f64:
+//
+//     AdamW   p -= lr wd p + lr m_hat / (sqrt(v_hat) + eps)
+//             m_hat = m / (1 - beta1^t),   v_hat = v / (1 - beta2^t)
+//     RAdam   rho_inf = 2 / (1 - beta2) - 1,   rho = rho_inf - 2 t beta2^t / (1 - beta2^t)
+//             rho > 5:  p -= lr wd p + lr R m_hat sqrt(1 - beta2^t) / (sqrt(v) + eps),
+//                       R = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))
+//             else:     p -= lr wd p + lr m_hat, or nothing at all
+TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_t t, double lr,
+                                                    double gradient_scale) {
+  const double steps = static_cast<double>(t), beta2_power = std::pow(rule.beta2, steps);
+  const double correction1 = 1 - std::pow(rule.beta1, steps), correction2 = 1 - beta2_power;
+  AdamCoefficients c{.gradient_scale = gradient_scale,
+                     .beta1 = rule.beta1,
+                     .beta2 = rule.beta2,
+                     .decay = lr * rule.weight_decay,
+                     .rate = lr / correction1,
+                     .root_scale = 1,
+                     .eps = rule.eps};
+  if (rule.kind == AdamKind::adamw) {
+    c.root_scale = 1 / std::sqrt(correction2);
+    return c;
+  }
+  const double rho_inf = 2 / (1 - rule.beta2) - 1;
+  const double rho = rho_inf - 2 * steps * beta2_power / correction2;
+  if (rho > 5) {
+    c.rate *=
+        std::sqrt(correction2 * (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho));
+    return c;
+  }
+  c.root_scale = 0;
+  c.eps = 1;
+  if (!rule.degenerated_to_sgd) c.rate = c.decay = 0;
+  return c;
+}
 
 // One element, for the CPU loop and the CUDA kernel.
 template <class T>
@@ -46,7 +102,7 @@ template <class T>
 struct AdamFactors {
   T gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, decay, rate, root_scale, eps;
 
-  explicit AdamFactors(const AdamCoefficients& c)
+  TANDEM_HD explicit AdamFactors(const AdamCoefficients& c)
       : gradient_scale(static_cast<T>(c.gradient_scale)),
         beta1(static_cast<T>(c.beta1)),
         one_minus_beta1(static_cast<T>(1 - c.beta1)),
@@ -69,13 +125,13 @@ TANDEM_HD TANDEM_INLINE AdamState<T> adam_element(const AdamState<T>& before, T 
 }
 
 namespace cpu {
-void adam_step(const std::vector<AdamSlot>& slots);
-void gradient_norm(double& norm, const std::vector<Tensor>& gradients);
+void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& outcome);
 }  // namespace cpu
 
 namespace cuda {
-void adam_step(const std::vector<AdamSlot>& slots);
-void gradient_norm(double& norm, const std::vector<Tensor>& gradients);
+void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& outcome);
 }  // namespace cuda
 
 }  // namespace tandem

@@ -1,114 +1,298 @@
-// The fused update and the gradient norm: against plain loops, over many blocks, the same bits with any
-// threads.
+// One update of many parameters: against plain loops, over many blocks and slots, the same bits every time,
+// nothing changed by what is not finite, on every device.
 #include "ops/optimizer_step.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
+#include "core/array.h"
+#include "tests/devices.h"
+#include "tests/errors.h"
 #include "tests/op_cases.h"
 #include "tests/threads.h"
 
 namespace tandem::testing {
 namespace {
 
-const int64_t kSizes[] = {1, 3, 33, 65, 16384, 16385, 100000};
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kLr = 0.02, kLoss = 1.5;
 
-std::vector<AdamSlot> make_slots(DType dtype) {
+Tensor f64_on(Device device, double value) {
+  return full({1}, value, DType::f64, device);
+}
+
+// Slot i has made 9 updates where i is even, none where it is odd; every third has no copy.
+std::vector<AdamSlot> make_slots(const std::vector<int64_t>& sizes, DType dtype, Device device) {
   std::vector<AdamSlot> slots;
-  uint64_t seed = 1;
-  for (const int64_t n : kSizes) {
-    AdamCoefficients c{
-        .gradient_scale = 0.5, .decay = 1e-3, .rate = 0.02 * static_cast<double>(seed), .root_scale = 1.5};
-    slots.push_back({random_tensor({n}, dtype, seed), random_tensor({n}, dtype, seed + 1),
-                     random_tensor({n}, dtype, seed + 2), random_tensor({n}, dtype, seed + 3, 0, 1), c});
-    seed += 4;
+  for (const int64_t n : sizes) {
+    const uint64_t i = slots.size(), seed = 4 * i + 1;
+    const auto random = [n, dtype, device](uint64_t key, double lo) {
+      return random_tensor({n}, dtype, key, lo, 1).to(device);
+    };
+    const Tensor copy = i % 3 == 2 ? Tensor() : zeros({n}, DType::bf16, device);
+    slots.push_back({random(seed, -1), random(seed + 1, -1), random(seed + 2, -1), random(seed + 3, 0), copy,
+                     full({1}, i % 2 == 0 ? 9 : 0, DType::i64, device)});
   }
   return slots;
+}
+
+const std::vector<int64_t> kSizes{1, 3, 33, 65, 0, 5000, 16384, 16385, 100000};
+
+std::vector<int64_t> hundred_sizes() {
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < 100; ++i) sizes.push_back(1 + i * 37 % 211);
+  return sizes;
+}
+
+struct Outcome {
+  double loss, norm, updated;
+};
+Outcome run(const std::vector<AdamSlot>& slots, const AdamRule& rule, Device device, double loss = kLoss) {
+  const Tensor outcome({3}, DType::f64, device);
+  optimizer_step(slots, rule, f64_on(device, kLr), f64_on(device, loss), outcome);
+  const std::vector<double> told = outcome.to_vector<double>();
+  return {told[0], told[1], told[2]};
+}
+
+double plain_norm(const std::vector<AdamSlot>& slots) {
+  double squares = 0;
+  for (const AdamSlot& slot : slots)
+    for (const double g : slot.gradient.to(DType::f64).to_vector<double>()) squares += g * g;
+  return std::sqrt(squares);
+}
+
+// The papers' update of one f64 slot on the CPU.
+void reference_update(const AdamSlot& slot, const AdamRule& rule, double gradient_scale) {
+  const double t = static_cast<double>(++*slot.steps.data<int64_t>());
+  const double correction1 = 1 - std::pow(rule.beta1, t), correction2 = 1 - std::pow(rule.beta2, t);
+  const double rho_inf = 2 / (1 - rule.beta2) - 1;
+  const double rho = rho_inf - 2 * t * std::pow(rule.beta2, t) / correction2;
+  for (int64_t i = 0; i < slot.value.numel(); ++i) {
+    double &p = slot.value.data<double>()[i], &m = slot.m.data<double>()[i], &v = slot.v.data<double>()[i];
+    const double g = gradient_scale * slot.gradient.data<double>()[i];
+    m = rule.beta1 * m + (1 - rule.beta1) * g;
+    v = rule.beta2 * v + (1 - rule.beta2) * g * g;
+    const double m_hat = m / correction1;
+    double move = 0;
+    if (rule.kind == AdamKind::adamw) {
+      move = m_hat / (std::sqrt(v / correction2) + rule.eps);
+    } else if (rho > 5) {
+      const double r = std::sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho));
+      move = r * m_hat * std::sqrt(correction2) / (std::sqrt(v) + rule.eps);
+    } else if (rule.degenerated_to_sgd) {
+      move = m_hat;
+    } else {
+      continue;
+    }
+    p -= kLr * rule.weight_decay * p + kLr * move;
+  }
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  if (a.defined() != b.defined()) return false;
+  if (!a.defined()) return true;
+  const Tensor x = a.to(Device::cpu()), y = b.to(Device::cpu());
+  return x.nbytes() == y.nbytes() && std::memcmp(x.raw(), y.raw(), x.nbytes()) == 0;
+}
+
+bool same_bits(const std::vector<AdamSlot>& a, const std::vector<AdamSlot>& b) {
+  bool same = a.size() == b.size();
+  for (size_t i = 0; same && i < a.size(); ++i)
+    same = same_bits(a[i].value, b[i].value) && same_bits(a[i].m, b[i].m) && same_bits(a[i].v, b[i].v) &&
+           same_bits(a[i].copy, b[i].copy) && same_bits(a[i].steps, b[i].steps);
+  return same;
+}
+
+// Values, moments and counts as expected, and copies the rounded values.
+void check_slots(const std::vector<AdamSlot>& slots, const std::vector<AdamSlot>& expected,
+                 double tolerance) {
+  REQUIRE(slots.size() == expected.size());
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const AdamSlot &slot = slots[i], &other = expected[i];
+    CAPTURE(i);
+    CAPTURE(slot.value.str());
+    CHECK(relative_error(slot.value.to(Device::cpu()), other.value) < tolerance);
+    CHECK(relative_error(slot.m.to(Device::cpu()), other.m) < tolerance);
+    CHECK(relative_error(slot.v.to(Device::cpu()), other.v) < tolerance);
+    CHECK(same_bits(slot.steps, other.steps));
+    if (slot.copy.defined()) CHECK(same_bits(slot.copy, slot.value.to(Device::cpu()).to(DType::bf16)));
+  }
+}
+
+// x[index] = value.
+void put(const Tensor& x, int64_t index, double value) {
+  copy(x.alias_rows(index, index + 1), f64_on(x.device(), value));
 }
 
 }  // namespace
 
 TEST_CASE("optimizer_step: every element of every parameter as written, in f64 and f32") {
-  for (const DType dtype : {DType::f64, DType::f32}) {
-    std::vector<AdamSlot> before = make_slots(DType::f64), after = make_slots(dtype);
-    adam_step(after);
-    for (size_t s = 0; s < after.size(); ++s) {
-      const AdamCoefficients& c = before[s].coefficients;
-      const double *p = before[s].value.data<double>(), *gradient = before[s].gradient.data<double>();
-      const double *m = before[s].m.data<double>(), *v = before[s].v.data<double>();
-      const Shape shape = before[s].value.shape();
-      const Tensor new_m =
-          tensor_from(shape, [&](int64_t i) { return 0.9 * m[i] + 0.1 * 0.5 * gradient[i]; });
-      const Tensor new_v = tensor_from(
-          shape, [&](int64_t i) { return 0.999 * v[i] + 0.001 * std::pow(0.5 * gradient[i], 2); });
-      const Tensor value = tensor_from(shape, [&](int64_t i) {
-        const double step = new_m.data<double>()[i] / (1.5 * std::sqrt(new_v.data<double>()[i]) + 1e-8);
-        return (1 - 1e-3) * p[i] - c.rate * step;
-      });
-      CAPTURE(shape.str());
-      const double tolerance = dtype == DType::f64 ? 1e-13 : 1e-6;
-      CHECK(relative_error(after[s].m, new_m) < tolerance);
-      CHECK(relative_error(after[s].v, new_v) < tolerance);
-      CHECK(relative_error(after[s].value, value) < tolerance);
+  for (const Device device : test_devices())
+    for (const DType dtype : {DType::f64, DType::f32})
+      for (const AdamRule rule : {AdamRule{.kind = AdamKind::radam}, AdamRule{.kind = AdamKind::adamw},
+                                  AdamRule{.beta1 = 0.5, .weight_decay = 0, .clip = 0},
+                                  AdamRule{.clip = 0.25, .degenerated_to_sgd = false}}) {
+        CAPTURE(device.str());
+        CAPTURE(name_of(dtype));
+        const std::vector<AdamSlot> slots = make_slots(kSizes, dtype, device);
+        const std::vector<AdamSlot> expected = make_slots(kSizes, DType::f64, Device::cpu());
+        const double norm = plain_norm(expected);
+        REQUIRE(norm > 1);
+        const double scale = rule.clip > 0 ? rule.clip / (norm + 1e-6) : 1;
+        for (const AdamSlot& slot : expected) reference_update(slot, rule, scale);
+
+        const Outcome outcome = run(slots, rule, device);
+        CHECK(outcome.loss == kLoss);
+        CHECK(outcome.norm == doctest::Approx(norm).epsilon(1e-12));
+        CHECK(outcome.updated == 1);
+        check_slots(slots, expected, dtype == DType::f64 ? 1e-12 : 1e-6);
+      }
+}
+
+TEST_CASE("optimizer_step: gradients below the clip are left as they are") {
+  for (const Device device : test_devices()) {
+    const auto slots = make_slots({65}, DType::f64, device), same = make_slots({65}, DType::f64, device);
+    const double norm = run(slots, {.clip = 0}, device).norm;
+    CHECK(run(same, {.clip = 1.01 * norm}, device).norm == norm);
+    CHECK(same_bits(slots, same));
+  }
+}
+
+TEST_CASE("optimizer_step: what is not finite changes nothing and is told") {
+  for (const Device device : test_devices())
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      CAPTURE(device.str());
+      const std::vector<int64_t> sizes{65, 3, 20000};
+      const auto slots = make_slots(sizes, dtype, device), before = make_slots(sizes, dtype, device);
+      for (const double bad : {kNan, kInfinity, -kInfinity}) {
+        const Outcome outcome = run(slots, {}, device, bad);
+        CHECK((std::isnan(bad) ? std::isnan(outcome.loss) : outcome.loss == bad));
+        CHECK(outcome.norm == doctest::Approx(plain_norm(before)).epsilon(1e-12));
+        CHECK(outcome.updated == 0);
+        CHECK(same_bits(slots, before));
+      }
+      const std::pair<size_t, int64_t> places[] = {{0, 0}, {1, 2}, {2, 19999}};
+      for (const auto& [slot, index] : places)
+        for (const double bad : {kNan, kInfinity, -kInfinity}) {
+          const Tensor good = slots[slot].gradient.clone();
+          put(slots[slot].gradient, index, bad);
+          const Outcome outcome = run(slots, {}, device);
+          CHECK(outcome.loss == kLoss);
+          CHECK((std::isnan(bad) ? std::isnan(outcome.norm) : outcome.norm == kInfinity));
+          CHECK(outcome.updated == 0);
+          CHECK(same_bits(slots, before));
+          copy(slots[slot].gradient, good);
+        }
+      CHECK(run(slots, {}, device).updated == 1);
+      CHECK_FALSE(same_bits(slots, before));
+    }
+}
+
+TEST_CASE("optimizer_step: the same bits again, with one thread and with more") {
+  for (const Device device : test_devices()) {
+    const auto steps = [device](int threads) {
+      const Threads use(threads);
+      std::vector<AdamSlot> slots = make_slots(kSizes, DType::f32, device);
+      const double norm = run(slots, {}, device).norm;
+      run(slots, {}, device);
+      return std::pair(norm, slots);
+    };
+    const auto [norm, slots] = steps(1);
+    for (const int threads : {1, 2, 3}) {
+      const auto [other_norm, other] = steps(threads);
+      CHECK(norm == other_norm);
+      CHECK(same_bits(slots, other));
     }
   }
 }
 
-TEST_CASE(
-    "optimizer_step: root_scale 0 and eps 1 make a momentum step; rate and decay 0 leave the parameter "
-    "alone") {
-  const Tensor p = random_tensor({40}, DType::f32, 1), g = random_tensor({40}, DType::f32, 2),
-               before = p.clone();
-  const Tensor m = zeros({40}, DType::f32), v = zeros({40}, DType::f32);
-  adam_step({{p, g, m, v, {.rate = 0, .root_scale = 0, .eps = 1}}});
-  CHECK(std::memcmp(p.raw(), before.raw(), p.nbytes()) == 0);
-  CHECK(relative_error(m, tensor_from({40}, [&g](int64_t i) {
-                         return 0.1 * static_cast<double>(g.data<float>()[i]);
-                       })) < 1e-6);
-  adam_step({{p, g, m, v, {.beta1 = 0, .rate = 0.5, .root_scale = 0, .eps = 1}}});
-  const Tensor expected = tensor_from({40}, [&before, &g](int64_t i) {
-    return static_cast<double>(before.data<float>()[i]) - 0.5 * static_cast<double>(g.data<float>()[i]);
-  });
-  CHECK(relative_error(p, expected) < 1e-6);
-}
-
-TEST_CASE("optimizer_step: the same bits with one thread and with more") {
-  const auto run = [](int threads) {
-    const Threads use(threads);
-    const std::vector<AdamSlot> slots = make_slots(DType::f32);
-    adam_step(slots);
+TEST_CASE("optimizer_step: a hundred parameters, of both dtypes, three updates as on the CPU") {
+  const auto mixed = [](Device device) {
+    std::vector<AdamSlot> slots = make_slots(hundred_sizes(), DType::f32, device);
+    const std::vector<AdamSlot> wide = make_slots({65, 5000, 3}, DType::f64, device);
+    slots.insert(slots.begin() + 40, wide.begin(), wide.end());
     return slots;
   };
-  const auto one = run(1);
-  for (const int threads : {2, 3}) {
-    const auto other = run(threads);
-    for (size_t s = 0; s < one.size(); ++s)
-      CHECK(std::memcmp(one[s].value.raw(), other[s].value.raw(), one[s].value.nbytes()) == 0);
+  const std::vector<AdamSlot> expected = mixed(Device::cpu());
+  double norm = 0;
+  for (int i = 0; i < 3; ++i) norm = run(expected, {}, Device::cpu()).norm;
+  CHECK(norm == doctest::Approx(plain_norm(expected)).epsilon(1e-12));
+  CHECK(expected[0].steps.item() == 12);
+  CHECK(expected[1].steps.item() == 3);
+  for (const Device device : test_devices()) {
+    CAPTURE(device.str());
+    const std::vector<AdamSlot> slots = mixed(device);
+    double own_norm = 0;
+    for (int i = 0; i < 3; ++i) own_norm = run(slots, {}, device).norm;
+    CHECK(own_norm == doctest::Approx(norm).epsilon(1e-14));
+    check_slots(slots, expected, 1e-6);
+    for (const size_t i : {40, 41, 42}) {
+      CHECK(relative_error(slots[i].value.to(Device::cpu()), expected[i].value) < 1e-12);
+      CHECK(relative_error(slots[i].m.to(Device::cpu()), expected[i].m) < 1e-12);
+      CHECK(relative_error(slots[i].v.to(Device::cpu()), expected[i].v) < 1e-12);
+    }
   }
 }
 
-TEST_CASE(
-    "gradient_norm: against a plain sum, the same bits with any threads, and never infinite by rounding") {
-  std::vector<Tensor> gradients;
-  double squares = 0;
-  uint64_t seed = 50;
-  for (const int64_t n : kSizes) {
-    gradients.push_back(random_tensor({n}, DType::f32, seed++));
-    for (const float g : gradients.back().span<float>())
-      squares += static_cast<double>(g) * static_cast<double>(g);
+TEST_CASE("optimizer_step: views that begin anywhere, and nothing beside them is touched") {
+  for (const Device device : test_devices())
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const std::vector<int64_t> sizes{70, 9001};
+      const auto whole = make_slots(sizes, dtype, device), before = make_slots(sizes, dtype, device);
+      const auto inner = [](const std::vector<AdamSlot>& slots) {
+        std::vector<AdamSlot> views;
+        for (const AdamSlot& x : slots) {
+          const auto cut = [](const Tensor& t) { return t.alias_rows(1, t.size(0) - 2); };
+          views.push_back({cut(x.value), cut(x.gradient), cut(x.m), cut(x.v), cut(x.copy), x.steps});
+        }
+        return views;
+      };
+      std::vector<AdamSlot> expected = make_slots(sizes, dtype, Device::cpu());
+      expected = inner(expected);
+      run(inner(whole), {}, device);
+      run(expected, {}, Device::cpu());
+      check_slots(inner(whole), expected, dtype == DType::f64 ? 1e-12 : 1e-6);
+      for (size_t i = 0; i < whole.size(); ++i) {
+        const auto edges = [](const Tensor& now, const Tensor& then) {
+          const int64_t n = now.size(0);
+          return same_bits(now.alias_rows(0, 1), then.alias_rows(0, 1)) &&
+                 same_bits(now.alias_rows(n - 2, n), then.alias_rows(n - 2, n));
+        };
+        CHECK(edges(whole[i].value, before[i].value));
+        CHECK(edges(whole[i].m, before[i].m));
+        CHECK(edges(whole[i].v, before[i].v));
+        CHECK(edges(whole[i].copy, before[i].copy));
+      }
+    }
+}
+
+TEST_CASE("optimizer_step: squares beyond f32, no loss, and no slots") {
+  for (const Device device : test_devices()) {
+    std::vector<AdamSlot> slots = make_slots({100}, DType::f32, device);
+    copy(slots[0].gradient, full({100}, 1e30, DType::f32, device));
+    const Tensor outcome({3}, DType::f64, device), lr = f64_on(device, kLr);
+    optimizer_step(slots, {}, lr, Tensor(), outcome);
+    CHECK(outcome.to_vector<double>()[0] == 0);
+    CHECK(outcome.to_vector<double>()[1] == doctest::Approx(1e31));
+    CHECK(outcome.to_vector<double>()[2] == 1);
+    optimizer_step({}, {}, lr, Tensor(), outcome);
+    CHECK(outcome.to_vector<double>() == std::vector<double>{0, 0, 1});
   }
-  const auto norm = [&gradients](int threads) {
-    const Threads use(threads);
-    return gradient_norm(gradients);
+}
+
+TEST_CASE("optimizer_step: tensors of another kind are refused") {
+  const Tensor one = zeros({1}, DType::f64), three = zeros({3}, DType::f64);
+  const auto error = [](const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
+    return error_of([&] { optimizer_step({}, {}, lr, loss, outcome); });
   };
-  CHECK(norm(1) == doctest::Approx(std::sqrt(squares)).epsilon(1e-12));
-  CHECK(norm(1) == norm(2));
-  CHECK(norm(1) == norm(3));
-  CHECK(gradient_norm({}) == 0);
-  CHECK(gradient_norm({full({100}, 1e30, DType::f32)}) == doctest::Approx(1e31));  // a square is beyond f32
-  CHECK(std::isinf(gradient_norm({full({2}, INFINITY, DType::f32)})));
+  CHECK(error(one, one, one) == "optimizer: outcome is f64 (1) on cpu; it must be f64 (3) on cpu");
+  CHECK(error(three, one, three) == "optimizer: lr is f64 (3) on cpu; it must be f64 (1) on cpu");
+  CHECK(error(one, zeros({1}, DType::f32), three) ==
+        "optimizer: loss is f32 (1) on cpu; it must be f64 (1) on cpu");
 }
 
 }  // namespace tandem::testing

@@ -1,8 +1,10 @@
-// Optimizers on the golden quadratic, clipping, skipped parameters, exact resume, and errors.
+// Optimizers on the golden quadratic, clipping, skipped parameters and steps, bf16 copies, exact resume, and
+// errors; on every device.
 #include "models/optimizer.h"
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,6 +12,9 @@
 
 #include "autograd/gradient.h"
 #include "autograd/tape.h"
+#include "core/array.h"
+#include "ops/weights.h"
+#include "tests/devices.h"
 #include "tests/errors.h"
 #include "tests/golden.h"
 #include "tests/op_cases.h"
@@ -26,22 +31,23 @@ void give_gradient(const Tensor& leaf, const Tensor& value) {
 }
 
 // Largest |p - golden| / largest |golden| over all steps of a run on f(p) = p.Hp / 2 - b.p.
-double distance_from_golden(const std::string& run, const OptimizerConfig& config, double lr, DType dtype) {
+double distance_from_golden(const std::string& run, const OptimizerConfig& config, double lr, DType dtype,
+                            Device device) {
   const Tensor hessian = golden("ops/inputs", "quadratic.H"), b = golden("ops/inputs", "quadratic.b");
   const Tensor path = golden("ops/outputs", run);
   const int64_t n = b.numel();
-  const Tensor p = requires_grad(golden("ops/inputs", "quadratic.p0").to(dtype).clone());
+  const Tensor p = requires_grad(golden("ops/inputs", "quadratic.p0").to(dtype).clone().to(device));
   Optimizer optimizer({{"p", p}}, config);
   double distance = 0;
   for (int64_t t = 0; t < path.size(0); ++t) {
-    distance = std::max(distance, relative_error(p, path.alias_rows(t, t + 1).alias_shape({n})));
-    const Tensor now = p.to(DType::f64);
+    const Tensor now = p.to(Device::cpu()).to(DType::f64);
+    distance = std::max(distance, relative_error(now, path.alias_rows(t, t + 1).alias_shape({n})));
     const Tensor g = tensor_from({n}, [&](int64_t i) {
       double sum = -b.data<double>()[i];
       for (int64_t j = 0; j < n; ++j) sum += hessian.data<double>()[i * n + j] * now.data<double>()[j];
       return sum;
     });
-    give_gradient(p, g.to(dtype));
+    give_gradient(p, g.to(dtype).to(device));
     optimizer.step(lr);
   }
   CHECK(optimizer.steps() == path.size(0));
@@ -49,18 +55,31 @@ double distance_from_golden(const std::string& run, const OptimizerConfig& confi
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-  return std::memcmp(a.raw(), b.raw(), a.nbytes()) == 0;
+  const Tensor x = a.to(Device::cpu()), y = b.to(Device::cpu());
+  return x.nbytes() == y.nbytes() && std::memcmp(x.raw(), y.raw(), x.nbytes()) == 0;
 }
 
 // Two parameters that share no size, in the dtype asked for.
-std::vector<NamedTensor> two_parameters(DType dtype) {
-  return {{"w", requires_grad(random_tensor({7, 5}, dtype, 1))},
-          {"b", requires_grad(random_tensor({3}, dtype, 2))}};
+std::vector<NamedTensor> two_parameters(DType dtype, Device device = Device::cpu()) {
+  return {{"w", requires_grad(random_tensor({7, 5}, dtype, 1).to(device))},
+          {"b", requires_grad(random_tensor({3}, dtype, 2).to(device))}};
 }
 
 void random_gradients(const std::vector<NamedTensor>& parameters, uint64_t seed) {
   for (const auto& [name, value] : parameters)
-    give_gradient(value, random_tensor(value.shape(), value.dtype(), seed++));
+    give_gradient(value, random_tensor(value.shape(), value.dtype(), seed++).to(value.device()));
+}
+
+std::vector<NamedTensor> cloned(const std::vector<NamedTensor>& tensors) {
+  std::vector<NamedTensor> all;
+  for (const NamedTensor& x : tensors) all.push_back({x.name, x.value.clone()});
+  return all;
+}
+
+bool same_bits(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const NamedTensor& x, const NamedTensor& y) {
+    return x.name == y.name && same_bits(x.value, y.value);
+  });
 }
 
 }  // namespace
@@ -75,8 +94,11 @@ TEST_CASE("optimizer: golden paths of RAdam, in its variants, and AdamW") {
     config.clip = 0;
     config.degenerated_to_sgd = degenerated_to_sgd;
     CAPTURE(name);
-    CHECK(distance_from_golden(name, config, s.at("lr"), DType::f64) < 1e-12);
-    CHECK(distance_from_golden(name, config, s.at("lr"), DType::f32) < 1e-5);
+    for (const Device device : test_devices()) {
+      CAPTURE(device.str());
+      CHECK(distance_from_golden(name, config, s.at("lr"), DType::f64, device) < 1e-12);
+      CHECK(distance_from_golden(name, config, s.at("lr"), DType::f32, device) < 1e-5);
+    }
   };
   run("radam", "radam.decoupled.p", true, true);
   run("radam", "radam.no_decay.p", false, true);
@@ -144,8 +166,8 @@ TEST_CASE("optimizer: a parameter without a gradient is left as it is, and count
 }
 
 TEST_CASE("optimizer: from a saved state training goes on bit for bit") {
-  for (const DType dtype : {DType::f32, DType::f64}) {
-    const auto one = two_parameters(dtype);
+  const auto resume = [](DType dtype, Device device) {
+    const auto one = two_parameters(dtype, device);
     Optimizer first(one, {});
     const auto train = [](Optimizer& optimizer, const std::vector<NamedTensor>& parameters, uint64_t from,
                           uint64_t to) {
@@ -155,17 +177,20 @@ TEST_CASE("optimizer: from a saved state training goes on bit for bit") {
       }
     };
     train(first, one, 0, 7);
-    std::vector<NamedTensor> saved, two;
-    for (const NamedTensor& x : first.state()) saved.push_back({x.name, x.value.clone()});
-    for (const NamedTensor& x : one) two.push_back({x.name, requires_grad(x.value.clone())});
+    std::vector<NamedTensor> saved, two = cloned(one);
+    for (const NamedTensor& x : two) requires_grad(x.value);
+    for (const NamedTensor& x : first.state()) saved.push_back({x.name, x.value.to(Device::cpu()).clone()});
     train(first, one, 7, 12);
 
     Optimizer second(two, {});
     second.load_state(saved);
     CHECK(second.steps() == 7);
     train(second, two, 7, 12);
-    for (size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i].value, two[i].value));
-  }
+    CHECK(same_bits(one, two));
+    CHECK(same_bits(first.state(), second.state()));
+  };
+  for (const Device device : test_devices())
+    for (const DType dtype : {DType::f32, DType::f64}) resume(dtype, device);
 }
 
 TEST_CASE("optimizer: a state that does not fit is refused, and nothing changes") {
@@ -198,21 +223,89 @@ TEST_CASE("optimizer: a state that does not fit is refused, and nothing changes"
   CHECK(optimizer.state()[2].value.to_vector<float>()[0] != 0);
 }
 
-TEST_CASE("optimizer: a step that cannot be right is refused") {
+TEST_CASE("optimizer: a step that is not finite changes nothing, says so, and clears the gradients") {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  for (const Device device : test_devices()) {
+    const auto parameters = two_parameters(DType::f32, device);
+    Optimizer optimizer(parameters, {});
+    random_gradients(parameters, 4);
+    CHECK(optimizer.step(0.1).updated);
+    const auto before = cloned(parameters), state = cloned(optimizer.state());
+
+    random_gradients(parameters, 6);
+    give_gradient(parameters[1].value, full({3}, kNan, DType::f32, device));
+    CHECK(std::isnan(optimizer.gradient_norm()));
+    const auto [norm, updated] = optimizer.step(0.1);
+    CHECK(std::isnan(norm));
+    CHECK_FALSE(updated);
+    for (const NamedTensor& x : parameters) CHECK_FALSE(grad(x.value).defined());
+
+    random_gradients(parameters, 8);
+    const double good_norm = optimizer.gradient_norm();
+    const Tensor lr = full({1}, 0.1, DType::f64, device), outcome = zeros({3}, DType::f64, device);
+    optimizer.step(lr, full({1}, kNan, DType::f64, device), outcome);
+    CHECK(std::isnan(outcome.to_vector<double>()[0]));
+    CHECK(outcome.to_vector<double>()[1] == good_norm);
+    CHECK(outcome.to_vector<double>()[2] == 0);
+    CHECK(optimizer.gradient_norm() == 0);
+
+    CHECK(same_bits(parameters, before));
+    CHECK(same_bits(optimizer.state(), state));
+    CHECK(optimizer.steps() == 1);
+  }
+}
+
+TEST_CASE("optimizer: both ways to step do the same, and gradient_norm() changes nothing") {
+  for (const Device device : test_devices()) {
+    const auto one = two_parameters(DType::f32, device), two = two_parameters(DType::f32, device);
+    Optimizer first(one, {}), second(two, {});
+    const Tensor lr = full({1}, 0.1, DType::f64, device), loss = full({1}, 2, DType::f64, device);
+    const Tensor outcome = zeros({3}, DType::f64, device);
+    for (uint64_t i = 0; i < 8; ++i) {
+      random_gradients(one, 10 * i);
+      random_gradients(two, 10 * i);
+      const double norm = first.gradient_norm();
+      CHECK(first.step(0.1).norm == norm);
+      second.step(lr, loss, outcome);
+      CHECK(outcome.to_vector<double>() == std::vector<double>{2, norm, 1});
+    }
+    CHECK(same_bits(one, two));
+    CHECK(same_bits(first.state(), second.state()));
+  }
+}
+
+TEST_CASE("optimizer: a learning rate that is not finite is refused, and nothing changes") {
   const auto parameters = two_parameters(DType::f32);
   Optimizer optimizer(parameters, {});
-  const Tensor before = parameters[1].value.clone();
   random_gradients(parameters, 4);
-  give_gradient(parameters[1].value, full({3}, std::numeric_limits<double>::quiet_NaN(), DType::f32));
-  CHECK(std::isnan(optimizer.gradient_norm()));
-  CHECK(error_of([&] { optimizer.step(0.1); }) ==
-        "optimizer: the gradient norm is nan; skip this step with zero_grad()");
-  CHECK(same_bits(parameters[1].value, before));
-  optimizer.zero_grad();
-  CHECK(optimizer.gradient_norm() == 0);
-  CHECK(optimizer.steps() == 0);
   CHECK(error_of([&] { optimizer.step(std::numeric_limits<double>::infinity()); }) ==
         "optimizer: learning rate inf; it must be finite");
+  CHECK(optimizer.steps() == 0);
+  CHECK(optimizer.gradient_norm() > 0);
+}
+
+TEST_CASE("optimizer: the bf16 copy of a weight follows every update, in its place") {
+  for (const Device device : test_devices()) {
+    const auto parameters = two_parameters(DType::f32, device);
+    const Tensor& w = parameters[0].value;
+    const Tensor rounded = weight_as(w, DType::bf16);
+    Optimizer optimizer(parameters, {});
+    for (uint64_t i = 0; i < 3; ++i) {
+      const Tensor before = rounded.clone();
+      random_gradients(parameters, 10 * i);
+      optimizer.step(0.1);
+      CHECK_FALSE(same_bits(rounded, before));
+      CHECK(same_bits(rounded, w.to(Device::cpu()).to(DType::bf16)));
+      CHECK(weight_as(w, DType::bf16).same_as(rounded));
+    }
+    CHECK_FALSE(low_precision_copy(parameters[1].value).defined());
+
+    // Written to from outside, then a step that is not made: the copy must not pass for current.
+    copy(w, full({7, 5}, 3, DType::f32, device));
+    give_gradient(w, full({7, 5}, INFINITY, DType::f32, device));
+    CHECK_FALSE(optimizer.step(0.1).updated);
+    CHECK(same_bits(weight_as(w, DType::bf16), full({7, 5}, 3, DType::bf16)));
+  }
 }
 
 TEST_CASE("optimizer: bad settings and parameters") {

@@ -18,7 +18,10 @@ namespace {
 class Updates {
  public:
   Updates(const std::vector<NamedTensor>& parameters, DType dtype, double lr)
-      : parameters_(copies(parameters, dtype)), optimizer_(parameters_, OptimizerConfig()), lr_(lr) {
+      : parameters_(copies(parameters, dtype)),
+        optimizer_(parameters_, OptimizerConfig()),
+        lr_(full({1}, lr, DType::f64, parameters_[0].value.device())),
+        outcome_(full({3}, 0, DType::f64, parameters_[0].value.device())) {
     Random random(7);
     for (const NamedTensor& parameter : parameters_) {
       gradients_.emplace_back(parameter.value.shape(), dtype);
@@ -28,7 +31,7 @@ class Updates {
 
   PassTimes step() {
     for (size_t i = 0; i < parameters_.size(); ++i) parameters_[i].value.node()->grad = gradients_[i];
-    return {time_ms([this] { optimizer_.step(lr_); }), 0};
+    return {time_ms([this] { optimizer_.step(lr_, Tensor(), outcome_); }), 0};
   }
 
   // Values and moments, all that a step changes.
@@ -51,7 +54,7 @@ class Updates {
 
   std::vector<NamedTensor> parameters_;
   Optimizer optimizer_;
-  double lr_;
+  Tensor lr_, outcome_;
   std::vector<Tensor> gradients_;
 };
 

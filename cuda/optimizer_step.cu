@@ -1,0 +1,203 @@
+// The norm of all gradients and the update of all parameters on the GPU: a handful of launches for any number
+// of parameters, each of which takes the addresses by value, so that a CUDA graph can hold them.
+#include "ops/optimizer_step.h"
+
+#include "cuda/kernel.cuh"
+
+namespace tandem::cuda {
+namespace {
+
+constexpr int kThreads = 256, kDecideThreads = 512;
+constexpr int64_t kShare =
+    1 << 13;  // elements of a block: parameters are of very different sizes, blocks not
+
+// A parameter on the device, all f32 or all f64.
+struct Entry {
+  void* value;
+  const void* gradient;
+  void *m, *v;
+  bf16* copy;  // or null
+  int64_t* steps;
+  int64_t count;
+  int end_block;  // its blocks are those from the entry before on
+  bool aligned;   // vectors can be loaded and stored
+};
+constexpr int kEntries = 60;
+struct Table {
+  Entry entries[kEntries];
+  int count = 0;
+};
+static_assert(sizeof(Table) <= 3900);  // all arguments of a launch fit into 4 KiB
+
+// Entries of one dtype, and how many blocks theirs are.
+struct Batch {
+  Table table;
+  DType dtype = DType::f32;
+  int blocks = 0;
+};
+
+// This block's elements of an entry: vectors in [begin, middle), single ones in [middle, end).
+struct Share {
+  int entry;
+  int64_t begin, middle, end;
+};
+
+template <int N>
+__device__ __forceinline__ Share share_of(const Table& table) {
+  const int block = static_cast<int>(blockIdx.x);
+  int first = 0, last = table.count - 1;  // the first entry that ends beyond this block
+  while (first < last) {
+    const int middle = (first + last) / 2;
+    if (block < table.entries[middle].end_block)
+      last = middle;
+    else
+      first = middle + 1;
+  }
+  const int begin_block = first == 0 ? 0 : table.entries[first - 1].end_block;
+  const int64_t begin = (block - begin_block) * kShare, left = table.entries[first].count - begin;
+  const int64_t count = left < kShare ? left : kShare;
+  return {first, begin, table.entries[first].aligned ? begin + count / N * N : begin, begin + count};
+}
+
+template <int N, class T>
+__device__ __forceinline__ double square_sum(const T* x, int64_t begin, int64_t end) {
+  double sum = 0;
+#pragma unroll 4
+  for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
+    const Vec<T, N> some = load_vector<T, N>(x + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sum += static_cast<double>(some.v[k]) * static_cast<double>(some.v[k]);
+  }
+  return sum;
+}
+
+// partials[block] = sum of the squares of the block's share of the gradients.
+template <class T>
+__global__ void __launch_bounds__(kThreads) square_sum_kernel(double* partials, const Table table) {
+  constexpr int N = kVector<T>;
+  const Share share = share_of<N>(table);
+  const T* const gradient = static_cast<const T*>(table.entries[share.entry].gradient);
+  const double sum =
+      square_sum<N>(gradient, share.begin, share.middle) + square_sum<1>(gradient, share.middle, share.end);
+  const double total = block_sum<kThreads>(sum);
+  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+}
+
+// One block: whether there is an update, the counts, and the numbers of each entry's update. With several
+// tables each decides anew, and alike.
+__global__ void __launch_bounds__(kDecideThreads)
+    decide_kernel(double* outcome, AdamCoefficients* coefficients, const Table table, const double* partials,
+                  int partial_count, const double* lr, const double* loss, const AdamRule rule) {
+  double sum = 0;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < partial_count; i += kDecideThreads) sum += partials[i];
+  const double norm = std::sqrt(block_sum<kDecideThreads>(sum));
+  const double loss_value = loss ? *loss : 0;
+  const bool updated = std::isfinite(norm) && std::isfinite(loss_value);
+  if (threadIdx.x == 0) {
+    outcome[0] = loss_value;
+    outcome[1] = norm;
+    outcome[2] = updated ? 1 : 0;
+  }
+  const int i = static_cast<int>(threadIdx.x);
+  if (!updated || i >= table.count) return;
+  const int64_t t = ++*table.entries[i].steps;
+  coefficients[i] = adam_coefficients(rule, t, *lr, adam_gradient_scale(rule, norm));
+}
+static_assert(kEntries <= kDecideThreads);
+
+// N bf16 as one word: nvcc stores fewer than eight of them one by one.
+template <int N>
+using Bits = std::conditional_t<N == 4, uint64_t, std::conditional_t<N == 2, uint32_t, uint16_t>>;
+
+template <int N, class T>
+__device__ __forceinline__ void update(const Entry& entry, const AdamFactors<T>& k, int64_t begin,
+                                       int64_t end) {
+  T* const value = static_cast<T*>(entry.value);
+  T *const m = static_cast<T*>(entry.m), *const v = static_cast<T*>(entry.v);
+  const T* const gradient = static_cast<const T*>(entry.gradient);
+  for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
+    Vec<T, N> value_i = load_vector<T, N>(value + i);
+    Vec<T, N> m_i = load_vector<T, N>(m + i), v_i = load_vector<T, N>(v + i);
+    const Vec<T, N> gradient_i = load_vector<T, N>(gradient + i);
+    Vec<bf16, N> copy_i;
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      const AdamState<T> after =
+          adam_element(AdamState<T>{value_i.v[j], m_i.v[j], v_i.v[j]}, gradient_i.v[j], k);
+      value_i.v[j] = after.value;
+      m_i.v[j] = after.m;
+      v_i.v[j] = after.v;
+      copy_i.v[j] = bf16(static_cast<float>(after.value));
+    }
+    store_vector(value + i, value_i);
+    store_vector(m + i, m_i);
+    store_vector(v + i, v_i);
+    if (entry.copy) *reinterpret_cast<Bits<N>*>(entry.copy + i) = __builtin_bit_cast(Bits<N>, copy_i);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    update_kernel(const Table table, const AdamCoefficients* coefficients, const double* outcome) {
+  if (outcome[2] == 0) return;
+  constexpr int N = kVector<T>;
+  const Share share = share_of<N>(table);
+  const Entry& entry = table.entries[share.entry];
+  const AdamFactors<T> k(coefficients[share.entry]);
+  update<N>(entry, k, share.begin, share.middle);
+  update<1>(entry, k, share.middle, share.end);
+}
+
+std::vector<Batch> batches_of(const std::vector<AdamSlot>& slots) {
+  std::vector<Batch> batches(1);
+  for (const AdamSlot& slot : slots) {
+    const DType dtype = slot.value.dtype();
+    const int last = batches.back().table.count;
+    if (last == kEntries || (last > 0 && batches.back().dtype != dtype)) batches.emplace_back();
+    Batch& batch = batches.back();
+    batch.dtype = dtype;
+    batch.blocks += static_cast<int>(blocks_for(slot.value.numel(), kShare));
+    void* const copy = slot.copy.defined() ? slot.copy.raw() : nullptr;
+    const bool aligned = is_aligned(slot.value.raw()) && is_aligned(slot.gradient.raw()) &&
+                         is_aligned(slot.m.raw()) && is_aligned(slot.v.raw()) && is_aligned(copy, 8);
+    batch.table.entries[batch.table.count++] = {
+        slot.value.raw(),           slot.gradient.raw(), slot.m.raw(), slot.v.raw(), static_cast<bf16*>(copy),
+        slot.steps.data<int64_t>(), slot.value.numel(),  batch.blocks, aligned};
+  }
+  return batches;
+}
+
+}  // namespace
+
+void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& outcome) {
+  const std::vector<Batch> batches = batches_of(slots);
+  int blocks = 0;
+  for (const Batch& batch : batches) blocks += batch.blocks;
+  const Tensor partials({blocks}, DType::f64, outcome.device());
+  const int64_t bytes = static_cast<int64_t>(batches.size() * kEntries * sizeof(AdamCoefficients));
+  const Tensor numbers({bytes}, DType::u8, outcome.device());
+  double* const told = outcome.data<double>();
+  const auto coefficients_of = [&numbers](size_t batch) {
+    return static_cast<AdamCoefficients*>(numbers.raw()) + batch * kEntries;
+  };
+
+  double* partial = partials.data<double>();
+  for (const Batch& batch : batches) {
+    FOR_FLOAT(
+        batch.dtype, "optimizer", T,
+        launch(square_sum_kernel<T>, batch.blocks, kThreads, 0, compute_stream(), partial, batch.table));
+    partial += batch.blocks;
+  }
+  for (size_t i = 0; i < batches.size(); ++i)
+    launch(decide_kernel, 1, kDecideThreads, 0, compute_stream(), told, coefficients_of(i), batches[i].table,
+           partials.data<double>(), blocks, lr.data<double>(), loss.defined() ? loss.data<double>() : nullptr,
+           rule);
+  for (size_t i = 0; i < batches.size(); ++i)
+    FOR_FLOAT(batches[i].dtype, "optimizer", T,
+              launch(update_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), batches[i].table,
+                     coefficients_of(i), told));
+}
+
+}  // namespace tandem::cuda
