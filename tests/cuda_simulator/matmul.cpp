@@ -16,7 +16,7 @@ constexpr int kColumns = 8;
 
 // One vector of T: 64 bytes, in as many registers as the machine needs for them.
 template <class T>
-struct Lanes {
+struct alignas(64) Lanes {
   static constexpr int kCount = 64 / sizeof(T);
   typedef T Vector __attribute__((vector_size(64)));
   Vector v;
