@@ -57,8 +57,10 @@ __device__ __forceinline__ Vec<T, N> load_vector(const T* from) {
 template <class T, int N>
 __device__ __forceinline__ void store_vector(T* to, const Vec<T, N>& values) {
 #ifdef __CUDA_ARCH__
-  // As whole words of 16 bytes: nvcc may split the store of a struct into its elements.
-  if constexpr (sizeof(values) % 16 == 0) {
+  // As whole words of 16 or 8 bytes: nvcc may split the store of a struct into its elements.
+  if constexpr (sizeof(values) % 8 == 0) {
+    using Word = std::conditional_t<sizeof(values) % 16 == 0, unsigned __int128, uint64_t>;
+    constexpr size_t kWords = sizeof(values) / sizeof(Word);
     uint32_t parts[sizeof(values) / 4];
     if constexpr (sizeof(T) == 2) {
 #pragma unroll
@@ -69,10 +71,10 @@ __device__ __forceinline__ void store_vector(T* to, const Vec<T, N>& values) {
       memcpy(parts, &values, sizeof(values));
     }
 #pragma unroll
-    for (size_t i = 0; i < sizeof(values) / 16; ++i) {
-      unsigned __int128 word;
-      memcpy(&word, parts + 4 * i, 16);
-      reinterpret_cast<unsigned __int128*>(to)[i] = word;
+    for (size_t i = 0; i < kWords; ++i) {
+      Word word;
+      memcpy(&word, parts + i * sizeof(Word) / 4, sizeof(Word));
+      reinterpret_cast<Word*>(to)[i] = word;
     }
     return;
   }
