@@ -233,7 +233,7 @@ TEST_CASE(
   CHECK(contains(text,
                  "thread (16, 0, 0): __shfl_sync with mask 0x0000ffff, which lacks the caller's lane 16"));
   text = failure_of(32, shuffle_for_some, y, 16u, 0xffffu, 20);
-  CHECK(contains(text, "takes from lane 20, which mask 0x0000ffff lacks"));
+  CHECK(contains(text, "__shfl_sync with mask 0x0000ffff takes from lane 20, which the mask lacks"));
   text = failure_of(32, barrier_or_shuffle, y, 5u);
   CHECK(contains(text, "5 wait at __syncthreads, first (0, 0, 0); 27 wait in a warp operation"));
 

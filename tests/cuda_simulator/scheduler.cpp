@@ -2,6 +2,8 @@
 // operations. Within a block, a warp runs as far as it can before another starts, and so does a lane within
 // its warp: what one thread reads of another without a barrier between is then stale in one order or another.
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -41,7 +43,9 @@ class Scheduler {
   void run_lanes(unsigned warp);
   bool release_warp(unsigned warp);
   void pause(State why);
-  [[noreturn]] void give_up(const std::string& text);
+  void check(const char* operation, unsigned mask, int source);
+  void complain(const std::string& text);
+  [[noreturn]] void stop();
   std::string where() const;
   std::string stuck() const;
   std::string list(State state) const;
@@ -64,6 +68,17 @@ Scheduler& scheduler() {
 
 std::string text(uint3 v) {
   return "(" + std::to_string(v.x) + ", " + std::to_string(v.y) + ", " + std::to_string(v.z) + ")";
+}
+
+// Names of operations; one name may lie at several addresses.
+bool same(const char* a, const char* b) {
+  return a == b || std::strcmp(a, b) == 0;
+}
+
+std::string hex(unsigned mask) {
+  char digits[11];
+  std::snprintf(digits, sizeof digits, "0x%08x", mask);
+  return digits;
 }
 
 cudaError_t Scheduler::run(const Grid& grid) {
@@ -172,13 +187,18 @@ void Scheduler::fiber_body() {
 void Scheduler::pause(State why) {
   Thread& thread = *current_;
   if (threads_.size() % warpSize != 0)
-    give_up("barriers and warp operations need blocks of a multiple of 32 threads here");
+    complain("barriers and warp operations need blocks of a multiple of 32 threads here");
+  if (!failure_.empty()) stop();
   thread.state = why;
   thread.fiber->pause();
 }
 
-void Scheduler::give_up(const std::string& text) {
+void Scheduler::complain(const std::string& text) {
   failure_ = "thread " + simulator::text(current_->index) + ": " + text;
+}
+
+// The stack is left as it is: nothing on it may own anything.
+void Scheduler::stop() {
   for (;;) current_->fiber->pause();
 }
 
@@ -187,25 +207,23 @@ void Scheduler::wait_at_barrier() {
 }
 
 const uint64_t* Scheduler::exchange(const char* operation, unsigned mask, uint64_t value, int source) {
+  check(operation, mask, source);
+  if (!failure_.empty()) stop();
   Thread& thread = *current_;
-  const int lane = this->lane();
-  const auto hex = [mask] {
-    char digits[11];
-    std::snprintf(digits, sizeof digits, "0x%08x", mask);
-    return std::string(digits);
-  };
-  if (!(mask >> lane & 1))
-    give_up(std::string(operation) + " with mask " + hex() + ", which lacks the caller's lane " +
-            std::to_string(lane));
-  if (!(mask >> source & 1))
-    give_up(std::string(operation) + " takes from lane " + std::to_string(source) + ", which mask " + hex() +
-            " lacks");
   thread.operation = operation;
   thread.mask = mask;
   thread.value = value;
   const ptrdiff_t first = (current_ - threads_.data()) / warpSize * warpSize;
   pause(State::in_warp);
   return values_.data() + first;
+}
+
+void Scheduler::check(const char* operation, unsigned mask, int source) {
+  const bool has_caller = mask >> lane() & 1, has_source = mask >> source & 1;
+  if (has_caller && has_source) return;
+  const std::string call = std::string(operation) + " with mask " + hex(mask);
+  complain(has_caller ? call + " takes from lane " + std::to_string(source) + ", which the mask lacks"
+                      : call + ", which lacks the caller's lane " + std::to_string(lane()));
 }
 
 // Lets the lanes go whose operation all lanes of its mask have reached. Whether any lane can run again.
@@ -221,7 +239,7 @@ bool Scheduler::release_warp(unsigned warp) {
       if (leader.mask >> j & 1) {
         const Thread& thread = threads_[first + j];
         complete = thread.state == State::in_warp && thread.mask == leader.mask &&
-                   thread.operation == leader.operation;
+                   same(thread.operation, leader.operation);
       }
     if (!complete) continue;
     const unsigned mask = leader.mask;
@@ -252,11 +270,8 @@ std::string Scheduler::list(State state) const {
     }
   if (!first) return "";
   std::string what = state == State::ended ? "ended" : "wait at __syncthreads";
-  if (state == State::in_warp) {
-    char mask[11];
-    std::snprintf(mask, sizeof mask, "0x%08x", first->mask);
-    what = std::string("wait in a warp operation (") + first->operation + ", mask " + mask + ")";
-  }
+  if (state == State::in_warp)
+    what = std::string("wait in a warp operation (") + first->operation + ", mask " + hex(first->mask) + ")";
   return "; " + std::to_string(count) + " " + what + ", first " + text(first->index);
 }
 
