@@ -30,30 +30,43 @@ __device__ __forceinline__ void for_chunks(int64_t columns, const F& f) {
   }
 }
 
+// The same, leaving out chunks that lie beyond the row.
+template <class Shape, class F>
+__device__ __forceinline__ void for_chunks_within(int64_t columns, const F& f) {
+  for_chunks<Shape>(columns, [&](int i, auto column) {
+    if (column < columns) f(i, column);
+  });
+}
+
 template <class Shape, class Rows>
 __global__ void __launch_bounds__(Shape::kBlock, 512 / Shape::kBlock) rows_kernel(Rows rows) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * Shape::kRows + threadIdx.y;
   if (row < rows.count) rows.template run<Shape>(row);
 }
 
+// f(RowShape) with the shape for rows of up to `columns` elements; a thread holds at most kMost chunks.
+template <int kWidth, int kMost = kWidth <= 4 ? 8 : 4, class F>
+void with_row_shape(int64_t columns, const F& f) {
+  if (columns <= 64 * kWidth)
+    f(RowShape<32, kWidth, 2>());
+  else if (columns <= 32 * kMost * kWidth)
+    f(RowShape<32, kWidth, kMost>());
+  else if (columns <= 512 * kWidth)
+    f(RowShape<128, kWidth, 4>());
+  else if (columns <= 256 * kMost * kWidth)
+    f(RowShape<256, kWidth, kMost>());
+  else
+    f(RowShape<256, kWidth, 0>());
+}
+
 // rows.run<Shape>(row) for 0..rows.count-1, on the Shape::kThreads threads threadIdx.x of a row. `columns` is
 // the longest row's; a thread holds at most kMost chunks.
 template <int kWidth, int kMost = kWidth <= 4 ? 8 : 4, class Rows>
 void launch_rows(const Rows& rows, int64_t columns) {
-  const auto with = [&rows]<class Shape>(Shape) {
+  with_row_shape<kWidth, kMost>(columns, [&rows]<class Shape>(Shape) {
     launch(rows_kernel<Shape, Rows>, blocks_for(rows.count, Shape::kRows),
            dim3(Shape::kThreads, Shape::kRows), 0, compute_stream(), rows);
-  };
-  if (columns <= 64 * kWidth)
-    with(RowShape<32, kWidth, 2>());
-  else if (columns <= 32 * kMost * kWidth)
-    with(RowShape<32, kWidth, kMost>());
-  else if (columns <= 512 * kWidth)
-    with(RowShape<128, kWidth, 4>());
-  else if (columns <= 256 * kMost * kWidth)
-    with(RowShape<256, kWidth, kMost>());
-  else
-    with(RowShape<256, kWidth, 0>());
+  });
 }
 
 }  // namespace tandem::cuda
