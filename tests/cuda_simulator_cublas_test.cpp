@@ -222,7 +222,7 @@ TEST_CASE("cuda simulator: what cuBLASLt refuses") {
                           y.data(), product.d, y.data(), product.d, &product.algorithm, workspace, bytes,
                           nullptr);
   };
-  const DeviceArray<char> workspace(256);
+  const DeviceArray<signed char> workspace(std::vector<signed char>(256));
   CHECK(product.choose() == CUBLAS_STATUS_SUCCESS);
   CHECK(run(x.data(), nullptr, 0) == CUBLAS_STATUS_SUCCESS);
   CHECK(run(x.data() + 4, nullptr, 0) == CUBLAS_STATUS_INVALID_VALUE);
@@ -230,6 +230,7 @@ TEST_CASE("cuda simulator: what cuBLASLt refuses") {
   CHECK(run(x.data() + 4, nullptr, 0) == CUBLAS_STATUS_SUCCESS);
   CHECK(product.choose(256) == CUBLAS_STATUS_SUCCESS);
   CHECK(run(x.data(), workspace.data(), 256) == CUBLAS_STATUS_SUCCESS);
+  CHECK(workspace.now() == std::vector<signed char>(256, -1));  // the product's, to write what it likes
   CHECK(run(x.data(), workspace.data(), 255) == CUBLAS_STATUS_INVALID_VALUE);
   product.set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);  // chosen for another product
   CHECK(run(x.data(), workspace.data(), 256) == CUBLAS_STATUS_INVALID_VALUE);

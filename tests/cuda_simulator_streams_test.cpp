@@ -159,6 +159,18 @@ TEST_CASE("cuda simulator: arguments are copied at the launch; questions make a 
   CHECK(cudaStreamSynchronize(reinterpret_cast<cudaStream_t>(&value)) == cudaErrorInvalidResourceHandle);
 }
 
+TEST_CASE("cuda simulator: freeing memory waits for what uses it") {
+  const LateStream late;
+  const Pinned host(Values{0});
+  int* x = nullptr;
+  CHECK(cudaMalloc(&x, sizeof(int)) == cudaSuccess);
+  CHECK(cudaMemsetAsync(x, 0x11, sizeof(int), late) == cudaSuccess);
+  CHECK(cudaMemcpyAsync(host.data(), x, sizeof(int), cudaMemcpyDeviceToHost, late) == cudaSuccess);
+  CHECK(*host.data() == 0);
+  CHECK(cudaFree(x) == cudaSuccess);
+  CHECK(*host.data() == 0x11111111);
+}
+
 TEST_CASE("cuda simulator: a kernel that fails late is told of at the next wait") {
   const ClearedError cleared;
   const LateStream late;
@@ -273,14 +285,16 @@ TEST_CASE("cuda simulator: another stream joins a capture through an event, and 
   const LateStream stream, branch;
   const Event fork, join;
   const DeviceArray<int> y(Values{1});
-  for (const bool joined : {true, false}) {
+  // Waited for once; never; once, whereupon the branch goes on.
+  for (const int waits : {1, 0, 2}) {
     CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
     CHECK(cudaEventRecord(fork, stream) == cudaSuccess);
     CHECK(cudaStreamWaitEvent(branch, fork) == cudaSuccess);
     CHECK(launch({1, 1, 0, branch}, add_kernel, y.data(), 1) == cudaSuccess);
     CHECK(cudaEventRecord(join, branch) == cudaSuccess);
-    if (joined) {
-      CHECK(cudaStreamWaitEvent(stream, join) == cudaSuccess);
+    if (waits > 0) CHECK(cudaStreamWaitEvent(stream, join) == cudaSuccess);
+    if (waits == 2) CHECK(launch({1, 1, 0, branch}, add_kernel, y.data(), 1) == cudaSuccess);
+    if (waits == 1) {
       const cudaGraphExec_t exec = end_capture(stream, 1);
       CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
       CHECK(cudaStreamSynchronize(stream) == cudaSuccess);

@@ -46,6 +46,31 @@ TEST_CASE("cuda simulator: every thread of every block runs once, with its indic
     CHECK(result == expected);
 }
 
+__global__ void take_tickets(unsigned* counter, unsigned* tickets) {
+  tickets[blockIdx.x * blockDim.x + threadIdx.x] = atomicAdd(counter, 1u);
+}
+
+std::vector<unsigned> tickets(simulator::Order order, uint64_t seed = 0) {
+  const simulator::Order before = simulator::order();
+  simulator::set_order(order, seed);
+  const DeviceArray<unsigned> counter(std::vector<unsigned>{0}), out(3 * 96);
+  CHECK(launch({3, 96}, take_tickets, counter.data(), out.data()) == cudaSuccess);
+  simulator::set_order(before);
+  return out.now();
+}
+
+TEST_CASE("cuda simulator: the orders are forward, reverse, and shuffled by a seed") {
+  std::vector<unsigned> ascending(3 * 96);
+  std::iota(ascending.begin(), ascending.end(), 0u);
+  CHECK(tickets(simulator::Order::forward) == ascending);
+  CHECK(tickets(simulator::Order::reverse) == std::vector<unsigned>(ascending.rbegin(), ascending.rend()));
+  std::vector<unsigned> shuffled = tickets(simulator::Order::shuffled, 1);
+  CHECK(shuffled == tickets(simulator::Order::shuffled, 1));
+  CHECK(shuffled != tickets(simulator::Order::shuffled, 2));
+  std::sort(shuffled.begin(), shuffled.end());
+  CHECK(shuffled == ascending);
+}
+
 // Sums 256 values: each warp's into shared memory, then all of those. Two barriers, either of which may be
 // left out: before the sums are read, and before the next round overwrites them.
 template <bool kBeforeReading, bool kBeforeWriting>
@@ -194,6 +219,9 @@ __global__ void barrier_for_some(int* out, unsigned some) {
 __global__ void shuffle_for_some(int* out, unsigned some, unsigned mask, int source) {
   out[threadIdx.x] = threadIdx.x < some ? __shfl_sync(mask, 1, source) : 0;
 }
+__global__ void shuffle_by_two_masks(int* out) {
+  out[threadIdx.x] = __shfl_sync(threadIdx.x == 0 ? kAll : 0xfffffffeu, 1, 9);
+}
 __global__ void barrier_or_shuffle(int* out, unsigned some) {
   if (threadIdx.x < some)
     __syncthreads();
@@ -234,6 +262,9 @@ TEST_CASE(
                  "thread (16, 0, 0): __shfl_sync with mask 0x0000ffff, which lacks the caller's lane 16"));
   text = failure_of(32, shuffle_for_some, y, 16u, 0xffffu, 20);
   CHECK(contains(text, "__shfl_sync with mask 0x0000ffff takes from lane 20, which the mask lacks"));
+  text = failure_of(32, shuffle_by_two_masks, y);
+  CHECK(
+      contains(text, "1 wait in a warp operation (__shfl_sync, mask 0xffffffff), first (0, 0, 0); 31 ended"));
   text = failure_of(32, barrier_or_shuffle, y, 5u);
   CHECK(contains(text, "5 wait at __syncthreads, first (0, 0, 0); 27 wait in a warp operation"));
 

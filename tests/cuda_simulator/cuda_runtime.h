@@ -20,8 +20,7 @@ template <class... ExpTypes, class... ActTypes>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(ExpTypes...),
                                ActTypes&&... args) {
   static_assert((std::is_trivially_copyable_v<ExpTypes> && ...), "a kernel's parameters are copied as bytes");
-  static_assert((sizeof(ExpTypes) + ... + 0) <= 4096,
-                "parameters of more than 4 KiB need a newer GPU than sm_80");
+  static_assert((sizeof(ExpTypes) + ... + 0) <= 32764, "CUDA passes no more bytes of parameters");
   if (!config) return cudaErrorInvalidValue;
   std::tuple<ExpTypes...> arguments(std::forward<ActTypes>(args)...);
   return tandem::simulator::launch(*config, reinterpret_cast<const void*>(kernel), typeid(void(ExpTypes...)),
