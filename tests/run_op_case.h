@@ -96,7 +96,7 @@ void for_each_case(F&& f) {
     try {
       f(op_case);
     } catch (const std::exception& error) {
-      FAIL_CHECK("threw: ", error.what());
+      FAIL_CHECK("threw: ", std::string(error.what()));
     }
   }
 }
