@@ -6,6 +6,7 @@
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -19,7 +20,8 @@ std::string part_name(const char* what, size_t layer) {
   return fmt::format("{}.{}", what, layer);
 }
 
-std::vector<LayerState> unpack(const State& state, size_t layers, int64_t batch) {
+// `dtype` is that of the activations: memory may come from a run in another precision.
+std::vector<LayerState> unpack(const State& state, size_t layers, int64_t batch, DType dtype) {
   std::vector<LayerState> all(layers);
   for (const NamedTensor& part : state.parts) {
     const Tensor& value = part.value;
@@ -28,7 +30,7 @@ std::vector<LayerState> unpack(const State& state, size_t layers, int64_t batch)
     bool known = false;
     for (size_t i = 0; i < layers && !known; ++i) {
       if (part.name == part_name("c", i)) all[i].c = value, known = true;
-      if (part.name == part_name("memory", i)) all[i].memory = value, known = true;
+      if (part.name == part_name("memory", i)) all[i].memory = value.to(dtype), known = true;
     }
     CHECK(known, "state: part {} does not belong to this model of {} layers", part.name, layers);
   }
@@ -46,10 +48,11 @@ RecurrentModel::RecurrentModel(Parts parts) : parts_(std::move(parts)) {
 
 Tensor RecurrentModel::logits(const Tensor& tokens, State& state, const Pass& pass) const {
   CHECK(tokens.rank() == 2, "logits: tokens must be (T, B), got {}", tokens.str());
-  const std::vector<LayerState> states = unpack(state, parts_.layers.size(), tokens.size(1));
+  const DType dtype = activation_dtype(parts_.embedding);
+  const std::vector<LayerState> states = unpack(state, parts_.layers.size(), tokens.size(1), dtype);
   const double p = pass.training ? parts_.dropout : 0;
   State next;
-  Tensor x = dropout(embedding(tokens, parts_.embedding), p, {pass.seed, pass.step, kEmbedding});
+  Tensor x = dropout(embedding(tokens, parts_.embedding, dtype), p, {pass.seed, pass.step, kEmbedding});
   for (size_t i = 0; i < parts_.layers.size(); ++i) {
     const RecurrentLayer* layer = parts_.layers[i].get();
     const LayerState& before = states[i];
@@ -84,7 +87,8 @@ class RecurrentModel::StepDecoder : public Decoder {
     CHECK(tokens.shape() == Shape({batch_}), "generation: expected one token for each of {} rows, got {}",
           batch_, tokens.str());
     NoGrad pause;
-    Tensor x = embedding(tokens.alias_shape({1, batch_}), model_.parts_.embedding);
+    const Tensor& table = model_.parts_.embedding;
+    Tensor x = embedding(tokens.alias_shape({1, batch_}), table, activation_dtype(table));
     for (size_t i = 0; i < caches_.size(); ++i) x = model_.parts_.layers[i]->step(x, caches_[i]);
     const Tensor y = linear(x, model_.parts_.output, model_.parts_.output_bias);
     return y.alias_shape({batch_, y.size(-1)});
