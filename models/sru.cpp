@@ -10,6 +10,7 @@
 #include "ops/dropout.h"
 #include "ops/linear.h"
 #include "ops/sru_scan.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -80,8 +81,8 @@ RecurrentLayer::Output SruLayer::forward(const Tensor& x, const LayerState& stat
   SruScanOptions options;
   if (config_.rescale) options.rescale = std::sqrt(1 + 2 * std::exp(config_.highway_bias));
   if (p > 0 && !last_)
-    options.mask =
-        dropout_mask({x.size(1), config_.d}, p, x.dtype(), x.device(), {pass.seed, pass.step, site});
+    options.mask = dropout_mask({x.size(1), config_.d}, p, parameter_dtype(x.dtype()), x.device(),
+                                {pass.seed, pass.step, site});
   const SruScanResult scan =
       sru_scan(u, same_width_ ? x : Tensor(), scan_weight_, scan_bias_, state.c, options);
   return {scan.h, scan.c_last};

@@ -12,6 +12,7 @@
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/sru_scan.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -62,7 +63,7 @@ RecurrentLayer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const
   const Tensor u = linear(dropout(y, p, {pass.seed, pass.step, site + kBeforeOutput}), output_);
   SruScanOptions options;
   if (p > 0 && !last_)
-    options.mask = dropout_mask({x.size(1), x.size(2)}, p, x.dtype(), x.device(),
+    options.mask = dropout_mask({x.size(1), x.size(2)}, p, parameter_dtype(x.dtype()), x.device(),
                                 {pass.seed, pass.step, site + kHighway});
   const SruScanResult scan = sru_scan(u, x, scan_weight_, scan_bias_, c, options);
   return {scan.h, scan.c_last};

@@ -26,6 +26,7 @@ void repeat_axis(const Tensor& y, const Tensor& x, AxisSplit split, double facto
 }  // namespace cpu
 
 namespace cuda {
+// y's dtype may differ from x's: that of a parameter beside bf16.
 void sum_axis(const Tensor& y, const Tensor& x, AxisSplit split, double factor, bool accumulate);
 void repeat_axis(const Tensor& y, const Tensor& x, AxisSplit split, double factor);
 }  // namespace cuda

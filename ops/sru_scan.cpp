@@ -10,6 +10,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -247,11 +248,13 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   sum_over_batch<T>(dbias, sums, 2, blocks);
 }
 
-void check_like(const char* what, const Tensor& x, const Shape& shape, const Tensor& u) {
+void check_like(const char* what, const Tensor& x, const Shape& shape, DType dtype, const Tensor& u) {
   CHECK(x.shape() == shape, "sru_scan: {} is {}, but u is {} and takes {} {}", what, x.shape().str(),
         u.shape().str(), what, shape.str());
-  CHECK(x.dtype() == u.dtype() && x.device() == u.device(),
-        "sru_scan: {} is {}, but u is {}; give both one dtype and device", what, x.str(), u.str());
+  CHECK(x.dtype() == dtype && x.device() == u.device(), "sru_scan: {} is {}, but u is {}; give {}", what,
+        x.str(), u.str(),
+        dtype == u.dtype() ? "both one dtype and device"
+                           : fmt::format("it in {}, on the device of u", name_of(dtype)));
 }
 
 void check_inputs(const SruScanInputs& in) {
@@ -270,11 +273,12 @@ void check_inputs(const SruScanInputs& in) {
       !four || !in.x.defined(),
       "sru_scan: u is {}, four planes of {}, whose last is the skip, and x {} is given too; drop one of them",
       u.shape().str(), d, in.x.defined() ? in.x.shape().str() : "");
-  check_like("weight_c", in.weight_c, {2 * d}, u);
-  check_like("bias", in.bias, {2 * d}, u);
-  if (in.x.defined()) check_like("x", in.x, {u.size(0), u.size(1), d}, u);
-  if (in.c0.defined()) check_like("c0", in.c0, {u.size(1), d}, u);
-  if (in.mask.defined()) check_like("mask", in.mask, {u.size(1), d}, u);
+  const DType parameter = parameter_dtype(u.dtype());
+  check_like("weight_c", in.weight_c, {2 * d}, parameter, u);
+  check_like("bias", in.bias, {2 * d}, parameter, u);
+  if (in.x.defined()) check_like("x", in.x, {u.size(0), u.size(1), d}, u.dtype(), u);
+  if (in.c0.defined()) check_like("c0", in.c0, {u.size(1), d}, parameter, u);
+  if (in.mask.defined()) check_like("mask", in.mask, {u.size(1), d}, parameter, u);
 }
 
 }  // namespace
@@ -300,11 +304,12 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
   const Shape shape{u.size(0), u.size(1), weight_c.numel() / 2};
   const std::vector<Tensor> inputs{u, x, weight_c, bias, c0};
   const bool recorded = Tape::current() && std::any_of(inputs.begin(), inputs.end(), needs_grad);
-  const Tensor h(shape, u.dtype(), u.device()), c_last(shape.tail(), u.dtype(), u.device());
+  const Tensor h(shape, u.dtype(), u.device());
+  const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
   const Tensor c = recorded ? empty_like(h) : Tensor();
   DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));
   const std::vector<Tensor> ys = record("sru_scan", {h, c_last}, inputs, [in, c](const Grads& dys) -> Grads {
-    const Tensor du = empty_like(in.u), dc0(c.shape().tail(), c.dtype(), c.device());
+    const Tensor du = empty_like(in.u), dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
     const Tensor dx = needs_grad(in.x) ? empty_like(in.x) : Tensor();
     const GradTarget dweight_c = needs_grad(in.weight_c) ? grad_target(in.weight_c) : GradTarget();
     const GradTarget dbias = needs_grad(in.bias) ? grad_target(in.bias) : GradTarget();

@@ -29,8 +29,9 @@ struct SruScanResult {
 // u is (T, B, k D), the planes u_c, u_f, u_r and, for k = 4, the skip one after the other along the last
 // axis. x (T, B, D) is the skip for k = 3; undefined: no skip. weight_c (2 D) holds v_f, v_r; bias (2 D) b_f,
 // b_r. c0 is (B, D); undefined: zeros. Time is sequential because c is inside the gates. Gradients flow to u,
-// x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64. Error: another
-// shape, dtype or device; no time step; x together with four planes.
+// x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64; on a GPU u, x and h
+// may be bf16, and weight_c, bias, c0, c_last and the mask are f32 then. Error: another shape, dtype or
+// device; no time step; x together with four planes.
 SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
                        const Tensor& c0, const SruScanOptions& options = {});
 
@@ -52,10 +53,11 @@ struct SruInputGrad {
   T candidate, forget, reset, skip, c_before;  // forget and reset are also the gradients of b_f and b_r
 };
 
+// From c_before to c is what each step waits for, so the gates add it last.
 template <bool kTanh, class T>
 TANDEM_HD TANDEM_INLINE SruOutput<T> sru_step(const SruInput<T>& in, const SruParameters<T>& w) {
-  const T f = sigmoid(in.forget + w.v_f * in.c_before + w.b_f);
-  const T r = sigmoid(in.reset + w.v_r * in.c_before + w.b_r);
+  const T f = sigmoid(w.v_f * in.c_before + (in.forget + w.b_f));
+  const T r = sigmoid(w.v_r * in.c_before + (in.reset + w.b_r));
   const T c = (in.c_before - in.candidate) * f + in.candidate;
   const T g = kTanh ? fast_tanh(c) : c;
   return {c, in.skip + (g - in.skip) * (w.mask * r)};
@@ -65,8 +67,8 @@ TANDEM_HD TANDEM_INLINE SruOutput<T> sru_step(const SruInput<T>& in, const SruPa
 template <bool kTanh, class T>
 TANDEM_HD TANDEM_INLINE SruInputGrad<T> sru_step_backward(const SruInput<T>& in, const SruParameters<T>& w,
                                                           T c, T dh, T dc) {
-  const T f = sigmoid(in.forget + w.v_f * in.c_before + w.b_f);
-  const T r = sigmoid(in.reset + w.v_r * in.c_before + w.b_r);
+  const T f = sigmoid(w.v_f * in.c_before + (in.forget + w.b_f));
+  const T r = sigmoid(w.v_r * in.c_before + (in.reset + w.b_r));
   const T g = kTanh ? fast_tanh(c) : c;
   const T share = w.mask * r;  // of g(c) in h; the rest is the skip
   const T dreset = dh * (g - in.skip) * share * (T(1) - r);
@@ -84,7 +86,7 @@ struct SruScanInputs {
 };
 
 namespace cpu {
-// c (T, B, D) is every state, for backward; undefined where none will follow.
+// c (T, B, D), in the dtype of h, is every state, for backward; undefined where none will follow.
 void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in);
 // dx may be undefined: not wanted, or the skip has its plane in du. dc0 is always written. So are the sums
 // for weight_c and bias, where the target is defined. Undefined dh, dc_last: zeros.

@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "ops/reduce.h"
+#include "tests/devices.h"
 #include "tests/op_cases.h"
 
 namespace tandem::testing {
@@ -43,6 +44,7 @@ OP_CASES(arithmetic) {
   add_pair_case("add", {4, 3, 33}, {3, 33}, add, sum);
   add_pair_case("add", {1, 1}, {1}, add, sum);
   add_pair_case("add", {700, 129}, {129}, add, sum);
+  add_pair_case("add", {50, 24}, {24}, add, sum);
   for (const Shape& shape : {Shape{1}, Shape{33, 65}, Shape{70000}})
     add_op_case({.op = "arithmetic",
                  .name = "scale and neg " + shape.str(),
@@ -78,13 +80,27 @@ TEST_CASE("arithmetic: a tensor with itself") {
 }
 
 TEST_CASE("arithmetic: empty tensors and division by zero") {
-  CHECK(add(zeros({0, 3}, DType::f32), zeros({3}, DType::f32)).shape() == Shape{0, 3});
-  CHECK(add(zeros({2, 0}, DType::f32), zeros({0}, DType::f32)).shape() == Shape{2, 0});
-  const Tensor b = requires_grad(full({3}, 1, DType::f32));
-  Tape tape;
-  tape.backward(sum(add(zeros({0, 3}, DType::f32), b)));
-  CHECK(grad(b).to_vector<float>() == std::vector<float>{0, 0, 0});
-  CHECK(std::isinf(div(full({1}, 1, DType::f32), zeros({1}, DType::f32)).item()));
+  for (const Device device : test_devices()) {
+    const auto nothing = [device](Shape shape) { return zeros(shape, DType::f32, device); };
+    CHECK(add(nothing({0, 3}), nothing({3})).shape() == Shape{0, 3});
+    CHECK(add(nothing({2, 0}), nothing({0})).shape() == Shape{2, 0});
+    CHECK(scale(nothing({0}), 2).numel() == 0);
+    const Tensor b = requires_grad(full({3}, 1, DType::f32, device));
+    Tape tape;
+    tape.backward(sum(add(nothing({0, 3}), b)));
+    CHECK(grad(b).to_vector<float>() == std::vector<float>{0, 0, 0});
+    CHECK(std::isinf(div(full({1}, 1, DType::f32, device), nothing({1})).item()));
+  }
+}
+
+TEST_CASE("arithmetic: the gradient of what is repeated adds up") {
+  for (const Device device : test_devices()) {
+    const Tensor b = requires_grad(zeros({24}, DType::f32, device));
+    Tape tape;
+    const Tensor y = add(add(zeros({300, 24}, DType::f32, device), b), b);
+    tape.backward({y}, {full({300, 24}, 0.5, DType::f32, device)});
+    CHECK(grad(b).to_vector<float>() == std::vector<float>(24, 300));
+  }
 }
 
 TEST_CASE("arithmetic: errors") {

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/devices.h"
 #include "tests/op_cases.h"
 
 namespace tandem::testing {
@@ -27,7 +28,8 @@ Tensor naive_sum(const Tensor& x, int axis, double factor) {
 }
 
 OP_CASES(reduce) {
-  for (const Shape& shape : {Shape{}, Shape{1}, Shape{33}, Shape{65, 3}, Shape{40000}, Shape{5, 90, 130}}) {
+  for (const Shape& shape : {Shape{}, Shape{1}, Shape{33}, Shape{65, 3}, Shape{3, 1000}, Shape{40000},
+                             Shape{300, 40}, Shape{5, 90, 130}}) {
     const auto inputs = [shape](DType dtype, uint64_t seed) -> Tensors {
       return {random_tensor(shape, dtype, seed, 0, 1)};
     };
@@ -58,21 +60,43 @@ OP_CASES(reduce) {
 }
 
 TEST_CASE("reduce: shapes") {
-  const Tensor x = zeros({2, 3, 4}, DType::f32);
-  CHECK(sum(x).shape() == Shape{});
-  CHECK(sum(x, 0).shape() == Shape{3, 4});
-  CHECK(mean(x, 1).shape() == Shape{2, 4});
-  CHECK(mean(x, -1).shape() == Shape{2, 3});
-  CHECK(sum(zeros({0, 3}, DType::f32), 0).to_vector<float>() == std::vector<float>{0, 0, 0});
-  CHECK(sum(zeros({0}, DType::f32)).item() == 0);
+  for (const Device device : test_devices()) {
+    const Tensor x = zeros({2, 3, 4}, DType::f32, device);
+    CHECK(sum(x).shape() == Shape{});
+    CHECK(sum(x, 0).shape() == Shape{3, 4});
+    CHECK(mean(x, 1).shape() == Shape{2, 4});
+    CHECK(mean(x, -1).shape() == Shape{2, 3});
+    CHECK(sum(zeros({0, 3}, DType::f32, device), 0).to_vector<float>() == std::vector<float>{0, 0, 0});
+    CHECK(sum(zeros({3, 0}, DType::f32, device), 1).to_vector<float>() == std::vector<float>{0, 0, 0});
+    CHECK(sum(zeros({3, 0}, DType::f32, device), 0).numel() == 0);
+    CHECK(sum(zeros({0}, DType::f32, device)).item() == 0);
+  }
 }
 
 TEST_CASE("reduce: a long sum in f32 loses nothing") {
   // In f32, 1 + 1 + ... stops growing at 2^24.
   const int64_t n = (1 << 24) + 12345;
-  CHECK(sum(full({n}, 1, DType::f32)).item() == 16789560);  // the nearest f32 to n
-  CHECK(mean(full({n}, 0.1, DType::f32)).item() == doctest::Approx(0.1f).epsilon(1e-7));
-  CHECK(mean(full({1 << 24, 1}, 0.1, DType::f32), 0).to_vector<float>()[0] == 0.1f);
+  for (const Device device : test_devices()) {
+    CHECK(sum(full({n}, 1, DType::f32, device)).item() == 16789560);  // the nearest f32 to n
+    CHECK(mean(full({n}, 0.1, DType::f32, device)).item() == doctest::Approx(0.1f).epsilon(1e-7));
+    CHECK(mean(full({1 << 24, 1}, 0.1, DType::f32, device), 0).to_vector<float>()[0] == 0.1f);
+    CHECK(mean(full({1 << 20, 2}, 0.1, DType::f32, device), 0).to_vector<float>()[1] == 0.1f);
+  }
+}
+
+TEST_CASE("reduce: columns of bf16 are added to an f32 gradient") {
+  if (!has_cuda()) {
+    MESSAGE("skipped: no GPU (", cuda_status().text, ")");
+    return;
+  }
+  for (const int64_t width : {1, 40, 33}) {
+    const Tensor x = random_tensor({300, width}, DType::f32, 1).to(DType::bf16);
+    const Tensor y = full({width}, 3, DType::f32, Device::cuda());
+    if constexpr (kWithCuda) cuda::sum_axis(y, x.to(Device::cuda()), {1, 300, width}, 2, true);
+    Tensor expected = naive_sum(x.to(DType::f64), 0, 2);
+    for (double& value : expected.span<double>()) value += 3;
+    CHECK(relative_error(y.to(Device::cpu()), expected) < 1e-6);
+  }
 }
 
 TEST_CASE("reduce: errors") {

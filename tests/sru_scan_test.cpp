@@ -8,8 +8,12 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
+#include "core/array.h"
+#include "ops/weights.h"
+#include "tests/devices.h"
 #include "tests/errors.h"
 #include "tests/op_cases.h"
+#include "tests/run_op_case.h"
 
 namespace tandem::testing {
 namespace {
@@ -37,7 +41,7 @@ Tensor make_mask(const Case& c, DType dtype) {
 
 SruScanResult scan(const Case& c, const Tensors& in) {
   SruScanOptions options;
-  if (c.mask) options.mask = make_mask(c, in[0].dtype());
+  if (c.mask) options.mask = make_mask(c, parameter_dtype(in[0].dtype())).to(in[0].device());
   options.rescale = c.rescale;
   options.tanh = c.tanh;
   return sru_scan(in[0], c.skip ? in.back() : Tensor(), in[1], in[2], c.c0 ? in[3] : Tensor(), options);
@@ -73,7 +77,13 @@ Tensors reference(const Case& c, const Tensors& in) {
   return {h, last};
 }
 
-void add(const std::string& name, const Case& c) {
+Tensors moved(const Tensors& xs, Device device) {
+  Tensors ys;
+  for (const Tensor& x : xs) ys.push_back(x.to(device));
+  return ys;
+}
+
+OpCase op_case_of(const std::string& name, const Case& c) {
   OpCase op_case;
   op_case.op = "sru_scan";
   op_case.name = name;
@@ -83,8 +93,17 @@ void add(const std::string& name, const Case& c) {
     return {y.h, y.c_last};
   };
   op_case.reference = [c](const Tensors& in) { return reference(c, in); };
-  add_op_case(op_case);
+  op_case.weights = {1, 2};
+  if (c.c0) op_case.weights.push_back(3);
+  return op_case;
 }
+
+void add(const std::string& name, const Case& c) {
+  add_op_case(op_case_of(name, c));
+}
+
+// Where a GPU reads 16 bytes at once, in several chunks of time steps and a part of one.
+constexpr Case kWide{.steps = 83, .batch = 2, .width = 40, .mask = true};
 
 }  // namespace
 
@@ -107,6 +126,8 @@ OP_CASES(sru_scan) {
   add("tanh", {.steps = 6, .batch = 2, .width = 33, .tanh = true});
   add("blocks of columns, the last one narrow", {.steps = 3, .batch = 2, .width = 600, .mask = true});
   add("enough for all threads", {.steps = 33, .batch = 3, .width = 130});
+  add("chunks of steps and of columns", kWide);
+  add("whole chunks of steps", {.steps = 48, .batch = 3, .width = 8, .tanh = true});
 }
 
 TEST_CASE("sru_scan: gradients of h alone and of the last state alone") {
@@ -121,32 +142,97 @@ TEST_CASE("sru_scan: gradients of h alone and of the last state alone") {
   }
 }
 
-TEST_CASE("sru_scan: two segments chained through the state are one long pass, gradients too") {
-  const Case whole{.steps = 9, .batch = 2, .width = 7, .mask = true};
-  const Tensors in = make_inputs(whole, DType::f64, 11);
-  const Tensor weight = requires_grad(in[1].clone()), c0 = requires_grad(in[3].clone());
-  const Tensor dh = random_tensor({9, 2, 7}, DType::f64, 21), dc = random_tensor({2, 7}, DType::f64, 22);
-  const SruScanOptions options{.mask = make_mask(whole, DType::f64)};
+TEST_CASE("sru_scan: a gradient is the same whoever else wants one, on every device") {
+  for (const Device device : test_devices())
+    for (const Case& c :
+         {kWide, Case{.steps = 5, .batch = 3, .width = 17, .planes = 4, .skip = false, .c0 = false}}) {
+      INFO(device.str(), ", ", c.planes, " planes");
+      const OpCase op_case = op_case_of("", c);
+      const Tensors inputs = moved(make_inputs(c, DType::f64, 7), device);
+      const Result all = differentiate(op_case, inputs);
+      for (int i = 0; i < static_cast<int>(inputs.size()); ++i) {
+        const Result one = differentiate(op_case, inputs, {.only = i});
+        CHECK(same_bits({one.gradients[i]}, {all.gradients[i]}));
+      }
+      CHECK(same_bits(differentiate(op_case, inputs, {.through = true}).gradients, all.gradients));
+      const Result twice = differentiate(op_case, inputs, {.passes = 2});
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const Tensor once = all.gradients[i].to(Device::cpu());
+        const Tensor doubled =
+            tensor_from(once.shape(), [&](int64_t k) { return 2 * once.data<double>()[k]; });
+        CHECK(relative_error(twice.gradients[i].to(Device::cpu()), doubled) < 1e-14);
+      }
+    }
+}
 
+// h and the gradients of u and x, of h alone or of the last state alone.
+Tensors run_part(const Case& c, const Tensors& in, bool use_h) {
+  const Tensors leaves = {requires_grad(in[0].detach()), in[1], in[2], in[3], requires_grad(in[4].detach())};
   Tape tape;
-  const SruScanResult once = sru_scan(in[0], in[4], weight, in[2], c0, options);
-  tape.backward({once.h, once.c_last}, {dh, dc});
-  const Tensor weight_grad = grad(weight).clone(), c0_grad = grad(c0).clone();
-  zero_grad(weight);
-  zero_grad(c0);
+  const SruScanResult y = scan(c, leaves);
+  const Tensor& root = use_h ? y.h : y.c_last;
+  tape.backward({root}, {random_tensor(root.shape(), root.dtype(), 8).to(root.device())});
+  return {y.h, grad(leaves[0]), grad(leaves[4])};
+}
 
-  Tape second;
-  const auto segment = [&in, &weight, &options](int64_t begin, int64_t end, const Tensor& state) {
-    return sru_scan(in[0].alias_rows(begin, end), in[4].alias_rows(begin, end), weight, in[2], state,
-                    options);
+TEST_CASE("sru_scan: on every device, of h alone and of the last state alone") {
+  const Tensors inputs = make_inputs(kWide, DType::f64, 9);
+  for (const Device device : test_devices())
+    for (const bool use_h : {true, false}) {
+      const Tensors ys = run_part(kWide, moved(inputs, device), use_h);
+      const Tensors expected = run_part(kWide, inputs, use_h);
+      for (size_t i = 0; i < ys.size(); ++i)
+        CHECK(relative_error(ys[i].to(Device::cpu()), expected[i]) < 1e-12);
+    }
+}
+
+TEST_CASE("sru_scan: the same bits wherever the tensors begin") {
+  // The same elements, one place after an address of 512 bytes.
+  const auto shifted = [](const Tensor& x) {
+    const Tensor whole = zeros({x.numel() + 1}, x.dtype(), x.device());
+    const Tensor y = whole.alias_rows(1, x.numel() + 1).alias_shape(x.shape());
+    copy(y, x);
+    return y;
   };
-  const SruScanResult a = segment(0, 4, c0), b = segment(4, 9, a.c_last);
-  CHECK(relative_error(a.h, once.h.alias_rows(0, 4)) == 0);
-  CHECK(relative_error(b.h, once.h.alias_rows(4, 9)) == 0);
-  CHECK(relative_error(b.c_last, once.c_last) == 0);
-  second.backward({a.h, b.h, b.c_last}, {dh.alias_rows(0, 4), dh.alias_rows(4, 9), dc});
-  CHECK(relative_error(grad(weight), weight_grad) < 1e-14);
-  CHECK(relative_error(grad(c0), c0_grad) < 1e-14);
+  for (const Device device : test_devices())
+    for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+      if (dtype == DType::bf16 && device.is_cpu()) continue;
+      INFO(device.str(), ", ", std::string(name_of(dtype)));
+      Tensors aligned = moved(make_inputs(kWide, parameter_dtype(dtype), 10), device), off;
+      for (const size_t i : {0, 4}) aligned[i] = aligned[i].to(dtype);
+      for (const Tensor& x : aligned) off.push_back(shifted(x));
+      CHECK(same_bits(run_part(kWide, off, true), run_part(kWide, aligned, true)));
+    }
+}
+
+TEST_CASE("sru_scan: two segments chained through the state are one long pass, gradients too") {
+  for (const Device device : test_devices()) {
+    INFO(device.str());
+    const Case whole{.steps = 9, .batch = 2, .width = 7, .mask = true};
+    const Tensors in = moved(make_inputs(whole, DType::f64, 11), device);
+    const Tensor weight = requires_grad(in[1].clone()), c0 = requires_grad(in[3].clone());
+    const Tensor dh = random_tensor({9, 2, 7}, DType::f64, 21).to(device);
+    const Tensor dc = random_tensor({2, 7}, DType::f64, 22).to(device);
+    const SruScanOptions options{.mask = make_mask(whole, DType::f64).to(device)};
+
+    Tape tape;
+    const SruScanResult once = sru_scan(in[0], in[4], weight, in[2], c0, options);
+    tape.backward({once.h, once.c_last}, {dh, dc});
+    const Tensor weight_grad = grad(weight).clone(), c0_grad = grad(c0).clone();
+    zero_grad(weight);
+    zero_grad(c0);
+
+    Tape second;
+    const auto segment = [&in, &weight, &options](int64_t begin, int64_t end, const Tensor& state) {
+      return sru_scan(in[0].alias_rows(begin, end), in[4].alias_rows(begin, end), weight, in[2], state,
+                      options);
+    };
+    const SruScanResult a = segment(0, 4, c0), b = segment(4, 9, a.c_last);
+    CHECK(same_bits({a.h, b.h, b.c_last}, {once.h.alias_rows(0, 4), once.h.alias_rows(4, 9), once.c_last}));
+    second.backward({a.h, b.h, b.c_last}, {dh.alias_rows(0, 4), dh.alias_rows(4, 9), dc});
+    CHECK(relative_error(grad(weight).to(Device::cpu()), weight_grad.to(Device::cpu())) < 1e-14);
+    CHECK(relative_error(grad(c0).to(Device::cpu()), c0_grad.to(Device::cpu())) < 1e-14);
+  }
 }
 
 TEST_CASE("sru_scan: the last state does not keep the other states alive") {
@@ -158,13 +244,30 @@ TEST_CASE("sru_scan: the last state does not keep the other states alive") {
 }
 
 TEST_CASE("sru_scan: gates stay gates and gradients finite for huge pre-activations") {
-  Tensor u = random_tensor({2, 1, 12}, DType::f32, 1, -1e30, 1e30);
-  requires_grad(u);
-  const Tensor w = zeros({8}, DType::f32), x = random_tensor({2, 1, 4}, DType::f32, 2);
+  for (const Device device : test_devices()) {
+    INFO(device.str());
+    const Tensor u = requires_grad(random_tensor({2, 1, 12}, DType::f32, 1, -1e30, 1e30).to(device));
+    const Tensor w = zeros({8}, DType::f32, device), x = random_tensor({2, 1, 4}, DType::f32, 2).to(device);
+    Tape tape;
+    const SruScanResult y = sru_scan(u, x, w, w, Tensor());
+    tape.backward({y.c_last}, {full({1, 4}, 1.0, DType::f32, device)});
+    for (const float value : grad(u).to_vector<float>()) CHECK(std::isfinite(value));
+  }
+}
+
+TEST_CASE("sru_scan: beside bf16 the state is f32, and no batch is no work") {
+  if (!has_cuda()) {
+    MESSAGE("skipped: no GPU (", cuda_status().text, ")");
+    return;
+  }
+  const Device gpu = Device::cuda();
+  const Tensor w = requires_grad(full({6}, 0.5, DType::f32, gpu)), u = zeros({4, 2, 9}, DType::bf16, gpu);
+  CHECK(sru_scan(u, Tensor(), w, w, Tensor()).h.dtype() == DType::bf16);
+  CHECK(sru_scan(u, Tensor(), w, w, Tensor()).c_last.dtype() == DType::f32);
   Tape tape;
-  const SruScanResult y = sru_scan(u, x, w, w, Tensor());
-  tape.backward({y.c_last}, {full({1, 4}, 1.0, DType::f32)});
-  for (const float value : grad(u).to_vector<float>()) CHECK(std::isfinite(value));
+  const SruScanResult none = sru_scan(zeros({4, 0, 9}, DType::bf16, gpu), Tensor(), w, w, Tensor());
+  tape.backward({none.h}, {none.h.detach()});
+  CHECK(grad(w).to_vector<float>() == std::vector<float>(6, 0));
 }
 
 TEST_CASE("sru_scan: errors say what is wrong") {
@@ -197,6 +300,13 @@ TEST_CASE("sru_scan: errors say what is wrong") {
         "sru_scan: mask is (4, 2, 3), but u is (4, 2, 9) and takes mask (2, 3)");
   CHECK(error(u, x, w, w, zeros({2, 3}, DType::f64), none) ==
         "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give both one dtype and device");
+  const Tensor half = zeros({4, 2, 9}, DType::bf16);
+  CHECK(error(half, none, zeros({6}, DType::bf16), w, none, none) ==
+        "sru_scan: weight_c is bf16 (6) on cpu, but u is bf16 (4, 2, 9) on cpu; give it in f32, on the "
+        "device of "
+        "u");
+  CHECK(error(half, none, w, w, none, none) ==
+        "sru_scan: dtype bf16 is not supported on the CPU; use f32 or f64");
   CHECK(error_of([] {
           const Tensor v = zeros({6}, DType::i32);
           sru_scan(zeros({4, 2, 9}, DType::i32), Tensor(), v, v, Tensor());

@@ -1,0 +1,344 @@
+// The SRU recurrence on the GPU: one thread a column of one batch row, over all time steps.
+//
+// Memory's floor: forward reads four planes and writes h and c, 6 T B D elements; backward reads the four, c
+// and dh and writes four gradients, 10 T B D. Time is sequential, so there are only B D threads to hide
+// memory's latency: each warp, which is a block, has kStages - 1 chunks of time steps on their way to shared
+// memory while it computes, 384 bytes a thread forward and 576 backward. Kept in registers they would cost a
+// load and two additions for each element; here one instruction of a warp copies 512 bytes. A chunk is free
+// of branches, so that all else is done while the chain from c to c waits for exp and 1 / x.
+#include "ops/sru_scan.h"
+
+#include "cuda/kernel.cuh"
+
+namespace tandem::cuda {
+namespace {
+
+constexpr int kStages = 4;
+
+// Rows of a tensor (T, B, ...), or of one plane of it: how far from one batch row to the next, and from one
+// time step to the one that is computed after it: negative on the way back, 0 if one row serves all steps.
+template <class T>
+struct Rows {
+  T* first;
+  int64_t batch, step;
+};
+
+// What both directions read.
+template <class T>
+struct Problem {
+  using C = Compute<T>;
+  int64_t steps, columns, width;
+  Rows<const T> u, skip;
+  C skip_scale;
+  const C *weight_c, *bias, *c0, *mask;  // c0, mask: or null
+};
+
+// A column that a lane computes.
+template <class T>
+struct Column {
+  using C = Compute<T>;
+  int64_t at, b, j;  // in (B D), in (B, D)
+
+  __device__ Column(const Problem<T>& p, int64_t at) : at(at), b(at / p.width), j(at % p.width) {}
+  template <class U>
+  __device__ __forceinline__ U* in(const Rows<U>& rows) const {
+    return rows.first + b * rows.batch + j;
+  }
+  __device__ __forceinline__ SruParameters<C> parameters(const Problem<T>& p) const {
+    return {p.weight_c[j], p.weight_c[p.width + j], p.bias[j], p.bias[p.width + j],
+            p.mask ? p.mask[at] : C(1)};
+  }
+  __device__ __forceinline__ C c0(const Problem<T>& p) const { return p.c0 ? p.c0[at] : C(0); }
+};
+
+// What a lane does for the 32 columns of its warp. It computes one of them: lanes beyond the last column
+// compute that one once more, so that no step needs a test. And it copies: 16 bytes of one of the kRows rows
+// that the warp copies at once, or, where vectors do not fit, one element of one row, and waits for it.
+template <class T, bool kVectors>
+struct Lane {
+  static constexpr int kRows = kVectors ? kVector<T> : 1;
+  static constexpr int kSteps = 2 * kVector<T>;  // of a chunk
+  int of_column;                                 // the lane whose column it computes
+  int row, element;                              // that it copies first
+  int64_t column, source;                        // of what it computes, of what it copies
+  bool copies;
+
+  __device__ explicit Lane(int64_t columns) {
+    const int lane = static_cast<int>(threadIdx.x);
+    const int64_t first = static_cast<int64_t>(blockIdx.x) * kWarp, last = columns - first - 1;
+    of_column = lane < last ? lane : static_cast<int>(last);
+    column = first + of_column;
+    row = lane * kRows / kWarp;
+    element = lane * kRows % kWarp;
+    copies = element <= last;
+    source = copies ? first + element : column;
+  }
+};
+
+// Runs step(value, last) for all time steps, where value(k) is the lane's element of plane k. Each plane
+// begins with what the lane copies first; the last kShort planes have no row for the last step.
+template <int kShort, bool kVectors, class T, int kPlanes, class Step>
+__device__ __forceinline__ void for_steps(const Lane<T, kVectors>& lane, const T* const (&firsts)[kPlanes],
+                                          const int64_t (&strides)[kPlanes], int64_t steps,
+                                          const Step& step) {
+  constexpr int kSteps = Lane<T, kVectors>::kSteps, kRows = Lane<T, kVectors>::kRows;
+  __shared__ __align__(16) T ring[kStages][kPlanes][kSteps][kWarp];
+  const T* from[kPlanes];
+#pragma unroll
+  for (int k = 0; k < kPlanes; ++k) from[k] = firsts[k];
+  int64_t to_send = lane.copies ? steps - lane.row : 0;
+  int end = 0;
+  const auto send = [&] {
+#pragma unroll
+    for (int k = 0; k < kPlanes; ++k) {
+#pragma unroll
+      for (int i = 0; i < kSteps; i += kRows) {
+        T* to = &ring[end][k][lane.row + i][lane.element];
+        const bool wanted = i < to_send - (k < kPlanes - kShort ? 0 : 1);
+        if constexpr (kVectors)
+          copy_async(to, from[k], wanted);
+        else if (wanted)
+          *to = *from[k];
+        from[k] += kRows * strides[k];
+      }
+    }
+    to_send -= kSteps;
+    send_group();
+    end = end + 1 == kStages ? 0 : end + 1;
+  };
+  int stage = 0;
+  const auto run = [&](int i, bool last) {
+    step([&](int k) { return static_cast<Compute<T>>(ring[stage][k][i][lane.of_column]); }, last);
+  };
+
+  for (int i = 0; i < kStages - 1; ++i) send();
+  int64_t left = steps;
+  for (; left >= kSteps; left -= kSteps) {
+    await_group<kStages - 2>();
+    __syncwarp();  // all lanes' copies are here, and all are done with the chunk that is sent over below
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) run(i, i + 1 == kSteps && left == kSteps);
+    send();
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
+  await_group<0>();
+  __syncwarp();
+#pragma unroll 1
+  for (int i = 0; i < left; ++i) run(i, i + 1 == left);
+}
+
+template <bool kTanh, bool kVectors, class T>
+__global__ void __launch_bounds__(kWarp)
+    forward_kernel(const Rows<T> h, const Rows<T> c, Compute<T>* c_last, const Problem<T> p) {
+  using C = Compute<T>;
+  const Lane<T, kVectors> lane(p.columns);
+  const Column<T> mine(p, lane.column), source(p, lane.source);
+  const SruParameters<C> w = mine.parameters(p);
+  C state = mine.c0(p);
+  T *h_out = mine.in(h), *c_out = mine.in(c);
+
+  const T* u = source.in(p.u) + lane.row * p.u.step;
+  const T* skip = source.in(p.skip) + lane.row * p.skip.step;
+  for_steps<0>(lane, {u, u + p.width, u + 2 * p.width, skip}, {p.u.step, p.u.step, p.u.step, p.skip.step},
+               p.steps, [&](const auto& value, bool) {
+                 const SruOutput<C> out = sru_step<kTanh>(
+                     SruInput<C>{value(0), value(1), value(2), p.skip_scale * value(3), state}, w);
+                 state = out.c;
+                 *h_out = static_cast<T>(out.h);
+                 *c_out = static_cast<T>(out.c);
+                 h_out += h.step;
+                 c_out += c.step;
+               });
+  c_last[mine.at] = state;
+}
+
+template <class T>
+struct Gradients {
+  using C = Compute<T>;
+  Rows<T> du, dskip;
+  C* dc0;   // (B, D)
+  C* sums;  // (B, 4, D): dv_f, dv_r, db_f, db_r of each batch row
+};
+
+// The formulas stand in ops/sru_scan.cpp. All rows begin with the last time step.
+template <bool kTanh, bool kVectors, class T>
+__global__ void __launch_bounds__(kWarp)
+    backward_kernel(const Gradients<T> out, const Rows<const T> dh, const Compute<T>* dc_last,
+                    const Rows<const T> c, const Problem<T> p) {
+  using C = Compute<T>;
+  const Lane<T, kVectors> lane(p.columns);
+  const Column<T> mine(p, lane.column), source(p, lane.source);
+  const SruParameters<C> w = mine.parameters(p);
+  const C c0 = mine.c0(p);
+  C carry = dc_last ? dc_last[mine.at] : C(0);
+  C after = static_cast<C>(*mine.in(c));
+  C dv_f = 0, dv_r = 0, db_f = 0, db_r = 0;
+  T *du = mine.in(out.du), *dskip = mine.in(out.dskip);
+
+  const T* u = source.in(p.u) + lane.row * p.u.step;
+  const T* skip = source.in(p.skip) + lane.row * p.skip.step;
+  const T* dh_in = source.in(dh) + lane.row * dh.step;
+  const T* before_in = source.in(c) + (lane.row + 1) * c.step;
+  for_steps<1>(lane, {u, u + p.width, u + 2 * p.width, skip, dh_in, before_in},
+               {p.u.step, p.u.step, p.u.step, p.skip.step, dh.step, c.step}, p.steps,
+               [&](const auto& value, bool last) {
+                 const C read = value(5), before = last ? c0 : read;
+                 const SruInputGrad<C> d = sru_step_backward<kTanh>(
+                     SruInput<C>{value(0), value(1), value(2), p.skip_scale * value(3), before}, w, after,
+                     value(4), carry);
+                 carry = d.c_before;
+                 after = before;
+                 du[0] = static_cast<T>(d.candidate);
+                 du[p.width] = static_cast<T>(d.forget);
+                 du[2 * p.width] = static_cast<T>(d.reset);
+                 *dskip = static_cast<T>(p.skip_scale * d.skip);
+                 dv_f += d.forget * before;
+                 dv_r += d.reset * before;
+                 db_f += d.forget;
+                 db_r += d.reset;
+                 du += out.du.step;
+                 dskip += out.dskip.step;
+               });
+  out.dc0[mine.at] = carry;
+  C* sums = out.sums + 4 * mine.b * p.width + mine.j;
+  sums[0] = dv_f;
+  sums[p.width] = dv_r;
+  sums[2 * p.width] = db_f;
+  sums[3 * p.width] = db_r;
+}
+
+// Where a parameter's gradient goes; null: nobody wants it.
+template <class C>
+struct Target {
+  C* grad;
+  bool accumulate;
+};
+
+// The targets (n each) = or += the two halves of the sums (B, 2 n), in order of b.
+template <class C>
+__global__ void __launch_bounds__(kMapThreads)
+    sum_over_batch_kernel(const Target<C> dweight_c, const Target<C> dbias, const C* sums, int64_t batch,
+                          int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
+  if (i >= 2 * n) return;
+  const Target<C> target = i < n ? dweight_c : dbias;
+  if (!target.grad) return;
+  C* y = target.grad + i % n;
+  C total = target.accumulate ? *y : C(0);
+#pragma unroll 4
+  for (int64_t b = 0; b < batch; ++b) total += sums[b * 2 * n + i];
+  *y = total;
+}
+
+// Rows of x (T, B, k D), from its element `first` on; of (B, D), which serves all time steps.
+template <class T>
+Rows<T> rows_of(const Tensor& x, int64_t first = 0) {
+  return {x.data<std::remove_const_t<T>>() + first, x.size(-1), x.rank() == 3 ? x.size(1) * x.size(2) : 0};
+}
+template <class T>
+Rows<T> backwards(const Rows<T>& rows, int64_t steps) {
+  return {rows.first + (steps - 1) * rows.step, rows.batch, -rows.step};
+}
+
+// Stands for a tensor (T, B, D) that is undefined: zeros to read, or a place for what nobody wants.
+Tensor or_zeros(const Tensor& x, const SruScanInputs& in) {
+  return x.defined() ? x : zeros({in.u.size(1), in.weight_c.numel() / 2}, in.u.dtype(), in.u.device());
+}
+Tensor or_scratch(const Tensor& x, const SruScanInputs& in) {
+  return x.defined() ? x : Tensor({in.u.size(1), in.weight_c.numel() / 2}, in.u.dtype(), in.u.device());
+}
+
+template <class C>
+const C* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<C>() : nullptr;
+}
+
+template <class C>
+Target<C> target_of(const GradTarget& target) {
+  return {target.grad.defined() ? target.grad.data<C>() : nullptr, target.accumulate};
+}
+
+bool is_four(const SruScanInputs& in) {
+  return in.u.size(2) == 2 * in.weight_c.numel();
+}
+
+template <class T>
+Problem<T> problem_of(const SruScanInputs& in, const Tensor& skip) {
+  using C = Compute<T>;
+  const int64_t width = in.weight_c.numel() / 2;
+  return {.steps = in.u.size(0),
+          .columns = in.u.size(1) * width,
+          .width = width,
+          .u = rows_of<const T>(in.u),
+          .skip = is_four(in) ? rows_of<const T>(in.u, 3 * width) : rows_of<const T>(skip),
+          .skip_scale = is_four(in) ? C(1) : static_cast<C>(in.rescale),
+          .weight_c = in.weight_c.data<C>(),
+          .bias = in.bias.data<C>(),
+          .c0 = data_or_null<C>(in.c0),
+          .mask = data_or_null<C>(in.mask)};
+}
+
+// Whether a lane's 16 bytes lie in one batch row, on their boundary.
+template <class T, class... Read>
+bool takes_vectors(int64_t width, const Read&... read) {
+  return width % kVector<T> == 0 && (is_aligned(read.first) && ...);
+}
+
+template <class T>
+void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
+  const Tensor skip = or_zeros(in.x, in), states = or_scratch(c, in);
+  const Problem<T> p = problem_of<T>(in, skip);
+  const auto run = [&](auto kernel) {
+    launch(kernel, blocks_for(p.columns, kWarp), kWarp, 0, compute_stream(), rows_of<T>(h),
+           rows_of<T>(states), c_last.data<Compute<T>>(), p);
+  };
+  if (takes_vectors<T>(p.width, p.u, p.skip))
+    run(in.tanh ? forward_kernel<true, true, T> : forward_kernel<false, true, T>);
+  else
+    run(in.tanh ? forward_kernel<true, false, T> : forward_kernel<false, false, T>);
+}
+
+template <class T>
+void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
+              const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
+              const SruScanInputs& in) {
+  using C = Compute<T>;
+  const Tensor skip = or_zeros(in.x, in), dskip = or_scratch(dx, in), dy = or_zeros(dh, in);
+  Problem<T> p = problem_of<T>(in, skip);
+  const int64_t batch = in.u.size(1), n = 2 * p.width;
+  const Tensor sums({batch, 2 * n}, dtype_of<C>(), in.u.device());
+  p.u = backwards(p.u, p.steps);
+  p.skip = backwards(p.skip, p.steps);
+  const Rows<const T> dh_rows = backwards(rows_of<const T>(dy), p.steps);
+  const Rows<const T> c_rows = backwards(rows_of<const T>(c), p.steps);
+  const Gradients<T> out{
+      .du = backwards(rows_of<T>(du), p.steps),
+      .dskip = backwards(is_four(in) ? rows_of<T>(du, 3 * p.width) : rows_of<T>(dskip), p.steps),
+      .dc0 = dc0.data<C>(),
+      .sums = sums.data<C>()};
+  const auto run = [&](auto kernel) {
+    launch(kernel, blocks_for(p.columns, kWarp), kWarp, 0, compute_stream(), out, dh_rows,
+           data_or_null<C>(dc_last), c_rows, p);
+  };
+  if (takes_vectors<T>(p.width, p.u, p.skip, dh_rows, c_rows))
+    run(in.tanh ? backward_kernel<true, true, T> : backward_kernel<false, true, T>);
+  else
+    run(in.tanh ? backward_kernel<true, false, T> : backward_kernel<false, false, T>);
+  launch(sum_over_batch_kernel<C>, blocks_for(2 * n, kMapThreads), kMapThreads, 0, compute_stream(),
+         target_of<C>(dweight_c), target_of<C>(dbias), sums.data<C>(), batch, n);
+}
+
+}  // namespace
+
+void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
+  FOR_DEVICE_FLOAT(in.u.dtype(), "sru_scan", T, forward<T>(h, c, c_last, in));
+}
+
+void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
+                       const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
+                       const SruScanInputs& in) {
+  FOR_DEVICE_FLOAT(in.u.dtype(), "sru_scan", T,
+                   backward<T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in));
+}
+
+}  // namespace tandem::cuda
