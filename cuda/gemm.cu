@@ -2,6 +2,7 @@
 // that C = op(A) op(B) is asked for as C^T = op(B)^T op(A)^T.
 #include "cuda/gemm.h"
 
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -37,9 +38,9 @@ using Key = std::tuple<int64_t, int64_t, int64_t, bool, bool, int64_t, int64_t, 
                        int64_t, int64_t, int64_t, MatmulPrecision, DType, DType, bool, int>;
 
 // Addresses decide which vector loads a kernel may use: up to 16 bytes matter to the choice.
-int alignment(const void* a, const void* b, const void* c) {
-  const uintptr_t bits =
-      reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) | reinterpret_cast<uintptr_t>(c);
+int alignment(std::initializer_list<const void*> addresses) {
+  uintptr_t bits = 0;
+  for (const void* address : addresses) bits |= reinterpret_cast<uintptr_t>(address);
   return static_cast<int>(bits & 15 ? bits & -bits & 15 : 16);
 }
 
@@ -98,7 +99,7 @@ void choose_algorithm(Plan& plan, int aligned) {
   plan.algorithm = found.algo;
 }
 
-std::unique_ptr<Plan> make_plan(const Gemm& p, GemmTypes types, bool bias, int aligned) {
+std::unique_ptr<Plan> make_plan(const Gemm& p, GemmTypes types, const void* bias, int aligned) {
   auto plan = std::make_unique<Plan>();
   const bool f64 = types.a == DType::f64;
   CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan->operation, compute_type(types.a, p.precision),
@@ -107,6 +108,7 @@ std::unique_ptr<Plan> make_plan(const Gemm& p, GemmTypes types, bool bias, int a
   set(plan->operation, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (bias) {
     set(plan->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // its alignment counts in the choice
     set(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(types.c));
   }
   plan->a =
@@ -118,12 +120,12 @@ std::unique_ptr<Plan> make_plan(const Gemm& p, GemmTypes types, bool bias, int a
   return plan;
 }
 
-Plan& plan_for(const Gemm& p, GemmTypes types, bool bias, int aligned) {
+Plan& plan_for(const Gemm& p, GemmTypes types, const void* bias, int aligned) {
   static std::mutex mutex;
   static auto& plans = *new std::map<Key, std::unique_ptr<Plan>>;  // outlives the handle's users
-  const Key key{p.m,        p.n,         p.k,          p.transpose_a, p.transpose_b, p.lda,
-                p.ldb,      p.ldc,       p.accumulate, p.batch,       p.stride_a,    p.stride_b,
-                p.stride_c, p.precision, types.c,      types.a,       bias,          aligned};
+  const Key key{p.m,        p.n,         p.k,          p.transpose_a, p.transpose_b,   p.lda,
+                p.ldb,      p.ldc,       p.accumulate, p.batch,       p.stride_a,      p.stride_b,
+                p.stride_c, p.precision, types.c,      types.a,       bias != nullptr, aligned};
   const std::lock_guard lock(mutex);
   std::unique_ptr<Plan>& plan = plans[key];
   if (!plan) plan = make_plan(p, types, bias, aligned);
@@ -149,7 +151,7 @@ void gemm(void* c, const void* a, const void* b, const Gemm& p, GemmTypes types,
     throw Error("gemm: inner size 0 of " + text_of(p, types) + " is not supported on a GPU");
   }
   try {
-    Plan& plan = plan_for(p, types, bias != nullptr, alignment(a, b, c));
+    Plan& plan = plan_for(p, types, bias, alignment({a, b, c, bias}));
     if (bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     const double one64 = 1, beta64 = p.accumulate ? 1 : 0;
     const float one = 1, beta = p.accumulate ? 1 : 0;
