@@ -23,6 +23,3 @@ foreach(path ops/softsign.h ops/softsign.cpp cuda/softsign.cu tests/softsign_tes
   endif()
 endforeach()
 target_include_directories(tandem_tests PRIVATE ${README_OPERATOR_DIR})
-if(TANDEM_CUDA_BUILD STREQUAL "ON")
-  target_link_libraries(tandem_tests PRIVATE CUDA::cudart_static)
-endif()
