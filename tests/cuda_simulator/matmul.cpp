@@ -79,10 +79,11 @@ double rounded(double value, Rounding rounding) {
 template <class T>
 void compute_as(const Matmul& p, int64_t index) {
   constexpr int kRows = Lanes<T>::kCount;
+  const bool worth_threads = p.m * p.n * p.k > (1 << 20);
   const int64_t row_panels = (p.m + kRows - 1) / kRows, column_panels = (p.n + kColumns - 1) / kColumns;
   std::vector<Lanes<T>> a(static_cast<size_t>(row_panels * p.k), Lanes<T>{});
   std::vector<Columns<T>> b(static_cast<size_t>(column_panels * p.k), Columns<T>{});
-#pragma omp parallel for
+#pragma omp parallel for if (worth_threads)
   for (int64_t l = 0; l < p.k; ++l) {
     for (int64_t i = 0; i < p.m; ++i) {
       const int64_t at = index * p.a.stride + (p.transpose_a ? l + i * p.a.ld : i + l * p.a.ld);
@@ -97,7 +98,7 @@ void compute_as(const Matmul& p, int64_t index) {
   }
   const Matrix bias{const_cast<void*>(p.bias), p.d.element, 0, 0};
   const auto alpha = static_cast<T>(p.alpha), beta = static_cast<T>(p.beta);
-#pragma omp parallel for
+#pragma omp parallel for if (worth_threads)
   for (int64_t column_panel = 0; column_panel < column_panels; ++column_panel)
     for (int64_t row_panel = 0; row_panel < row_panels; ++row_panel) {
       Lanes<T> sums[kColumns];
