@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/array.h"
+#include "cuda/graph.h"
 #include "tests/devices.h"
 #include "tests/errors.h"
 #include "tests/op_cases.h"
@@ -25,7 +26,7 @@ Tensor f64_on(Device device, double value) {
   return full({1}, value, DType::f64, device);
 }
 
-// Slot i has made 9 updates where i is even, none where it is odd; every third has no copy.
+// Slot i has made 9 + i updates where i is even, none where it is odd; every third has no copy.
 std::vector<AdamSlot> make_slots(const std::vector<int64_t>& sizes, DType dtype, Device device) {
   std::vector<AdamSlot> slots;
   for (const int64_t n : sizes) {
@@ -35,7 +36,7 @@ std::vector<AdamSlot> make_slots(const std::vector<int64_t>& sizes, DType dtype,
     };
     const Tensor copy = i % 3 == 2 ? Tensor() : zeros({n}, DType::bf16, device);
     slots.push_back({random(seed, -1), random(seed + 1, -1), random(seed + 2, -1), random(seed + 3, 0), copy,
-                     full({1}, i % 2 == 0 ? 9 : 0, DType::i64, device)});
+                     full({1}, i % 2 == 0 ? 9 + static_cast<double>(i) : 0, DType::i64, device)});
   }
   return slots;
 }
@@ -214,7 +215,7 @@ TEST_CASE("optimizer_step: a hundred parameters, of both dtypes, three updates a
   const auto mixed = [](Device device) {
     std::vector<AdamSlot> slots = make_slots(hundred_sizes(), DType::f32, device);
     const std::vector<AdamSlot> wide = make_slots({65, 5000, 3}, DType::f64, device);
-    slots.insert(slots.begin() + 40, wide.begin(), wide.end());
+    slots.insert(slots.begin() + 70, wide.begin(), wide.end());
     return slots;
   };
   const std::vector<AdamSlot> expected = mixed(Device::cpu());
@@ -230,11 +231,36 @@ TEST_CASE("optimizer_step: a hundred parameters, of both dtypes, three updates a
     for (int i = 0; i < 3; ++i) own_norm = run(slots, {}, device).norm;
     CHECK(own_norm == doctest::Approx(norm).epsilon(1e-14));
     check_slots(slots, expected, 1e-6);
-    for (const size_t i : {40, 41, 42}) {
+    for (const size_t i : {70, 71, 72}) {
       CHECK(relative_error(slots[i].value.to(Device::cpu()), expected[i].value) < 1e-12);
       CHECK(relative_error(slots[i].m.to(Device::cpu()), expected[i].m) < 1e-12);
       CHECK(relative_error(slots[i].v.to(Device::cpu()), expected[i].v) < 1e-12);
     }
+  }
+}
+
+TEST_CASE(
+    "optimizer_step: recorded in a CUDA graph, it follows the learning rate, gradients, loss and counts") {
+  if (!has_cuda() || allocator_mode_from_environment() == AllocatorMode::direct) return;
+  if constexpr (kWithCuda) {
+    const Device device = Device::cuda();
+    const auto slots = make_slots(kSizes, DType::f32, device), eager = make_slots(kSizes, DType::f32, device);
+    const Tensor lr = f64_on(device, 0), loss = f64_on(device, 0);
+    const Tensor outcome = zeros({3}, DType::f64, device), eager_outcome = zeros({3}, DType::f64, device);
+    cuda::Graph graph;
+    graph.capture([&] { optimizer_step(slots, {}, lr, loss, outcome); });
+    CHECK(same_bits(slots, eager));
+    for (int i = 0; i < 8; ++i) {
+      fill(lr, 0.01 * (i + 1));
+      fill(loss, i == 5 ? kNan : 1);
+      for (const auto& all : {slots, eager})
+        copy(all.back().gradient, random_tensor({100000}, DType::f32, 200 + i).to(device));
+      graph.replay(0);
+      optimizer_step(eager, {}, lr, loss, eager_outcome);
+      CHECK(same_bits(slots, eager));
+      CHECK(same_bits(outcome, eager_outcome));
+    }
+    CHECK(slots[0].steps.item() == 9 + 7);
   }
 }
 

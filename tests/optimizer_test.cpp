@@ -292,12 +292,16 @@ TEST_CASE("optimizer: the bf16 copy of a weight follows every update, in its pla
     Optimizer optimizer(parameters, {});
     for (uint64_t i = 0; i < 3; ++i) {
       const Tensor before = rounded.clone();
+      const uint64_t version = w.storage()->version();
       random_gradients(parameters, 10 * i);
       optimizer.step(0.1);
       CHECK_FALSE(same_bits(rounded, before));
       CHECK(same_bits(rounded, w.to(Device::cpu()).to(DType::bf16)));
       CHECK(weight_as(w, DType::bf16).same_as(rounded));
+      CHECK(w.storage()->version() > version);
     }
+    fill(rounded, 0);  // would be seen to be made anew
+    CHECK(same_bits(weight_as(w, DType::bf16), zeros({7, 5}, DType::bf16)));
     CHECK_FALSE(low_precision_copy(parameters[1].value).defined());
 
     // Written to from outside, then a step that is not made: the copy must not pass for current.
