@@ -136,7 +136,7 @@ def bench_form(args, form):
         try:
             rows.append(measure(args, form, attention))
         except Exception as error:  # out of memory, or what does not compile: to be reported beside what does
-            failures[attention] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error) else repr(error)
+            failures[attention] = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         release(args)
     row = {"form": form, "precision": args.precision}
     rows.sort(key=lambda r: r["ms"])
@@ -155,8 +155,8 @@ def table_line(row):
         return f"{name} failed: {row['failed']}"
     memory = f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB" if row["peak_memory_bytes"] else "not counted"
     other = f", the other {row['other_attention_ms']:.2f} ms" if "other_attention_ms" in row else ""
-    return (f"{name} {row['ms']:10.2f} ms ({row['ms_min']:.2f} .. {row['ms_max']:.2f}) {row['tokens_per_s']:>12,} tokens/s"
-            f"  memory {memory}  loss {row['loss']}  attention {row['attention']}{other}")
+    return (f"{name} {row['ms']:10.2f} ms ({row['ms_min']:.2f} .. {row['ms_max']:.2f}) {row['tokens_per_s']:>12,} "
+            f"tokens/s  memory {memory}  loss {row['loss']}  attention {row['attention']}{other}")
 
 
 def bench(args):
@@ -165,8 +165,8 @@ def bench(args):
     versions = f"torch {torch.__version__}, triton {triton.__version__ if triton else 'none'}"
     print(f"device: {device}; {versions}")
     heads = c.get("heads", 1)
-    print(f"preset {args.preset or 'of --config'}: T {args.unroll}, M {args.unroll}, B {args.batch_size}, d {c['d']}, d' "
-          f"{c['d_projected']}, {heads} head{'' if heads == 1 else 's'}, V {c['vocabulary']}", flush=True)
+    print(f"preset {args.preset or 'of --config'}: T {args.unroll}, M {args.unroll}, B {args.batch_size}, d {c['d']}, "
+          f"d' {c['d_projected']}, {heads} head{'' if heads == 1 else 's'}, V {c['vocabulary']}", flush=True)
     ok = True
     for form in args.form.split(","):
         row = bench_form(args, form)
@@ -187,7 +187,8 @@ def distance(actual, expected):
 
 def report(name, errors, tolerance):
     ok = max(errors) <= tolerance  # false for NaN
-    print(f"{'ok    ' if ok else 'FAILED'} {name}: {', '.join(f'{e:.1e}' for e in errors)} (at most {tolerance:.0e})", flush=True)
+    measured = ", ".join(f"{e:.1e}" for e in errors)
+    print(f"{'ok    ' if ok else 'FAILED'} {name}: {measured} (at most {tolerance:.0e})", flush=True)
     return ok
 
 
@@ -204,8 +205,8 @@ def check_scan(device, dtype, T, B, D):
         h.backward(dh.to(h.dtype))
         results.append([h, c_last] + [z.grad for z in leaves[:4]])
     kernel = f"Triton{', interpreted' if INTERPRETED else ''}" if with_triton(inputs[0]) else "C++"
-    return report(f"scan ({kernel}) {str(dtype)[6:]} {T} x {B} x {D}: h, c, du, dx, dv, db", list(map(distance, *results)),
-                  1e-5 if dtype == torch.float32 else 3e-2)
+    return report(f"scan ({kernel}) {str(dtype)[6:]} {T} x {B} x {D}: h, c, du, dx, dv, db",
+                  list(map(distance, *results)), 1e-5 if dtype == torch.float32 else 3e-2)
 
 
 def loss_and_gradients(model, forward):
@@ -254,16 +255,16 @@ def check_tandem(args, device):
     window = run["recipe"]["eval_window"]
     ids = read_ids(args.text, meta["vocab"])[: args.limit]
     printed = subprocess.run([args.build / "tools/evaluate", f"--checkpoint={args.checkpoint}", f"--corpus={args.text}",
-                              "--split=all", f"--limit={args.limit}", f"--window={window}", "--precision=f32", "--json"],
-                             check=True, capture_output=True, text=True).stdout
+                              "--split=all", f"--limit={args.limit}", f"--window={window}", "--precision=f32",
+                              "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout
     expected = json.loads(printed)["bpc"]
     ok = True
     for attention in ATTENTION:
         model = Model(json.loads(run["model_config"]), attention).to(device)
         load_weights(model, tensors)
         bpc = evaluate(model, ids, window, 1)
-        ok &= report(f"Tandem's evaluate {expected:.6f} bpc over {len(ids) - 1} symbols, PyTorch ({attention}) {bpc:.6f}",
-                     [abs(bpc - expected) / expected], 1e-5)
+        ok &= report(f"Tandem's evaluate {expected:.6f} bpc over {len(ids) - 1} symbols, PyTorch ({attention}) "
+                     f"{bpc:.6f}", [abs(bpc - expected) / expected], 1e-5)
     return ok
 
 
@@ -272,8 +273,8 @@ def check(args):
     sizes = [(1, 1, 1), (7, 3, 33), (8, 2, 130), (65, 2, 64)]
     if args.device == "cuda":
         sizes += [(256, 4, 3072)]
-    triton_here = args.device == "cuda" or INTERPRETED
-    ok = all([check_scan(args.device, dtype, *size) for dtype in (torch.float32, torch.bfloat16)[: 1 + triton_here] for size in sizes])
+    dtypes = [torch.float32] + [torch.bfloat16] * (args.device == "cuda" or INTERPRETED)  # the C++ loop has f32 only
+    ok = all([check_scan(args.device, dtype, *size) for dtype in dtypes for size in sizes])
     ok &= check_model(args.device)
     if args.checkpoint:
         ok &= check_tandem(args, args.device)
@@ -283,7 +284,7 @@ def check(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", help="of models/presets.cpp, such as base or base-k5")
-    parser.add_argument("--config", help="in place of --preset: a checkpoint of train, or a model's configuration as JSON")
+    parser.add_argument("--config", help="in place of --preset: a checkpoint of train, or its configuration as JSON")
     parser.add_argument("--batch-size", type=int, help="B [the preset's]")
     parser.add_argument("--unroll", type=int, help="T, and the length of the memory [the preset's]")
     parser.add_argument("--vocabulary", type=int, default=99, help="where the configuration has none [99, as in bench]")
@@ -297,7 +298,8 @@ def main():
     parser.add_argument("--checkpoint", help="with --check: compare with evaluate on these weights too")
     parser.add_argument("--text", help="the file to evaluate on")
     parser.add_argument("--limit", type=int, default=20000, help="bytes of it [20000]")
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build", help="folder in which Tandem is built [build]")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build",
+                        help="folder in which Tandem is built [build]")
     args = parser.parse_args()
     if set(args.form.split(",")) - {"eager", "compile"}:
         parser.error(f"--form={args.form}; there are eager and compile")

@@ -47,7 +47,8 @@ std::vector<Tensor> backward(Tensor dh, Tensor u, Tensor x, Tensor v, Tensor b, 
   auto du = torch::empty_like(u), dx = torch::empty_like(x), G = torch::zeros({B, D});
   auto dv = torch::zeros({B, 2, D}), db = torch::zeros({B, 2, D});
   const float *U = u.data_ptr<float>(), *X = x.data_ptr<float>(), *V = v.data_ptr<float>(), *bb = b.data_ptr<float>();
-  const float *C0 = c0.data_ptr<float>(), *K = mask.data_ptr<float>(), *C = c.data_ptr<float>(), *Y = dh.data_ptr<float>();
+  const float *C0 = c0.data_ptr<float>(), *K = mask.data_ptr<float>();
+  const float *C = c.data_ptr<float>(), *Y = dh.data_ptr<float>();
   float *dU = du.data_ptr<float>(), *dX = dx.data_ptr<float>(), *dV = dv.data_ptr<float>(), *dB = db.data_ptr<float>();
   float* g0 = G.data_ptr<float>();
   for (int64_t r = 0; r < B; ++r)

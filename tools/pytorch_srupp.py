@@ -1,4 +1,4 @@
-"""SRU++ in PyTorch, as Tandem builds it, with what reads Tandem's checkpoints: shared by train_pytorch and bench_pytorch.
+"""SRU++ in PyTorch, as Tandem builds it, and what reads Tandem's checkpoints, for train_pytorch and bench_pytorch.
 
 The equations and the order of parts are those of models/srupp.h and models/srupp.cpp.
 """
@@ -87,9 +87,9 @@ class Model(torch.nn.Module):
 
     def start(self, batch, memory=0):
         """The state before the first segment: cells of zeros, and as many rows of memory (of zeros) if any."""
-        zeros = lambda *shape, dtype: torch.zeros(*shape, self.embedding.size(1), dtype=dtype, device=self.embedding.device)
-        return [(zeros(memory, batch, dtype=self.stream) if layer.attends and memory else None,
-                 zeros(batch, dtype=torch.float32)) for layer in self.layers]
+        d, device = self.embedding.size(1), self.embedding.device
+        return [(torch.zeros(memory, batch, d, dtype=self.stream, device=device) if layer.attends and memory else None,
+                 torch.zeros(batch, d, device=device)) for layer in self.layers]
 
     def forward(self, tokens, state=None, window=0):
         """Logits (T, B, V) of tokens (T, B), and the state for the next segment. `window`: keys that a query sees at
@@ -100,7 +100,7 @@ class Model(torch.nn.Module):
         distance = torch.arange(M, M + T, device=tokens.device)[:, None] - torch.arange(M + T, device=tokens.device)
         hidden = (distance < 0) | (distance >= (window or M + T))
         bias = torch.zeros(T, M + T, dtype=self.stream, device=tokens.device).masked_fill(hidden, -math.inf)
-        x = F.dropout(F.embedding(tokens, self.embedding).to(self.stream), self.dropout, self.training)
+        x = F.dropout(F.embedding(tokens, self.embedding.to(self.stream)), self.dropout, self.training)
         after = []
         for layer, (memory, c) in zip(self.layers, state):
             h, c = layer(x, memory, c, bias, self.attention)
