@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/math.h"
 #include "core/parallel.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -108,7 +109,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
         options.dropout);
   const AttentionKernel kernel{options, matmul_precision()};
   Tensor y = empty_like(q);
-  Tensor lse({q.size(1), options.heads, q.size(0)}, q.dtype(), q.device());
+  Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
   DISPATCH(q.device(), attention_forward(y, lse, q, kv, kernel));
   return record("causal_attention", y, {q, kv}, [q, kv, y, lse, kernel](const Tensor& dy) -> Grads {
     Tensor dq = empty_like(q), dkv = empty_like(kv);

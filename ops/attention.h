@@ -34,6 +34,7 @@ Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int
 struct AttentionKernel {
   AttentionOptions options;
   MatmulPrecision precision = MatmulPrecision::f32;
+  int64_t scores_at_once = 0;  // a GPU's blocks hold about so many; 0: as many as fill the GPU
 };
 
 namespace cpu {

@@ -8,6 +8,8 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "ops/weights.h"
+#include "tests/devices.h"
 #include "tests/op_cases.h"
 #include "tests/threads.h"
 
@@ -71,21 +73,35 @@ void add_attention_case(int64_t queries, int64_t memory, int64_t batch, int64_t 
        }});
 }
 
-// Output, dq and dkv.
-Tensors run_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options,
-                      MatmulPrecision precision) {
-  const PrecisionScope scope(precision);
-  const Tensor leaf_q = requires_grad(q.clone()), leaf_kv = requires_grad(kv.clone());
-  Tape tape;
-  const Tensor y = causal_attention(leaf_q, leaf_kv, options);
-  tape.backward({y}, {random_tensor(q.shape(), q.dtype(), 99)});
-  return {y, grad(leaf_q), grad(leaf_kv)};
+// A device and how it multiplies f32.
+struct Mode {
+  Device device;
+  MatmulPrecision precision;
+  bool exact() const { return precision == MatmulPrecision::f32; }
+};
+
+std::vector<Mode> modes() {
+  std::vector<Mode> all = {{Device::cpu(), MatmulPrecision::f32}};
+  if (cpu_has_bf16())
+    all.push_back({Device::cpu(), MatmulPrecision::bf16});
+  else
+    MESSAGE("skipped in bf16: this CPU has none");
+  if (has_cuda())
+    for (const auto precision : {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
+      all.push_back({Device::cuda(), precision});
+  return all;
 }
 
-std::vector<MatmulPrecision> precisions() {
-  if (cpu_has_bf16()) return {MatmulPrecision::f32, MatmulPrecision::bf16};
-  MESSAGE("skipped in bf16: this CPU has none");
-  return {MatmulPrecision::f32};
+// Output, dq and dkv, on the CPU.
+Tensors run_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options, const Mode& mode) {
+  const PrecisionScope scope(mode.precision, mode.device);
+  const Tensor leaf_q = requires_grad(q.to(mode.device).clone()),
+               leaf_kv = requires_grad(kv.to(mode.device).clone());
+  const Tensor dy = random_tensor(q.shape(), q.dtype(), 99);
+  Tape tape;
+  const Tensor y = causal_attention(leaf_q, leaf_kv, options);
+  tape.backward({y}, {dy.to(mode.device)});
+  return {y.to(Device::cpu()), grad(leaf_q).to(Device::cpu()), grad(leaf_kv).to(Device::cpu())};
 }
 
 constexpr DropoutKey kKey{7, 3, 11};
@@ -107,70 +123,122 @@ OP_CASES(attention) {
   add_attention_case(130, 65, 1, 4, {.heads = 2, .window = 66});
   add_attention_case(260, 3, 1, 2, {.window = 129});
   add_attention_case(65, 70, 1, 2, {.window = 40, .dropout = 0.2, .key = kKey});
+  add_attention_case(3, 1499, 1, 8, {.dropout = 0.2, .key = kKey});  // rows that a GPU's blocks share
 }
 
-TEST_CASE("attention: bf16 equals the definition to its rounding, around its blocks and panels") {
-  struct Case {
-    int64_t queries, memory, width, heads, window;
-    double dropout;
+struct Case {
+  int64_t queries, memory, batch, width, heads, window;
+  double dropout;
+  AttentionOptions options() const { return {heads, window, dropout, kKey}; }
+  std::string name() const { return name_of(queries, memory, batch, width, options()); }
+};
+
+TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels") {
+  const std::vector<Case> cases = {{1, 0, 2, 1, 1, 0, 0},        {127, 0, 2, 40, 1, 0, 0},
+                                   {128, 1, 2, 64, 1, 0, 0},     {129, 62, 2, 65, 1, 0, 0},
+                                   {200, 200, 2, 66, 2, 201, 0}, {150, 30, 2, 130, 1, 70, 0.25},
+                                   {257, 10, 2, 16, 4, 5, 0}};
+  for (const Mode& mode : modes())
+    for (const Case& at : cases) {
+      INFO(at.name(), ", ", mode.device.str(), ", precision ", static_cast<int>(mode.precision));
+      const Tensor q = random_tensor({at.queries, at.batch, at.width}, DType::f32, 1, -2, 2);
+      const Tensor kv = random_tensor({at.memory + at.queries, at.batch, 2 * at.width}, DType::f32, 2, -2, 2);
+      const Tensors result = run_attention(q, kv, at.options(), mode);
+      const double tolerance = mode.exact() ? 1e-5 : 2e-2;
+      CHECK(relative_error(result[0], naive_attention(q.to(DType::f64), kv.to(DType::f64), at.options())) <
+            tolerance);
+      const Tensors exact = run_attention(q.to(DType::f64), kv.to(DType::f64), at.options(),
+                                          {Device::cpu(), MatmulPrecision::f32});
+      for (size_t i = 1; i < 3; ++i) CHECK(relative_error(result[i], exact[i]) < tolerance);
+    }
+}
+
+// Output, dq and dkv of the kernels themselves on the GPU, in blocks of about so many scores.
+Tensors run_in_blocks(const Tensor& q, const Tensor& kv, const AttentionOptions& options, int64_t scores) {
+  const Device gpu = Device::cuda();
+  const AttentionKernel kernel{options, MatmulPrecision::f32, scores};
+  const Tensor a = q.to(gpu), b = kv.to(gpu), dy = random_tensor(q.shape(), q.dtype(), 99).to(gpu);
+  const Tensor y = empty_like(a), da = empty_like(a), db = empty_like(b);
+  const Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), gpu);
+  DISPATCH(gpu, attention_forward(y, lse, a, b, kernel));
+  DISPATCH(gpu, attention_backward(da, db, dy, a, b, y, lse, kernel));
+  return {y.to(Device::cpu()), da.to(Device::cpu()), db.to(Device::cpu())};
+}
+
+TEST_CASE("attention: however a GPU cuts batch, queries and keys, and shares its rows, it is as on the CPU") {
+  if (!has_cuda()) return;
+  struct Cut {
+    Case at;
+    int64_t scores;
   };
-  const std::vector<Case> cases = {
-      {1, 0, 1, 1, 0, 0},        {127, 0, 40, 1, 0, 0},       {128, 1, 64, 1, 0, 0}, {129, 62, 65, 1, 0, 0},
-      {200, 200, 66, 2, 201, 0}, {150, 30, 130, 1, 70, 0.25}, {257, 10, 16, 4, 5, 0}};
-  for (MatmulPrecision precision : precisions())
-    for (const auto& [queries, memory, width, heads, window, dropout] : cases) {
-      const AttentionOptions options{heads, window, dropout, kKey};
-      const std::string name = name_of(queries, memory, 2, width, options);
-      CAPTURE(name);
-      const Tensor q = random_tensor({queries, 2, width}, DType::f32, 1, -2, 2);
-      const Tensor kv = random_tensor({memory + queries, 2, 2 * width}, DType::f32, 2, -2, 2);
-      const Tensors result = run_attention(q, kv, options, precision);
-      CHECK(relative_error(result[0], naive_attention(q.to(DType::f64), kv.to(DType::f64), options)) <
-            (precision == MatmulPrecision::bf16 ? 2e-2 : 1e-5));
-      const Tensors exact = run_attention(q.to(DType::f64), kv.to(DType::f64), options, precision);
-      for (size_t i = 1; i < 3; ++i)
-        CHECK(relative_error(result[i], exact[i]) < (precision == MatmulPrecision::bf16 ? 2e-2 : 1e-5));
+  const std::vector<Cut> cuts = {
+      {{300, 100, 2, 8, 1, 0, 0.1}, 1},       // each batch item alone; blocks of 128 queries and 128 keys
+      {{300, 101, 2, 8, 2, 0, 0.1}, 1},       // masks that do not begin on whole random blocks
+      {{300, 99, 1, 10, 1, 70, 0}, 1},        // a window that leaves gaps between the blocks
+      {{400, 250, 1, 8, 2, 300, 0.2}, 1},     // keys that nobody sees, windows over several blocks
+      {{300, 100, 3, 8, 1, 0, 0.1}, 110000},  // two batch items, then one; keys all at once
+      {{260, 0, 2, 512, 1, 0, 0}, 110000},    // of queries and keys, blocks of several sizes
+      {{390, 20, 2, 12, 3, 200, 0}, 200000},  // strided over heads, blocks of 256 queries
+      {{3, 1500, 2, 8, 2, 0, 0.2}, 0},        // longer and longer rows
+      {{3, 3001, 2, 8, 2, 0, 0.2}, 0},       {{3, 6000, 1, 8, 1, 5000, 0.2}, 0},
+      {{2, 9001, 1, 8, 1, 0, 0.2}, 0},       {{2, 9500, 1, 8, 1, 9000, 0}, 0}};
+  for (const auto& [at, scores] : cuts)
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      INFO(at.name(), ", ", std::string(name_of(dtype)), ", ", scores, " scores at once");
+      const Tensor q = random_tensor({at.queries, at.batch, at.width}, dtype, 1);
+      const Tensor kv = random_tensor({at.memory + at.queries, at.batch, 2 * at.width}, dtype, 2);
+      const Tensors result = run_in_blocks(q, kv, at.options(), scores);
+      const Tensors exact = run_attention(q.to(DType::f64), kv.to(DType::f64), at.options(),
+                                          {Device::cpu(), MatmulPrecision::f32});
+      for (size_t i = 0; i < 3; ++i) {
+        CHECK(result[i].dtype() == dtype);
+        CHECK(relative_error(result[i], exact[i]) < (dtype == DType::f64   ? 1e-12
+                                                     : dtype == DType::f32 ? 1e-5
+                                                                           : 2e-2));
+      }
     }
 }
 
 TEST_CASE("attention: the bits do not depend on the number of threads") {
   const AttentionOptions options{2, 150, 0.1, kKey};
-  for (MatmulPrecision precision : precisions())
+  for (const Mode& mode : modes()) {
+    if (mode.device.is_cuda()) continue;  // tests/cuda_operators_test.cpp
     for (int64_t batch : {1, 3, 9}) {
       const Tensor q = random_tensor({300, batch, 64}, DType::f32, 1),
                    kv = random_tensor({400, batch, 128}, DType::f32, 2);
-      const auto run = [&q, &kv, &options, precision](int threads) {
+      const auto run = [&q, &kv, &options, mode](int threads) {
         const Threads use(threads);
-        return run_attention(q, kv, options, precision);
+        return run_attention(q, kv, options, mode);
       };
       const Tensors one = run(1), three = run(3);
       for (size_t i = 0; i < 3; ++i) CHECK(one[i].to_vector<float>() == three[i].to_vector<float>());
     }
+  }
 }
 
 TEST_CASE("attention: two segments with memory are one long pass") {
-  for (MatmulPrecision precision : precisions())
+  for (const Mode& mode : modes())
     for (int64_t window : {0, 50}) {
-      const PrecisionScope scope(precision);
-      const Tensor q = random_tensor({160, 2, 32}, DType::f32, 1),
-                   kv = random_tensor({160, 2, 64}, DType::f32, 2);
+      const PrecisionScope scope(mode.precision, mode.device);
+      const Tensor q = random_tensor({160, 2, 32}, DType::f32, 1).to(mode.device),
+                   kv = random_tensor({160, 2, 64}, DType::f32, 2).to(mode.device);
       const AttentionOptions options{.heads = 2, .window = window};
-      const Tensor whole = causal_attention(q, kv, options);
+      const Tensor whole = causal_attention(q, kv, options).to(Device::cpu());
       const Tensor first = causal_attention(q.alias_rows(0, 70), kv.alias_rows(0, 70), options);
       const Tensor second = causal_attention(q.alias_rows(70, 160), kv, options);
-      const double tolerance = precision == MatmulPrecision::bf16 ? 1e-2 : 1e-6;
-      CHECK(relative_error(first, whole.alias_rows(0, 70)) < tolerance);
-      CHECK(relative_error(second, whole.alias_rows(70, 160)) < tolerance);
+      const double tolerance = mode.exact() ? 1e-6 : 1e-2;
+      CHECK(relative_error(first.to(Device::cpu()), whole.alias_rows(0, 70)) < tolerance);
+      CHECK(relative_error(second.to(Device::cpu()), whole.alias_rows(70, 160)) < tolerance);
     }
 }
 
 TEST_CASE("attention: a row that is not finite spoils only what may see it") {
-  for (MatmulPrecision precision : precisions()) {
-    const PrecisionScope scope(precision);
-    const Tensor q = random_tensor({140, 1, 16}, DType::f32, 1),
-                 kv = random_tensor({150, 1, 32}, DType::f32, 2);
-    kv.data<float>()[32 * 130 + 3] = NAN;  // a key
-    const Tensor y = causal_attention(q, kv);
+  const Tensor q = random_tensor({140, 1, 16}, DType::f32, 1),
+               kv = random_tensor({150, 1, 32}, DType::f32, 2);
+  kv.data<float>()[32 * 130 + 3] = NAN;  // a key
+  for (const Mode& mode : modes()) {
+    const PrecisionScope scope(mode.precision, mode.device);
+    const Tensor y = causal_attention(q.to(mode.device), kv.to(mode.device)).to(Device::cpu());
     CHECK(std::isfinite(y.data<float>()[119 * 16]));
     CHECK(std::isnan(y.data<float>()[120 * 16]));
     CHECK(std::isnan(y.data<float>()[139 * 16]));
@@ -178,9 +246,23 @@ TEST_CASE("attention: a row that is not finite spoils only what may see it") {
 }
 
 TEST_CASE("attention: large scores do not overflow, and equal scores share equally") {
-  const Tensor q = full({3, 1, 4}, 100, DType::f32), kv = full({5, 1, 8}, 100, DType::f32);
-  const Tensor y = causal_attention(q, kv);
-  for (float value : y.span<float>()) CHECK(value == doctest::Approx(100));
+  for (const Device device : test_devices()) {
+    const Tensor y =
+        causal_attention(full({3, 1, 4}, 100, DType::f32, device), full({5, 1, 8}, 100, DType::f32, device));
+    for (const float value : y.to_vector<float>()) CHECK(value == doctest::Approx(100));
+  }
+}
+
+TEST_CASE("attention: nothing in, nothing out, and keys that nobody sees have no gradient") {
+  for (const Device device : test_devices()) {
+    const Tensors nothing =
+        run_attention(zeros({0, 2, 4}, DType::f32), full({3, 2, 8}, 1, DType::f32), {}, {device, {}});
+    CHECK(nothing[0].numel() == 0);
+    CHECK(nothing[2].to_vector<float>() == std::vector<float>(48, 0));
+    const Tensor q = random_tensor({2, 1, 4}, DType::f32, 1), kv = random_tensor({30, 1, 8}, DType::f32, 2);
+    const std::vector<float> dkv = run_attention(q, kv, {.window = 3}, {device, {}})[2].to_vector<float>();
+    for (size_t i = 0; i < dkv.size(); ++i) CHECK((dkv[i] != 0) == (i >= 26 * 8));
+  }
 }
 
 TEST_CASE("attention: the masked triangle is not computed") {
@@ -204,22 +286,35 @@ TEST_CASE("attention: weights are not stored") {
 }
 
 TEST_CASE("attend_cached: the last query of a causal pass, in any order of the rows") {
-  for (DType dtype : {DType::f32, DType::f64})
-    for (int64_t heads : {1, 3}) {
-      constexpr int64_t kValid = 37, kBatch = 3, kWidth = 12;
-      const Tensor q = random_tensor({1, kBatch, kWidth}, dtype, 1),
-                   kv = random_tensor({kValid, kBatch, 2 * kWidth}, dtype, 2);
-      Tensor cache = full({50, kBatch, 2 * kWidth}, NAN, dtype);  // rows beyond `valid` must not be read
-      for (int64_t row = 0; row < kValid; ++row) {
-        const int64_t place = (row * 5 + 11) % kValid;
-        std::copy_n(static_cast<const char*>(kv.alias_rows(row, row + 1).raw()), kv.nbytes() / kValid,
-                    static_cast<char*>(cache.alias_rows(place, place + 1).raw()));
-      }
-      const Tensor expected =
-          causal_attention(q, kv, {.heads = heads}).alias_rows(0, 1).alias_shape({kBatch, kWidth});
-      const Tensor y = attend_cached(q.alias_shape({kBatch, kWidth}), cache, kValid, heads);
-      CHECK(relative_error(y, expected) < (dtype == DType::f64 ? 1e-13 : 1e-6));
+  struct Decode {
+    int64_t valid, batch, width, heads;
+  };
+  for (const auto& [valid, batch, width, heads] :
+       {Decode{37, 3, 12, 1}, {37, 3, 12, 3}, {1, 2, 8, 1}, {700, 1, 160, 1}, {300, 2, 144, 2}}) {
+    const Tensor q = random_tensor({1, batch, width}, DType::f64, 1),
+                 kv = random_tensor({valid, batch, 2 * width}, DType::f64, 2);
+    Tensor cache = full({valid + 13, batch, 2 * width}, NAN, DType::f64);  // beyond `valid` none may be read
+    for (int64_t row = 0; row < valid; ++row) {
+      const int64_t place = (row * 31 + 11) % valid;
+      std::copy_n(kv.alias_rows(row, row + 1).data<double>(), kv.numel() / valid,
+                  cache.alias_rows(place, place + 1).data<double>());
     }
+    for (const Device device : test_devices())
+      for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+        if (device.is_cpu() && dtype == DType::bf16) continue;
+        INFO(valid, " rows, D ", width, ", heads ", heads, ", ", device.str(), ", ",
+             std::string(name_of(dtype)));
+        const Tensor expected =
+            causal_attention(q.to(dtype).to(DType::f64), kv.to(dtype).to(DType::f64), {.heads = heads});
+        const Tensor y = attend_cached(q.to(dtype).to(device).alias_shape({batch, width}),
+                                       cache.to(dtype).to(device), valid, heads);
+        CHECK(y.dtype() == dtype);
+        CHECK(relative_error(y.to(Device::cpu()), expected.alias_shape({batch, width})) <
+              (dtype == DType::f64   ? 1e-13
+               : dtype == DType::f32 ? 2e-6
+                                     : 1e-2));
+      }
+  }
 }
 
 TEST_CASE("attention: messages") {

@@ -1,0 +1,252 @@
+// Causal attention on the GPU: products through cuBLASLt around one kernel that masks, takes the softmax and
+// drops.
+//
+// Queries go in blocks, each against the keys that some row of it sees. The scores of a block are as many as
+// fill the multiprocessors with tiles of 128 x 256 once: then they are few enough to stay in the L2 cache
+// between the product that writes them, in f32, and the kernel that reads them. Backward keeps P and dS, in
+// the data's dtype, until the keys' gradients are formed from them, a product each, with nothing to add up
+// afterwards.
+#include "ops/attention.h"
+
+#include "core/array.h"
+#include "cuda/attention_rows.cuh"
+#include "cuda/gemm.h"
+
+namespace tandem::cuda {
+namespace {
+
+constexpr int64_t kTileRows = 128, kTileColumns = 256;
+constexpr int64_t kAlignment = 8;  // of a block's first key: 16 bytes in bf16
+
+constexpr int64_t round_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+// Sizes and mask of one call, and how it is cut.
+struct Layout {
+  int64_t queries, batch, width, keys, heads, head;
+  CausalMask mask;
+  MatmulPrecision precision;
+  int64_t chunk;     // batch items at a time
+  int64_t rows;      // queries of a block
+  int64_t key_rows;  // keys of a block in the products that make their gradients
+  int64_t origin;    // the first key that any query sees, rounded down
+
+  Layout(const Tensor& q, const Tensor& kv, const AttentionKernel& kernel)
+      : queries(q.size(0)),
+        batch(q.size(1)),
+        width(q.size(2)),
+        keys(kv.size(0)),
+        heads(kernel.options.heads),
+        head(width / heads),
+        mask{keys - queries, kernel.options.window},
+        precision(kernel.precision) {
+    const int64_t wave = kernel.scores_at_once > 0
+                             ? kernel.scores_at_once
+                             : int64_t{context().multiprocessors} * kTileRows * kTileColumns;
+    chunk = std::clamp(wave / scores_of(heads, std::min(queries, kTileRows)), int64_t{1}, batch);
+    chunk = even_part(batch, chunk, 1);
+    rows = kTileRows;
+    while (rows < queries && scores_of(chunk * heads, rows + kTileRows) <= wave) rows += kTileRows;
+    rows = even_part(queries, rows, kTileRows);
+    key_rows = round_up((wave + chunk * width - 1) / (chunk * width), kTileRows);
+    origin = mask.begin(0) / kAlignment * kAlignment;
+  }
+
+  // At most, of so many items in a block of so many queries.
+  int64_t scores_of(int64_t items, int64_t block) const {
+    return items * block * (mask.window == 0 ? keys : std::min(keys, mask.window + block));
+  }
+  // total cut into as many parts as with `part`, of one size.
+  static int64_t even_part(int64_t total, int64_t part, int64_t multiple) {
+    const int64_t parts = (total + part - 1) / part;
+    return round_up((total + parts - 1) / parts, multiple);
+  }
+
+  Range queries_of(int64_t begin) const { return {begin, std::min(queries, begin + rows)}; }
+  // The keys that some of these queries see, widened to whole vectors.
+  Range keys_of(Range block) const {
+    return {mask.begin(block.begin) / kAlignment * kAlignment,
+            std::min(keys, round_up(mask.end(block.end - 1), kAlignment))};
+  }
+  // The queries that see some of these keys.
+  Range queries_seeing(Range block) const {
+    return {std::max(int64_t{0}, block.begin - mask.memory),
+            mask.window == 0 ? queries : std::min(queries, block.end - mask.memory + mask.window - 1)};
+  }
+  // Widened to whole blocks of key_rows, which are counted from the origin.
+  Range whole_key_blocks(Range range) const {
+    return {origin + (range.begin - origin) / key_rows * key_rows,
+            std::min(keys, origin + round_up(range.end - origin, key_rows))};
+  }
+};
+
+// One matrix for each batch item and head, by its first element in item 0.
+struct Matrix {
+  void* data;
+  DType dtype;
+  int64_t ld, per_batch, per_head;
+  bool transposed = false;
+
+  Matrix moved(int64_t elements) const {
+    Matrix other = *this;
+    other.data = static_cast<char*>(data) + elements * static_cast<int64_t>(size_of(dtype));
+    return other;
+  }
+  Matrix at(int64_t row, int64_t column = 0) const { return moved(row * ld + column); }
+  Matrix t() const {
+    Matrix other = *this;
+    other.transposed = !transposed;
+    return other;
+  }
+};
+
+// C = A B for every batch item and head of a chunk. A strided batch runs over one of the two alone: over the
+// one that has more.
+struct Products {
+  int64_t batch, heads;
+  MatmulPrecision precision;
+
+  void operator()(const Matrix& c, const Matrix& a, const Matrix& b, int64_t m, int64_t n, int64_t k) const {
+    const bool over_batch = batch >= heads;
+    const auto inner = [over_batch](const Matrix& x) { return over_batch ? x.per_batch : x.per_head; };
+    const auto outer = [over_batch](const Matrix& x) { return over_batch ? x.per_head : x.per_batch; };
+    Gemm product{.m = m, .n = n, .k = k, .transpose_a = a.transposed, .transpose_b = b.transposed};
+    product.lda = a.ld;
+    product.ldb = b.ld;
+    product.ldc = c.ld;
+    product.batch = over_batch ? batch : heads;
+    product.stride_a = inner(a);
+    product.stride_b = inner(b);
+    product.stride_c = inner(c);
+    product.precision = precision;
+    for (int64_t i = 0; i < (over_batch ? heads : batch); ++i)
+      gemm(c.moved(i * outer(c)).data, a.moved(i * outer(a)).data, b.moved(i * outer(b)).data, product,
+           {c.dtype, a.dtype, b.dtype});
+  }
+};
+
+// q (T, B, D) and its like, from batch item b on; one side of kv, keys or values.
+Matrix rows_of(const Tensor& q, int64_t b, int64_t heads) {
+  const int64_t width = q.size(2);
+  return Matrix{q.raw(), q.dtype(), q.size(1) * width, width, width / heads}.moved(b * width);
+}
+Matrix side_of(const Tensor& kv, int64_t b, int64_t heads, bool values) {
+  const int64_t width = kv.size(2) / 2;
+  const Matrix both{kv.raw(), kv.dtype(), kv.size(1) * 2 * width, 2 * width, width / heads};
+  return both.moved(b * 2 * width + (values ? width : 0));
+}
+// Of (items, rows, ld) elements.
+Matrix scores_in(const Tensor& memory, int64_t rows, int64_t ld, int64_t heads) {
+  return {memory.raw(), memory.dtype(), ld, heads * rows * ld, rows * ld};
+}
+
+template <class T>
+AttentionRows<Compute<T>> block_rows(const Layout& at, const AttentionKernel& kernel, int64_t items,
+                                     int64_t first_item, Range block, Range seen, int64_t ld) {
+  using C = Compute<T>;
+  return {items * block.size(),
+          static_cast<int>(block.size()),
+          block.begin,
+          seen.begin,
+          seen.end,
+          ld,
+          first_item,
+          at.queries,
+          at.keys,
+          at.mask,
+          DeviceDropout::with(kernel.options.dropout, kernel.options.key),
+          C(1) / std::sqrt(static_cast<C>(at.head))};
+}
+
+template <class T>
+void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
+             const AttentionKernel& kernel) {
+  using C = Compute<T>;
+  const Layout at(q, kv, kernel);
+  for (int64_t b = 0; b < at.batch; b += at.chunk) {
+    const Products multiply{std::min(at.chunk, at.batch - b), at.heads, at.precision};
+    const int64_t items = multiply.batch * at.heads;
+    const Matrix qs = rows_of(q, b, at.heads), ys = rows_of(y, b, at.heads);
+    const Matrix keys = side_of(kv, b, at.heads, false), values = side_of(kv, b, at.heads, true);
+    for (int64_t t = 0; t < at.queries; t += at.rows) {
+      const Range block = at.queries_of(t), seen = at.keys_of(block);
+      const int64_t ld = round_up(seen.size(), kAlignment);
+      const Tensor scores({items, block.size(), ld}, dtype_of<C>(), q.device());
+      const Tensor weights(scores.shape(), q.dtype(), q.device());
+      const Matrix s = scores_in(scores, block.size(), ld, at.heads);
+      const Matrix p = scores_in(weights, block.size(), ld, at.heads);
+      multiply(s, qs.at(t), keys.at(seen.begin).t(), block.size(), seen.size(), at.head);
+      launch_rows<kVector<C>>(
+          AttentionForward<T>{block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld),
+                              weights.data<T>(), scores.data<C>(), lse.data<C>()},
+          seen.size());
+      multiply(ys.at(t), p, values.at(seen.begin), block.size(), at.head, seen.size());
+    }
+  }
+}
+
+template <class T>
+void backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q, const Tensor& kv,
+              const Tensor& y, const Tensor& lse, const AttentionKernel& kernel) {
+  using C = Compute<T>;
+  const Layout at(q, kv, kernel);
+  cuda::fill(dkv.alias_rows(0, at.origin), 0);  // keys that nobody sees
+  const int64_t kept_ld = round_up(at.keys - at.origin, kAlignment);
+  const bool vectors = at.head % kVector<T> == 0 && is_aligned(y.raw()) && is_aligned(dy.raw());
+  for (int64_t b = 0; b < at.batch; b += at.chunk) {
+    const Products multiply{std::min(at.chunk, at.batch - b), at.heads, at.precision};
+    const int64_t items = multiply.batch * at.heads;
+    const Matrix qs = rows_of(q, b, at.heads), dqs = rows_of(dq, b, at.heads), dys = rows_of(dy, b, at.heads),
+                 ys = rows_of(y, b, at.heads);
+    const Matrix keys = side_of(kv, b, at.heads, false), values = side_of(kv, b, at.heads, true),
+                 dkeys = side_of(dkv, b, at.heads, false), dvalues = side_of(dkv, b, at.heads, true);
+    const Tensor weights({items, at.queries, kept_ld}, q.dtype(), q.device()), slopes = empty_like(weights);
+    const Matrix p = scores_in(weights, at.queries, kept_ld, at.heads),
+                 ds = scores_in(slopes, at.queries, kept_ld, at.heads);
+    for (int64_t t = 0; t < at.queries; t += at.rows) {
+      const Range block = at.queries_of(t), seen = at.keys_of(block), kept = at.whole_key_blocks(seen);
+      const int64_t ld = round_up(seen.size(), kAlignment);
+      const Tensor scores({items, block.size(), ld}, dtype_of<C>(), q.device()),
+          dweights = empty_like(scores);
+      const Matrix s = scores_in(scores, block.size(), ld, at.heads),
+                   dp = scores_in(dweights, block.size(), ld, at.heads);
+      multiply(s, qs.at(t), keys.at(seen.begin).t(), block.size(), seen.size(), at.head);
+      multiply(dp, dys.at(t), values.at(seen.begin).t(), block.size(), seen.size(), at.head);
+      launch_rows<kVector<C>, 4>(
+          AttentionBackward<T>{
+              block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld), weights.data<T>(),
+              slopes.data<T>(), at.origin, kept_ld, kept, scores.data<C>(), dweights.data<C>(), lse.data<C>(),
+              static_cast<const T*>(dys.data), static_cast<const T*>(ys.data), at.batch * at.width, at.width,
+              at.head, static_cast<unsigned>(at.heads), vectors},
+          kept.size());
+      multiply(dqs.at(t), ds.at(t, seen.begin - at.origin), keys.at(seen.begin), block.size(), at.head,
+               seen.size());
+    }
+    for (int64_t j = at.origin; j < at.keys; j += at.key_rows) {
+      const Range block{j, std::min(at.keys, j + at.key_rows)}, seeing = at.queries_seeing(block);
+      const int64_t t = seeing.begin;
+      multiply(dkeys.at(j), ds.at(t, j - at.origin).t(), qs.at(t), block.size(), at.head, seeing.size());
+      multiply(dvalues.at(j), p.at(t, j - at.origin).t(), dys.at(t), block.size(), at.head, seeing.size());
+    }
+  }
+}
+
+}  // namespace
+
+void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
+                       const AttentionKernel& kernel) {
+  if (q.numel() == 0) return;
+  FOR_DEVICE_FLOAT(q.dtype(), "causal_attention", T, forward<T>(y, lse, q, kv, kernel));
+}
+
+// With A = P V, P = softmax(S), S = Q K^T / sqrt(d), and P replaced by P * mask where there is dropout:
+//   dV = P^T dA    dP = dA V^T    dS = P (dP - delta) / sqrt(d)    dQ = dS K    dK = dS^T Q
+// where delta = sum_j P dP = dA . A for each query (Dao et al., "FlashAttention", 2022, appendix B.2).
+void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q,
+                        const Tensor& kv, const Tensor& y, const Tensor& lse, const AttentionKernel& kernel) {
+  if (q.numel() == 0) return cuda::fill(dkv, 0);
+  FOR_DEVICE_FLOAT(q.dtype(), "causal_attention", T, backward<T>(dq, dkv, dy, q, kv, y, lse, kernel));
+}
+
+}  // namespace tandem::cuda
