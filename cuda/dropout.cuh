@@ -79,4 +79,15 @@ __device__ __forceinline__ C dropped(C x, C factor) {
   return factor > 0 ? x * factor : C(0);
 }
 
+// Applies dropout to a vector that begins at element `first` of the mask.
+template <class V>
+__device__ __forceinline__ void drop(V& values, const DeviceDropout& dropout, const DropoutKey& key,
+                                     int64_t first) {
+  using C = std::remove_reference_t<decltype(values.v[0])>;
+  constexpr int N = sizeof(values.v) / sizeof(C);
+  const Factors<C, N> factors = mask_factors<C, N>(dropout, key, first);
+#pragma unroll
+  for (int k = 0; k < N; ++k) values.v[k] = dropped(values.v[k], factors.v[k]);
+}
+
 }  // namespace tandem::cuda

@@ -38,6 +38,41 @@ __device__ __forceinline__ void for_chunks_within(int64_t columns, const F& f) {
   });
 }
 
+// What a thread has of a row: loaded at once where the shape holds it, so that all loads are under way
+// together; else whenever it is asked for. Nothing is loaded from null.
+template <class T, class Shape>
+class RowChunks {
+ public:
+  using Chunk = Vec<T, Shape::kWidth>;
+
+  __device__ __forceinline__ RowChunks(const T* row, int64_t columns) : row_(row) {
+    if constexpr (Shape::kHeld)
+      if (row)
+        for_chunks_within<Shape>(
+            columns, [&](int i, auto column) { held_[i] = load_vector<T, Shape::kWidth>(row + column); });
+  }
+  // With the arguments that for_chunks gives.
+  __device__ __forceinline__ Chunk at(int i, int64_t column) const {
+    if constexpr (Shape::kHeld)
+      return held_[i];
+    else
+      return load_vector<T, Shape::kWidth>(row_ + column);
+  }
+  __device__ explicit operator bool() const { return row_ != nullptr; }
+
+ private:
+  const T* row_;
+  Chunk held_[Shape::kStored];
+};
+
+template <class To, class From, int N>
+__device__ __forceinline__ Vec<To, N> converted(const Vec<From, N>& from) {
+  Vec<To, N> to;
+#pragma unroll
+  for (int k = 0; k < N; ++k) to.v[k] = static_cast<To>(from.v[k]);
+  return to;
+}
+
 template <class Shape, class Rows>
 __global__ void __launch_bounds__(Shape::kBlock, 512 / Shape::kBlock) rows_kernel(Rows rows) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * Shape::kRows + threadIdx.y;

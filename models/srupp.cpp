@@ -53,14 +53,19 @@ SruppLayer::SruppLayer(const SruppConfig& config, int64_t layer, Random& random)
        config.highway_bias);  // resets start nearly closed: the skip dominates
 }
 
-Tensor SruppLayer::normalize(const Tensor& q, const Tensor& attended) const {
-  return attends_ ? residual_layer_norm(q, attended, alpha_, gain_, bias_) : layer_norm(q, gain_, bias_);
+// With the dropout before W_o.
+Tensor SruppLayer::normalize(const Tensor& q, const Tensor& attended, const Pass& pass, uint32_t site) const {
+  LayerNormOptions options;
+  options.dropout = pass.training ? config_.dropout : 0;
+  options.key = {pass.seed, pass.step, site + kBeforeOutput};
+  return attends_ ? residual_layer_norm(q, attended, alpha_, gain_, bias_, options)
+                  : layer_norm(q, gain_, bias_, options);
 }
 
 RecurrentLayer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const Tensor& c, const Pass& pass,
                                          uint32_t site) const {
   const double p = pass.training ? config_.dropout : 0;
-  const Tensor u = linear(dropout(y, p, {pass.seed, pass.step, site + kBeforeOutput}), output_);
+  const Tensor u = linear(y, output_);
   SruScanOptions options;
   if (p > 0 && !last_)
     options.mask = dropout_mask({x.size(1), x.size(2)}, p, parameter_dtype(x.dtype()), x.device(),
@@ -83,7 +88,7 @@ RecurrentLayer::Output SruppLayer::forward(const Tensor& x, const LayerState& st
     options.key = {pass.seed, pass.step, site + kAttention};
     attended = causal_attention(q, linear(z, key_value_), options);
   }
-  return recur(normalize(q, attended), x, state.c, pass, site);
+  return recur(normalize(q, attended, pass, site), x, state.c, pass, site);
 }
 
 double SruppLayer::forward_flops(int64_t steps) const {
@@ -99,7 +104,8 @@ LayerCache SruppLayer::make_cache(int64_t batch, int64_t visible_keys) const {
   LayerCache cache;
   if (!attends_) return cache;
   CHECK(visible_keys > 0, "srupp: generation needs a window of keys, got {}", visible_keys);
-  cache.keys_values = Tensor({visible_keys, batch, 2 * config_.d_projected}, config_.dtype, config_.device);
+  cache.keys_values =
+      Tensor({visible_keys, batch, 2 * config_.d_projected}, activation_dtype(query_), config_.device);
   return cache;
 }
 
@@ -116,7 +122,7 @@ Tensor SruppLayer::step(const Tensor& x, LayerCache& cache) const {
                    .alias_shape(q.shape());
   }
   ++cache.seen;
-  const Output out = recur(normalize(q, attended), x, cache.c, Pass{}, 0);
+  const Output out = recur(normalize(q, attended, Pass{}, 0), x, cache.c, Pass{}, 0);
   cache.c = out.c;
   return out.h;
 }

@@ -50,7 +50,7 @@ class SruppLayer : public RecurrentLayer {
   bool attends() const override { return attends_; }
 
  private:
-  Tensor normalize(const Tensor& q, const Tensor& attended) const;
+  Tensor normalize(const Tensor& q, const Tensor& attended, const Pass& pass, uint32_t site) const;
   Output recur(const Tensor& y, const Tensor& x, const Tensor& c, const Pass& pass, uint32_t site) const;
 
   SruppConfig config_;

@@ -10,6 +10,7 @@
 #include "ops/blocks.h"
 #include "ops/ids.h"
 #include "ops/reduce.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -176,7 +177,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
   check_inputs("cross_entropy", "cross_entropy: targets", logits, targets);
   const double share = share_of_one("cross_entropy", targets);
   const Losses y = losses(logits, targets);
-  return record("cross_entropy", mean(y.nll).to(logits.dtype()), {logits},
+  return record("cross_entropy", mean(y.nll).to(parameter_dtype(logits.dtype())), {logits},
                 backward_of(logits, y.lse, targets, share));
 }
 
@@ -190,7 +191,7 @@ Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& targets) {
   const Tensor nll(targets.shape(), DType::f64, logits.device());
   DISPATCH(logits.device(), token_nll_in_place(nll, logits, targets, share));
   const Tensor gradient = logits.detach();
-  return record("cross_entropy", mean(nll).to(logits.dtype()), {logits},
+  return record("cross_entropy", mean(nll).to(parameter_dtype(logits.dtype())), {logits},
                 [gradient](const Tensor& dy) -> Grads {
                   DISPATCH(dy.device(), scale_by(gradient, dy));
                   return {gradient};
@@ -200,7 +201,8 @@ Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& targets) {
 Tensor token_nll(const Tensor& logits, const Tensor& targets) {
   check_inputs("token_nll", "token_nll: targets", logits, targets);
   const Losses y = losses(logits, targets);
-  return record("token_nll", y.nll.to(logits.dtype()), {logits}, backward_of(logits, y.lse, targets, 1));
+  return record("token_nll", y.nll.to(parameter_dtype(logits.dtype())), {logits},
+                backward_of(logits, y.lse, targets, 1));
 }
 
 }  // namespace tandem

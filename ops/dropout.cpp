@@ -72,6 +72,15 @@ void mask_row(T* mask, int64_t begin, int64_t n, double p, DropoutKey key) {
 }
 
 template <class T>
+void drop_row(T* y, const T* x, int64_t begin, int64_t n, double p, DropoutKey key) {
+  const uint32_t threshold = keep_threshold(p);
+  const T kept = static_cast<T>(1 / (1 - p));
+  for_words(begin, n, key, [y, x, threshold, kept](int64_t offset, const uint32_t* words, int64_t count) {
+    apply(y + offset, x + offset, words, threshold, kept, count);
+  });
+}
+
+template <class T>
 void dropout_of(T* y, const T* x, int64_t period, int64_t repeats, double p, DropoutKey key) {
   const uint32_t threshold = keep_threshold(p);
   const T kept = static_cast<T>(1 / (1 - p));
@@ -128,6 +137,13 @@ void dropout_mask_row(float* mask, int64_t begin, int64_t n, double p, DropoutKe
 }
 void dropout_mask_row(double* mask, int64_t begin, int64_t n, double p, DropoutKey key) {
   mask_row(mask, begin, n, p, key);
+}
+
+void dropout_row(float* y, const float* x, int64_t begin, int64_t n, double p, DropoutKey key) {
+  drop_row(y, x, begin, n, p, key);
+}
+void dropout_row(double* y, const double* x, int64_t begin, int64_t n, double p, DropoutKey key) {
+  drop_row(y, x, begin, n, p, key);
 }
 
 }  // namespace cpu

@@ -41,9 +41,12 @@ namespace cpu {
 // y = x * mask, where the mask has `period` elements and is repeated over x.
 void dropout(const Tensor& y, const Tensor& x, int64_t period, double p, DropoutKey key);
 void dropout_mask(const Tensor& mask, double p, DropoutKey key);
-// Elements begin..begin+n-1 of a mask, 0 or 1 / (1 - p): for kernels that apply dropout to what they hold.
+// Elements begin..begin+n-1 of a mask, 0 or 1 / (1 - p), for kernels that apply dropout to what they hold.
 void dropout_mask_row(float* mask, int64_t begin, int64_t n, double p, DropoutKey key);
 void dropout_mask_row(double* mask, int64_t begin, int64_t n, double p, DropoutKey key);
+// y = x times those; y may be x.
+void dropout_row(float* y, const float* x, int64_t begin, int64_t n, double p, DropoutKey key);
+void dropout_row(double* y, const double* x, int64_t begin, int64_t n, double p, DropoutKey key);
 }  // namespace cpu
 
 namespace cuda {

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "ops/blocks.h"
 #include "ops/ids.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -74,19 +75,28 @@ void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& id
 
 }  // namespace cpu
 
-Tensor embedding(const Tensor& ids, const Tensor& table) {
+Tensor embedding(const Tensor& ids, const Tensor& table, DType dtype) {
   CHECK(table.rank() == 2 && is_floating(table.dtype()), "embedding: table is {}; it must be floating (V, D)",
         table.str());
   CHECK(ids.device() == table.device(),
         "embedding: ids are {}, table is {}; bring both to one device with .to()", ids.str(), table.str());
+  CHECK(table.dtype() == parameter_dtype(dtype), "embedding: table is {}; rows of {} come from one of {}",
+        table.str(), name_of(dtype), name_of(parameter_dtype(dtype)));
+  CHECK(dtype == table.dtype() || table.device().is_cuda(),
+        "embedding: table is {}; on the CPU its rows come out in its own dtype, not as {}", table.str(),
+        name_of(dtype));
   check_ids("embedding: ids", ids, table.size(0));
-  Tensor y(with_width(ids.shape(), table.size(1)), table.dtype(), table.device());
+  Tensor y(with_width(ids.shape(), table.size(1)), dtype, table.device());
   DISPATCH(table.device(), embedding_forward(y, ids, table));
   return record("embedding", y, {table}, [ids, table](const Tensor& dy) -> Grads {
     const GradTarget dtable = grad_target(table);
     DISPATCH(dy.device(), embedding_backward(dtable.grad, dy, ids, dtable.accumulate));
     return {dtable.grad};
   });
+}
+
+Tensor embedding(const Tensor& ids, const Tensor& table) {
+  return embedding(ids, table, table.dtype());
 }
 
 }  // namespace tandem

@@ -7,6 +7,7 @@
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -105,16 +106,19 @@ const T* data_or_null(const Tensor& x) {
 
 template <class T>
 void forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
-             const Tensor& bias, double eps) {
+             const Tensor& bias, const LayerNormOptions& options) {
   const int64_t n = gain.numel(), rows = stats.size(0);
   const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a);
   const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
   const T *gain_data = gain.data<T>(), *bias_data = bias.data<T>();
   T *y_data = y.data<T>(), *stats_data = stats.data<T>();
 #pragma omp parallel for if (rows * n > kParallelGrain)
-  for (int64_t i = 0; i < rows; ++i)
-    forward_row(y_data + i * n, stats_data + 2 * i, x + i * n, a ? a + i * n : nullptr, alpha, gain_data,
-                bias_data, eps, n);
+  for (int64_t i = 0; i < rows; ++i) {
+    T* row = y_data + i * n;
+    forward_row(row, stats_data + 2 * i, x + i * n, a ? a + i * n : nullptr, alpha, gain_data, bias_data,
+                options.eps, n);
+    if (options.dropout > 0) cpu::dropout_row(row, row, i * n, n, options.dropout, options.key);
+  }
 }
 
 // target = or += the sums over chunks of `n` columns from `first` on, in order of the chunks.
@@ -131,13 +135,14 @@ void sum_over_chunks(const GradTarget& target, const Tensor& sums, int64_t first
 
 template <class T>
 void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in, const Tensor& gain,
-              const Tensor& stats) {
+              const Tensor& stats, const LayerNormOptions& options) {
   const int64_t n = gain.numel(), rows = stats.size(0);
   // Chunks of rows, each with sums of its own: the sizes decide, so that threads do not matter.
   const int64_t chunk_rows = std::max<int64_t>(16, (rows + 63) / 64),
                 chunks = (rows + chunk_rows - 1) / chunk_rows;
   const Tensor sums = zeros({chunks, 2 * n + 1}, dy.dtype());  // dgain, dbias, dalpha
   const Tensor scratch = out.dx.defined() ? Tensor() : Tensor({chunks, n}, dy.dtype());
+  const Tensor dropped = options.dropout > 0 ? Tensor({chunks, n}, dy.dtype()) : Tensor();  // a row of dy
   const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a), *dy_data = dy.data<T>();
   const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
   T* da = out.da.defined() ? out.da.data<T>() : nullptr;
@@ -147,7 +152,13 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
     double dalpha = 0;
     for (int64_t i = chunk * chunk_rows; i < std::min(rows, (chunk + 1) * chunk_rows); ++i) {
       T* dx = out.dx.defined() ? out.dx.data<T>() + i * n : scratch.data<T>() + chunk * n;
-      dalpha += backward_row(dx, da ? da + i * n : nullptr, sum, sum + n, dy_data + i * n, x + i * n,
+      const T* dy_row = dy_data + i * n;
+      if (options.dropout > 0) {
+        T* kept = dropped.data<T>() + chunk * n;
+        cpu::dropout_row(kept, dy_row, i * n, n, options.dropout, options.key);
+        dy_row = kept;
+      }
+      dalpha += backward_row(dx, da ? da + i * n : nullptr, sum, sum + n, dy_row, x + i * n,
                              a ? a + i * n : nullptr, alpha, gain.data<T>(), stats.data<T>() + 2 * i, n);
     }
     sum[2 * n] = static_cast<T>(dalpha);
@@ -157,12 +168,15 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
   sum_over_chunks<T>(out.dalpha, sums, 2 * n, 1);
 }
 
-void check_like(const char* op, const char* what, const Tensor& w, const Shape& shape, const Tensor& x) {
+// `dtype` is what is wanted of w, beside rows of x's.
+void check_like(const char* op, const char* what, const Tensor& w, const Shape& shape, const Tensor& x,
+                DType dtype) {
   CHECK(w.shape() == shape, "{}: {} is {}, but the rows come from {} and take {} {}", op, what,
         w.shape().str(), x.shape().str(), what, shape.str());
-  CHECK(w.dtype() == x.dtype() && w.device() == x.device(),
-        "{}: {} is {}, but the rows come from {}; give both one dtype and device", op, what, w.str(),
-        x.str());
+  CHECK(w.dtype() == dtype && w.device() == x.device(),
+        "{}: {} is {}, but the rows come from {}; give both one {}", op, what, w.str(), x.str(),
+        dtype == x.dtype() ? "dtype and device"
+                           : "device, and " + std::string(what) + " as " + std::string(name_of(dtype)));
 }
 
 GradTarget target_if_wanted(const Tensor& w) {
@@ -171,25 +185,28 @@ GradTarget target_if_wanted(const Tensor& w) {
 
 // Both operators: what they record is (x, gain, bias), or (q, a, alpha, gain, bias).
 Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, const Tensor& bias,
-                 double eps) {
+                 const LayerNormOptions& options) {
   const Tensor& x = in.x;
+  const DType parameters = parameter_dtype(x.dtype());
   CHECK(x.rank() >= 1 && x.size(-1) > 0, "{}: x is {}; it needs a last axis of at least one element", op,
         x.shape().str());
-  check_like(op, "gain", gain, {x.size(-1)}, x);
-  check_like(op, "bias", bias, {x.size(-1)}, x);
-  CHECK(eps > 0, "{}: eps is {}; it must be positive, such as 1e-5", op, eps);
-  const Tensor y = empty_like(x), stats({x.numel() / x.size(-1), 2}, x.dtype(), x.device());
-  DISPATCH(x.device(), layer_norm_forward(y, stats, in, gain, bias, eps));
+  check_like(op, "gain", gain, {x.size(-1)}, x, parameters);
+  check_like(op, "bias", bias, {x.size(-1)}, x, parameters);
+  CHECK(options.eps > 0, "{}: eps is {}; it must be positive, such as 1e-5", op, options.eps);
+  CHECK(options.dropout >= 0 && options.dropout < 1, "{}: probability {} of dropping is outside [0, 1)", op,
+        options.dropout);
+  const Tensor y = empty_like(x), stats({x.numel() / x.size(-1), 2}, parameters, x.device());
+  DISPATCH(x.device(), layer_norm_forward(y, stats, in, gain, bias, options));
   std::vector<Tensor> inputs{x, gain, bias};
   if (in.a.defined()) inputs = {x, in.a, in.alpha, gain, bias};
-  return record(op, y, inputs, [in, gain, bias, stats](const Tensor& dy) -> Grads {
+  return record(op, y, inputs, [in, gain, bias, stats, options](const Tensor& dy) -> Grads {
     LayerNormGrads out;
     if (needs_grad(in.x)) out.dx = empty_like(in.x);
     if (needs_grad(in.a)) out.da = empty_like(in.a);
     out.dalpha = target_if_wanted(in.alpha);
     out.dgain = target_if_wanted(gain);
     out.dbias = target_if_wanted(bias);
-    DISPATCH(dy.device(), layer_norm_backward(out, dy, in, gain, stats));
+    DISPATCH(dy.device(), layer_norm_backward(out, dy, in, gain, stats, options));
     if (!in.a.defined()) return {out.dx, out.dgain.grad, out.dbias.grad};
     return {out.dx, out.da, out.dalpha.grad, out.dgain.grad, out.dbias.grad};
   });
@@ -200,26 +217,26 @@ Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, co
 namespace cpu {
 
 void layer_norm_forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
-                        const Tensor& bias, double eps) {
-  FOR_FLOAT(y.dtype(), "layer_norm", T, forward<T>(y, stats, in, gain, bias, eps));
+                        const Tensor& bias, const LayerNormOptions& options) {
+  FOR_FLOAT(y.dtype(), "layer_norm", T, forward<T>(y, stats, in, gain, bias, options));
 }
 
 void layer_norm_backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in,
-                         const Tensor& gain, const Tensor& stats) {
-  FOR_FLOAT(dy.dtype(), "layer_norm", T, backward<T>(out, dy, in, gain, stats));
+                         const Tensor& gain, const Tensor& stats, const LayerNormOptions& options) {
+  FOR_FLOAT(dy.dtype(), "layer_norm", T, backward<T>(out, dy, in, gain, stats, options));
 }
 
 }  // namespace cpu
 
-Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps) {
-  return normalise("layer_norm", {x, Tensor(), Tensor()}, gain, bias, eps);
+Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, const LayerNormOptions& options) {
+  return normalise("layer_norm", {x, Tensor(), Tensor()}, gain, bias, options);
 }
 
 Tensor residual_layer_norm(const Tensor& q, const Tensor& a, const Tensor& alpha, const Tensor& gain,
-                           const Tensor& bias, double eps) {
-  check_like("residual_layer_norm", "a", a, q.shape(), q);
-  check_like("residual_layer_norm", "alpha", alpha, {1}, q);
-  return normalise("residual_layer_norm", {q, a, alpha}, gain, bias, eps);
+                           const Tensor& bias, const LayerNormOptions& options) {
+  check_like("residual_layer_norm", "a", a, q.shape(), q, q.dtype());
+  check_like("residual_layer_norm", "alpha", alpha, {1}, q, parameter_dtype(q.dtype()));
+  return normalise("residual_layer_norm", {q, a, alpha}, gain, bias, options);
 }
 
 }  // namespace tandem

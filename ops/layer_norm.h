@@ -1,24 +1,32 @@
 // layer_norm: each row brought to mean 0 and variance 1, then scaled and shifted; alone, or after a scaled
-// residual sum.
+// residual sum, and with dropout of the result.
 //
 // Ba, Kiros and Hinton, "Layer Normalization" (2016).
 #pragma once
 #include "autograd/gradient.h"
 #include "core/macros.h"
 #include "core/tensor.h"
+#include "ops/dropout.h"
 
 namespace tandem {
 
-// y = (x - mean) / sqrt(variance + eps) * gain + bias over the last axis; the variance divides by D.
-// x is (..., D), gain and bias (D); all f32 or all f64. Error: another shape, dtype or device; eps is not
-// positive.
-Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps = 1e-5);
+struct LayerNormOptions {
+  double eps = 1e-5;
+  double dropout = 0;  // probability of dropping; the mask is that of dropout(y, p, key), drawn and forgotten
+  DropoutKey key = {};
+};
 
-// layer_norm(q + alpha a) in one pass: the end of SRU++'s attention, with alpha (1) learned. q and a are
-// (..., D). What backward keeps is q and a, which their makers' neighbours keep anyway, and two numbers a
-// row.
+// y = (x - mean) / sqrt(variance + eps) * gain + bias over the last axis, then dropout; the variance divides
+// by D. x is (..., D), gain and bias (D); all f32 or all f64, or on a GPU bf16 with gain and bias f32. Error:
+// another shape, dtype or device; eps is not positive; a probability outside [0, 1).
+Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias,
+                  const LayerNormOptions& options = {});
+
+// layer_norm(q + alpha a) in one pass: the end of SRU++'s attention, with alpha (1) learned, of gain's dtype.
+// q and a are (..., D). What backward keeps is q and a, which their makers' neighbours keep anyway, and two
+// numbers a row.
 Tensor residual_layer_norm(const Tensor& q, const Tensor& a, const Tensor& alpha, const Tensor& gain,
-                           const Tensor& bias, double eps = 1e-5);
+                           const Tensor& bias, const LayerNormOptions& options = {});
 
 // One element, for the CPU loop and the CUDA kernel. `rstd` is 1 / sqrt(variance + eps).
 template <class T>
@@ -42,18 +50,18 @@ struct LayerNormGrads {
 };
 
 namespace cpu {
-// stats (rows, 2): mean and rstd of each row.
+// stats (rows, 2), of gain's dtype: mean and rstd of each row.
 void layer_norm_forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
-                        const Tensor& bias, double eps);
+                        const Tensor& bias, const LayerNormOptions& options);
 void layer_norm_backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in,
-                         const Tensor& gain, const Tensor& stats);
+                         const Tensor& gain, const Tensor& stats, const LayerNormOptions& options);
 }  // namespace cpu
 
 namespace cuda {
 void layer_norm_forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
-                        const Tensor& bias, double eps);
+                        const Tensor& bias, const LayerNormOptions& options);
 void layer_norm_backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in,
-                         const Tensor& gain, const Tensor& stats);
+                         const Tensor& gain, const Tensor& stats, const LayerNormOptions& options);
 }  // namespace cuda
 
 }  // namespace tandem

@@ -8,6 +8,7 @@
 #include "autograd/tape.h"
 #include "ops/arithmetic.h"
 #include "ops/reduce.h"
+#include "tests/devices.h"
 #include "tests/golden.h"
 #include "tests/op_cases.h"
 
@@ -36,7 +37,9 @@ OP_CASES(cross_entropy) {
                                             {Shape{3}, 33},
                                             {Shape{33, 3}, 65},
                                             {Shape{65, 6}, 205},
-                                            {Shape{2}, 1000}}) {
+                                            {Shape{2}, 1000},
+                                            {Shape{3}, 2051},
+                                            {Shape{2}, 8208}}) {
     std::vector<int64_t> sizes(leading.begin(), leading.end());
     sizes.push_back(vocabulary);
     const Shape shape{std::span<const int64_t>(sizes)};
@@ -79,28 +82,67 @@ TEST_CASE("cross_entropy: the golden numbers") {
 }
 
 TEST_CASE("cross_entropy: in place, the logits become their gradient while a tape records, and only then") {
-  const Tensor targets = random_ids({5}, 7, 3);
-  const Tensor values = random_tensor({5, 7}, DType::f64, 4);
-  const Tensor constant = values.clone();
-  cross_entropy_in_place(constant, targets);
-  CHECK(relative_error(constant, values) == 0);
+  for (const Device device : test_devices()) {
+    for (const int64_t vocabulary : {7, 16}) {
+      const Tensor targets = random_ids({5}, 7, 3).to(device);
+      const Tensor values = random_tensor({5, vocabulary}, DType::f64, 4).to(device);
+      const Tensor constant = values.clone();
+      cross_entropy_in_place(constant, targets);
+      CHECK(relative_error(constant, values) == 0);
 
-  const Tensor leaf = requires_grad(values.clone());
-  Tape tape;
-  {
-    const NoGrad pause;
-    const Tensor logits = scale(leaf, 1);
-    cross_entropy_in_place(logits, targets);
-    CHECK(relative_error(logits, values) == 0);
+      const Tensor leaf = requires_grad(values.clone());
+      Tape tape;
+      {
+        const NoGrad pause;
+        const Tensor logits = scale(leaf, 1);
+        cross_entropy_in_place(logits, targets);
+        CHECK(relative_error(logits, values) == 0);
+      }
+      const Tensor logits = scale(leaf, 1);
+      const Tensor loss = cross_entropy_in_place(logits, targets);
+      tape.backward(loss * -3.0);  // a gradient other than 1 arrives, and scales
+      const Tensor expected = requires_grad(values.clone());
+      Tape again;
+      again.backward(cross_entropy(expected, targets) * -3.0);
+      CHECK(relative_error(logits, grad(expected)) < 1e-14);
+      CHECK(relative_error(grad(leaf), grad(expected)) < 1e-14);
+    }
   }
-  const Tensor logits = scale(leaf, 1);
-  const Tensor loss = cross_entropy_in_place(logits, targets);
-  tape.backward(loss * -3.0);  // a gradient other than 1 arrives, and scales
-  const Tensor expected = requires_grad(values.clone());
-  Tape again;
-  again.backward(cross_entropy(expected, targets) * -3.0);
-  CHECK(relative_error(logits, grad(expected)) < 1e-14);
-  CHECK(relative_error(grad(leaf), grad(expected)) < 1e-14);
+}
+
+TEST_CASE("cross_entropy: on a GPU bf16 logits have an f32 loss") {
+  if (!has_cuda()) return;
+  const Tensor targets = random_ids({50}, 99, 3);
+  const Tensor values = random_tensor({50, 99}, DType::bf16, 4, -3, 3);
+  const Tensor exact = requires_grad(values.to(DType::f64));
+  Tape tape;
+  const Tensor expected = cross_entropy(exact, targets);
+  tape.backward(expected * 2.0);
+  for (const auto loss_of : {cross_entropy, cross_entropy_in_place}) {
+    const Tensor leaf = requires_grad(values.to(Device::cuda()));
+    Tape again;
+    const Tensor loss = loss_of(scale(leaf, 1), targets.to(Device::cuda()));
+    CHECK(loss.dtype() == DType::f32);
+    CHECK(std::abs(loss.item() / expected.item() - 1) < 1e-6);
+    again.backward(loss * 2.0);
+    CHECK(grad(leaf).dtype() == DType::bf16);
+    CHECK(relative_error(grad(leaf), grad(exact)) < 1e-2);
+  }
+  const Tensor nll = token_nll(values.to(Device::cuda()), targets.to(Device::cuda()));
+  CHECK(nll.dtype() == DType::f32);
+  CHECK(relative_error(nll, token_nll(values.to(DType::f64), targets)) < 1e-6);
+}
+
+TEST_CASE("cross_entropy: on a GPU a target outside the logits makes its loss NaN") {
+  if (!has_cuda()) return;
+  const Tensor logits = requires_grad(random_tensor({4, 5}, DType::f32, 1).to(Device::cuda()));
+  const Tensor targets = tensor_of<int32_t>({4}, {0, 5, -1, 4}).to(Device::cuda());
+  const std::vector<float> nll = token_nll(logits, targets).to_vector<float>();
+  for (int i = 0; i < 4; ++i) CHECK(std::isnan(nll[i]) == (i == 1 || i == 2));
+  Tape tape;
+  const Tensor loss = cross_entropy_in_place(scale(logits, 1), targets);
+  CHECK(std::isnan(loss.item()));
+  tape.backward(loss);
 }
 
 TEST_CASE("cross_entropy: in place, a second use of the logits' gradient adds up") {
@@ -116,11 +158,16 @@ TEST_CASE("cross_entropy: in place, a second use of the logits' gradient adds up
   CHECK(relative_error(grad(leaf), grad(expected)) < 1e-14);
 }
 
-TEST_CASE("cross_entropy: logits too large for exp") {
-  const Tensor x = tensor_of<float>({2, 2}, {1e4f, 0, -1e4f, -1e4f});
-  const std::vector<float> nll = token_nll(x, tensor_of<int32_t>({2}, {1, 0})).to_vector<float>();
-  CHECK(nll[0] == 1e4f);
-  CHECK(nll[1] == doctest::Approx(std::log(2.0)));
+TEST_CASE("cross_entropy: logits too large for exp, and some that are minus infinity") {
+  for (const Device device : test_devices()) {
+    const Tensor x = tensor_of<float>({4, 2}, {1e4f, 0, -1e4f, -1e4f, -INFINITY, 3, NAN, 0}).to(device);
+    const std::vector<float> nll =
+        token_nll(x, tensor_of<int32_t>({4}, {1, 0, 1, 1}).to(device)).to_vector<float>();
+    CHECK(nll[0] == 1e4f);
+    CHECK(nll[1] == doctest::Approx(std::log(2.0)));
+    CHECK(nll[2] == 0);
+    CHECK(std::isnan(nll[3]));
+  }
 }
 
 TEST_CASE("cross_entropy: the mean of many small losses keeps its digits in f32") {

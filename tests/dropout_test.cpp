@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "tests/devices.h"
 #include "tests/op_cases.h"
 
 namespace tandem::testing {
@@ -39,14 +40,22 @@ OP_CASES(dropout) {
                    }});
 }
 
-TEST_CASE("dropout: the mask is that of dropout, in any piece of it and either dtype") {
+TEST_CASE("dropout: the mask is that of dropout, on any device, in any dtype and in any piece of it") {
   const Shape shape{37, 111};
-  for (const DType dtype : {DType::f32, DType::f64}) {
-    const Tensor mask = dropout_mask(shape, 0.3, dtype, Device::cpu(), kKey);
-    const Tensor y = dropout(full(shape, 1, dtype), 0.3, kKey);
-    CHECK(relative_error(mask, y) == 0);
-    CHECK(relative_error(mask, tensor_from(shape, [](int64_t i) { return mask_at(i, 0.3); })) < 1e-7);
-  }
+  for (const Device device : test_devices())
+    for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+      if (dtype == DType::bf16 && device.is_cpu()) continue;
+      const Tensor mask = dropout_mask(shape, 0.3, dtype, device, kKey);
+      const Tensor y = dropout(full(shape, 1, dtype, device), 0.3, kKey);
+      CHECK(relative_error(mask, y) == 0);
+      const double tolerance = dtype == DType::bf16 ? 4e-3 : 1e-7;
+      CHECK(relative_error(mask, tensor_from(shape, [](int64_t i) { return mask_at(i, 0.3); })) < tolerance);
+      // A view that begins within a vector: its elements are counted from its own first.
+      const Tensor rows = full(shape, 1, dtype, device).alias_rows(1, 37);
+      CHECK(relative_error(dropout(rows, 0.3, kKey), mask.alias_rows(0, 36)) == 0);
+      CHECK(dropout(zeros({0, 3}, dtype, device), 0.3, kKey).numel() == 0);
+      CHECK(variational_dropout(zeros({3, 0}, dtype, device), 0.3, kKey).numel() == 0);
+    }
   const std::vector<float> whole =
       dropout_mask(shape, 0.3, DType::f32, Device::cpu(), kKey).to_vector<float>();
   for (const int64_t begin : {0, 1, 2, 3, 5, 1022}) {
@@ -83,14 +92,25 @@ TEST_CASE("dropout: keys make masks, and the rate is p") {
   }
 }
 
+TEST_CASE("dropout: one mask for many time steps") {
+  const int64_t steps = 70001, period = 3;
+  for (const Device device : test_devices()) {
+    const Tensor y = variational_dropout(full({steps, period}, 1, DType::f32, device), 0.5, kKey);
+    const std::vector<float> values = y.to_vector<float>();
+    for (int64_t i = 0; i < steps * period; ++i) REQUIRE(values[i] == mask_at(i % period, 0.5));
+  }
+}
+
 TEST_CASE("dropout: p = 0 is no operator, and dropped NaN is gone") {
   const Tensor x = full({2, 3}, 1, DType::f32);
   CHECK(dropout(x, 0, kKey).same_as(x));
   CHECK(variational_dropout(x, 0, kKey).same_as(x));
   for (const float m : dropout_mask({5}, 0, DType::f32, Device::cpu(), kKey).to_vector<float>())
     CHECK(m == 1);
-  const Tensor y = dropout(full({1000}, NAN, DType::f32), 0.5, kKey);
-  for (int64_t i = 0; i < 1000; ++i) REQUIRE(std::isnan(y.data<float>()[i]) == (mask_at(i, 0.5) != 0));
+  for (const Device device : test_devices()) {
+    const std::vector<float> y = dropout(full({1000}, NAN, DType::f32, device), 0.5, kKey).to_vector<float>();
+    for (int64_t i = 0; i < 1000; ++i) REQUIRE(std::isnan(y[i]) == (mask_at(i, 0.5) != 0));
+  }
 }
 
 TEST_CASE("dropout: nothing is saved for backward") {

@@ -3,7 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "autograd/tape.h"
+#include "tests/devices.h"
 #include "tests/op_cases.h"
 
 namespace tandem::testing {
@@ -29,19 +32,91 @@ OP_CASES(embedding) {
            return {tensor_from(Shape(std::span<const int64_t>(sizes)), [&x, width](int64_t i) {
              return x[1].data<double>()[x[0].data<int32_t>()[i / width] * width + i % width];
            })};
-         }});
+         },
+         .weights = {1}});
 }
 
 TEST_CASE("embedding: the gradient of a row is the sum over its ids, and zero where there is none") {
-  const Tensor table = requires_grad(zeros({4, 1}, DType::f64));
-  const Tensor ids = tensor_of<int32_t>({2, 2}, {3, 1, 3, 3});
-  for (int pass = 1; pass <= 2; ++pass) {
-    Tape tape;
-    const Tensor y = embedding(ids, table);
-    CHECK(y.shape() == Shape{2, 2, 1});
-    tape.backward({y}, {tensor_of<double>({2, 2, 1}, {1, 2, 10, 100})});
-    CHECK(grad(table).to_vector<double>() == std::vector<double>{0, 2.0 * pass, 0, 111.0 * pass});
+  for (const Device device : test_devices()) {
+    const Tensor table = requires_grad(zeros({4, 1}, DType::f64, device));
+    const Tensor ids = tensor_of<int32_t>({2, 2}, {3, 1, 3, 3}).to(device);
+    for (int pass = 1; pass <= 2; ++pass) {
+      Tape tape;
+      const Tensor y = embedding(ids, table);
+      CHECK(y.shape() == Shape{2, 2, 1});
+      tape.backward({y}, {tensor_of<double>({2, 2, 1}, {1, 2, 10, 100}).to(device)});
+      CHECK(grad(table).to_vector<double>() == std::vector<double>{0, 2.0 * pass, 0, 111.0 * pass});
+    }
   }
+}
+
+// Ids of which every `every`-th is the one in the middle, the others random.
+Tensor uneven_ids(int64_t tokens, int64_t count, int64_t every) {
+  const Tensor ids = random_ids({tokens}, count, 5);
+  for (int64_t i = 0; i < tokens; i += every) ids.data<int32_t>()[i] = static_cast<int32_t>(count / 2);
+  return ids;
+}
+
+TEST_CASE("embedding: gradients of many tokens, of few and many ids, of a frequent one") {
+  struct Sizes {
+    int64_t tokens, count, width, every;
+  };
+  for (const Device device : test_devices())
+    for (const Sizes& n : {Sizes{700, 1, 5, 1},
+                           {3001, 99, 40, 5},
+                           {3001, 3, 33, 2},
+                           {2500, 70'000, 3, 4},
+                           {1100, 1'100'000, 1, 7},
+                           {70'000, 30, 2, 5}}) {
+      INFO(n.tokens, " tokens, table ", n.count, " x ", n.width, " on ", device.str());
+      const Tensor table = requires_grad(zeros({n.count, n.width}, DType::f64, device));
+      const Tensor ids = uneven_ids(n.tokens, n.count, n.every),
+                   dy = random_tensor({n.tokens, n.width}, DType::f64, 8);
+      Tape tape;
+      tape.backward({embedding(ids.to(device), table)}, {dy.to(device)});
+      const Tensor expected = zeros({n.count, n.width}, DType::f64);
+      for (int64_t i = 0; i < dy.numel(); ++i) {
+        const int64_t id = ids.data<int32_t>()[i / n.width];
+        expected.data<double>()[id * n.width + i % n.width] += dy.data<double>()[i];
+      }
+      CHECK(relative_error(grad(table), expected) < 1e-13);
+    }
+}
+
+TEST_CASE("embedding: on a GPU an f32 table gives bf16, and takes its gradient from it") {
+  if (!has_cuda()) return;
+  for (const int64_t width : {40, 33}) {
+    const Tensor values = random_tensor({99, width}, DType::f32, 7);
+    const Tensor ids = uneven_ids(500, 99, 5);
+    const Tensor dy = random_tensor({500, width}, DType::bf16, 9);
+    const Tensor table = requires_grad(values.to(Device::cuda()));
+    Tape tape;
+    const Tensor y = embedding(ids.to(Device::cuda()), table, DType::bf16);
+    CHECK(y.dtype() == DType::bf16);
+    CHECK(relative_error(y, embedding(ids, values).to(DType::bf16)) == 0);
+    tape.backward({y}, {dy.to(Device::cuda())});
+    CHECK(grad(table).dtype() == DType::f32);
+    const Tensor exact = requires_grad(values.to(DType::f64));
+    Tape again;
+    again.backward({embedding(ids, exact)}, {dy.to(DType::f64)});
+    CHECK(relative_error(grad(table), grad(exact)) < 1e-6);
+  }
+}
+
+TEST_CASE("embedding: on a GPU an id outside the table gives NaN and no gradient") {
+  if (!has_cuda()) return;
+  const Tensor table = requires_grad(full({5, 8}, 1, DType::f32, Device::cuda()));
+  const Tensor ids = tensor_of<int32_t>({6}, {4, 5, -1, 0, 1 << 30, 4}).to(Device::cuda());
+  Tape tape;
+  const Tensor y = embedding(ids, table);
+  const std::vector<float> values = y.to_vector<float>();
+  for (int64_t i = 0; i < 48; ++i) {
+    const int64_t token = i / 8;
+    CHECK(std::isnan(values[i]) == (token == 1 || token == 2 || token == 4));
+  }
+  tape.backward({y}, {full({6, 8}, 1, DType::f32, Device::cuda())});
+  const std::vector<float> sums = grad(table).to_vector<float>();
+  for (int64_t i = 0; i < 40; ++i) CHECK(sums[i] == (i / 8 == 4 ? 2 : i / 8 == 0 ? 1 : 0));
 }
 
 TEST_CASE("embedding: errors") {
@@ -60,6 +135,13 @@ TEST_CASE("embedding: errors") {
   CHECK_THROWS_WITH_AS(embedding(zeros({1, 1, 1, 1, 1, 1}, DType::i32), table),
                        "embedding: ids (1, 1, 1, 1, 1, 1) have 6 axes; the result would have more than 6",
                        Error);
+  CHECK_THROWS_WITH_AS(
+      embedding(zeros({2}, DType::i32), table, DType::bf16),
+      "embedding: table is f32 (5, 2) on cpu; on the CPU its rows come out in its own dtype, "
+      "not as bf16",
+      Error);
+  CHECK_THROWS_WITH_AS(embedding(zeros({2}, DType::i32), table, DType::f64),
+                       "embedding: table is f32 (5, 2) on cpu; rows of f64 come from one of f64", Error);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "autograd/tape.h"
 #include "ops/arithmetic.h"
+#include "tests/devices.h"
 #include "tests/errors.h"
 #include "tests/golden.h"
 #include "tests/op_cases.h"
@@ -37,8 +38,9 @@ void add_plain(const std::string& name, const Shape& shape, double eps, double o
     return {random_tensor(shape, dtype, seed, offset - 2, offset + 2),
             random_tensor(row, dtype, seed + 1, 0.5, 2), random_tensor(row, dtype, seed + 2)};
   };
-  op_case.run = [eps](const Tensors& in) -> Tensors { return {layer_norm(in[0], in[1], in[2], eps)}; };
+  op_case.run = [eps](const Tensors& in) -> Tensors { return {layer_norm(in[0], in[1], in[2], {eps})}; };
   op_case.reference = [eps](const Tensors& in) -> Tensors { return {normalised(in[0], in[1], in[2], eps)}; };
+  op_case.weights = {1, 2};
   add_op_case(op_case);
 }
 
@@ -60,6 +62,7 @@ void add_residual(const std::string& name, const Shape& shape, double alpha) {
     const Tensor sum = tensor_from(in[0].shape(), [q, a, scale](int64_t i) { return q[i] + scale * a[i]; });
     return {normalised(sum, in[3], in[4], 1e-5)};
   };
+  op_case.weights = {2, 3, 4};
   add_op_case(op_case);
 }
 
@@ -74,10 +77,16 @@ OP_CASES(layer_norm) {
   add_plain("large eps", {3, 33}, 0.5);
   add_plain("mean far from zero", {3, 65}, 1e-5, 30);
   add_plain("enough for all threads", {70, 640}, 1e-5);
+  add_plain("an odd row wider than a warp", {3, 1031}, 1e-5);
+  add_plain("a row wider than a block", {2, 8200}, 1e-5);
+  add_plain("an odd row wider than a block", {2, 2051}, 1e-5);
   add_residual("residual, 33 columns", {4, 2, 33}, 0.7);
   add_residual("residual, alpha near its start at zero", {3, 65}, 0);
   add_residual("residual, many rows", {131, 3}, -0.4);
   add_residual("residual, enough for all threads", {70, 640}, 0.3);
+  add_residual("residual, rows wider than a warp", {17, 1040}, 0.6);
+  add_residual("residual, a row for a block", {2, 4104}, 0.6);
+  add_residual("residual, a row wider than a block", {2, 8200}, 0.6);
 }
 
 TEST_CASE("layer_norm: golden numbers of PyTorch, for both epsilons") {
@@ -91,7 +100,7 @@ TEST_CASE("layer_norm: golden numbers of PyTorch, for both epsilons") {
       };
       const Tensor x = leaf("x"), weight = leaf("weight"), bias = leaf("bias");
       Tape tape;
-      const Tensor y = layer_norm(x, weight, bias, setting.second);
+      const Tensor y = layer_norm(x, weight, bias, {setting.second});
       tape.backward({y}, {golden("ops/inputs", "layer_norm.dy").to(dtype)});
       const auto check = [name = "layer_norm." + name + ".", dtype](
                              const std::string& file, const std::string& tensor, const Tensor& ours) {
@@ -130,6 +139,54 @@ TEST_CASE("residual_layer_norm: the fused operator is the composed one, gradient
   for (size_t i = 0; i < one.size(); ++i) CHECK(relative_error(one[i], two[i]) < 1e-12);
 }
 
+// y and the gradients of q, a, alpha, gain and bias, with dropout inside or after.
+Tensors with_dropout(const Shape& shape, DType dtype, Device device, bool fused) {
+  const LayerNormOptions dropping{1e-5, 0.3, {11, 2, 5}};
+  const auto leaf = [device](const Shape& of, DType type, uint64_t seed) {
+    return requires_grad(random_tensor(of, type, seed, 0.2, 1.2).to(device));
+  };
+  const Shape row{shape.back()};
+  const DType weights = dtype == DType::bf16 ? DType::f32 : dtype;
+  const Tensors leaves{leaf(shape, dtype, 1), leaf(shape, dtype, 2), leaf({1}, weights, 3),
+                       leaf(row, weights, 4), leaf(row, weights, 5)};
+  const auto run = [&leaves](const LayerNormOptions& options) {
+    return residual_layer_norm(leaves[0], leaves[1], leaves[2], leaves[3], leaves[4], options);
+  };
+  Tape tape;
+  const Tensor y = fused ? run(dropping) : dropout(run({}), dropping.dropout, dropping.key);
+  Tensors results{y.detach()};
+  tape.backward({y}, {random_tensor(shape, dtype, 6).to(device)});
+  for (const Tensor& x : leaves) results.push_back(grad(x));
+  return results;
+}
+
+TEST_CASE("layer_norm: dropout inside is dropout after") {
+  for (const Device device : test_devices())
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+      for (const Shape& shape :
+           {Shape{5, 1}, Shape{7, 33}, Shape{5, 3, 64}, Shape{3, 1100}, Shape{1, 8200}}) {
+        if (dtype == DType::bf16 && device.is_cpu()) continue;
+        INFO(shape.str(), " ", std::string(name_of(dtype)), " on ", device.str());
+        const Tensors inside = with_dropout(shape, dtype, device, true),
+                      after = with_dropout(shape, dtype, device, false);
+        // On the CPU the same bits.
+        const double tolerance = device.is_cpu()       ? 0
+                                 : dtype == DType::f64 ? 1e-12
+                                 : dtype == DType::f32 ? 1e-5
+                                                       : 2e-2;
+        for (size_t i = 0; i < after.size(); ++i) {
+          INFO("result ", i);
+          CHECK(inside[i].dtype() == after[i].dtype());
+          // A row of one has no gradient but what rounding leaves.
+          if (shape.back() > 1 || i == 0 || i > 3) CHECK(relative_error(inside[i], after[i]) <= tolerance);
+        }
+        const Tensor y = inside[0].to(Device::cpu()).to(DType::f32),
+                     mask = dropout_mask(shape, 0.3, DType::f32, Device::cpu(), {11, 2, 5});
+        for (int64_t i = 0; i < y.numel(); ++i)
+          REQUIRE((y.data<float>()[i] == 0) == (mask.data<float>()[i] == 0));
+      }
+}
+
 TEST_CASE("layer_norm: a constant row is its bias, in f32 too") {
   const Tensor x = full({2, 100}, 1e4, DType::f32), bias = random_tensor({100}, DType::f32, 1);
   const Tensor y = layer_norm(x, full({100}, 1.0, DType::f32), bias);
@@ -143,8 +200,17 @@ TEST_CASE("layer_norm: errors say what is wrong") {
   CHECK(error_of([&] { layer_norm(x, w, zeros({3}, DType::f64)); }) ==
         "layer_norm: bias is f64 (3) on cpu, but the rows come from f32 (2, 3) on cpu; give both one dtype "
         "and device");
-  CHECK(error_of([&] { layer_norm(x, w, w, 0); }) ==
+  CHECK(error_of([&] { layer_norm(x, w, w, {0}); }) ==
         "layer_norm: eps is 0; it must be positive, such as 1e-5");
+  CHECK(error_of([&] { layer_norm(x, w, w, {.dropout = 1}); }) ==
+        "layer_norm: probability 1 of dropping is outside [0, 1)");
+  CHECK(
+      error_of([&] {
+        const Tensor half = zeros({3}, DType::bf16);
+        layer_norm(x.to(DType::bf16), half, half);
+      }) ==
+      "layer_norm: gain is bf16 (3) on cpu, but the rows come from bf16 (2, 3) on cpu; give both one device, "
+      "and gain as f32");
   CHECK(error_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);
   CHECK(error_of([&] {
           layer_norm(zeros({2, 0}, DType::f32), w, w);
