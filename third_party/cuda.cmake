@@ -17,6 +17,12 @@ if(TANDEM_CUDA MATCHES "^(AUTO|ON)$")
     # The loader that CMake would add for every program is wanted by none.
     set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
     enable_language(CUDA)
+    # CMake 3.25 does not know that nvcc has C++20, and by which flag.
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
+    set(CMAKE_CUDA_STANDARD 20)
     find_package(CUDAToolkit REQUIRED)
     set(TANDEM_CUDA_BUILD ON)
   elseif(TANDEM_CUDA STREQUAL "ON")
