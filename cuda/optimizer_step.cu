@@ -106,10 +106,6 @@ __global__ void __launch_bounds__(kDecideThreads)
 }
 static_assert(kEntries <= kDecideThreads);
 
-// N bf16 as one word: nvcc stores fewer than eight of them one by one.
-template <int N>
-using Bits = std::conditional_t<N == 4, uint64_t, std::conditional_t<N == 2, uint32_t, uint16_t>>;
-
 template <int N, class T>
 __device__ __forceinline__ void update(const Entry& entry, const AdamFactors<T>& k, int64_t begin,
                                        int64_t end) {
@@ -117,23 +113,23 @@ __device__ __forceinline__ void update(const Entry& entry, const AdamFactors<T>&
   T *const m = static_cast<T*>(entry.m), *const v = static_cast<T*>(entry.v);
   const T* const gradient = static_cast<const T*>(entry.gradient);
   for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
-    Vec<T, N> value_i = load_vector<T, N>(value + i);
-    Vec<T, N> m_i = load_vector<T, N>(m + i), v_i = load_vector<T, N>(v + i);
-    const Vec<T, N> gradient_i = load_vector<T, N>(gradient + i);
-    Vec<bf16, N> copy_i;
+    const Vec<T, N> value_i = load_vector<T, N>(value + i), m_i = load_vector<T, N>(m + i);
+    const Vec<T, N> v_i = load_vector<T, N>(v + i), gradient_i = load_vector<T, N>(gradient + i);
+    Vec<T, N> new_value, new_m, new_v;
+    Vec<bf16, N> new_copy;
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      const AdamState<T> after =
-          adam_element(AdamState<T>{value_i.v[j], m_i.v[j], v_i.v[j]}, gradient_i.v[j], k);
-      value_i.v[j] = after.value;
-      m_i.v[j] = after.m;
-      v_i.v[j] = after.v;
-      copy_i.v[j] = bf16(static_cast<float>(after.value));
+      const AdamState<T> before{value_i.v[j], m_i.v[j], v_i.v[j]};
+      const AdamState<T> after = adam_element(before, gradient_i.v[j], k);
+      new_value.v[j] = after.value;
+      new_m.v[j] = after.m;
+      new_v.v[j] = after.v;
+      new_copy.v[j] = bf16(static_cast<float>(after.value));
     }
-    store_vector(value + i, value_i);
-    store_vector(m + i, m_i);
-    store_vector(v + i, v_i);
-    if (entry.copy) *reinterpret_cast<Bits<N>*>(entry.copy + i) = __builtin_bit_cast(Bits<N>, copy_i);
+    *reinterpret_cast<Vec<T, N>*>(value + i) = new_value;  // store_vector() would go through the stack here
+    *reinterpret_cast<Vec<T, N>*>(m + i) = new_m;
+    *reinterpret_cast<Vec<T, N>*>(v + i) = new_v;
+    if (entry.copy) store_vector(entry.copy + i, new_copy);
   }
 }
 
