@@ -5,7 +5,9 @@
 #include <atomic>
 
 #include "core/array.h"
+#include "core/backend.h"
 #include "core/check.h"
+#include "core/macros.h"
 
 namespace tandem {
 namespace {
@@ -13,6 +15,13 @@ namespace {
 thread_local Tape* current_tape = nullptr;
 
 std::atomic<uint64_t> next_tape_id{1};
+
+// A profile reads the clock when the device has done what it was asked to.
+template <class Entry>
+void wait_for_device_of(const Entry& entry) {
+  if constexpr (kWithCuda)
+    if (!entry.outputs.empty() && entry.outputs[0].device.is_cuda()) cuda::synchronize();
+}
 
 }  // namespace
 
@@ -69,7 +78,6 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
   Entry entry;
   entry.name = name;
   entry.backward = std::move(backward);
-  entry.forward_ms = lap();
   entry.inputs.reserve(inputs.size());
   entry.input_nodes.reserve(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -105,6 +113,8 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
     node->output = static_cast<int>(i);
     y.set_node(std::move(node));
   }
+  if (options_.profile) wait_for_device_of(entry);
+  entry.forward_ms = lap();
   if (options_.profile) {
     OperatorTime& time = time_of(name);
     ++time.calls;
@@ -160,13 +170,16 @@ void Tape::run_backward() {
   spent_ = true;
   // What backward functions compute is not recorded; a nested tape (recomputation) may still be opened there.
   NoGrad pause;
+  if (options_.profile && !entries_.empty()) wait_for_device_of(entries_.back());
   lap();
   while (!entries_.empty()) {
     // Out of the list first, so that what it saved is freed as soon as it has run.
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
     if (!entry.grads.empty()) step_back(entry);
-    if (options_.profile) time_of(entry.name).backward_ms += lap();
+    if (!options_.profile) continue;
+    wait_for_device_of(entry);
+    time_of(entry.name).backward_ms += lap();
   }
 }
 

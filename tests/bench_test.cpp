@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/array.h"
 #include "core/caching_allocator.h"
 #include "op_names.h"
 #include "ops/arithmetic.h"
 #include "ops/gemm.h"
 #include "ops/matmul.h"
+#include "tests/devices.h"
 #include "tests/errors.h"
 #include "tests/run_tool.h"
 #include "tools/support/bench_operators.h"
@@ -35,69 +37,136 @@ BenchSizes small_sizes() {
   return bench_sizes("laptop", overrides);
 }
 
+// Of the bench device.
 std::vector<MatmulPrecision> precisions() {
-  if (!cpu_has_bf16()) return {MatmulPrecision::f32};
-  return {MatmulPrecision::f32, MatmulPrecision::bf16};
+  std::vector<MatmulPrecision> all;
+  for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
+    if (bench_has(precision)) all.push_back(precision);
+  return all;
+}
+
+bool has_graphs() {
+  return allocator_mode_from_environment() != AllocatorMode::direct;
 }
 
 }  // namespace
 
-TEST_CASE("every operator that records on the tape has a benchmark, views excepted") {
+TEST_CASE("every operator that records on the tape has a benchmark, but for views and the README's example") {
   const std::vector<std::string>& names = bench_operator_names();
   for (const std::string op : kOpFiles) {
     CAPTURE(op);
-    const bool view = op == "slice" || op == "reshape";
-    CHECK((std::find(names.begin(), names.end(), op) != names.end()) == !view);
+    const bool none = op == "slice" || op == "reshape" || op == "softsign";
+    CHECK((std::find(names.begin(), names.end(), op) != names.end()) == !none);
   }
 }
 
-TEST_CASE("every case passes its own check, in each precision that it has") {
-  for (const std::string& op : bench_operator_names()) {
-    size_t cases = 0;
+TEST_CASE("every case passes its own check, on each device and in each precision that it has") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    CAPTURE(device.str());
+    for (const std::string& op : bench_operator_names()) {
+      size_t cases = 0;
+      double largest = 0;
+      for (const MatmulPrecision precision : precisions()) {
+        const std::vector<BenchCase> all = bench_cases(op, small_sizes(), precision);
+        if (precision == MatmulPrecision::f32 || (device.is_cuda() && precision == MatmulPrecision::bf16))
+          CHECK(!all.empty());
+        for (const BenchCase& c : all) {
+          CAPTURE(c.op);
+          CAPTURE(c.name);
+          CAPTURE(std::string(name_of(precision)));
+          CHECK(c.op == op);
+          CHECK(c.precision == precision);
+          CHECK(!c.forward.empty());
+          const double error = check_case(c);
+          CHECK(error <= c.tolerance);
+          largest = std::max(largest, error);
+          const PassTimes times = c.run(2);
+          CHECK(times.forward_ms >= 0);
+          CHECK(times.backward_ms >= 0);
+          if (device.is_cpu()) CHECK(times.forward_ms > 0);  // by its own clock, not as a difference
+          ++cases;
+        }
+      }
+      CHECK(cases > 0);
+      if (op != "concat" && op != "embedding") CHECK(largest > 0);  // f32 is not f64: they were compared
+    }
+  }
+}
+
+TEST_CASE("inputs lie on the bench device, and activations are bf16 on a GPU in that precision alone") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    CHECK(bench_random({3}, 1).device() == device);
+    CHECK(bench_ids({3}, 5, 1).device() == device);
     for (const MatmulPrecision precision : precisions()) {
-      for (const BenchCase& c : bench_cases(op, small_sizes(), precision)) {
-        CAPTURE(c.op);
-        CAPTURE(c.name);
-        CHECK(c.op == op);
-        CHECK(c.precision == precision);
-        CHECK(!c.forward.empty());
-        const double error = check_case(c);
-        CHECK(error <= c.tolerance);
-        if (op != "concat" && op != "arithmetic") CHECK(error > 0);  // f32 is not f64: they were compared
-        const PassTimes times = c.run();
-        CHECK(times.forward_ms > 0);
-        ++cases;
+      const bool half = device.is_cuda() && precision == MatmulPrecision::bf16;
+      const Tensor x = bench_activation({3}, precision, 1);
+      CHECK(x.device() == device);
+      CHECK(x.dtype() == (half ? DType::bf16 : DType::f32));
+      const BenchCase add = bench_cases("arithmetic", small_sizes(), MatmulPrecision::f32)[0];
+      CHECK(add.forward.bytes == 3 * 12 * 3 * 40 * 4);
+      if (half) {
+        const BenchCase rounded = bench_cases("arithmetic", small_sizes(), precision)[0];
+        CHECK(rounded.forward.bytes == add.forward.bytes / 2);
       }
     }
-    CHECK(cases > 0);
+  }
+  CHECK(bench_device() == Device::cpu());
+}
+
+TEST_CASE("work is timed as often as was asked for") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    const Tensor sum = zeros({1}, DType::f32, device), one = full({1}, 1, DType::f32, device);
+    TimedWork work([sum, one] { add_in_place(sum, one); });
+    CHECK(work.run_ms(3) >= 0);
+    // On a GPU once by itself, then a graph of three twice, of which the second is timed.
+    CHECK(sum.item() == (device.is_cuda() && has_graphs() ? 1 + 2 * 3 : 3));
+    fill(sum, 0);
+    CHECK(work.run_ms(3) >= 0);
+    CHECK(sum.item() == (device.is_cuda() && has_graphs() ? 2 * 3 : 3));
+    CHECK(work.round_ms() >= 0);
+    CHECK(contains(error_of([&work] { work.run_ms(0); }), "0 repeats"));
   }
 }
 
 TEST_CASE("a wrong forward, a wrong gradient and a NaN are caught") {
-  TapeCase c;
-  c.op = "wrong";
-  c.name = "case";
-  c.inputs = {bench_random({5, 3}, 1)};
-  const auto message = [&c](TensorFunction run) {
-    c.run = std::move(run);
-    return error_of([&c] { check_case(tape_case(c)); });
-  };
-  CHECK(message([](const Tensors& in) { return Tensors{scale(in[0], 2)}; }) == "no error");
-  const std::string forward = message(
-      [](const Tensors& in) { return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? 2.001 : 2.0)}; });
-  CHECK(contains(forward, "wrong case: wrong"));
-  CHECK(contains(forward, "0.0005 of the largest value"));
-  const std::string backward = message([](const Tensors& in) {
-    const double slope = in[0].dtype() == DType::f32 ? 2.001 : 2.0;
-    return Tensors{record("off", scale(in[0].detach(), 2), {in[0]},
-                          [slope](const Tensor& dy) -> Grads { return {scale(dy, slope)}; })};
-  });
-  CHECK(contains(backward, "wrong case: wrong"));
-  CHECK(contains(message([](const Tensors& in) {
-                   return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? NAN : 2.0)};
-                 }),
-                 "inf of the largest value"));
-  CHECK(relative_difference(zeros({2}, DType::f32), zeros({3}, DType::f32)) == INFINITY);
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    TapeCase c;
+    c.op = "wrong";
+    c.name = "case";
+    c.inputs = {bench_random({5, 3}, 1)};
+    const auto message = [&c](TensorFunction run) {
+      c.run = std::move(run);
+      return error_of([&c] { check_case(tape_case(c)); });
+    };
+    CHECK(message([](const Tensors& in) { return Tensors{scale(in[0], 2)}; }) == "no error");
+    const std::string forward = message(
+        [](const Tensors& in) { return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? 2.001 : 2.0)}; });
+    CHECK(contains(forward, "wrong case: wrong"));
+    CHECK(contains(forward, "0.0005 of the largest value"));
+    const std::string backward = message([](const Tensors& in) {
+      const double slope = in[0].dtype() == DType::f32 ? 2.001 : 2.0;
+      return Tensors{record("off", scale(in[0].detach(), 2), {in[0]},
+                            [slope](const Tensor& dy) -> Grads { return {scale(dy, slope)}; })};
+    });
+    CHECK(contains(backward, "wrong case: wrong"));
+    CHECK(contains(message([](const Tensors& in) {
+                     return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? NAN : 2.0)};
+                   }),
+                   "inf of the largest value"));
+    // One element of many, in a tensor that takes several blocks of threads.
+    const Tensor expected = full({70000}, 2, DType::f64, device), actual = expected.to(DType::f32).clone();
+    CHECK(relative_difference(actual, expected) == 0);
+    fill(actual.alias_rows(69999, 70000), 2.5);
+    CHECK(relative_difference(actual, expected) == 0.25);
+    fill(actual.alias_rows(300, 301), INFINITY);
+    CHECK(relative_difference(actual, expected) == INFINITY);
+    CHECK(relative_difference(expected, actual) == INFINITY);
+    CHECK(relative_difference(zeros({2}, DType::f32), zeros({3}, DType::f32)) == INFINITY);
+  }
 }
 
 TEST_CASE("flops of the cases are those of the products that they run") {
@@ -105,7 +174,7 @@ TEST_CASE("flops of the cases are those of the products that they run") {
     for (const BenchCase& c : bench_cases(op, small_sizes(), MatmulPrecision::f32)) {
       CAPTURE(c.name);
       const int64_t before = gemm_flops().f32;
-      c.run();
+      c.run(1);
       CHECK(static_cast<double>(gemm_flops().f32 - before) == c.forward.flops + c.backward.flops);
     }
   }
@@ -113,7 +182,7 @@ TEST_CASE("flops of the cases are those of the products that they run") {
   // scores again.
   for (const BenchCase& c : bench_cases("attention", small_sizes(), MatmulPrecision::f32)) {
     const int64_t before = gemm_flops().f32;
-    c.run();
+    c.run(1);
     CHECK(static_cast<double>(gemm_flops().f32 - before) >= 7.0 / 6 * (c.forward.flops + c.backward.flops));
   }
 }
@@ -124,7 +193,7 @@ TEST_CASE("a replay runs the products that were logged, no more and no fewer") {
     {
       const GemmLog log;
       for (const std::string op : {"linear", "matmul", "attention"})
-        for (const BenchCase& c : bench_cases(op, small_sizes(), precision)) c.run();
+        for (const BenchCase& c : bench_cases(op, small_sizes(), precision)) c.run(1);
       calls = log.calls();
     }
     REQUIRE(!calls.empty());
@@ -148,36 +217,75 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
   const BenchSizes sizes = small_sizes();
   Peaks peaks;
   peaks.f32_gflops = 2;
+  peaks.tf32_gflops = 3;
   peaks.bf16_gflops = 4;
-  for (const MatmulPrecision precision : precisions()) {
-    const StepResult r = bench_step(sizes, precision, 5, peaks);
-    CHECK(r.steps == 5);
-    CHECK(r.tokens_per_step == 12 * 3);
-    CHECK(r.step_ms.min > 0);
-    CHECK(r.step_ms.min <= r.step_ms.median);
-    CHECK(r.step_ms.median <= r.step_ms.max);
-    CHECK(r.tokens_per_second() == doctest::Approx(36e3 / r.step_ms.median));
-    CHECK((precision == MatmulPrecision::bf16 ? r.flops.bf16 : r.flops.f32) > 0);
-    CHECK(r.flops.f64 == 0);
-    const double f32 = static_cast<double>(r.flops.f32), bf16 = static_cast<double>(r.flops.bf16);
-    CHECK(r.peak_floor_ms == doctest::Approx(f32 / 2e6 + bf16 / 4e6));
-    CHECK(r.replay_ms.min > 0);
-    CHECK(r.peak_bytes > 0);
-    if (allocator_mode_from_environment() != AllocatorMode::direct) CHECK(r.peak_bytes <= r.reserved_bytes);
-    const auto calls_of = [&r](const std::string& name) {
-      for (const OperatorTime& time : r.operators)
-        if (time.name == name) return time.calls;
-      return int64_t{0};
-    };
-    CHECK(calls_of("sru_scan") == 4);  // one a layer
-    CHECK(calls_of("causal_attention") == 4);
-    CHECK(calls_of("linear") == 4 * 4 + 1);  // query, query of the memory, keys and values, output; logits
-    const std::string text = step_text(r, peaks);
-    for (const char* part :
-         {"tokens/s", "sru_scan", "optimizer", "floor in practice", "allocations from the system"})
-      CHECK(contains(text, part));
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    CAPTURE(device.str());
+    for (const MatmulPrecision precision : precisions()) {
+      CAPTURE(std::string(name_of(precision)));
+      const StepResult r = bench_step(sizes, precision, 5, peaks);
+      CHECK(r.steps == 5);
+      CHECK(r.tokens_per_step == 12 * 3);
+      CHECK(r.step_ms.min > 0);
+      CHECK(r.step_ms.min <= r.step_ms.median);
+      CHECK(r.step_ms.median <= r.step_ms.max);
+      CHECK(r.tokens_per_second() == doctest::Approx(36e3 / r.step_ms.median));
+      CHECK((precision == MatmulPrecision::bf16 ? r.flops.bf16 : r.flops.f32) > 0);
+      CHECK(r.flops.f64 == 0);
+      const double f32 = static_cast<double>(r.flops.f32), bf16 = static_cast<double>(r.flops.bf16);
+      const double wide = precision == MatmulPrecision::tf32 ? 3e6 : 2e6;
+      CHECK(r.peak_floor_ms == doctest::Approx(f32 / wide + bf16 / 4e6));
+      CHECK(r.peak_bytes > 0);
+      if (has_graphs()) CHECK(r.peak_bytes <= r.reserved_bytes);
+      if (has_graphs()) CHECK(r.system_allocations == 0);
+      // What the model needs is at most what it ran: attention's backward computes scores again.
+      CHECK(r.flops_per_token > 0);
+      CHECK(r.flops_per_token * 36 <= f32 + bf16);
+      const auto calls_of = [&r](const std::string& name) {
+        for (const OperatorTime& time : r.operators)
+          if (time.name == name) return time.calls;
+        return int64_t{0};
+      };
+      CHECK(calls_of("sru_scan") == 4);  // one a layer
+      CHECK(calls_of("causal_attention") == 4);
+      CHECK(calls_of("linear") == 4 * 4 + 1);  // query, query of the memory, keys and values, output; logits
+      CHECK(r.split_ms > 0);
+      for (const OperatorTime& time : r.operators) CHECK(time.forward_ms > 0);
+      const std::string text = step_text(r, peaks);
+      for (const char* part :
+           {"tokens/s", "sru_scan", "optimizer", "floor at the measured peak", "allocations from the system"})
+        CHECK(contains(text, part));
+      if (device.is_cpu()) {
+        CHECK(r.replay_ms.min > 0);
+        CHECK(contains(text, "floor in practice"));
+        continue;
+      }
+      CHECK(r.eager_ms.min > 0);
+      CHECK(contains(text, "operator by operator: "));
+      CHECK(contains(text, "MFU: "));
+      CHECK(r.graph_refusal.empty() == has_graphs());
+      if (!has_graphs()) CHECK(contains(text, "no CUDA graph: "));
+    }
+    CHECK(contains(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
   }
-  CHECK(contains(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
+}
+
+TEST_CASE("peaks: every precision that the device has, and no other") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    const std::string text = peak_text(1);
+    for (const MatmulPrecision precision :
+         {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16}) {
+      const bool none =
+          text.find(std::string("products ") + name_of(precision) + ": none on this ") != std::string::npos;
+      CHECK(none == !bench_has(precision));
+      if (none) CHECK(contains(error_of([precision] { measure_gemm_peak(precision, 1); }), "use f32"));
+    }
+    CHECK(contains(text, "1024 x 1024 x 1024"));
+    CHECK(contains(text, device.is_cpu() ? "GFLOP/s" : "TFLOP/s"));
+    CHECK(contains(text, device.is_cpu() ? "of 256 MiB" : "of 1024 MiB"));
+  }
 }
 
 TEST_CASE("sizes come from the preset unless they are given") {
@@ -204,11 +312,6 @@ TEST_CASE("medians") {
 }
 
 TEST_CASE("the program") {
-  const auto small_run = [](std::vector<std::string> arguments) {
-    arguments.insert(arguments.end(), {"--unroll=8", "--batch-size=2", "--d=16", "--d-projected=8",
-                                       "--vocabulary=5", "--rounds=1", "--precision=f32"});
-    return run_tool("bench", arguments);
-  };
   const ToolRun unknown = run_tool("bench", {"frobnicate"});
   CHECK(unknown.exit_code == 2);
   CHECK(contains(unknown.err, "frobnicate"));
@@ -216,14 +319,31 @@ TEST_CASE("the program") {
   CHECK(run_tool("bench", {}).exit_code == 2);
   CHECK(run_tool("bench", {"softmax", "--rounds=0"}).exit_code == 2);
   CHECK(run_tool("bench", {"softmax", "--preset=nothing"}).exit_code == 1);
-  const ToolRun ops = small_run({"softmax", "linear"});
-  CAPTURE(ops.err);
-  CHECK(ops.exit_code == 0);
-  CHECK(contains(ops.out, "softmax f32 masked"));
-  CHECK(contains(ops.out, "% of f32 products"));
-  CHECK(contains(ops.out, "% of a copy"));
-  const ToolRun step = small_run({"step", "--steps=2"});
-  CAPTURE(step.err);
-  CHECK(step.exit_code == 0);
-  CHECK(contains(step.out, "step / floor"));
+  const ToolRun no_tf32 = run_tool("bench", {"linear", "--device=cpu", "--precision=tf32"});
+  CHECK(no_tf32.exit_code == 1);
+  CHECK(contains(no_tf32.err, "only GPUs have it"));
+  for (const Device device : test_devices()) {
+    const auto small_run = [device](std::vector<std::string> arguments) {
+      arguments.insert(arguments.end(),
+                       {"--unroll=8", "--batch-size=2", "--d=16", "--d-projected=8", "--vocabulary=5",
+                        "--rounds=1", device.is_cpu() ? "--device=cpu" : "--device=cuda"});
+      return run_tool("bench", arguments);
+    };
+    const ToolRun ops = small_run({"softmax", "linear", "--precision=f32"});
+    CAPTURE(ops.err);
+    CHECK(ops.exit_code == 0);
+    CHECK(contains(ops.out, device.is_cpu() ? "device: cpu, " : "device: cuda:0, "));
+    CHECK(contains(ops.out, "softmax f32 masked"));
+    CHECK(contains(ops.out, "% of f32 products"));
+    CHECK(contains(ops.out, "% of a copy"));
+    const std::string precision = device.is_cpu() ? "f32" : "bf16";
+    const ToolRun step = small_run({"step", "--steps=2", "--precision=" + precision});
+    CAPTURE(step.err);
+    CHECK(step.exit_code == 0);
+    CHECK(contains(step.out, "step " + precision + ": "));
+    CHECK(contains(step.out, "step / floor"));
+  }
+  if (!has_cuda())
+    CHECK(contains(run_tool("bench", {"softmax", "--device=cuda"}).err,
+                   "--device=cuda: " + cuda_status().text));
 }

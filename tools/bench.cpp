@@ -17,19 +17,23 @@ namespace {
 struct Options {
   std::vector<std::string> targets;
   std::string preset = "laptop";
-  std::string precision;  // empty: both, where the CPU has both
-  BenchSizes sizes;       // overrides
+  std::string precision;  // empty: f32 and bf16, where the device has both
+  std::string device = "auto";
+  BenchSizes sizes;  // overrides
   int64_t steps = 20;
   int rounds = 9;
 };
 
+// By name, or what the bench device has of several. Error: it does not have the one that was asked for.
 std::vector<MatmulPrecision> precisions_of(const std::string& name) {
-  if (name == "f32") return {MatmulPrecision::f32};
-  if (!name.empty())
-    CHECK(cpu_has_bf16(), "--precision={}: this CPU has no bf16 products; use --precision=f32", name);
-  if (name == "bf16") return {MatmulPrecision::bf16};
-  return cpu_has_bf16() ? std::vector{MatmulPrecision::f32, MatmulPrecision::bf16}
-                        : std::vector{MatmulPrecision::f32};
+  if (!name.empty() && name != "both" && name != "all")
+    return {precision_named(resolve_precision(name, bench_device()))};
+  CHECK(name != "both" || bench_has(MatmulPrecision::bf16),
+        "--precision=both: this CPU has no bf16 products; use --precision=f32");
+  std::vector<MatmulPrecision> precisions{MatmulPrecision::f32};
+  if (name == "all" && bench_has(MatmulPrecision::tf32)) precisions.push_back(MatmulPrecision::tf32);
+  if (bench_has(MatmulPrecision::bf16)) precisions.push_back(MatmulPrecision::bf16);
+  return precisions;
 }
 
 // The targets with `all` written out. Error (of usage): one that is not known.
@@ -58,7 +62,10 @@ void run_operator(const std::string& op, const BenchSizes& sizes,
       std::cout << result_text(c, run_case(c, rounds), peaks) << std::endl;
       any = true;
     }
-  if (!any) std::cout << op << ": has no products, so nothing in bf16; it runs in f32" << std::endl;
+  if (!any)
+    std::cout << fmt::format("{}: has no products, so nothing in {}; it runs in f32", op,
+                             name_of(precisions[0]))
+              << std::endl;
 }
 
 void run_step(const BenchSizes& sizes, const std::vector<MatmulPrecision>& precisions, int64_t steps,
@@ -68,9 +75,9 @@ void run_step(const BenchSizes& sizes, const std::vector<MatmulPrecision>& preci
     results.push_back(bench_step(sizes, precision, steps, peaks));
     std::cout << step_text(results.back(), peaks) << std::endl;
   }
-  if (results.size() == 2)
-    std::cout << fmt::format("bf16 against f32: {:.2f} times the speed",
-                             results[0].step_ms.median / results[1].step_ms.median)
+  for (size_t i = 1; i < results.size(); ++i)
+    std::cout << fmt::format("{} against f32: {:.2f} times the speed", name_of(results[i].precision),
+                             results[0].step_ms.median / results[i].step_ms.median)
               << std::endl;
   if (allocator_mode_from_environment() == AllocatorMode::direct) return;  // every allocation is the system's
   for (const StepResult& result : results)
@@ -81,15 +88,20 @@ void run_step(const BenchSizes& sizes, const std::vector<MatmulPrecision>& preci
 
 void run(const Options& options) {
   const std::vector<std::string> targets = expand(options.targets);
+  const BenchDeviceScope on(resolve_device(options.device));
   const std::vector<MatmulPrecision> precisions = precisions_of(options.precision);
   const BenchSizes sizes = bench_sizes(options.preset, options.sizes);
-  std::cout << device_line(Device::cpu()) << '\n' << sizes.text() << std::endl;
+  std::cout << device_line(bench_device()) << '\n' << sizes.text() << std::endl;
   Peaks peaks;
   if (targets != std::vector<std::string>{"peak"}) {
     peaks = measure_peaks(options.rounds);
-    std::cout << fmt::format("measured peaks of products: f32 {:.0f} GFLOP/s, bf16 {:.0f} GFLOP/s",
-                             peaks.f32_gflops, peaks.bf16_gflops)
-              << std::endl;
+    std::cout << "measured peaks of products:";
+    for (const MatmulPrecision precision :
+         {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
+      if (bench_has(precision))
+        std::cout << fmt::format("{} {} {}", precision == MatmulPrecision::f32 ? "" : ",", name_of(precision),
+                                 flops_text(peaks.gflops(precision)));
+    std::cout << std::endl;
   }
   bool header = false;
   for (const std::string& target : targets) {
@@ -119,8 +131,10 @@ int main(int argc, char** argv) {
   app.add_option("what", options.targets, "operators, or all of them, or peak, or step")->required();
   app.add_option("--preset", options.preset, "where sizes come from")->capture_default_str();
   app.add_option("--precision", options.precision,
-                 "of products: f32, bf16 or both [both, where the CPU has bf16]")
-      ->check(CLI::IsMember({"f32", "bf16", "both"}));
+                 "of products, and on a GPU of activations: f32, tf32 (GPUs), bf16, both (f32 and bf16), or "
+                 "all that the device has [f32 and bf16, where it has both]")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16", "both", "all"}));
+  add_device_option(app, options.device);
   app.add_option("--rounds", options.rounds, "timings of an operator; the median counts")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

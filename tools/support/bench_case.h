@@ -22,28 +22,29 @@ struct PassTimes {
 };
 
 struct BenchCase {
-  std::string op;    // the file in ops/, or optimizer_step
+  std::string op;    // the file in ops/
   std::string name;  // what this case varies, with its sizes
   MatmulPrecision precision = MatmulPrecision::f32;
   Work forward, backward;
-  double tolerance = 1e-4;         // of error()
-  std::function<double()> error;   // of results and gradients, relative to the largest expected of each
-  std::function<PassTimes()> run;  // once, forward and back
+  bool has_backward = true;
+  double tolerance = 1e-4;        // of error()
+  std::function<double()> error;  // of results and gradients, relative to the largest expected of each
+  std::function<PassTimes(int repeats)> run;  // so many times, forward and back; the means
 };
 
 // Inputs and outputs of a function of tensors; undefined tensors stay as they are.
 using TensorFunction = std::function<std::vector<Tensor>(const std::vector<Tensor>&)>;
 
-// A function that records on the tape. It is checked in f32, or with products in bf16, against itself in f64
-// on the same values, outputs and gradients, each through a random projection.
+// A function that records on the tape. It is checked against itself in f64 on the same values and device,
+// outputs and gradients, each through a random projection.
 struct TapeCase {
   std::string op, name;
   MatmulPrecision precision = MatmulPrecision::f32;
-  std::vector<Tensor> inputs;  // f32; other dtypes (ids) are passed on
+  std::vector<Tensor> inputs;  // on the bench device, in the dtypes that they have in a model
   TensorFunction run;
   TensorFunction prepare = {};  // on the tape, before `run` and untimed; none: inputs as they are
   Work forward = {}, backward = {};
-  double tolerance = 0;  // 0: 1e-4 in f32, 2e-2 in bf16
+  double tolerance = 0;  // 0: 1e-4 in f32, 5e-3 in tf32, 2e-2 in bf16
 };
 BenchCase tape_case(TapeCase c);
 

@@ -16,10 +16,11 @@ namespace {
 using Tensors = std::vector<Tensor>;
 
 // `forward` and `backward`: the bytes that the pass must move.
-void add(std::vector<BenchCase>& cases, const char* op, std::string name, Tensors inputs, TensorFunction run,
-         double forward, double backward) {
+void add(std::vector<BenchCase>& cases, const char* op, MatmulPrecision precision, std::string name,
+         Tensors inputs, TensorFunction run, double forward, double backward) {
   TapeCase c;
   c.op = op;
+  c.precision = precision;
   c.name = std::move(name);
   c.inputs = std::move(inputs);
   c.run = std::move(run);
@@ -30,75 +31,76 @@ void add(std::vector<BenchCase>& cases, const char* op, std::string name, Tensor
 
 }  // namespace
 
-void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
+void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
   const std::pair<const char*, Activation> kinds[] = {{"gelu (erf)", Activation::gelu_erf},
                                                       {"gelu (tanh)", Activation::gelu_tanh},
                                                       {"relu", Activation::relu},
                                                       {"silu", Activation::silu},
                                                       {"tanh", Activation::tanh}};
-  const Tensor x = bench_random({s.unroll, s.batch_size, s.d}, 1, -3, 3);
+  const Tensor x = bench_activation({s.unroll, s.batch_size, s.d}, precision, 1, -3, 3);
   const double e = bytes_of({x});
   for (const std::pair<const char*, Activation>& kind : kinds)
     add(
-        cases, "activation", fmt::format("{} {}", kind.first, x.shape().str()), {x},
+        cases, "activation", precision, fmt::format("{} {}", kind.first, x.shape().str()), {x},
         [which = kind.second](const Tensors& in) { return Tensors{activation(in[0], which)}; }, 2 * e, 3 * e);
 }
 
-void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
+void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
   const Shape shape{s.unroll, s.batch_size, s.d};
-  const Tensor a = bench_random(shape, 1), b = bench_random(shape, 2), bias = bench_random({s.d}, 3);
+  const Tensor a = bench_activation(shape, precision, 1), b = bench_activation(shape, precision, 2);
+  const Tensor bias = bench_activation({s.d}, precision, 3);
   const double e = bytes_of({a});
   // The gradient of a sum is the one that arrives: nothing to move. A leaf, as here, copies it.
   add(
-      cases, "arithmetic", "add " + shape.str(), {a, b},
+      cases, "arithmetic", precision, "add " + shape.str(), {a, b},
       [](const Tensors& in) { return Tensors{in[0] + in[1]}; }, 3 * e, 0);
   add(
-      cases, "arithmetic", fmt::format("add {} + ({})", shape.str(), s.d), {a, bias},
+      cases, "arithmetic", precision, fmt::format("add {} + ({})", shape.str(), s.d), {a, bias},
       [](const Tensors& in) { return Tensors{in[0] + in[1]}; }, 2 * e, e);
   add(
-      cases, "arithmetic", "mul " + shape.str(), {a, b},
+      cases, "arithmetic", precision, "mul " + shape.str(), {a, b},
       [](const Tensors& in) { return Tensors{in[0] * in[1]}; }, 3 * e, 5 * e);
   add(
-      cases, "arithmetic", "scale " + shape.str(), {a},
+      cases, "arithmetic", precision, "scale " + shape.str(), {a},
       [](const Tensors& in) { return Tensors{scale(in[0], 0.5)}; }, 2 * e, 2 * e);
 }
 
-void add_dropout_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
-  const Tensor x = bench_random({s.unroll, s.batch_size, s.d}, 1);
+void add_dropout_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const Tensor x = bench_activation({s.unroll, s.batch_size, s.d}, precision, 1);
   const double e = bytes_of({x});
   add(
-      cases, "dropout", "elementwise " + x.shape().str(), {x},
+      cases, "dropout", precision, "elementwise " + x.shape().str(), {x},
       [](const Tensors& in) {
         return Tensors{dropout(in[0], 0.1, {1, 2, 3})};
       },
       2 * e, 2 * e);
   add(
-      cases, "dropout", "variational " + x.shape().str(), {x},
+      cases, "dropout", precision, "variational " + x.shape().str(), {x},
       [](const Tensors& in) {
         return Tensors{variational_dropout(in[0], 0.1, {1, 2, 3})};
       },
       2 * e, 2 * e);
 }
 
-void add_reduce_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
-  const Tensor x = bench_random({s.unroll, s.batch_size, s.d}, 1, 0, 1);
+void add_reduce_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const Tensor x = bench_activation({s.unroll, s.batch_size, s.d}, precision, 1, 0, 1);
   const double e = bytes_of({x});
   add(
-      cases, "reduce", "sum of all " + x.shape().str(), {x},
+      cases, "reduce", precision, "sum of all " + x.shape().str(), {x},
       [](const Tensors& in) { return Tensors{sum(in[0])}; }, e, e);
   add(
-      cases, "reduce", "sum over axis 0 " + x.shape().str(), {x},
+      cases, "reduce", precision, "sum over axis 0 " + x.shape().str(), {x},
       [](const Tensors& in) { return Tensors{sum(in[0], 0)}; }, e, e);
   add(
-      cases, "reduce", "mean over axis -1 " + x.shape().str(), {x},
+      cases, "reduce", precision, "mean over axis -1 " + x.shape().str(), {x},
       [](const Tensors& in) { return Tensors{mean(in[0], -1)}; }, e, e);
 }
 
-void add_concat_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
-  const Tensor x = bench_random({s.unroll, s.batch_size, s.d_projected}, 1);
+void add_concat_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const Tensor x = bench_activation({s.unroll, s.batch_size, s.d_projected}, precision, 1);
   // Backward gives views of the gradient: nothing to move.
   add(
-      cases, "concat", "two of " + x.shape().str(), {x, bench_random(x.shape(), 2)},
+      cases, "concat", precision, "two of " + x.shape().str(), {x, bench_activation(x.shape(), precision, 2)},
       [](const Tensors& in) { return Tensors{concat(in)}; }, 4 * bytes_of({x}), 0);
 }
 

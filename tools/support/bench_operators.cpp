@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/random.h"
+#include "tools/support/bench_timing.h"
 
 namespace tandem {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 struct Operator {
   const char* name;
   AddCases add;
-  bool products;  // has cases in bf16
+  bool products;
 };
 
 constexpr Operator kOperators[] = {
@@ -33,6 +34,12 @@ constexpr Operator kOperators[] = {
     {"concat", add_concat_cases, false},
     {"optimizer_step", add_optimizer_cases, false},
 };
+
+Tensor random_tensor(Shape shape, DType dtype, uint64_t seed, double low, double high) {
+  Tensor x(shape, dtype, bench_device());
+  Random(seed).fill_uniform(x, low, high);
+  return x;
+}
 
 int64_t choose(int64_t wanted, int64_t of_preset) {
   return wanted > 0 ? wanted : of_preset;
@@ -84,14 +91,22 @@ std::vector<BenchCase> bench_cases(const std::string& op, const BenchSizes& size
   CHECK(found != std::end(kOperators), "benchmark: {} is not an operator; there are {}", op,
         fmt::join(bench_operator_names(), ", "));
   std::vector<BenchCase> cases;
-  if (precision == MatmulPrecision::f32 || found->products) found->add(cases, sizes, precision);
+  if (precision == MatmulPrecision::f32 || found->products ||
+      bench_activation_dtype(precision) == DType::bf16)
+    found->add(cases, sizes, precision);
   return cases;
 }
 
+DType bench_activation_dtype(MatmulPrecision precision) {
+  return bench_device().is_cuda() && precision == MatmulPrecision::bf16 ? DType::bf16 : DType::f32;
+}
+
 Tensor bench_random(Shape shape, uint64_t seed, double low, double high) {
-  Tensor x(shape, DType::f32);
-  Random(seed).fill_uniform(x, low, high);
-  return x;
+  return random_tensor(shape, DType::f32, seed, low, high);
+}
+
+Tensor bench_activation(Shape shape, MatmulPrecision precision, uint64_t seed, double low, double high) {
+  return random_tensor(shape, bench_activation_dtype(precision), seed, low, high);
 }
 
 Tensor bench_ids(Shape shape, int64_t count, uint64_t seed) {
@@ -99,7 +114,7 @@ Tensor bench_ids(Shape shape, int64_t count, uint64_t seed) {
   Random random(seed);
   for (int32_t& id : ids.span<int32_t>())
     id = static_cast<int32_t>(random.below(static_cast<uint64_t>(count)));
-  return ids;
+  return ids.to(bench_device());
 }
 
 }  // namespace tandem

@@ -25,7 +25,8 @@ BenchSizes bench_sizes(const std::string& preset, const BenchSizes& overrides = 
 // In the order in which they are run.
 const std::vector<std::string>& bench_operator_names();
 
-// The cases of an operator in one precision; only products have any in bf16. Error: an unknown name.
+// The cases of an operator in one precision, on the bench device. On a GPU bf16 is of activations, and all
+// operators have cases in it; elsewhere, and in tf32, only products have. Error: an unknown name.
 std::vector<BenchCase> bench_cases(const std::string& op, const BenchSizes& sizes, MatmulPrecision precision);
 
 // Each adds the cases of one operator. Random inputs, from a fixed seed.
@@ -48,8 +49,13 @@ void add_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, M
 void add_sru_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_optimizer_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 
-// Of inputs to cases.
+// bf16 on a GPU in that precision, as in a model there; else f32.
+DType bench_activation_dtype(MatmulPrecision precision);
+
+// Inputs to cases, on the bench device: parameters and carried state, which are f32; activations; ids, i32.
 Tensor bench_random(Shape shape, uint64_t seed, double low = -1, double high = 1);
+Tensor bench_activation(Shape shape, MatmulPrecision precision, uint64_t seed, double low = -1,
+                        double high = 1);
 Tensor bench_ids(Shape shape, int64_t count, uint64_t seed);
 
 }  // namespace tandem

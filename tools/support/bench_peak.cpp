@@ -2,96 +2,116 @@
 #include "tools/support/bench_peak.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "core/array.h"
 #include "core/check.h"
+#include "core/macros.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "ops/matmul.h"
 
 namespace tandem {
 namespace {
 
 constexpr int64_t kBlock = 1 << 16;  // bytes that a thread copies at a time
+constexpr double kLongestMs = 500;
 
-Tensor random_f32(Shape shape, uint64_t seed) {
-  Tensor x(shape, DType::f32);
-  Random(seed).fill_uniform(x, -1, 1);
-  return x;
+struct GemmShape {
+  int64_t m, n, k;
+  double flops() const {
+    return 2 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  }
+};
+
+// From small to large.
+std::vector<GemmShape> gemm_shapes() {
+  if (bench_device().is_cpu())
+    return {{1024, 1024, 1024}, {8192, 512, 512}, {4096, 2048, 512}, {4096, 512, 2048}, {2048, 2048, 2048}};
+  // Squares, and what W_q and W_o of `txl-matched` (24 x 512 tokens) and `base` (32 x 1024) multiply.
+  return {{1024, 1024, 1024}, {12288, 480, 1920}, {12288, 5760, 480}, {4096, 4096, 4096},
+          {32768, 768, 3072}, {32768, 9216, 768}, {8192, 8192, 8192}};
 }
 
-template <class F>
-double best_ms(int rounds, const F& run) {
-  double best = run();  // the first finds cold caches and sleeping threads, and is rarely the best
-  for (int i = 0; i < rounds; ++i) best = std::min(best, run());
+TimedWork gemm_work(const GemmShape& s, MatmulPrecision precision) {
+  const Device device = bench_device();
+  const bool half = device.is_cuda() && precision == MatmulPrecision::bf16;
+  const DType dtype = half ? DType::bf16 : DType::f32;
+  const Tensor a({s.m, s.k}, dtype, device), b({s.k, s.n}, dtype, device), c({s.m, s.n}, dtype, device);
+  Random(1).fill_uniform(a, -1, 1);
+  Random(2).fill_uniform(b, -1, 1);
+  MatmulKernel kernel;
+  kernel.precision = precision;
+  return TimedWork([a, b, c, kernel] { DISPATCH(c.device(), matmul(c, a, b, kernel)); });
+}
+
+void copy_on_cpu(const Tensor& y, const Tensor& x) {
+  const int64_t bytes = y.numel(), blocks = (bytes + kBlock - 1) / kBlock;
+  uint8_t* to = y.data<uint8_t>();
+  const uint8_t* from = x.data<uint8_t>();
+#pragma omp parallel for schedule(static) if (bytes > 4 * kParallelGrain)
+  for (int64_t i = 0; i < blocks; ++i)
+    std::memcpy(to + i * kBlock, from + i * kBlock,
+                static_cast<size_t>(std::min(kBlock, bytes - i * kBlock)));
+}
+
+TimedWork copy_work(int64_t bytes) {
+  const Device device = bench_device();
+  const Tensor to = zeros({bytes}, DType::u8, device), from = full({bytes}, 1, DType::u8, device);
+  return TimedWork([to, from] { to.device().is_cpu() ? copy_on_cpu(to, from) : copy(to, from); });
+}
+
+double best_ms(int rounds, TimedWork& work) {
+  double best = work.round_ms();  // the first finds cold caches and sleeping threads, and is rarely the best
+  for (int i = 0; i < rounds; ++i) best = std::min(best, work.round_ms());
   return best;
 }
 
 }  // namespace
 
-GemmBench::GemmBench(int64_t m, int64_t n, int64_t k, MatmulPrecision precision)
-    : a_(random_f32({m, k}, 1)), b_(random_f32({k, n}, 2)), c_(zeros({m, n}, DType::f32)) {
-  CHECK(precision == MatmulPrecision::f32 || cpu_has_bf16(),
-        "benchmark: this CPU has no bf16 products; use f32");
-  product_.m = m, product_.n = n, product_.k = k;
-  product_.lda = k, product_.ldb = product_.ldc = n;
-  product_.precision = precision;
-}
-
-double GemmBench::run_ms() const {
-  return time_ms([this] { cpu::gemm(c_.data<float>(), a_.data<float>(), b_.data<float>(), product_); });
-}
-
-double GemmBench::flops() const {
-  return 2.0 * static_cast<double>(product_.m) * static_cast<double>(product_.n) *
-         static_cast<double>(product_.k);
-}
-
-std::string GemmBench::name() const {
-  return fmt::format("{} x {} x {}", product_.m, product_.n, product_.k);
+bool bench_has(MatmulPrecision precision) {
+  if (precision == MatmulPrecision::f32 || bench_device().is_cuda()) return true;
+  return precision == MatmulPrecision::bf16 && cpu_has_bf16();
 }
 
 GemmPeak measure_gemm_peak(MatmulPrecision precision, int rounds) {
-  constexpr std::array<std::array<int64_t, 3>, 5> kShapes = {
-      {{1024, 1024, 1024}, {2048, 2048, 2048}, {8192, 512, 512}, {4096, 2048, 512}, {4096, 512, 2048}}};
+  CHECK(bench_has(precision), "benchmark: no {} products on this {}; use f32", name_of(precision),
+        bench_device().is_cpu() ? "CPU" : "GPU");
   GemmPeak peak;
-  for (const auto& [m, n, k] : kShapes) {
-    const GemmBench bench(m, n, k, precision);
-    const double gflops = bench.flops() / best_ms(rounds, [&bench] { return bench.run_ms(); }) / 1e6;
-    peak.rows.push_back({bench.name(), gflops});
+  for (const GemmShape& shape : gemm_shapes()) {
+    if (peak.gflops > 0 && shape.flops() / peak.gflops / 1e6 > kLongestMs) continue;
+    TimedWork work = gemm_work(shape, precision);
+    const double gflops = shape.flops() / best_ms(rounds, work) / 1e6;
+    peak.rows.push_back({fmt::format("{} x {} x {}", shape.m, shape.n, shape.k), gflops});
     peak.gflops = std::max(peak.gflops, gflops);
   }
   return peak;
 }
 
 CopyBench::CopyBench(size_t bytes_moved)
-    : to_(zeros({static_cast<int64_t>(std::max<size_t>(bytes_moved / 2, 1))}, DType::u8)),
-      from_(full(to_.shape(), 1, DType::u8)) {}
-
-double CopyBench::run_ms() const {
-  const int64_t bytes = to_.numel(), blocks = (bytes + kBlock - 1) / kBlock;
-  uint8_t* to = to_.data<uint8_t>();
-  const uint8_t* from = from_.data<uint8_t>();
-  return time_ms([to, from, bytes, blocks] {
-#pragma omp parallel for schedule(static) if (bytes > 4 * kParallelGrain)
-    for (int64_t i = 0; i < blocks; ++i)
-      std::memcpy(to + i * kBlock, from + i * kBlock,
-                  static_cast<size_t>(std::min(kBlock, bytes - i * kBlock)));
-  });
-}
+    : bytes_(std::max<size_t>(bytes_moved / 2, 1)), copy_(copy_work(static_cast<int64_t>(bytes_))) {}
 
 double measure_copy_gbs(size_t bytes_moved, int rounds) {
-  const CopyBench bench(bytes_moved);
-  return static_cast<double>(bench.bytes_moved()) / best_ms(rounds, [&bench] { return bench.run_ms(); }) /
-         1e6;
+  CopyBench bench(bytes_moved);
+  double best = bench.round_ms();
+  for (int i = 0; i < rounds; ++i) best = std::min(best, bench.round_ms());
+  return static_cast<double>(bench.bytes_moved()) / best / 1e6;
+}
+
+size_t memory_bytes() {
+  return bench_device().is_cpu() ? size_t{256} << 20 : size_t{1} << 30;
 }
 
 Peaks measure_peaks(int rounds) {
-  Peaks peaks;
-  peaks.f32_gflops = measure_gemm_peak(MatmulPrecision::f32, rounds).gflops;
-  if (cpu_has_bf16()) peaks.bf16_gflops = measure_gemm_peak(MatmulPrecision::bf16, rounds).gflops;
-  return peaks;
+  const auto peak_of = [rounds](MatmulPrecision precision) {
+    return bench_has(precision) ? measure_gemm_peak(precision, rounds).gflops : 0;
+  };
+  return {peak_of(MatmulPrecision::f32), peak_of(MatmulPrecision::tf32), peak_of(MatmulPrecision::bf16)};
+}
+
+std::string flops_text(double gflops) {
+  return bench_device().is_cpu() ? fmt::format("{:.1f} GFLOP/s", gflops)
+                                 : fmt::format("{:.1f} TFLOP/s", gflops / 1e3);
 }
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// What this machine can do at most, measured: matrix products a second, and bytes copied a second.
+// What a device can do at most, measured: matrix products a second, and bytes copied a second.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -11,56 +11,56 @@
 
 namespace tandem {
 
-// f32 operands of one kind of product, and running it: C = A B through cpu::gemm on all threads.
-class GemmBench {
- public:
-  GemmBench(int64_t m, int64_t n, int64_t k, MatmulPrecision precision);
-  double run_ms() const;
-  double flops() const;
-  std::string name() const;  // "4096 x 512 x 2048": m, n, k
+// Everything here is of the bench device.
 
- private:
-  Gemm product_;
-  Tensor a_, b_, c_;
-};
+// Whether it has products in this precision.
+bool bench_has(MatmulPrecision precision);
 
 struct GemmPeak {
   struct Row {
-    std::string shape;
+    std::string shape;  // "4096 x 512 x 2048": m, n, k
     double gflops = 0;
   };
-  std::vector<Row> rows;  // the best run of each shape
+  std::vector<Row> rows;  // the best round of each shape
   double gflops = 0;      // the best of all
 };
 
-// Over squares and tall shapes, large enough that nothing but the arithmetic counts. `rounds` runs of each.
-// Error: bf16 where the CPU has no bf16 products.
+// Over squares and tall shapes, large enough that nothing but the arithmetic counts: C = A B through the
+// function that operators use, on a GPU from bf16 to bf16 in that precision, else from f32 to f32. `rounds`
+// of each. Shapes that would take longer than 0.5 s by the rate of smaller ones are left out. Error: there
+// are no such products.
 GemmPeak measure_gemm_peak(MatmulPrecision precision, int rounds);
 
-// Bytes read and bytes written, half each, by a copy on all threads, as the STREAM benchmark counts them.
+// Bytes read and bytes written, half each, as the STREAM benchmark counts them, by a copy: on a CPU on all
+// threads.
 class CopyBench {
  public:
   explicit CopyBench(size_t bytes_moved);
-  double run_ms() const;
-  size_t bytes_moved() const { return 2 * to_.nbytes(); }
+  double round_ms() { return copy_.round_ms(); }  // of one copy
+  size_t bytes_moved() const { return 2 * bytes_; }
 
  private:
-  Tensor to_, from_;
+  size_t bytes_;
+  TimedWork copy_;
 };
 
-// Best of several runs, in GB (1e9 bytes) moved a second.
+// Best of several rounds, in GB (1e9 bytes) moved a second.
 double measure_copy_gbs(size_t bytes_moved, int rounds);
 
-// Arrays of this many bytes, read and written together, are beyond the caches of a core.
-inline constexpr size_t kMemoryBytes = size_t{256} << 20;
+// Arrays of this many bytes, read and written together, are beyond the caches.
+size_t memory_bytes();
 
 struct Peaks {
-  double f32_gflops = 0;
-  double bf16_gflops = 0;  // 0: no bf16 products on this CPU
+  double f32_gflops = 0, tf32_gflops = 0, bf16_gflops = 0;  // 0: no such products on the device
   double gflops(MatmulPrecision precision) const {
-    return precision == MatmulPrecision::bf16 ? bf16_gflops : f32_gflops;
+    return precision == MatmulPrecision::bf16   ? bf16_gflops
+           : precision == MatmulPrecision::tf32 ? tf32_gflops
+                                                : f32_gflops;
   }
 };
 Peaks measure_peaks(int rounds);
+
+// "412.3 GFLOP/s" of a CPU, "712.3 TFLOP/s" of a GPU.
+std::string flops_text(double gflops);
 
 }  // namespace tandem

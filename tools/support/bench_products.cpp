@@ -27,7 +27,7 @@ void add_linear(std::vector<BenchCase>& cases, const char* which, MatmulPrecisio
   c.name = fmt::format("{}: ({}, {}, {}) to {}{}", which, time, batch, in, out, bias ? ", bias" : "");
   c.precision = precision;
   const double bound = std::sqrt(6.0 / static_cast<double>(in + out));
-  c.inputs = {bench_random({time, batch, in}, 1), bench_random({out, in}, 2, -bound, bound)};
+  c.inputs = {bench_activation({time, batch, in}, precision, 1), bench_random({out, in}, 2, -bound, bound)};
   if (bias) c.inputs.push_back(bench_random({out}, 3));
   c.run = [](const std::vector<Tensor>& x) {
     return std::vector<Tensor>{linear(x[0], x[1], x.size() > 2 ? x[2] : Tensor())};
@@ -43,7 +43,7 @@ void add_matmul(std::vector<BenchCase>& cases, MatmulPrecision precision, Shape 
   c.name = fmt::format("{}{} {}{}", a.str(), options.transpose_a ? "'" : "", b.str(),
                        options.transpose_b ? "'" : "");
   c.precision = precision;
-  c.inputs = {bench_random(a, 1), bench_random(b, 2)};
+  c.inputs = {bench_activation(a, precision, 1), bench_activation(b, precision, 2)};
   c.run = [options](const std::vector<Tensor>& x) {
     return std::vector<Tensor>{matmul(x[0], x[1], options)};
   };
@@ -75,7 +75,7 @@ void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& s, Mat
     c.op = "attention";
     c.name = fmt::format("T {}, M {}, B {}, d' {}, {} head{}", T, M, B, p, s.heads, s.heads == 1 ? "" : "s");
     c.precision = precision;
-    c.inputs = {bench_random({T, B, p}, 1), bench_random({M + T, B, 2 * p}, 2)};
+    c.inputs = {bench_activation({T, B, p}, precision, 1), bench_activation({M + T, B, 2 * p}, precision, 2)};
     c.run = [heads = s.heads](const std::vector<Tensor>& x) {
       AttentionOptions options;
       options.heads = heads;

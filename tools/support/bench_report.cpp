@@ -10,8 +10,6 @@
 namespace tandem {
 namespace {
 
-constexpr double kRoundMs = 3;
-
 double size_mib(double bytes) {
   return bytes / (1 << 20);
 }
@@ -24,12 +22,7 @@ class Yardstick {
       copy_ = std::make_unique<CopyBench>(static_cast<size_t>(work.bytes));
   }
   void run() {
-    if (!copy_) return;
-    for (double total = 0; total < kRoundMs;) {
-      const double ms = copy_->run_ms();
-      best_ms_ = std::min(best_ms_, ms);
-      total += ms + 1e-3;
-    }
+    if (copy_) best_ms_ = std::min(best_ms_, copy_->round_ms());
   }
   double gbs() const { return copy_ ? static_cast<double>(copy_->bytes_moved()) / best_ms_ / 1e6 : 0; }
 
@@ -41,9 +34,10 @@ class Yardstick {
 std::string rate_text(const Work& work, double ms, double copy_gbs, const Peaks& peaks,
                       MatmulPrecision precision) {
   if (work.empty()) return "nothing to move";
+  if (ms <= 0) return "too short to be told from noise";  // a pass is a difference on a GPU
   if (work.flops > 0) {
     const double gflops = work.flops / ms / 1e6;
-    return fmt::format("{:7.1f} GFLOP/s  {:4.0f} % of {} products", gflops,
+    return fmt::format("{:>15}  {:4.0f} % of {} products", flops_text(gflops),
                        100 * gflops / peaks.gflops(precision), name_of(precision));
   }
   const double gbs = work.bytes / ms / 1e6;
@@ -61,21 +55,15 @@ BenchResult run_case(const BenchCase& c, int rounds) {
   CHECK(rounds >= 1, "benchmark: {} rounds; at least 1", rounds);
   BenchResult result;
   result.error = check_case(c);
-  c.run();  // takes memory, wakes threads
-  const PassTimes once = c.run();
-  const int repeats = static_cast<int>(
-      std::clamp(kRoundMs / std::max(once.forward_ms + once.backward_ms, 1e-4), 1.0, 1000.0));
+  c.run(1);  // takes memory, wakes threads
+  const PassTimes once = c.run(1);
+  const int repeats = repeats_in_round(once.forward_ms + once.backward_ms);
   Yardstick forward(c.forward), backward(c.backward);
   std::vector<double> forward_ms, backward_ms;
   for (int round = 0; round < rounds; ++round) {
-    PassTimes sum;
-    for (int i = 0; i < repeats; ++i) {
-      const PassTimes times = c.run();
-      sum.forward_ms += times.forward_ms;
-      sum.backward_ms += times.backward_ms;
-    }
-    forward_ms.push_back(sum.forward_ms / repeats);
-    backward_ms.push_back(sum.backward_ms / repeats);
+    const PassTimes times = c.run(repeats);
+    forward_ms.push_back(times.forward_ms);
+    backward_ms.push_back(times.backward_ms);
     forward.run();
     backward.run();
   }
@@ -95,7 +83,7 @@ std::string result_text(const BenchCase& c, const BenchResult& r, const Peaks& p
   std::string text =
       line_text(what, "forward", r.forward_ms,
                 rate_text(c.forward, r.forward_ms.median, r.forward_copy_gbs, peaks, c.precision));
-  if (r.backward_ms.max > 0)
+  if (c.has_backward)
     text += "\n" +
             line_text(fmt::format("  checked, error {:.1e}", r.error), "backward", r.backward_ms,
                       rate_text(c.backward, r.backward_ms.median, r.backward_copy_gbs, peaks, c.precision));
@@ -106,21 +94,23 @@ std::string result_text(const BenchCase& c, const BenchResult& r, const Peaks& p
 
 std::string peak_text(int rounds) {
   std::string text;
-  for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
-    if (precision == MatmulPrecision::bf16 && !cpu_has_bf16()) {
-      text += "products bf16: none on this CPU\n";
+  for (const MatmulPrecision precision :
+       {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16}) {
+    if (!bench_has(precision)) {
+      text += fmt::format("products {}: none on this {}\n", name_of(precision),
+                          bench_device().is_cpu() ? "CPU" : "GPU");
       continue;
     }
     const GemmPeak peak = measure_gemm_peak(precision, rounds);
-    text += fmt::format("products {}: {:.1f} GFLOP/s\n", name_of(precision), peak.gflops);
+    text += fmt::format("products {}: {}\n", name_of(precision), flops_text(peak.gflops));
     for (const GemmPeak::Row& row : peak.rows)
-      text += fmt::format("  {:<20} {:8.1f} GFLOP/s\n", row.shape, row.gflops);
+      text += fmt::format("  {:<20} {:>16}\n", row.shape, flops_text(row.gflops));
   }
+  const auto mib = [](size_t bytes) { return size_mib(static_cast<double>(bytes)); };
   text += fmt::format("copy: {:.1f} GB/s, half read, half written, of {:.0f} MiB\n",
-                      measure_copy_gbs(kMemoryBytes, rounds), size_mib(kMemoryBytes));
+                      measure_copy_gbs(memory_bytes(), rounds), mib(memory_bytes()));
   for (const size_t bytes : {size_t{1} << 18, size_t{1} << 21, size_t{1} << 24, size_t{1} << 26})
-    text += fmt::format("  {:<20} {:8.1f} GB/s\n",
-                        fmt::format("{:.4g} MiB", size_mib(static_cast<double>(bytes))),
+    text += fmt::format("  {:<20} {:8.1f} GB/s\n", fmt::format("{:.4g} MiB", mib(bytes)),
                         measure_copy_gbs(bytes, rounds));
   return text;
 }

@@ -23,7 +23,7 @@ BenchResult run_case(const BenchCase& c, int rounds);
 std::string result_text(const BenchCase& c, const BenchResult& result, const Peaks& peaks);
 std::string result_header();
 
-// The peaks of this machine: every shape and size that was tried.
+// The peaks of the bench device: every shape and size that was tried.
 std::string peak_text(int rounds);
 
 }  // namespace tandem

@@ -9,16 +9,20 @@
 #include "ops/layer_norm.h"
 #include "ops/softmax.h"
 #include "ops/sru_scan.h"
+#include "ops/weights.h"
 #include "tools/support/bench_operators.h"
+#include "tools/support/bench_timing.h"
 
 namespace tandem {
 namespace {
 
 using Tensors = std::vector<Tensor>;
 
-TapeCase make(const char* op, std::string name, Tensors inputs, TensorFunction run) {
+TapeCase make(const char* op, MatmulPrecision precision, std::string name, Tensors inputs,
+              TensorFunction run) {
   TapeCase c;
   c.op = op;
+  c.precision = precision;
   c.name = std::move(name);
   c.inputs = std::move(inputs);
   c.run = std::move(run);
@@ -39,75 +43,78 @@ Tensors copies(const Tensors& in) {
 
 }  // namespace
 
-void add_cross_entropy_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
-  const Tensor logits = bench_random({s.unroll, s.batch_size, s.vocabulary}, 1, -3, 3);
+void add_cross_entropy_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const Tensor logits = bench_activation({s.unroll, s.batch_size, s.vocabulary}, precision, 1, -3, 3);
   const Tensor targets = bench_ids({s.unroll, s.batch_size}, s.vocabulary, 2);
   const double e = bytes_of({logits}), ids = bytes_of({targets});
   add(cases,
-      make("cross_entropy", "apart " + logits.shape().str(), {logits, targets},
+      make("cross_entropy", precision, "apart " + logits.shape().str(), {logits, targets},
            [](const Tensors& in) { return Tensors{cross_entropy(in[0], in[1])}; }),
       e + ids, 2 * e + ids);
   // Backward has nothing left to do: the gradient stands where the logits were.
-  TapeCase in_place = make("cross_entropy", "in place " + logits.shape().str(), {logits, targets},
+  TapeCase in_place = make("cross_entropy", precision, "in place " + logits.shape().str(), {logits, targets},
                            [](const Tensors& in) { return Tensors{cross_entropy_in_place(in[0], in[1])}; });
   in_place.prepare = copies;
   add(cases, std::move(in_place), 2 * e + ids, 0);
 }
 
-void add_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
+void add_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
   const Tensor ids = bench_ids({s.unroll, s.batch_size}, s.vocabulary, 1);
   const Tensor table = bench_random({s.vocabulary, s.d}, 2);
-  const double y = static_cast<double>(s.tokens() * s.d) * 4, index = bytes_of({ids}),
-               rows = bytes_of({table});
+  const size_t element = size_of(bench_activation_dtype(precision));
+  const double y = static_cast<double>(s.tokens() * s.d) * static_cast<double>(element),
+               index = bytes_of({ids}), rows = bytes_of({table});
   add(cases,
-      make("embedding", fmt::format("{} of {}", ids.shape().str(), table.shape().str()), {ids, table},
-           [](const Tensors& in) { return Tensors{embedding(in[0], in[1])}; }),
+      make("embedding", precision, fmt::format("{} of {}", ids.shape().str(), table.shape().str()),
+           {ids, table},
+           [](const Tensors& in) { return Tensors{embedding(in[0], in[1], activation_dtype(in[1]))}; }),
       rows + index + y, y + index + rows);
 }
 
-void add_layer_norm_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
+void add_layer_norm_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
   const int64_t p = s.d_projected;
-  const Tensor x = bench_random({s.unroll, s.batch_size, p}, 1), a = bench_random(x.shape(), 2);
+  const Tensor x = bench_activation({s.unroll, s.batch_size, p}, precision, 1);
+  const Tensor a = bench_activation(x.shape(), precision, 2);
   const Tensor gain = bench_random({p}, 3, 0.5, 1.5), bias = bench_random({p}, 4);
-  const Tensor alpha = full({1}, 0.7, DType::f32);
+  const Tensor alpha = full({1}, 0.7, DType::f32, bench_device());
   const double e = bytes_of({x});
   add(cases,
-      make("layer_norm", "alone " + x.shape().str(), {x, gain, bias},
+      make("layer_norm", precision, "alone " + x.shape().str(), {x, gain, bias},
            [](const Tensors& in) { return Tensors{layer_norm(in[0], in[1], in[2])}; }),
       2 * e, 3 * e);
   add(cases,
-      make("layer_norm", "with residual " + x.shape().str(), {x, a, alpha, gain, bias},
+      make("layer_norm", precision, "with residual " + x.shape().str(), {x, a, alpha, gain, bias},
            [](const Tensors& in) { return Tensors{residual_layer_norm(in[0], in[1], in[2], in[3], in[4])}; }),
       3 * e, 5 * e);
 }
 
-void add_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
+void add_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
   const int64_t T = s.unroll;
-  const Tensor x = bench_random({s.batch_size, T, 2 * T}, 1, -3, 3);
+  const Tensor x = bench_activation({s.batch_size, T, 2 * T}, precision, 1, -3, 3);
   const double e = bytes_of({x});
   add(cases,
-      make("softmax", "all " + x.shape().str(), {x},
+      make("softmax", precision, "all " + x.shape().str(), {x},
            [](const Tensors& in) { return Tensors{softmax(in[0])}; }),
       2 * e, 3 * e);
   // What is masked is written, as zeros, and never read.
   const double visible =
       e * (static_cast<double>(T) + static_cast<double>(T + 1) / 2) / static_cast<double>(2 * T);
   add(cases,
-      make("softmax", fmt::format("masked, memory {} {}", T, x.shape().str()), {x},
+      make("softmax", precision, fmt::format("masked, memory {} {}", T, x.shape().str()), {x},
            [T](const Tensors& in) { return Tensors{masked_softmax(in[0], {.memory = T})}; }),
       visible + e, 2 * visible + e);
 }
 
-void add_sru_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision) {
+void add_sru_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
   const int64_t T = s.unroll, B = s.batch_size, d = s.d;
-  const Tensor x = bench_random({T, B, d}, 1), c0 = bench_random({B, d}, 2);
+  const Tensor x = bench_activation({T, B, d}, precision, 1), c0 = bench_random({B, d}, 2);
   const Tensor weight = bench_random({2 * d}, 3), bias = bench_random({2 * d}, 4);
   const double e = bytes_of({x});
   for (const int64_t planes : {3, 4}) {
-    const Tensor u = bench_random({T, B, planes * d}, 5);
+    const Tensor u = bench_activation({T, B, planes * d}, precision, 5);
     const bool skip_in_u = planes == 4;
     TapeCase c = make(
-        "sru_scan", fmt::format("{} planes ({}, {}, {})", planes, T, B, d),
+        "sru_scan", precision, fmt::format("{} planes ({}, {}, {})", planes, T, B, d),
         skip_in_u ? Tensors{u, weight, bias, c0} : Tensors{u, weight, bias, c0, x}, [](const Tensors& in) {
           const SruScanResult y = sru_scan(in[0], in.size() > 4 ? in[4] : Tensor(), in[1], in[2], in[3]);
           return Tensors{y.h, y.c_last};

@@ -7,8 +7,10 @@
 #include <fstream>
 #include <map>
 
+#include "core/backend.h"
 #include "core/check.h"
 #include "core/host_memory.h"
+#include "core/macros.h"
 #include "core/random.h"
 #include "tools/support/bench_replay.h"
 #include "tools/support/trainer.h"
@@ -16,7 +18,8 @@
 namespace tandem {
 namespace {
 
-constexpr int64_t kWarmUp = 3;  // shapes are those of every later step from the second on
+constexpr int64_t kWarmUp = 3;    // shapes are those of every later step from the second on
+constexpr int64_t kEnqueued = 4;  // steps on a GPU that are not waited for one by one
 
 RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
   RunConfig config;
@@ -84,16 +87,34 @@ class Profiles {
   std::map<std::string, Times> times_;
 };
 
+int64_t allocations_from_system() {
+  int64_t calls = host_allocator().statistics().source_calls;
+  if constexpr (kWithCuda)
+    if (bench_device().is_cuda()) calls += cuda::allocator().statistics().source_calls;
+  return calls;
+}
+
+CachingAllocator& device_allocator() {
+  if constexpr (kWithCuda)
+    if (bench_device().is_cuda()) return cuda::allocator();
+  return host_allocator();
+}
+
+void wait_for_device() {
+  if constexpr (kWithCuda)
+    if (bench_device().is_cuda()) cuda::synchronize();
+}
+
 // The last step of the warm-up: its products, and memory at its height.
 std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& result) {
-  host_allocator().reset_peak();
+  device_allocator().reset_peak();
   std::vector<GemmCall> calls;
   {
     const GemmLog log;
     trainer.step();
     calls = log.calls();
   }
-  const MemoryStatistics memory = host_allocator().statistics();
+  const MemoryStatistics memory = device_allocator().statistics();
   result.peak_bytes = memory.peak_in_use;
   result.reserved_bytes = memory.reserved;
   result.resident_bytes = resident_bytes();
@@ -101,52 +122,110 @@ std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& 
   return calls;
 }
 
+BenchCase optimizer_case(const BenchSizes& sizes, MatmulPrecision precision) {
+  std::vector<BenchCase> cases;
+  add_optimizer_cases(cases, sizes, precision);
+  return cases[0];
+}
+
+void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<GemmCall>& calls,
+                 StepResult& result) {
+  const GemmReplay replay(calls);
+  const BenchCase optimizer = optimizer_case(sizes, MatmulPrecision::f32);
+  // These took some of the memory that the trainer had used in turn, so all find their places again.
+  for (int64_t i = 0; i < kWarmUp; ++i) {
+    trainer.step();
+    replay.run_ms();
+    optimizer.run(1);
+  }
+  Profiles profiles;
+  std::vector<double> step_ms, replay_ms, optimizer_ms, rest_ms;
+  for (int64_t i = 0; i < result.steps; ++i) {
+    const int64_t before = allocations_from_system();
+    step_ms.push_back(time_ms([&trainer] { trainer.step(); }));
+    result.system_allocations += allocations_from_system() - before;
+    replay_ms.push_back(replay.run_ms());
+    optimizer_ms.push_back(optimizer.run(1).forward_ms);
+    const double operators_ms = profiles.add(trainer.last_profile(), trainer.config().recipe.accumulate);
+    rest_ms.push_back(step_ms.back() - operators_ms - optimizer_ms.back());
+  }
+  result.step_ms = spread_of(step_ms);
+  result.split_ms = result.step_ms.median;
+  result.replay_ms = spread_of(replay_ms);
+  result.optimizer_ms = spread_of(optimizer_ms).median;
+  result.rest_ms = spread_of(rest_ms).median;
+  result.operators = profiles.medians();
+}
+
+// Milliseconds of a step: means of a few that were enqueued without waiting in between.
+Spread time_enqueued(Trainer& trainer, StepResult& result) {
+  std::vector<double> ms;
+  for (int64_t left = result.steps; left > 0;) {
+    const int64_t steps = std::min(left, kEnqueued);
+    const int64_t before = allocations_from_system();
+    const double all_ms = time_ms([&trainer, steps] {
+      for (int64_t i = 0; i < steps; ++i) trainer.advance();
+      wait_for_device();
+    });
+    result.system_allocations += allocations_from_system() - before;
+    ms.push_back(all_ms / static_cast<double>(steps));
+    trainer.collect();
+    left -= steps;
+  }
+  return spread_of(ms);
+}
+
+void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) {
+  Profiles profiles;
+  std::vector<double> split_ms, rest_ms, optimizer_ms;
+  for (int64_t i = 0; i < kWarmUp; ++i) {
+    split_ms.push_back(time_ms([&trainer] { trainer.step(); }));
+    rest_ms.push_back(split_ms.back() -
+                      profiles.add(trainer.last_profile(), trainer.config().recipe.accumulate));
+  }
+  trainer.profile(false);
+  trainer.use_graph(false);
+  result.eager_ms = time_enqueued(trainer, result);
+  trainer.use_graph(true);
+  for (int64_t i = 0; i <= kWarmUp; ++i) trainer.step();
+  result.graph_refusal = trainer.graph_refusal();
+  result.step_ms = trainer.uses_graph() ? time_enqueued(trainer, result) : result.eager_ms;
+  result.reserved_bytes = device_allocator().statistics().reserved;
+
+  const BenchCase optimizer = optimizer_case(sizes, result.precision);
+  const int repeats = repeats_in_round(optimizer.run(1).forward_ms);
+  for (int64_t i = 0; i < kWarmUp; ++i) optimizer_ms.push_back(optimizer.run(repeats).forward_ms);
+  result.optimizer_ms = spread_of(optimizer_ms).median;
+  result.split_ms = spread_of(split_ms).median;
+  result.rest_ms = spread_of(rest_ms).median - result.optimizer_ms;
+  result.operators = profiles.medians();
+}
+
 }  // namespace
 
 StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks) {
   CHECK(steps >= 1, "benchmark: {} steps; at least 1", steps);
   host_allocator().release_cached();
+  device_allocator().release_cached();
   const RunConfig config = run_config(sizes, precision);
-  const int64_t segments = (2 * kWarmUp + 1 + steps) * config.recipe.accumulate;
+  const int64_t segments = (4 * kWarmUp + 1 + 2 * steps) * config.recipe.accumulate;
   const std::vector<uint8_t> text = random_text(config.recipe, segments, sizes.vocabulary);
-  Trainer trainer(config, text, Vocabulary::of(text));
+  Trainer trainer(config, text, Vocabulary::of(text), bench_device());
   trainer.profile(true);
 
   StepResult result;
   result.precision = precision;
   result.steps = steps;
+  result.flops_per_token = 3 * trainer.model().forward_flops(config.recipe.unroll);
   for (int64_t i = 0; i < kWarmUp; ++i) result.tokens_per_step = trainer.step().tokens;
   const std::vector<GemmCall> calls = measure_memory_and_products(trainer, result);
-  result.peak_floor_ms = static_cast<double>(result.flops.f32) / peaks.f32_gflops / 1e6;
+  result.peak_floor_ms = static_cast<double>(result.flops.f32) / peaks.gflops(result.wide()) / 1e6;
   if (result.flops.bf16 > 0)
     result.peak_floor_ms += static_cast<double>(result.flops.bf16) / peaks.bf16_gflops / 1e6;
-
-  const GemmReplay replay(calls);
-  std::vector<BenchCase> optimizer;
-  add_optimizer_cases(optimizer, sizes, MatmulPrecision::f32);
-  // These took some of the memory that the trainer had used in turn, so all find their places again.
-  for (int64_t i = 0; i < kWarmUp; ++i) {
-    trainer.step();
-    replay.run_ms();
-    optimizer[0].run();
-  }
-
-  Profiles profiles;
-  std::vector<double> step_ms, replay_ms, optimizer_ms, rest_ms;
-  for (int64_t i = 0; i < steps; ++i) {
-    const int64_t before = host_allocator().statistics().source_calls;
-    step_ms.push_back(time_ms([&trainer] { trainer.step(); }));
-    result.system_allocations += host_allocator().statistics().source_calls - before;
-    replay_ms.push_back(replay.run_ms());
-    optimizer_ms.push_back(optimizer[0].run().forward_ms);
-    const double operators_ms = profiles.add(trainer.last_profile(), config.recipe.accumulate);
-    rest_ms.push_back(step_ms.back() - operators_ms - optimizer_ms.back());
-  }
-  result.step_ms = spread_of(step_ms);
-  result.replay_ms = spread_of(replay_ms);
-  result.optimizer_ms = spread_of(optimizer_ms).median;
-  result.rest_ms = spread_of(rest_ms).median;
-  result.operators = profiles.medians();
+  if (bench_device().is_cpu())
+    time_on_cpu(trainer, sizes, calls, result);
+  else
+    time_on_gpu(trainer, sizes, result);
   return result;
 }
 

@@ -1,11 +1,33 @@
-// Timing for benchmarks: warm up, repeat, and report the middle and the ends of what was seen.
+// Timing for benchmarks: on which device, over and over, and the middle and the ends of what was seen.
 #pragma once
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/device.h"
+
 namespace tandem {
+
+namespace cuda {
+class Graph;
+}
+
+// The device that cases are made for, and that they and the peaks are timed on: of this thread; the CPU
+// unless a scope says otherwise.
+Device bench_device();
+class BenchDeviceScope {
+ public:
+  explicit BenchDeviceScope(Device device);
+  ~BenchDeviceScope();
+  BenchDeviceScope(const BenchDeviceScope&) = delete;
+  BenchDeviceScope& operator=(const BenchDeviceScope&) = delete;
+
+ private:
+  Device outer_;
+};
 
 // Of several timings in milliseconds. On a shared machine the median stands for what is usual, the minimum
 // for what is possible.
@@ -19,22 +41,36 @@ Spread spread_of(std::vector<double> ms);
 // "12.34 (12.01 .. 14.90)", with digits that suit the size.
 std::string spread_text(const Spread& ms);
 
-class Stopwatch {
- public:
-  Stopwatch() : start_(std::chrono::steady_clock::now()) {}
-  double ms() const {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_;
-};
-
+// By the host's clock.
 template <class F>
 double time_ms(F&& f) {
-  const Stopwatch watch;
+  const auto begin = std::chrono::steady_clock::now();
   std::forward<F>(f)();
-  return watch.ms();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
+
+// How many runs make up a round of a few milliseconds, when one takes this long.
+int repeats_in_round(double once_ms);
+
+// Work that is timed again and again on the bench device of its making. On a GPU it is the device's time:
+// several runs are recorded as one CUDA graph, after `work` has run once by itself, so that no launch by the
+// host is in it. Where graphs cannot be (TANDEM_ALLOCATOR=direct), runs are enqueued and the host counts.
+class TimedWork {
+ public:
+  explicit TimedWork(std::function<void()> work);
+
+  // Mean of `repeats` runs in a row. Error: what `work` throws; it does what a graph cannot hold.
+  double run_ms(int repeats);
+  // A round: on a CPU the best run, on a GPU the mean.
+  double round_ms();
+
+ private:
+  double time_on_gpu(int repeats);
+
+  std::function<void()> work_;
+  Device device_;
+  std::shared_ptr<cuda::Graph> graph_;
+  int recorded_ = 0;  // runs in the graph
+};
 
 }  // namespace tandem
