@@ -145,7 +145,19 @@ void CachingAllocator::release_cached() {
 
 void CachingAllocator::keep(StreamId stream, bool kept) {
   const std::lock_guard lock(mutex_);
-  kept ? void(kept_.insert(stream)) : void(kept_.erase(stream));
+  if (kept) {
+    kept_.insert(stream);
+    return;
+  }
+  if (kept_.erase(stream) == 0) return;
+  for (auto& [data, block] : blocks_)
+    if (block->stream == stream) block->stream = kComputeStream;
+  for (const Pool pool : {Pool::small, Pool::large}) {
+    const auto list = free_.find({stream, pool});
+    if (list == free_.end()) continue;
+    free_[{kComputeStream, pool}].merge(list->second);
+    free_.erase(list);
+  }
 }
 
 MemoryStatistics CachingAllocator::statistics() const {

@@ -97,7 +97,7 @@ class CachingAllocator final : public Allocator {
   // Gives back every segment of which no byte is in use, after waiting for pending events.
   void release_cached();
   // Segments of a stream that is kept are never given back: a CUDA graph goes on using what was free when it
-  // was captured.
+  // was captured. When it is not kept any more, its memory becomes the compute stream's, where its work ran.
   void keep(StreamId stream, bool kept);
 
   MemoryStatistics statistics() const;

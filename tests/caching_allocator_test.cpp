@@ -324,4 +324,27 @@ TEST_CASE("allocator: the mode comes from TANDEM_ALLOCATOR") {
   if (before) setenv("TANDEM_ALLOCATOR", saved.c_str(), 1);
 }
 
+TEST_CASE("allocator: what a stream keeps is not given back, and is the compute stream's in the end") {
+  Fixture f;
+  constexpr StreamId pool = kFirstGraphPool;
+  f.allocator.keep(pool, true);
+  void* const left = f.allocator.allocate(20 * kMiB, pool);
+  f.allocator.free(f.allocator.allocate(40 * kMiB, pool));
+  const size_t held = f.source.held;
+  f.allocator.release_cached();
+  CHECK(f.source.held == held);
+  const int acquires = f.source.acquires;
+  void* const other = f.allocator.allocate(40 * kMiB, kComputeStream);
+  CHECK(f.source.acquires == acquires + 1);  // not from the pool
+  f.allocator.keep(pool, false);
+  f.allocator.free(left);
+  void* const taken = f.allocator.allocate(40 * kMiB, kComputeStream);
+  void* const again = f.allocator.allocate(20 * kMiB, kComputeStream);
+  CHECK(f.source.acquires == acquires + 1);  // both from what the pool had
+  CHECK(again == left);
+  for (void* block : {other, taken, again}) f.allocator.free(block);
+  f.allocator.release_cached();
+  CHECK(f.source.held == 0);
+}
+
 }  // namespace tandem::testing
