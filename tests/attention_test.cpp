@@ -182,12 +182,13 @@ TEST_CASE("attention: however a GPU cuts batch, queries and keys, and shares its
       {{3, 1500, 2, 8, 2, 0, 0.2}, 0},        // longer and longer rows
       {{3, 3001, 2, 8, 2, 0, 0.2}, 0},       {{3, 6000, 1, 8, 1, 5000, 0.2}, 0},
       {{2, 9001, 1, 8, 1, 0, 0.2}, 0},       {{2, 9500, 1, 8, 1, 9000, 0}, 0}};
-  for (const auto& [at, scores] : cuts)
+  for (const Cut& cut : cuts)
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
-      INFO(at.name(), ", ", std::string(name_of(dtype)), ", ", scores, " scores at once");
+      const Case& at = cut.at;
+      INFO(at.name(), ", ", std::string(name_of(dtype)), ", ", cut.scores, " scores at once");
       const Tensor q = random_tensor({at.queries, at.batch, at.width}, dtype, 1);
       const Tensor kv = random_tensor({at.memory + at.queries, at.batch, 2 * at.width}, dtype, 2);
-      const Tensors result = run_in_blocks(q, kv, at.options(), scores);
+      const Tensors result = run_in_blocks(q, kv, at.options(), cut.scores);
       const Tensors exact = run_attention(q.to(DType::f64), kv.to(DType::f64), at.options(),
                                           {Device::cpu(), MatmulPrecision::f32});
       for (size_t i = 0; i < 3; ++i) {
@@ -289,8 +290,9 @@ TEST_CASE("attend_cached: the last query of a causal pass, in any order of the r
   struct Decode {
     int64_t valid, batch, width, heads;
   };
-  for (const auto& [valid, batch, width, heads] :
-       {Decode{37, 3, 12, 1}, {37, 3, 12, 3}, {1, 2, 8, 1}, {700, 1, 160, 1}, {300, 2, 144, 2}}) {
+  for (const Decode& at : std::vector<Decode>{
+           {37, 3, 12, 1}, {37, 3, 12, 3}, {1, 2, 8, 1}, {700, 1, 160, 1}, {300, 2, 144, 2}}) {
+    const int64_t valid = at.valid, batch = at.batch, width = at.width, heads = at.heads;
     const Tensor q = random_tensor({1, batch, width}, DType::f64, 1),
                  kv = random_tensor({valid, batch, 2 * width}, DType::f64, 2);
     Tensor cache = full({valid + 13, batch, 2 * width}, NAN, DType::f64);  // beyond `valid` none may be read
