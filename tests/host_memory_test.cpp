@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/macros.h"
 #include "core/storage.h"
 #include "tests/devices.h"
 #include "tests/errors.h"
