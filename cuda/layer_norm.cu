@@ -265,7 +265,7 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
   using C = Compute<T>;
   const Source<T, C> source = source_of<T, C>(in, gain, Tensor(), stats.size(0), options);
   // Enough chunks for the device, few enough for their sums not to count; the sizes alone decide.
-  const int64_t chunk_rows = std::max<int64_t>(16, (source.rows + 1023) / 1024);
+  const int64_t chunk_rows = std::max<int64_t>(8, (source.rows + 1023) / 1024);
   const unsigned chunks = blocks_for(source.rows, chunk_rows);
   const Tensor sums({chunks, chunk_sums_size(source.n)}, gain.dtype(), gain.device());
   const auto run = [&]<class Shape>(Shape) {

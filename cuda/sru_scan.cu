@@ -270,7 +270,7 @@ Problem<T> problem_of(const SruScanInputs& in, const Tensor& skip) {
           .columns = in.u.size(1) * width,
           .width = width,
           .u = rows_of<const T>(in.u),
-          .skip = is_four(in) ? rows_of<const T>(in.u, 3 * width) : rows_of<const T>(skip),
+          .skip = rows_of<const T>(skip, is_four(in) ? 3 * width : 0),
           .skip_scale = is_four(in) ? C(1) : static_cast<C>(in.rescale),
           .weight_c = in.weight_c.data<C>(),
           .bias = in.bias.data<C>(),
@@ -286,7 +286,7 @@ bool takes_vectors(int64_t width, const Read&... read) {
 
 template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
-  const Tensor skip = or_zeros(in.x, in), states = or_scratch(c, in);
+  const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, in), states = or_scratch(c, in);
   const Problem<T> p = problem_of<T>(in, skip);
   const auto run = [&](auto kernel) {
     launch(kernel, blocks_for(p.columns, kWarp), kWarp, 0, compute_stream(), rows_of<T>(h),
@@ -303,7 +303,8 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
               const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
               const SruScanInputs& in) {
   using C = Compute<T>;
-  const Tensor skip = or_zeros(in.x, in), dskip = or_scratch(dx, in), dy = or_zeros(dh, in);
+  const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, in);
+  const Tensor dskip = is_four(in) ? du : or_scratch(dx, in), dy = or_zeros(dh, in);
   Problem<T> p = problem_of<T>(in, skip);
   const int64_t batch = in.u.size(1), n = 2 * p.width;
   const Tensor sums({batch, 2 * n}, dtype_of<C>(), in.u.device());
@@ -311,11 +312,10 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   p.skip = backwards(p.skip, p.steps);
   const Rows<const T> dh_rows = backwards(rows_of<const T>(dy), p.steps);
   const Rows<const T> c_rows = backwards(rows_of<const T>(c), p.steps);
-  const Gradients<T> out{
-      .du = backwards(rows_of<T>(du), p.steps),
-      .dskip = backwards(is_four(in) ? rows_of<T>(du, 3 * p.width) : rows_of<T>(dskip), p.steps),
-      .dc0 = dc0.data<C>(),
-      .sums = sums.data<C>()};
+  const Gradients<T> out{.du = backwards(rows_of<T>(du), p.steps),
+                         .dskip = backwards(rows_of<T>(dskip, is_four(in) ? 3 * p.width : 0), p.steps),
+                         .dc0 = dc0.data<C>(),
+                         .sums = sums.data<C>()};
   const auto run = [&](auto kernel) {
     launch(kernel, blocks_for(p.columns, kWarp), kWarp, 0, compute_stream(), out, dh_rows,
            data_or_null<C>(dc_last), c_rows, p);

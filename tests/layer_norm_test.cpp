@@ -187,6 +187,23 @@ TEST_CASE("layer_norm: dropout inside is dropout after") {
       }
 }
 
+TEST_CASE("layer_norm: the gradients of two passes add up") {
+  for (const Device device : test_devices()) {
+    const Tensor x = random_tensor({40, 33}, DType::f64, 1).to(device),
+                 dy = random_tensor({40, 33}, DType::f64, 2).to(device);
+    const Tensor alpha = requires_grad(full({1}, 0.5, DType::f64, device)),
+                 gain = requires_grad(full({33}, 1, DType::f64, device)),
+                 bias = requires_grad(zeros({33}, DType::f64, device));
+    const auto pass = [&] {
+      Tape tape;
+      tape.backward({residual_layer_norm(x, dy, alpha, gain, bias)}, {dy});
+      return Tensors{grad(alpha).clone(), grad(gain).clone(), grad(bias).clone()};
+    };
+    const Tensors one = pass(), two = pass();
+    for (size_t i = 0; i < one.size(); ++i) CHECK(relative_error(two[i], scale(one[i], 2)) < 1e-14);
+  }
+}
+
 TEST_CASE("layer_norm: a constant row is its bias, in f32 too") {
   const Tensor x = full({2, 100}, 1e4, DType::f32), bias = random_tensor({100}, DType::f32, 1);
   const Tensor y = layer_norm(x, full({100}, 1.0, DType::f32), bias);
