@@ -107,8 +107,9 @@ TEST_CASE("cuda: products of every kind are the CPU's") {
        {Kind{DType::f64, MatmulPrecision::f32, 1e-12}, Kind{DType::f32, MatmulPrecision::f32, 1e-5},
         Kind{DType::f32, MatmulPrecision::tf32, 3e-3}, Kind{DType::f32, MatmulPrecision::bf16, 2e-2},
         Kind{DType::bf16, MatmulPrecision::bf16, 2e-2}}) {
-    for (const auto [m, n, k] :
+    for (const std::array<int64_t, 3>& sizes :
          {std::array<int64_t, 3>{1, 1, 1}, {3, 33, 65}, {64, 128, 32}, {65, 17, 129}}) {
+      const int64_t m = sizes[0], n = sizes[1], k = sizes[2];
       for (const bool batched : {false, true}) {
         for (const bool ta : {false, true}) {
           for (const bool tb : {false, true}) {

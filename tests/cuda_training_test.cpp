@@ -34,7 +34,9 @@ TEST_CASE("cuda: training follows the CPU's losses in f32, and near them in tf32
   if (!has_cuda()) return;
   Trainer reference = make_trainer(run_in("f32"));
   const std::vector<double> expected = losses(reference, 20);
-  for (const auto& [precision, tolerance] : {std::pair{"f32", 1e-4}, {"tf32", 2e-2}, {"bf16", 5e-2}}) {
+  for (const auto& kind : {std::pair{"f32", 1e-4}, {"tf32", 2e-2}, {"bf16", 5e-2}}) {
+    const std::string precision = kind.first;
+    const double tolerance = kind.second;
     CAPTURE(precision);
     Trainer trainer = make_trainer(run_in(precision), kCuda);
     const std::vector<double> seen = losses(trainer, 20);
