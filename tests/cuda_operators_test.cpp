@@ -45,7 +45,7 @@ struct Tolerance {
 };
 
 // The case on the GPU with these inputs, against the CPU in f64 on the same values. The gradients that come
-// in are multiples of 1/64, exact in every dtype, and not too small to matter.
+// in are the same too, rounded to the dtype of each output.
 void check_parity(const OpCase& op_case, const Tensors& inputs, Tolerance tolerance) {
   const Result actual = differentiate(op_case, moved(inputs, Device::cuda()));
   const Result expected = differentiate(op_case, converted(inputs, DType::f64));
