@@ -208,7 +208,7 @@ TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") 
   CHECK(contains(run(folder, {text.string(), "--preset=huge"}).output, "huge is not known"));
   const Result cuda = run(folder, {text.string(), "--device=cuda"});
   CHECK(cuda.code == 1);
-  CHECK(contains(cuda.output, "no CUDA"));
+  CHECK(contains(cuda.output, "error: --device=cuda: no "));
   const Result offline =
       run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path().string()});
   CHECK(offline.code == 1);
