@@ -124,7 +124,7 @@ TEST_CASE("a step of generation gives the teacher-forced logits, with a full win
     State state;
     Pass pass;
     pass.context = {.memory = kWindow, .same_length = true};
-    const std::unique_ptr<Decoder> decoder = model->decoder(kB, kWindow + 1);
+    const std::unique_ptr<Decoder> decoder = model->decoder(kB, pass.context);
     for (int64_t s = 0; s < kSegments; ++s) {
       const Tensor segment = tokens.alias_rows(s * kWindow, (s + 1) * kWindow);
       const Tensor expected = model->logits(segment, state, pass);
