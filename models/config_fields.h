@@ -37,9 +37,10 @@ class FieldReader {
     const auto found = json_.find(name);
     if (found == json_.end()) return;
     constexpr bool boolean = std::is_same_v<T, bool>;
-    const bool fits = boolean                 ? found->is_boolean()
-                      : std::is_integral_v<T> ? found->is_number_integer()
-                                              : found->is_number();
+    const bool fits = boolean                          ? found->is_boolean()
+                      : std::is_same_v<T, std::string> ? found->is_string()
+                      : std::is_integral_v<T>          ? found->is_number_integer()
+                                                       : found->is_number();
     CHECK(fits, "{}: configuration field {} has a value of the wrong type: {}", model_, name, found->dump());
     field = found->get<T>();
     json_.erase(found);
