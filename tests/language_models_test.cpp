@@ -26,6 +26,16 @@ const char* const kModels[] = {
     R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"attention_every":0})",
     R"({"model":"sru","d":16,"d_embedding":12,"d_projected":6,"layers":2,"highway_bias":-1})",
     R"({"model":"sru","d":16,"layers":2,"highway_bias":-1})",
+    R"({"model":"transformer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":6,"d_inner":24,"conv_width":2})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":1,"d_head":12,"d_inner":24,"norm":"before",
+        "shared_position_bias":false,"attention_bias":true,"activation":"gelu"})",
+    R"({"model":"primer-ez","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"primer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"primer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"attention_bias":true})",
+    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2})",
+    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2,"inner_norm":true})",
 };
 
 nlohmann::json config_of(const char* text) {
