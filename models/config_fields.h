@@ -63,4 +63,12 @@ class FieldReader {
   nlohmann::json json_;
 };
 
+// The fields of TokenConfig.
+template <class Visitor, class Config>
+void visit_tokens(Visitor& v, Config& c) {
+  v("vocabulary", c.vocabulary);
+  v("tied", c.tied);
+  v("dtype", c.dtype);
+}
+
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// Presets: the published sizes and training recipes by name, and `laptop`, the default where there is no GPU.
+// Presets: the published sizes and training recipes of each model by name, and `laptop`, the default.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -6,12 +6,15 @@
 
 namespace tandem {
 
-// How a model is trained. Batch and unroll are of one optimizer step; the memory is as long as the unroll.
+// How a model is trained. Batch and unroll are of one optimizer step.
 struct Recipe {
   int64_t batch_size = 0;       // rows, all devices together
   int64_t unroll = 0;           // time steps a segment
   int64_t accumulate = 1;       // segments whose gradients are averaged into one update
-  int64_t eval_window = 0;      // segment length in evaluation; window + 1 keys are visible
+  int64_t memory = -1;          // rows of the past that attention looks back on; -1: as many as unroll
+  int64_t eval_window = 0;      // segment length in evaluation
+  int64_t eval_memory = -1;     // -1: as many as eval_window
+  int64_t eval_clamp = 0;       // largest relative distance told apart in evaluation; 0: no limit
   int64_t eval_batch_size = 0;  // rows in evaluations during training; the last one uses 1
   std::string optimizer = "radam";
   double lr = 0;
@@ -24,15 +27,21 @@ struct Recipe {
 };
 
 struct Preset {
+  std::string model;  // its kind, as in the registry
   std::string name;
   std::string model_config;  // JSON for make_model(), without the vocabulary
   Recipe recipe;
   std::string about;  // one line: whose numbers these are
 };
 
-// "laptop", "txl-matched", "base", "large", "large-ratio8", "sru"; an SRU++ name may end in "-k2", "-k5",
-// "-k10" (attention every k layers) or "-k0" (none). Error: an unknown name; the known ones are listed.
-Preset preset(const std::string& name);
-std::vector<std::string> preset_names();
+// Sizes and recipe `name` of a model. Every model has "laptop"; an SRU++ name may end in "-k2", "-k5", "-k10"
+// (attention every k layers) or "-k0" (none). Error: an unknown model or name; the known ones are listed.
+Preset preset(const std::string& model, const std::string& name);
+bool has_preset(const std::string& model, const std::string& name);
+std::vector<std::string> preset_names(const std::string& model);
+
+// The tables, each beside its model.
+std::vector<Preset> srupp_presets();
+std::vector<Preset> sru_presets();
 
 }  // namespace tandem

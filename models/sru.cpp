@@ -6,7 +6,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "models/config_fields.h"
-#include "models/recurrent_model.h"
+#include "models/layered_model.h"
 #include "ops/dropout.h"
 #include "ops/linear.h"
 #include "ops/sru_scan.h"
@@ -23,7 +23,7 @@ Tensor uniform(Random& random, Shape shape, double bound, const SruConfig& confi
 
 template <class Visitor, class Config>
 void visit(Visitor& v, Config& c) {
-  v("vocabulary", c.vocabulary);
+  visit_tokens(v, c);
   v("d", c.d);
   v("d_embedding", c.d_embedding);
   v("d_projected", c.d_projected);
@@ -31,7 +31,6 @@ void visit(Visitor& v, Config& c) {
   v("dropout", c.dropout);
   v("highway_bias", c.highway_bias);
   v("rescale", c.rescale);
-  v("dtype", c.dtype);
 }
 
 }  // namespace
@@ -74,8 +73,8 @@ SruLayer::SruLayer(const SruConfig& config, int64_t layer, Random& random)
   fill(scan_bias_.alias_rows(d, 2 * d), config.highway_bias);
 }
 
-RecurrentLayer::Output SruLayer::forward(const Tensor& x, const LayerState& state, const Pass& pass,
-                                         uint32_t site) const {
+Layer::Output SruLayer::forward(const Tensor& x, const LayerState& before, const Pass& pass,
+                                uint32_t site) const {
   const double p = pass.training ? config_.dropout : 0;
   const Tensor u = linear(projection_.defined() ? linear(x, projection_) : x, weight_);
   SruScanOptions options;
@@ -84,14 +83,8 @@ RecurrentLayer::Output SruLayer::forward(const Tensor& x, const LayerState& stat
     options.mask = dropout_mask({x.size(1), config_.d}, p, parameter_dtype(x.dtype()), x.device(),
                                 {pass.seed, pass.step, site});
   const SruScanResult scan =
-      sru_scan(u, same_width_ ? x : Tensor(), scan_weight_, scan_bias_, state.c, options);
-  return {scan.h, scan.c_last};
-}
-
-Tensor SruLayer::step(const Tensor& x, LayerCache& cache) const {
-  const Output out = forward(x, {cache.c, Tensor()}, Pass{}, 0);
-  cache.c = out.c;
-  return out.h;
+      sru_scan(u, same_width_ ? x : Tensor(), scan_weight_, scan_bias_, part(before, 0), options);
+  return {scan.h, {scan.c_last}};
 }
 
 std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) {
@@ -101,17 +94,19 @@ std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) 
         config.vocabulary, config.d, config.layers, config.d_embedding, config.d_projected);
   CHECK(config.dropout >= 0 && config.dropout < 1, "sru: dropout {} must be in [0, 1)", config.dropout);
   Random random(seed);
-  RecurrentModel::Parts parts;
+  // Standard deviation 1 / sqrt(width) of the rows at both ends.
+  const Initializer rows = [&random, &config](Shape shape) {
+    return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(shape[1])), config);
+  };
+  LayeredModel::Parts parts;
   const int64_t e = config.d_embedding > 0 ? config.d_embedding : config.d;
-  parts.embedding = uniform(random, {config.vocabulary, e}, std::sqrt(3.0 / static_cast<double>(e)), config);
+  parts.embedding = std::make_unique<TokenEmbedding>(config, e, 1, rows);
   for (int64_t i = 0; i < config.layers; ++i)
     parts.layers.push_back(std::make_unique<SruLayer>(config, i, random));
-  parts.output =
-      uniform(random, {config.vocabulary, config.d}, std::sqrt(3.0 / static_cast<double>(config.d)), config);
-  parts.output_bias = zeros({config.vocabulary}, config.dtype, config.device);
-  parts.dropout = config.dropout;
+  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows);
+  parts.input_dropout = parts.output_dropout = config.dropout;
   parts.config = config.text();
-  return std::make_unique<RecurrentModel>(std::move(parts));
+  return std::make_unique<LayeredModel>(std::move(parts));
 }
 
 }  // namespace tandem

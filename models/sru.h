@@ -7,12 +7,12 @@
 // plane times sqrt(1 - dropout).
 #pragma once
 #include "core/random.h"
-#include "models/recurrent_layer.h"
+#include "models/layer.h"
+#include "models/token_layers.h"
 
 namespace tandem {
 
-struct SruConfig {
-  int64_t vocabulary = 0;
+struct SruConfig : TokenConfig {
   int64_t d = 512;
   int64_t d_embedding =
       0;  // 0: d; else the first layer takes this width and has a fourth matrix for its skip
@@ -21,24 +21,20 @@ struct SruConfig {
   double dropout = 0;  // embedding, highway (variational, all layers but the last), output
   double highway_bias = -3;
   bool rescale = true;  // alpha as above; false: 1
-  DType dtype = DType::f32;
-  Device device;
 
   std::string text() const;
   static SruConfig from_text(const std::string& text);
 };
 
-class SruLayer : public RecurrentLayer {
+class SruLayer : public Layer {
  public:
   SruLayer(const SruConfig& config, int64_t layer, Random& random);
 
-  Output forward(const Tensor& x, const LayerState& state, const Pass& pass, uint32_t site) const override;
-  Tensor step(const Tensor& x, LayerCache& cache) const override;
-  LayerCache make_cache(int64_t, int64_t) const override { return {}; }
-  double forward_flops(int64_t) const override {
+  std::vector<std::string> state_names() const override { return {"c"}; }  // (B, d)
+  Output forward(const Tensor& x, const LayerState& before, const Pass& pass, uint32_t site) const override;
+  double forward_flops(int64_t, int64_t) const override {
     return 2.0 * static_cast<double>(weight_.numel() + (projection_.defined() ? projection_.numel() : 0));
   }
-  bool attends() const override { return false; }
 
  private:
   SruConfig config_;

@@ -5,7 +5,7 @@
 
 #include "core/array.h"
 #include "core/check.h"
-#include "models/recurrent_model.h"
+#include "models/layered_model.h"
 #include "ops/attention.h"
 #include "ops/concat.h"
 #include "ops/dropout.h"
@@ -62,8 +62,8 @@ Tensor SruppLayer::normalize(const Tensor& q, const Tensor& attended, const Pass
                   : layer_norm(q, gain_, bias_, options);
 }
 
-RecurrentLayer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const Tensor& c, const Pass& pass,
-                                         uint32_t site) const {
+Layer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const Tensor& c, const Pass& pass,
+                                uint32_t site) const {
   const double p = pass.training ? config_.dropout : 0;
   const Tensor u = linear(y, output_);
   SruScanOptions options;
@@ -71,60 +71,79 @@ RecurrentLayer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const
     options.mask = dropout_mask({x.size(1), x.size(2)}, p, parameter_dtype(x.dtype()), x.device(),
                                 {pass.seed, pass.step, site + kHighway});
   const SruScanResult scan = sru_scan(u, x, scan_weight_, scan_bias_, c, options);
-  return {scan.h, scan.c_last};
+  return {scan.h, {scan.c_last}};
 }
 
-RecurrentLayer::Output SruppLayer::forward(const Tensor& x, const LayerState& state, const Pass& pass,
-                                           uint32_t site) const {
+std::vector<std::string> SruppLayer::state_names() const {
+  if (attends_) return {"c", "memory"};
+  return {"c"};
+}
+
+Layer::Output SruppLayer::forward(const Tensor& x, const LayerState& before, const Pass& pass,
+                                  uint32_t site) const {
   const Tensor q = linear(x, query_);
-  Tensor attended;
-  if (attends_) {
-    // Memory is projected again each segment, so that the weights get their gradient through it.
-    const Tensor z = state.memory.defined() ? concat({linear(state.memory, query_), q}) : q;
-    AttentionOptions options;
-    options.heads = config_.heads;
-    options.window = pass.visible_keys;
-    options.dropout = pass.training ? config_.attention_dropout : 0;
-    options.key = {pass.seed, pass.step, site + kAttention};
-    attended = causal_attention(q, linear(z, key_value_), options);
-  }
-  return recur(normalize(q, attended, pass, site), x, state.c, pass, site);
+  if (!attends_) return recur(normalize(q, {}, pass, site), x, part(before, 0), pass, site);
+  // Memory is projected again each segment, so that the weights get their gradient through it. It may come
+  // from a run in another precision.
+  const Tensor memory = part(before, 1);
+  const Tensor z = memory.defined() ? concat({linear(memory.to(x.dtype()), query_), q}) : q;
+  AttentionOptions options;
+  options.heads = config_.heads;
+  options.window = pass.context.same_length ? pass.context.memory + 1 : 0;
+  options.dropout = pass.training ? config_.attention_dropout : 0;
+  options.key = {pass.seed, pass.step, site + kAttention};
+  const Tensor attended = causal_attention(q, linear(z, key_value_), options);
+  Output out = recur(normalize(q, attended, pass, site), x, part(before, 0), pass, site);
+  out.state.push_back(next_memory(memory, x, pass.context));
+  return out;
 }
 
-double SruppLayer::forward_flops(int64_t steps) const {
+double SruppLayer::forward_flops(int64_t steps, int64_t memory) const {
   double flops = 2.0 * static_cast<double>(query_.numel() + output_.numel());
   if (!attends_) return flops;
   // Memory is projected too; a query sees it, the past and itself.
-  flops += 2.0 * static_cast<double>(query_.numel() + 2 * key_value_.numel());
-  const double visible = static_cast<double>(steps) + static_cast<double>(steps + 1) / 2;
+  const double projected = static_cast<double>(memory) / static_cast<double>(steps);
+  flops += 2.0 * (projected * static_cast<double>(query_.numel()) +
+                  (1 + projected) * static_cast<double>(key_value_.numel()));
+  const double visible = static_cast<double>(memory) + static_cast<double>(steps + 1) / 2;
   return flops + 4.0 * visible * static_cast<double>(config_.d_projected);
 }
 
-LayerCache SruppLayer::make_cache(int64_t batch, int64_t visible_keys) const {
-  LayerCache cache;
-  if (!attends_) return cache;
-  CHECK(visible_keys > 0, "srupp: generation needs a window of keys, got {}", visible_keys);
-  cache.keys_values =
-      Tensor({visible_keys, batch, 2 * config_.d_projected}, activation_dtype(query_), config_.device);
-  return cache;
-}
-
-Tensor SruppLayer::step(const Tensor& x, LayerCache& cache) const {
-  const Tensor q = linear(x, query_);
-  Tensor attended;
-  if (attends_) {
-    // Attention has no positions, so the order of keys in the ring does not matter.
-    const int64_t capacity = cache.keys_values.size(0);
-    const int64_t slot = cache.seen % capacity;
-    copy(cache.keys_values.alias_rows(slot, slot + 1), linear(q, key_value_));
-    const int64_t valid = std::min(cache.seen + 1, capacity);
-    attended = attend_cached(q.alias_shape(q.shape().tail()), cache.keys_values, valid, config_.heads)
-                   .alias_shape(q.shape());
+// Keys and values are projected once and kept. Attention has no positions, so the order of keys in the ring
+// does not matter.
+class SruppLayer::CachingDecoder : public LayerDecoder {
+ public:
+  CachingDecoder(const SruppLayer& layer, int64_t batch, int64_t keys) : layer_(layer) {
+    if (layer.attends_)
+      ring_ = Tensor({keys, batch, 2 * layer.config_.d_projected}, activation_dtype(layer.query_),
+                     layer.config_.device);
   }
-  ++cache.seen;
-  const Output out = recur(normalize(q, attended, Pass{}, 0), x, cache.c, Pass{}, 0);
-  cache.c = out.c;
-  return out.h;
+
+  Tensor step(const Tensor& x) override {
+    const Tensor q = linear(x, layer_.query_);
+    Tensor attended;
+    if (ring_.defined()) {
+      const int64_t slot = seen_ % ring_.size(0);
+      copy(ring_.alias_rows(slot, slot + 1), linear(q, layer_.key_value_));
+      ++seen_;
+      attended = attend_cached(q.alias_shape(q.shape().tail()), ring_, std::min(seen_, ring_.size(0)),
+                               layer_.config_.heads)
+                     .alias_shape(q.shape());
+    }
+    const Output out = layer_.recur(layer_.normalize(q, attended, Pass{}, 0), x, c_, Pass{}, 0);
+    c_ = out.state[0];
+    return out.h;
+  }
+
+ private:
+  const SruppLayer& layer_;
+  Tensor c_;     // (B, d)
+  Tensor ring_;  // (keys, B, 2 d') the last keys and values; undefined where the layer does not attend
+  int64_t seen_ = 0;
+};
+
+std::unique_ptr<LayerDecoder> SruppLayer::decoder(int64_t batch, const Context& context) const {
+  return std::make_unique<CachingDecoder>(*this, batch, context.memory + 1);
 }
 
 std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t seed) {
@@ -146,17 +165,18 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
         config.attention_dropout);
 
   Random random(seed);
-  RecurrentModel::Parts parts;
   // Authors: embedding and output are untied, both with standard deviation 1 / sqrt(d).
-  const double bound = std::sqrt(3.0 / static_cast<double>(config.d));
-  parts.embedding = uniform(random, {config.vocabulary, config.d}, bound, config);
+  const Initializer rows = [&random, &config](Shape shape) {
+    return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(config.d)), config);
+  };
+  LayeredModel::Parts parts;
+  parts.embedding = std::make_unique<TokenEmbedding>(config, config.d, 1, rows);
   for (int64_t i = 0; i < config.layers; ++i)
     parts.layers.push_back(std::make_unique<SruppLayer>(config, i, random));
-  parts.output = uniform(random, {config.vocabulary, config.d}, bound, config);
-  parts.output_bias = zeros({config.vocabulary}, config.dtype, config.device);
-  parts.dropout = config.dropout;
+  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows);
+  parts.input_dropout = parts.output_dropout = config.dropout;
   parts.config = config.text();
-  return std::make_unique<RecurrentModel>(std::move(parts));
+  return std::make_unique<LayeredModel>(std::move(parts));
 }
 
 }  // namespace tandem

@@ -11,12 +11,12 @@
 // (models/srupp_weights.h converts), and layers that do not attend keep no memory.
 #pragma once
 #include "core/random.h"
-#include "models/recurrent_layer.h"
+#include "models/layer.h"
+#include "models/token_layers.h"
 
 namespace tandem {
 
-struct SruppConfig {
-  int64_t vocabulary = 0;
+struct SruppConfig : TokenConfig {
   int64_t d = 512;            // width of the stream
   int64_t d_projected = 128;  // d', width of attention
   int64_t layers = 10;
@@ -26,8 +26,6 @@ struct SruppConfig {
   double dropout = 0;  // embedding, highway (variational, all layers but the last), before W_o, output
   double attention_dropout = 0;
   double highway_bias = -2;
-  DType dtype = DType::f32;
-  Device device;
 
   // As JSON text, as checkpoints keep it. The device is not part of it. Reading: absent fields keep the
   // defaults above; Error: not JSON, an unknown field, a value of another type.
@@ -39,19 +37,21 @@ struct SruppConfig {
   }
 };
 
-class SruppLayer : public RecurrentLayer {
+class SruppLayer : public Layer {
  public:
   SruppLayer(const SruppConfig& config, int64_t layer, Random& random);
 
-  Output forward(const Tensor& x, const LayerState& state, const Pass& pass, uint32_t site) const override;
-  Tensor step(const Tensor& x, LayerCache& cache) const override;
-  LayerCache make_cache(int64_t batch, int64_t visible_keys) const override;
-  double forward_flops(int64_t steps) const override;
-  bool attends() const override { return attends_; }
+  // State: the cell state c (B, d), and where the layer attends its input, memory (M, B, d).
+  std::vector<std::string> state_names() const override;
+  Output forward(const Tensor& x, const LayerState& before, const Pass& pass, uint32_t site) const override;
+  std::unique_ptr<LayerDecoder> decoder(int64_t batch, const Context& context) const override;
+  double forward_flops(int64_t steps, int64_t memory) const override;
 
  private:
   Tensor normalize(const Tensor& q, const Tensor& attended, const Pass& pass, uint32_t site) const;
   Output recur(const Tensor& y, const Tensor& x, const Tensor& c, const Pass& pass, uint32_t site) const;
+
+  class CachingDecoder;
 
   SruppConfig config_;
   bool attends_;

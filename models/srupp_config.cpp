@@ -7,7 +7,7 @@ namespace {
 
 template <class Visitor, class Config>
 void visit(Visitor& v, Config& c) {
-  v("vocabulary", c.vocabulary);
+  visit_tokens(v, c);
   v("d", c.d);
   v("d_projected", c.d_projected);
   v("layers", c.layers);
@@ -17,7 +17,6 @@ void visit(Visitor& v, Config& c) {
   v("dropout", c.dropout);
   v("attention_dropout", c.attention_dropout);
   v("highway_bias", c.highway_bias);
-  v("dtype", c.dtype);
 }
 
 }  // namespace

@@ -168,7 +168,7 @@ TEST_CASE("cuda: evaluation and generation are the CPU's") {
   device.restore(host.checkpoint());
   const auto bpc = [](const Trainer& trainer, MatmulPrecision precision) {
     const PrecisionScope scope(precision, trainer.device());
-    return evaluate(trainer.model(), trainer.vocabulary(), sample_text(), 16).bpc();
+    return evaluate(trainer.model(), trainer.vocabulary(), sample_text(), {.window = 16}).bpc();
   };
   const double expected = bpc(host, MatmulPrecision::f32);
   CHECK(bpc(device, MatmulPrecision::f32) == doctest::Approx(expected).epsilon(1e-5));
@@ -176,7 +176,7 @@ TEST_CASE("cuda: evaluation and generation are the CPU's") {
   SamplingOptions sampling;
   sampling.temperature = 0;
   const auto text = [&sampling](const Trainer& trainer) {
-    return generate_text(trainer.model(), trainer.vocabulary(), "abcabc", 40, sampling, 17);
+    return generate_text(trainer.model(), trainer.vocabulary(), "abcabc", 40, sampling, {.memory = 16});
   };
   CHECK(text(device) == text(host));
   const PrecisionScope half(MatmulPrecision::bf16, kCuda);

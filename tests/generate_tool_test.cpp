@@ -27,7 +27,7 @@ TEST_CASE("generate: writes the prompt and the bytes that the library draws, and
   const LoadedModel loaded = load_model_file(golden_path("srupp/weights.safetensors"));
   const std::string prompt = "It's a \"word\", n. ";
   const auto library = [&](const SamplingOptions& options) {
-    return prompt + generate_text(*loaded.model, loaded.vocabulary, prompt, 60, options, 33);
+    return prompt + generate_text(*loaded.model, loaded.vocabulary, prompt, 60, options, {.memory = 32});
   };
   const std::vector<std::string> common = {"--prompt=" + prompt, "--bytes=60"};
   const auto with = [&common](std::vector<std::string> more) {

@@ -50,7 +50,6 @@ TEST_CASE("model file: a checkpoint gives the model, vocabulary and run that wer
       CHECK(loaded.vocabulary == checkpoint.vocabulary);
       CHECK(loaded.kind == "checkpoint of Tandem");
       CHECK_FALSE(loaded.run);
-      CHECK(loaded.eval_window == 0);
     }
   }
 
@@ -62,8 +61,8 @@ TEST_CASE("model file: a checkpoint gives the model, vocabulary and run that wer
   checkpoint.progress = R"({"step":1200})";
   save_checkpoint(path, checkpoint);
   const LoadedModel loaded = load_model_file(path);
-  CHECK(loaded.eval_window == 77);
   REQUIRE(loaded.run);
+  CHECK(loaded.run->recipe.eval_window == 77);
   CHECK(loaded.run->corpus == "gcide");
   CHECK(loaded.run->test_fraction == 0.125);
   CHECK(loaded.kind == "checkpoint of Tandem, step 1200");
@@ -80,7 +79,6 @@ TEST_CASE("model file: the authors' weights") {
   CHECK(loaded.model->parameter_count() == 2 * 99 * 64 + 99 + 4 * (4 * 64 * 16 + 2 * 256 + 32 + 1 + 256));
   CHECK(loaded.model->dtype() == DType::f32);
   CHECK(load_model_file(path, 1, DType::f64).model->dtype() == DType::f64);
-  CHECK(loaded.eval_window == 0);
   CHECK_FALSE(loaded.run);
   CHECK(nlohmann::json::parse(loaded.model->config())["heads"] == 1);
   CHECK(nlohmann::json::parse(load_model_file(path, 4).model->config())["heads"] == 4);

@@ -22,7 +22,7 @@ using namespace tandem::testing;
 namespace {
 
 int64_t parameter_count(const std::string& name) {
-  nlohmann::json config = nlohmann::json::parse(preset(name).model_config);
+  nlohmann::json config = nlohmann::json::parse(preset("srupp", name).model_config);
   config["vocabulary"] = 205;
   return make_model(config.dump(), 1)->parameter_count();
 }
@@ -123,7 +123,7 @@ TEST_CASE("a step of generation gives the teacher-forced logits, with a full win
     CAPTURE(model->config());
     State state;
     Pass pass;
-    pass.visible_keys = kWindow + 1;
+    pass.context = {.memory = kWindow, .same_length = true};
     const std::unique_ptr<Decoder> decoder = model->decoder(kB, kWindow + 1);
     for (int64_t s = 0; s < kSegments; ++s) {
       const Tensor segment = tokens.alias_rows(s * kWindow, (s + 1) * kWindow);
@@ -253,7 +253,7 @@ TEST_CASE("configurations survive the way through text, and wrong ones are refus
                  "give one of the two"));
   CHECK(contains(error_of([] { make_model(R"({"model":"sru","vocabulary":5,"dropout":1.0})", 1); }),
                  "dropout 1"));
-  CHECK(contains(error_of([] { preset("huge"); }), "laptop, txl-matched, base"));
+  CHECK(contains(error_of([] { preset("srupp", "huge"); }), "laptop, txl-matched, base"));
 }
 
 TEST_CASE("wrong states, tokens and weights are refused") {

@@ -136,7 +136,7 @@ std::vector<double> teacher_forced(const LanguageModel& model, const Tensor& ids
   std::vector<double> all;
   State state;
   Pass pass;
-  pass.visible_keys = window + 1;
+  pass.context = {.memory = window, .same_length = true};
   const int64_t vocabulary = model.vocabulary_size();
   for (int64_t t = 0; t < ids.size(0); t += window) {
     const Tensor segment = ids.alias_rows(t, std::min(t + window, ids.size(0)));
@@ -149,7 +149,7 @@ std::vector<double> teacher_forced(const LanguageModel& model, const Tensor& ids
 
 std::vector<double> one_at_a_time(const LanguageModel& model, const Tensor& ids, int64_t window) {
   std::vector<double> all;
-  const std::unique_ptr<Decoder> decoder = model.decoder(ids.size(1), window + 1);
+  const std::unique_ptr<Decoder> decoder = model.decoder(ids.size(1), {.memory = window});
   const int64_t vocabulary = model.vocabulary_size();
   for (int64_t t = 0; t < ids.size(0); ++t) {
     const Tensor step = ids.alias_rows(t, t + 1).alias_shape({ids.size(1)});
@@ -214,7 +214,7 @@ TEST_CASE("generation: models of other kinds") {
 TEST_CASE("generation: same seed, same text; the callback sees each byte") {
   const LoadedModel loaded = golden_model(DType::f32);
   const auto text = [&loaded](const SamplingOptions& options, const OnByte& on_byte = {}) {
-    return generate_text(*loaded.model, loaded.vocabulary, "Word, ", 120, options, 33, on_byte);
+    return generate_text(*loaded.model, loaded.vocabulary, "Word, ", 120, options, {.memory = 32}, on_byte);
   };
   std::string streamed;
   const std::string first = text({.seed = 7}, [&streamed](char byte) { streamed += byte; });
@@ -232,7 +232,7 @@ TEST_CASE("generation: a text can be cut anywhere into prompt and continuation")
   const SamplingOptions greedy{.temperature = 0};
   const std::string prompt = golden_text(50);
   const auto continued = [&](const std::string& from, int64_t bytes) {
-    return generate_text(*loaded.model, loaded.vocabulary, from, bytes, greedy, 17);
+    return generate_text(*loaded.model, loaded.vocabulary, from, bytes, greedy, {.memory = 16});
   };
   const std::string all = continued(prompt, 60);
   const std::string begun = continued(prompt, 25);
@@ -261,7 +261,8 @@ TEST_CASE("generation: bytes come with the probabilities of the distribution") {
   const std::vector<double> probabilities = {0.4, 0.02, 0.08, 0.5};
   const LoadedModel loaded = biased_model("61626364", probabilities);
   constexpr int64_t kBytes = 8000;
-  const std::string text = generate_text(*loaded.model, loaded.vocabulary, "a", kBytes, {.seed = 3}, 2);
+  const std::string text =
+      generate_text(*loaded.model, loaded.vocabulary, "a", kBytes, {.seed = 3}, {.memory = 1});
   for (size_t id = 0; id < 4; ++id) {
     const double p = probabilities[id];
     const auto count = static_cast<double>(std::count(text.begin(), text.end(), "abcd"[id]));
@@ -272,7 +273,8 @@ TEST_CASE("generation: bytes come with the probabilities of the distribution") {
   int64_t pairs = 0;
   for (size_t i = 1; i < text.size(); ++i) pairs += text[i - 1] == 'd' && text[i] == 'a';
   CHECK(std::abs(static_cast<double>(pairs) - 0.2 * kBytes) < 4 * std::sqrt(kBytes * 0.2 * 0.8));
-  const std::string cut = generate_text(*loaded.model, loaded.vocabulary, "a", 500, {.top_k = 2}, 2);
+  const std::string cut =
+      generate_text(*loaded.model, loaded.vocabulary, "a", 500, {.top_k = 2}, {.memory = 1});
   CHECK(cut.find_first_of("bc") == std::string::npos);
   CHECK(std::count(cut.begin(), cut.end(), 'a') > 150);
 }
@@ -286,7 +288,7 @@ TEST_CASE("generation: without a newline in the vocabulary, the byte of id 0 beg
   const auto text = [&](const std::string& prompt) {
     std::string all;
     for (uint64_t seed = 1; seed <= 4; ++seed)
-      all += generate_text(*loaded.model, loaded.vocabulary, prompt, 30, {.seed = seed}, 8);
+      all += generate_text(*loaded.model, loaded.vocabulary, prompt, 30, {.seed = seed}, {.memory = 7});
     return all;
   };
   CHECK(text("") == text("x"));
@@ -296,16 +298,17 @@ TEST_CASE("generation: without a newline in the vocabulary, the byte of id 0 beg
 TEST_CASE("generation: errors") {
   const LoadedModel loaded = golden_model(DType::f32);
   const auto error = [&loaded](const std::string& prompt, int64_t bytes, const SamplingOptions& options,
-                               int64_t visible_keys) {
+                               int64_t memory) {
     return error_of(
-        [&] { generate_text(*loaded.model, loaded.vocabulary, prompt, bytes, options, visible_keys); });
+        [&] { generate_text(*loaded.model, loaded.vocabulary, prompt, bytes, options, {.memory = memory}); });
   };
-  CHECK(contains(error("ab\x01", 1, {}, 9), "prompt: vocabulary: byte 0x01 at offset 2"));
-  CHECK(contains(error("ab", -1, {}, 9), "-1 bytes cannot be drawn"));
+  CHECK(contains(error("ab\x01", 1, {}, 8), "prompt: vocabulary: byte 0x01 at offset 2"));
+  CHECK(contains(error("ab", -1, {}, 8), "-1 bytes cannot be drawn"));
   CHECK(contains(error("ab", 1, {.top_p = 2}, 9), "top_p is 2"));
-  CHECK(contains(error("ab", 1, {}, 0), "window of keys, got 0"));
-  CHECK(contains(error_of([&] { generate_text(*loaded.model, Vocabulary::from_hex("61"), "a", 1, {}, 9); }),
-                 "the vocabulary has 1 byte values, the model predicts 99"));
+  CHECK(contains(error("ab", 1, {}, -1), "a memory of 0 or more tokens, got -1"));
+  CHECK(contains(
+      error_of([&] { generate_text(*loaded.model, Vocabulary::from_hex("61"), "a", 1, {}, {.memory = 8}); }),
+      "the vocabulary has 1 byte values, the model predicts 99"));
 }
 
 }  // namespace

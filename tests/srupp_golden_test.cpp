@@ -62,7 +62,7 @@ void check_losses(Device device, DType dtype, double tolerance, double mean_tole
         golden.expected["segments"][same_length ? "same_length_mask" : "causal_mask"]["mean_nll_nats"];
     State state;
     Pass pass;
-    pass.visible_keys = same_length ? kT + 1 : 0;
+    pass.context = {.memory = kT, .same_length = same_length};
     for (int64_t s = 0; s < kSegments; ++s) {
       CAPTURE(same_length);
       CAPTURE(s);

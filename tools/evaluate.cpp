@@ -49,15 +49,16 @@ std::string progress_text(const Evaluation& so_far, int64_t symbols) {
                      duration_text(so_far.seconds * (1 - share) / share));
 }
 
-void print_json(const Options& options, int64_t window, const Evaluation& result) {
+void print_json(const Options& options, const EvaluationOptions& evaluation, const Evaluation& result) {
   nlohmann::ordered_json json;
   json["checkpoint"] = options.model.checkpoint;
   json["corpus"] = options.corpus.name_or_path;
   json["split"] = options.split;
   json["precision"] = options.model.precision;
-  json["window"] = window;
-  json["visible_keys"] = window + 1;
-  json["batch_size"] = options.batch_size;
+  json["window"] = evaluation.window;
+  json["memory"] = evaluation.context().memory;
+  json["clamp"] = evaluation.clamp;
+  json["batch_size"] = evaluation.batch_size;
   json["bpc"] = result.bpc();
   json["nats"] = result.mean_nats();
   json["total_nats"] = result.total_nats;
@@ -68,15 +69,16 @@ void print_json(const Options& options, int64_t window, const Evaluation& result
   std::cout << json.dump(2) << std::endl;
 }
 
-void print_text(int64_t window, const Evaluation& result) {
+void print_text(const EvaluationOptions& evaluation, const Evaluation& result) {
   std::cout << fmt::format(
                    "bpc: {:.6f}\n"
                    "nats: {:.6f} a symbol\n"
                    "symbols: {} scored, {} dropped\n"
-                   "context: {} keys at most (segments of {}, state and memory carried; the first has none)\n"
+                   "context: memory of {} tokens, segments of {} (the first has none before it)\n"
                    "time: {:.2f} s, {:.0f} symbols/s",
-                   result.bpc(), result.mean_nats(), with_commas(result.symbols), result.dropped, window + 1,
-                   window, result.seconds, static_cast<double>(result.symbols) / result.seconds)
+                   result.bpc(), result.mean_nats(), with_commas(result.symbols), result.dropped,
+                   evaluation.context().memory, evaluation.window, result.seconds,
+                   static_cast<double>(result.symbols) / result.seconds)
             << std::endl;
 }
 
@@ -84,7 +86,8 @@ void run(CLI::App& app, const Options& options) {
   const Device device = options.model.resolved_device();
   const PrecisionScope precision(options.model.products(), device);
   const LoadedModel loaded = options.model.load();
-  const int64_t window = options.model.window_for(loaded);
+  EvaluationOptions evaluation = options.model.evaluation_for(loaded);
+  evaluation.batch_size = options.batch_size;
   ProgressLine line;
   const Corpus corpus = load_text(app, options.corpus, options.split, loaded, line);
   std::span<const uint8_t> bytes = corpus.split(options.split);
@@ -99,14 +102,14 @@ void run(CLI::App& app, const Options& options) {
                              with_commas(bytes.size()))
               << std::endl;
 
-  const Evaluation result = evaluate(*loaded.model, loaded.vocabulary, bytes, window, options.batch_size,
+  const Evaluation result = evaluate(*loaded.model, loaded.vocabulary, bytes, evaluation,
                                      [&line](const Evaluation& so_far, int64_t symbols) {
                                        if (line.due()) line.show(progress_text(so_far, symbols));
                                      });
   line.clear();
   CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged",
         options.model.checkpoint, result.total_nats);
-  options.json ? print_json(options, window, result) : print_text(window, result);
+  options.json ? print_json(options, evaluation, result) : print_text(evaluation, result);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ void run(const Options& options) {
   const Device device = options.model.resolved_device();
   const PrecisionScope precision(options.model.products(), device);
   const LoadedModel loaded = options.model.load();
-  const int64_t window = options.model.window_for(loaded);
+  const Context context = options.model.evaluation_for(loaded).context();
   std::string prompt = options.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   check_prompt(loaded.vocabulary, prompt);  // before anything is printed
@@ -50,7 +50,7 @@ void run(const Options& options) {
   const Clock::time_point start = Clock::now();
   std::optional<Clock::time_point> first;
   const std::string text = generate_text(*loaded.model, loaded.vocabulary, prompt, options.bytes,
-                                         options.sampling, window + 1, [&first](char byte) {
+                                         options.sampling, context, [&first](char byte) {
                                            if (!first) first = Clock::now();
                                            put({&byte, 1});
                                          });

@@ -19,10 +19,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kDefaultModel = "srupp";
+
 struct Options {
   CorpusOptions corpus;
+  std::string model = kDefaultModel;
   std::string preset = "laptop";
-  std::string model;  // JSON that overrides the preset's
+  std::vector<std::string> set;  // FIELD=VALUE of the model's configuration
   std::string precision = "auto";
   std::string device = "auto";
   std::string out;
@@ -49,10 +52,13 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("corpus", o.corpus.name_or_path, "gcide, enwik8, text8, or the path of any file")
       ->required();
   add_corpus_options(app, o.corpus);
-  app.add_option("--preset", o.preset,
-                 "sizes and recipe: " + fmt::format("{}", fmt::join(preset_names(), ", ")))
+  app.add_option("--model", o.model, "what is trained")
+      ->check(CLI::IsMember(model_names()))
       ->capture_default_str();
-  app.add_option("--model", o.model, "JSON fields that override the preset's model, or another model whole");
+  std::string presets = "sizes and recipe";
+  for (const std::string& name : model_names())
+    presets += fmt::format("; {}: {}", name, fmt::join(preset_names(name), ", "));
+  app.add_option("--preset", o.preset, presets)->capture_default_str();
   app.add_option(
          "--precision", o.precision,
          "of matrix products, and on a GPU of activations: f32, tf32 (GPUs), bf16, or auto: bf16 where the "
@@ -99,6 +105,9 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--attention-last", o.attention_last, "the last n layers attend")->group(model);
   app.add_option("--dropout", o.dropout)->group(model);
   app.add_option("--attention-dropout", o.attention_dropout)->group(model);
+  app.add_option("--set", o.set, "FIELD=VALUE: any other field of the configuration that `model:` prints")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(model);
 
   const char* recipe = "Recipe";
   app.add_option("--batch-size", o.batch_size, "rows")->group(recipe);
@@ -153,11 +162,12 @@ void override_recipe(Recipe& recipe, const Options& o) {
 
 std::string override_model(const std::string& preset, int64_t vocabulary, const Options& o) {
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(preset);
-  if (!o.model.empty()) {
-    const auto given = nlohmann::ordered_json::parse(o.model, nullptr, false);
-    if (!given.is_object()) throw UsageError("--model: not a JSON object: " + o.model);
-    if (given.contains("model") && given["model"] != json["model"]) json.clear();
-    json.update(given);
+  for (const std::string& assignment : o.set) {
+    const size_t at = assignment.find('=');
+    if (at == std::string::npos || at == 0) throw UsageError("--set: " + assignment + " is not FIELD=VALUE");
+    const std::string value = assignment.substr(at + 1);
+    const auto parsed = nlohmann::ordered_json::parse(value, nullptr, false);
+    json[assignment.substr(0, at)] = parsed.is_discarded() ? nlohmann::ordered_json(value) : parsed;
   }
   const auto set = [&json](const char* name, const auto& given) {
     if (given) json[name] = *given;
@@ -177,9 +187,11 @@ std::string override_model(const std::string& preset, int64_t vocabulary, const 
   return json.dump();
 }
 
-// "runs/gcide-laptop", then -2, -3, ...: a run never writes over another.
-fs::path default_folder(const std::string& corpus, const std::string& preset, bool existing) {
-  const std::string stem = fs::path(corpus).filename().string() + "-" + preset;
+// "runs/gcide-laptop", "runs/gcide-sru-laptop", then -2, -3, ...: a run never writes over another.
+fs::path default_folder(const Options& o, bool existing) {
+  std::string stem = fs::path(o.corpus.name_or_path).filename().string();
+  if (o.model != kDefaultModel) stem += "-" + o.model;
+  stem += "-" + o.preset;
   fs::path latest;
   for (int i = 1;; ++i) {
     const fs::path folder = fs::path("runs") / (i == 1 ? stem : fmt::format("{}-{}", stem, i));
@@ -191,14 +203,15 @@ fs::path default_folder(const std::string& corpus, const std::string& preset, bo
 fs::path resume_path(const Options& o) {
   fs::path path = !o.resume->empty() ? fs::path(*o.resume)
                   : !o.out.empty()   ? fs::path(o.out)
-                                     : default_folder(o.corpus.name_or_path, o.preset, true);
-  CHECK(!path.empty(), "--resume: there is no run of {} with preset {} under runs/; give its folder",
-        o.corpus.name_or_path, o.preset);
+                                     : default_folder(o, true);
+  CHECK(!path.empty(),
+        "--resume: there is no run of {} with model {} and preset {} under runs/; give its folder",
+        o.corpus.name_or_path, o.model, o.preset);
   return fs::is_directory(path) ? path / kLastCheckpoint : path;
 }
 
 RunConfig new_run(const Options& o, const Corpus& corpus, Device device) {
-  const Preset chosen = preset(o.preset);
+  const Preset chosen = preset(o.model, o.preset);
   RunConfig config;
   config.corpus = o.corpus.name_or_path;
   config.corpus_sha256 = corpus.sha256;
@@ -238,9 +251,10 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
 
 // A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
 void check_resume_options(const CLI::App& app) {
-  const std::set<std::string> allowed = {
-      "corpus", "--preset",   "--resume",       "--out",    "--max-steps", "--max-time", "--log-every",
-      "--url",  "--data-dir", "--sample-bytes", "--device", "--check-nan", "--eager",    "--peak-tflops"};
+  const std::set<std::string> allowed = {"corpus",      "--model",     "--preset",       "--resume",
+                                         "--out",       "--max-steps", "--max-time",     "--log-every",
+                                         "--url",       "--data-dir",  "--sample-bytes", "--device",
+                                         "--check-nan", "--eager",     "--peak-tflops"};
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0 && !allowed.contains(option->get_name()))
       throw UsageError("--resume: " + option->get_name() + " was settled when the run began; leave it out");
@@ -257,8 +271,8 @@ void train(const CLI::App& app, Options& o) {
     o.run.folder = fs::absolute(path).parent_path();
     fmt::print("resuming from {}\n", path.string());
   } else {
-    preset(o.preset);  // a wrong name is told before any download
-    o.run.folder = o.out.empty() ? default_folder(o.corpus.name_or_path, o.preset, false) : fs::path(o.out);
+    preset(o.model, o.preset);  // a wrong name is told before any download
+    o.run.folder = o.out.empty() ? default_folder(o, false) : fs::path(o.out);
     CHECK(!fs::exists(o.run.folder / kLastCheckpoint),
           "{} holds a run already; --resume={} goes on with it, another --out keeps it",
           o.run.folder.string(), o.run.folder.string());
@@ -266,6 +280,9 @@ void train(const CLI::App& app, Options& o) {
   RunConfig config;
   if (checkpoint) {
     config = RunConfig::from_text(checkpoint->run_config);
+    const std::string model = nlohmann::json::parse(config.model_config).at("model");
+    CHECK(app.count("--model") == 0 || o.model == model, "--resume: the run is of the model {}, not {}",
+          model, o.model);
     CHECK(app.count("--preset") == 0 || o.preset == config.preset, "--resume: the run has preset {}, not {}",
           config.preset, o.preset);
     o.corpus.valid_fraction = config.valid_fraction;

@@ -54,7 +54,7 @@ std::string BenchSizes::text() const {
 
 BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrides) {
   constexpr int64_t kVocabulary = 99;  // distinct bytes of the corpus gcide
-  const Preset known = preset(preset_name);
+  const Preset known = preset("srupp", preset_name);
   nlohmann::json config = nlohmann::json::parse(known.model_config);
   BenchSizes sizes;
   sizes.preset = known.name;

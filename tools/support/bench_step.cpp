@@ -25,7 +25,7 @@ RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
   RunConfig config;
   config.preset = sizes.preset;
   config.model_config = sizes.model_config;
-  config.recipe = preset(sizes.preset).recipe;
+  config.recipe = preset("srupp", sizes.preset).recipe;
   config.recipe.batch_size = sizes.batch_size;
   config.recipe.unroll = sizes.unroll;
   config.precision = name_of(precision);
@@ -216,7 +216,7 @@ StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_
   StepResult result;
   result.precision = precision;
   result.steps = steps;
-  result.flops_per_token = 3 * trainer.model().forward_flops(config.recipe.unroll);
+  result.flops_per_token = 3 * trainer.model().forward_flops(config.recipe.unroll, config.recipe.unroll);
   for (int64_t i = 0; i < kWarmUp; ++i) result.tokens_per_step = trainer.step().tokens;
   const std::vector<GemmCall> calls = measure_memory_and_products(trainer, result);
   result.peak_floor_ms = static_cast<double>(result.flops.f32) / peaks.gflops(result.wide()) / 1e6;

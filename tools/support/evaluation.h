@@ -6,6 +6,7 @@
 
 #include "data/vocabulary.h"
 #include "models/language_model.h"
+#include "models/presets.h"
 
 namespace tandem {
 
@@ -18,15 +19,26 @@ struct Evaluation {
   double bpc() const;  // bits per character: mean_nats() / ln 2
 };
 
+struct EvaluationOptions {
+  int64_t window = 0;      // tokens a segment
+  int64_t memory = -1;     // rows that attention looks back beyond the segment's first; -1: window
+  int64_t clamp = 0;       // Context::clamp
+  int64_t batch_size = 1;  // columns of the text; only 1 is exact
+
+  Context context() const {
+    return {.memory = memory < 0 ? window : memory, .same_length = true, .clamp = clamp};
+  }
+};
+EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size);
+
 // Called after each segment with the sums so far and the number of symbols there will be. May throw to stop.
 using EvaluationProgress = std::function<void(const Evaluation& so_far, int64_t symbols)>;
 
-// Scores every byte but the first of each of `batch_size` columns (data/batch_stream.h; 1 is exact: all but
-// the first byte of the text). Segments are `window` tokens long and a query sees at most window + 1 keys,
-// its own included; the first segment starts with no context. The order of the sum does not depend on the
-// number of threads. Error: a window or batch size below 1; too short a text; a byte that the vocabulary
-// lacks, with its offset; a vocabulary of another size than the model's.
+// Scores every byte but the first of each of the columns (data/batch_stream.h). Segments are `window` tokens
+// long; queries see equally many keys (Context::same_length); the first segment starts with no context. The
+// order of the sum does not depend on the number of threads. Error: a window or batch size below 1; too short
+// a text; a byte that the vocabulary lacks, with its offset; a vocabulary of another size than the model's.
 Evaluation evaluate(const LanguageModel& model, const Vocabulary& vocabulary, std::span<const uint8_t> bytes,
-                    int64_t window, int64_t batch_size = 1, const EvaluationProgress& progress = {});
+                    const EvaluationOptions& options, const EvaluationProgress& progress = {});
 
 }  // namespace tandem

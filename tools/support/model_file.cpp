@@ -30,10 +30,7 @@ LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype,
   loaded.kind = "checkpoint of Tandem";
   const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress, nullptr, false);
   if (progress.is_object() && progress.contains("step")) loaded.kind += ", step " + progress["step"].dump();
-  if (!checkpoint.run_config.empty()) {
-    loaded.run = RunConfig::from_text(checkpoint.run_config);
-    loaded.eval_window = loaded.run->recipe.eval_window;
-  }
+  if (!checkpoint.run_config.empty()) loaded.run = RunConfig::from_text(checkpoint.run_config);
   return loaded;
 }
 

@@ -15,7 +15,6 @@ struct LoadedModel {
   Vocabulary vocabulary;
   std::string kind;              // for people: "checkpoint of Tandem, step 1000"
   std::optional<RunConfig> run;  // of the training run, where the file tells
-  int64_t eval_window = 0;       // of the run's recipe; 0 where the file does not tell
 };
 
 // `dtype` is f32 or f64. The authors' weights are a safetensors file with the names of their PyTorch

@@ -13,12 +13,16 @@ LoadedModel ModelOptions::load() const {
   return load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32, resolved_device());
 }
 
-int64_t ModelOptions::window_for(const LoadedModel& loaded) const {
-  if (window > 0) return window;
-  if (loaded.eval_window <= 0)
+EvaluationOptions ModelOptions::evaluation_for(const LoadedModel& loaded) const {
+  EvaluationOptions options;
+  if (loaded.run) options = evaluation_options(loaded.run->recipe, 1);
+  if (window > 0) options.window = window;
+  if (memory >= 0) options.memory = memory;
+  if (clamp >= 0) options.clamp = clamp;
+  if (options.window <= 0)
     throw UsageError(fmt::format(
-        "{} does not tell its evaluation window; give --window=N (N + 1 keys are visible)", checkpoint));
-  return loaded.eval_window;
+        "{} does not tell its evaluation window; give --window=N, the tokens of a segment", checkpoint));
+  return options;
 }
 
 MatmulPrecision ModelOptions::products() const {
@@ -42,15 +46,21 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->check(CLI::IsMember({"f32", "tf32", "bf16", "f64"}))
       ->capture_default_str();
   add_device_option(app, options.device);
-  app.add_option("--window", options.window,
-                 "segment length N: N + 1 keys are visible to a query [as in training]")
-      ->check(CLI::PositiveNumber);
+  app.add_option("--window", options.window, "tokens a segment [as in training]")->check(CLI::PositiveNumber);
+  app.add_option("--memory", options.memory,
+                 "tokens that attention looks back on [as in training, where they are as many as --window "
+                 "unless the recipe says otherwise]")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--clamp", options.clamp,
+                 "largest distance that relative positions tell apart; 0: no limit [as in training]")
+      ->check(CLI::NonNegativeNumber);
 }
 
 std::string model_line(const LoadedModel& loaded, const ModelOptions& options) {
-  return fmt::format("model: {}; {} parameters, {}, window {}", loaded.kind,
-                     with_commas(loaded.model->parameter_count()), options.precision,
-                     options.window_for(loaded));
+  const EvaluationOptions evaluation = options.evaluation_for(loaded);
+  return fmt::format("model: {}; {} parameters, {}, window {}, memory {}", loaded.kind,
+                     with_commas(loaded.model->parameter_count()), options.precision, evaluation.window,
+                     evaluation.context().memory);
 }
 
 }  // namespace tandem

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "ops/gemm.h"
+#include "tools/support/evaluation.h"
 #include "tools/support/model_file.h"
 
 namespace CLI {
@@ -16,18 +17,20 @@ struct ModelOptions {
   int64_t heads = 0;
   std::string precision = "f32";
   std::string device = "auto";
-  int64_t window = 0;  // 0: what the checkpoint was evaluated with in training
+  // 0, -1, -1: what the checkpoint was evaluated with in training.
+  int64_t window = 0, memory = -1, clamp = -1;
 
   LoadedModel load() const;
   // Error (of usage): no window is given and the file does not tell one either.
-  int64_t window_for(const LoadedModel& loaded) const;
+  EvaluationOptions evaluation_for(const LoadedModel& loaded) const;
   // Of the matrix products: a model in f64 has no choice.
   MatmulPrecision products() const;
   // Error: no such device.
   Device resolved_device() const;
 };
 
-// Adds --checkpoint, --heads, --precision, --device and --window. `options` must outlive the parsing.
+// Adds --checkpoint, --heads, --precision, --device, --window, --memory and --clamp. `options` must outlive
+// the parsing.
 void add_model_options(CLI::App& app, ModelOptions& options);
 
 // "model: checkpoint of Tandem, step 1000; 2,345,678 parameters, f32, window 256".

@@ -79,14 +79,14 @@ void check_prompt(const Vocabulary& vocabulary, std::string_view prompt) {
 }
 
 std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,
-                          int64_t bytes, const SamplingOptions& options, int64_t visible_keys,
+                          int64_t bytes, const SamplingOptions& options, const Context& context,
                           const OnByte& on_byte) {
   options.check();
   CHECK(bytes >= 0, "generate: {} bytes cannot be drawn", bytes);
   CHECK(vocabulary.size() == model.vocabulary_size(),
         "generate: the vocabulary has {} byte values, the model predicts {}; they must come from one file",
         vocabulary.size(), model.vocabulary_size());
-  const std::unique_ptr<Decoder> decoder = model.decoder(1, visible_keys);
+  const std::unique_ptr<Decoder> decoder = model.decoder(1, context);
   const auto step = [&decoder, &model](int32_t id) {
     return decoder->step(tensor_of({1}, std::vector<int32_t>{id}).to(model.device()));
   };

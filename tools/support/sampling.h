@@ -33,12 +33,12 @@ void check_prompt(const Vocabulary& vocabulary, std::string_view prompt);
 // Called with each byte as soon as it is drawn. May throw to stop.
 using OnByte = std::function<void(char byte)>;
 
-// Reads the prompt and draws `bytes` more, which are returned (without the prompt). A query sees at most
-// `visible_keys` keys, its own included: window + 1 for the window of an evaluation. Without a prompt the
+// Reads the prompt and draws `bytes` more, which are returned (without the prompt). `context` is that
+// of the evaluation whose distribution the text is drawn from. Without a prompt the
 // text begins after a newline, or after the byte of id 0 where the vocabulary has none; that byte is not
 // returned. Error: what check_prompt() says; `bytes` negative; bad options.
 std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,
-                          int64_t bytes, const SamplingOptions& options, int64_t visible_keys,
+                          int64_t bytes, const SamplingOptions& options, const Context& context,
                           const OnByte& on_byte = {});
 
 }  // namespace tandem

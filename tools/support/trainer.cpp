@@ -90,7 +90,11 @@ void Trainer::next_batches() {
 
 void Trainer::segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
   if (batch.starts_epoch) state = State();
-  const Pass pass{.training = true, .seed = config_.seed, .step = micro_step, .recompute = config_.recompute};
+  const Pass pass{.training = true,
+                  .seed = config_.seed,
+                  .step = micro_step,
+                  .context = {.memory = config_.recipe.memory},
+                  .recompute = config_.recompute};
   Tape tape({.check_nan = check_nan, .profile = profile_});
   const Tensor loss = model_->loss(batch.inputs, batch.targets, state, pass);
   const double share = 1.0 / static_cast<double>(config_.recipe.accumulate);

@@ -98,8 +98,8 @@ class Run {
     model->load(checkpoint.parameters);
     const Recipe& recipe = trainer_.config().recipe;
     if (corpus_.test.size() > 1) {
-      const Evaluation test =
-          evaluate(*model, trainer_.vocabulary(), corpus_.split("test"), recipe.eval_window, kFinalBatchSize);
+      const Evaluation test = evaluate(*model, trainer_.vocabulary(), corpus_.split("test"),
+                                       evaluation_options(recipe, kFinalBatchSize));
       metrics_.write({{"step", trainer_.steps_done()}, {"test_bpc", test.bpc()}, {"symbols", test.symbols}});
       progress_.say(fmt::format("test: {:.4f} bpc over {} symbols, window {}, {} (in {})", test.bpc(),
                                 test.symbols, recipe.eval_window, trainer_.config().precision,
@@ -138,9 +138,11 @@ class Run {
   }
 
   static ProgressOptions progress_options(const Trainer& trainer, const RunOptions& options) {
+    const Recipe& recipe = trainer.config().recipe;
     return {.every = options.log_every,
             .device = trainer.device(),
-            .flops_per_token = 3 * trainer.model().forward_flops(trainer.config().recipe.unroll),
+            .flops_per_token = 3 * trainer.model().forward_flops(
+                                       recipe.unroll, recipe.memory < 0 ? recipe.unroll : recipe.memory),
             .peak_flops = options.peak_tflops * 1e12};
   }
 
@@ -175,7 +177,7 @@ class Run {
     if (corpus_.dev.size() > 1) {
       const Recipe& recipe = trainer_.config().recipe;
       const Evaluation evaluation = evaluate(trainer_.model(), trainer_.vocabulary(), dev(),
-                                             recipe.eval_window, recipe.eval_batch_size);
+                                             evaluation_options(recipe, recipe.eval_batch_size));
       const double bpc = evaluation.bpc();
       Trainer::RunCounters& counters = trainer_.counters;
       const bool best = std::isfinite(bpc) && (counters.best_step == 0 || bpc < counters.best_dev_bpc);
@@ -208,7 +210,7 @@ class Run {
     sampling.temperature = 0.8;
     sampling.seed = trainer_.config().seed;
     const std::string more = generate_text(model, trainer_.vocabulary(), text, bytes, sampling,
-                                           trainer_.config().recipe.eval_window + 1);
+                                           evaluation_options(trainer_.config().recipe, 1).context());
     return fmt::format("sample at step {}: [{}]{}", trainer_.steps_done(), text, more);
   }
 

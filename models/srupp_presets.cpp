@@ -1,0 +1,60 @@
+// SRU++'s sizes and recipes. Sources: arXiv 2102.12459 and the authors' training scripts (asappresearch/sru,
+// 3.0.0-dev).
+#include "models/presets.h"
+#include "models/srupp.h"
+
+namespace tandem {
+namespace {
+
+Preset srupp_preset(const char* name, int64_t d, int64_t d_projected, int64_t layers, double dropout,
+                    const Recipe& recipe, const char* about) {
+  SruppConfig config;
+  config.d = d;
+  config.d_projected = d_projected;
+  config.layers = layers;
+  config.dropout = config.attention_dropout = dropout;
+  return {"srupp", name, config.text(), recipe, about};
+}
+
+// What the authors' enwik8 models share. Batches are totals over their eight GPUs.
+Recipe enwik8_recipe(int64_t batch_size, double lr) {
+  return {.batch_size = batch_size,
+          .unroll = 1024,
+          .eval_window = 3072,
+          .eval_batch_size = 16,
+          .lr = lr,
+          .warmup = 16000,
+          .steps = 400000};
+}
+
+}  // namespace
+
+std::vector<Preset> srupp_presets() {
+  const Recipe laptop = {.batch_size = 8,
+                         .unroll = 64,
+                         .eval_window = 256,
+                         .eval_batch_size = 16,
+                         .lr = 6e-3,
+                         .warmup = 100,
+                         .steps = 16000,
+                         .eval_every = 4000,
+                         .eval_bytes = 400000};
+  const Recipe txl_matched = {.batch_size = 24,
+                              .unroll = 512,
+                              .eval_window = 512,
+                              .eval_batch_size = 32,
+                              .lr = 2.5e-4,
+                              .warmup = 0,
+                              .steps = 400000};
+  return {
+      srupp_preset("laptop", 512, 128, 4, 0.0, laptop, "ours: what five minutes on two cores can buy"),
+      srupp_preset("txl-matched", 1920, 480, 10, 0.1, txl_matched,
+                   "42M, matched to Transformer-XL base: 1.03 bpc on enwik8"),
+      srupp_preset("base", 3072, 768, 10, 0.22, enwik8_recipe(32, 3e-4), "108M: 0.974 bpc on enwik8"),
+      srupp_preset("large", 4096, 1024, 10, 0.32, enwik8_recipe(64, 4e-4), "191M: 0.96 bpc on enwik8"),
+      srupp_preset("large-ratio8", 6016, 752, 10, 0.32, enwik8_recipe(64, 4e-4),
+                   "195M: 0.953 bpc on enwik8; its dropout was not published, that of `large` stands in"),
+  };
+}
+
+}  // namespace tandem
