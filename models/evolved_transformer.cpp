@@ -132,6 +132,7 @@ std::unique_ptr<LanguageModel> make_evolved_transformer(const EvolvedTransformer
   parts.layers.push_back(std::make_unique<NormLayer>(d, residual.eps, values));
   parts.output = std::make_unique<TokenOutput>(config, d, *parts.embedding, rows);
   parts.input_dropout = dropout;
+  parts.vocabulary = config.vocabulary;
   parts.config = config.text();
   return std::make_unique<LayeredModel>(std::move(parts));
 }

@@ -104,6 +104,7 @@ std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) 
   for (int64_t i = 0; i < config.layers; ++i)
     parts.layers.push_back(std::make_unique<SruLayer>(config, i, random));
   parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows);
+  parts.vocabulary = config.vocabulary;
   parts.input_dropout = parts.output_dropout = config.dropout;
   parts.config = config.text();
   return std::make_unique<LayeredModel>(std::move(parts));

@@ -93,6 +93,7 @@ std::unique_ptr<LanguageModel> make_transformer(const TransformerConfig& config,
   parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows, config.output_bias);
   parts.input_dropout = relative ? config.dropout : 0;  // else after the positions are added
   parts.output_dropout = config.output_dropout;
+  parts.vocabulary = config.vocabulary;
   parts.config = config.text();
   return std::make_unique<LayeredModel>(std::move(parts));
 }

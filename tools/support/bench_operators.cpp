@@ -31,6 +31,7 @@ constexpr Operator kOperators[] = {
     {"activation", add_activation_cases, false},
     {"arithmetic", add_arithmetic_cases, false},
     {"reduce", add_reduce_cases, false},
+    {"chunk_sum", add_chunk_sum_cases, false},
     {"concat", add_concat_cases, false},
     {"optimizer_step", add_optimizer_cases, false},
 };

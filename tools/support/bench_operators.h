@@ -38,6 +38,7 @@ void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
 
 void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
+void add_chunk_sum_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_concat_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_cross_entropy_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
                              MatmulPrecision precision);

@@ -97,7 +97,7 @@ class Run {
     const std::unique_ptr<LanguageModel> model = make_model(checkpoint.model_config, 0, trainer_.device());
     model->load(checkpoint.parameters);
     const Recipe& recipe = trainer_.config().recipe;
-    if (corpus_.test.size() > 1) {
+    if (options_.test && corpus_.test.size() > 1) {
       const Evaluation test = evaluate(*model, trainer_.vocabulary(), corpus_.split("test"),
                                        evaluation_options(recipe, kFinalBatchSize));
       metrics_.write({{"step", trainer_.steps_done()}, {"test_bpc", test.bpc()}, {"symbols", test.symbols}});
