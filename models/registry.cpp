@@ -4,8 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "models/evolved_transformer.h"
 #include "models/sru.h"
 #include "models/srupp.h"
+#include "models/transformer.h"
 
 namespace tandem {
 namespace {
@@ -25,6 +27,11 @@ std::unique_ptr<LanguageModel> make_from_text(const std::string& text, uint64_t 
 constexpr Maker kMakers[] = {
     {"srupp", make_from_text<SruppConfig, make_srupp>},
     {"sru", make_from_text<SruConfig, make_sru>},
+    {"transformer", make_from_text<TransformerConfig, make_transformer>},
+    {"transformer-xl", make_from_text<TransformerConfig, make_transformer>},
+    {"primer-ez", make_from_text<TransformerConfig, make_transformer>},
+    {"primer", make_from_text<TransformerConfig, make_transformer>},
+    {"evolved-transformer", make_from_text<EvolvedTransformerConfig, make_evolved_transformer>},
 };
 
 }  // namespace

@@ -114,6 +114,10 @@ void add_concat_cases(std::vector<BenchCase>& cases, const BenchSizes& s, Matmul
   add(
       cases, "concat", precision, "two of " + x.shape().str(), {x, bench_activation(x.shape(), precision, 2)},
       [](const Tensors& in) { return Tensors{concat(in)}; }, 4 * bytes_of({x}), 0);
+  add(
+      cases, "concat", precision, "columns, two of " + x.shape().str(),
+      {x, bench_activation(x.shape(), precision, 2)},
+      [](const Tensors& in) { return Tensors{concat_columns(in)}; }, 4 * bytes_of({x}), 4 * bytes_of({x}));
 }
 
 }  // namespace tandem
