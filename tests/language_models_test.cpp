@@ -48,6 +48,18 @@ const std::string kModels[] = {
     R"({"model":"primer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"attention_bias":true})",
     R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2})",
     R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2,"inner_norm":true})",
+    R"({"model":"stack","layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru","d":12,"d_projected":6,
+        "heads":2,"d_inner":16})",
+    // Adaptive input and output.
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[3,7],"band_width":12,"band_divisor":2,"tied":true,
+        "tied_projections":"all"})",
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[4],"band_width":16,"band_divisor":4})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7]})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7],"band_divisor":2,
+        "tied_projections":"tails"})",
+    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[5],"band_divisor":4,
+        "tied":true,"tied_projections":"tails","adaptive":"baevski"})",
+    R"({"model":"lstm","d":12,"layers":1,"cutoffs":[2,6],"band_divisor":2,"adaptive":"pytorch"})",
 };
 
 nlohmann::json config_of(const std::string& text) {
