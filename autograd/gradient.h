@@ -1,8 +1,12 @@
 // Gradients of leaves: which tensors want one, where it is kept, and how an operator adds to it in place.
 #pragma once
+#include <memory>
+
 #include "core/tensor.h"
 
 namespace tandem {
+
+struct Int8Weight;
 
 // What the tape keeps with a tensor: a leaf owns its gradient, a result says which tape entry made it.
 struct GradNode {
@@ -13,6 +17,9 @@ struct GradNode {
   // A leaf's elements rounded to bf16, for GPU kernels (ops/weights.h), and the version they were made from.
   Tensor low_precision;
   uint64_t low_precision_version = 0;
+  std::shared_ptr<const Int8Weight>
+      int8;  // a leaf's 8-bit form (ops/weights.h), and the version it stands for
+  uint64_t int8_version = 0;
 
   bool is_leaf() const { return tape == 0; }
 };

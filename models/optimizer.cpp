@@ -9,6 +9,7 @@
 #include "autograd/gradient.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "ops/arithmetic.h"
 #include "ops/weights.h"
 
 namespace tandem {
@@ -49,6 +50,10 @@ void check_config(const OptimizerConfig& config) {
           name, value);
 }
 
+void multiply(const Tensor& x, const Tensor& factor) {
+  DISPATCH(x.device(), arithmetic(x, x, factor, Arithmetic::mul));
+}
+
 }  // namespace
 
 Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config)
@@ -69,7 +74,7 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
           parameters[0].name, parameters[0].value.device().str());
     const Tensor m = zeros_like(value), v = zeros_like(value);
     const int64_t row = static_cast<int64_t>(slots_.size()) + 1;
-    slots_.push_back({parameter, m, v, steps_.alias_rows(row, row + 1)});
+    slots_.push_back({parameter, m, v, steps_.alias_rows(row, row + 1), Tensor()});
   }
 }
 
@@ -80,6 +85,7 @@ std::vector<AdamSlot> Optimizer::adam_slots() const {
     const Tensor& value = slot.parameter.value;
     const Tensor gradient = grad(value);
     if (!gradient.defined()) continue;
+    if (slot.mask.defined()) multiply(gradient, slot.mask);
     // A copy that is out of date is made anew: an update that is not made leaves it as it is.
     const bool copied = low_precision_copy(value).defined();
     slots.push_back(
@@ -113,6 +119,26 @@ double Optimizer::gradient_norm() const {
 
 int64_t Optimizer::steps() const {
   return steps_.alias_rows(0, 1).to_vector<int64_t>()[0];
+}
+
+void Optimizer::hold(const std::vector<NamedTensor>& masks) {
+  std::vector<Tensor> by_slot(slots_.size());
+  for (const auto& [name, mask] : masks) {
+    const auto slot = std::find_if(slots_.begin(), slots_.end(),
+                                   [&name](const Slot& s) { return s.parameter.name == name; });
+    CHECK(slot != slots_.end(), "optimizer: there is a mask for {}, which this model does not have", name);
+    const Tensor& value = slot->parameter.value;
+    CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
+          "optimizer: the mask of {} is {}; it must be u8 {}", name, mask.str(), value.shape().str());
+    by_slot[static_cast<size_t>(slot - slots_.begin())] = mask.to(value.dtype()).to(device_);
+  }
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    slot.mask = by_slot[i];
+    if (!slot.mask.defined()) continue;
+    for (const Tensor& x : {slot.parameter.value, slot.m, slot.v}) multiply(x, slot.mask);
+    slot.parameter.value.storage()->touch();
+  }
 }
 
 void Optimizer::zero_grad() {

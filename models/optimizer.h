@@ -51,6 +51,12 @@ class Optimizer {
   // L2 norm of all gradients together, before clipping; 0 when there are none. Waits for the device.
   double gradient_norm() const;
 
+  // Holds weights at 0: u8 masks by parameter name, of its shape, 0 where a weight is pruned. There the value
+  // and the moments become 0 and gradients count as 0 from now on, in the norm too, so that every update
+  // leaves them so. Replaces what was held before; the masks are no part of state(). Error: a mask of no
+  // parameter of this model, or of another shape or dtype; nothing is changed then.
+  void hold(const std::vector<NamedTensor>& masks);
+
   void zero_grad();
   // Updates made so far. Waits for the device.
   int64_t steps() const;
@@ -67,6 +73,7 @@ class Optimizer {
     NamedTensor parameter;
     Tensor m, v;
     Tensor steps;  // i64 (1): updates for which there was a gradient, which bias correction goes by
+    Tensor mask;   // 1 or 0, in the parameter's dtype; undefined: nothing is held
   };
   // The parameters that have a gradient, and the count of all updates.
   std::vector<AdamSlot> adam_slots() const;

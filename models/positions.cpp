@@ -11,16 +11,23 @@
 namespace tandem {
 namespace {
 
-Tensor make_table(int64_t rows, int64_t batch, int64_t d) {
-  Tensor table({rows, batch, d}, DType::f64);
+std::vector<float> frequencies_of(int64_t d) {
+  CHECK(d > 0 && d % 2 == 0, "positions: the width {} must be even, half of it sines and half cosines", d);
+  std::vector<float> all;
+  for (int64_t k = 0; k < d / 2; ++k)
+    all.push_back(1.0f / std::pow(10000.0f, static_cast<float>(2 * k) / static_cast<float>(d)));
+  return all;
+}
+
+Tensor make_table(int64_t rows, int64_t batch, const std::vector<float>& frequencies) {
+  const auto half = static_cast<int64_t>(frequencies.size());
+  Tensor table({rows, batch, 2 * half}, DType::f64);
   double* at = table.data<double>();
-  const int64_t half = d / 2;
   for (int64_t n = 0; n < rows; ++n)
-    for (int64_t b = 0; b < batch; ++b, at += d)
+    for (int64_t b = 0; b < batch; ++b, at += 2 * half)
       for (int64_t k = 0; k < half; ++k) {
-        const float exponent = static_cast<float>(2 * k) / static_cast<float>(d);
-        const float frequency = 1.0f / std::pow(10000.0f, exponent);
-        const double angle = static_cast<double>(n) * static_cast<double>(frequency);
+        const double angle =
+            static_cast<double>(n) * static_cast<double>(frequencies[static_cast<size_t>(k)]);
         at[k] = std::sin(angle);
         at[half + k] = std::cos(angle);
       }
@@ -29,16 +36,14 @@ Tensor make_table(int64_t rows, int64_t batch, int64_t d) {
 
 }  // namespace
 
-Sinusoids::Sinusoids(int64_t d) : d_(d) {
-  CHECK(d > 0 && d % 2 == 0, "positions: the width {} must be even, half of it sines and half cosines", d);
-}
+Sinusoids::Sinusoids(int64_t d) : frequencies_(frequencies_of(d)) {}
 
 Tensor Sinusoids::rows(int64_t rows, int64_t batch, DType dtype, Device device) const {
   for (const Tensor& table : tables_)
     if (table.size(0) >= rows && table.size(1) == batch && table.dtype() == dtype && table.device() == device)
       return table.alias_rows(0, rows);
   const auto room = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows)));
-  tables_.push_back(make_table(room, batch, d_).to(dtype).to(device));
+  tables_.push_back(make_table(room, batch, frequencies_).to(dtype).to(device));
   return tables_.back().alias_rows(0, rows);
 }
 

@@ -9,16 +9,17 @@ namespace tandem {
 
 class Sinusoids {
  public:
-  // Error: an odd or not positive width.
+  // Frequencies w_k = 10000^(-2k/D) in f32, as the authors have them. Error: an odd or not positive width.
   explicit Sinusoids(int64_t d);
+  // The D/2 of a checkpoint, whose maker's pow may have rounded another way.
+  explicit Sinusoids(std::vector<float> frequencies) : frequencies_(std::move(frequencies)) {}
 
-  // (rows, batch, D): row n is sin(n w_k) for k = 0 .. D/2-1, then cos(n w_k), the same for all of the batch;
-  // w_k = 10000^(-2k/D), rounded to f32 as the authors have it. Tables are kept for good, for a captured
-  // graph reads them where they lie.
+  // (rows, batch, D): row n is sin(n w_k) for k = 0 .. D/2-1, then cos(n w_k), the same for all of the batch.
+  // Tables are kept for good, for a captured graph reads them where they lie.
   Tensor rows(int64_t rows, int64_t batch, DType dtype, Device device) const;
 
  private:
-  int64_t d_;
+  std::vector<float> frequencies_;
   mutable std::vector<Tensor> tables_;
 };
 

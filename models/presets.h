@@ -53,5 +53,6 @@ std::vector<Preset> qrnn_presets();
 std::vector<Preset> sha_rnn_presets();  // and SHAQ's
 std::vector<Preset> transformer_presets();
 std::vector<Preset> evolved_transformer_presets();
+std::vector<Preset> stack_presets();
 
 }  // namespace tandem

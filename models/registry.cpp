@@ -10,6 +10,7 @@
 #include "models/sha_rnn.h"
 #include "models/sru.h"
 #include "models/srupp.h"
+#include "models/stack.h"
 #include "models/transformer.h"
 
 namespace tandem {
@@ -39,6 +40,7 @@ constexpr Maker kMakers[] = {
     {"primer-ez", make_from_text<TransformerConfig, make_transformer>},
     {"primer", make_from_text<TransformerConfig, make_transformer>},
     {"evolved-transformer", make_from_text<EvolvedTransformerConfig, make_evolved_transformer>},
+    {"stack", make_from_text<StackConfig, make_stack>},
 };
 
 }  // namespace

@@ -35,6 +35,9 @@ void check(const TransformerConfig& c) {
                                 {"inner dropout", c.inner_dropout},
                                 {"output dropout", c.output_dropout}})
     CHECK(p >= 0 && p < 1, "{}: {} {} must be in [0, 1)", c.model, name, p);
+  CHECK(c.frequencies.empty() || static_cast<int64_t>(2 * c.frequencies.size()) == c.d,
+        "{}: {} frequencies of sinusoids, but d is {}; give half as many", c.model, c.frequencies.size(),
+        c.d);
   CHECK(c.init_std >= 0 && c.norm_eps > 0, "{}: init_std {} must not be negative, norm_eps {} be positive",
         c.model, c.init_std, c.norm_eps);
 }
@@ -72,7 +75,8 @@ std::unique_ptr<LanguageModel> make_transformer(const TransformerConfig& config,
 
   InitialValues values(config, config.init_std, seed);
   const Initializer rows = [&values](Shape shape) { return values.embedding(shape); };
-  const auto sinusoids = std::make_shared<const Sinusoids>(config.d);
+  const auto sinusoids = config.frequencies.empty() ? std::make_shared<const Sinusoids>(config.d)
+                                                    : std::make_shared<const Sinusoids>(config.frequencies);
   LayeredModel::Parts parts;
   parts.embedding =
       std::make_unique<TokenEmbedding>(config, config.d, std::sqrt(static_cast<double>(config.d)), rows);

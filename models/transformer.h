@@ -40,6 +40,10 @@ struct TransformerConfig : TokenConfig {
   double norm_eps = 1e-5;
   double init_std = 0.02;  // see models/initial_values.h
 
+  // D/2 frequencies of the relative positions' sinusoids, from a checkpoint of the authors; empty: their
+  // formula. Not part of the text.
+  std::vector<float> frequencies;
+
   // As JSON text, as checkpoints keep it; see SruppConfig.
   std::string text() const;
   static TransformerConfig from_text(const std::string& text);

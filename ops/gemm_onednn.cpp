@@ -3,6 +3,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
 #include <string_view>
@@ -25,12 +26,13 @@ const dnnl::engine& engine() {
 struct PackedShape {
   int64_t m, n, k;
   bool accumulate;
+  bool int8 = false;  // else bf16
   bool operator==(const PackedShape&) const = default;
 };
 
 struct PackedShapeHash {
   size_t operator()(const PackedShape& shape) const {
-    uint64_t hash = shape.accumulate;
+    uint64_t hash = 2 * shape.int8 + shape.accumulate;
     for (int64_t size : {shape.m, shape.n, shape.k})
       hash = (hash ^ static_cast<uint64_t>(size)) * 0x9E3779B97F4A7C15ull;
     return hash ^ (hash >> 32);
@@ -39,9 +41,11 @@ struct PackedShapeHash {
 
 dnnl::matmul::primitive_desc describe(const PackedShape& shape) {
   using Type = memory::data_type;
-  const memory::desc left({shape.m, shape.k}, Type::bf16, memory::dims{shape.k, 1});
-  const memory::desc right({shape.k, shape.n}, Type::bf16, memory::format_tag::BA16a64b2a);
-  const memory::desc c({shape.m, shape.n}, Type::f32, memory::dims{shape.n, 1});
+  using Tag = memory::format_tag;
+  const memory::desc left({shape.m, shape.k}, shape.int8 ? Type::u8 : Type::bf16, memory::dims{shape.k, 1});
+  const memory::desc right({shape.k, shape.n}, shape.int8 ? Type::s8 : Type::bf16,
+                           shape.int8 ? Tag::BA16a64b4a : Tag::BA16a64b2a);
+  const memory::desc c({shape.m, shape.n}, shape.int8 ? Type::s32 : Type::f32, memory::dims{shape.n, 1});
   dnnl::primitive_attr attributes;
   // Without this a primitive owns its scratch memory and must not run on two threads at once.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -62,16 +66,16 @@ class PackedProduct {
  public:
   explicit PackedProduct(const PackedShape& shape) : PackedProduct(describe(shape)) {}
 
-  void run(const dnnl::stream& stream, float* c, const bf16* left, const bf16* right) {
-    left_.set_data_handle(const_cast<bf16*>(left));
-    right_.set_data_handle(const_cast<bf16*>(right));
+  void run(const dnnl::stream& stream, void* c, const void* left, const void* right) {
+    left_.set_data_handle(const_cast<void*>(left));
+    right_.set_data_handle(const_cast<void*>(right));
     c_.set_data_handle(c);
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, left_.get()},
                                          {DNNL_ARG_WEIGHTS, right_.get()},
                                          {DNNL_ARG_DST, c_.get()},
                                          {DNNL_ARG_SCRATCHPAD, scratch_.get()}};
     const dnnl_status_t status = dnnl_primitive_execute(primitive_.get(), stream.get(), 4, arguments);
-    CHECK(status == dnnl_success, "gemm: oneDNN failed to multiply in bf16, status {}",
+    CHECK(status == dnnl_success, "gemm: oneDNN failed to multiply packed operands, status {}",
           static_cast<int>(status));
   }
 
@@ -96,20 +100,43 @@ struct ThreadProducts {
   std::unordered_map<PackedShape, PackedProduct, PackedShapeHash> products;
 };
 
-bool probe_bf16() {
-  const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
-  // Names of instruction sets are not ordered and grow with the versions: these are the ones known to have no
-  // bf16.
-  using enum dnnl::cpu_isa;
-  for (dnnl::cpu_isa without : {sse41, avx, avx2, avx2_vnni, avx512_core, avx512_core_vnni})
-    if (isa == without) return false;
+// oneDNN multiplies operands of these types, packed, with a kernel that was made for it.
+bool has_kernel(bool int8) {
   try {
-    SingleThreaded single;
-    const std::string_view kernel = describe({64, 64, 64, false}).impl_info_str();
+    const SingleThreaded single;
+    const std::string_view kernel = describe({64, 64, 64, false, int8}).impl_info_str();
     return kernel.starts_with("brg");
   } catch (const dnnl::error&) {
     return false;
   }
+}
+
+bool is_one_of(dnnl::cpu_isa isa, std::initializer_list<dnnl::cpu_isa> sets) {
+  return std::find(sets.begin(), sets.end(), isa) != sets.end();
+}
+
+// Names of instruction sets are not ordered and grow with the versions: these are the ones known to lack what
+// is asked for.
+using enum dnnl::cpu_isa;
+
+bool probe_bf16() {
+  return !is_one_of(dnnl::get_effective_cpu_isa(),
+                    {sse41, avx, avx2, avx2_vnni, avx512_core, avx512_core_vnni}) &&
+         has_kernel(false);
+}
+
+bool probe_int8() {
+  return !is_one_of(dnnl::get_effective_cpu_isa(), {sse41, avx, avx2, avx512_core}) && has_kernel(true);
+}
+
+void multiply_packed(const PackedShape& shape, void* c, const void* left, const void* right) {
+  thread_local ThreadProducts thread;
+  auto found = thread.products.find(shape);
+  if (found == thread.products.end()) {
+    if (thread.products.size() >= kMaxProducts) thread.products.clear();
+    found = thread.products.try_emplace(shape, shape).first;
+  }
+  found->second.run(thread.stream, c, left, right);
 }
 
 }  // namespace
@@ -134,16 +161,19 @@ bool onednn_has_bf16() {
   return has;
 }
 
+bool onednn_has_int8() {
+  static const bool has = probe_int8();
+  return has;
+}
+
 void onednn_multiply_packed(float* c, const bf16* left, const bf16* right, int64_t m, int64_t n, int64_t k,
                             bool accumulate) {
-  thread_local ThreadProducts thread;
-  const PackedShape shape{m, n, k, accumulate};
-  auto found = thread.products.find(shape);
-  if (found == thread.products.end()) {
-    if (thread.products.size() >= kMaxProducts) thread.products.clear();
-    found = thread.products.try_emplace(shape, shape).first;
-  }
-  found->second.run(thread.stream, c, left, right);
+  multiply_packed({m, n, k, accumulate}, c, left, right);
+}
+
+void onednn_multiply_int8(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m, int64_t n,
+                          int64_t k) {
+  multiply_packed({m, n, k, false, true}, c, left, right);
 }
 
 }  // namespace tandem::cpu

@@ -1,5 +1,5 @@
-// The only place that talks to oneDNN: single-threaded f32 and packed bf16 products. Internal to the CPU
-// kernels.
+// The only place that talks to oneDNN: single-threaded f32 products, and packed bf16 and int8 ones. Internal
+// to the CPU kernels.
 #pragma once
 #include <cstdint>
 
@@ -33,5 +33,13 @@ bool onednn_has_bf16();
 // SingleThreaded.
 void onednn_multiply_packed(float* c, const bf16* left, const bf16* right, int64_t m, int64_t n, int64_t k,
                             bool accumulate);
+
+// The same for 8-bit integers (AVX-512 VNNI or AMX).
+bool onednn_has_int8();
+
+// C = left right, exact: left is u8 (m, k), right is packed by ops/gemm_int8.h, and C is i32 (m, n), all
+// without gaps. k and n are multiples of 64. Under SingleThreaded.
+void onednn_multiply_int8(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m, int64_t n,
+                          int64_t k);
 
 }  // namespace tandem::cpu

@@ -6,8 +6,10 @@
 namespace tandem {
 
 // x (..., in), weight (out, in), bias (out) or undefined for none -> (..., out). f32 goes by
-// matmul_precision(); where x is bf16, on a GPU, weight and bias may be f32, and so are their gradients then.
-// Error: weight is not a matrix, x's last size is not `in`, bias is not (out), dtypes or devices differ.
+// matmul_precision(), but for a weight with an 8-bit form (set_int8() in ops/weights.h), which is multiplied
+// in int8, forward only; where x is bf16, on a GPU, weight and bias may be f32, and so are their gradients
+// then. Error: weight is not a matrix, x's last size is not `in`, bias is not (out), dtypes or devices
+// differ.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
 // The products y = x W^T, dx = dy W and dW = dy^T x (accumulated or not) for `rows` rows.

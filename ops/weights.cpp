@@ -1,8 +1,9 @@
-// The bf16 copies of weights.
+// The bf16 copies and the 8-bit forms of weights.
 #include "ops/weights.h"
 
 #include "autograd/gradient.h"
 #include "core/array.h"
+#include "core/check.h"
 #include "ops/gemm.h"
 
 namespace tandem {
@@ -33,6 +34,20 @@ Tensor low_precision_copy(const Tensor& leaf) {
 void mark_low_precision_current(const Tensor& leaf) {
   leaf.storage()->touch();
   if (leaf.node()) leaf.node()->low_precision_version = leaf.storage()->version();
+}
+
+void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form) {
+  CHECK(leaf.node() && leaf.node()->is_leaf() && leaf.dtype() == DType::f32 && leaf.device().is_cpu(),
+        "int8: {} cannot have an 8-bit form; it must be a leaf, f32 on the CPU", leaf.str());
+  CHECK(leaf.shape() == Shape({form->out, form->in}), "int8: the form is ({}, {}), the weight is {}",
+        form->out, form->in, leaf.str());
+  leaf.node()->int8 = std::move(form);
+  leaf.node()->int8_version = leaf.storage()->version();
+}
+
+const Int8Weight* int8_form(const Tensor& weight) {
+  const GradNode* node = weight.node().get();
+  return node && node->int8 && node->int8_version == weight.storage()->version() ? node->int8.get() : nullptr;
 }
 
 }  // namespace tandem

@@ -1,7 +1,10 @@
 // Weights as kernels want them: on a GPU, activations in bf16 meet weights kept in f32, which are rounded
-// once an update and not once a use.
+// once an update and not once a use; on a CPU, weights that were quantized are multiplied in int8.
 #pragma once
+#include <memory>
+
 #include "core/tensor.h"
+#include "ops/gemm_int8.h"
 
 namespace tandem {
 
@@ -17,6 +20,12 @@ DType activation_dtype(const Tensor& weights);
 // word that it has been written.
 Tensor low_precision_copy(const Tensor& leaf);
 void mark_low_precision_current(const Tensor& leaf);
+
+// Gives a leaf the 8-bit form of what it holds, in which linear() then multiplies on a CPU: until somebody
+// writes to the leaf. Error: not a leaf, not f32 on the CPU, or of another shape.
+void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form);
+// Null where there is none, or none of what the weight holds now.
+const Int8Weight* int8_form(const Tensor& weight);
 
 // The dtype of parameters, statistics and carried state beside activations of this dtype: f32 for bf16, else
 // the same.

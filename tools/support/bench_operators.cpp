@@ -23,6 +23,8 @@ constexpr Operator kOperators[] = {
     {"matmul", add_matmul_cases, true},
     {"attention", add_attention_cases, true},
     {"sru_scan", add_sru_scan_cases, false},
+    {"qrnn_scan", add_qrnn_scan_cases, false},
+    {"causal_conv", add_causal_conv_cases, false},
     {"layer_norm", add_layer_norm_cases, false},
     {"softmax", add_softmax_cases, false},
     {"cross_entropy", add_cross_entropy_cases, false},

@@ -3,14 +3,15 @@
 
 #include "core/check.h"
 #include "core/safetensors.h"
+#include "tools/support/packed_parameters.h"
 
 namespace tandem {
 namespace {
 
 constexpr const char* kFormat = "tandem-checkpoint-1";
-constexpr const char* kModel = "model.";
 constexpr const char* kOptimizer = "optimizer.";
 constexpr const char* kState = "state.";
+constexpr const char* kCompressed = "compressed";  // metadata: see packed_parameters.h
 
 void append(NamedTensors& to, const char* prefix, const std::vector<NamedTensor>& from) {
   for (const NamedTensor& tensor : from)
@@ -27,15 +28,17 @@ std::string field(const SafetensorsFile& file, const std::string& key) {
 
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
   NamedTensors tensors;
-  append(tensors, kModel, checkpoint.parameters);
+  const PackedParameters packed = pack_parameters(checkpoint);
+  append(tensors, kModelPrefix, packed.tensors);
   append(tensors, kOptimizer, checkpoint.optimizer);
   append(tensors, kState, checkpoint.state);
-  write_safetensors(path, tensors,
-                    {{"format", kFormat},
-                     {"model", checkpoint.model_config},
-                     {"run", checkpoint.run_config},
-                     {"progress", checkpoint.progress},
-                     {"vocab", checkpoint.vocabulary.to_hex()}});
+  std::map<std::string, std::string> metadata = {{"format", kFormat},
+                                                 {"model", checkpoint.model_config},
+                                                 {"run", checkpoint.run_config},
+                                                 {"progress", checkpoint.progress},
+                                                 {"vocab", checkpoint.vocabulary.to_hex()}};
+  if (!packed.index.empty()) metadata[kCompressed] = packed.index;
+  write_safetensors(path, tensors, metadata);
 }
 
 Checkpoint load_checkpoint(const std::string& path) {
@@ -48,15 +51,22 @@ Checkpoint load_checkpoint(const std::string& path) {
   checkpoint.run_config = field(file, "run");
   checkpoint.progress = field(file, "progress");
   checkpoint.vocabulary = Vocabulary::from_hex(field(file, "vocab"));
+  PackedParameters packed;
+  if (file.metadata().contains(kCompressed)) packed.index = file.metadata().at(kCompressed);
   for (const std::string& name : file.names()) {
     const auto take = [&file, &name](const char* prefix, std::vector<NamedTensor>& into) {
       if (!name.starts_with(prefix)) return false;
       into.push_back({name.substr(std::string(prefix).size()), file.get(name)});
       return true;
     };
-    CHECK(take(kModel, checkpoint.parameters) || take(kOptimizer, checkpoint.optimizer) ||
+    CHECK(take(kModelPrefix, packed.tensors) || take(kOptimizer, checkpoint.optimizer) ||
               take(kState, checkpoint.state),
           "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path, name);
+  }
+  try {
+    unpack_parameters(checkpoint, packed);
+  } catch (const Error& error) {
+    detail::fail("{}: {}", path, error.what());
   }
   return checkpoint;
 }

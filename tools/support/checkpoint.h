@@ -1,11 +1,13 @@
 // Checkpoint: all that the next training step depends on, in one safetensors file. Weights alone are a
 // checkpoint too: enough for evaluate and generate, not for resuming.
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
 #include "data/vocabulary.h"
 #include "models/language_model.h"
+#include "tools/support/compression.h"
 
 namespace tandem {
 
@@ -17,9 +19,15 @@ struct Checkpoint {
   std::vector<NamedTensor> parameters;
   std::vector<NamedTensor> optimizer;  // empty for bare weights
   std::vector<NamedTensor> state;      // carried state and memory of the training stream
+  // Of compressed parameters, by name; `parameters` hold what is left. Masks: see prune(). A trainer keeps
+  // them.
+  std::vector<NamedTensor> masks;
+  std::map<std::string, Quantized> quantized;
 
   bool resumable() const { return !progress.empty(); }
 };
+
+inline constexpr const char* kModelPrefix = "model.";  // of parameters' tensors in the file
 
 // Replaces the file atomically: whoever reads it, even after a crash, finds the old or the new one whole.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);

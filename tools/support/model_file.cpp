@@ -8,10 +8,27 @@
 #include "core/safetensors.h"
 #include "models/registry.h"
 #include "models/srupp_weights.h"
+#include "ops/weights.h"
 #include "tools/support/checkpoint.h"
 
 namespace tandem {
 namespace {
+
+// ", 8-bit weights, 60 % pruned"
+std::string compression_text(const Checkpoint& checkpoint) {
+  std::string text;
+  if (!checkpoint.quantized.empty())
+    text += fmt::format(", {}-bit weights", checkpoint.quantized.begin()->second.bits);
+  int64_t weights = 0, kept = 0;
+  for (const NamedTensor& mask : checkpoint.masks) {
+    weights += mask.value.numel();
+    for (const uint8_t one : mask.value.span<uint8_t>()) kept += one;
+  }
+  if (weights > 0)
+    text += fmt::format(", {:.3g} % pruned",
+                        100 * (1 - static_cast<double>(kept) / static_cast<double>(weights)));
+  return text;
+}
 
 LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype, Device device) {
   const Checkpoint checkpoint = load_checkpoint(path);
@@ -30,6 +47,8 @@ LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype,
   loaded.kind = "checkpoint of Tandem";
   const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress, nullptr, false);
   if (progress.is_object() && progress.contains("step")) loaded.kind += ", step " + progress["step"].dump();
+  loaded.kind += compression_text(checkpoint);
+  loaded.quantized = checkpoint.quantized;
   if (!checkpoint.run_config.empty()) loaded.run = RunConfig::from_text(checkpoint.run_config);
   return loaded;
 }
@@ -90,6 +109,17 @@ LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype,
         "{}: the vocabulary has {} byte values, the model predicts {}", path, loaded.vocabulary.size(),
         loaded.model->vocabulary_size());
   return loaded;
+}
+
+void multiply_in_int8(const LoadedModel& loaded) {
+  CHECK(!loaded.quantized.empty(),
+        "int8: none of the model's weights are quantized; `quantize` makes such a checkpoint");
+  for (const NamedTensor& parameter : loaded.model->parameters()) {
+    const auto found = loaded.quantized.find(parameter.name);
+    if (found == loaded.quantized.end() || parameter.value.rank() != 2) continue;
+    const Quantized& q = found->second;
+    set_int8(parameter.value, std::make_shared<const Int8Weight>(q.codes, q.step, q.zero));
+  }
 }
 
 }  // namespace tandem

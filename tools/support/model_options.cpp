@@ -10,7 +10,15 @@
 namespace tandem {
 
 LoadedModel ModelOptions::load() const {
-  return load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32, resolved_device());
+  const bool int8 = precision == "int8";
+  const Device where = resolved_device();
+  CHECK(!int8 || where.is_cpu(),
+        "--precision=int8: products in int8 are made on the CPU; give --device=cpu, too, or "
+        "f32, which a GPU multiplies compressed weights in");
+  LoadedModel loaded =
+      load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32, where);
+  if (int8) multiply_in_int8(loaded);
+  return loaded;
 }
 
 EvaluationOptions ModelOptions::evaluation_for(const LoadedModel& loaded) const {
@@ -26,7 +34,7 @@ EvaluationOptions ModelOptions::evaluation_for(const LoadedModel& loaded) const 
 }
 
 MatmulPrecision ModelOptions::products() const {
-  return precision == "f64" ? MatmulPrecision::f32 : precision_named(precision);
+  return precision == "f64" || precision == "int8" ? MatmulPrecision::f32 : precision_named(precision);
 }
 
 Device ModelOptions::resolved_device() const {
@@ -39,11 +47,11 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->required();
   app.add_option("--heads", options.heads, "attention heads of the authors' weights, which do not tell [1]")
       ->check(CLI::PositiveNumber);
-  app.add_option(
-         "--precision", options.precision,
-         "f32; bf16: matrix products in bf16, on a GPU activations too; tf32: products on a GPU; f64: "
-         "everything in f64")
-      ->check(CLI::IsMember({"f32", "tf32", "bf16", "f64"}))
+  app.add_option("--precision", options.precision,
+                 "f32; bf16: matrix products in bf16, on a GPU activations too; tf32: products on a GPU; "
+                 "int8: products "
+                 "with quantized weights on a CPU; f64: everything in f64")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16", "int8", "f64"}))
       ->capture_default_str();
   add_device_option(app, options.device);
   app.add_option("--window", options.window, "tokens a segment [as in training]")->check(CLI::PositiveNumber);

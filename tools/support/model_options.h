@@ -20,10 +20,11 @@ struct ModelOptions {
   // 0, -1, -1: what the checkpoint was evaluated with in training.
   int64_t window = 0, memory = -1, clamp = -1;
 
+  // Error, too: int8 on a GPU, or of weights that are not quantized.
   LoadedModel load() const;
   // Error (of usage): no window is given and the file does not tell one either.
   EvaluationOptions evaluation_for(const LoadedModel& loaded) const;
-  // Of the matrix products: a model in f64 has no choice.
+  // Of the products that are not in int8 or f64.
   MatmulPrecision products() const;
   // Error: no such device.
   Device resolved_device() const;

@@ -242,6 +242,7 @@ Checkpoint Trainer::weights() const {
   checkpoint.run_config = config_.text();
   checkpoint.vocabulary = vocabulary_;
   checkpoint.parameters = model_->parameters();
+  checkpoint.masks = masks_;
   return checkpoint;
 }
 
@@ -289,6 +290,8 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   steps_before_graph_ = 0;
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);
+  optimizer_.hold(checkpoint.masks);
+  masks_ = checkpoint.masks;
   state_.parts = checkpoint.state;
   for (NamedTensor& part : state_.parts) part.value = part.value.to(model_->device());
 }

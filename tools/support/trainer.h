@@ -66,8 +66,8 @@ class Trainer {
   // Error: steps are not collected yet.
   Checkpoint checkpoint() const;
   Checkpoint weights() const;  // without what only training needs
-  // Goes on where the checkpoint stood. Error: bare weights; a checkpoint of another model, vocabulary or
-  // text.
+  // Goes on where the checkpoint stood; weights that are pruned stay so. Error: bare weights; a checkpoint of
+  // another model, vocabulary or text.
   void restore(const Checkpoint& checkpoint);
 
   // Every output and gradient is checked; the first operator whose is not finite stops the run and is named.
@@ -116,6 +116,7 @@ class Trainer {
   Schedule schedule_;
   BatchStream stream_;
   State state_;
+  std::vector<NamedTensor> masks_;  // of pruned weights, which the optimizer holds at 0
   Progress progress_;
   std::vector<int32_t> inputs_, targets_;  // reused by next_batches()
   std::vector<Batch> batches_;             // of one step
