@@ -44,10 +44,10 @@ Preset laptop(const char* model, int64_t layers, int64_t d, int64_t steps, const
                          .unroll = 64,
                          .eval_window = 256,
                          .eval_batch_size = 16,
-                         .lr = 3e-3,
+                         .lr = 6e-3,
                          .warmup = 100,
                          .steps = steps,
-                         .eval_every = 2000,
+                         .eval_every = 4000,
                          .eval_bytes = 400000};
   return {model, "laptop", config.text(), recipe, about};
 }
@@ -56,7 +56,7 @@ Preset laptop(const char* model, int64_t layers, int64_t d, int64_t steps, const
 
 std::vector<Preset> lstm_presets() {
   return {
-      laptop<LstmConfig>("lstm", 2, 384, 8000, "ours: what five minutes on two cores can buy"),
+      laptop<LstmConfig>("lstm", 2, 384, 16000, "ours: what five minutes on two cores can buy"),
       {"lstm", "enwik8", awd<LstmConfig>(3, 1840, 0.1, 0.1, 0.4).text(), awd_recipe(128, 200, 175800, 0.25),
        "47M, AWD-LSTM's sizes and batches: 1.232 bpc on enwik8 with its dropout of weights; cosine is ours"},
   };
@@ -66,7 +66,7 @@ std::vector<Preset> qrnn_presets() {
   QrnnConfig wikitext = awd<QrnnConfig>(4, 2500, 0.1, 0.1, 0.1);
   wikitext.cutoffs = {2800, 20000, 76000};
   return {
-      laptop<QrnnConfig>("qrnn", 4, 384, 12000, "ours: what five minutes on two cores can buy"),
+      laptop<QrnnConfig>("qrnn", 4, 384, 18000, "ours: what five minutes on two cores can buy"),
       {"qrnn", "wt103", wikitext.text(), awd_recipe(60, 140, 172000, 0.25),
        "AWD-QRNN: perplexity 33 on WikiText-103 in 14 epochs; cosine is ours, theirs fell once, tenfold"},
       {"qrnn", "ptb", awd<QrnnConfig>(4, 1550, 0.4, 0.3, 0.4).text(), awd_recipe(20, 70, 66400, 0.2),

@@ -46,7 +46,7 @@ Preset laptop(const char* model, int64_t window, int64_t steps) {
                          .lr = 3e-3,
                          .warmup = 100,
                          .steps = steps,
-                         .eval_every = 2000,
+                         .eval_every = 4000,
                          .eval_bytes = 400000};
   return {model, "laptop", config.text(), recipe, "ours: what five minutes on two cores can buy"};
 }
@@ -55,10 +55,10 @@ Preset laptop(const char* model, int64_t window, int64_t steps) {
 
 std::vector<Preset> sha_rnn_presets() {
   return {
-      laptop("sha-rnn", 0, 8000),
+      laptop("sha-rnn", 0, 12000),
       enwik8("sha-rnn", "enwik8", 0, 1, 16, "54M, attention in one block: 1.076 bpc on enwik8"),
       enwik8("sha-rnn", "enwik8-full", 0, 4, 8, "63M, attention in every block: 1.068 bpc on enwik8"),
-      laptop("shaq", 2, 10000),
+      laptop("shaq", 2, 15000),
       enwik8("shaq", "enwik8", 2, 1, 16, "45M, our reconstruction; recipe of SHA-RNN"),
   };
 }
