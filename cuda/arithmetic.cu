@@ -19,13 +19,14 @@ struct Scaled {
 };
 
 // N elements a thread: all in one repetition of b, for N divides its width.
-template <int N, Arithmetic kind, class T>
+template <int N, Arithmetic kind, class T, class B>
 __global__ void __launch_bounds__(kMapThreads)
-    repeated_kernel(T* y, const T* a, const T* b, int64_t n, int64_t width) {
+    repeated_kernel(T* y, const T* a, const B* b, int64_t n, int64_t width) {
   using C = Compute<T>;
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x) * N;
   if (first >= n) return;
-  const Vec<T, N> left = load_vector<T, N>(a + first), right = load_vector<T, N>(b + first % width);
+  const Vec<T, N> left = load_vector<T, N>(a + first);
+  const Vec<B, N> right = load_vector<B, N>(b + first % width);
   Vec<T, N> out;
 #pragma unroll
   for (int k = 0; k < N; ++k)
@@ -33,18 +34,18 @@ __global__ void __launch_bounds__(kMapThreads)
   store_vector(y + first, out);
 }
 
-template <Arithmetic kind, class T>
-void run(T* y, const T* a, const T* b, int64_t n, int64_t width) {
+template <Arithmetic kind, class T, class B>
+void run(T* y, const T* a, const B* b, int64_t n, int64_t width) {
   constexpr int N = kVector<T>;
   if (width == n) return map(y, n, Value<kind, Compute<T>>(), a, b);
-  const bool vectors = width % N == 0 && is_aligned(y) && is_aligned(a) && is_aligned(b);
-  launch(vectors ? repeated_kernel<N, kind, T> : repeated_kernel<1, kind, T>,
+  const bool vectors = width % N == 0 && is_aligned(y) && is_aligned(a) && is_aligned(b, sizeof(Vec<B, N>));
+  launch(vectors ? repeated_kernel<N, kind, T, B> : repeated_kernel<1, kind, T, B>,
          blocks_for(n, int64_t{kMapThreads} * (vectors ? N : 1)), kMapThreads, 0, compute_stream(), y, a, b,
          n, width);
 }
 
-template <class T>
-void run(Arithmetic kind, T* y, const T* a, const T* b, int64_t n, int64_t width) {
+template <class T, class B>
+void run(Arithmetic kind, T* y, const T* a, const B* b, int64_t n, int64_t width) {
   switch (kind) {
     case Arithmetic::add:
       return run<Arithmetic::add>(y, a, b, n, width);
@@ -60,8 +61,15 @@ void run(Arithmetic kind, T* y, const T* a, const T* b, int64_t n, int64_t width
 }  // namespace
 
 void arithmetic(const Tensor& y, const Tensor& a, const Tensor& b, Arithmetic kind) {
-  FOR_DEVICE_FLOAT(y.dtype(), "arithmetic", T,
-                   run(kind, y.data<T>(), a.data<T>(), b.data<T>(), y.numel(), b.numel()));
+  FOR_DEVICE_FLOAT(y.dtype(), "arithmetic", T, {
+    const auto with = [&](const auto* right) {
+      run(kind, y.data<T>(), a.data<T>(), right, y.numel(), b.numel());
+    };
+    if (b.dtype() == y.dtype())
+      with(b.data<T>());
+    else
+      with(b.data<Compute<T>>());
+  });
 }
 
 void scale(const Tensor& y, const Tensor& x, double factor) {

@@ -1,16 +1,18 @@
-// Causal attention on the GPU: products through cuBLASLt around one kernel that masks, takes the softmax and
-// drops.
+// Causal attention on the GPU, with or without relative positions: products through cuBLASLt around one
+// kernel that masks, takes the softmax and drops.
 //
 // Queries go in blocks, each against the keys that some row of it sees. The scores of a block are as many as
 // fill the multiprocessors with tiles of 128 x 256 once: then they are few enough to stay in the L2 cache
 // between the product that writes them, in f32, and the kernel that reads them. Backward keeps P and dS, in
 // the data's dtype, until the keys' gradients are formed from them, a product each, with nothing to add up
-// afterwards.
+// afterwards. Scores by position are products too, (queries, distances), which the kernel reads by distance;
+// backward, it sums dS by distance in the same layout.
 #include "ops/attention.h"
 
 #include "core/array.h"
 #include "cuda/attention_rows.cuh"
 #include "cuda/gemm.h"
+#include "ops/reduce.h"
 
 namespace tandem::cuda {
 namespace {
@@ -24,7 +26,7 @@ constexpr int64_t round_up(int64_t n, int64_t multiple) {
 
 // Sizes and mask of one call, and how it is cut.
 struct Layout {
-  int64_t queries, batch, width, keys, heads, head;
+  int64_t queries, batch, width, keys, positions, heads, head;
   CausalMask mask;
   MatmulPrecision precision;
   int64_t chunk;     // batch items at a time
@@ -32,11 +34,12 @@ struct Layout {
   int64_t key_rows;  // keys of a block in the products that make their gradients
   int64_t origin;    // the first key that any query sees, rounded down
 
-  Layout(const Tensor& q, const Tensor& kv, const AttentionKernel& kernel)
+  Layout(const Tensor& q, const Tensor& kv, const PositionTerm& term, const AttentionKernel& kernel)
       : queries(q.size(0)),
         batch(q.size(1)),
         width(q.size(2)),
         keys(kv.size(0)),
+        positions(term.any() ? term.r.size(0) : 0),
         heads(kernel.options.heads),
         head(width / heads),
         mask{keys - queries, kernel.options.window},
@@ -68,6 +71,10 @@ struct Layout {
   Range keys_of(Range block) const {
     return {mask.begin(block.begin) / kAlignment * kAlignment,
             std::min(keys, round_up(mask.end(block.end - 1), kAlignment))};
+  }
+  // Distances between a query of the block and a key that it sees: 0 to below this.
+  int64_t distances_of(Range block) const {
+    return std::min(positions, mask.end(block.end - 1) - mask.begin(block.end - 1));
   }
   // The queries that see some of these keys.
   Range queries_seeing(Range block) const {
@@ -136,6 +143,10 @@ Matrix side_of(const Tensor& kv, int64_t b, int64_t heads, bool values) {
   const Matrix both{kv.raw(), kv.dtype(), kv.size(1) * 2 * width, 2 * width, width / heads};
   return both.moved(b * 2 * width + (values ? width : 0));
 }
+// r (P, D), the same for all batch items.
+Matrix positions_of(const Tensor& r, int64_t heads) {
+  return {r.raw(), r.dtype(), r.size(1), 0, r.size(1) / heads};
+}
 // Of (items, rows, ld) elements.
 Matrix scores_in(const Tensor& memory, int64_t rows, int64_t ld, int64_t heads) {
   return {memory.raw(), memory.dtype(), ld, heads * rows * ld, rows * ld};
@@ -159,11 +170,22 @@ AttentionRows<Compute<T>> block_rows(const Layout& at, const AttentionKernel& ke
           C(1) / std::sqrt(static_cast<C>(at.head))};
 }
 
-template <class T>
-void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
+// The scores of a block's queries against the positions: (items, queries, distances), padded.
+Tensor scores_by_distance(const Layout& at, const Products& multiply, const PositionTerm& term, int64_t b,
+                          Range block, DType dtype) {
+  const int64_t distances = at.distances_of(block), ld = round_up(distances, kAlignment);
+  const Tensor scores({multiply.batch * at.heads, block.size(), ld}, dtype, term.q.device());
+  multiply(scores_in(scores, block.size(), ld, at.heads), rows_of(term.q, b, at.heads).at(block.begin),
+           positions_of(term.r, at.heads).t(), block.size(), distances, at.head);
+  return scores;
+}
+
+template <class T, bool kRelative>
+void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv, const PositionTerm& term,
              const AttentionKernel& kernel) {
   using C = Compute<T>;
-  const Layout at(q, kv, kernel);
+  using Positions = std::conditional_t<kRelative, RelativePositions<C>, NoPositions>;
+  const Layout at(q, kv, term, kernel);
   for (int64_t b = 0; b < at.batch; b += at.chunk) {
     const Products multiply{std::min(at.chunk, at.batch - b), at.heads, at.precision};
     const int64_t items = multiply.batch * at.heads;
@@ -177,23 +199,34 @@ void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& 
       const Matrix s = scores_in(scores, block.size(), ld, at.heads);
       const Matrix p = scores_in(weights, block.size(), ld, at.heads);
       multiply(s, qs.at(t), keys.at(seen.begin).t(), block.size(), seen.size(), at.head);
+      Tensor by_distance;
+      Positions positions;
+      if constexpr (kRelative) {
+        by_distance = scores_by_distance(at, multiply, term, b, block, dtype_of<C>());
+        positions = {by_distance.data<C>(), by_distance.size(2), at.distances_of(block) - 1};
+      }
       launch_rows<kVector<C>>(
-          AttentionForward<T>{block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld),
-                              weights.data<T>(), scores.data<C>(), lse.data<C>()},
+          AttentionForward<T, Positions>{block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld),
+                                         positions, weights.data<T>(), scores.data<C>(), lse.data<C>()},
           seen.size());
       multiply(ys.at(t), p, values.at(seen.begin), block.size(), at.head, seen.size());
     }
   }
 }
 
-template <class T>
-void backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q, const Tensor& kv,
-              const Tensor& y, const Tensor& lse, const AttentionKernel& kernel) {
+template <class T, bool kRelative>
+void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, const Tensor& dy,
+              const Tensor& q, const Tensor& kv, const PositionTerm& term, const Tensor& y, const Tensor& lse,
+              const AttentionKernel& kernel) {
   using C = Compute<T>;
-  const Layout at(q, kv, kernel);
+  using Positions = std::conditional_t<kRelative, RelativePositionsBackward<T>, NoPositions>;
+  const Layout at(q, kv, term, kernel);
   cuda::fill(dkv.alias_rows(0, at.origin), 0);  // keys that nobody sees
   const int64_t kept_ld = round_up(at.keys - at.origin, kAlignment);
+  const int64_t distances = at.distances_of({0, at.queries}), distances_ld = round_up(distances, kAlignment);
   const bool vectors = at.head % kVector<T> == 0 && is_aligned(y.raw()) && is_aligned(dy.raw());
+  Tensor dr_parts;  // of each batch item; added up in the end
+  if constexpr (kRelative) dr_parts = Tensor({at.batch, distances, at.width}, dtype_of<C>(), q.device());
   for (int64_t b = 0; b < at.batch; b += at.chunk) {
     const Products multiply{std::min(at.chunk, at.batch - b), at.heads, at.precision};
     const int64_t items = multiply.batch * at.heads;
@@ -204,6 +237,14 @@ void backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tenso
     const Tensor weights({items, at.queries, kept_ld}, q.dtype(), q.device()), slopes = empty_like(weights);
     const Matrix p = scores_in(weights, at.queries, kept_ld, at.heads),
                  ds = scores_in(slopes, at.queries, kept_ld, at.heads);
+    Tensor slopes_by_distance;
+    Matrix ds_position{}, rs{}, dposition_qs{};
+    if constexpr (kRelative) {
+      slopes_by_distance = Tensor({items, at.queries, distances_ld}, q.dtype(), q.device());
+      ds_position = scores_in(slopes_by_distance, at.queries, distances_ld, at.heads);
+      rs = positions_of(term.r, at.heads);
+      dposition_qs = rows_of(dterm.q, b, at.heads);
+    }
     for (int64_t t = 0; t < at.queries; t += at.rows) {
       const Range block = at.queries_of(t), seen = at.keys_of(block), kept = at.whole_key_blocks(seen);
       const int64_t ld = round_up(seen.size(), kAlignment);
@@ -213,15 +254,26 @@ void backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tenso
                    dp = scores_in(dweights, block.size(), ld, at.heads);
       multiply(s, qs.at(t), keys.at(seen.begin).t(), block.size(), seen.size(), at.head);
       multiply(dp, dys.at(t), values.at(seen.begin).t(), block.size(), seen.size(), at.head);
+      Tensor by_distance;
+      Positions positions;
+      if constexpr (kRelative) {
+        by_distance = scores_by_distance(at, multiply, term, b, block, dtype_of<C>());
+        positions = {{by_distance.data<C>(), by_distance.size(2), at.distances_of(block) - 1},
+                     slopes_by_distance.data<T>(),
+                     distances_ld,
+                     distances};
+      }
       launch_rows<kVector<C>, 4>(
-          AttentionBackward<T>{
-              block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld), weights.data<T>(),
+          AttentionBackward<T, Positions>{
+              block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld), positions, weights.data<T>(),
               slopes.data<T>(), at.origin, kept_ld, kept, scores.data<C>(), dweights.data<C>(), lse.data<C>(),
               static_cast<const T*>(dys.data), static_cast<const T*>(ys.data), at.batch * at.width, at.width,
               at.head, static_cast<unsigned>(at.heads), vectors},
           kept.size());
       multiply(dqs.at(t), ds.at(t, seen.begin - at.origin), keys.at(seen.begin), block.size(), at.head,
                seen.size());
+      if constexpr (kRelative)
+        multiply(dposition_qs.at(t), ds_position.at(t), rs, block.size(), at.head, at.distances_of(block));
     }
     for (int64_t j = at.origin; j < at.keys; j += at.key_rows) {
       const Range block{j, std::min(at.keys, j + at.key_rows)}, seeing = at.queries_seeing(block);
@@ -229,24 +281,43 @@ void backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tenso
       multiply(dkeys.at(j), ds.at(t, j - at.origin).t(), qs.at(t), block.size(), at.head, seeing.size());
       multiply(dvalues.at(j), p.at(t, j - at.origin).t(), dys.at(t), block.size(), at.head, seeing.size());
     }
+    if constexpr (kRelative) {
+      const Matrix parts{dr_parts.raw(), dr_parts.dtype(), at.width, distances * at.width, at.head};
+      multiply(parts.moved(b * parts.per_batch), ds_position.t(), rows_of(term.q, b, at.heads), distances,
+               at.head, at.queries);
+    }
+  }
+  if constexpr (kRelative) {
+    const AxisSplit over_batch{1, at.batch, distances * at.width};
+    cuda::sum_axis(dterm.r.alias_rows(0, distances), dr_parts, over_batch, 1.0, false);
+    cuda::fill(dterm.r.alias_rows(distances, at.positions), 0);  // distances that do not occur
   }
 }
 
 }  // namespace
 
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
-                       const AttentionKernel& kernel) {
+                       const PositionTerm& positions, const AttentionKernel& kernel) {
   if (q.numel() == 0) return;
-  FOR_DEVICE_FLOAT(q.dtype(), "causal_attention", T, forward<T>(y, lse, q, kv, kernel));
+  FOR_DEVICE_FLOAT(q.dtype(), "attention", T, {
+    const auto run = positions.any() ? forward<T, true> : forward<T, false>;
+    run(y, lse, q, kv, positions, kernel);
+  });
 }
 
-// With A = P V, P = softmax(S), S = Q K^T / sqrt(d), and P replaced by P * mask where there is dropout:
-//   dV = P^T dA    dP = dA V^T    dS = P (dP - delta) / sqrt(d)    dQ = dS K    dK = dS^T Q
-// where delta = sum_j P dP = dA . A for each query (Dao et al., "FlashAttention", 2022, appendix B.2).
-void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q,
-                        const Tensor& kv, const Tensor& y, const Tensor& lse, const AttentionKernel& kernel) {
-  if (q.numel() == 0) return cuda::fill(dkv, 0);
-  FOR_DEVICE_FLOAT(q.dtype(), "causal_attention", T, backward<T>(dq, dkv, dy, q, kv, y, lse, kernel));
+// The formulas stand above the CPU's (ops/attention_blocks.cpp).
+void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dpositions, const Tensor& dy,
+                        const Tensor& q, const Tensor& kv, const PositionTerm& positions, const Tensor& y,
+                        const Tensor& lse, const AttentionKernel& kernel) {
+  if (q.numel() == 0) {
+    cuda::fill(dkv, 0);
+    if (positions.any()) cuda::fill(dpositions.r, 0);
+    return;
+  }
+  FOR_DEVICE_FLOAT(q.dtype(), "attention", T, {
+    const auto run = positions.any() ? backward<T, true> : backward<T, false>;
+    run(dq, dkv, dpositions, dy, q, kv, positions, y, lse, kernel);
+  });
 }
 
 }  // namespace tandem::cuda

@@ -38,6 +38,39 @@ struct AttentionRows {
   __device__ int64_t element(Place at) const { return ((item + at.item) * queries + at.query) * keys; }
 };
 
+// Scores are those of the contents alone.
+struct NoPositions {
+  static constexpr bool kAny = false;
+};
+
+// What relative positions add to the scores of a block's rows: a number for each distance 0 .. last, beyond
+// which keys share the last.
+template <class C>
+struct RelativePositions {
+  static constexpr bool kAny = true;
+  const C* scores;
+  int64_t ld, last;
+
+  // To the chunk whose first key is `distance` away from the row's query; below 0 is the masked future.
+  template <class Index, int N>
+  __device__ __forceinline__ void add(Vec<C, N>& chunk, int64_t row, Index distance) const {
+    const C* own = scores + row * ld;
+    const Index farthest = static_cast<Index>(last);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const Index back = distance - k;
+      chunk.v[k] += own[back > farthest ? farthest : back < 0 ? 0 : back];
+    }
+  }
+};
+
+// The same, and its gradient: dS of each row summed by distance, 0 .. columns - 1, zeros where no key is.
+template <class T>
+struct RelativePositionsBackward : RelativePositions<Compute<T>> {
+  T* sums;  // (items, all queries, sums_ld)
+  int64_t sums_ld, columns;
+};
+
 // Dropout factors of one row's keys, from `first_element` on; 1 where nothing is dropped.
 struct RowFactors {
   const DeviceDropout& dropout;
@@ -67,10 +100,11 @@ struct RowFactors {
 };
 
 // P = dropout(softmax(scale S)) and the log of the sum of the exponentials.
-// Floor: reads S once, 4 bytes an element, and writes P, 2 in bf16.
-template <class T>
+// Floor: reads S once, 4 bytes an element, and writes P, 2 in bf16; with positions reads 4 more.
+template <class T, class Positions>
 struct AttentionForward : AttentionRows<Compute<T>> {
   using C = Compute<T>;
+  Positions positions;
   T* p;
   const C* s;
   C* lse;
@@ -83,7 +117,13 @@ struct AttentionForward : AttentionRows<Compute<T>> {
                                           this->mask.end(at.query) - first);
     const RowFactors factors(this->dropout, this->element(at) + first);
     const int64_t offset = row * this->ld;
-    const C log_sum = softmax_row<Shape>(p + offset, s + offset, visible, columns, this->scale, factors);
+    const auto load = [&](auto column) {
+      Vec<C, Shape::kWidth> chunk = load_vector<C, Shape::kWidth>(s + offset + column);
+      if constexpr (Positions::kAny)
+        positions.add(chunk, row, static_cast<decltype(column)>(visible.end - 1) - column);
+      return chunk;
+    };
+    const C log_sum = softmax_row<Shape, C>(p + offset, load, visible, columns, this->scale, factors);
     if (threadIdx.x == 0) lse[(this->item + at.item) * this->queries + at.query] = log_sum;
   }
 };
@@ -102,10 +142,12 @@ __device__ __forceinline__ Compute<T> partial_dot(const T* a, const T* b, int64_
 }
 
 // From S and dP:  P = dropout(exp(scale S - lse)),  dS = P (dropout(dP) - delta) scale,  delta = dY . Y.
-// Floor: reads S and dP once, 8 bytes an element, and writes P and dS, 4 in bf16.
-template <class T>
+// Floor: reads S and dP once, 8 bytes an element, and writes P and dS, 4 in bf16; with positions reads 4 more
+// and writes 2.
+template <class T, class Positions>
 struct AttentionBackward : AttentionRows<Compute<T>> {
   using C = Compute<T>;
+  Positions positions;
   T *p, *ds;  // (items, all queries, kept_ld) from the origin on
   int64_t origin, kept_ld;
   Range kept;  // the keys to write, the others 0: at least first .. end
@@ -130,6 +172,7 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
       score[i] = slope[i] = {};
       if (!visible.has_some(column, N)) return;
       score[i] = load_vector<C, N>(s + offset + column);
+      if constexpr (Positions::kAny) positions.add(score[i], row, visible.end - 1 - column);
       slope[i] = load_vector<C, N>(dp + offset + column);
     };
     if constexpr (Shape::kHeld) for_chunks<Shape>(columns, load);  // on their way during what follows
@@ -141,7 +184,9 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
                                     : partial_dot<kThreads, 1>(dy + place, y + place, head));
     const C log_sum = lse[(this->item + at.item) * this->queries + at.query];
     const RowFactors factors(this->dropout, this->element(at) + kept.begin);
-    const int64_t out = (at.item * this->queries + at.query) * kept_ld + (kept.begin - origin);
+    const int64_t out_row = at.item * this->queries + at.query;
+    const int64_t out = out_row * kept_ld + (kept.begin - origin);
+    C farthest = 0;  // sum of dS over the keys of the last position
     for_chunks<Shape>(columns, [&](int i, Index column) {
       if (column >= columns) return;
       if constexpr (!Shape::kHeld) load(i, column);
@@ -152,12 +197,28 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
       for (int k = 0; k < N; ++k) {
         const bool seen = visible.has(column + k);
         const C weight = fast_exp(score[i].v[k] * this->scale - log_sum);
+        const C ds_value = seen ? weight * (slope[i].v[k] * f[k] - delta) * this->scale : C(0);
         p_out.v[k] = static_cast<T>(seen ? weight * f[k] : C(0));
-        ds_out.v[k] = static_cast<T>(seen ? weight * (slope[i].v[k] * f[k] - delta) * this->scale : C(0));
+        ds_out.v[k] = static_cast<T>(ds_value);
+        if constexpr (Positions::kAny) {
+          const Index distance = visible.end - 1 - (column + k);
+          if (distance >= positions.last)
+            farthest += ds_value;
+          else if (seen)
+            positions.sums[out_row * positions.sums_ld + distance] = ds_out.v[k];
+        }
       }
       store_vector(p + out + column, p_out);
       store_vector(ds + out + column, ds_out);
     });
+    if constexpr (Positions::kAny) {
+      T* sums = positions.sums + out_row * positions.sums_ld;
+      const int64_t last = positions.last, seen = visible.end - visible.begin;
+      farthest = block_sum<kThreads>(farthest);
+      if (threadIdx.x == 0) sums[last] = static_cast<T>(farthest);
+      for (int64_t d = seen + threadIdx.x; d < positions.columns; d += kThreads)
+        if (d != last) sums[d] = T{};
+    }
   }
 };
 

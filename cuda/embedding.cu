@@ -271,7 +271,12 @@ void add_runs(const Tensor& dtable, const Tensor& dy, const Tensor& order) {
 }  // namespace
 
 void embedding_forward(const Tensor& y, const Tensor& ids, const Tensor& table) {
-  FOR_DEVICE_FLOAT(y.dtype(), "embedding", T, gather<T, Compute<T>>(y, ids, table));
+  FOR_DEVICE_FLOAT(y.dtype(), "embedding", T, {
+    if (table.dtype() == y.dtype())
+      gather<T, T>(y, ids, table);
+    else
+      gather<T, Compute<T>>(y, ids, table);
+  });
 }
 
 void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids, bool accumulate) {

@@ -106,6 +106,66 @@ __global__ void __launch_bounds__(kDecideThreads)
 }
 static_assert(kEntries <= kDecideThreads);
 
+// Of a block's share of a parameter: squares of its elements and of their moves with trust 1.
+struct Squares {
+  double value, move;
+};
+
+template <int N, class T>
+__device__ __forceinline__ void add_squares(Squares& sums, const Entry& entry, const AdamFactors<T>& k,
+                                            int64_t begin, int64_t end) {
+  const T* const value = static_cast<const T*>(entry.value);
+  const T *const m = static_cast<const T*>(entry.m), *const v = static_cast<const T*>(entry.v);
+  const T* const gradient = static_cast<const T*>(entry.gradient);
+  for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
+    const Vec<T, N> value_i = load_vector<T, N>(value + i), m_i = load_vector<T, N>(m + i);
+    const Vec<T, N> v_i = load_vector<T, N>(v + i), gradient_i = load_vector<T, N>(gradient + i);
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      const AdamState<T> before{value_i.v[j], m_i.v[j], v_i.v[j]};
+      const double move = adam_move(adam_moments(before, gradient_i.v[j], k), k);
+      sums.value += static_cast<double>(value_i.v[j]) * static_cast<double>(value_i.v[j]);
+      sums.move += move * move;
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    trust_squares_kernel(Squares* partials, const Table table, const AdamCoefficients* coefficients,
+                         const double* outcome) {
+  if (outcome[2] == 0) return;
+  constexpr int N = kVector<T>;
+  const Share share = share_of<N>(table);
+  const Entry& entry = table.entries[share.entry];
+  const AdamFactors<T> k(coefficients[share.entry]);
+  Squares sums{};
+  add_squares<N>(sums, entry, k, share.begin, share.middle);
+  add_squares<1>(sums, entry, k, share.middle, share.end);
+  const Squares total{block_sum<kThreads>(sums.value), block_sum<kThreads>(sums.move)};
+  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+}
+
+// One block an entry: LAMB's trust ratio, multiplied into the numbers of its update.
+__global__ void __launch_bounds__(kThreads)
+    trust_kernel(AdamCoefficients* coefficients, const Table table, const Squares* partials, const double* lr,
+                 const double* outcome, const AdamRule rule) {
+  if (outcome[2] == 0) return;
+  const int entry = static_cast<int>(blockIdx.x);
+  const int begin = entry == 0 ? 0 : table.entries[entry - 1].end_block;
+  Squares sums{};
+  for (int i = begin + static_cast<int>(threadIdx.x); i < table.entries[entry].end_block; i += kThreads) {
+    sums.value += partials[i].value;
+    sums.move += partials[i].move;
+  }
+  const double value_norm = std::sqrt(block_sum<kThreads>(sums.value));
+  const double move_norm = std::sqrt(block_sum<kThreads>(sums.move));
+  if (threadIdx.x != 0) return;
+  const double trust = lamb_trust(rule, value_norm, move_norm, *lr);
+  coefficients[entry].rate *= trust;
+  coefficients[entry].decay *= trust;
+}
+
 template <int N, class T>
 __device__ __forceinline__ void update(const Entry& entry, const AdamFactors<T>& k, int64_t begin,
                                        int64_t end) {
@@ -190,6 +250,17 @@ void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, co
     launch(decide_kernel, 1, kDecideThreads, 0, compute_stream(), told, coefficients_of(i), batches[i].table,
            partials.data<double>(), blocks, lr.data<double>(), loss.defined() ? loss.data<double>() : nullptr,
            rule);
+  if (rule.kind == AdamKind::lamb) {
+    const Tensor squares({blocks * static_cast<int64_t>(sizeof(Squares))}, DType::u8, outcome.device());
+    for (size_t i = 0; i < batches.size(); ++i) {
+      Squares* const parts = static_cast<Squares*>(squares.raw());  // one batch after the other
+      FOR_FLOAT(batches[i].dtype, "optimizer", T,
+                launch(trust_squares_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), parts,
+                       batches[i].table, coefficients_of(i), told));
+      launch(trust_kernel, batches[i].table.count, kThreads, 0, compute_stream(), coefficients_of(i),
+             batches[i].table, parts, lr.data<double>(), told, rule);
+    }
+  }
   for (size_t i = 0; i < batches.size(); ++i)
     FOR_FLOAT(batches[i].dtype, "optimizer", T,
               launch(update_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), batches[i].table,

@@ -36,8 +36,10 @@ struct Forward : Rows {
 
   template <class Shape>
   __device__ void run(int64_t row) const {
-    softmax_row<Shape>(y + row * columns, x + row * columns, visible(row), columns, Compute<T>(1),
-                       NoFactors());
+    const auto load = [from = x + row * columns](auto column) {
+      return load_vector<T, Shape::kWidth>(from + column);
+    };
+    softmax_row<Shape, T>(y + row * columns, load, visible(row), columns, Compute<T>(1), NoFactors());
   }
 };
 

@@ -19,10 +19,10 @@ struct VisibleColumns {
 };
 
 // y = softmax(scale x) over the visible columns, times factors(column, C (&f)[kWidth]); exactly 0 in the
-// others of 0..columns-1. Chunks that are masked as a whole are not read. Returns the logarithm of the sum of
-// the exponentials.
-template <class Shape, class T, class In, class Factors>
-__device__ __forceinline__ Compute<In> softmax_row(T* y, const In* x, VisibleColumns<int64_t> all,
+// others of 0..columns-1. x(column) loads the Vec<In, kWidth> from there on; it is not asked for chunks that
+// are masked as a whole. Returns the logarithm of the sum of the exponentials.
+template <class Shape, class In, class T, class Load, class Factors>
+__device__ __forceinline__ Compute<In> softmax_row(T* y, const Load& x, VisibleColumns<int64_t> all,
                                                    int64_t columns, Compute<In> scale,
                                                    const Factors& factors) {
   using C = Compute<In>;
@@ -33,7 +33,7 @@ __device__ __forceinline__ Compute<In> softmax_row(T* y, const In* x, VisibleCol
   C s[Shape::kStored][N];
   const auto load = [&](C(&to)[N], Index column) {
     Vec<In, N> chunk{};
-    if (visible.has_some(column, N)) chunk = load_vector<In, N>(x + column);
+    if (visible.has_some(column, N)) chunk = x(column);
 #pragma unroll
     for (int k = 0; k < N; ++k)
       to[k] = visible.has(column + k) ? scale * static_cast<C>(chunk.v[k]) : kLowest;

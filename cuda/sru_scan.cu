@@ -1,27 +1,14 @@
 // The SRU recurrence on the GPU: one thread a column of one batch row, over all time steps.
 //
 // Memory's floor: forward reads four planes and writes h and c, 6 T B D elements; backward reads the four, c
-// and dh and writes four gradients, 10 T B D. Time is sequential, so there are only B D threads to hide
-// memory's latency: each warp, which is a block, has kStages - 1 chunks of time steps on their way to shared
-// memory while it computes, 384 bytes a thread forward and 576 backward. Kept in registers they would cost a
-// load and two additions for each element; here one instruction of a warp copies 512 bytes. A chunk is free
-// of branches, so that all else is done while the chain from c to c waits for exp and 1 / x.
+// and dh and writes four gradients, 10 T B D. On their way to a thread are 384 bytes forward and 576
+// backward, while the chain from c to c waits for exp and 1 / x.
 #include "ops/sru_scan.h"
 
-#include "cuda/kernel.cuh"
+#include "cuda/scan.cuh"
 
 namespace tandem::cuda {
 namespace {
-
-constexpr int kStages = 4;
-
-// Rows of a tensor (T, B, ...), or of one plane of it: how far from one batch row to the next, and from one
-// time step to the one that is computed after it: negative on the way back, 0 if one row serves all steps.
-template <class T>
-struct Rows {
-  T* first;
-  int64_t batch, step;
-};
 
 // What both directions read.
 template <class T>
@@ -31,110 +18,22 @@ struct Problem {
   Rows<const T> u, skip;
   C skip_scale;
   const C *weight_c, *bias, *c0, *mask;  // c0, mask: or null
+
+  __device__ __forceinline__ SruParameters<C> parameters(const Column& at) const {
+    return {weight_c[at.j], weight_c[width + at.j], bias[at.j], bias[width + at.j],
+            mask ? mask[at.at] : C(1)};
+  }
+  __device__ __forceinline__ C state(const Column& at) const { return c0 ? c0[at.at] : C(0); }
 };
-
-// A column that a lane computes.
-template <class T>
-struct Column {
-  using C = Compute<T>;
-  int64_t at, b, j;  // in (B D), in (B, D)
-
-  __device__ Column(const Problem<T>& p, int64_t at) : at(at), b(at / p.width), j(at % p.width) {}
-  template <class U>
-  __device__ __forceinline__ U* in(const Rows<U>& rows) const {
-    return rows.first + b * rows.batch + j;
-  }
-  __device__ __forceinline__ SruParameters<C> parameters(const Problem<T>& p) const {
-    return {p.weight_c[j], p.weight_c[p.width + j], p.bias[j], p.bias[p.width + j],
-            p.mask ? p.mask[at] : C(1)};
-  }
-  __device__ __forceinline__ C c0(const Problem<T>& p) const { return p.c0 ? p.c0[at] : C(0); }
-};
-
-// What a lane does for the 32 columns of its warp. It computes one of them: lanes beyond the last column
-// compute that one once more, so that no step needs a test. And it copies: 16 bytes of one of the kRows rows
-// that the warp copies at once, or, where vectors do not fit, one element of one row, and waits for it.
-template <class T, bool kVectors>
-struct Lane {
-  static constexpr int kRows = kVectors ? kVector<T> : 1;
-  static constexpr int kSteps = 2 * kVector<T>;  // of a chunk
-  int of_column;                                 // the lane whose column it computes
-  int row, element;                              // that it copies first
-  int64_t column, source;                        // of what it computes, of what it copies
-  bool copies;
-
-  __device__ explicit Lane(int64_t columns) {
-    const int lane = static_cast<int>(threadIdx.x);
-    const int64_t first = static_cast<int64_t>(blockIdx.x) * kWarp, last = columns - first - 1;
-    of_column = lane < last ? lane : static_cast<int>(last);
-    column = first + of_column;
-    row = lane * kRows / kWarp;
-    element = lane * kRows % kWarp;
-    copies = element <= last;
-    source = copies ? first + element : column;
-  }
-};
-
-// Runs step(value, last) for all time steps, where value(k) is the lane's element of plane k. Each plane
-// begins with what the lane copies first; the last kShort planes have no row for the last step.
-template <int kShort, bool kVectors, class T, int kPlanes, class Step>
-__device__ __forceinline__ void for_steps(const Lane<T, kVectors>& lane, const T* const (&firsts)[kPlanes],
-                                          const int64_t (&strides)[kPlanes], int64_t steps,
-                                          const Step& step) {
-  constexpr int kSteps = Lane<T, kVectors>::kSteps, kRows = Lane<T, kVectors>::kRows;
-  __shared__ __align__(16) T ring[kStages][kPlanes][kSteps][kWarp];
-  const T* from[kPlanes];
-#pragma unroll
-  for (int k = 0; k < kPlanes; ++k) from[k] = firsts[k];
-  int64_t to_send = lane.copies ? steps - lane.row : 0;
-  int end = 0;
-  const auto send = [&] {
-#pragma unroll
-    for (int k = 0; k < kPlanes; ++k) {
-#pragma unroll
-      for (int i = 0; i < kSteps; i += kRows) {
-        T* to = &ring[end][k][lane.row + i][lane.element];
-        const bool wanted = i < to_send - (k < kPlanes - kShort ? 0 : 1);
-        if constexpr (kVectors)
-          copy_async(to, from[k], wanted);
-        else if (wanted)
-          *to = *from[k];
-        from[k] += kRows * strides[k];
-      }
-    }
-    to_send -= kSteps;
-    send_group();
-    end = end + 1 == kStages ? 0 : end + 1;
-  };
-  int stage = 0;
-  const auto run = [&](int i, bool last) {
-    step([&](int k) { return static_cast<Compute<T>>(ring[stage][k][i][lane.of_column]); }, last);
-  };
-
-  for (int i = 0; i < kStages - 1; ++i) send();
-  int64_t left = steps;
-  for (; left >= kSteps; left -= kSteps) {
-    await_group<kStages - 2>();
-    __syncwarp();  // all lanes' copies are here, and all are done with the chunk that is sent over below
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) run(i, i + 1 == kSteps && left == kSteps);
-    send();
-    stage = stage + 1 == kStages ? 0 : stage + 1;
-  }
-  await_group<0>();
-  __syncwarp();
-#pragma unroll 1
-  for (int i = 0; i < left; ++i) run(i, i + 1 == left);
-}
 
 template <bool kTanh, bool kVectors, class T>
 __global__ void __launch_bounds__(kWarp)
     forward_kernel(const Rows<T> h, const Rows<T> c, Compute<T>* c_last, const Problem<T> p) {
   using C = Compute<T>;
   const Lane<T, kVectors> lane(p.columns);
-  const Column<T> mine(p, lane.column), source(p, lane.source);
-  const SruParameters<C> w = mine.parameters(p);
-  C state = mine.c0(p);
+  const Column mine(lane.column, p.width), source(lane.source, p.width);
+  const SruParameters<C> w = p.parameters(mine);
+  C state = p.state(mine);
   T *h_out = mine.in(h), *c_out = mine.in(c);
 
   const T* u = source.in(p.u) + lane.row * p.u.step;
@@ -167,9 +66,9 @@ __global__ void __launch_bounds__(kWarp)
                     const Rows<const T> c, const Problem<T> p) {
   using C = Compute<T>;
   const Lane<T, kVectors> lane(p.columns);
-  const Column<T> mine(p, lane.column), source(p, lane.source);
-  const SruParameters<C> w = mine.parameters(p);
-  const C c0 = mine.c0(p);
+  const Column mine(lane.column, p.width), source(lane.source, p.width);
+  const SruParameters<C> w = p.parameters(mine);
+  const C c0 = p.state(mine);
   C carry = dc_last ? dc_last[mine.at] : C(0);
   C after = static_cast<C>(*mine.in(c));
   C dv_f = 0, dv_r = 0, db_f = 0, db_r = 0;
@@ -230,29 +129,6 @@ __global__ void __launch_bounds__(kMapThreads)
   *y = total;
 }
 
-// Rows of x (T, B, k D), from its element `first` on; of (B, D), which serves all time steps.
-template <class T>
-Rows<T> rows_of(const Tensor& x, int64_t first = 0) {
-  return {x.data<std::remove_const_t<T>>() + first, x.size(-1), x.rank() == 3 ? x.size(1) * x.size(2) : 0};
-}
-template <class T>
-Rows<T> backwards(const Rows<T>& rows, int64_t steps) {
-  return {rows.first + (steps - 1) * rows.step, rows.batch, -rows.step};
-}
-
-// Stands for a tensor (T, B, D) that is undefined: zeros to read, or a place for what nobody wants.
-Tensor or_zeros(const Tensor& x, const SruScanInputs& in) {
-  return x.defined() ? x : zeros({in.u.size(1), in.weight_c.numel() / 2}, in.u.dtype(), in.u.device());
-}
-Tensor or_scratch(const Tensor& x, const SruScanInputs& in) {
-  return x.defined() ? x : Tensor({in.u.size(1), in.weight_c.numel() / 2}, in.u.dtype(), in.u.device());
-}
-
-template <class C>
-const C* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<C>() : nullptr;
-}
-
 template <class C>
 Target<C> target_of(const GradTarget& target) {
   return {target.grad.defined() ? target.grad.data<C>() : nullptr, target.accumulate};
@@ -260,6 +136,9 @@ Target<C> target_of(const GradTarget& target) {
 
 bool is_four(const SruScanInputs& in) {
   return in.u.size(2) == 2 * in.weight_c.numel();
+}
+Shape row_shape(const SruScanInputs& in) {
+  return {in.u.size(1), in.weight_c.numel() / 2};
 }
 
 template <class T>
@@ -278,15 +157,10 @@ Problem<T> problem_of(const SruScanInputs& in, const Tensor& skip) {
           .mask = data_or_null<C>(in.mask)};
 }
 
-// Whether a lane's 16 bytes lie in one batch row, on their boundary.
-template <class T, class... Read>
-bool takes_vectors(int64_t width, const Read&... read) {
-  return width % kVector<T> == 0 && (is_aligned(read.first) && ...);
-}
-
 template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
-  const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, in), states = or_scratch(c, in);
+  const Shape row = row_shape(in);
+  const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, row, in.u), states = or_scratch(c, row, in.u);
   const Problem<T> p = problem_of<T>(in, skip);
   const auto run = [&](auto kernel) {
     launch(kernel, blocks_for(p.columns, kWarp), kWarp, 0, compute_stream(), rows_of<T>(h),
@@ -303,8 +177,9 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
               const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
               const SruScanInputs& in) {
   using C = Compute<T>;
-  const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, in);
-  const Tensor dskip = is_four(in) ? du : or_scratch(dx, in), dy = or_zeros(dh, in);
+  const Shape row = row_shape(in);
+  const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, row, in.u);
+  const Tensor dskip = is_four(in) ? du : or_scratch(dx, row, in.u), dy = or_zeros(dh, row, in.u);
   Problem<T> p = problem_of<T>(in, skip);
   const int64_t batch = in.u.size(1), n = 2 * p.width;
   const Tensor sums({batch, 2 * n}, dtype_of<C>(), in.u.device());

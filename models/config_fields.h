@@ -1,8 +1,10 @@
 // Reading and writing a model's configuration as JSON text: one list of fields serves both. For .cpp files of
 // models.
 #pragma once
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "core/check.h"
 #include "core/dtype.h"
@@ -36,11 +38,8 @@ class FieldReader {
   void operator()(const char* name, T& field) {
     const auto found = json_.find(name);
     if (found == json_.end()) return;
-    constexpr bool boolean = std::is_same_v<T, bool>;
-    const bool fits = boolean                 ? found->is_boolean()
-                      : std::is_integral_v<T> ? found->is_number_integer()
-                                              : found->is_number();
-    CHECK(fits, "{}: configuration field {} has a value of the wrong type: {}", model_, name, found->dump());
+    CHECK(fits<T>(*found), "{}: configuration field {} has a value of the wrong type: {}", model_, name,
+          found->dump());
     field = found->get<T>();
     json_.erase(found);
   }
@@ -59,6 +58,19 @@ class FieldReader {
   }
 
  private:
+  template <class T>
+  static bool fits(const nlohmann::json& value) {
+    if constexpr (std::is_same_v<T, bool>) {
+      return value.is_boolean();
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      return value.is_string();
+    } else if constexpr (std::is_same_v<T, std::vector<int64_t>>) {
+      return value.is_array() && std::all_of(value.begin(), value.end(), fits<int64_t>);
+    } else {
+      return std::is_integral_v<T> ? value.is_number_integer() : value.is_number();
+    }
+  }
+
   std::string model_;
   nlohmann::json json_;
 };
@@ -68,6 +80,12 @@ template <class Visitor, class Config>
 void visit_tokens(Visitor& v, Config& c) {
   v("vocabulary", c.vocabulary);
   v("tied", c.tied);
+  v("cutoffs", c.cutoffs);
+  v("band_width", c.band_width);
+  v("band_divisor", c.band_divisor);
+  v("adaptive", c.adaptive);
+  v("tied_projections", c.tied_projections);
+  v("band_dropout", c.band_dropout);
   v("dtype", c.dtype);
 }
 

@@ -11,10 +11,12 @@
 namespace tandem {
 namespace {
 
-// Dropout sites: two of the frame, then kSites for each layer.
+// Dropout sites: those of the frame, then kSites for each layer.
 constexpr uint32_t kEmbedding = 0;
 constexpr uint32_t kOutput = 1;
-constexpr uint32_t kFirstLayer = 2;
+constexpr uint32_t kBands = 2;
+constexpr uint32_t kOutputBands = 3;
+constexpr uint32_t kFirstLayer = 4;
 
 std::string part_name(const std::string& what, size_t layer) {
   return fmt::format("{}.{}", what, layer);
@@ -58,8 +60,8 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const Pass& pass
         pass.context.memory);
   const std::vector<LayerState> states = unpack(state, parts_.layers, tokens.size(1));
   State next;
-  Tensor x = dropout(parts_.embedding->forward(tokens), pass.training ? parts_.input_dropout : 0,
-                     {pass.seed, pass.step, kEmbedding});
+  Tensor x = dropout(parts_.embedding->forward(tokens, pass, kBands),
+                     pass.training ? parts_.input_dropout : 0, {pass.seed, pass.step, kEmbedding});
   for (size_t i = 0; i < parts_.layers.size(); ++i) {
     const Layer* layer = parts_.layers[i].get();
     const LayerState& before = states[i];
@@ -87,7 +89,7 @@ Tensor LayeredModel::logits(const Tensor& tokens, State& state, const Pass& pass
 }
 
 Tensor LayeredModel::loss(const Tensor& tokens, const Tensor& targets, State& state, const Pass& pass) const {
-  return parts_.output->loss(hidden(tokens, state, pass), targets);
+  return parts_.output->loss(hidden(tokens, state, pass), targets, pass, kOutputBands);
 }
 
 Tensor LayeredModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,
@@ -131,7 +133,7 @@ class LayeredModel::StepDecoder : public Decoder {
   }
 
   Tensor read(const Tensor& tokens) {
-    Tensor x = model_.parts_.embedding->forward(tokens.alias_shape({1, batch_}));
+    Tensor x = model_.parts_.embedding->forward(tokens.alias_shape({1, batch_}), Pass{}, kBands);
     for (const auto& layer : layers_) x = layer->step(x);
     return x;
   }

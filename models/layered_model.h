@@ -12,6 +12,7 @@ class LayeredModel : public LanguageModel {
     std::unique_ptr<TokenEmbedding> embedding;
     std::vector<std::unique_ptr<Layer>> layers;
     std::unique_ptr<TokenOutput> output;
+    int64_t vocabulary = 0;
     double input_dropout = 0, output_dropout = 0;  // elementwise
     std::string config;
   };
@@ -24,7 +25,7 @@ class LayeredModel : public LanguageModel {
   std::unique_ptr<Decoder> decoder(int64_t batch, const Context& context) const override;
   bool carries_state() const override;
   double forward_flops(int64_t steps, int64_t memory) const override;
-  int64_t vocabulary_size() const override { return parts_.embedding->rows().size(0); }
+  int64_t vocabulary_size() const override { return parts_.vocabulary; }
   DType dtype() const override { return parts_.embedding->rows().dtype(); }
   Device device() const override { return parts_.embedding->rows().device(); }
   std::string config() const override { return parts_.config; }

@@ -15,25 +15,37 @@
 namespace tandem {
 namespace {
 
+constexpr std::pair<const char*, AdamKind> kKinds[] = {
+    {"radam", AdamKind::radam}, {"adamw", AdamKind::adamw}, {"lamb", AdamKind::lamb}};
+
+AdamKind kind_of(const OptimizerConfig& config) {
+  for (const auto& [name, kind] : kKinds)
+    if (config.kind == name) return kind;
+  detail::fail("optimizer: unknown kind \"{}\"; use radam, adamw or lamb", config.kind);
+}
+
 AdamRule rule_of(const OptimizerConfig& config) {
-  return {.kind = config.kind == "adamw" ? AdamKind::adamw : AdamKind::radam,
+  const AdamKind kind = kind_of(config);
+  const double own_eps = kind == AdamKind::lamb ? 1e-6 : 1e-8;
+  return {.kind = kind,
           .beta1 = config.beta1,
           .beta2 = config.beta2,
-          .eps = config.eps,
+          .eps = config.eps > 0 ? config.eps : own_eps,
           .weight_decay = config.weight_decay,
           .clip = config.clip,
-          .degenerated_to_sgd = config.degenerated_to_sgd};
+          .degenerated_to_sgd = config.degenerated_to_sgd,
+          .min_trust = config.min_trust};
 }
 
 void check_config(const OptimizerConfig& config) {
-  CHECK(config.kind == "radam" || config.kind == "adamw",
-        "optimizer: unknown kind \"{}\"; use radam or adamw", config.kind);
+  kind_of(config);
   for (const auto& [name, beta] : {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2}})
     CHECK(beta >= 0 && beta < 1, "optimizer: {} is {}; it must be at least 0 and below 1", name, beta);
-  CHECK(config.eps > 0 && std::isfinite(config.eps),
-        "optimizer: eps is {}; it must be positive, such as 1e-8", config.eps);
+  CHECK(config.eps >= 0 && std::isfinite(config.eps),
+        "optimizer: eps is {}; it must be positive, such as 1e-8, or 0 for the kind's own", config.eps);
   for (const auto& [name, value] :
-       {std::pair{"weight decay", config.weight_decay}, std::pair{"clip", config.clip}})
+       {std::pair{"weight decay", config.weight_decay}, std::pair{"clip", config.clip},
+        std::pair{"least trust ratio", config.min_trust}})
     CHECK(value >= 0 && std::isfinite(value), "optimizer: {} is {}; it must be a finite number, 0 for none",
           name, value);
 }

@@ -1,5 +1,5 @@
-// Optimizer: RAdam and AdamW with decoupled weight decay and clipping by the global norm, one pass over all
-// parameters.
+// Optimizer: RAdam, AdamW and LAMB with decoupled weight decay and clipping by the global norm, all
+// parameters at once.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -11,17 +11,20 @@
 namespace tandem {
 
 struct OptimizerConfig {
-  std::string kind = "radam";  // or "adamw"
-  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  std::string kind = "radam";  // or "adamw", "lamb"
+  double beta1 = 0.9, beta2 = 0.999;
+  double eps = 0;             // 0: the kind's own, 1e-6 of LAMB and 1e-8 of the others
   double weight_decay = 0.1;  // of every parameter, biases and gains too: value -= lr weight_decay value
   double clip = 1.0;          // largest global gradient norm; 0: gradients are left as they are
   // RAdam's first updates (five with beta2 = 0.999), while its estimate of the variance is worth nothing.
   // True: momentum steps. False: moments are gathered, and parameters stay where they are, decay included.
   bool degenerated_to_sgd = true;
+  double min_trust = 0.25;  // of LAMB: its least trust ratio
 };
 
 // Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond" (ICLR 2020); Loshchilov and Hutter,
-// "Decoupled Weight Decay Regularization" (ICLR 2019). Moments have the dtype of their parameter.
+// "Decoupled Weight Decay Regularization" (ICLR 2019); for LAMB see lamb_trust(). Moments have the dtype of
+// their parameter.
 class Optimizer {
  public:
   // Parameters are leaves (requires_grad). Error: unknown kind or a number out of its range; a parameter that

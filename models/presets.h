@@ -17,9 +17,14 @@ struct Recipe {
   int64_t eval_clamp = 0;       // largest relative distance told apart in evaluation; 0: no limit
   int64_t eval_batch_size = 0;  // rows in evaluations during training; the last one uses 1
   std::string optimizer = "radam";
+  std::string schedule = "cosine";  // its numbers up to `cycle_shrink`: models/schedule.h
   double lr = 0;
+  double lr_floor = 0;
   int64_t warmup = 0;  // updates
   int64_t steps = 0;   // updates
+  int64_t noam_width = 0;
+  int64_t cycle = 0;
+  double cycle_growth = 1, cycle_shrink = 1;
   double weight_decay = 0.1;
   double clip = 1.0;  // global gradient norm
   int64_t eval_every = 8000;
@@ -43,5 +48,11 @@ std::vector<std::string> preset_names(const std::string& model);
 // The tables, each beside its model.
 std::vector<Preset> srupp_presets();
 std::vector<Preset> sru_presets();
+std::vector<Preset> lstm_presets();
+std::vector<Preset> qrnn_presets();
+std::vector<Preset> sha_rnn_presets();  // and SHAQ's
+std::vector<Preset> transformer_presets();
+std::vector<Preset> evolved_transformer_presets();
+std::vector<Preset> stack_presets();
 
 }  // namespace tandem

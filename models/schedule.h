@@ -6,32 +6,50 @@
 namespace tandem {
 
 struct ScheduleConfig {
-  std::string kind = "cosine";  // or "linear" (to zero), or "constant"
-  double lr = 3e-4;             // at the end of the warm-up
+  std::string kind = "cosine";  // or "cosine-cycles", "linear", "rsqrt", "noam", "constant"
+  double lr = 3e-4;             // at the end of the warm-up; of noam the factor before the formula
+  double floor = 0;             // cosine-cycles: the rate at the end of the first cycle
   int64_t warmup = 0;           // updates over which the rate rises linearly
-  int64_t steps = 0;            // updates in all; "constant" does not ask for them
+  int64_t steps = 0;            // updates in all; rsqrt, noam and constant do not ask for them
+  int64_t width = 0;            // noam: d
+  int64_t cycle = 0;            // cosine-cycles: updates of the first cycle; 0: one cycle up to `steps`
+  double cycle_growth = 1;      // cosine-cycles: how much longer each cycle is than the one before,
+  double cycle_shrink = 1;      // and how much smaller its rates
 };
 
 class Schedule {
  public:
-  // Error: unknown kind; a rate that is not finite or is negative; a negative warm-up; cosine or linear with
-  // steps < 1 or with a warm-up longer than they are.
+  // Error: unknown kind; a rate that is not finite or is negative; a negative warm-up; cosine, cosine-cycles
+  // or linear with steps < 1 or with a warm-up longer than they are; rsqrt or noam without warm-up; noam
+  // without width; cycles of no length, that grow by less than 1 or shrink by a factor outside (0, 1]; a
+  // floor above lr.
   explicit Schedule(ScheduleConfig config);
 
   const ScheduleConfig& config() const { return config_; }
 
-  // Rate of update `step`, counted from 0. With W = warmup and N = steps it is lr (step + 1) / W while step <
-  // W, then
+  // Rate of update `step`, counted from 0. With W = warmup, N = steps and n = step + 1 it is lr n / W while
+  // step < W, and then
   //
-  //     cosine    lr (1 + cos(pi step / N)) / (1 + cos(pi (W - 1) / N)), and without warm-up lr (1 + cos(pi
-  //     step / N)) / 2 linear    lr (N - step) / (N - W) constant  lr
+  //     cosine         lr (1 + cos(pi step / N)) / (1 + cos(pi (W - 1) / N)), and without warm-up
+  //                    lr (1 + cos(pi step / N)) / 2
+  //     cosine-cycles  s floor + s (lr - floor) (1 + cos(pi x)) / 2, with x in [0, 1) the part of its cycle
+  //     that
+  //                    has passed since it began, and s = cycle_shrink^i in cycle i = 0, 1, ...
+  //     linear         lr (N - step) / (N - W)
+  //     rsqrt          lr sqrt(W / n)
+  //     noam           lr d^-1/2 min(n^-1/2, n W^-3/2), during the warm-up too: rsqrt whose peak is
+  //                    lr (d W)^-1/2
+  //     constant       lr
   //
-  // and 0 from step N on, except for constant. The cosine is what the SRU++ authors' training had in effect:
+  // and 0 from step N on, where N is asked for. The cosine is what the SRU++ authors' training had in effect:
   // PyTorch's recursive form, which goes on from whatever the warm-up left; it lies slightly above the
-  // textbook cosine. Loshchilov and Hutter, "SGDR" (2017). Error: a negative step.
+  // textbook cosine. Loshchilov and Hutter, "SGDR" (2017), for both cosines, the cycles as in fairseq;
+  // Vaswani et al., "Attention is all you need" (2017), section 5.3, for noam. Error: a negative step.
   double lr(int64_t step) const;
 
  private:
+  double cycle_lr(double since_warmup) const;
+
   ScheduleConfig config_;
 };
 

@@ -165,15 +165,18 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
         config.attention_dropout);
 
   Random random(seed);
-  // Authors: embedding and output are untied, both with standard deviation 1 / sqrt(d).
-  const Initializer rows = [&random, &config](Shape shape) {
-    return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(config.d)), config);
-  };
+  // Authors: rows at both ends have standard deviation 1 / sqrt(d), whatever their own width.
+  const TokenInitializers values(
+      [&random, &config](Shape shape) {
+        return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(config.d)), config);
+      },
+      [&random, &config](Shape shape) { return uniform(random, shape, xavier(shape[0], shape[1]), config); });
   LayeredModel::Parts parts;
-  parts.embedding = std::make_unique<TokenEmbedding>(config, config.d, 1, rows);
+  parts.embedding = std::make_unique<TokenEmbedding>(config, config.d, 1, values);
   for (int64_t i = 0; i < config.layers; ++i)
     parts.layers.push_back(std::make_unique<SruppLayer>(config, i, random));
-  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows);
+  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, values);
+  parts.vocabulary = config.vocabulary;
   parts.input_dropout = parts.output_dropout = config.dropout;
   parts.config = config.text();
   return std::make_unique<LayeredModel>(std::move(parts));

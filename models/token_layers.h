@@ -1,9 +1,12 @@
 // The two ends of a language model: from token ids to vectors, and from vectors to the losses of the next
-// tokens.
+// tokens. With cutoffs, both are adaptive: rare words get fewer features (ops/adaptive_softmax.h).
 #pragma once
 #include <functional>
+#include <string>
 
 #include "models/language_model.h"
+#include "ops/adaptive_embedding.h"
+#include "ops/adaptive_softmax.h"
 
 namespace tandem {
 
@@ -11,42 +14,71 @@ namespace tandem {
 struct TokenConfig {
   int64_t vocabulary = 0;
   bool tied = false;  // the output's rows are the embedding's
+
+  // Ascending ends of all bands of ids but the last; none: one table and a full softmax.
+  std::vector<int64_t> cutoffs = {};
+  int64_t band_width = 0;    // features of band 0; 0: d
+  int64_t band_divisor = 1;  // band i has band_width / band_divisor^i features
+  // "projected": a projection wherever the widths call for one, biases, cluster rows beside those of band 0
+  //     (Transformer-XL's and SRU++'s code)
+  // "baevski": projections of all bands at the input, of all but band 0 at the output; no biases (fairseq)
+  // "pytorch": a plain embedding; at the output as "baevski" (AdaptiveLogSoftmaxWithLoss)
+  std::string adaptive = "projected";
+  std::string tied_projections = "none";  // or "tails": of all bands but the first; or "all"
+  double band_dropout = 0;  // of a band's features: behind the rows at the input, before them at the output
+
   DType dtype = DType::f32;
   Device device;
+
+  // Error: what does not fit, such as a name that is none of those above, or bands without features.
+  void check(int64_t d) const;
 };
 
 // Initial values of a parameter of this shape.
 using Initializer = std::function<Tensor(Shape)>;
 
+struct TokenInitializers {
+  Initializer rows;         // (n, d_i), of clusters too
+  Initializer projections;  // (d, d_i)
+  // One for both: an Initializer will do where these are asked for.
+  TokenInitializers(Initializer all) : rows(all), projections(std::move(all)) {}
+  TokenInitializers(Initializer rows, Initializer projections)
+      : rows(std::move(rows)), projections(std::move(projections)) {}
+};
+
 // Token ids (T, B) i32 to scale * row, (T, B, D).
 class TokenEmbedding : public Module {
  public:
-  TokenEmbedding(const TokenConfig& config, int64_t d, double scale, const Initializer& rows);
+  // Dropout sites: one.
+  TokenEmbedding(const TokenConfig& config, int64_t d, double scale, const TokenInitializers& values);
 
   // In the dtype of activations.
-  Tensor forward(const Tensor& tokens) const;
-  const Tensor& rows() const { return rows_; }  // (V, D)
+  Tensor forward(const Tensor& tokens, const Pass& pass, uint32_t site) const;
+  const AdaptiveEmbeddingWeights& weights() const { return weights_; }
+  const Tensor& rows() const { return weights_.rows[0]; }  // of band 0; (V, D) where there is one table
 
  private:
-  double scale_;
-  Tensor rows_;
+  double scale_, dropout_;
+  AdaptiveEmbeddingWeights weights_;
 };
 
 // Vectors (..., D) to logits h W' + b, or straight to losses.
 class TokenOutput : public Module {
  public:
-  // Tied to `embedding` where the configuration says so. The bias starts at 0.
-  TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedding& embedding, const Initializer& rows,
-              bool with_bias = true);
+  // Tied to `embedding` where the configuration says so. Biases start at 0.
+  TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedding& embedding,
+              const TokenInitializers& values, bool with_bias = true);
 
-  Tensor logits(const Tensor& h) const;                                              // (..., V)
-  Tensor loss(const Tensor& h, const Tensor& targets) const;                         // mean nats, a scalar
-  Tensor token_losses(const Tensor& h, const Tensor& targets) const;                 // nats, without gradient
-  double forward_flops() const { return 2.0 * static_cast<double>(rows_.numel()); }  // a token
+  Tensor logits(const Tensor& h) const;  // (..., V); of an adaptive softmax, log-probabilities
+  Tensor loss(const Tensor& h, const Tensor& targets, const Pass& pass, uint32_t site) const;  // mean nats
+  Tensor token_losses(const Tensor& h, const Tensor& targets) const;  // nats, without gradient
+  // A token; a tail band has its share of the tokens by Zipf's law, log(end / begin) / log V.
+  double forward_flops() const;
 
  private:
-  Tensor rows_;  // (V, D)
-  Tensor bias_;  // (V), undefined for none
+  bool adaptive_;
+  double dropout_;
+  AdaptiveSoftmaxWeights weights_;
 };
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "ops/blocks.h"
 #include "ops/reduce.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -49,13 +50,13 @@ TANDEM_SIMD void scale_row(double* y, const double* x, double factor, int64_t n)
   scale_body(y, x, factor, n);
 }
 
-void check_pair(const char* name, const Tensor& a, const Tensor& b) {
-  CHECK(a.dtype() == b.dtype() && a.device() == b.device(),
+void check_pair(const char* name, const Tensor& a, const Tensor& b, DType dtype_of_b) {
+  CHECK(b.dtype() == dtype_of_b && a.device() == b.device(),
         "{}: a is {}, b is {}; bring both to one dtype and device with .to()", name, a.str(), b.str());
 }
 
 void check_same_shape(const char* name, const Tensor& a, const Tensor& b) {
-  check_pair(name, a, b);
+  check_pair(name, a, b, a.dtype());
   CHECK(a.shape() == b.shape(), "{}: shapes differ: a is {}, b is {}", name, a.shape().str(),
         b.shape().str());
 }
@@ -64,19 +65,31 @@ bool ends_with(const Shape& shape, const Shape& end) {
   return end.rank() <= shape.rank() && std::equal(end.begin(), end.end(), shape.end() - end.rank());
 }
 
+void check_repeatable(const char* name, const Tensor& a, const Tensor& b) {
+  check_pair(name, a, b, b.dtype() == a.dtype() ? a.dtype() : parameter_dtype(a.dtype()));
+  CHECK(ends_with(a.shape(), b.shape()),
+        "{}: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", name, a.shape().str(),
+        b.shape().str());
+}
+
 Tensor value(const Tensor& a, const Tensor& b, Arithmetic kind) {
   Tensor y = empty_like(a);
   DISPATCH(a.device(), arithmetic(y, a, b, kind));
   return y;
 }
 
-// The gradient of a b that was repeated over a's leading axes: the sum over the repetitions.
-Tensor sum_of_repeats(const Tensor& dy, const Tensor& b) {
-  if (dy.shape() == b.shape()) return dy;
+// What sum_of_repeats() needs of b: nothing where it is like a.
+Tensor if_repeated(const Tensor& b, const Tensor& a) {
+  return b.shape() == a.shape() && b.dtype() == a.dtype() ? Tensor() : b;
+}
+
+// The gradient of a b that was repeated over a's leading axes: the sum of d over the repetitions.
+Tensor sum_of_repeats(const Tensor& d, const Tensor& b) {
+  if (!b.defined()) return d;
   const GradTarget db = grad_target(b);
   const int64_t width = b.numel();
-  DISPATCH(dy.device(),
-           sum_axis(db.grad, dy, {1, width > 0 ? dy.numel() / width : 0, width}, 1.0, db.accumulate));
+  DISPATCH(d.device(),
+           sum_axis(db.grad, d, {1, width > 0 ? d.numel() / width : 0, width}, 1.0, db.accumulate));
   return db.grad;
 }
 
@@ -117,13 +130,11 @@ void scale(const Tensor& y, const Tensor& x, double factor) {
 
 // y = a + b:  da = dy, db = dy.
 Tensor add(const Tensor& a, const Tensor& b) {
-  check_pair("add", a, b);
-  CHECK(ends_with(a.shape(), b.shape()),
-        "add: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", a.shape().str(),
-        b.shape().str());
+  check_repeatable("add", a, b);
   const bool b_needs = needs_grad(b);
-  return record("add", value(a, b, Arithmetic::add), {a, b}, [b, b_needs](const Tensor& dy) -> Grads {
-    return {dy, b_needs ? sum_of_repeats(dy, b) : Tensor()};
+  const Tensor repeated = if_repeated(b, a);
+  return record("add", value(a, b, Arithmetic::add), {a, b}, [repeated, b_needs](const Tensor& dy) -> Grads {
+    return {dy, b_needs ? sum_of_repeats(dy, repeated) : Tensor()};
   });
 }
 
@@ -136,14 +147,17 @@ Tensor sub(const Tensor& a, const Tensor& b) {
   });
 }
 
-// y = a b:  da = dy b, db = dy a.
+// y = a b:  da = dy b, db = dy a, summed over the repetitions of b.
 Tensor mul(const Tensor& a, const Tensor& b) {
-  check_same_shape("mul", a, b);
+  check_repeatable("mul", a, b);
   const Tensor saved_a = needs_grad(b) ? a : Tensor();
   const Tensor saved_b = needs_grad(a) ? b : Tensor();
-  return record("mul", value(a, b, Arithmetic::mul), {a, b}, [saved_a, saved_b](const Tensor& dy) -> Grads {
-    return {saved_b.defined() ? mul(dy, saved_b) : Tensor(), saved_a.defined() ? mul(dy, saved_a) : Tensor()};
-  });
+  const Tensor repeated = if_repeated(b, a);
+  return record("mul", value(a, b, Arithmetic::mul), {a, b},
+                [saved_a, saved_b, repeated](const Tensor& dy) -> Grads {
+                  return {saved_b.defined() ? mul(dy, saved_b) : Tensor(),
+                          saved_a.defined() ? sum_of_repeats(mul(dy, saved_a), repeated) : Tensor()};
+                });
 }
 
 // y = a / b:  da = dy / b, db = -dy y / b.

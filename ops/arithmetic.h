@@ -5,8 +5,9 @@
 
 namespace tandem {
 
-// Elementwise, two floating tensors of one shape, dtype and device. For add alone, b may be smaller: its
-// shape then is the end of a's, (..., D) + (D), as for a bias. Error: shapes, dtypes or devices differ.
+// Elementwise, two floating tensors of one shape, dtype and device. For add and mul b may be smaller: its
+// shape then is the end of a's, (..., D) and (D), as for a bias or a gain. On a GPU it may be f32 beside a in
+// bf16, as parameters are. Error: shapes, dtypes or devices differ.
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);

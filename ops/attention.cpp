@@ -96,24 +96,26 @@ void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int
 
 }  // namespace cpu
 
-Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
-  CHECK(q.rank() == 3, "causal_attention: q is {}; it must be (T, B, D)", q.str());
-  check_shapes("causal_attention", q, kv, options.heads);
+void check_attention(const char* what, const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
+  CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.str());
+  check_shapes(what, q, kv, options.heads);
   CHECK(kv.size(0) >= q.size(0),
-        "causal_attention: {} keys for {} queries; kv must hold a row for every query, after those of the "
-        "memory",
+        "{}: {} keys for {} queries; kv must hold a row for every query, after those of the memory", what,
         kv.size(0), q.size(0));
-  CHECK(options.window >= 0, "causal_attention: window {} must not be negative; 0 means no limit",
-        options.window);
-  CHECK(options.dropout >= 0 && options.dropout < 1, "causal_attention: dropout {} must lie in [0, 1)",
+  CHECK(options.window >= 0, "{}: window {} must not be negative; 0 means no limit", what, options.window);
+  CHECK(options.dropout >= 0 && options.dropout < 1, "{}: dropout {} must lie in [0, 1)", what,
         options.dropout);
+}
+
+Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
+  check_attention("causal_attention", q, kv, options);
   const AttentionKernel kernel{options, matmul_precision()};
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
-  DISPATCH(q.device(), attention_forward(y, lse, q, kv, kernel));
+  DISPATCH(q.device(), attention_forward(y, lse, q, kv, {}, kernel));
   return record("causal_attention", y, {q, kv}, [q, kv, y, lse, kernel](const Tensor& dy) -> Grads {
     Tensor dq = empty_like(q), dkv = empty_like(kv);
-    DISPATCH(q.device(), attention_backward(dq, dkv, dy, q, kv, y, lse, kernel));
+    DISPATCH(q.device(), attention_backward(dq, dkv, {}, dy, q, kv, {}, y, lse, kernel));
     return {dq, dkv};
   });
 }

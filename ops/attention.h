@@ -37,21 +37,33 @@ struct AttentionKernel {
   int64_t scores_at_once = 0;  // a GPU's blocks hold about so many; 0: as many as fill the GPU
 };
 
+// Relative positions in a kernel's scores (ops/relative_attention.h): to that of query t and key j they add
+// q_t . r_d, d = min(M + t - j, P - 1); q (T, B, D), r (P, D). Both undefined: there are none.
+struct PositionTerm {
+  Tensor q, r;
+  bool any() const { return r.defined(); }
+};
+
+// For an operator named `what`: throws where q, kv and the options are not as said of causal_attention.
+void check_attention(const char* what, const Tensor& q, const Tensor& kv, const AttentionOptions& options);
+
 namespace cpu {
 // lse (B, heads, T): log of the sum of exponentials of each query's scores.
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
-                       const AttentionKernel& kernel);
-// Writes all of dq and dkv.
-void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q,
-                        const Tensor& kv, const Tensor& y, const Tensor& lse, const AttentionKernel& kernel);
+                       const PositionTerm& positions, const AttentionKernel& kernel);
+// Writes all of dq, dkv and, where there are positions, dpositions.
+void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dpositions, const Tensor& dy,
+                        const Tensor& q, const Tensor& kv, const PositionTerm& positions, const Tensor& y,
+                        const Tensor& lse, const AttentionKernel& kernel);
 void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads);
 }  // namespace cpu
 
 namespace cuda {
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
-                       const AttentionKernel& kernel);
-void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q,
-                        const Tensor& kv, const Tensor& y, const Tensor& lse, const AttentionKernel& kernel);
+                       const PositionTerm& positions, const AttentionKernel& kernel);
+void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dpositions, const Tensor& dy,
+                        const Tensor& q, const Tensor& kv, const PositionTerm& positions, const Tensor& y,
+                        const Tensor& lse, const AttentionKernel& kernel);
 void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads);
 }  // namespace cuda
 

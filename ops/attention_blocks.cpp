@@ -1,128 +1,59 @@
-// The block kernels of causal attention on the CPU. A task is a block of query rows of one batch item and
-// head; it touches only keys that some row of the block sees.
+// The block kernels of attention on the CPU, with or without relative positions. A task is a block of query
+// rows of one batch item and head; it touches only keys that some row of the block sees.
 #include <omp.h>
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/array.h"
-#include "core/math.h"
 #include "core/parallel.h"
 #include "ops/attention.h"
 #include "ops/attention_products.h"
+#include "ops/attention_rows.h"
 #include "ops/softmax.h"
 
 namespace tandem::cpu {
 namespace {
 
-template <class T>
-struct RowSoftmax {
-  T total, lse;
+// Query rows of a block: more of them feed the matrix units better, fewer waste less on the masked triangle.
+constexpr int64_t kRows = 128;
+
+struct Block {
+  int64_t begin, end;  // query rows
+  RowRange keys, positions;
+  int64_t rows() const { return end - begin; }
 };
 
-// s = exp(scale s - largest), not yet divided by the total: that is left to the d outputs.
-template <class T>
-TANDEM_INLINE RowSoftmax<T> softmax_body(T* s, int64_t n, T scale) {
-  T largest = -std::numeric_limits<T>::infinity();
-#pragma omp simd reduction(max : largest)
-  for (int64_t j = 0; j < n; ++j) largest = s[j] > largest ? s[j] : largest;
-  const T shift = largest * scale;
-  T total = 0;
-#pragma omp simd reduction(+ : total)
-  for (int64_t j = 0; j < n; ++j) {
-    s[j] = fast_exp(s[j] * scale - shift);
-    total += s[j];
-  }
-  return {total, shift};
-}
-TANDEM_SIMD RowSoftmax<float> softmax_row(float* s, int64_t n, float scale) {
-  return softmax_body(s, n, scale);
-}
-TANDEM_SIMD RowSoftmax<double> softmax_row(double* s, int64_t n, double scale) {
-  return softmax_body(s, n, scale);
-}
-
-template <class T>
-TANDEM_INLINE void multiply_body(T* y, const T* x, int64_t n) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) y[j] *= x[j];
-}
-TANDEM_SIMD void multiply_row(float* y, const float* x, int64_t n) {
-  multiply_body(y, x, n);
-}
-TANDEM_SIMD void multiply_row(double* y, const double* x, int64_t n) {
-  multiply_body(y, x, n);
-}
-
-template <class T>
-TANDEM_INLINE void scale_body(T* y, const T* x, int64_t n, T factor) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) y[j] = x[j] * factor;
-}
-TANDEM_SIMD void scale_row(float* y, const float* x, int64_t n, float factor) {
-  scale_body(y, x, n, factor);
-}
-TANDEM_SIMD void scale_row(double* y, const double* x, int64_t n, double factor) {
-  scale_body(y, x, n, factor);
-}
-
-template <class T>
-TANDEM_INLINE T dot_body(const T* x, const T* y, int64_t n) {
-  T dot = 0;
-#pragma omp simd reduction(+ : dot)
-  for (int64_t j = 0; j < n; ++j) dot += x[j] * y[j];
-  return dot;
-}
-TANDEM_SIMD float dot_row(const float* x, const float* y, int64_t n) {
-  return dot_body(x, y, n);
-}
-TANDEM_SIMD double dot_row(const double* x, const double* y, int64_t n) {
-  return dot_body(x, y, n);
-}
-
-// From scores s and dP in dp:  s = P = exp(scale s - lse),  dp = dS = P (dP - delta) scale.
-template <class T>
-TANDEM_INLINE void backward_body(T* s, T* dp, int64_t n, T scale, T lse, T delta) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    s[j] = fast_exp(s[j] * scale - lse);
-    dp[j] = s[j] * (dp[j] - delta) * scale;
-  }
-}
-TANDEM_SIMD void backward_row(float* s, float* dp, int64_t n, float scale, float lse, float delta) {
-  backward_body(s, dp, n, scale, lse, delta);
-}
-TANDEM_SIMD void backward_row(double* s, double* dp, int64_t n, double scale, double lse, double delta) {
-  backward_body(s, dp, n, scale, lse, delta);
-}
-
-// Sizes and masks of one call, and where its blocks lie.
+// Sizes and masks of one call, and where its blocks lie. Positions are numbered from the farthest on, as keys
+// are: a query that sees n keys has the last n of them, or, beyond the first, shares that.
 struct Layout {
-  int64_t queries, batch, width, keys, heads, head;
+  int64_t queries, batch, width, keys, positions, heads, head;
   CausalMask mask;
   double dropout;
   DropoutKey key;
   int64_t block;      // query rows
-  int64_t alignment;  // first and last key of a block's range are multiples of it, the last up to padding
+  int64_t alignment;  // ranges begin and end on multiples of it, the last one up to padding
 
-  Layout(const Tensor& q, const Tensor& kv, const AttentionOptions& options, int64_t block_rows,
+  Layout(const Tensor& q, const Tensor& kv, const PositionTerm& term, const AttentionOptions& options,
          int64_t align)
       : queries(q.size(0)),
         batch(q.size(1)),
         width(q.size(2)),
         keys(kv.size(0)),
+        positions(term.any() ? term.r.size(0) : 0),
         heads(options.heads),
         head(width / heads),
         mask{keys - queries, options.window},
         dropout(options.dropout),
         key(options.key),
-        block(block_rows),
+        block(std::min(kRows, queries)),
         alignment(align) {}
 
   int64_t items() const { return batch * heads; }
   int64_t blocks() const { return (queries + block - 1) / block; }
-  int64_t padded_keys() const { return round_up(keys, alignment); }
+  bool worth_threads() const { return items() * queries * keys > kParallelGrain; }
+  int64_t visible(int64_t query) const { return mask.end(query) - mask.begin(query); }
+  int64_t farthest(int64_t visible_keys) const { return positions - std::min(positions, visible_keys); }
   int64_t q_offset(int64_t item, int64_t row) const {
     return (row * batch + item / heads) * width + item % heads * head;
   }
@@ -130,22 +61,48 @@ struct Layout {
     return (row * batch + item / heads) * 2 * width + item % heads * head;
   }
   int64_t mask_element(int64_t item, int64_t row) const { return (item * queries + row) * keys; }
+  RowRange aligned(int64_t begin, int64_t end) const {
+    const int64_t first = begin / alignment * alignment;
+    return {first, round_up(end, alignment) - first};
+  }
+  Block block_at(int64_t index) const {
+    const int64_t begin = index * block, end = std::min(queries, begin + block);
+    return {begin, end, aligned(mask.begin(begin), mask.end(end - 1)),
+            aligned(farthest(visible(end - 1)), positions)};
+  }
 };
 
-struct Block {
-  int64_t begin, end;      // query rows
-  int64_t first, columns;  // of the key range
-  int64_t rows() const { return end - begin; }
-};
+// What blocks are multiplied with.
+template <class Operand>
+struct Products {
+  using T = typename Operand::Element;
+  Operand keys, values, positions;
 
-Block block_at(const Layout& layout, int64_t index) {
-  Block block;
-  block.begin = index * layout.block;
-  block.end = std::min(layout.queries, block.begin + layout.block);
-  block.first = layout.mask.begin(block.begin) / layout.alignment * layout.alignment;
-  block.columns = round_up(layout.mask.end(block.end - 1), layout.alignment) - block.first;
-  return block;
-}
+  Products(const Layout& at, const Tensor& kv, const PositionTerm& term, bool backward)
+      : keys(side_of(at, kv, 0), backward ? OperandUse::both : OperandUse::transposed),
+        values(side_of(at, kv, at.width), backward ? OperandUse::transposed : OperandUse::straight),
+        positions(side_of(at, term), backward ? OperandUse::both : OperandUse::transposed) {}
+
+  int64_t padded_head() const { return keys.padded_head(); }
+  int64_t scratch_bytes(int64_t block_rows) const {
+    return std::max(keys.scratch_bytes(block_rows), positions.scratch_bytes(block_rows));
+  }
+  void prepare(int64_t item) {
+    keys.prepare(item);
+    values.prepare(item);
+    if (item < positions.items()) positions.prepare(item);
+  }
+
+ private:
+  static Side<T> side_of(const Layout& at, const Tensor& kv, int64_t column) {
+    const int64_t row = 2 * at.width;
+    return {kv.data<T>() + column, at.keys, at.batch * row, at.batch, row, at.heads, at.head};
+  }
+  static Side<T> side_of(const Layout& at, const PositionTerm& term) {
+    const T* farthest = term.any() ? term.r.data<T>() + (at.positions - 1) * at.width : nullptr;
+    return {farthest, at.positions, -at.width, 1, 0, at.heads, at.head};
+  }
+};
 
 // Scratch of each thread, one piece of memory taken before the threads start.
 class ThreadScratch {
@@ -168,89 +125,128 @@ T* take(char*& memory, int64_t count) {
 
 // Zeros outside of what the row sees, so that products may run over the whole range.
 template <class T>
-void clear_hidden(T* row, const Block& block, int64_t begin, int64_t end) {
-  std::fill(row, row + (begin - block.first), T(0));
-  std::fill(row + (end - block.first), row + block.columns, T(0));
+void clear_hidden(T* row, RowRange range, int64_t begin, int64_t end) {
+  std::fill(row, row + (begin - range.first), T(0));
+  std::fill(row + (end - range.first), row + range.count, T(0));
 }
 
-template <class T, class Products>
-void forward_block(const Layout& at, const Products& products, char* memory, T* y, T* lse, const T* q,
-                   int64_t item, const Block& block) {
-  T* s = take<T>(memory, at.block * at.padded_keys());
-  T* out = take<T>(memory, at.block * products.padded_head());
-  T* factors = take<T>(memory, at.block);
+template <class T>
+struct ForwardArguments {
+  T *y, *lse;
+  const T *q, *position_q;
+};
+
+template <class Operand, class T>
+void forward_block(const Layout& at, const Products<Operand>& products, char* memory,
+                   const ForwardArguments<T>& x, int64_t item, const Block& block) {
+  const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin);
+  T* s = take<T>(memory, rows * block.keys.count);
+  T* s_position = take<T>(memory, rows * block.positions.count);
+  T* out = take<T>(memory, rows * products.padded_head());
+  T* factors = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
-  products.times_transposed(s, q + at.q_offset(item, block.begin), at.batch * at.width, kKeys, item,
-                            block.rows(), block.first, block.columns, memory);
-  for (int64_t i = 0; i < block.rows(); ++i) {
-    const int64_t t = block.begin + i, begin = at.mask.begin(t), visible = at.mask.end(t) - begin;
-    T* row = s + i * block.columns;
-    clear_hidden(row, block, begin, begin + visible);
-    const RowSoftmax<T> softmax = softmax_row(row + begin - block.first, visible, scale);
-    lse[item * at.queries + t] = softmax.lse + std::log(softmax.total);
+  products.keys.times_transposed(s, x.q + offset, ld, item, rows, block.keys, memory);
+  if (at.positions > 0)
+    products.positions.times_transposed(s_position, x.position_q + offset, ld, item, rows, block.positions,
+                                        memory);
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t t = block.begin + i, begin = at.mask.begin(t), visible = at.visible(t);
+    T* row = s + i * block.keys.count;
+    clear_hidden(row, block.keys, begin, begin + visible);
+    row += begin - block.keys.first;
+    if (at.positions > 0)
+      add_positions_row(row,
+                        s_position + i * block.positions.count + at.farthest(visible) - block.positions.first,
+                        visible, at.positions);
+    const RowSoftmax<T> softmax = softmax_row(row, visible, scale);
+    x.lse[item * at.queries + t] = softmax.shift + std::log(softmax.total);
     factors[i] = T(1) / softmax.total;
     if (at.dropout > 0) {
       dropout_mask_row(drop, at.mask_element(item, t) + begin, visible, at.dropout, at.key);
-      multiply_row(row + begin - block.first, drop, visible);
+      multiply_row(row, drop, visible);
     }
   }
-  products.times(out, s, kValues, item, block.rows(), block.first, block.columns, memory);
-  for (int64_t i = 0; i < block.rows(); ++i)
-    scale_row(y + at.q_offset(item, block.begin + i), out + i * products.padded_head(), at.head, factors[i]);
+  products.values.times(out, s, item, rows, block.keys, memory);
+  for (int64_t i = 0; i < rows; ++i)
+    scale_row(x.y + offset + i * ld, out + i * products.padded_head(), at.head, factors[i]);
 }
 
 template <class T>
 struct BackwardArguments {
-  T *dq, *dkv;
-  const T *dy, *q, *y, *lse;
+  T *dq, *dkv, *dposition_q, *dr;
+  const T *dy, *q, *position_q, *y, *lse;
 };
 
-template <class T, class Products>
-void backward_block(const Layout& at, const Products& products, char* memory, T* dk, T* dv, bool first,
-                    const BackwardArguments<T>& x, int64_t item, const Block& block) {
-  T* p = take<T>(memory, at.block * at.padded_keys());
-  T* ds = take<T>(memory, at.block * at.padded_keys());
-  T* out = take<T>(memory, at.block * products.padded_head());
+// Where a task adds up what its blocks give to the rows of each side.
+template <class T>
+struct Sums {
+  T *keys, *values, *positions;
+};
+
+template <class Operand, class T>
+void backward_block(const Layout& at, const Products<Operand>& products, char* memory, const Sums<T>& sums,
+                    bool first, const BackwardArguments<T>& x, int64_t item, const Block& block) {
+  const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin);
+  T* p = take<T>(memory, rows * block.keys.count);
+  T* ds = take<T>(memory, rows * block.keys.count);
+  T* s_position = take<T>(memory, rows * block.positions.count);  // and then its gradient
+  T* out = take<T>(memory, rows * products.padded_head());
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
-  const int64_t ld = at.batch * at.width, rows = block.rows();
-  const T* q = x.q + at.q_offset(item, block.begin);
-  const T* dy = x.dy + at.q_offset(item, block.begin);
-  const T* y = x.y + at.q_offset(item, block.begin);
-  products.times_transposed(p, q, ld, kKeys, item, rows, block.first, block.columns, memory);
-  products.times_transposed(ds, dy, ld, kValues, item, rows, block.first, block.columns, memory);
+  const T *q = x.q + offset, *dy = x.dy + offset, *y = x.y + offset;
+  products.keys.times_transposed(p, q, ld, item, rows, block.keys, memory);
+  products.values.times_transposed(ds, dy, ld, item, rows, block.keys, memory);
+  if (at.positions > 0)
+    products.positions.times_transposed(s_position, x.position_q + offset, ld, item, rows, block.positions,
+                                        memory);
   for (int64_t i = 0; i < rows; ++i) {
-    const int64_t t = block.begin + i, begin = at.mask.begin(t), visible = at.mask.end(t) - begin;
-    T* p_row = p + i * block.columns;
-    T* ds_row = ds + i * block.columns;
-    clear_hidden(p_row, block, begin, begin + visible);
-    clear_hidden(ds_row, block, begin, begin + visible);
-    p_row += begin - block.first;
-    ds_row += begin - block.first;
+    const int64_t t = block.begin + i, begin = at.mask.begin(t), visible = at.visible(t);
+    T* p_row = p + i * block.keys.count;
+    T* ds_row = ds + i * block.keys.count;
+    T* position_row = s_position + i * block.positions.count;
+    const int64_t farthest = at.farthest(visible);
+    clear_hidden(p_row, block.keys, begin, begin + visible);
+    clear_hidden(ds_row, block.keys, begin, begin + visible);
+    p_row += begin - block.keys.first;
+    ds_row += begin - block.keys.first;
+    if (at.positions > 0)
+      add_positions_row(p_row, position_row + farthest - block.positions.first, visible, at.positions);
     if (at.dropout > 0) {
       dropout_mask_row(drop, at.mask_element(item, t) + begin, visible, at.dropout, at.key);
       multiply_row(ds_row, drop, visible);
     }
     const T delta = dot_row(dy + i * ld, y + i * ld, at.head);
-    backward_row(p_row, ds_row, visible, scale, x.lse[item * at.queries + t], delta);
+    softmax_backward_row(p_row, ds_row, visible, scale, x.lse[item * at.queries + t], delta);
     if (at.dropout > 0) multiply_row(p_row, drop, visible);
+    if (at.positions > 0) {
+      clear_hidden(position_row, block.positions, farthest, at.positions);
+      sum_by_position_row(position_row + farthest - block.positions.first, ds_row, visible, at.positions);
+    }
   }
-  products.times(out, ds, kKeys, item, rows, block.first, block.columns, memory);
-  for (int64_t i = 0; i < rows; ++i)
-    scale_row(x.dq + at.q_offset(item, block.begin + i), out + i * products.padded_head(), at.head, T(1));
-  products.add_transposed(dk + block.first * products.padded_head(), !first, ds, q, ld, rows, block.columns,
-                          memory);
-  products.add_transposed(dv + block.first * products.padded_head(), !first, p, dy, ld, rows, block.columns,
-                          memory);
+  const auto write = [&at, &block, &products, out, ld, offset](T* dq) {
+    for (int64_t i = 0; i < block.rows(); ++i)
+      std::copy_n(out + i * products.padded_head(), at.head, dq + offset + i * ld);
+  };
+  products.keys.times(out, ds, item, rows, block.keys, memory);
+  write(x.dq);
+  products.keys.add_transposed(sums.keys, !first, ds, q, ld, rows, block.keys, memory);
+  products.values.add_transposed(sums.values, !first, p, dy, ld, rows, block.keys, memory);
+  if (at.positions == 0) return;
+  products.positions.times(out, s_position, item, rows, block.positions, memory);
+  write(x.dposition_q);
+  products.positions.add_transposed(sums.positions, !first, s_position, x.position_q + offset, ld, rows,
+                                    block.positions, memory);
 }
 
-template <class T, class Products>
-void forward(const Layout& at, Products& products, T* y, T* lse, const T* q) {
-  const int64_t floats = at.block * (at.padded_keys() + products.padded_head() + 1) + at.keys;
-  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes() + 4096, omp_get_max_threads());
-  const bool parallel = at.items() * at.queries * at.keys > kParallelGrain;
-#pragma omp parallel if (parallel)
+template <class Operand, class T>
+void forward(const Layout& at, Products<Operand>& products, const ForwardArguments<T>& x) {
+  const int64_t floats = at.block * (products.keys.padded_rows() + products.positions.padded_rows() +
+                                     products.padded_head() + 1) +
+                         at.keys;
+  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at.block) + 4096,
+                              omp_get_max_threads());
+#pragma omp parallel if (at.worth_threads())
   {
     const SingleThreaded single;
 #pragma omp for schedule(dynamic)
@@ -258,8 +254,8 @@ void forward(const Layout& at, Products& products, T* y, T* lse, const T* q) {
       // The last blocks see the most keys: first come the long tasks.
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < at.items() * at.blocks(); ++task)
-      forward_block(at, products, scratch.own(), y, lse, q, task % at.items(),
-                    block_at(at, at.blocks() - 1 - task / at.items()));
+      forward_block(at, products, scratch.own(), x, task % at.items(),
+                    at.block_at(at.blocks() - 1 - task / at.items()));
   }
 }
 
@@ -268,93 +264,124 @@ void forward(const Layout& at, Products& products, T* y, T* lse, const T* q) {
 // number of threads.
 constexpr int64_t kBackwardTasks = 8;
 
-// A task's first block overwrites the sums of the keys that it sees; the others start from zero.
+// A task's first block overwrites the sums of what it sees; the others start from zero.
 template <class T>
-void clear_outside(T* dk, T* dv, const Block& block, int64_t sums, int64_t head) {
-  for (T* side : {dk, dv}) {
-    std::fill(side, side + block.first * head, T(0));
-    std::fill(side + (block.first + block.columns) * head, side + sums, T(0));
-  }
+void clear_outside(T* sums, RowRange seen, int64_t rows, int64_t head) {
+  std::fill(sums, sums + seen.first * head, T(0));
+  std::fill(sums + seen.end() * head, sums + rows * head, T(0));
 }
 
-template <class T, class Products>
-void backward(const Layout& at, Products& products, const BackwardArguments<T>& x) {
+template <class Operand, class T>
+void backward(const Layout& at, Products<Operand>& products, const BackwardArguments<T>& x) {
   const int64_t groups = std::clamp((kBackwardTasks + at.items() - 1) / at.items(), int64_t{1}, at.blocks());
-  const int64_t head = products.padded_head(), sums = at.padded_keys() * head;
-  const Storage storage(at.items() * groups * 2 * sums * sizeof(T), Device::cpu());
+  const int64_t head = products.padded_head(), keys = products.keys.padded_rows(),
+                positions = products.positions.padded_rows(), task_sums = (2 * keys + positions) * head;
+  const Storage storage(at.items() * groups * task_sums * sizeof(T), Device::cpu());
   T* all_sums = static_cast<T*>(storage.data());
-  const int64_t floats = at.block * (2 * at.padded_keys() + head) + at.keys;
-  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes() + 4096, omp_get_max_threads());
-  const bool parallel = at.items() * at.queries * at.keys > kParallelGrain;
-#pragma omp parallel if (parallel)
+  const int64_t floats = at.block * (2 * keys + positions + head) + at.keys;
+  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at.block) + 4096,
+                              omp_get_max_threads());
+#pragma omp parallel if (at.worth_threads())
   {
     const SingleThreaded single;
 #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < at.items(); ++item) products.prepare(item);
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < at.items() * groups; ++task) {
-      T* dk = all_sums + task * 2 * sums;
+      T* own = all_sums + task * task_sums;
+      const Sums<T> sums{own, own + keys * head, own + 2 * keys * head};
       const int64_t last = at.blocks() - 1 - task % groups;
-      clear_outside(dk, dk + sums, block_at(at, last), sums, head);
+      const Block longest = at.block_at(last);
+      clear_outside(sums.keys, longest.keys, keys, head);
+      clear_outside(sums.values, longest.keys, keys, head);
+      clear_outside(sums.positions, longest.positions, positions, head);
       for (int64_t index = last; index >= 0; index -= groups)
-        backward_block(at, products, scratch.own(), dk, dk + sums, index == last, x, task / groups,
-                       block_at(at, index));
+        backward_block(at, products, scratch.own(), sums, index == last, x, task / groups,
+                       at.block_at(index));
     }
+    const auto add_group = [&at](T* target, const T* sums) {
+      for (int64_t j = 0; j < at.head; ++j) target[j] += sums[j];
+    };
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < at.items() * at.keys; ++row) {
       const int64_t item = row / at.keys, key = row % at.keys;
       for (int64_t half = 0; half < 2; ++half) {
         T* target = x.dkv + at.kv_offset(item, key) + half * at.width;
-        const T* part = all_sums + (item * groups * 2 + half) * sums + key * head;
+        const T* part = all_sums + item * groups * task_sums + (half * keys + key) * head;
         std::copy_n(part, at.head, target);
-        for (int64_t group = 1; group < groups; ++group)
-          for (int64_t j = 0; j < at.head; ++j) target[j] += part[group * 2 * sums + j];
+        for (int64_t group = 1; group < groups; ++group) add_group(target, part + group * task_sums);
+      }
+    }
+    // All batch items share the positions.
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < at.positions * at.heads; ++row) {
+      const int64_t h = row % at.heads, position = row / at.heads;
+      T* target = x.dr + (at.positions - 1 - position) * at.width + h * at.head;
+      std::fill_n(target, at.head, T(0));
+      for (int64_t task = 0; task < at.batch * groups; ++task) {
+        const int64_t item = task / groups * at.heads + h;
+        add_group(target,
+                  all_sums + (item * groups + task % groups) * task_sums + (2 * keys + position) * head);
       }
     }
   }
 }
 
-// Query rows of a block: more of them feed the matrix units better, fewer waste less on the masked triangle.
-constexpr int64_t kRows = 128;
+template <class T>
+T* data_of(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
+
+template <class Operand>
+void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv, const PositionTerm& term,
+             const AttentionKernel& kernel) {
+  using T = typename Operand::Element;
+  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment);
+  Products<Operand> products(layout, kv, term, false);
+  forward(layout, products, ForwardArguments<T>{y.data<T>(), lse.data<T>(), q.data<T>(), data_of<T>(term.q)});
+}
+
+template <class Operand>
+void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, const Tensor& dy,
+              const Tensor& q, const Tensor& kv, const PositionTerm& term, const Tensor& y, const Tensor& lse,
+              const AttentionKernel& kernel) {
+  using T = typename Operand::Element;
+  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment);
+  Products<Operand> products(layout, kv, term, true);
+  backward(layout, products,
+           BackwardArguments<T>{dq.data<T>(), dkv.data<T>(), data_of<T>(dterm.q), data_of<T>(dterm.r),
+                                dy.data<T>(), q.data<T>(), data_of<T>(term.q), y.data<T>(), lse.data<T>()});
+}
+
+bool in_bf16(const Tensor& q, const AttentionKernel& kernel) {
+  return kernel.precision == MatmulPrecision::bf16 && q.dtype() == DType::f32;
+}
 
 }  // namespace
 
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
-                       const AttentionKernel& kernel) {
+                       const PositionTerm& term, const AttentionKernel& kernel) {
   if (q.numel() == 0) return;
-  if (kernel.precision == MatmulPrecision::bf16 && q.dtype() == DType::f32) {
-    const Layout layout(q, kv, kernel.options, kRows, kPackedWidth);
-    PackedProducts products({kv.data<float>(), kv.size(0), layout.batch, layout.width, layout.heads}, kRows,
-                            false);
-    return forward(layout, products, y.data<float>(), lse.data<float>(), q.data<float>());
-  }
-  FOR_FLOAT(q.dtype(), "causal_attention", T, {
-    const Layout layout(q, kv, kernel.options, kRows, 1);
-    PlainProducts<T> products({kv.data<T>(), kv.size(0), layout.batch, layout.width, layout.heads});
-    forward(layout, products, y.data<T>(), lse.data<T>(), q.data<T>());
-  });
+  if (in_bf16(q, kernel)) return forward<PackedOperand>(y, lse, q, kv, term, kernel);
+  FOR_FLOAT(q.dtype(), "attention", T, forward<PlainOperand<T>>(y, lse, q, kv, term, kernel));
 }
 
-// With A = P V, P = softmax(S), S = Q K^T / sqrt(d), and P replaced by P * mask where there is dropout:
+// With A = P V, P = softmax(S), S = (Q K^T + shifted(Qp R^T)) / sqrt(d), and P replaced by P * mask where
+// there is dropout:
 //   dV = P^T dA    dP = dA V^T    dS = P (dP - delta) / sqrt(d)    dQ = dS K    dK = dS^T Q
-// where delta = sum_j P dP = dA . A for each query (Dao et al., "FlashAttention", 2022, appendix B.2).
-void attention_backward(const Tensor& dq, const Tensor& dkv, const Tensor& dy, const Tensor& q,
-                        const Tensor& kv, const Tensor& y, const Tensor& lse, const AttentionKernel& kernel) {
-  if (q.numel() == 0) return cpu::fill(dkv, 0);
-  if (kernel.precision == MatmulPrecision::bf16 && q.dtype() == DType::f32) {
-    using T = float;
-    const Layout layout(q, kv, kernel.options, kRows, kPackedWidth);
-    PackedProducts products({kv.data<T>(), kv.size(0), layout.batch, layout.width, layout.heads}, kRows,
-                            true);
-    return backward<T>(layout, products,
-                       {dq.data<T>(), dkv.data<T>(), dy.data<T>(), q.data<T>(), y.data<T>(), lse.data<T>()});
+// where delta = sum_j P dP = dA . A for each query (Dao et al., "FlashAttention", 2022, appendix B.2). Of the
+// positions, with E the dS of each query summed by position:  dQp = E R    dR = E^T Qp.
+void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, const Tensor& dy,
+                        const Tensor& q, const Tensor& kv, const PositionTerm& term, const Tensor& y,
+                        const Tensor& lse, const AttentionKernel& kernel) {
+  if (q.numel() == 0) {
+    cpu::fill(dkv, 0);
+    if (term.any()) cpu::fill(dterm.r, 0);
+    return;
   }
-  FOR_FLOAT(q.dtype(), "causal_attention", T, {
-    const Layout layout(q, kv, kernel.options, kRows, 1);
-    PlainProducts<T> products({kv.data<T>(), kv.size(0), layout.batch, layout.width, layout.heads});
-    backward<T>(layout, products,
-                {dq.data<T>(), dkv.data<T>(), dy.data<T>(), q.data<T>(), y.data<T>(), lse.data<T>()});
-  });
+  if (in_bf16(q, kernel)) return backward<PackedOperand>(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel);
+  FOR_FLOAT(q.dtype(), "attention", T,
+            backward<PlainOperand<T>>(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel));
 }
 
 }  // namespace tandem::cpu

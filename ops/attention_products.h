@@ -1,8 +1,9 @@
 // The products of a block of attention, with two ways to run them: straight from the tensors (f32, f64), or
 // from copies packed in bf16. Internal to attention_blocks.cpp.
 //
-// A block has `rows` query rows and sees keys first .. first + columns - 1 of its item (batch item and head).
-// Matrices made here have no gaps between rows; those of width `head` are padded to padded_head().
+// A block has `rows` query rows and sees a range of the rows of each side (keys, values, positions) of its
+// item (batch item and head). Matrices made here have no gaps between rows; those of width `head` are padded
+// to padded_head().
 #pragma once
 #include <algorithm>
 
@@ -13,152 +14,173 @@
 
 namespace tandem::cpu {
 
-enum AttentionSide { kKeys = 0, kValues = 1 };
-
-// Keys and values as they lie in kv (keys, batch, 2 width).
+// A matrix (rows, head) for every item, as it lies in a tensor.
 template <class T>
-struct KeyValues {
-  const T* kv;
-  int64_t keys, batch, width, heads;
+struct Side {
+  const T* data;
+  int64_t rows, ld;             // ld < 0: the tensor's last row comes first
+  int64_t batch, batch_stride;  // a batch of 1 is shared by all items
+  int64_t heads, head;
 
-  int64_t head() const { return width / heads; }
-  int64_t ld() const { return batch * 2 * width; }
-  const T* row(AttentionSide side, int64_t item, int64_t key) const {
-    return kv + key * ld() + item / heads * 2 * width + side * width + item % heads * head();
+  int64_t items() const { return batch * heads; }
+  const T* row(int64_t item, int64_t i) const {
+    return data + i * ld + item / heads * batch_stride + item % heads * head;
   }
 };
 
-// Keys and values of an item are copied once a call, by prepare(): in kv their rows lie a whole batch apart,
-// which would cost every product of every block.
-template <class T>
-class PlainProducts {
- public:
-  explicit PlainProducts(KeyValues<T> kv)
-      : kv_(kv), storage_(2 * kv.batch * kv.heads * kv.keys * kv.head() * sizeof(T), Device::cpu()) {}
+struct RowRange {
+  int64_t first, count;
+  int64_t end() const { return first + count; }
+};
 
-  int64_t padded_head() const { return kv_.head(); }
-  size_t scratch_bytes() const { return 0; }
+// Which of times_transposed() and times() will be asked for.
+enum class OperandUse { transposed, straight, both };
+
+// A side that is copied once a call, by prepare(): in the tensor its rows lie a whole batch apart, which
+// would cost every product of every block.
+template <class T>
+class PlainOperand {
+ public:
+  using Element = T;
+  static constexpr int64_t kAlignment = 1;  // of ranges
+
+  PlainOperand(const Side<T>& side, OperandUse)
+      : side_(side), storage_(side.items() * side.rows * side.head * sizeof(T), Device::cpu()) {}
+
+  int64_t items() const { return side_.items(); }
+  int64_t padded_rows() const { return side_.rows; }
+  int64_t padded_head() const { return side_.head; }
+  int64_t scratch_bytes(int64_t) const { return 0; }
 
   void prepare(int64_t item) {
-    for (AttentionSide side : {kKeys, kValues})
-      for (int64_t key = 0; key < kv_.keys; ++key)
-        std::copy_n(kv_.row(side, item, key), kv_.head(), row(side, item, key));
+    for (int64_t i = 0; i < side_.rows; ++i) std::copy_n(side_.row(item, i), side_.head, row(item, i));
   }
 
-  // s (rows, columns) = x side^T
-  void times_transposed(T* s, const T* x, int64_t ldx, AttentionSide side, int64_t item, int64_t rows,
-                        int64_t first, int64_t columns, char*) const {
-    const int64_t head = kv_.head();
-    gemm_serial(
-        s, x, row(side, item, first),
-        {.m = rows, .n = columns, .k = head, .transpose_b = true, .lda = ldx, .ldb = head, .ldc = columns});
+  // s (rows, range) = x side^T
+  void times_transposed(T* s, const T* x, int64_t ldx, int64_t item, int64_t rows, RowRange range,
+                        char*) const {
+    gemm_serial(s, x, row(item, range.first),
+                {.m = rows,
+                 .n = range.count,
+                 .k = side_.head,
+                 .transpose_b = true,
+                 .lda = ldx,
+                 .ldb = side_.head,
+                 .ldc = range.count});
   }
   // y (rows, head) = p side
-  void times(T* y, const T* p, AttentionSide side, int64_t item, int64_t rows, int64_t first, int64_t columns,
-             char*) const {
-    const int64_t head = kv_.head();
-    gemm_serial(y, p, row(side, item, first),
-                {.m = rows, .n = head, .k = columns, .lda = columns, .ldb = head, .ldc = head});
+  void times(T* y, const T* p, int64_t item, int64_t rows, RowRange range, char*) const {
+    gemm_serial(y, p, row(item, range.first),
+                {.m = rows,
+                 .n = side_.head,
+                 .k = range.count,
+                 .lda = range.count,
+                 .ldb = side_.head,
+                 .ldc = side_.head});
   }
-  // sums (columns, head) = p^T x, or +=
+  // sums (rows of the side, head), in the range = p^T x, or +=
   void add_transposed(T* sums, bool accumulate, const T* p, const T* x, int64_t ldx, int64_t rows,
-                      int64_t columns, char*) const {
-    const int64_t head = kv_.head();
-    gemm_serial(sums, p, x,
-                {.m = columns,
-                 .n = head,
+                      RowRange range, char*) const {
+    gemm_serial(sums + range.first * side_.head, p, x,
+                {.m = range.count,
+                 .n = side_.head,
                  .k = rows,
                  .transpose_a = true,
-                 .lda = columns,
+                 .lda = range.count,
                  .ldb = ldx,
-                 .ldc = head,
+                 .ldc = side_.head,
                  .accumulate = accumulate});
   }
 
  private:
-  T* row(AttentionSide side, int64_t item, int64_t key) const {
-    return static_cast<T*>(storage_.data()) + ((2 * item + side) * kv_.keys + key) * kv_.head();
+  T* row(int64_t item, int64_t i) const {
+    return static_cast<T*>(storage_.data()) + (item % items() * side_.rows + i) * side_.head;
   }
 
-  KeyValues<T> kv_;
+  Side<T> side_;
   Storage storage_;
 };
 
-// Keys and values are packed once a call, by prepare(); blocks are packed as they are made. Key ranges must
-// begin and end on multiples of kPackedWidth.
-class PackedProducts {
+// A side that is packed once a call, by prepare(); blocks are packed as they are made.
+class PackedOperand {
  public:
-  PackedProducts(KeyValues<float> kv, int64_t block_rows, bool backward)
-      : kv_(kv),
-        block_rows_(block_rows),
-        backward_(backward),
-        keys_(round_up(kv.keys, kPackedWidth)),
-        item_size_(keys_ * (2 * packed_depth(kv.head()) + 2 * packed_width(kv.head()))),
-        storage_(kv.batch * kv.heads * item_size_ * sizeof(bf16), Device::cpu()) {}
+  using Element = float;
+  static constexpr int64_t kAlignment = kPackedWidth;
 
-  int64_t padded_head() const { return packed_width(kv_.head()); }
-  // The left operand; the right one, or a panel of a product.
-  size_t scratch_bytes() const { return left_bytes() + block_rows_ * padded_head() * sizeof(float); }
+  PackedOperand(const Side<float>& side, OperandUse use)
+      : side_(side),
+        use_(use),
+        rows_(round_up(side.rows, kPackedWidth)),
+        transposed_size_(use == OperandUse::straight ? 0 : rows_ * packed_depth(side.head)),
+        item_size_(transposed_size_ + (use == OperandUse::transposed ? 0 : rows_ * packed_width(side.head))),
+        storage_(side.items() * item_size_ * sizeof(bf16), Device::cpu()) {}
+
+  int64_t items() const { return side_.items(); }
+  int64_t padded_rows() const { return rows_; }
+  int64_t padded_head() const { return packed_width(side_.head); }
+  // The right operand, or a panel of a product; and the left one.
+  int64_t scratch_bytes(int64_t block_rows) const {
+    return right_bytes(block_rows) +
+           packed_depth(block_rows) * std::max(rows_, packed_depth(side_.head)) * sizeof(bf16);
+  }
 
   void prepare(int64_t item) {
-    for (AttentionSide side : {kKeys, kValues}) {
-      const float* rows = kv_.row(side, item, 0);
-      // Forward needs K^T and V, backward K^T, V^T and K.
-      if (side == kKeys || backward_)
-        pack_right(across(side, item), rows, kv_.ld(), true, kv_.head(), kv_.keys);
-      if (side == kValues ? !backward_ : backward_) pack_down(down(side, item), rows);
-    }
+    const float* rows = side_.row(item, 0);
+    if (use_ != OperandUse::straight)
+      pack_right(transposed(item), rows, side_.ld, true, side_.head, side_.rows);
+    if (use_ != OperandUse::transposed) pack_straight(straight(item), rows);
   }
 
-  void times_transposed(float* s, const float* x, int64_t ldx, AttentionSide side, int64_t item, int64_t rows,
-                        int64_t first, int64_t columns, char* scratch) const {
-    bf16* left = reinterpret_cast<bf16*>(scratch);
-    const int64_t depth = packed_depth(kv_.head());
-    pack_left(left, x, ldx, false, rows, kv_.head());
-    multiply(s, left, across(side, item) + first * depth, rows, columns, depth, false);
+  void times_transposed(float* s, const float* x, int64_t ldx, int64_t item, int64_t rows, RowRange range,
+                        char* scratch) const {
+    bf16* left = left_in(scratch, rows);
+    const int64_t depth = packed_depth(side_.head);
+    pack_left(left, x, ldx, false, rows, side_.head);
+    multiply(s, left, transposed(item) + range.first * depth, rows, range.count, depth, false);
   }
 
-  void times(float* y, const float* p, AttentionSide side, int64_t item, int64_t rows, int64_t first,
-             int64_t columns, char* scratch) const {
-    bf16* left = reinterpret_cast<bf16*>(scratch);
-    float* part = reinterpret_cast<float*>(scratch + left_bytes());
-    pack_left(left, p, columns, false, rows, columns);
+  void times(float* y, const float* p, int64_t item, int64_t rows, RowRange range, char* scratch) const {
+    float* part = reinterpret_cast<float*>(scratch);
+    bf16* left = left_in(scratch, rows);
+    pack_left(left, p, range.count, false, rows, range.count);
     // A range of rows is contiguous within a panel only.
     const int64_t panels = padded_head() / kPackedWidth;
     for (int64_t panel = 0; panel < panels; ++panel) {
-      const bf16* right = down(side, item) + (panel * keys_ + first) * kPackedWidth;
-      multiply(panels == 1 ? y : part, left, right, rows, kPackedWidth, columns, false);
+      const bf16* right = straight(item) + (panel * rows_ + range.first) * kPackedWidth;
+      multiply(panels == 1 ? y : part, left, right, rows, kPackedWidth, range.count, false);
       for (int64_t row = 0; row < rows && panels > 1; ++row)
         std::copy_n(part + row * kPackedWidth, kPackedWidth, y + row * padded_head() + panel * kPackedWidth);
     }
   }
 
   void add_transposed(float* sums, bool accumulate, const float* p, const float* x, int64_t ldx, int64_t rows,
-                      int64_t columns, char* scratch) const {
-    bf16* left = reinterpret_cast<bf16*>(scratch);
-    bf16* right = reinterpret_cast<bf16*>(scratch + left_bytes());
-    pack_left(left, p, columns, true, columns, rows);
-    pack_right(right, x, ldx, false, rows, kv_.head());
-    multiply(sums, left, right, columns, padded_head(), packed_depth(rows), accumulate);
+                      RowRange range, char* scratch) const {
+    bf16* right = reinterpret_cast<bf16*>(scratch);
+    bf16* left = left_in(scratch, rows);
+    pack_left(left, p, range.count, true, range.count, rows);
+    pack_right(right, x, ldx, false, rows, side_.head);
+    multiply(sums + range.first * padded_head(), left, right, range.count, padded_head(), packed_depth(rows),
+             accumulate);
   }
 
  private:
-  size_t left_bytes() const { return block_rows_ * std::max(keys_, packed_depth(kv_.head())) * sizeof(bf16); }
-  // The side as (head, keys): its transpose.
-  bf16* across(AttentionSide side, int64_t item) const {
-    return static_cast<bf16*>(storage_.data()) + item * item_size_ + side * keys_ * packed_depth(kv_.head());
+  int64_t right_bytes(int64_t rows) const { return packed_depth(rows) * padded_head() * sizeof(float); }
+  bf16* left_in(char* scratch, int64_t rows) const {
+    return reinterpret_cast<bf16*>(scratch + right_bytes(rows));
   }
-  // The side as (keys, head).
-  bf16* down(AttentionSide side, int64_t item) const {
-    return across(kKeys, item) + keys_ * (2 * packed_depth(kv_.head()) + side * padded_head());
+  // The side as (head, rows), and as (rows, head).
+  bf16* transposed(int64_t item) const {
+    return static_cast<bf16*>(storage_.data()) + item % items() * item_size_;
   }
-  // Panels one after the other, keys_ rows each; pack_right pads to a multiple of kPackedDepth only.
-  void pack_down(bf16* out, const float* rows) const {
-    const int64_t packed = packed_depth(kv_.keys), panels = padded_head() / kPackedWidth;
-    for (int64_t panel = 0; panel < panels; ++panel, out += keys_ * kPackedWidth) {
+  bf16* straight(int64_t item) const { return transposed(item) + transposed_size_; }
+  // Panels one after the other, rows_ rows each; pack_right pads to a multiple of kPackedDepth only.
+  void pack_straight(bf16* out, const float* rows) const {
+    const int64_t packed = packed_depth(side_.rows), panels = padded_head() / kPackedWidth;
+    for (int64_t panel = 0; panel < panels; ++panel, out += rows_ * kPackedWidth) {
       const int64_t column = panel * kPackedWidth;
-      pack_right(out, rows + column, kv_.ld(), false, kv_.keys, std::min(kPackedWidth, kv_.head() - column));
-      std::fill_n(reinterpret_cast<uint16_t*>(out) + packed * kPackedWidth, (keys_ - packed) * kPackedWidth,
+      pack_right(out, rows + column, side_.ld, false, side_.rows,
+                 std::min(kPackedWidth, side_.head - column));
+      std::fill_n(reinterpret_cast<uint16_t*>(out) + packed * kPackedWidth, (rows_ - packed) * kPackedWidth,
                   uint16_t{0});
     }
   }
@@ -168,11 +190,10 @@ class PackedProducts {
     onednn_multiply_packed(c, left, right, m, n, k, accumulate);
   }
 
-  KeyValues<float> kv_;
-  int64_t block_rows_;
-  bool backward_;
-  int64_t keys_;       // padded
-  int64_t item_size_;  // elements
+  Side<float> side_;
+  OperandUse use_;
+  int64_t rows_;                         // padded
+  int64_t transposed_size_, item_size_;  // elements
   Storage storage_;
 };
 

@@ -1,9 +1,11 @@
-// concat: rows copied one after the other; backward hands out views.
+// concat: rows copied one after the other, and backward hands out views; columns copied side by side, and
+// back.
 #include "ops/concat.h"
 
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "ops/blocks.h"
 
 namespace tandem {
 
@@ -36,6 +38,55 @@ Tensor concat(const std::vector<Tensor>& xs) {
     for (int64_t begin = 0; const int64_t count : rows) {
       dxs.push_back(dy.alias_rows(begin, begin + count));
       begin += count;
+    }
+    return dxs;
+  });
+}
+
+namespace cpu {
+
+void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
+  FOR_FLOAT(from.x.dtype(), "concat_columns", T, {
+    const int64_t to_width = to.x.size(-1), from_width = from.x.size(-1);
+    T* const y = to.x.data<T>() + to.begin;
+    const T* const x = from.x.data<T>() + from.begin;
+    for_rows(from.x.numel() / from_width, columns, [=](int64_t row, int64_t end) {
+      for (; row < end; ++row) std::copy_n(x + row * from_width, columns, y + row * to_width);
+    });
+  });
+}
+
+}  // namespace cpu
+
+Tensor concat_columns(const std::vector<Tensor>& xs) {
+  CHECK(!xs.empty(), "concat_columns: no tensor is given");
+  const Tensor& first = xs[0];
+  std::vector<int64_t> widths;
+  std::vector<bool> wanted;
+  int64_t total = 0;
+  for (size_t i = 0; i < xs.size(); ++i) {
+    CHECK(xs[i].rank() >= 1 && xs[i].rank() == first.rank() &&
+              xs[i].shape().with(-1, 1) == first.shape().with(-1, 1) && xs[i].dtype() == first.dtype() &&
+              xs[i].device() == first.device(),
+          "concat_columns: input {} is {}, input 0 is {}; all but the last sizes must agree", i, xs[i].str(),
+          first.str());
+    widths.push_back(xs[i].size(-1));
+    wanted.push_back(needs_grad(xs[i]));
+    total += widths.back();
+  }
+
+  const Tensor y(first.shape().with(-1, total), first.dtype(), first.device());
+  for (int64_t begin = 0; const Tensor& x : xs) {
+    DISPATCH(x.device(), copy_columns({y, begin}, {x, 0}, x.size(-1)));
+    begin += x.size(-1);
+  }
+  return record("concat_columns", y, xs, [widths, wanted](const Tensor& dy) -> Grads {
+    Grads dxs(widths.size());
+    int64_t begin = 0;
+    for (size_t i = 0; i < widths.size(); begin += widths[i++]) {
+      if (!wanted[i]) continue;
+      dxs[i] = Tensor(dy.shape().with(-1, widths[i]), dy.dtype(), dy.device());
+      DISPATCH(dy.device(), copy_columns({dxs[i], 0}, {dy, begin}, widths[i]));
     }
     return dxs;
   });

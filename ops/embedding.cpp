@@ -16,22 +16,23 @@ namespace {
 constexpr int64_t kColumns = 128;  // a thread's share of the width in backward
 
 template <class T>
-TANDEM_INLINE void add_rows_body(T* dtable, const T* dy, const int32_t* ids, int64_t count, int64_t stride,
-                                 int64_t width) {
+TANDEM_INLINE void add_rows_body(T* dtable, int64_t rows, const T* dy, const int32_t* ids, int64_t count,
+                                 int64_t stride, int64_t width) {
   for (int64_t i = 0; i < count; ++i) {
+    if (ids[i] < 0 || ids[i] >= rows) continue;
     T* out = dtable + ids[i] * stride;
     const T* in = dy + i * stride;
 #pragma omp simd
     for (int64_t d = 0; d < width; ++d) out[d] += in[d];
   }
 }
-TANDEM_SIMD void add_rows(float* dtable, const float* dy, const int32_t* ids, int64_t count, int64_t stride,
-                          int64_t width) {
-  add_rows_body(dtable, dy, ids, count, stride, width);
+TANDEM_SIMD void add_rows(float* dtable, int64_t rows, const float* dy, const int32_t* ids, int64_t count,
+                          int64_t stride, int64_t width) {
+  add_rows_body(dtable, rows, dy, ids, count, stride, width);
 }
-TANDEM_SIMD void add_rows(double* dtable, const double* dy, const int32_t* ids, int64_t count, int64_t stride,
-                          int64_t width) {
-  add_rows_body(dtable, dy, ids, count, stride, width);
+TANDEM_SIMD void add_rows(double* dtable, int64_t rows, const double* dy, const int32_t* ids, int64_t count,
+                          int64_t stride, int64_t width) {
+  add_rows_body(dtable, rows, dy, ids, count, stride, width);
 }
 
 Shape with_width(const Shape& ids, int64_t width) {
@@ -66,9 +67,9 @@ void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& id
     T* out = dtable.data<T>();
     const T* in = dy.data<T>();
     const int32_t* index = ids.data<int32_t>();
-    const int64_t count = ids.numel(), width = dtable.size(1);
-    for_blocks(width, kColumns, count, [out, in, index, count, width](int64_t begin, int64_t end) {
-      add_rows(out + begin, in + begin, index, count, width, end - begin);
+    const int64_t rows = dtable.size(0), count = ids.numel(), width = dtable.size(1);
+    for_blocks(width, kColumns, count, [out, rows, in, index, count, width](int64_t begin, int64_t end) {
+      add_rows(out + begin, rows, in + begin, index, count, width, end - begin);
     });
   });
 }

@@ -65,6 +65,34 @@ TANDEM_SIMD double square_sum(const double* x, int64_t n) {
   return square_sum_block(x, n);
 }
 
+// Of a parameter's elements and of their moves with trust 1.
+struct Squares {
+  double value, move;
+};
+
+template <class T>
+TANDEM_INLINE Squares trust_squares_block(const T* value, const T* m, const T* v, const T* gradient,
+                                          const AdamFactors<T>& factors, int64_t n) {
+  const AdamFactors<T> k = factors;
+  double values = 0, moves = 0;
+#pragma omp simd reduction(+ : values, moves)
+  for (int64_t i = 0; i < n; ++i) {
+    const double move = adam_move(adam_moments(AdamState<T>{value[i], m[i], v[i]}, gradient[i], k), k);
+    values += static_cast<double>(value[i]) * static_cast<double>(value[i]);
+    moves += move * move;
+  }
+  return {values, moves};
+}
+
+TANDEM_SIMD Squares trust_squares(const float* value, const float* m, const float* v, const float* gradient,
+                                  const AdamFactors<float>& factors, int64_t n) {
+  return trust_squares_block(value, m, v, gradient, factors, n);
+}
+TANDEM_SIMD Squares trust_squares(const double* value, const double* m, const double* v,
+                                  const double* gradient, const AdamFactors<double>& factors, int64_t n) {
+  return trust_squares_block(value, m, v, gradient, factors, n);
+}
+
 TANDEM_SIMD void round_to_bf16(bf16* y, const float* x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = bf16(x[i]);
@@ -87,6 +115,32 @@ double norm_of(const std::vector<AdamSlot>& slots, const std::vector<Block>& blo
   return std::sqrt(sum);
 }
 
+// Multiplies LAMB's trust ratios into the numbers of each slot's update.
+void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<AdamSlot>& slots,
+                 const std::vector<Block>& blocks, const AdamRule& rule, double lr) {
+  const int64_t count = static_cast<int64_t>(blocks.size());
+  std::vector<Squares> parts(blocks.size());
+#pragma omp parallel for if (count > 1)
+  for (int64_t i = 0; i < count; ++i) {
+    const auto& [index, begin, n] = blocks[i];
+    const AdamSlot& slot = slots[index];
+    FOR_FLOAT(slot.value.dtype(), "optimizer", T,
+              parts[i] = trust_squares(slot.value.data<T>() + begin, slot.m.data<T>() + begin,
+                                       slot.v.data<T>() + begin, slot.gradient.data<T>() + begin,
+                                       AdamFactors<T>(coefficients[index]), n));
+  }
+  std::vector<Squares> sums(slots.size());
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    sums[blocks[i].slot].value += parts[i].value;
+    sums[blocks[i].slot].move += parts[i].move;
+  }
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const double trust = lamb_trust(rule, std::sqrt(sums[i].value), std::sqrt(sums[i].move), lr);
+    coefficients[i].rate *= trust;
+    coefficients[i].decay *= trust;
+  }
+}
+
 }  // namespace
 
 namespace cpu {
@@ -102,12 +156,13 @@ void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, co
   told[2] = updated ? 1 : 0;
   if (!updated) return;
 
-  const double gradient_scale = adam_gradient_scale(rule, norm);
+  const double gradient_scale = adam_gradient_scale(rule, norm), rate = *lr.data<double>();
   std::vector<AdamCoefficients> coefficients;
   for (const AdamSlot& slot : slots) {
     const int64_t t = ++*slot.steps.data<int64_t>();
-    coefficients.push_back(adam_coefficients(rule, t, *lr.data<double>(), gradient_scale));
+    coefficients.push_back(adam_coefficients(rule, t, rate, gradient_scale));
   }
+  if (rule.kind == AdamKind::lamb) apply_trust(coefficients, slots, blocks, rule, rate);
   const int64_t count = static_cast<int64_t>(blocks.size());
 #pragma omp parallel for if (count > 1)
   for (int64_t i = 0; i < count; ++i) {

@@ -10,7 +10,7 @@
 
 namespace tandem {
 
-enum class AdamKind { radam, adamw };
+enum class AdamKind { radam, adamw, lamb };
 
 // What stays the same from step to step; models/optimizer.h explains the numbers and checks them.
 struct AdamRule {
@@ -19,6 +19,7 @@ struct AdamRule {
   double weight_decay = 0.1;
   double clip = 1.0;  // 0: no clipping
   bool degenerated_to_sgd = true;
+  double min_trust = 0.25;  // of LAMB
 };
 
 // A parameter, its gradient and its moments: one shape, and all f32 or all f64.
@@ -40,7 +41,7 @@ struct AdamSlot {
 void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome);
 
-// The numbers of one update, in which RAdam and AdamW differ:
+// The numbers of one update, in which the kinds differ:
 //
 //     g = gradient_scale gradient            m = beta1 m + (1 - beta1) g       v = beta2 v + (1 - beta2) g^2
 //     p = p - decay p - rate m / (root_scale sqrt(v) + eps)
@@ -65,6 +66,7 @@ TANDEM_HD inline double adam_gradient_scale(const AdamRule& rule, double norm) {
 //             rho > 5:  p -= lr wd p + lr R m_hat sqrt(1 - beta2^t) / (sqrt(v) + eps),
 //                       R = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))
 //             else:     p -= lr wd p + lr m_hat, or nothing at all
+//     LAMB    p -= lr r (wd p + m / (sqrt(v) + eps)), see lamb_trust(); the numbers here are those of r = 1
 TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_t t, double lr,
                                                     double gradient_scale) {
   const double steps = static_cast<double>(t), beta2_power = std::pow(rule.beta2, steps);
@@ -76,6 +78,10 @@ TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_
                      .rate = lr / correction1,
                      .root_scale = 1,
                      .eps = rule.eps};
+  if (rule.kind == AdamKind::lamb) {
+    c.rate = lr;
+    return c;
+  }
   if (rule.kind == AdamKind::adamw) {
     c.root_scale = 1 / std::sqrt(correction2);
     return c;
@@ -91,6 +97,16 @@ TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_
   c.eps = 1;
   if (!rule.degenerated_to_sgd) c.rate = c.decay = 0;
   return c;
+}
+
+// LAMB's trust ratio r of a parameter of L2 norm |p| that would move by |lr s|, both over all its elements:
+// min(|p|, 10) / |s|, or 1 where one of them is 0, but no less than min_trust. Merity 2019 (arXiv
+// 1911.11423) after You et al., ICLR 2020 (arXiv 1904.00962), which corrects the bias of m and v and has no
+// least ratio.
+TANDEM_HD inline double lamb_trust(const AdamRule& rule, double value_norm, double move_norm, double lr) {
+  const double largest = value_norm < 10 ? value_norm : 10;
+  const double trust = value_norm > 0 && move_norm > 0 ? lr * largest / move_norm : 1;
+  return trust > rule.min_trust ? trust : rule.min_trust;
 }
 
 // One element, for the CPU loop and the CUDA kernel.
@@ -114,14 +130,26 @@ struct AdamFactors {
         eps(static_cast<T>(c.eps)) {}
 };
 
+// The new moments beside the old value.
+template <class T>
+TANDEM_HD TANDEM_INLINE AdamState<T> adam_moments(const AdamState<T>& before, T gradient,
+                                                  const AdamFactors<T>& k) {
+  const T g = k.gradient_scale * gradient;
+  return {before.value, k.beta1 * before.m + k.one_minus_beta1 * g,
+          k.beta2 * before.v + k.one_minus_beta2 * g * g};
+}
+
+// What the update takes off that value.
+template <class T>
+TANDEM_HD TANDEM_INLINE T adam_move(const AdamState<T>& x, const AdamFactors<T>& k) {
+  return k.decay * x.value + k.rate * x.m / (k.root_scale * std::sqrt(x.v) + k.eps);
+}
+
 template <class T>
 TANDEM_HD TANDEM_INLINE AdamState<T> adam_element(const AdamState<T>& before, T gradient,
                                                   const AdamFactors<T>& k) {
-  const T g = k.gradient_scale * gradient;
-  const T m = k.beta1 * before.m + k.one_minus_beta1 * g;
-  const T v = k.beta2 * before.v + k.one_minus_beta2 * g * g;
-  const T value = before.value - k.decay * before.value - k.rate * m / (k.root_scale * std::sqrt(v) + k.eps);
-  return {value, m, v};
+  const AdamState<T> x = adam_moments(before, gradient, k);
+  return {x.value - adam_move(x, k), x.m, x.v};
 }
 
 namespace cpu {

@@ -3,29 +3,25 @@
 #include "ops/sru_scan.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "ops/scan_blocks.h"
 #include "ops/weights.h"
 
 namespace tandem {
 namespace {
 
-// Columns that one call of a block function takes: its rows of scratch lie on the stack and stay in the first
-// cache.
-constexpr int64_t kMaxColumns = 512;
-
-// A row for each time step; stride 0: one row that serves all of them, such as a skip of zeros.
-template <class T>
-struct Rows {
-  T* first;
-  int64_t stride;
-  T* at(int64_t t) const { return first + t * stride; }
-};
+using cpu::ColumnBlocks;
+using cpu::kMaxColumns;
+using cpu::kOnes;
+using cpu::kZeros;
+using cpu::output_rows;
+using cpu::Rows;
+using cpu::rows_of;
 
 // What one block reads in both directions.
 template <class T>
@@ -131,43 +127,8 @@ TANDEM_SIMD void backward_block(bool tanh, const Block<double>& in, const Rows<c
   tanh ? backward_block<true>(in, c, dh, out) : backward_block<false>(in, c, dh, out);
 }
 
-// How B x D columns are cut into blocks. The sizes decide, not the number of threads.
-struct Blocks {
-  int64_t batch, width;
-  int64_t columns = kMaxColumns;
-
-  Blocks(int64_t batch, int64_t width) : batch(batch), width(width) {
-    while (columns > 128 && count() < 16) columns /= 2;
-  }
-  int64_t per_row() const { return (width + columns - 1) / columns; }
-  int64_t count() const { return batch * per_row(); }
-  int64_t row(int64_t block) const { return block / per_row(); }
-  int64_t column(int64_t block) const { return block % per_row() * columns; }
-};
-
 template <class T>
-constexpr T kZeros[kMaxColumns] = {};
-template <class T>
-constexpr auto kOnes = [] {
-  std::array<T, kMaxColumns> ones{};
-  ones.fill(T(1));
-  return ones;
-}();
-
-// The part of x (T, B, D) or (T, B, k D) that a block sees, from its first column on; zeros where x is
-// undefined.
-template <class T>
-Rows<const T> rows_of(const Tensor& x, int64_t b, int64_t column) {
-  if (!x.defined()) return {kZeros<T>, 0};
-  return {x.data<T>() + b * x.size(2) + column, x.size(1) * x.size(2)};
-}
-template <class T>
-Rows<T> output_rows(const Tensor& y, int64_t b, int64_t column) {
-  return {y.data<T>() + b * y.size(2) + column, y.size(1) * y.size(2)};
-}
-
-template <class T>
-Block<T> block_of(const SruScanInputs& in, const Blocks& blocks, int64_t index) {
+Block<T> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_t index) {
   const int64_t b = blocks.row(index), column = blocks.column(index), d = blocks.width;
   const bool four = in.u.size(2) == 4 * d;
   const T* v = in.weight_c.data<T>() + column;
@@ -188,7 +149,7 @@ Block<T> block_of(const SruScanInputs& in, const Blocks& blocks, int64_t index) 
 
 template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
-  const Blocks blocks(h.size(1), h.size(2));
+  const ColumnBlocks blocks(h.size(1), h.size(2));
 #pragma omp parallel for if (h.numel() > kParallelGrain / 8)
   for (int64_t i = 0; i < blocks.count(); ++i) {
     const Block<T> block = block_of<T>(in, blocks, i);
@@ -202,7 +163,8 @@ void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruSc
 
 // target (2 D) = or += two rows of the sums (B, 4, D), in order of b, so that threads do not matter.
 template <class T>
-void sum_over_batch(const GradTarget& target, const Tensor& sums, int64_t first_row, const Blocks& blocks) {
+void sum_over_batch(const GradTarget& target, const Tensor& sums, int64_t first_row,
+                    const ColumnBlocks& blocks) {
   if (!target.grad.defined()) return;
   if (!target.accumulate) fill(target.grad, 0);
   const int64_t n = 2 * blocks.width;
@@ -217,7 +179,7 @@ template <class T>
 void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
               const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
               const SruScanInputs& in) {
-  const Blocks blocks(c.size(1), c.size(2));
+  const ColumnBlocks blocks(c.size(1), c.size(2));
   const int64_t d = blocks.width;
   const bool four = in.u.size(2) == 4 * d;
   if (dc_last.defined())

@@ -15,9 +15,10 @@ namespace {
 
 using Pair = Tensor (*)(const Tensor&, const Tensor&);
 
-void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*reference)(double, double)) {
+void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*reference)(double, double),
+                   std::vector<int> weights = {}) {
   add_op_case({.op = "arithmetic",
-               .name = std::string(name) + " " + a.str() + " " + b.str(),
+               .name = std::string(name) + " " + a.str() + " " + b.str() + (weights.empty() ? "" : " f32"),
                .inputs = [a, b](DType dtype, uint64_t seed) -> Tensors {
                  return {random_tensor(a, dtype, seed), random_tensor(b, dtype, seed + 1, 0.5, 2)};
                },
@@ -28,7 +29,8 @@ void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*refere
                  return {tensor_from(x[0].shape(), [a, b, width, reference](int64_t i) {
                    return reference(a[i], b[i % width]);
                  })};
-               }});
+               },
+               .weights = weights});
 }
 
 OP_CASES(arithmetic) {
@@ -39,12 +41,18 @@ OP_CASES(arithmetic) {
     add_pair_case("div", shape, shape, div, [](double a, double b) { return a / b; });
   }
   const auto sum = [](double a, double b) { return a + b; };
-  add_pair_case("add", {5, 7}, {}, add, sum);
-  add_pair_case("add", {33, 65}, {65}, add, sum);
-  add_pair_case("add", {4, 3, 33}, {3, 33}, add, sum);
-  add_pair_case("add", {1, 1}, {1}, add, sum);
-  add_pair_case("add", {700, 129}, {129}, add, sum);
-  add_pair_case("add", {50, 24}, {24}, add, sum);
+  const auto product = [](double a, double b) { return a * b; };
+  for (const auto& [a, b] : {std::pair<Shape, Shape>{{5, 7}, {}},
+                             {{33, 65}, {65}},
+                             {{4, 3, 33}, {3, 33}},
+                             {{1, 1}, {1}},
+                             {{700, 129}, {129}},
+                             {{50, 24}, {24}}})
+    for (const std::vector<int>& weights : {std::vector<int>{}, {1}}) {
+      add_pair_case("add", a, b, add, sum, weights);
+      add_pair_case("mul", a, b, mul, product, weights);
+    }
+  add_pair_case("mul", {3, 33}, {3, 33}, mul, product, {1});  // f32 beside bf16, and repeated once
   for (const Shape& shape : {Shape{1}, Shape{33, 65}, Shape{70000}})
     add_op_case({.op = "arithmetic",
                  .name = "scale and neg " + shape.str(),
@@ -100,12 +108,23 @@ TEST_CASE("arithmetic: the gradient of what is repeated adds up") {
     const Tensor y = add(add(zeros({300, 24}, DType::f32, device), b), b);
     tape.backward({y}, {full({300, 24}, 0.5, DType::f32, device)});
     CHECK(grad(b).to_vector<float>() == std::vector<float>(24, 300));
+    Tape next;
+    next.backward({mul(full({300, 24}, 2, DType::f32, device), b)},
+                  {full({300, 24}, 0.25, DType::f32, device)});
+    CHECK(grad(b).to_vector<float>() == std::vector<float>(24, 450));
   }
 }
 
 TEST_CASE("arithmetic: errors") {
   const Tensor a = zeros({2, 3}, DType::f32);
-  CHECK_THROWS_WITH_AS(mul(a, zeros({3}, DType::f32)), "mul: shapes differ: a is (2, 3), b is (3)", Error);
+  CHECK_THROWS_WITH_AS(div(a, zeros({3}, DType::f32)), "div: shapes differ: a is (2, 3), b is (3)", Error);
+  CHECK_THROWS_WITH_AS(mul(a, zeros({2}, DType::f32)),
+                       "mul: shapes do not fit: a is (2, 3), b is (2); b's must be a's or the end of a's",
+                       Error);
+  CHECK_THROWS_WITH_AS(mul(a, zeros({3}, DType::bf16)),
+                       "mul: a is f32 (2, 3) on cpu, b is bf16 (3) on cpu; bring both to one dtype and "
+                       "device with .to()",
+                       Error);
   CHECK_THROWS_WITH_AS(add(a, zeros({2}, DType::f32)),
                        "add: shapes do not fit: a is (2, 3), b is (2); b's must be a's or the end of a's",
                        Error);

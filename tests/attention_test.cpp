@@ -11,6 +11,7 @@
 #include "ops/weights.h"
 #include "tests/devices.h"
 #include "tests/op_cases.h"
+#include "tests/precision_modes.h"
 #include "tests/threads.h"
 
 using namespace tandem;
@@ -71,25 +72,6 @@ void add_attention_case(int64_t queries, int64_t memory, int64_t batch, int64_t 
        .reference = [options](const Tensors& x) -> Tensors {
          return {naive_attention(x[0], x[1], options)};
        }});
-}
-
-// A device and how it multiplies f32.
-struct Mode {
-  Device device;
-  MatmulPrecision precision;
-  bool exact() const { return precision == MatmulPrecision::f32; }
-};
-
-std::vector<Mode> modes() {
-  std::vector<Mode> all = {{Device::cpu(), MatmulPrecision::f32}};
-  if (cpu_has_bf16())
-    all.push_back({Device::cpu(), MatmulPrecision::bf16});
-  else
-    MESSAGE("skipped in bf16: this CPU has none");
-  if (has_cuda())
-    for (const auto precision : {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
-      all.push_back({Device::cuda(), precision});
-  return all;
 }
 
 // Output, dq and dkv, on the CPU.
@@ -160,8 +142,8 @@ Tensors run_in_blocks(const Tensor& q, const Tensor& kv, const AttentionOptions&
   const Tensor a = q.to(gpu), b = kv.to(gpu), dy = random_tensor(q.shape(), q.dtype(), 99).to(gpu);
   const Tensor y = empty_like(a), da = empty_like(a), db = empty_like(b);
   const Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), gpu);
-  DISPATCH(gpu, attention_forward(y, lse, a, b, kernel));
-  DISPATCH(gpu, attention_backward(da, db, dy, a, b, y, lse, kernel));
+  DISPATCH(gpu, attention_forward(y, lse, a, b, {}, kernel));
+  DISPATCH(gpu, attention_backward(da, db, {}, dy, a, b, {}, y, lse, kernel));
   return {y.to(Device::cpu()), da.to(Device::cpu()), db.to(Device::cpu())};
 }
 

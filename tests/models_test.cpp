@@ -1,16 +1,14 @@
-// Language models: published parameter counts, memory, overfitting, generation, configuration and weights.
+// SRU++ and SRU: published parameter counts, initialisation, configuration and weights. What all models share
+// is in language_models_test.cpp.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "autograd/tape.h"
 #include "core/random.h"
-#include "models/optimizer.h"
 #include "models/presets.h"
 #include "models/registry.h"
-#include "models/sru.h"
 #include "models/srupp.h"
 #include "models/srupp_weights.h"
 #include "tests/compare.h"
@@ -37,50 +35,12 @@ SruppConfig small_srupp(DType dtype = DType::f64) {
   return config;
 }
 
-SruConfig small_sru() {
-  SruConfig config;
-  config.vocabulary = 11;
-  config.d = 16;
-  config.d_embedding = 12;
-  config.d_projected = 6;
-  config.layers = 2;
-  config.highway_bias = -1;
-  config.dtype = DType::f64;
-  return config;
-}
-
 Tensor random_tokens(int64_t t, int64_t b, int64_t vocabulary, uint64_t seed) {
   Random random(seed);
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < t * b; ++i)
     ids.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocabulary))));
   return tensor_of<int32_t>({t, b}, ids);
-}
-
-// alpha starts at 0, which hides attention; a trained model has others.
-void open_attention(const LanguageModel& model) {
-  for (const NamedTensor& parameter : model.parameters())
-    if (parameter.name.ends_with(".alpha")) parameter.value.span<double>()[0] = 0.7;
-}
-
-std::vector<std::unique_ptr<LanguageModel>> all_small_models() {
-  std::vector<std::unique_ptr<LanguageModel>> models;
-  SruppConfig srupp = small_srupp();
-  models.push_back(make_srupp(srupp, 1));
-  srupp.heads = 2;
-  srupp.attention_every = 2;
-  models.push_back(make_srupp(srupp, 2));
-  srupp.attention_every = 0;
-  srupp.attention_last = 1;
-  models.push_back(make_srupp(srupp, 3));
-  srupp.attention_last = 0;
-  models.push_back(make_srupp(srupp, 4));
-  models.push_back(make_sru(small_sru(), 5));
-  SruConfig plain = small_sru();
-  plain.d_projected = plain.d_embedding = 0;
-  models.push_back(make_sru(plain, 6));
-  for (const auto& model : models) open_attention(*model);
-  return models;
 }
 
 }  // namespace
@@ -99,114 +59,6 @@ TEST_CASE("attention every k layers takes the published formula's share") {
   CHECK(parameter_count("base-k5") == 107566295 - 8 * difference);
   CHECK(parameter_count("base-k10") == 107566295 - 9 * difference);
   CHECK(parameter_count("base-k0") == 107566295 - 10 * difference);
-}
-
-TEST_CASE("two segments with memory equal one long pass") {
-  constexpr int64_t kT = 7, kB = 2;
-  const Tensor tokens = random_tokens(2 * kT, kB, 11, 3), targets = random_tokens(2 * kT, kB, 11, 4);
-  for (const auto& model : all_small_models()) {
-    CAPTURE(model->config());
-    State whole, parts;
-    const Tensor expected = model->token_losses(tokens, targets, whole, {});
-    for (int64_t s = 0; s < 2; ++s) {
-      const Tensor losses = model->token_losses(tokens.alias_rows(s * kT, (s + 1) * kT),
-                                                targets.alias_rows(s * kT, (s + 1) * kT), parts, {});
-      CHECK(relative_error(losses, expected.alias_rows(s * kT, (s + 1) * kT)) < 1e-12);
-    }
-  }
-}
-
-TEST_CASE("a step of generation gives the teacher-forced logits, with a full window and after it") {
-  constexpr int64_t kWindow = 5, kSegments = 4, kB = 2;
-  const Tensor tokens = random_tokens(kWindow * kSegments, kB, 11, 5);
-  for (const auto& model : all_small_models()) {
-    CAPTURE(model->config());
-    State state;
-    Pass pass;
-    pass.context = {.memory = kWindow, .same_length = true};
-    const std::unique_ptr<Decoder> decoder = model->decoder(kB, kWindow + 1);
-    for (int64_t s = 0; s < kSegments; ++s) {
-      const Tensor segment = tokens.alias_rows(s * kWindow, (s + 1) * kWindow);
-      const Tensor expected = model->logits(segment, state, pass);
-      for (int64_t t = 0; t < kWindow; ++t) {
-        const Tensor logits = decoder->step(segment.alias_rows(t, t + 1).alias_shape({kB}));
-        CHECK(relative_error(logits.alias_shape({1, kB, 11}), expected.alias_rows(t, t + 1)) < 1e-11);
-      }
-    }
-  }
-}
-
-TEST_CASE("recomputation gives the same loss and gradients, with dropout too") {
-  SruppConfig config = small_srupp();
-  config.dropout = 0.3;
-  config.attention_dropout = 0.2;
-  const Tensor tokens = random_tokens(6, 3, 11, 6), targets = random_tokens(6, 3, 11, 7);
-  std::vector<std::vector<double>> gradients[2];
-  double losses[2];
-  for (const bool recompute : {false, true}) {
-    const auto model = make_srupp(config, 9);
-    open_attention(*model);
-    State state;
-    Pass pass{.training = true, .seed = 5, .step = 3, .recompute = recompute};
-    for (int segment = 0; segment < 2; ++segment) {
-      Tape tape;
-      const Tensor loss = model->loss(tokens, targets, state, pass);
-      losses[recompute] = loss.item();
-      tape.backward(loss);
-    }
-    for (const NamedTensor& parameter : model->parameters())
-      gradients[recompute].push_back(grad(parameter.value).to_vector<double>());
-  }
-  CHECK(losses[0] == losses[1]);
-  CHECK(gradients[0] == gradients[1]);
-}
-
-TEST_CASE("one batch can be learnt by heart") {
-  std::vector<std::string> configs;
-  SruppConfig srupp = small_srupp(DType::f32);
-  srupp.d = 64;
-  srupp.d_projected = 16;
-  configs.push_back(srupp.text());
-  SruConfig sru = small_sru();
-  sru.d = 64;
-  sru.d_projected = 32;
-  sru.dtype = DType::f32;
-  configs.push_back(sru.text());
-  const Tensor tokens = random_tokens(12, 2, 11, 8), targets = random_tokens(12, 2, 11, 9);
-  for (const std::string& config : configs) {
-    CAPTURE(config);
-    const auto model = make_model(config, 1);
-    OptimizerConfig optimizer_config;
-    optimizer_config.weight_decay = 0;
-    Optimizer optimizer(model->parameters(), optimizer_config);
-    double loss_value = 0;
-    for (int step = 0; step < 400; ++step) {
-      State state;
-      Tape tape;
-      const Tensor loss = model->loss(tokens, targets, state, {.training = true});
-      loss_value = loss.item();
-      tape.backward(loss);
-      optimizer.gradient_norm();
-      optimizer.step(5e-3);
-    }
-    CHECK(loss_value < 0.02);
-  }
-}
-
-TEST_CASE("dropout changes training passes only, and by its key") {
-  SruppConfig config = small_srupp();
-  config.dropout = 0.3;
-  const auto model = make_srupp(config, 1);
-  const Tensor tokens = random_tokens(4, 2, 11, 1);
-  const auto run = [&model, &tokens](const Pass& pass) {
-    State state;
-    return model->logits(tokens, state, pass).to_vector<double>();
-  };
-  CHECK(run({}) == run({}));
-  CHECK(run({.training = true, .step = 1}) == run({.training = true, .step = 1}));
-  CHECK(run({.training = true, .step = 1}) != run({.training = true, .step = 2}));
-  CHECK(run({.training = true, .seed = 1}) != run({.training = true, .seed = 2}));
-  CHECK(run({.training = true}) != run({}));
 }
 
 TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
@@ -239,9 +91,7 @@ TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
   CHECK(largest("layers.0.scan.bias") == 2);
 }
 
-TEST_CASE("configurations survive the way through text, and wrong ones are refused") {
-  for (const auto& model : all_small_models())
-    CHECK(make_model(model->config(), 1)->config() == model->config());
+TEST_CASE("wrong configurations are refused") {
   CHECK(contains(error_of([] { make_model("{\"model\": \"gpt\"}", 1); }),
                  "gpt is not known; there are srupp, sru"));
   CHECK(contains(error_of([] { make_model("nonsense", 1); }), "nonsense"));

@@ -66,8 +66,33 @@ double plain_norm(const std::vector<AdamSlot>& slots) {
   return std::sqrt(squares);
 }
 
+double norm_of(const std::vector<double>& x) {
+  double squares = 0;
+  for (const double value : x) squares += value * value;
+  return std::sqrt(squares);
+}
+
+void reference_lamb(const AdamSlot& slot, const AdamRule& rule, double gradient_scale) {
+  ++*slot.steps.data<int64_t>();
+  const int64_t n = slot.value.numel();
+  double *const p = slot.value.data<double>(), *const m = slot.m.data<double>();
+  double* const v = slot.v.data<double>();
+  std::vector<double> direction;
+  for (int64_t i = 0; i < n; ++i) {
+    const double g = gradient_scale * slot.gradient.data<double>()[i];
+    m[i] = rule.beta1 * m[i] + (1 - rule.beta1) * g;
+    v[i] = rule.beta2 * v[i] + (1 - rule.beta2) * g * g;
+    direction.push_back(m[i] / (std::sqrt(v[i]) + rule.eps) + rule.weight_decay * p[i]);
+  }
+  const double p_norm = norm_of(slot.value.to_vector<double>()), s_norm = norm_of(direction);
+  double trust = p_norm > 0 && s_norm > 0 ? std::min(p_norm, 10.0) / s_norm : 1;
+  trust = std::max(trust, rule.min_trust);
+  for (int64_t i = 0; i < n; ++i) p[i] -= kLr * trust * direction[i];
+}
+
 // The papers' update of one f64 slot on the CPU.
 void reference_update(const AdamSlot& slot, const AdamRule& rule, double gradient_scale) {
+  if (rule.kind == AdamKind::lamb) return reference_lamb(slot, rule, gradient_scale);
   const double t = static_cast<double>(++*slot.steps.data<int64_t>());
   const double correction1 = 1 - std::pow(rule.beta1, t), correction2 = 1 - std::pow(rule.beta2, t);
   const double rho_inf = 2 / (1 - rule.beta2) - 1;
@@ -136,7 +161,9 @@ TEST_CASE("optimizer_step: every element of every parameter as written, in f64 a
     for (const DType dtype : {DType::f64, DType::f32})
       for (const AdamRule rule : {AdamRule{.kind = AdamKind::radam}, AdamRule{.kind = AdamKind::adamw},
                                   AdamRule{.beta1 = 0.5, .weight_decay = 0, .clip = 0},
-                                  AdamRule{.clip = 0.25, .degenerated_to_sgd = false}}) {
+                                  AdamRule{.clip = 0.25, .degenerated_to_sgd = false},
+                                  AdamRule{.kind = AdamKind::lamb, .eps = 1e-6, .weight_decay = 0.01},
+                                  AdamRule{.kind = AdamKind::lamb, .eps = 1e-6, .min_trust = 0}}) {
         CAPTURE(device.str());
         CAPTURE(name_of(dtype));
         const std::vector<AdamSlot> slots = make_slots(kSizes, dtype, device);
@@ -194,47 +221,51 @@ TEST_CASE("optimizer_step: what is not finite changes nothing and is told") {
 }
 
 TEST_CASE("optimizer_step: the same bits again, with one thread and with more") {
-  for (const Device device : test_devices()) {
-    const auto steps = [device](int threads) {
-      const Threads use(threads);
-      std::vector<AdamSlot> slots = make_slots(kSizes, DType::f32, device);
-      const double norm = run(slots, {}, device).norm;
-      run(slots, {}, device);
-      return std::pair(norm, slots);
-    };
-    const auto [norm, slots] = steps(1);
-    for (const int threads : {1, 2, 3}) {
-      const auto [other_norm, other] = steps(threads);
-      CHECK(norm == other_norm);
-      CHECK(same_bits(slots, other));
+  for (const Device device : test_devices())
+    for (const AdamKind kind : {AdamKind::radam, AdamKind::lamb}) {
+      const auto steps = [device, kind](int threads) {
+        const Threads use(threads);
+        std::vector<AdamSlot> slots = make_slots(kSizes, DType::f32, device);
+        const double norm = run(slots, {.kind = kind}, device).norm;
+        run(slots, {.kind = kind}, device);
+        return std::pair(norm, slots);
+      };
+      const auto [norm, slots] = steps(1);
+      for (const int threads : {1, 2, 3}) {
+        const auto [other_norm, other] = steps(threads);
+        CHECK(norm == other_norm);
+        CHECK(same_bits(slots, other));
+      }
     }
-  }
 }
 
 TEST_CASE("optimizer_step: a hundred parameters, of both dtypes, three updates as on the CPU") {
-  const auto mixed = [](Device device) {
-    std::vector<AdamSlot> slots = make_slots(hundred_sizes(), DType::f32, device);
-    const std::vector<AdamSlot> wide = make_slots({65, 5000, 3}, DType::f64, device);
-    slots.insert(slots.begin() + 70, wide.begin(), wide.end());
-    return slots;
-  };
-  const std::vector<AdamSlot> expected = mixed(Device::cpu());
-  double norm = 0;
-  for (int i = 0; i < 3; ++i) norm = run(expected, {}, Device::cpu()).norm;
-  CHECK(norm == doctest::Approx(plain_norm(expected)).epsilon(1e-12));
-  CHECK(expected[0].steps.item() == 12);
-  CHECK(expected[1].steps.item() == 3);
-  for (const Device device : test_devices()) {
-    CAPTURE(device.str());
-    const std::vector<AdamSlot> slots = mixed(device);
-    double own_norm = 0;
-    for (int i = 0; i < 3; ++i) own_norm = run(slots, {}, device).norm;
-    CHECK(own_norm == doctest::Approx(norm).epsilon(1e-14));
-    check_slots(slots, expected, 1e-6);
-    for (const size_t i : {70, 71, 72}) {
-      CHECK(relative_error(slots[i].value.to(Device::cpu()), expected[i].value) < 1e-12);
-      CHECK(relative_error(slots[i].m.to(Device::cpu()), expected[i].m) < 1e-12);
-      CHECK(relative_error(slots[i].v.to(Device::cpu()), expected[i].v) < 1e-12);
+  for (const AdamKind kind : {AdamKind::radam, AdamKind::lamb}) {
+    const AdamRule rule{.kind = kind};
+    const auto mixed = [](Device device) {
+      std::vector<AdamSlot> slots = make_slots(hundred_sizes(), DType::f32, device);
+      const std::vector<AdamSlot> wide = make_slots({65, 5000, 3}, DType::f64, device);
+      slots.insert(slots.begin() + 70, wide.begin(), wide.end());
+      return slots;
+    };
+    const std::vector<AdamSlot> expected = mixed(Device::cpu());
+    double norm = 0;
+    for (int i = 0; i < 3; ++i) norm = run(expected, rule, Device::cpu()).norm;
+    CHECK(norm == doctest::Approx(plain_norm(expected)).epsilon(1e-12));
+    CHECK(expected[0].steps.item() == 12);
+    CHECK(expected[1].steps.item() == 3);
+    for (const Device device : test_devices()) {
+      CAPTURE(device.str());
+      const std::vector<AdamSlot> slots = mixed(device);
+      double own_norm = 0;
+      for (int i = 0; i < 3; ++i) own_norm = run(slots, rule, device).norm;
+      CHECK(own_norm == doctest::Approx(norm).epsilon(1e-14));
+      check_slots(slots, expected, 1e-6);
+      for (const size_t i : {70, 71, 72}) {
+        CHECK(relative_error(slots[i].value.to(Device::cpu()), expected[i].value) < 1e-12);
+        CHECK(relative_error(slots[i].m.to(Device::cpu()), expected[i].m) < 1e-12);
+        CHECK(relative_error(slots[i].v.to(Device::cpu()), expected[i].v) < 1e-12);
+      }
     }
   }
 }
@@ -248,7 +279,8 @@ TEST_CASE(
     const Tensor lr = f64_on(device, 0), loss = f64_on(device, 0);
     const Tensor outcome = zeros({3}, DType::f64, device), eager_outcome = zeros({3}, DType::f64, device);
     cuda::Graph graph;
-    graph.capture([&] { optimizer_step(slots, {}, lr, loss, outcome); });
+    const AdamRule rule{.kind = AdamKind::lamb};  // the one that launches most
+    graph.capture([&] { optimizer_step(slots, rule, lr, loss, outcome); });
     CHECK(same_bits(slots, eager));
     for (int i = 0; i < 8; ++i) {
       fill(lr, 0.01 * (i + 1));
@@ -256,7 +288,7 @@ TEST_CASE(
       for (const auto& all : {slots, eager})
         copy(all.back().gradient, random_tensor({100000}, DType::f32, 200 + i).to(device));
       graph.replay(0);
-      optimizer_step(eager, {}, lr, loss, eager_outcome);
+      optimizer_step(eager, rule, lr, loss, eager_outcome);
       CHECK(same_bits(slots, eager));
       CHECK(same_bits(outcome, eager_outcome));
     }

@@ -107,6 +107,27 @@ TEST_CASE("optimizer: golden paths of RAdam, in its variants, and AdamW") {
   run("adamw", "adamw.p", true, true);
 }
 
+TEST_CASE("optimizer: LAMB's first step, by hand, with the eps that is its own") {
+  // m = .1 g and v = .001 g^2, so that m / (sqrt(v) + eps) is nearly sqrt(10) for g = 1, and 1/110 for 1e-6.
+  for (const Device device : test_devices()) {
+    const auto moved = [device](double value, double gradient) {
+      const Tensor p = requires_grad(full({4}, value, DType::f64, device));
+      Optimizer optimizer({{"p", p}}, {.kind = "lamb", .weight_decay = 0, .clip = 0});
+      give_gradient(p, full({4}, gradient, DType::f64, device));
+      optimizer.step(0.5);
+      return value - p.to_vector<double>()[3];
+    };
+    const auto direction = [](double g) { return 0.1 * g / (std::sqrt(0.001) * g + 1e-6); };
+    for (const double g : {1.0, 1e-6}) {
+      CHECK(moved(2, g) == doctest::Approx(0.5 * 2));   // trust |p| / |s|: every element moves by lr p
+      CHECK(moved(50, g) == doctest::Approx(0.5 * 5));  // |p| counts as 10 at most: 5 an element
+      CHECK(moved(0, g) == doctest::Approx(0.5 * direction(g)));  // trust 1
+    }
+    CHECK(moved(0.1, 1.0) == doctest::Approx(0.5 * 0.25 * direction(1)));  // the least trust
+    CHECK(moved(3, 0.0) == 0);
+  }
+}
+
 TEST_CASE("optimizer: the norm and the clipped gradients are the golden ones") {
   const auto runs = golden_json("ops/expected.json").at("clip");
   int run = 0;
@@ -317,10 +338,13 @@ TEST_CASE("optimizer: bad settings and parameters") {
   const auto error = [&leaf](const OptimizerConfig& config) {
     return error_of([&] { Optimizer optimizer({{"p", leaf}}, config); });
   };
-  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam or adamw");
+  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam, adamw or lamb");
   CHECK(error({.beta1 = 1}) == "optimizer: beta1 is 1; it must be at least 0 and below 1");
   CHECK(error({.beta2 = -0.5}) == "optimizer: beta2 is -0.5; it must be at least 0 and below 1");
-  CHECK(error({.eps = 0}) == "optimizer: eps is 0; it must be positive, such as 1e-8");
+  CHECK(error({.eps = -1}) ==
+        "optimizer: eps is -1; it must be positive, such as 1e-8, or 0 for the kind's own");
+  CHECK(error({.min_trust = -1}) ==
+        "optimizer: least trust ratio is -1; it must be a finite number, 0 for none");
   CHECK(error({.weight_decay = -1}) ==
         "optimizer: weight decay is -1; it must be a finite number, 0 for none");
   CHECK(error({.clip = -1}) == "optimizer: clip is -1; it must be a finite number, 0 for none");

@@ -44,6 +44,7 @@ struct Options {
   bool recompute = false;
   bool eager = false;
   bool check_nan = false;
+  bool describe = false;
   int64_t max_skipped = 10;
 };
 
@@ -89,6 +90,9 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--eval-every", o.eval_every, "steps between evaluations")->check(CLI::PositiveNumber);
   app.add_option("--eval-bytes", o.eval_bytes, "of the dev split scored during training; 0: all")
       ->check(CLI::NonNegativeNumber);
+  app.add_flag("!--no-test", o.run.test, "leave out the test split at the end");
+  app.add_flag("--describe", o.describe,
+               "print the model's size and the cost of a step as JSON, and train nothing");
   app.add_flag("--check-nan", o.check_nan,
                "check every output and gradient; stop at the first operator whose is not finite and name it");
   app.add_option("--max-skipped", o.max_skipped, "non-finite steps in a row before the run stops")
@@ -117,7 +121,7 @@ void add_options(CLI::App& app, Options& o) {
       ->group(recipe);
   app.add_option("--eval-batch-size", o.eval_batch_size, "rows in evaluations during training")
       ->group(recipe);
-  app.add_option("--optimizer", o.optimizer, "radam or adamw")->group(recipe);
+  app.add_option("--optimizer", o.optimizer, "radam, adamw or lamb")->group(recipe);
   app.add_option("--lr", o.lr, "peak learning rate")->group(recipe);
   app.add_option("--warmup", o.warmup, "updates of linear warm-up")->group(recipe);
   app.add_option("--steps", o.steps, "updates of the whole schedule")->group(recipe);
@@ -249,6 +253,21 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
   std::fflush(stdout);
 }
 
+// What a step of this run is, for programs that plan runs.
+void print_description(const RunConfig& config, const LanguageModel& model) {
+  const Recipe& r = config.recipe;
+  const auto tokens = static_cast<double>(r.accumulate * r.batch_size * r.unroll);
+  const nlohmann::ordered_json json = {
+      {"model", nlohmann::ordered_json::parse(config.model_config)},
+      {"parameters", model.parameter_count()},
+      {"tokens_per_step", tokens},
+      {"flops_per_step", tokens * 3 * model.forward_flops(r.unroll, r.memory < 0 ? r.unroll : r.memory)},
+      {"steps", r.steps},
+      {"warmup", r.warmup},
+      {"level", "byte"}};
+  fmt::print("{}\n", json.dump());
+}
+
 // A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
 void check_resume_options(const CLI::App& app) {
   const std::set<std::string> allowed = {"corpus",      "--model",     "--preset",       "--resume",
@@ -299,6 +318,7 @@ void train(const CLI::App& app, Options& o) {
   } else {
     config = new_run(o, corpus, device);
   }
+  if (o.describe) return print_description(config, *make_model(config.model_config, config.seed));
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
 
   Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);

@@ -1,10 +1,11 @@
 // Benchmark cases of operators that touch each element once: activations, arithmetic, dropout, reductions,
-// concat.
+// sums of chunks, concat.
 #include <utility>
 
 #include "core/check.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
+#include "ops/chunk_sum.h"
 #include "ops/concat.h"
 #include "ops/dropout.h"
 #include "ops/reduce.h"
@@ -61,6 +62,9 @@ void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& s, Ma
       cases, "arithmetic", precision, "mul " + shape.str(), {a, b},
       [](const Tensors& in) { return Tensors{in[0] * in[1]}; }, 3 * e, 5 * e);
   add(
+      cases, "arithmetic", precision, fmt::format("mul {} * ({})", shape.str(), s.d), {a, bias},
+      [](const Tensors& in) { return Tensors{in[0] * in[1]}; }, 2 * e, 3 * e);
+  add(
       cases, "arithmetic", precision, "scale " + shape.str(), {a},
       [](const Tensors& in) { return Tensors{scale(in[0], 0.5)}; }, 2 * e, 2 * e);
 }
@@ -96,12 +100,24 @@ void add_reduce_cases(std::vector<BenchCase>& cases, const BenchSizes& s, Matmul
       [](const Tensors& in) { return Tensors{mean(in[0], -1)}; }, e, e);
 }
 
+void add_chunk_sum_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const Tensor x = bench_activation({s.unroll, s.batch_size, 4 * s.d}, precision, 1);
+  const double bytes = 1.25 * bytes_of({x});
+  add(
+      cases, "chunk_sum", precision, fmt::format("{} to {}", x.shape().str(), s.d), {x},
+      [d = s.d](const Tensors& in) { return Tensors{chunk_sum(in[0], d)}; }, bytes, bytes);
+}
+
 void add_concat_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
   const Tensor x = bench_activation({s.unroll, s.batch_size, s.d_projected}, precision, 1);
   // Backward gives views of the gradient: nothing to move.
   add(
       cases, "concat", precision, "two of " + x.shape().str(), {x, bench_activation(x.shape(), precision, 2)},
       [](const Tensors& in) { return Tensors{concat(in)}; }, 4 * bytes_of({x}), 0);
+  add(
+      cases, "concat", precision, "columns, two of " + x.shape().str(),
+      {x, bench_activation(x.shape(), precision, 2)},
+      [](const Tensors& in) { return Tensors{concat_columns(in)}; }, 4 * bytes_of({x}), 4 * bytes_of({x}));
 }
 
 }  // namespace tandem

@@ -23,6 +23,8 @@ constexpr Operator kOperators[] = {
     {"matmul", add_matmul_cases, true},
     {"attention", add_attention_cases, true},
     {"sru_scan", add_sru_scan_cases, false},
+    {"qrnn_scan", add_qrnn_scan_cases, false},
+    {"causal_conv", add_causal_conv_cases, false},
     {"layer_norm", add_layer_norm_cases, false},
     {"softmax", add_softmax_cases, false},
     {"cross_entropy", add_cross_entropy_cases, false},
@@ -31,6 +33,7 @@ constexpr Operator kOperators[] = {
     {"activation", add_activation_cases, false},
     {"arithmetic", add_arithmetic_cases, false},
     {"reduce", add_reduce_cases, false},
+    {"chunk_sum", add_chunk_sum_cases, false},
     {"concat", add_concat_cases, false},
     {"optimizer_step", add_optimizer_cases, false},
 };

@@ -38,6 +38,7 @@ void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
 
 void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
+void add_chunk_sum_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_concat_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_cross_entropy_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
                              MatmulPrecision precision);
@@ -46,6 +47,8 @@ void add_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
 void add_layer_norm_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_reduce_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
+void add_qrnn_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
+void add_causal_conv_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_sru_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_optimizer_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 

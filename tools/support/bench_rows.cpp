@@ -1,12 +1,14 @@
-// Benchmark cases of operators that work along rows, columns or a vocabulary: norms, softmax, losses, the
-// scan, embedding.
+// Benchmark cases of operators that work along rows, columns or a vocabulary: norms, softmax, losses,
+// scans, convolution, embedding.
 #include <utility>
 
 #include "autograd/tape.h"
 #include "core/check.h"
+#include "ops/causal_conv.h"
 #include "ops/cross_entropy.h"
 #include "ops/embedding.h"
 #include "ops/layer_norm.h"
+#include "ops/qrnn_scan.h"
 #include "ops/softmax.h"
 #include "ops/sru_scan.h"
 #include "ops/weights.h"
@@ -122,6 +124,38 @@ void add_sru_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& s, Matm
     // Forward reads four planes in all and writes h and c; backward reads the four, c and dh, writes four.
     add(cases, std::move(c), 6 * e, 10 * e);
   }
+}
+
+void add_qrnn_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const int64_t T = s.unroll, B = s.batch_size, d = s.d;
+  const std::pair<const char*, QrnnPooling> poolings[] = {
+      {"f", QrnnPooling::f}, {"fo", QrnnPooling::fo}, {"ifo", QrnnPooling::ifo}};
+  for (const std::pair<const char*, QrnnPooling>& pooling : poolings) {
+    const int planes = qrnn_planes(pooling.second);
+    const Tensor u = bench_activation({T, B, planes * d}, precision, 1);
+    const double e = bytes_of({u}) / planes, states = pooling.second == QrnnPooling::f ? 0 : e;
+    // Forward reads the planes and writes h and, unless h is it, c; backward reads the planes, c and dh and
+    // writes as many planes.
+    add(cases,
+        make("qrnn_scan", precision, fmt::format("{} ({}, {}, {})", pooling.first, T, B, d),
+             {u, bench_random({B, d}, 2)},
+             [kind = pooling.second](const Tensors& in) {
+               const QrnnScanResult y = qrnn_scan(in[0], in[1], {.pooling = kind});
+               return Tensors{y.h, y.c_last};
+             }),
+        planes * e + e + states, 2 * planes * e + 2 * e);
+  }
+}
+
+void add_causal_conv_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const Tensor x = bench_activation({s.unroll, s.batch_size, s.d}, precision, 1);
+  const double e = bytes_of({x});
+  for (const int64_t taps : {3, 11})
+    add(cases,
+        make("causal_conv", precision, fmt::format("{} taps {}", taps, x.shape().str()),
+             {x, bench_random({s.d, taps}, 2)},
+             [](const Tensors& in) { return Tensors{causal_conv(in[0], in[1])}; }),
+        2 * e, 3 * e);
 }
 
 }  // namespace tandem

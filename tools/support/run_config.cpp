@@ -8,8 +8,9 @@
 namespace tandem {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, memory, eval_window, eval_memory,
-                                   eval_clamp, eval_batch_size, optimizer, lr, warmup, steps, weight_decay,
-                                   clip, eval_every, eval_bytes)
+                                   eval_clamp, eval_batch_size, optimizer, schedule, lr, lr_floor, warmup,
+                                   steps, noam_width, cycle, cycle_growth, cycle_shrink, weight_decay, clip,
+                                   eval_every, eval_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, valid_fraction, test_fraction, preset,
                                    model_config, recipe, precision, seed, recompute, max_skipped)
 

@@ -24,11 +24,15 @@ OptimizerConfig optimizer_config(const Recipe& recipe) {
 }
 
 ScheduleConfig schedule_config(const Recipe& recipe) {
-  ScheduleConfig config;
-  config.lr = recipe.lr;
-  config.warmup = recipe.warmup;
-  config.steps = recipe.steps;
-  return config;
+  return {.kind = recipe.schedule,
+          .lr = recipe.lr,
+          .floor = recipe.lr_floor,
+          .warmup = recipe.warmup,
+          .steps = recipe.steps,
+          .width = recipe.noam_width,
+          .cycle = recipe.cycle,
+          .cycle_growth = recipe.cycle_growth,
+          .cycle_shrink = recipe.cycle_shrink};
 }
 
 bool same_layout(const State& a, const State& b) {

@@ -1,0 +1,59 @@
+// adaptive_embedding: the rows of one band; the rest is products and the kernels of embedding.
+#include "ops/adaptive_embedding.h"
+
+#include "cuda/kernel.cuh"
+
+namespace tandem::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// A warp a token. Floor: y written once; its rows of the table read.
+template <class Y, class W, int N>
+__global__ void __launch_bounds__(kThreads)
+    band_rows_kernel(Y* y, const int32_t* ids, int64_t tokens, const W* table, int64_t count, int64_t width,
+                     BandIds band, W scale) {
+  const int64_t token = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
+  if (token >= tokens) return;
+  const int64_t id = ids[token], row = id - band.begin;
+  const bool here = row >= 0 && row < count, somewhere = id >= 0 && id < band.vocabulary;
+  for (int64_t j = threadIdx.x % kWarp * N; j < width; j += kWarp * N) {
+    Vec<W, N> in{};
+    if (here) in = load_vector<W, N>(table + row * width + j);
+    Vec<Y, N> out;
+#pragma unroll
+    for (int k = 0; k < N; ++k) out.v[k] = static_cast<Y>(somewhere ? in.v[k] * scale : W(NAN));
+    store_vector(y + token * width + j, out);
+  }
+}
+
+template <class Y, class W>
+void rows_of_band(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds band, double scale) {
+  constexpr int N = kVector<Y>;
+  const int64_t width = table.size(1);
+  const bool wide = width % N == 0 && is_aligned(y.raw()) && is_aligned(table.raw(), sizeof(Vec<W, N>));
+  launch(wide ? band_rows_kernel<Y, W, N> : band_rows_kernel<Y, W, 1>,
+         blocks_for(ids.numel(), kThreads / kWarp), kThreads, 0, compute_stream(), y.data<Y>(),
+         ids.data<int32_t>(), ids.numel(), table.data<W>(), table.size(0), width, band,
+         static_cast<W>(scale));
+}
+
+__global__ void __launch_bounds__(kMapThreads)
+    shift_ids_kernel(int32_t* y, const int32_t* ids, int64_t n, int32_t begin) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
+  if (i < n) y[i] = ids[i] - begin;
+}
+
+}  // namespace
+
+void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds band, double scale) {
+  FOR_DEVICE_FLOAT(y.dtype(), "adaptive_embedding", T,
+                   rows_of_band<T, Compute<T>>(y, ids, table, band, scale));
+}
+
+void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin) {
+  launch(shift_ids_kernel, blocks_for(ids.numel(), kMapThreads), kMapThreads, 0, compute_stream(),
+         y.data<int32_t>(), ids.data<int32_t>(), ids.numel(), static_cast<int32_t>(begin));
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,97 @@
+// What adaptive_softmax needs beside products and the kernels of cross_entropy: rows added at an index, and
+// logits that lie among other columns.
+#include "ops/adaptive_softmax.h"
+
+#include "cuda/gemm.h"
+#include "cuda/kernel.cuh"
+
+namespace tandem::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// A warp a row; no two add to one row. Floor: x read once, rows of y read and written once.
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads)
+    add_to_rows_kernel(T* y, const T* x, const int32_t* index, int64_t count, int64_t width) {
+  using C = Compute<T>;
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
+  if (i >= count) return;
+  T* const row = y + static_cast<int64_t>(index[i]) * width;
+  for (int64_t j = threadIdx.x % kWarp * N; j < width; j += kWarp * N) {
+    Vec<T, N> sum = load_vector<T, N>(row + j);
+    const Vec<T, N> more = load_vector<T, N>(x + i * width + j);
+#pragma unroll
+    for (int k = 0; k < N; ++k)
+      sum.v[k] = static_cast<T>(static_cast<C>(sum.v[k]) + static_cast<C>(more.v[k]));
+    store_vector(row + j, sum);
+  }
+}
+
+template <class T>
+void add_to_rows(T* y, const T* x, const int32_t* index, int64_t count, int64_t width) {
+  constexpr int N = kVector<T>;
+  const bool wide = width % N == 0 && is_aligned(y) && is_aligned(x);
+  launch(wide ? add_to_rows_kernel<T, N> : add_to_rows_kernel<T, 1>, blocks_for(count, kThreads / kWarp),
+         kThreads, 0, compute_stream(), y, x, index, count, width);
+}
+
+// Few columns: the padding of rows.
+template <class T>
+__global__ void __launch_bounds__(kMapThreads)
+    fill_columns_kernel(T* x, int64_t rows, int64_t width, int64_t first, T value) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
+  if (row >= rows) return;
+  for (int64_t j = first; j < width; ++j) x[row * width + j] = value;
+}
+
+// Floor: y written once, logits read once.
+template <class T>
+__global__ void __launch_bounds__(kMapThreads)
+    shift_logits_kernel(Compute<T>* y, int64_t stride, int64_t columns, const T* logits, int64_t width,
+                        const double* shift) {
+  const int64_t t = blockIdx.x, j = static_cast<int64_t>(blockIdx.y) * kMapThreads + threadIdx.x;
+  if (j >= columns) return;
+  y[t * stride + j] = static_cast<Compute<T>>(logits[t * width + j]) - static_cast<Compute<T>>(shift[t]);
+}
+
+}  // namespace
+
+void add_to_rows(const Tensor& y, const Tensor& x, const Tensor& index) {
+  FOR_DEVICE_FLOAT(y.dtype(), "adaptive_softmax", T,
+                   add_to_rows(y.data<T>(), x.data<T>(), index.data<int32_t>(), index.numel(), y.size(1)));
+}
+
+void product_at(const Tensor& c, int64_t first_c, const Tensor& a, int64_t first_a, const Tensor& b,
+                const Gemm& product, const Tensor& bias) {
+  const auto at = [](const Tensor& x, int64_t first) {
+    return static_cast<char*>(x.raw()) + first * static_cast<int64_t>(size_of(x.dtype()));
+  };
+  gemm(at(c, first_c), at(a, first_a), b.raw(), product, {c.dtype(), a.dtype(), b.dtype()},
+       bias.defined() ? bias.raw() : nullptr);
+}
+
+void fill_columns(const Tensor& x, int64_t first, double value) {
+  FOR_DEVICE_FLOAT(
+      x.dtype(), "adaptive_softmax", T,
+      launch(fill_columns_kernel<T>, blocks_for(x.size(0), kMapThreads), kMapThreads, 0, compute_stream(),
+             x.data<T>(), x.size(0), x.size(1), first, static_cast<T>(static_cast<Compute<T>>(value))));
+}
+
+void shift_logits(const Tensor& y, int64_t first, int64_t columns, const Tensor& logits,
+                  const Tensor& shift) {
+  FOR_DEVICE_FLOAT(logits.dtype(), "adaptive_softmax", T,
+                   launch(shift_logits_kernel<T>,
+                          dim3(static_cast<unsigned>(logits.size(0)), blocks_for(columns, kMapThreads)),
+                          kMapThreads, 0, compute_stream(), y.data<Compute<T>>() + first, y.size(1), columns,
+                          logits.data<T>(), logits.size(1), shift.data<double>()));
+}
+
+void refuse_capture(const char* why) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  CUDA_CHECK(cudaStreamIsCapturing(compute_stream(), &status));
+  if (status != cudaStreamCaptureStatusNone)
+    throw Error(std::string(why) + ", which a CUDA graph cannot hold");
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,36 @@
+// Initial values of a transformer's parameters.
+#pragma once
+#include "core/random.h"
+#include "models/token_layers.h"
+
+namespace tandem {
+
+// Two ways, by `deviation`:
+//     > 0   matrices and embeddings N(0, deviation^2), gains of norms N(1, deviation^2): Transformer-XL's
+//     code 0     matrices Xavier-uniform, embeddings N(0, 1 / width), gains 1: Baevski and Auli's
+class InitialValues {
+ public:
+  InitialValues(const TokenConfig& config, double deviation, uint64_t seed)
+      : random_(seed), deviation_(deviation), dtype_(config.dtype), device_(config.device) {}
+
+  Tensor matrix(int64_t out, int64_t in);
+  Tensor embedding(Shape shape);
+  Tensor gain(int64_t d);
+  Tensor normal(Shape shape);  // N(0, deviation^2)
+  Tensor constant(Shape shape, double value) const;
+  // (channels, width) of a causal convolution: 0.5 for the row itself, 0.5 / width for those before it
+  // (Primer's code).
+  Tensor filter(int64_t channels, int64_t width) const;
+  // The same with random values, of variance 1 / width.
+  Tensor random_filter(int64_t channels, int64_t width);
+
+ private:
+  Tensor drawn(Shape shape, double mean, double deviation);
+
+  Random random_;
+  double deviation_;
+  DType dtype_;
+  Device device_;
+};
+
+}  // namespace tandem

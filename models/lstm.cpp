@@ -1,0 +1,53 @@
+// The LSTM layer and its language model.
+#include "models/lstm.h"
+
+#include <cmath>
+
+#include "models/config_fields.h"
+#include "ops/weights.h"
+
+namespace tandem {
+
+std::string LstmConfig::text() const {
+  FieldWriter writer("lstm");
+  visit_recurrent_stack(writer, *this);
+  return writer.text();
+}
+
+LstmConfig LstmConfig::from_text(const std::string& text) {
+  LstmConfig config;
+  FieldReader reader("lstm", text);
+  visit_recurrent_stack(reader, config);
+  reader.finish();
+  return config;
+}
+
+LstmLayer::LstmLayer(int64_t input, int64_t output, const TokenConfig& config, Random& random) {
+  const double bound = 1 / std::sqrt(static_cast<double>(output));
+  const auto parameter = [&](const char* name, Shape shape) {
+    const Tensor w(shape, config.dtype, config.device);
+    random.fill_uniform(w, -bound, bound);
+    return add_parameter(name, w);
+  };
+  weights_.input = parameter("input.weight", {4 * output, input});
+  weights_.hidden = parameter("hidden.weight", {4 * output, output});
+  weights_.input_bias = parameter("input.bias", {4 * output});
+  weights_.hidden_bias = parameter("hidden.bias", {4 * output});
+}
+
+Layer::Output LstmLayer::forward(const Tensor& x, const LayerState& before, const Pass&, uint32_t) const {
+  const Tensor h = part(before, 0), c = part(before, 1);
+  // The state may come from a run in another precision.
+  const LstmResult y = lstm(x, weights_, h.defined() ? h.to(x.dtype()) : h,
+                            c.defined() ? c.to(parameter_dtype(x.dtype())) : c);
+  return {y.h, {y.h_last, y.c_last}};
+}
+
+std::unique_ptr<LanguageModel> make_lstm(const LstmConfig& config, uint64_t seed) {
+  Random random(seed);
+  return make_recurrent_stack("lstm", config, config.text(), random, [&config, &random](int64_t i) {
+    return std::make_unique<LstmLayer>(config.input_width(i), config.output_width(i), config, random);
+  });
+}
+
+}  // namespace tandem

@@ -1,0 +1,194 @@
+// Self-attention by segments, and by tokens with a cache.
+#include "models/self_attention.h"
+
+#include <algorithm>
+
+#include "autograd/tape.h"
+#include "core/check.h"
+#include "models/convolution.h"
+#include "models/key_value_cache.h"
+#include "ops/attention.h"
+#include "ops/causal_conv.h"
+#include "ops/concat.h"
+#include "ops/linear.h"
+#include "ops/relative_attention.h"
+#include "ops/slice.h"
+#include "ops/weights.h"
+
+namespace tandem {
+namespace {
+
+enum Site : uint32_t { kAttention, kResidual };
+// All layers drop the same sinusoids.
+constexpr uint32_t kPositionSite = 0xFFFFFFFF;
+
+// Projections p (rows, B, C) filtered over time, less the first rows, which only the filter needed.
+Tensor filtered(const Tensor& p, const Tensor& filter, int64_t without) {
+  if (!filter.defined()) return p;
+  const Tensor y = causal_conv(p, filter);
+  return without > 0 ? slice(y, without, y.size(0)) : y;
+}
+
+Tensor last_rows(const Tensor& x, int64_t rows) {
+  return x.alias_rows(x.size(0) - rows, x.size(0));
+}
+
+}  // namespace
+
+SelfAttention::SelfAttention(const SelfAttentionConfig& config, std::shared_ptr<const Sinusoids> sinusoids,
+                             InitialValues& values, const SelfAttention* same_bias)
+    : config_(config), sinusoids_(std::move(sinusoids)), residual_(config.d, config.residual, values) {
+  CHECK(config.d > 0 && config.heads > 0 && config.d_head > 0 && config.conv_width >= 0,
+        "self-attention: sizes must be positive: d {}, heads {}, width of a head {}, of a filter {}",
+        config.d, config.heads, config.d_head, config.conv_width);
+  const int64_t d = config.d, w = width(), pair = config.shared_qk ? w : 2 * w;
+  query_ = add_parameter("query.weight", values.matrix(w, d));
+  pair_ = add_parameter(config.shared_qk ? "value.weight" : "key_value.weight", values.matrix(pair, d));
+  if (config.shared_qk) shared_ = add_parameter("shared.weight", values.matrix(w, w));
+  output_ = add_parameter("output.weight", values.matrix(d, w));
+  if (config.bias) {
+    query_bias_ = add_parameter("query.bias", values.constant({w}, 0));
+    pair_bias_ =
+        add_parameter(config.shared_qk ? "value.bias" : "key_value.bias", values.constant({pair}, 0));
+    output_bias_ = add_parameter("output.bias", values.constant({d}, 0));
+  }
+  if (config.conv_width > 0) {
+    query_filter_ = add_parameter("query.filter", values.filter(w, config.conv_width));
+    pair_filter_ = add_parameter(config.shared_qk ? "value.filter" : "key_value.filter",
+                                 values.filter(pair, config.conv_width));
+  }
+  if (config.relative) {
+    position_ = add_parameter("position.weight", values.matrix(w, d));
+    content_bias_ = same_bias ? same_bias->content_bias_ : add_parameter("content_bias", values.normal({w}));
+    position_bias_ =
+        same_bias ? same_bias->position_bias_ : add_parameter("position_bias", values.normal({w}));
+  }
+  add_child("residual", residual_);
+}
+
+std::vector<std::string> SelfAttention::state_names() const {
+  if (config_.relative) return {"memory"};
+  return {};
+}
+
+Tensor SelfAttention::pair_weight() const {
+  return config_.shared_qk ? concat({query_, pair_}) : pair_;
+}
+
+Tensor SelfAttention::pair_bias() const {
+  return config_.shared_qk && config_.bias ? concat({query_bias_, pair_bias_}) : pair_bias_;
+}
+
+Tensor SelfAttention::pair_filter() const {
+  return config_.shared_qk && config_.conv_width > 0 ? concat({query_filter_, pair_filter_}) : pair_filter_;
+}
+
+Tensor SelfAttention::distances(int64_t keys, int64_t clamp, const Tensor& like, const Pass& pass) const {
+  const int64_t rows = clamp > 0 ? std::min(keys, clamp + 1) : keys;
+  const Tensor table = sinusoids_->rows(rows, 1, like.dtype(), like.device()).alias_shape({rows, config_.d});
+  const double p = pass.training ? config_.residual.dropout : 0;
+  return linear(dropout(table, p, {pass.seed, pass.step, kPositionSite}), position_);
+}
+
+Tensor SelfAttention::finish(const Tensor& x, const Tensor& attended, const Pass& pass, uint32_t site) const {
+  return residual_.sum(x, linear(attended, output_, output_bias_), pass, site + kResidual);
+}
+
+Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, const Pass& pass,
+                                     uint32_t site) const {
+  const Context& context = pass.context;
+  // It may come from a run in another precision.
+  const Tensor memory = part(before, 0).defined() ? part(before, 0).to(x.dtype()) : Tensor();
+  const int64_t rows = memory.defined() ? memory.size(0) : 0, for_filter = std::min(rows, taps());
+  const int64_t unseen = taps() > 0 ? rows - std::min(rows, context.memory_after(x.size(0))) : 0;
+  const Tensor n = residual_.input(x);
+  const auto after = [this, &n, &memory](int64_t count) {
+    return count > 0 ? concat({residual_.input(last_rows(memory, count)), n}) : n;
+  };
+  Tensor q = filtered(linear(after(for_filter), query_, query_bias_), query_filter_, for_filter);
+  if (config_.shared_qk) q = linear(q, shared_);
+  const Tensor kv = filtered(linear(after(rows), pair_weight(), pair_bias()), pair_filter(), unseen);
+
+  AttentionOptions options;
+  options.heads = config_.heads;
+  options.dropout = pass.training ? config_.attention_dropout : 0;
+  options.key = {pass.seed, pass.step, site + kAttention};
+  if (!config_.relative) return {finish(x, causal_attention(q, kv, options), pass, site), {}};
+  if (context.same_length) {
+    CHECK(context.memory > 0, "self-attention: a query sees {} keys; give a memory of at least one token",
+          context.memory);
+    options.window = context.memory;
+  }
+  const Tensor r = distances(kv.size(0), context.clamp, x, pass);
+  const Tensor attended = relative_attention(q, kv, r, content_bias_, position_bias_, options);
+  Context kept = context;
+  kept.memory = context.memory_after(x.size(0)) + taps();
+  return {finish(x, attended, pass, site), {next_memory(memory, x, kept)}};
+}
+
+double SelfAttention::forward_flops(int64_t steps, int64_t memory) const {
+  const double w = static_cast<double>(width()), d = static_cast<double>(config_.d);
+  const double past = config_.relative ? static_cast<double>(memory) : 0;
+  // Sinusoids are projected once for the whole batch, which is not counted.
+  const double projections =
+      2 * d * w + (config_.shared_qk ? w * w : 0) + 2 * d * w * (1 + past / static_cast<double>(steps));
+  const double visible = past + static_cast<double>(steps + 1) / 2;
+  return 2 * projections + (config_.relative ? 6 : 4) * visible * w;
+}
+
+class SelfAttention::CachingDecoder : public LayerDecoder {
+ public:
+  CachingDecoder(const SelfAttention& layer, int64_t batch, const Context& context)
+      : layer_(layer),
+        context_(context),
+        // Without memory the model starts anew after twice as many tokens.
+        keys_((layer.config_.relative ? 1 : 2) * context.memory),
+        cache_(keys_, batch, 2 * layer.width(), activation_dtype(layer.query_), layer.query_.device()) {
+    NoGrad pause;
+    pair_weight_ = layer.pair_weight();
+    pair_bias_ = layer.pair_bias();
+    pair_filter_ = layer.pair_filter();
+  }
+
+  Tensor step(const Tensor& x) override {
+    const Tensor n = layer_.residual_.input(x);
+    Tensor q = next(query_prefix_, linear(n, layer_.query_, layer_.query_bias_), layer_.query_filter_);
+    if (layer_.config_.shared_qk) q = linear(q, layer_.shared_);
+    const Tensor kv = cache_.append(next(pair_prefix_, linear(n, pair_weight_, pair_bias_), pair_filter_));
+    return layer_.finish(x, attend(q, kv), Pass{}, 0);
+  }
+
+ private:
+  // Projection p of the next token, filtered with those before it.
+  Tensor next(Tensor& prefix, const Tensor& p, const Tensor& filter) const {
+    if (!filter.defined()) return p;
+    const Tensor y = causal_conv(p, filter, {}, prefix);
+    prefix = next_prefix(prefix, p, layer_.config_.conv_width);
+    return y;
+  }
+
+  Tensor attend(const Tensor& q, const Tensor& kv) {
+    const int64_t heads = layer_.config_.heads;
+    if (!layer_.config_.relative)
+      return attend_cached(q.alias_shape(q.shape().tail()), kv, kv.size(0), heads).alias_shape(q.shape());
+    if (!distances_.defined()) distances_ = layer_.distances(keys_, context_.clamp, q, Pass{});
+    const Tensor r = distances_.alias_rows(0, std::min(distances_.size(0), kv.size(0)));
+    AttentionOptions options;
+    options.heads = heads;
+    return relative_attention(q, kv, r, layer_.content_bias_, layer_.position_bias_, options);
+  }
+
+  const SelfAttention& layer_;
+  Context context_;
+  int64_t keys_;  // that a query sees
+  KeyValueCache cache_;
+  Tensor pair_weight_, pair_bias_, pair_filter_;
+  Tensor query_prefix_, pair_prefix_;  // the projections that the filters look back on
+  Tensor distances_;
+};
+
+std::unique_ptr<LayerDecoder> SelfAttention::decoder(int64_t batch, const Context& context) const {
+  return std::make_unique<CachingDecoder>(*this, batch, context);
+}
+
+}  // namespace tandem

@@ -1,0 +1,190 @@
+// adaptive_embedding: rows of each band, projected and added up.
+#include "ops/adaptive_embedding.h"
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "ops/arithmetic.h"
+#include "ops/blocks.h"
+#include "ops/embedding.h"
+#include "ops/ids.h"
+#include "ops/matmul.h"
+#include "ops/vocabulary_bands.h"
+#include "ops/weights.h"
+
+namespace tandem {
+namespace {
+
+using Weights = AdaptiveEmbeddingWeights;
+using Options = AdaptiveEmbeddingOptions;
+
+constexpr const char* kName = "adaptive_embedding";
+
+template <class T>
+TANDEM_INLINE void scaled_row_body(T* y, const T* x, T scale, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) y[j] = x[j] * scale;
+}
+TANDEM_SIMD void scaled_row(float* y, const float* x, float scale, int64_t n) {
+  scaled_row_body(y, x, scale, n);
+}
+TANDEM_SIMD void scaled_row(double* y, const double* x, double scale, int64_t n) {
+  scaled_row_body(y, x, scale, n);
+}
+
+// Undefined where the rows have the width of the result.
+Tensor projection_of(const Weights& w, int64_t i) {
+  return w.projections.empty() ? Tensor() : w.projections[i];
+}
+
+// One table is one band, whatever the cutoffs.
+VocabularyBands checked_bands(const Weights& w) {
+  const VocabularyBands bands = vocabulary_bands(kName, w.cutoffs, w.rows);
+  CHECK(
+      w.projections.empty() || w.projections.size() == w.rows.size(),
+      "{}: {} projections beside {} matrices of rows; each takes one (undefined: none), or there are none at "
+      "all",
+      kName, w.projections.size(), w.rows.size());
+  const Tensor first = projection_of(w, 0);
+  const int64_t d = first.defined() ? first.size(0) : w.rows[0].size(1);
+  for (int64_t i = 0; i < static_cast<int64_t>(w.rows.size()); ++i) {
+    const int64_t width = w.rows[i].size(1);
+    const Tensor projection = projection_of(w, i);
+    CHECK(projection.defined() || width == d,
+          "{}: rows {} have {} features and no projection to the {} of the result", kName, i, width, d);
+    CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
+          "{}: projection {} is {}; from rows of {} features to {} it must be ({}, {})", kName, i,
+          projection.str(), width, d, d, width);
+    check_weight(kName, w.rows[0], w.rows[i]);
+    check_weight(kName, w.rows[0], projection);
+  }
+  return w.rows.size() == 1 ? VocabularyBands{{bands.vocabulary()}} : bands;
+}
+
+struct Call {
+  Tensor ids;
+  Weights weights;
+  VocabularyBands bands;
+  Options options;
+  DType dtype;
+  MatmulPrecision precision;
+};
+
+// g (N, d_i) = scale dropout(the rows of band i), 0 for tokens of other bands.
+Tensor rows_of(const Call& call, int64_t i) {
+  const Options& options = call.options;
+  const Tensor& table = call.weights.rows[i];
+  const Tensor g({call.ids.numel(), table.size(1)}, call.dtype, table.device());
+  const BandIds band{call.bands.begin(i), call.bands.vocabulary()};
+  DISPATCH(g.device(), band_rows(g, call.ids, table, band, options.scale));
+  if (options.dropout > 0)
+    DISPATCH(g.device(), dropout(g, g, g.numel(), options.dropout, band_key(options.key, i)));
+  return g;
+}
+
+// dP = dy^T g
+Tensor projection_gradient(const Call& call, const Tensor& dy, int64_t i) {
+  const GradTarget target = grad_target(call.weights.projections[i]);
+  if (dy.size(0) > 0)
+    DISPATCH(dy.device(),
+             matmul(target.grad, dy, rows_of(call, i),
+                    {.transpose_a = true, .accumulate = target.accumulate, .precision = call.precision}));
+  else if (!target.accumulate)
+    fill(target.grad, 0);
+  return target.grad;
+}
+
+// drows[id] += scale mask (dy P)
+Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
+  const Options& options = call.options;
+  const Tensor& table = call.weights.rows[i];
+  const Tensor projection = projection_of(call.weights, i);
+  const Tensor dg({dy.size(0), table.size(1)}, dy.dtype(), dy.device()), local = empty_like(call.ids);
+  if (projection.defined())
+    DISPATCH(dy.device(), matmul(dg, dy, weight_as(projection, dy.dtype()), {.precision = call.precision}));
+  DISPATCH(dy.device(), scale(dg, projection.defined() ? dg : dy, options.scale));
+  if (options.dropout > 0)
+    DISPATCH(dg.device(), dropout(dg, dg, dg.numel(), options.dropout, band_key(options.key, i)));
+  DISPATCH(dy.device(), shift_ids(local, call.ids, call.bands.begin(i)));
+  const GradTarget target = grad_target(table);
+  DISPATCH(dy.device(), embedding_backward(target.grad, dg, local, target.accumulate));
+  return target.grad;
+}
+
+Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
+  const VocabularyBands bands = checked_bands(w);
+  const Tensor& table = w.rows[0];
+  const DType dtype = options.dtype.value_or(table.dtype());
+  CHECK(ids.device() == table.device(), "{}: ids are {}, rows {}; bring both to one device with .to()", kName,
+        ids.str(), table.str());
+  CHECK(table.dtype() == parameter_dtype(dtype) && (dtype == table.dtype() || table.device().is_cuda()),
+        "{}: rows are {}; they cannot give {}", kName, table.str(), name_of(dtype));
+  CHECK(options.dropout >= 0 && options.dropout < 1, "{}: probability {} of dropping is outside [0, 1)",
+        kName, options.dropout);
+  check_ids("adaptive_embedding: ids", ids, bands.vocabulary());
+  return {ids, w, bands, options, dtype, matmul_precision()};
+}
+
+}  // namespace
+
+namespace cpu {
+
+void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds band, double scale) {
+  FOR_FLOAT(y.dtype(), kName, T, {
+    T* out = y.data<T>();
+    const T* rows = table.data<T>();
+    const int32_t* id = ids.data<int32_t>();
+    const int64_t count = table.size(0), width = table.size(1), begin = band.begin;
+    for_rows(ids.numel(), width, [out, rows, id, count, width, begin, scale](int64_t t, int64_t end) {
+      for (; t < end; ++t) {
+        const int64_t row = id[t] - begin;
+        if (row >= 0 && row < count)
+          scaled_row(out + t * width, rows + row * width, static_cast<T>(scale), width);
+        else
+          std::fill_n(out + t * width, width, T(0));
+      }
+    });
+  });
+}
+
+void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin) {
+  for (int64_t t = 0; t < ids.numel(); ++t)
+    y.data<int32_t>()[t] = ids.data<int32_t>()[t] - static_cast<int32_t>(begin);
+}
+
+}  // namespace cpu
+
+// y = sum over bands of g_i P_i^T, where g_i = scale dropout(rows_i[ids]) is 0 but in the token's own band.
+Tensor adaptive_embedding(const Tensor& ids, const Weights& w, const Options& options) {
+  const Call call = checked_call(ids, w, options);
+  Tensor y;  // (N, d)
+  for (int64_t i = 0; i < call.bands.count(); ++i) {
+    const Tensor g = rows_of(call, i), projection = projection_of(w, i);
+    if (projection.defined()) {
+      if (i == 0) y = Tensor({g.size(0), projection.size(0)}, g.dtype(), g.device());
+      DISPATCH(g.device(), matmul(y, g, weight_as(projection, g.dtype()),
+                                  {.transpose_b = true, .accumulate = i > 0, .precision = call.precision}));
+    } else if (i == 0) {
+      y = g;
+    } else {
+      add_in_place(y, g);
+    }
+  }
+  std::vector<int64_t> sizes(ids.shape().begin(), ids.shape().end());
+  sizes.push_back(y.size(1));
+  std::vector<Tensor> inputs = w.rows;
+  inputs.insert(inputs.end(), w.projections.begin(), w.projections.end());
+  return record(kName, y.alias_shape(Shape(std::span<const int64_t>(sizes))), inputs,
+                [call, inputs](const Tensor& dy) -> Grads {
+                  const Tensor rows = dy.alias_shape({call.ids.numel(), dy.size(-1)});
+                  const int64_t count = call.bands.count();
+                  Grads grads(inputs.size());
+                  for (int64_t i = 0; i < static_cast<int64_t>(inputs.size()); ++i)
+                    if (needs_grad(inputs[i]))
+                      grads[i] = i < count ? rows_gradient(call, rows, i)
+                                           : projection_gradient(call, rows, i - count);
+                  return grads;
+                });
+}
+
+}  // namespace tandem

@@ -1,0 +1,180 @@
+// causal_conv on the CPU: rows of channels, one tap of the filter after the other.
+#include "ops/causal_conv.h"
+
+#include "autograd/tape.h"
+#include "core/check.h"
+#include "ops/blocks.h"
+#include "ops/reduce.h"
+#include "ops/weights.h"
+
+namespace tandem {
+namespace {
+
+template <class T>
+TANDEM_INLINE void add_product_body(T* y, const T* a, const T* b, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) y[j] += a[j] * b[j];
+}
+TANDEM_SIMD void add_product(float* y, const float* a, const float* b, int64_t n) {
+  add_product_body(y, a, b, n);
+}
+TANDEM_SIMD void add_product(double* y, const double* a, const double* b, int64_t n) {
+  add_product_body(y, a, b, n);
+}
+
+// y (columns, rows) = or += x (rows, columns).
+template <class T>
+void transpose(T* y, const T* x, int64_t rows, int64_t columns, bool accumulate) {
+  for (int64_t j = 0; j < columns; ++j)
+    for (int64_t i = 0; i < rows; ++i) {
+      T& to = y[j * rows + i];
+      to = x[i * columns + j] + (accumulate ? to : T(0));
+    }
+}
+
+// weight (C, K) as taps (K, C), so that a tap is a row.
+template <class T>
+Tensor taps_of(const Tensor& weight) {
+  const Tensor taps({weight.size(1), weight.size(0)}, weight.dtype());
+  transpose(taps.data<T>(), weight.data<T>(), weight.size(0), weight.size(1), false);
+  return taps;
+}
+
+// Steps first..out.steps-1 of out: bias, or 0, and the sum of the taps (K, C), each times the row of `in`
+// that it meets: K - 1 - k steps ago, or ahead on the way back.
+template <class T>
+void filter(const TimeSteps<T>& out, int64_t first, const TimeSteps<const T>& in, const Tensor& taps,
+            const Tensor& bias, bool back) {
+  const int64_t width = taps.size(0), channels = taps.size(1), batch = channels > 0 ? out.size / channels : 0;
+  const T *taps_data = taps.data<T>(), *bias_data = bias.defined() ? bias.data<T>() : nullptr;
+  cpu::for_rows(
+      (out.steps - first) * batch, channels * width,
+      [out, first, in, width, channels, batch, taps_data, bias_data, back](int64_t row, int64_t end) {
+        for (; row < end; ++row) {
+          const int64_t t = first + row / batch, column = row % batch * channels;
+          T* const to = out.at(t) + column;
+          if (bias_data)
+            std::copy_n(bias_data, channels, to);
+          else
+            std::fill_n(to, channels, T(0));
+          for (int64_t k = 0; k < width; ++k) {
+            const int64_t ago = width - 1 - k;
+            const T* const from = in.at(back ? t + ago : t - ago);
+            if (from) add_product(to, taps_data + k * channels, from + column, channels);
+          }
+        }
+      });
+}
+
+template <class T>
+void forward(const Tensor& y, const CausalConvInputs& in) {
+  const Tensor taps = taps_of<T>(in.weight);
+  const int64_t width = taps.size(0);
+  filter(time_steps<T>(y, Tensor(), y, width), 0, time_steps<const T>(in.x, in.prefix, y, width), taps,
+         in.bias, false);
+}
+
+// Sums over t and b of dy times the row that each tap meets, (K + 1, C): the bias is a tap that meets ones.
+// Chunks of rows have sums of their own: the sizes decide, so that threads do not matter.
+template <class T>
+Tensor weight_sums(const Tensor& dy, const CausalConvInputs& in) {
+  const int64_t width = in.weight.size(1), channels = dy.size(2), batch = dy.size(1);
+  const int64_t rows = dy.size(0) * batch, chunk_rows = std::max<int64_t>(16, (rows + 63) / 64),
+                chunks = (rows + chunk_rows - 1) / chunk_rows;
+  const Tensor sums = zeros({chunks, width + 1, channels}, dy.dtype());
+  const Tensor ones = full({channels}, 1, dy.dtype());
+  const TimeSteps<const T> x = time_steps<const T>(in.x, in.prefix, dy, width);
+  const T *dy_data = dy.data<T>(), *one = ones.data<T>();
+  T* const sums_data = sums.data<T>();
+  cpu::for_blocks(rows, chunk_rows, channels * (width + 1),
+                  [x, dy_data, one, sums_data, width, channels, batch, chunk_rows](int64_t row, int64_t end) {
+                    T* const sum = sums_data + row / chunk_rows * (width + 1) * channels;
+                    for (; row < end; ++row) {
+                      const int64_t t = row / batch, column = row % batch * channels;
+                      const T* const dy_row = dy_data + row * channels;
+                      for (int64_t k = 0; k < width; ++k)
+                        if (const T* const from = x.at(t - (width - 1 - k)))
+                          add_product(sum + k * channels, dy_row, from + column, channels);
+                      add_product(sum + width * channels, dy_row, one, channels);
+                    }
+                  });
+  const Tensor total({width + 1, channels}, dy.dtype());
+  cpu::sum_axis(total, sums, {1, chunks, total.numel()}, 1.0, false);
+  return total;
+}
+
+//     dx[t] = sum over k of weight[k] dy[t + K - 1 - k], and dprefix likewise, at t = -(K - 1)..-1
+//     dweight[k] = sum over t and b of dy[t] x[t - K + 1 + k]        dbias = sum over t and b of dy[t]
+template <class T>
+void backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInputs& in) {
+  const int64_t width = in.weight.size(1);
+  if (out.dx.defined() || out.dprefix.defined()) {
+    const TimeSteps<T> to = time_steps<T>(out.dx, out.dprefix, dy, width);
+    filter(to, out.dprefix.defined() ? 1 - width : 0, time_steps<const T>(dy, Tensor(), dy, width),
+           taps_of<T>(in.weight), Tensor(), true);
+  }
+  if (!out.dweight.grad.defined() && !out.dbias.grad.defined()) return;
+  const Tensor sums = weight_sums<T>(dy, in);
+  const int64_t channels = sums.size(1);
+  if (out.dweight.grad.defined())
+    transpose(out.dweight.grad.data<T>(), sums.data<T>(), width, channels, out.dweight.accumulate);
+  if (out.dbias.grad.defined())
+    transpose(out.dbias.grad.data<T>(), sums.data<T>() + width * channels, 1, channels, out.dbias.accumulate);
+}
+
+void check_like(const char* what, const Tensor& w, const Shape& shape, DType dtype, const Tensor& x) {
+  CHECK(w.shape() == shape, "causal_conv: {} is {}, but x is {} and takes {} {}", what, w.shape().str(),
+        x.shape().str(), what, shape.str());
+  CHECK(w.dtype() == dtype && w.device() == x.device(),
+        "causal_conv: {} is {}, but x is {}; give {} in {}, on the device of x", what, w.str(), x.str(), what,
+        name_of(dtype));
+}
+
+void check_inputs(const CausalConvInputs& in) {
+  const Tensor &x = in.x, &weight = in.weight;
+  CHECK(x.rank() == 3, "causal_conv: x is {}; it must be (T, B, C)", x.shape().str());
+  CHECK(weight.rank() == 2 && weight.size(1) >= 1,
+        "causal_conv: weight is {}; it must be (C, K), at least one tap for each channel",
+        weight.shape().str());
+  const int64_t channels = x.size(2), taps = weight.size(1);
+  const DType parameter = parameter_dtype(x.dtype());
+  check_like("weight", weight, {channels, taps}, parameter, x);
+  if (in.bias.defined()) check_like("bias", in.bias, {channels}, parameter, x);
+  if (in.prefix.defined()) check_like("prefix", in.prefix, {taps - 1, x.size(1), channels}, x.dtype(), x);
+}
+
+GradTarget target_if_wanted(const Tensor& w) {
+  return needs_grad(w) ? grad_target(w) : GradTarget();
+}
+
+}  // namespace
+
+namespace cpu {
+
+void causal_conv_forward(const Tensor& y, const CausalConvInputs& in) {
+  FOR_FLOAT(y.dtype(), "causal_conv", T, forward<T>(y, in));
+}
+
+void causal_conv_backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInputs& in) {
+  FOR_FLOAT(dy.dtype(), "causal_conv", T, backward<T>(out, dy, in));
+}
+
+}  // namespace cpu
+
+Tensor causal_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& prefix) {
+  const CausalConvInputs in{x, weight, bias, prefix};
+  check_inputs(in);
+  const Tensor y = empty_like(x);
+  DISPATCH(x.device(), causal_conv_forward(y, in));
+  return record("causal_conv", y, {x, weight, bias, prefix}, [in](const Tensor& dy) -> Grads {
+    CausalConvGrads out;
+    if (needs_grad(in.x)) out.dx = empty_like(in.x);
+    if (needs_grad(in.prefix)) out.dprefix = empty_like(in.prefix);
+    out.dweight = target_if_wanted(in.weight);
+    out.dbias = target_if_wanted(in.bias);
+    DISPATCH(dy.device(), causal_conv_backward(out, dy, in));
+    return {out.dx, out.dweight.grad, out.dbias.grad, out.dprefix};
+  });
+}
+
+}  // namespace tandem

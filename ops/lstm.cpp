@@ -1,0 +1,245 @@
+// lstm: the input's products over all time steps at once, then one product and one cell a step; or cuDNN.
+#include "ops/lstm.h"
+
+#include <algorithm>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "ops/blocks.h"
+#include "ops/gemm_repeated.h"
+#include "ops/linear.h"
+#include "ops/weights.h"
+
+namespace tandem {
+namespace {
+
+// One step of one row of the batch; gates and bias are four planes of n. c_before may not be c.
+template <class T>
+TANDEM_INLINE void forward_row_body(T* h, T* c, const T* gates, const T* bias, const T* c_before, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    const LstmStep<T> step =
+        lstm_step(LstmGates<T>{gates[j] + bias[j], gates[n + j] + bias[n + j],
+                               gates[2 * n + j] + bias[2 * n + j], gates[3 * n + j] + bias[3 * n + j]},
+                  c_before[j]);
+    c[j] = step.c;
+    h[j] = step.h;
+  }
+}
+TANDEM_SIMD void forward_row(float* h, float* c, const float* gates, const float* bias, const float* c_before,
+                             int64_t n) {
+  forward_row_body(h, c, gates, bias, c_before, n);
+}
+TANDEM_SIMD void forward_row(double* h, double* c, const double* gates, const double* bias,
+                             const double* c_before, int64_t n) {
+  forward_row_body(h, c, gates, bias, c_before, n);
+}
+
+template <class T>
+struct BackwardRow {
+  T *gates, *dc;  // in place
+  const T *dh, *dh_carry, *bias, *c_before, *c;
+};
+
+template <class T>
+TANDEM_INLINE void backward_row_body(const BackwardRow<T>& row, int64_t n) {
+  T *gates = row.gates, *dc = row.dc;
+  const T *dh = row.dh, *dh_carry = row.dh_carry, *bias = row.bias, *c_before = row.c_before, *c = row.c;
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    const LstmStepGrad<T> d = lstm_step_backward(
+        LstmGates<T>{gates[j] + bias[j], gates[n + j] + bias[n + j], gates[2 * n + j] + bias[2 * n + j],
+                     gates[3 * n + j] + bias[3 * n + j]},
+        c_before[j], c[j], dh[j] + dh_carry[j], dc[j]);
+    gates[j] = d.gates.input;
+    gates[n + j] = d.gates.forget;
+    gates[2 * n + j] = d.gates.cell;
+    gates[3 * n + j] = d.gates.output;
+    dc[j] = d.c_before;
+  }
+}
+TANDEM_SIMD void backward_row(const BackwardRow<float>& row, int64_t n) {
+  backward_row_body(row, n);
+}
+TANDEM_SIMD void backward_row(const BackwardRow<double>& row, int64_t n) {
+  backward_row_body(row, n);
+}
+
+template <class T>
+void forward(const LstmSteps& steps, const LstmInputs& in) {
+  const int64_t batch = steps.h.size(1), n = steps.h.size(2), size = batch * n;
+  Gemm product = linear_product(batch, in.weights.hidden, in.precision);
+  product.accumulate = true;
+  const cpu::RepeatedGemm<T> add_hidden(in.weights.hidden.data<T>(), product);
+  const T *h_before = in.h0.data<T>(), *c_before = in.c0.data<T>(), *bias = in.weights.hidden_bias.data<T>();
+  T *h = steps.h.data<T>(), *c = steps.c.data<T>(), *gates = steps.gates.data<T>();
+  for (int64_t t = 0; t < steps.h.size(0); ++t) {
+    add_hidden.run(gates, h_before);
+    cpu::for_rows(batch, 4 * n, [=](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        forward_row(h + b * n, c + b * n, gates + 4 * b * n, bias, c_before + b * n, n);
+    });
+    h_before = h;
+    c_before = c;
+    h += size;
+    c += size;
+    gates += 4 * size;
+  }
+}
+
+template <class T>
+void backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, const LstmSteps& steps,
+              const LstmInputs& in) {
+  const int64_t batch = steps.h.size(1), n = steps.h.size(2), size = batch * n;
+  const cpu::RepeatedGemm<T> to_hidden(in.weights.hidden.data<T>(),
+                                       linear_input_product(batch, in.weights.hidden, in.precision));
+  const Tensor none = dh.defined() ? Tensor() : zeros({batch, n}, steps.h.dtype());
+  const T* bias = in.weights.hidden_bias.data<T>();
+  for (int64_t t = steps.h.size(0) - 1; t >= 0; --t) {
+    T *gates = steps.gates.data<T>() + 4 * t * size, *carry = dh_carry.data<T>(), *dc = dc_carry.data<T>();
+    const T* arriving = dh.defined() ? dh.data<T>() + t * size : none.data<T>();
+    const T* c = steps.c.data<T>() + t * size;
+    const T* c_before = t > 0 ? c - size : in.c0.data<T>();
+    cpu::for_rows(batch, 4 * n, [=](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        backward_row(BackwardRow<T>{gates + 4 * b * n, dc + b * n, arriving + b * n, carry + b * n, bias,
+                                    c_before + b * n, c + b * n},
+                     n);
+    });
+    if (t > 0 || needs_grad(in.h0)) to_hidden.run(carry, gates);
+  }
+}
+
+void check_like(const char* what, const Tensor& w, const Shape& shape, DType dtype, const Tensor& x) {
+  CHECK(w.shape() == shape, "lstm: {} is {}; beside x {} it must be {}", what, w.shape().str(),
+        x.shape().str(), shape.str());
+  CHECK(w.dtype() == dtype && w.device() == x.device(), "lstm: {} is {}; beside x, {}, it must be {} on {}",
+        what, w.str(), x.str(), name_of(dtype), x.device().str());
+}
+
+void check_inputs(const Tensor& x, const LstmWeights& weights, const Tensor& h0, const Tensor& c0) {
+  CHECK(x.rank() == 3 && x.numel() > 0, "lstm: x is {}; it must be (T, B, I), and none of them 0",
+        x.shape().str());
+  CHECK(is_floating(x.dtype()) && (x.dtype() != DType::bf16 || x.device().is_cuda()),
+        "lstm: x is {}; it must be f32 or f64, or bf16 on a GPU", x.str());
+  const int64_t h = weights.hidden.size(-1);
+  CHECK(weights.hidden.rank() == 2 && h > 0 && weights.hidden.size(0) == 4 * h,
+        "lstm: weights.hidden is {}; it must be (4 H, H)", weights.hidden.shape().str());
+  const DType parameter = parameter_dtype(x.dtype());
+  check_like("weights.hidden", weights.hidden, {4 * h, h}, parameter, x);
+  check_like("weights.input", weights.input, {4 * h, x.size(2)}, parameter, x);
+  check_like("weights.input_bias", weights.input_bias, {4 * h}, parameter, x);
+  check_like("weights.hidden_bias", weights.hidden_bias, {4 * h}, parameter, x);
+  if (h0.defined()) check_like("h0", h0, {x.size(1), h}, x.dtype(), x);
+  if (c0.defined()) check_like("c0", c0, {x.size(1), h}, parameter, x);
+}
+
+Tensor last_of(const Tensor& x) {
+  return x.alias_rows(x.size(0) - 1, x.size(0)).alias_shape(x.shape().tail()).clone();
+}
+
+GradTarget target_of(const Tensor& w) {
+  return needs_grad(w) ? grad_target(w) : GradTarget();
+}
+
+LstmGrads wanted_grads(const LstmInputs& in) {
+  return {.x = needs_grad(in.x) ? empty_like(in.x) : Tensor(),
+          .input = target_of(in.weights.input),
+          .hidden = target_of(in.weights.hidden),
+          .input_bias = target_of(in.weights.input_bias),
+          .hidden_bias = target_of(in.weights.hidden_bias),
+          .h0 = needs_grad(in.h0) ? empty_like(in.h0) : Tensor(),
+          .c0 = empty_like(in.c0)};
+}
+
+LstmResult forward_by_steps(const LstmSteps& steps, const LstmInputs& in) {
+  DISPATCH(in.x.device(),
+           linear_forward(steps.gates, in.x, in.weights.input, in.weights.input_bias, in.precision));
+  DISPATCH(in.x.device(), lstm_forward(steps, in));
+  return {steps.h, last_of(steps.h), last_of(steps.c)};
+}
+
+void start_carry(const Tensor& carry, const Tensor& arriving) {
+  arriving.defined() ? copy(carry, arriving) : fill(carry, 0);
+}
+
+// With d the gradients of the sums, over all time steps at once:  dx = d W,  dW = d^T x,  dU = d^T h_before,
+// db = sum of d's rows, for both biases.
+void backward_by_steps(const LstmGrads& grads, const Grads& dys, const LstmSteps& steps,
+                       const LstmInputs& in) {
+  const Device device = in.x.device();
+  const Tensor dh_carry = empty_like(in.c0), &d = steps.gates;
+  start_carry(dh_carry, dys[1]);
+  start_carry(grads.c0, dys[2]);
+  DISPATCH(device, lstm_backward(dh_carry, grads.c0, dys[0], steps, in));
+  if (grads.h0.defined()) copy(grads.h0, dh_carry);
+  if (grads.x.defined()) DISPATCH(device, linear_backward_input(grads.x, d, in.weights.input, in.precision));
+  if (const auto& [dw, accumulate] = grads.input; dw.defined())
+    DISPATCH(device, linear_backward_weight(dw, d, in.x, accumulate, in.precision));
+  if (const auto& [du, accumulate] = grads.hidden; du.defined()) {
+    const int64_t steps_count = d.size(0);
+    DISPATCH(device, linear_backward_weight(du, d.alias_rows(0, 1), in.h0, accumulate, in.precision));
+    if (steps_count > 1)
+      DISPATCH(device, linear_backward_weight(du, d.alias_rows(1, steps_count),
+                                              steps.h.alias_rows(0, steps_count - 1), true, in.precision));
+  }
+  for (const auto& [db, accumulate] : {grads.input_bias, grads.hidden_bias})
+    if (db.defined()) DISPATCH(device, linear_backward_bias(db, d, accumulate));
+}
+
+}  // namespace
+
+namespace cpu {
+
+void lstm_forward(const LstmSteps& steps, const LstmInputs& in) {
+  FOR_FLOAT(in.x.dtype(), "lstm", T, forward<T>(steps, in));
+}
+
+void lstm_backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, const LstmSteps& steps,
+                   const LstmInputs& in) {
+  FOR_FLOAT(in.x.dtype(), "lstm", T, backward<T>(dh_carry, dc_carry, dh, steps, in));
+}
+
+}  // namespace cpu
+
+LstmResult lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h0, const Tensor& c0,
+                [[maybe_unused]] LstmPath path) {
+  check_inputs(x, weights, h0, c0);
+  const Device device = x.device();
+  const DType parameter = parameter_dtype(x.dtype());
+  const Shape state{x.size(1), weights.hidden.size(1)};
+  const LstmInputs in{x, weights, h0.defined() ? h0 : zeros(state, x.dtype(), device),
+                      c0.defined() ? c0 : zeros(state, parameter, device), matmul_precision()};
+  const std::vector<Tensor> inputs{
+      x, weights.input, weights.hidden, weights.input_bias, weights.hidden_bias, h0, c0};
+  const auto grads_of = [](const LstmGrads& d) -> Grads {
+    return {d.x, d.input.grad, d.hidden.grad, d.input_bias.grad, d.hidden_bias.grad, d.h0, d.c0};
+  };
+  const auto result = [](const std::vector<Tensor>& ys) -> LstmResult { return {ys[0], ys[1], ys[2]}; };
+
+  const Tensor h({x.size(0), state[0], state[1]}, x.dtype(), device);
+  if constexpr (cuda::kWithCudnn) {
+    if (path == LstmPath::fastest && device.is_cuda() && cuda::cudnn_has_lstm(in)) {
+      const LstmResult y{h, Tensor(state, x.dtype(), device), Tensor(state, parameter, device)};
+      const bool recorded = Tape::current() && std::any_of(inputs.begin(), inputs.end(), needs_grad);
+      const Tensor kept = cuda::cudnn_lstm_forward(y, in, recorded);
+      return result(
+          record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, h, kept, grads_of](const Grads& dys) {
+            const LstmGrads grads = wanted_grads(in);
+            cuda::cudnn_lstm_backward(grads, dys[0], dys[1], dys[2], h, kept, in);
+            return grads_of(grads);
+          }));
+    }
+  }
+  const LstmSteps steps{Tensor(h.shape().with(-1, 4 * state[1]), x.dtype(), device),
+                        Tensor(h.shape(), parameter, device), h};
+  const LstmResult y = forward_by_steps(steps, in);
+  return result(record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, steps, grads_of](const Grads& dys) {
+    const LstmGrads grads = wanted_grads(in);
+    backward_by_steps(grads, dys, steps, in);
+    return grads_of(grads);
+  }));
+}
+
+}  // namespace tandem

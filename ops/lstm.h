@@ -1,0 +1,143 @@
+// lstm: one layer of long short-term memory over all time steps as one operator.
+//
+// Hochreiter and Schmidhuber, "Long Short-Term Memory" (Neural Computation 1997), with the forget gate of
+// Gers, Schmidhuber and Cummins (2000); gates, biases and their order as in PyTorch and cuDNN.
+#pragma once
+#include <cstdint>
+
+#include "autograd/gradient.h"
+#include "core/math.h"
+#include "core/tensor.h"
+#include "ops/gemm.h"
+
+namespace tandem {
+
+// H rows for each gate, in the order input, forget, cell, output.
+struct LstmWeights {
+  Tensor input;        // (4 H, I)
+  Tensor hidden;       // (4 H, H)
+  Tensor input_bias;   // (4 H)
+  Tensor hidden_bias;  // (4 H), added to the other one
+};
+
+struct LstmResult {
+  Tensor h;               // (T, B, H)
+  Tensor h_last, c_last;  // (B, H), the state after the last step, in memory of its own
+};
+
+// fastest: on a GPU cuDNN, where this build and this device have it for x's dtype; else steps.
+// steps: a product and a kernel of our own a time step.
+enum class LstmPath : uint8_t { fastest, steps };
+
+// For each time step, from h0 and c0 on:
+//
+//     i, f, g, o = the four quarters of  x W^T + input_bias + h_before U^T + hidden_bias
+//     c = sigmoid(f) c_before + sigmoid(i) tanh(g)          h = sigmoid(o) tanh(c)
+//
+// x is (T, B, I), W and U are weights.input and weights.hidden; h0 and c0 are (B, H), undefined: zeros.
+// Gradients flow to x, the weights, h0 and c0, from any of the results. All are f32 or all are f64; f32 is
+// multiplied as matmul_precision() says. On a GPU x, h0, h and h_last may be bf16, and the weights, c0 and
+// c_last are f32 then; the steps keep c in f32 from end to end, cuDNN in bf16. Error: another shape, dtype or
+// device; an axis of x is 0.
+LstmResult lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h0 = {}, const Tensor& c0 = {},
+                LstmPath path = LstmPath::fastest);
+
+// One step of one unit, for the CPU loop and the CUDA kernel.
+template <class T>
+struct LstmGates {
+  T input, forget, cell, output;
+};
+template <class T>
+struct LstmStep {
+  T c, h;
+};
+template <class T>
+struct LstmStepGrad {
+  LstmGates<T> gates;
+  T c_before;
+};
+
+template <class T>
+TANDEM_HD TANDEM_INLINE LstmGates<T> lstm_activations(const LstmGates<T>& sums) {
+  return {sigmoid(sums.input), sigmoid(sums.forget), fast_tanh(sums.cell), sigmoid(sums.output)};
+}
+
+// `sums` are the gates before their activations.
+template <class T>
+TANDEM_HD TANDEM_INLINE LstmStep<T> lstm_step(const LstmGates<T>& sums, T c_before) {
+  const LstmGates<T> gates = lstm_activations(sums);
+  const T c = gates.forget * c_before + gates.input * gates.cell;
+  return {c, gates.output * fast_tanh(c)};
+}
+
+// c is the state after the step; dh and dc are all that flows into h and c. With y the activations of the
+// sums:
+//
+//     dc  += dh y_o (1 - tanh(c)^2)       dc_before = dc y_f
+//     di   = dc y_g y_i (1 - y_i)         df = dc c_before y_f (1 - y_f)
+//     dg   = dc y_i (1 - y_g^2)           do = dh tanh(c) y_o (1 - y_o)
+template <class T>
+TANDEM_HD TANDEM_INLINE LstmStepGrad<T> lstm_step_backward(const LstmGates<T>& sums, T c_before, T c, T dh,
+                                                           T dc) {
+  const LstmGates<T> y = lstm_activations(sums);
+  const T squashed = fast_tanh(c);
+  const T dc_total = dc + dh * y.output * (T(1) - squashed * squashed);
+  return {{dc_total * y.cell * y.input * (T(1) - y.input), dc_total * c_before * y.forget * (T(1) - y.forget),
+           dc_total * y.input * (T(1) - y.cell * y.cell), dh * squashed * y.output * (T(1) - y.output)},
+          dc_total * y.forget};
+}
+
+// What both directions read; h0 and c0 are defined.
+struct LstmInputs {
+  Tensor x;
+  LstmWeights weights;
+  Tensor h0, c0;
+  MatmulPrecision precision;
+};
+
+// What the steps leave for backward.
+struct LstmSteps {
+  Tensor gates;  // (T, B, 4 H), before the activations and without hidden_bias
+  Tensor c;      // (T, B, H)
+  Tensor h;      // (T, B, H)
+};
+
+// Where the gradients go; undefined: not wanted.
+struct LstmGrads {
+  Tensor x;
+  GradTarget input, hidden, input_bias, hidden_bias;
+  Tensor h0;
+  Tensor c0;  // always defined
+};
+
+namespace cpu {
+// `gates` enters as x W^T + input_bias and leaves with h U^T added.
+void lstm_forward(const LstmSteps& steps, const LstmInputs& in);
+// `gates` leaves as the gradient of the sums. dh_carry and dc_carry (B, H), in the dtype of c0, enter as the
+// gradients of the last state and leave as those of h0 (not computed where h0 wants none) and c0. Undefined
+// dh: zeros.
+void lstm_backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, const LstmSteps& steps,
+                   const LstmInputs& in);
+}  // namespace cpu
+
+namespace cuda {
+void lstm_forward(const LstmSteps& steps, const LstmInputs& in);
+void lstm_backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, const LstmSteps& steps,
+                   const LstmInputs& in);
+
+// cuDNN's, in builds that found it.
+#ifdef TANDEM_WITH_CUDNN
+inline constexpr bool kWithCudnn = true;
+#else
+inline constexpr bool kWithCudnn = false;
+#endif
+// Whether it has an LSTM for these inputs on this device.
+bool cudnn_has_lstm(const LstmInputs& in);
+// Returns what cuDNN keeps for backward; undefined unless `training`.
+Tensor cudnn_lstm_forward(const LstmResult& y, const LstmInputs& in, bool training);
+// Once after a forward, for cuDNN writes to `kept`. Undefined dh, dh_last, dc_last: zeros.
+void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor& dh_last,
+                         const Tensor& dc_last, const Tensor& h, const Tensor& kept, const LstmInputs& in);
+}  // namespace cuda
+
+}  // namespace tandem

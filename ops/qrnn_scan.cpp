@@ -1,0 +1,239 @@
+// The pooling of the QRNN on the CPU: one block of columns of one batch row at a time, over all time steps.
+#include "ops/qrnn_scan.h"
+
+#include <algorithm>
+#include <span>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "core/parallel.h"
+#include "ops/scan_blocks.h"
+#include "ops/weights.h"
+
+namespace tandem {
+namespace {
+
+using cpu::ColumnBlocks;
+using cpu::kMaxColumns;
+using cpu::kZeros;
+using cpu::output_rows;
+using cpu::Rows;
+using cpu::rows_of;
+
+// What one time step of a block reads, and what it writes in each direction.
+template <class T>
+struct Step {
+  int64_t columns, plane;  // plane: distance between the planes of u, and of du
+  const T *u, *zone, *c_before;
+
+  template <QrnnPooling kPooling>
+  TANDEM_INLINE QrnnInput<T> input(int64_t j) const {
+    constexpr int kPlanes = qrnn_planes(kPooling);
+    return {
+        u[j],    u[plane + j], kPlanes > 2 ? u[2 * plane + j] : T(0), kPlanes > 3 ? u[3 * plane + j] : T(0),
+        zone[j], c_before[j]};
+  }
+};
+template <class T>
+struct Forward {
+  T *h, *c;
+};
+// `carry` enters as the gradient of the state after the step and leaves as that of the state before it.
+template <class T>
+struct Backward {
+  const T *c, *dh;
+  T *du, *carry;
+};
+
+template <QrnnPooling kPooling, class T>
+TANDEM_INLINE void step_body(const Step<T>& in, const Forward<T>& out) {
+#pragma omp simd
+  for (int64_t j = 0; j < in.columns; ++j) {
+    const QrnnOutput<T> y = qrnn_step<kPooling>(in.template input<kPooling>(j));
+    out.c[j] = y.c;
+    out.h[j] = y.h;
+  }
+}
+
+// With G the gradient that reaches c, from h and from later steps, going back in time (the gates are computed
+// again):
+//
+//     G = dh o + G_after               du_z = G m w (1 - z^2)        du_o = dh c o (1 - o)
+//     G_before = G (1 - m e)           du_w = G m z w (1 - w)        du_e = -G m c_before e (1 - e)
+//
+// where w writes and e erases. For f and fo pooling both are f, and du_f is the sum of the last two; for ifo
+// pooling w is i and e is 1 - f, so that du_f = -du_e. The pooling is that of Bradbury et al. 2017.
+template <QrnnPooling kPooling, class T>
+TANDEM_INLINE void step_body(const Step<T>& in, const Backward<T>& out) {
+  constexpr int kPlanes = qrnn_planes(kPooling);
+#pragma omp simd
+  for (int64_t j = 0; j < in.columns; ++j) {
+    const QrnnInputGrad<T> d =
+        qrnn_step_backward<kPooling>(in.template input<kPooling>(j), out.c[j], out.dh[j], out.carry[j]);
+    out.du[j] = d.candidate;
+    out.du[in.plane + j] = d.forget;
+    if constexpr (kPlanes > 2) out.du[2 * in.plane + j] = d.output;
+    if constexpr (kPlanes > 3) out.du[3 * in.plane + j] = d.input;
+    out.carry[j] = d.c_before;
+  }
+}
+
+template <class T, class Out>
+TANDEM_INLINE void choose(QrnnPooling pooling, const Step<T>& in, const Out& out) {
+  switch (pooling) {
+    case QrnnPooling::f:
+      return step_body<QrnnPooling::f>(in, out);
+    case QrnnPooling::fo:
+      return step_body<QrnnPooling::fo>(in, out);
+    case QrnnPooling::ifo:
+      return step_body<QrnnPooling::ifo>(in, out);
+  }
+}
+
+TANDEM_SIMD void step(QrnnPooling pooling, const Step<float>& in, const Forward<float>& out) {
+  choose(pooling, in, out);
+}
+TANDEM_SIMD void step(QrnnPooling pooling, const Step<double>& in, const Forward<double>& out) {
+  choose(pooling, in, out);
+}
+TANDEM_SIMD void step(QrnnPooling pooling, const Step<float>& in, const Backward<float>& out) {
+  choose(pooling, in, out);
+}
+TANDEM_SIMD void step(QrnnPooling pooling, const Step<double>& in, const Backward<double>& out) {
+  choose(pooling, in, out);
+}
+
+// The factor of each column's update: one row for all time steps, or one drawn for each.
+template <class T>
+class Zone {
+ public:
+  // Of `columns` elements of a row of (T, B D), from the one at `first` on.
+  Zone(const QrnnScanOptions& options, int64_t first, int64_t columns, int64_t stride)
+      : options_(options), first_(first), columns_(columns), stride_(stride) {
+    std::fill_n(row_, columns, static_cast<T>(options.training ? 1 : 1 - options.zoneout));
+  }
+  const T* at(int64_t t) {
+    if (!options_.draws()) return row_;
+    cpu::dropout_mask_row(row_, first_ + t * stride_, columns_, options_.zoneout, options_.key);
+    for (T& factor : std::span(row_, columns_)) factor = factor > 0 ? T(1) : T(0);
+    return row_;
+  }
+
+ private:
+  const QrnnScanOptions& options_;
+  int64_t first_, columns_, stride_;
+  T row_[kMaxColumns];
+};
+
+// A block of columns: what it reads of its inputs.
+template <class T>
+struct Block {
+  int64_t b, column, columns, plane;
+  Rows<const T> u;
+  const T* c0;
+  Zone<T> zone;
+
+  Block(const QrnnScanInputs& in, const ColumnBlocks& blocks, int64_t index)
+      : b(blocks.row(index)),
+        column(blocks.column(index)),
+        columns(std::min(blocks.columns, blocks.width - column)),
+        plane(blocks.width),
+        u(rows_of<T>(in.u, b, column)),
+        c0(in.c0.defined() ? in.c0.data<T>() + first() : kZeros<T>),
+        zone(in.options, first(), columns, blocks.batch * plane) {}
+  int64_t first() const { return b * plane + column; }  // of its columns in (B, D)
+  Step<T> step(int64_t t, const T* c_before) { return {columns, plane, u.at(t), zone.at(t), c_before}; }
+};
+
+template <class T>
+void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnScanInputs& in) {
+  const ColumnBlocks blocks(h.size(1), h.size(2));
+  const int64_t steps = h.size(0);
+#pragma omp parallel for if (h.numel() > kParallelGrain / 8)
+  for (int64_t i = 0; i < blocks.count(); ++i) {
+    Block<T> block(in, blocks, i);
+    const Rows<T> h_rows = output_rows<T>(h, block.b, block.column);
+    T* const last = c_last.data<T>() + block.first();
+    const Rows<T> states = c.defined() ? output_rows<T>(c, block.b, block.column) : Rows<T>{last, 0};
+    for (int64_t t = 0; t < steps; ++t)
+      step(in.options.pooling, block.step(t, t > 0 ? states.at(t - 1) : block.c0),
+           Forward<T>{h_rows.at(t), states.at(t)});
+    if (c.defined()) std::copy_n(states.at(steps - 1), block.columns, last);
+  }
+}
+
+template <class T>
+void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
+              const QrnnScanInputs& in) {
+  const ColumnBlocks blocks(c.size(1), c.size(2));
+  if (dc_last.defined())
+    copy(dc0, dc_last);
+  else
+    fill(dc0, 0);
+#pragma omp parallel for if (c.numel() > kParallelGrain / 8)
+  for (int64_t i = 0; i < blocks.count(); ++i) {
+    Block<T> block(in, blocks, i);
+    const Rows<const T> states = rows_of<T>(c, block.b, block.column),
+                        dh_rows = rows_of<T>(dh, block.b, block.column);
+    const Rows<T> du_rows = output_rows<T>(du, block.b, block.column);
+    T* const carry = dc0.data<T>() + block.first();
+    for (int64_t t = c.size(0) - 1; t >= 0; --t)
+      step(in.options.pooling, block.step(t, t > 0 ? states.at(t - 1) : block.c0),
+           Backward<T>{states.at(t), dh_rows.at(t), du_rows.at(t), carry});
+  }
+}
+
+void check_inputs(const QrnnScanInputs& in) {
+  const Tensor &u = in.u, &c0 = in.c0;
+  const int planes = qrnn_planes(in.options.pooling);
+  CHECK(u.rank() == 3 && u.size(0) > 0 && u.size(2) > 0 && u.size(2) % planes == 0,
+        "qrnn_scan: u is {}; for this pooling it must be (T, B, {} D) with at least one time step",
+        u.shape().str(), planes);
+  CHECK(in.options.zoneout >= 0 && in.options.zoneout < 1, "qrnn_scan: zoneout {} is outside [0, 1)",
+        in.options.zoneout);
+  if (!c0.defined()) return;
+  const Shape row{u.size(1), u.size(2) / planes};
+  CHECK(c0.shape() == row, "qrnn_scan: c0 is {}, but u is {}, {} planes, and takes c0 {}", c0.shape().str(),
+        u.shape().str(), planes, row.str());
+  const DType state = parameter_dtype(u.dtype());
+  CHECK(c0.dtype() == state && c0.device() == u.device(),
+        "qrnn_scan: c0 is {}, but u is {}; give c0 in {}, on the device of u", c0.str(), u.str(),
+        name_of(state));
+}
+
+}  // namespace
+
+namespace cpu {
+
+void qrnn_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnScanInputs& in) {
+  FOR_FLOAT(in.u.dtype(), "qrnn_scan", T, forward<T>(h, c, c_last, in));
+}
+
+void qrnn_scan_backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tensor& dc_last,
+                        const Tensor& c, const QrnnScanInputs& in) {
+  FOR_FLOAT(in.u.dtype(), "qrnn_scan", T, backward<T>(du, dc0, dh, dc_last, c, in));
+}
+
+}  // namespace cpu
+
+QrnnScanResult qrnn_scan(const Tensor& u, const Tensor& c0, const QrnnScanOptions& options) {
+  const QrnnScanInputs in{u, c0, options};
+  check_inputs(in);
+  const Shape shape{u.size(0), u.size(1), u.size(2) / qrnn_planes(options.pooling)};
+  const bool recorded = Tape::current() && (needs_grad(u) || needs_grad(c0));
+  const Tensor h(shape, u.dtype(), u.device());
+  const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
+  const Tensor states = recorded && options.pooling != QrnnPooling::f ? empty_like(h) : Tensor();
+  DISPATCH(u.device(), qrnn_scan_forward(h, states, c_last, in));
+  const Tensor c = states.defined() ? states : h;  // f pooling has no other output than its states
+  const std::vector<Tensor> ys =
+      record("qrnn_scan", {h, c_last}, {u, c0}, [in, c](const Grads& dys) -> Grads {
+        const Tensor du = empty_like(in.u), dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
+        DISPATCH(c.device(), qrnn_scan_backward(du, dc0, dys[0], dys[1], c, in));
+        return {du, dc0};
+      });
+  return {ys[0], ys[1]};
+}
+
+}  // namespace tandem

@@ -1,0 +1,313 @@
+// What every language model must hold, whatever it is made of: a new model adds a line to the table.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/random.h"
+#include "models/optimizer.h"
+#include "models/registry.h"
+#include "tests/compare.h"
+#include "tests/devices.h"
+
+namespace tandem::testing {
+namespace {
+
+constexpr int64_t kVocabulary = 11, kBatch = 2;
+
+// Small models in f64, at least one a name in the registry: what is left out has its default.
+const std::string kModels[] = {
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":3})",
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"heads":2,"attention_every":2})",
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"attention_every":0,"attention_last":1})",
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"attention_every":0})",
+    R"({"model":"sru","d":16,"d_embedding":12,"d_projected":6,"layers":2,"highway_bias":-1})",
+    R"({"model":"sru","d":16,"layers":2,"highway_bias":-1})",
+    R"({"model":"lstm","d":12,"layers":2})",
+    R"({"model":"lstm","d":12,"d_embedding":8,"layers":2,"tied":true,"variational":true})",
+    R"({"model":"qrnn","d":16,"layers":2})",
+    R"({"model":"qrnn","d":16,"d_embedding":12,"layers":2,"tied":true,"first_window":1,"window":2,
+        "pooling":"ifo","variational":true})",
+    R"({"model":"qrnn","d":16,"layers":2,"window":2,"pooling":"f"})",
+    R"({"model":"sha-rnn","d":12,"d_boom":30,"layers":3})",
+    R"({"model":"sha-rnn","d":12,"d_boom":24,"layers":2,"attention_blocks":2,"tied":false,
+        "collapsed_value_gate":true})",
+    R"({"model":"shaq","d":12,"d_boom":24,"layers":2})",
+    R"({"model":"shaq","d":12,"d_boom":24,"layers":2,"window":1,"attention_blocks":0})",
+    R"({"model":"transformer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":6,"d_inner":24,"conv_width":2})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":1,"d_head":12,"d_inner":24,"norm":"before",
+        "shared_position_bias":false,"attention_bias":true,"activation":"gelu"})",
+    R"({"model":"primer-ez","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"primer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
+    R"({"model":"primer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"attention_bias":true})",
+    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2})",
+    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2,"inner_norm":true})",
+    R"({"model":"stack","layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru","d":12,"d_projected":6,
+        "heads":2,"d_inner":16})",
+    // Adaptive input and output.
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[3,7],"band_width":12,"band_divisor":2,"tied":true,
+        "tied_projections":"all"})",
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[4],"band_width":16,"band_divisor":4})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7]})",
+    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7],"band_divisor":2,
+        "tied_projections":"tails"})",
+    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[5],"band_divisor":4,
+        "tied":true,"tied_projections":"tails","adaptive":"baevski"})",
+    R"({"model":"lstm","d":12,"layers":1,"cutoffs":[2,6],"band_divisor":2,"adaptive":"pytorch"})",
+};
+
+nlohmann::json config_of(const std::string& text) {
+  nlohmann::json config = nlohmann::json::parse(text);
+  config["vocabulary"] = kVocabulary;
+  config["dtype"] = "f64";
+  return config;
+}
+
+// Where models start, much of them is nearly zero and hides behind the rest: parameters are moved away.
+std::unique_ptr<LanguageModel> make_shaken(const nlohmann::json& config, Device device = Device::cpu()) {
+  std::unique_ptr<LanguageModel> model = make_model(config.dump(), 1, device);
+  Random random(17);
+  for (const NamedTensor& parameter : model->parameters()) {
+    const Tensor noise(parameter.value.shape(), DType::f64);
+    random.fill_uniform(noise, -0.3, 0.3);
+    add_in_place(parameter.value, noise.to(device));
+  }
+  return model;
+}
+
+Tensor random_tokens(int64_t steps, uint64_t seed) {
+  Random random(seed);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < steps * kBatch; ++i) ids.push_back(static_cast<int32_t>(random.below(kVocabulary)));
+  return tensor_of<int32_t>({steps, kBatch}, ids);
+}
+
+std::vector<std::vector<double>> gradients_of(const LanguageModel& model) {
+  std::vector<std::vector<double>> all;
+  for (const NamedTensor& parameter : model.parameters())
+    all.push_back(grad(parameter.value).to(Device::cpu()).to_vector<double>());
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("language models: each one in the registry is in the table here") {
+  std::set<std::string> names;
+  for (const std::string& text : kModels) names.insert(config_of(text)["model"].get<std::string>());
+  for (const std::string& name : model_names()) {
+    CAPTURE(name);
+    CHECK(names.count(name) == 1);
+  }
+  CHECK(names.size() == model_names().size());
+}
+
+TEST_CASE("language models: the configuration survives the way through text") {
+  for (const std::string& text : kModels) {
+    const nlohmann::json config = config_of(text);
+    const std::string whole = make_model(config.dump(), 1)->config();
+    CAPTURE(whole);
+    CHECK(make_model(whole, 1)->config() == whole);
+    const nlohmann::json seen = nlohmann::json::parse(whole);
+    for (const auto& [key, value] : config.items()) CHECK(seen.at(key) == value);
+  }
+}
+
+TEST_CASE("language models: one batch can be learnt by heart") {
+  const Tensor tokens = random_tokens(12, 8), targets = random_tokens(12, 9);
+  for (const std::string& text : kModels) {
+    CAPTURE(text);
+    nlohmann::json config = config_of(text);
+    config["dtype"] = "f32";
+    const auto model = make_model(config.dump(), 1);
+    Optimizer optimizer(model->parameters(), {.weight_decay = 0});
+    double value = 1;
+    for (int step = 0; step < 500 && value > 0.05; ++step) {
+      State state;
+      Tape tape;
+      const Tensor loss = model->loss(tokens, targets, state, {.training = true});
+      value = loss.item();
+      tape.backward(loss);
+      optimizer.step(5e-3);
+    }
+    CHECK(value <= 0.05);
+  }
+}
+
+TEST_CASE("language models: segments with a long memory are one long pass") {
+  const Tensor tokens = random_tokens(19, 3), targets = random_tokens(19, 4);
+  Pass pass;
+  pass.context.memory = 100;
+  for (const std::string& text : kModels) {
+    CAPTURE(text);
+    const auto model = make_shaken(config_of(text));
+    if (!model->carries_state()) continue;
+    State whole, parts;
+    const Tensor expected = model->token_losses(tokens, targets, whole, pass);
+    for (int64_t begin = 0; const int64_t steps : {1, 7, 2, 9}) {
+      const Tensor losses = model->token_losses(tokens.alias_rows(begin, begin + steps),
+                                                targets.alias_rows(begin, begin + steps), parts, pass);
+      CHECK(relative_error(losses, expected.alias_rows(begin, begin + steps)) < 1e-11);
+      begin += steps;
+    }
+    REQUIRE(parts.parts.size() == whole.parts.size());
+    for (size_t i = 0; i < parts.parts.size(); ++i) {
+      CHECK(parts.parts[i].name == whole.parts[i].name);
+      CHECK(relative_error(parts.parts[i].value, whole.parts[i].value) < 1e-11);
+    }
+  }
+}
+
+TEST_CASE("language models: generation gives the logits of evaluation, while memory fills and after") {
+  constexpr int64_t kMemory = 5;
+  const Tensor tokens = random_tokens(6 * kMemory, 5);
+  Pass pass;
+  pass.context = {.memory = kMemory, .same_length = true};
+  for (const Device device : test_devices())
+    for (const std::string& text : kModels) {
+      CAPTURE(text);
+      CAPTURE(device.str());
+      const auto model = make_shaken(config_of(text), device);
+      // A model that carries no state starts anew with the last tokens when it has read twice as many.
+      const bool carries = model->carries_state();
+      const std::vector<int64_t> segments =
+          carries ? std::vector<int64_t>{5, 5, 3, 4, 6, 1} : std::vector<int64_t>{2 * kMemory};
+      const std::unique_ptr<Decoder> decoder = model->decoder(kBatch, pass.context);
+      State state;
+      for (int64_t begin = 0; const int64_t steps : segments) {
+        const Tensor expected =
+            model->logits(tokens.alias_rows(begin, begin + steps).to(device), state, pass);
+        for (int64_t t = begin; t < begin + steps; ++t) {
+          const Tensor logits = decoder->step(tokens.alias_rows(t, t + 1).alias_shape({kBatch}).to(device));
+          CHECK(relative_error(logits.alias_shape({1, kBatch, kVocabulary}),
+                               expected.alias_rows(t - begin, t - begin + 1)) < 1e-11);
+        }
+        begin += steps;
+      }
+      if (carries) continue;
+      const Tensor expected = model->logits(tokens.alias_rows(kMemory, 3 * kMemory).to(device), state, pass);
+      for (int64_t t = 2 * kMemory; t < 3 * kMemory; ++t) {
+        const Tensor logits = decoder->step(tokens.alias_rows(t, t + 1).alias_shape({kBatch}).to(device));
+        CHECK(relative_error(logits.alias_shape({1, kBatch, kVocabulary}),
+                             expected.alias_rows(t - kMemory, t - kMemory + 1)) < 1e-11);
+      }
+    }
+}
+
+TEST_CASE("language models: recomputation gives the same loss and gradients, with dropout too") {
+  const Tensor tokens = random_tokens(6, 6), targets = random_tokens(6, 7);
+  for (const std::string& text : kModels) {
+    CAPTURE(text);
+    nlohmann::json config = nlohmann::json::parse(make_model(config_of(text).dump(), 1)->config());
+    for (auto& [key, value] : config.items())
+      if (key.ends_with("dropout")) value = 0.3;
+    std::vector<std::vector<double>> gradients[2];
+    double losses[2];
+    for (const bool recompute : {false, true}) {
+      const auto model = make_shaken(config);
+      State state;
+      for (uint32_t segment = 0; segment < 2; ++segment) {
+        Tape tape;
+        const Tensor loss = model->loss(
+            tokens, targets, state,
+            {.training = true, .seed = 5, .step = segment, .context = {}, .recompute = recompute});
+        losses[recompute] = loss.item();
+        tape.backward(loss);
+      }
+      gradients[recompute] = gradients_of(*model);
+    }
+    CHECK(losses[0] == losses[1]);
+    CHECK(gradients[0] == gradients[1]);
+  }
+}
+
+TEST_CASE("language models: dropout changes training passes only, and by its key") {
+  const Tensor tokens = random_tokens(4, 1);
+  // A field may mean nothing to one configuration of a model, but not to all of them.
+  std::map<std::string, bool> matters;
+  for (const std::string& text : kModels) {
+    nlohmann::json config = nlohmann::json::parse(make_model(config_of(text).dump(), 1)->config());
+    for (auto& [key, value] : config.items()) {
+      if (!key.ends_with("dropout")) continue;
+      CAPTURE(text);
+      CAPTURE(key);
+      nlohmann::json with = config;
+      with[key] = 0.3;
+      const auto model = make_shaken(with);
+      const auto run = [&model, &tokens](const Pass& pass) {
+        State state;
+        return model->logits(tokens, state, pass).to_vector<double>();
+      };
+      CHECK(run({}) == run({}));
+      CHECK(run({.training = true, .step = 1}) == run({.training = true, .step = 1}));
+      const bool dropped = run({.training = true}) != run({});
+      CHECK((run({.training = true, .step = 1}) != run({.training = true, .step = 2})) == dropped);
+      CHECK((run({.training = true, .seed = 1}) != run({.training = true, .seed = 2})) == dropped);
+      matters[config["model"].get<std::string>() + "'s " + key] |= dropped;
+    }
+  }
+  for (const auto& entry : matters) {
+    CAPTURE(entry.first);
+    CHECK(entry.second);
+  }
+}
+
+TEST_CASE("language models: a text goes on from a copy of its state") {
+  const Tensor tokens = random_tokens(8, 2), targets = random_tokens(8, 3);
+  for (const std::string& text : kModels) {
+    CAPTURE(text);
+    const auto model = make_shaken(config_of(text));
+    State state;
+    model->token_losses(tokens.alias_rows(0, 4), targets.alias_rows(0, 4), state, {});
+    CHECK(state.empty() != model->carries_state());
+    State copied;
+    std::set<std::string> names;
+    for (const NamedTensor& part : state.parts) {
+      copied.parts.push_back({part.name, part.value.clone()});
+      names.insert(part.name);
+    }
+    CHECK(names.size() == state.parts.size());
+    const auto rest = [&](State& from) {
+      return model->token_losses(tokens.alias_rows(4, 8), targets.alias_rows(4, 8), from, {})
+          .to_vector<double>();
+    };
+    const std::vector<double> expected = rest(state);
+    CHECK(rest(copied) == expected);
+    State none;
+    CHECK((rest(none) != expected) == model->carries_state());
+  }
+}
+
+TEST_CASE("language models: every parameter has a gradient, the same on every device") {
+  const Tensor tokens = random_tokens(7, 11), targets = random_tokens(7, 12);
+  for (const std::string& text : kModels) {
+    CAPTURE(text);
+    std::vector<std::vector<double>> expected;
+    for (const Device device : test_devices()) {
+      CAPTURE(device.str());
+      const auto model = make_shaken(config_of(text), device);
+      State state;
+      for (int segment = 0; segment < 2; ++segment) {
+        Tape tape;
+        tape.backward(model->loss(tokens.to(device), targets.to(device), state, {.training = true}));
+      }
+      const auto gradients = gradients_of(*model);
+      if (expected.empty()) expected = gradients;
+      const std::vector<NamedTensor> parameters = model->parameters();
+      REQUIRE(gradients.size() == parameters.size());
+      for (size_t i = 0; i < gradients.size(); ++i) {
+        CAPTURE(parameters[i].name);
+        const Shape shape = {static_cast<int64_t>(gradients[i].size())};
+        CHECK(relative_error(tensor_of(shape, gradients[i]), tensor_of(shape, expected[i])) < 1e-9);
+        CHECK(std::any_of(gradients[i].begin(), gradients[i].end(), [](double g) { return g != 0; }));
+      }
+    }
+  }
+}
+
+}  // namespace tandem::testing
