@@ -1,7 +1,6 @@
 // LSTM language models: the baseline that every newer recurrence is compared with (ops/lstm.h has the
 // equations).
 #pragma once
-#include "core/random.h"
 #include "models/recurrent_stack.h"
 #include "ops/lstm.h"
 

@@ -13,7 +13,8 @@ namespace {
 
 std::vector<Preset> presets_of(const std::string& model) {
   std::vector<Preset> found;
-  for (const auto& table : {srupp_presets, sru_presets, transformer_presets, evolved_transformer_presets})
+  for (const auto& table : {srupp_presets, sru_presets, lstm_presets, qrnn_presets, sha_rnn_presets,
+                            transformer_presets, evolved_transformer_presets})
     for (Preset& preset : table())
       if (preset.model == model) found.push_back(std::move(preset));
   CHECK(!found.empty(), "preset: the model {} is not known; there are {}", model,

@@ -48,6 +48,9 @@ std::vector<std::string> preset_names(const std::string& model);
 // The tables, each beside its model.
 std::vector<Preset> srupp_presets();
 std::vector<Preset> sru_presets();
+std::vector<Preset> lstm_presets();
+std::vector<Preset> qrnn_presets();
+std::vector<Preset> sha_rnn_presets();  // and SHAQ's
 std::vector<Preset> transformer_presets();
 std::vector<Preset> evolved_transformer_presets();
 

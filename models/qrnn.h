@@ -4,7 +4,6 @@
 // Bradbury, Merity, Xiong and Socher, "Quasi-Recurrent Neural Networks" (ICLR 2017); the layer follows the
 // authors' pytorch-qrnn, the language model AWD-QRNN (Merity et al. 2018, see models/recurrent_stack.h).
 #pragma once
-#include "core/random.h"
 #include "models/recurrent_stack.h"
 #include "ops/qrnn_scan.h"
 

@@ -2,7 +2,6 @@
 #include "models/recurrent_stack.h"
 
 #include "core/check.h"
-#include "core/random.h"
 #include "models/layered_model.h"
 #include "ops/dropout.h"
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 
+#include "core/random.h"
 #include "models/layer.h"
 #include "models/token_layers.h"
 

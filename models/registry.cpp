@@ -5,6 +5,9 @@
 
 #include "core/check.h"
 #include "models/evolved_transformer.h"
+#include "models/lstm.h"
+#include "models/qrnn.h"
+#include "models/sha_rnn.h"
 #include "models/sru.h"
 #include "models/srupp.h"
 #include "models/transformer.h"
@@ -27,6 +30,10 @@ std::unique_ptr<LanguageModel> make_from_text(const std::string& text, uint64_t 
 constexpr Maker kMakers[] = {
     {"srupp", make_from_text<SruppConfig, make_srupp>},
     {"sru", make_from_text<SruConfig, make_sru>},
+    {"lstm", make_from_text<LstmConfig, make_lstm>},
+    {"qrnn", make_from_text<QrnnConfig, make_qrnn>},
+    {"sha-rnn", make_from_text<ShaRnnConfig, make_sha_rnn>},
+    {"shaq", make_from_text<ShaRnnConfig, make_sha_rnn>},
     {"transformer", make_from_text<TransformerConfig, make_transformer>},
     {"transformer-xl", make_from_text<TransformerConfig, make_transformer>},
     {"primer-ez", make_from_text<TransformerConfig, make_transformer>},

@@ -1,6 +1,7 @@
 // The SRU layer and its language model.
 #include "models/sru.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/array.h"
@@ -55,10 +56,11 @@ SruLayer::SruLayer(const SruConfig& config, int64_t layer, Random& random)
   const int64_t in = layer == 0 && config.d_embedding > 0 ? config.d_embedding : d;
   same_width_ = in == d;
   const auto bound = [](int64_t width) { return std::sqrt(3.0 / static_cast<double>(width)); };
-  if (config.d_projected > 0)
+  const bool projected = config.d_projected > 0 && config.d_projected < std::min(in, d);
+  if (projected)
     projection_ =
         add_parameter("projection.weight", uniform(random, {config.d_projected, in}, bound(in), config));
-  const int64_t from = config.d_projected > 0 ? config.d_projected : in;
+  const int64_t from = projected ? config.d_projected : in;
   // Plane by plane, each with its own scale: candidate, forget, reset, skip.
   const double scales[] = {std::sqrt(1 - config.dropout), std::sqrt(0.5), std::sqrt(0.5), 1.0};
   const int64_t planes = same_width_ ? 3 : 4;

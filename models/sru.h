@@ -16,7 +16,7 @@ struct SruConfig : TokenConfig {
   int64_t d = 512;
   int64_t d_embedding =
       0;  // 0: d; else the first layer takes this width and has a fourth matrix for its skip
-  int64_t d_projected = 0;  // 0: one matrix a layer; else W = W_2 W_1 through this width
+  int64_t d_projected = 0;  // W = W_2 W_1 through this width where it is the smallest of the three; 0: never
   int64_t layers = 8;
   double dropout = 0;  // embedding, highway (variational, all layers but the last), output
   double highway_bias = -3;
