@@ -121,7 +121,7 @@ void add_options(CLI::App& app, Options& o) {
       ->group(recipe);
   app.add_option("--eval-batch-size", o.eval_batch_size, "rows in evaluations during training")
       ->group(recipe);
-  app.add_option("--optimizer", o.optimizer, "radam, adamw or lamb")->group(recipe);
+  app.add_option("--optimizer", o.optimizer, "radam, adamw, lamb or nag")->group(recipe);
   app.add_option("--lr", o.lr, "peak learning rate")->group(recipe);
   app.add_option("--warmup", o.warmup, "updates of linear warm-up")->group(recipe);
   app.add_option("--steps", o.steps, "updates of the whole schedule")->group(recipe);
