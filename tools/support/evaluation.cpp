@@ -2,24 +2,28 @@
 #include "tools/support/evaluation.h"
 
 #include <chrono>
-#include <numbers>
 
 #include "core/check.h"
 #include "data/batch_stream.h"
+#include "tools/support/score.h"
 
 namespace tandem {
 
 double Evaluation::bpc() const {
-  return mean_nats() / std::numbers::ln2;
+  return score(Level::byte, mean_nats());
 }
 
-Evaluation evaluate(const LanguageModel& model, const Vocabulary& vocabulary, std::span<const uint8_t> bytes,
-                    int64_t window, int64_t batch_size, const EvaluationProgress& progress) {
-  CHECK(vocabulary.size() == model.vocabulary_size(),
-        "evaluate: the vocabulary has {} byte values, the model predicts {}; they must come from one file",
-        vocabulary.size(), model.vocabulary_size());
+double Evaluation::perplexity() const {
+  return score(Level::word, mean_nats());
+}
+
+Evaluation evaluate(const LanguageModel& model, const Tokens& tokens, int64_t window, int64_t batch_size,
+                    const EvaluationProgress& progress) {
+  CHECK(tokens.vocabulary_size() == model.vocabulary_size(),
+        "evaluate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
+        tokens.vocabulary_size(), model.vocabulary_size());
   const auto start = std::chrono::steady_clock::now();
-  EvaluationStream stream(bytes, vocabulary, window, batch_size);
+  EvaluationStream stream(tokens, window, batch_size);
   Evaluation result;
   result.dropped = stream.dropped();
   Pass pass;
