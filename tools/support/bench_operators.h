@@ -36,6 +36,11 @@ void add_linear_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, Ma
 void add_matmul_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 
+void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
+                                MatmulPrecision precision);
+void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
+                                  MatmulPrecision precision);
+
 void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_chunk_sum_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
