@@ -79,9 +79,15 @@ StreamPosition position_of(const json& row) {
   return {row["epoch"], row["segment"]};
 }
 
+// The highest rate of a run's schedule, which need not be the number that the schedule is given.
+double peak_lr(const Recipe& recipe) {
+  return Schedule(schedule_config(recipe)).lr(std::max<int64_t>(0, recipe.warmup - 1));
+}
+
 // The run that goes on with pruned weights: its text and model, a schedule of its own.
 RunConfig tuning_config(const RunConfig& run, const Options& o, Device device) {
   RunConfig config = run;
+  config.recipe.schedule = "cosine";
   config.recipe.steps = config.recipe.eval_every = o.steps;
   config.recipe.warmup = o.steps / 20;
   config.recipe.lr = o.lr;
@@ -151,7 +157,7 @@ void run(Options o) {
         "{}: {:.3g} % of the weights are pruned already; --sparsity begins at {:g}", path, before,
         o.percent.front());
   const RunConfig config = RunConfig::from_text(current.run_config);
-  if (o.lr == 0) o.lr = config.recipe.lr / 10;
+  if (o.lr == 0) o.lr = peak_lr(config.recipe) / 10;
   const CompressionScorer scorer(o.scoring, config);
   CHECK(o.steps == 0 || scorer.corpus().sha256 == config.corpus_sha256,
         "the run was on {} with sha256 {}; {} has {}", config.corpus, config.corpus_sha256,

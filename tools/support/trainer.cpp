@@ -23,6 +23,16 @@ OptimizerConfig optimizer_config(const Recipe& recipe) {
   return config;
 }
 
+bool same_layout(const State& a, const State& b) {
+  return std::equal(a.parts.begin(), a.parts.end(), b.parts.begin(), b.parts.end(),
+                    [](const NamedTensor& x, const NamedTensor& y) {
+                      return x.name == y.name && x.value.shape() == y.value.shape() &&
+                             x.value.dtype() == y.value.dtype();
+                    });
+}
+
+}  // namespace
+
 ScheduleConfig schedule_config(const Recipe& recipe) {
   return {.kind = recipe.schedule,
           .lr = recipe.lr,
@@ -34,16 +44,6 @@ ScheduleConfig schedule_config(const Recipe& recipe) {
           .cycle_growth = recipe.cycle_growth,
           .cycle_shrink = recipe.cycle_shrink};
 }
-
-bool same_layout(const State& a, const State& b) {
-  return std::equal(a.parts.begin(), a.parts.end(), b.parts.begin(), b.parts.end(),
-                    [](const NamedTensor& x, const NamedTensor& y) {
-                      return x.name == y.name && x.value.shape() == y.value.shape() &&
-                             x.value.dtype() == y.value.dtype();
-                    });
-}
-
-}  // namespace
 
 Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary, Device device)
     : config_(config),

@@ -20,6 +20,8 @@
 
 namespace tandem {
 
+ScheduleConfig schedule_config(const Recipe& recipe);
+
 struct StepRecord {
   int64_t step = 0;  // counting from 1
   double loss = 0;   // mean nats a token over the step's segments
