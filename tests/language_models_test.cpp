@@ -25,6 +25,7 @@ const std::string kModels[] = {
     R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"heads":2,"attention_every":2})",
     R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"attention_every":0,"attention_last":1})",
     R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"attention_every":0})",
+    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"conv_width":3})",
     R"({"model":"sru","d":16,"d_embedding":12,"d_projected":6,"layers":2,"highway_bias":-1})",
     R"({"model":"sru","d":16,"layers":2,"highway_bias":-1})",
     R"({"model":"lstm","d":32,"layers":2})",

@@ -11,24 +11,16 @@
 #include <string>
 
 #include "autograd/gradient.h"
-#include "autograd/tape.h"
 #include "core/array.h"
 #include "ops/weights.h"
 #include "tests/devices.h"
 #include "tests/errors.h"
+#include "tests/give_gradient.h"
 #include "tests/golden.h"
 #include "tests/op_cases.h"
 
 namespace tandem::testing {
 namespace {
-
-// Leaves `value` as the gradient of a leaf, by a backward pass.
-void give_gradient(const Tensor& leaf, const Tensor& value) {
-  Tape tape;
-  const Tensor y = record("give_gradient", leaf.detach(), {leaf},
-                          [value](const Tensor&) -> Grads { return {value.clone()}; });
-  tape.backward({y}, {value});
-}
 
 // Largest |p - golden| / largest |golden| over all steps of a run on f(p) = p.Hp / 2 - b.p.
 double distance_from_golden(const std::string& run, const OptimizerConfig& config, double lr, DType dtype,
@@ -338,7 +330,7 @@ TEST_CASE("optimizer: bad settings and parameters") {
   const auto error = [&leaf](const OptimizerConfig& config) {
     return error_of([&] { Optimizer optimizer({{"p", leaf}}, config); });
   };
-  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam, adamw or lamb");
+  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam, adamw, lamb or nag");
   CHECK(error({.beta1 = 1}) == "optimizer: beta1 is 1; it must be at least 0 and below 1");
   CHECK(error({.beta2 = -0.5}) == "optimizer: beta2 is -0.5; it must be at least 0 and below 1");
   CHECK(error({.eps = -1}) ==

@@ -106,14 +106,12 @@ LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype,
     detail::fail("{}: {}", path, message);
   }
   CHECK(loaded.vocabulary.size() == loaded.model->vocabulary_size(),
-        "{}: the vocabulary has {} byte values, the model predicts {}", path, loaded.vocabulary.size(),
+        "{}: the vocabulary has {} symbols, the model predicts {}", path, loaded.vocabulary.size(),
         loaded.model->vocabulary_size());
   return loaded;
 }
 
 void multiply_in_int8(const LoadedModel& loaded) {
-  CHECK(!loaded.quantized.empty(),
-        "int8: none of the model's weights are quantized; `quantize` makes such a checkpoint");
   for (const NamedTensor& parameter : loaded.model->parameters()) {
     const auto found = loaded.quantized.find(parameter.name);
     if (found == loaded.quantized.end() || parameter.value.rank() != 2) continue;

@@ -29,7 +29,7 @@ LoadedModel load_model_file(const std::string& path, int64_t heads = 0, DType dt
                             Device device = Device::cpu());
 
 // From now on the model's linear layers multiply in int8 by the codes of quantized weights. Error: a model
-// that is not in f32 on the CPU, or without quantized weights.
+// with such weights that is not in f32 on the CPU.
 void multiply_in_int8(const LoadedModel& loaded);
 
 }  // namespace tandem

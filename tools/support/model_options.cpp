@@ -17,6 +17,9 @@ LoadedModel ModelOptions::load() const {
         "f32, which a GPU multiplies compressed weights in");
   LoadedModel loaded =
       load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32, where);
+  CHECK(!int8 || !loaded.quantized.empty(),
+        "--precision=int8: the weights of {} are not quantized; `quantize` makes such a checkpoint of it",
+        checkpoint);
   if (int8) multiply_in_int8(loaded);
   return loaded;
 }
