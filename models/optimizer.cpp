@@ -124,7 +124,9 @@ int64_t Optimizer::steps() const {
 
 void Optimizer::hold(const std::vector<NamedTensor>& masks) {
   std::vector<Tensor> by_slot(slots_.size());
-  for (const auto& [name, mask] : masks) {
+  for (const NamedTensor& held : masks) {
+    const std::string& name = held.name;
+    const Tensor& mask = held.value;
     const auto slot = std::find_if(slots_.begin(), slots_.end(),
                                    [&name](const Slot& s) { return s.parameter.name == name; });
     CHECK(slot != slots_.end(), "optimizer: there is a mask for {}, which this model does not have", name);
