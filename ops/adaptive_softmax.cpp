@@ -230,6 +230,9 @@ void add_to_rows(const Tensor& y, const Tensor& x, const Tensor& index) {
 
 void product_at(const Tensor& c, int64_t first_c, const Tensor& a, int64_t first_a, const Tensor& b,
                 const Gemm& product, const Tensor& bias) {
+  if (const Int8Weight* form = product.transpose_b ? int8_form(b) : nullptr)
+    return gemm_int8(c.data<float>() + first_c, a.data<float>() + first_a, product, *form,
+                     bias.defined() ? bias.data<float>() : nullptr);
   FOR_FLOAT(c.dtype(), "adaptive_softmax", T,
             gemm(c.data<T>() + first_c, a.data<T>() + first_a, b.data<T>(), product,
                  bias.defined() ? bias.data<T>() : nullptr));

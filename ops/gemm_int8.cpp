@@ -82,14 +82,16 @@ TANDEM_SIMD RowScale round_row(uint8_t* q, const float* x, int64_t n) {
   return {step, static_cast<int32_t>(zero), sum - static_cast<int32_t>(zero) * static_cast<int32_t>(n)};
 }
 
-// y = the products of one row with some columns, scaled.
+// The products of one row with some columns, scaled, in place of themselves or added to y.
 TANDEM_SIMD void finish_row(float* y, const int32_t* products, const int32_t* sums, const RowScale& row,
-                            float step, float zero, int64_t n) {
+                            float step, float zero, bool accumulate, int64_t n) {
   const float factor = row.step * step, offset = zero * static_cast<float>(row.sum);
   const int32_t row_zero = row.zero;
 #pragma omp simd
-  for (int64_t j = 0; j < n; ++j)
-    y[j] = factor * (static_cast<float>(products[j] - row_zero * sums[j]) - offset);
+  for (int64_t j = 0; j < n; ++j) {
+    const float value = factor * (static_cast<float>(products[j] - row_zero * sums[j]) - offset);
+    y[j] = accumulate ? y[j] + value : value;
+  }
 }
 
 }  // namespace
@@ -129,35 +131,36 @@ TANDEM_SIMD void multiply_int8(int32_t* c, const uint8_t* left, const int8_t* ri
   }
 }
 
-void gemm_int8(float* y, const float* x, int64_t rows, const Int8Weight& weight, const float* bias) {
+void gemm_int8(float* c, const float* a, const Gemm& p, const Int8Weight& weight, const float* bias) {
   const int64_t in = weight.in, out = weight.out, depth = depth_of(in);
-  const int64_t down = (rows + kRows - 1) / kRows, across = (out + kColumns - 1) / kColumns;
-  const Storage rounded(rows * depth, Device::cpu());
+  const int64_t down = (p.m + kRows - 1) / kRows, across = (out + kColumns - 1) / kColumns;
+  const Storage rounded(p.m * depth, Device::cpu());
   uint8_t* const left = static_cast<uint8_t*>(rounded.data());
   const int8_t* const right = static_cast<const int8_t*>(weight.packed.raw());
-  std::vector<RowScale> scales(static_cast<size_t>(rows));
-  const bool parallel = worth_threads({.m = rows, .n = out, .k = in});
-  const int64_t tile = std::min(rows, kRows) * std::min(packed_width(out), kColumns);
+  std::vector<RowScale> scales(static_cast<size_t>(p.m));
+  const bool parallel = worth_threads(p);
+  const int64_t tile = std::min(p.m, kRows) * std::min(packed_width(out), kColumns);
   const Storage tiles((parallel ? omp_get_max_threads() : 1) * tile * sizeof(int32_t), Device::cpu());
 #pragma omp parallel if (parallel)
   {
     const SingleThreaded single;
     int32_t* const products = static_cast<int32_t*>(tiles.data()) + omp_get_thread_num() * tile;
 #pragma omp for
-    for (int64_t i = 0; i < rows; ++i) {
-      scales[i] = round_row(left + i * depth, x + i * in, in);
+    for (int64_t i = 0; i < p.m; ++i) {
+      scales[i] = round_row(left + i * depth, a + i * p.lda, in);
       std::fill(left + i * depth + in, left + (i + 1) * depth, uint8_t{0});
     }
-#pragma omp for schedule(dynamic)
+    // Static, so that a thread finds its columns of a small weight in its cache the next time.
+#pragma omp for schedule(static)
     for (int64_t task = 0; task < down * across; ++task) {
       const int64_t i = task / across * kRows, j = task % across * kColumns;
-      const int64_t m = std::min(kRows, rows - i), n = std::min(kColumns, out - j), width = packed_width(n);
+      const int64_t m = std::min(kRows, p.m - i), n = std::min(kColumns, out - j), width = packed_width(n);
       const auto multiply = onednn_has_int8() ? onednn_multiply_int8 : multiply_int8;
       multiply(products, left + i * depth, right + j * depth, m, width, depth);
       for (int64_t row = 0; row < m; ++row) {
-        float* const target = y + (i + row) * out + j;
+        float* const target = c + (i + row) * p.ldc + j;
         finish_row(target, products + row * width, weight.sums.data() + j, scales[i + row], weight.step,
-                   weight.zero, n);
+                   weight.zero, p.accumulate, n);
         if (bias) add_to_row(target, bias + j, n);
       }
     }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "ops/gemm.h"
 
 namespace tandem {
 
@@ -32,9 +33,10 @@ struct Int8Weight {
 
 namespace cpu {
 
-// y (rows, out) = x (rows, in) W' + bias, which may be null. A row of x with a value that is not finite gives
-// NaN.
-void gemm_int8(float* y, const float* x, int64_t rows, const Int8Weight& weight, const float* bias);
+// gemm() of a stored weight (out, in), transposed, in its 8-bit form: C (m, out) = A (m, in) W' + bias, or +=
+// with p.accumulate; lda and ldc as there, no batch. A row of A with a value that is not finite gives NaN.
+void gemm_int8(float* c, const float* a, const Gemm& p, const Int8Weight& weight,
+               const float* bias = nullptr);
 
 // c (m, n) = left (m, k) times packed panels: what oneDNN does where the CPU has the instructions, for those
 // that have not. k is a multiple of 4, n of 64.

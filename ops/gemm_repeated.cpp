@@ -71,11 +71,11 @@ void multiply_packed(float* c, const float* a, const bf16* right, const Gemm& p)
 }  // namespace
 
 template <class T>
-RepeatedGemm<T>::RepeatedGemm(const T* b, const Gemm& p)
-    : b_(b), p_(p), copy_(copy_bytes<T>(p), Device::cpu()) {
+RepeatedGemm<T>::RepeatedGemm(const T* b, const Gemm& p, const Int8Weight* form)
+    : b_(b), p_(p), form_(form), copy_(form ? 0 : copy_bytes<T>(p), Device::cpu()) {
   if constexpr (std::is_same_v<T, float>) {
     const bool packed = is_packed<T>(p);
-    if (!packed && !is_transposed<T>(p)) return;
+    if (form || (!packed && !is_transposed<T>(p))) return;
     for_blocks(p.n, kPackedWidth, p.k, [this, b, &p, packed](int64_t begin, int64_t end) {
       const T* columns = b + (p.transpose_b ? begin * p.ldb : begin);
       if (packed)
@@ -94,8 +94,10 @@ RepeatedGemm<T>::RepeatedGemm(const T* b, const Gemm& p)
 
 template <class T>
 void RepeatedGemm<T>::run(T* c, const T* a) const {
-  if constexpr (std::is_same_v<T, float>)
+  if constexpr (std::is_same_v<T, float>) {
+    if (form_) return gemm_int8(c, a, p_, *form_);
     if (is_packed<T>(p_)) return multiply_packed(c, a, static_cast<const bf16*>(copy_.data()), p_);
+  }
   gemm(c, a, b_, p_);
 }
 

@@ -83,10 +83,10 @@ namespace cpu {
 
 void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     MatmulPrecision precision) {
-  if (const Int8Weight* form = int8_form(weight))
-    return gemm_int8(y.data<float>(), x.data<float>(), rows_of(y), *form,
-                     bias.defined() ? bias.data<float>() : nullptr);
   const Gemm p = linear_product(rows_of(y), weight, precision);
+  if (const Int8Weight* form = int8_form(weight))
+    return gemm_int8(y.data<float>(), x.data<float>(), p, *form,
+                     bias.defined() ? bias.data<float>() : nullptr);
   FOR_FLOAT(y.dtype(), "linear", T,
             gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr));
 }

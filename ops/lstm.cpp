@@ -71,7 +71,7 @@ void forward(const LstmSteps& steps, const LstmInputs& in) {
   const int64_t batch = steps.h.size(1), n = steps.h.size(2), size = batch * n;
   Gemm product = linear_product(batch, in.weights.hidden, in.precision);
   product.accumulate = true;
-  const cpu::RepeatedGemm<T> add_hidden(in.weights.hidden.data<T>(), product);
+  const cpu::RepeatedGemm<T> add_hidden(in.weights.hidden.data<T>(), product, int8_form(in.weights.hidden));
   const T *h_before = in.h0.data<T>(), *c_before = in.c0.data<T>(), *bias = in.weights.hidden_bias.data<T>();
   T *h = steps.h.data<T>(), *c = steps.c.data<T>(), *gates = steps.gates.data<T>();
   for (int64_t t = 0; t < steps.h.size(0); ++t) {

@@ -21,8 +21,9 @@ DType activation_dtype(const Tensor& weights);
 Tensor low_precision_copy(const Tensor& leaf);
 void mark_low_precision_current(const Tensor& leaf);
 
-// Gives a leaf the 8-bit form of what it holds, in which linear() then multiplies on a CPU: until somebody
-// writes to the leaf. Error: not a leaf, not f32 on the CPU, or of another shape.
+// Gives a leaf the 8-bit form of what it holds: on a CPU, linear layers, LSTMs and adaptive softmaxes then
+// multiply activations with it in int8, forward, until somebody writes to the leaf. Error: not a leaf, not
+// f32 on the CPU, or of another shape.
 void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form);
 // Null where there is none, or none of what the weight holds now.
 const Int8Weight* int8_form(const Tensor& weight);

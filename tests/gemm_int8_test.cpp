@@ -36,9 +36,19 @@ Tensor whole_rows(int64_t rows, int64_t in, uint64_t seed) {
   return x;
 }
 
+Gemm product_of(int64_t rows, const Int8Weight& weight) {
+  return {.m = rows,
+          .n = weight.out,
+          .k = weight.in,
+          .transpose_b = true,
+          .lda = weight.in,
+          .ldb = weight.in,
+          .ldc = weight.out};
+}
+
 Tensor product(const Tensor& x, const Int8Weight& weight, const Tensor& bias = {}) {
   const Tensor y({x.size(0), weight.out}, DType::f32);
-  cpu::gemm_int8(y.data<float>(), x.data<float>(), x.size(0), weight,
+  cpu::gemm_int8(y.data<float>(), x.data<float>(), product_of(x.size(0), weight), weight,
                  bias.defined() ? bias.data<float>() : nullptr);
   return y;
 }
@@ -122,6 +132,27 @@ TEST_CASE("int8: activations are rounded to 255 steps of their row's range, no m
       worst = std::max(worst, std::fabs(y.data<float>()[i] - expected.data<float>()[i]) / bound);
     }
     CHECK(worst <= 1);
+  }
+}
+
+TEST_CASE("int8: rows with gaps between them, and sums that go on") {
+  constexpr int64_t rows = 5, in = 33, out = 70, lda = 40, ldc = 75;
+  const Tensor codes = random_codes({out, in}, 1), x = random_tensor({rows, in}, DType::f32, 2);
+  const Int8Weight weight(codes, 0.01f, 128);
+  const Tensor alone = product(x, weight), wide = full({rows, lda}, 1e30, DType::f32);
+  for (int64_t i = 0; i < rows; ++i) std::copy_n(x.data<float>() + i * in, in, wide.data<float>() + i * lda);
+  Gemm p = product_of(rows, weight);
+  p.lda = lda;
+  p.ldc = ldc;
+  for (const bool accumulate : {false, true}) {
+    p.accumulate = accumulate;
+    const Tensor c = full({rows, ldc}, 3, DType::f32);
+    cpu::gemm_int8(c.data<float>(), wide.data<float>(), p, weight);
+    for (int64_t i = 0; i < rows * ldc; ++i) {
+      const float before = accumulate ? 3 : 0;
+      const float expected = i % ldc < out ? before + alone.data<float>()[i / ldc * out + i % ldc] : 3;
+      CHECK(c.data<float>()[i] == doctest::Approx(expected).epsilon(1e-6));
+    }
   }
 }
 

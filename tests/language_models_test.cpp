@@ -30,8 +30,8 @@ const std::string kModels[] = {
     R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"conv_width":3})",
     R"({"model":"sru","d":16,"d_embedding":12,"d_projected":6,"layers":2,"highway_bias":-1})",
     R"({"model":"sru","d":16,"layers":2,"highway_bias":-1})",
-    R"({"model":"lstm","d":12,"layers":2})",
-    R"({"model":"lstm","d":12,"d_embedding":8,"layers":2,"tied":true,"variational":true})",
+    R"({"model":"lstm","d":32,"layers":2})",
+    R"({"model":"lstm","d":48,"d_embedding":40,"layers":2,"tied":true,"variational":true})",
     R"({"model":"qrnn","d":16,"layers":2})",
     R"({"model":"qrnn","d":16,"d_embedding":12,"layers":2,"tied":true,"first_window":1,"window":2,
         "pooling":"ifo","variational":true})",
@@ -62,7 +62,7 @@ const std::string kModels[] = {
         "tied_projections":"tails"})",
     R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[5],"band_divisor":4,
         "tied":true,"tied_projections":"tails","adaptive":"baevski"})",
-    R"({"model":"lstm","d":12,"layers":1,"cutoffs":[2,6],"band_divisor":2,"adaptive":"pytorch"})",
+    R"({"model":"lstm","d":40,"layers":1,"cutoffs":[2,6],"band_divisor":2,"adaptive":"pytorch"})",
 };
 
 nlohmann::json config_of(const std::string& text) {
@@ -231,17 +231,18 @@ TEST_CASE("language models: recomputation gives the same loss and gradients, wit
 
 TEST_CASE("language models: dropout changes training passes only, and by its key") {
   const Tensor tokens = random_tokens(4, 1);
-  // A field may mean nothing to one configuration of a model, but not to all of them; the vocabulary's to one
-  // model, but not to all.
+  // A field may mean nothing to one configuration of a model, but not to all of them; that of the token
+  // layers, which all models share, not to all models.
   std::map<std::string, bool> matters;
   for (const std::string& text : kModels) {
     nlohmann::json config = nlohmann::json::parse(make_model(config_of(text).dump(), 1)->config());
     for (auto& [key, value] : config.items()) {
-      if (!key.ends_with("dropout")) continue;
+      const std::string field = key;
+      if (!field.ends_with("dropout")) continue;
       CAPTURE(text);
-      CAPTURE(key);
+      CAPTURE(field);
       nlohmann::json with = config;
-      with[key] = 0.3;
+      with[field] = 0.3;
       const auto model = make_shaken(with);
       const auto run = [&model, &tokens](const Pass& pass) {
         State state;
@@ -252,8 +253,8 @@ TEST_CASE("language models: dropout changes training passes only, and by its key
       const bool dropped = run({.training = true}) != run({});
       CHECK((run({.training = true, .step = 1}) != run({.training = true, .step = 2})) == dropped);
       CHECK((run({.training = true, .seed = 1}) != run({.training = true, .seed = 2})) == dropped);
-      const std::string owner = key == "band_dropout" ? "vocabulary" : config["model"];
-      matters[owner + "'s " + key] |= dropped;
+      const std::string owner = field == "band_dropout" ? "TokenConfig" : config["model"];
+      matters[owner + "'s " + field] |= dropped;
     }
   }
   for (const auto& entry : matters) {

@@ -6,6 +6,7 @@
 #include "tests/errors.h"
 #include "tests/files.h"
 #include "tests/golden.h"
+#include "tests/op_cases.h"
 #include "tools/support/checkpoint.h"
 
 namespace tandem::testing {
@@ -114,7 +115,7 @@ TEST_CASE("model file: errors name the file and what is wrong") {
   checkpoint = small_checkpoint();
   checkpoint.vocabulary = Vocabulary::from_hex("6162");
   save_checkpoint(path, checkpoint);
-  CHECK(contains(error(), "the vocabulary has 2 byte values, the model predicts 5"));
+  CHECK(contains(error(), "the vocabulary has 2 symbols, the model predicts 5"));
   checkpoint = small_checkpoint();
   checkpoint.model_config = "[]";
   save_checkpoint(path, checkpoint);
@@ -145,7 +146,7 @@ TEST_CASE("model file: errors of the authors' weights") {
   write_safetensors(path, tensors);
   CHECK(contains(error(), "need the metadata \"vocab\""));
   write_safetensors(path, tensors, {{"vocab", vocabulary.substr(2)}});
-  CHECK(contains(error(), "the vocabulary has 98 byte values, the model predicts 99"));
+  CHECK(contains(error(), "the vocabulary has 98 symbols, the model predicts 99"));
   write_safetensors(path, tensors, {{"vocab", "0x" + vocabulary.substr(2)}});
   CHECK(contains(error(), "hex digits"));
   write_safetensors(path, tensors, {{"vocab", vocabulary}});
@@ -155,6 +156,65 @@ TEST_CASE("model file: errors of the authors' weights") {
   std::erase_if(fewer, [](const auto& tensor) { return tensor.first == "output_layer.bias"; });
   write_safetensors(path, fewer, {{"vocab", vocabulary}});
   CHECK(contains(error(), "there is no tensor output_layer.bias"));
+}
+
+// A checkpoint in 8 bits, its matrices pruned where `sparsity` is not 0.
+Checkpoint quantized_checkpoint(const std::string& config, double sparsity) {
+  const std::unique_ptr<LanguageModel> model = make_model(config, 3);
+  Checkpoint checkpoint;
+  checkpoint.model_config = model->config();
+  checkpoint.vocabulary = Vocabulary::from_hex("6162630a64");
+  checkpoint.parameters = model->parameters();
+  if (sparsity > 0) checkpoint.masks = prune(checkpoint.parameters, sparsity, PruningScope::global);
+  for (NamedTensor& parameter : checkpoint.parameters) {
+    if (!is_compressed(parameter)) continue;
+    const Quantized q = quantize(parameter.value, 8, sparsity > 0);
+    parameter.value = dequantize(q);
+    checkpoint.quantized.emplace(parameter.name, q);
+  }
+  return checkpoint;
+}
+
+TEST_CASE("model file: compressed weights are those that the codes stand for, and the kind says so") {
+  const TempDir folder;
+  const std::string path = folder / "model.safetensors";
+  for (const double sparsity : {0.0, 0.6}) {
+    const Checkpoint checkpoint = quantized_checkpoint(kConfig, sparsity);
+    save_checkpoint(path, checkpoint);
+    const LoadedModel loaded = load_model_file(path);
+    CHECK(values(loaded.model->parameters()) == values(checkpoint.parameters));
+    const std::string pruned = sparsity > 0 ? ", 60" : "";  // of a whole number of weights
+    CHECK(loaded.kind.starts_with("checkpoint of Tandem, 8-bit weights" + pruned));
+    CHECK(loaded.kind.ends_with(sparsity > 0 ? " % pruned" : " weights"));
+    CHECK(loaded.quantized.size() == checkpoint.quantized.size());
+    CHECK(values(load_model_file(path, 0, DType::f64).model->parameters()) == values(checkpoint.parameters));
+  }
+}
+
+TEST_CASE("model file: products in int8 come near those of the same weights in f32, in every kind of model") {
+  const TempDir folder;
+  const std::string path = folder / "model.safetensors";
+  const Tensor tokens = random_ids({17, 3}, 5, 1), targets = random_ids({17, 3}, 5, 2);
+  for (const char* config :
+       {R"({"model":"srupp","vocabulary":5,"d":64,"d_projected":32,"layers":2})",
+        R"({"model":"lstm","vocabulary":5,"d":48,"layers":2,"tied":true})",
+        R"({"model":"sha-rnn","vocabulary":5,"d":32,"d_boom":64,"layers":2})",
+        R"({"model":"transformer-xl","vocabulary":5,"layers":2,"d":32,"heads":2,"d_head":16,"d_inner":64})",
+        R"({"model":"lstm","vocabulary":5,"d":32,"layers":1,"cutoffs":[2,4],"band_divisor":2})"}) {
+    CAPTURE(config);
+    save_checkpoint(path, quantized_checkpoint(config, 0.3));
+    const auto losses = [&](bool int8) {
+      const LoadedModel loaded = load_model_file(path);
+      if (int8) multiply_in_int8(loaded);
+      State state;
+      return loaded.model->token_losses(tokens, targets, state, Pass{}).to(DType::f64).to_vector<double>();
+    };
+    const std::vector<double> f32 = losses(false), int8 = losses(true);
+    double worst = 0;
+    for (size_t i = 0; i < f32.size(); ++i) worst = std::max(worst, std::abs(int8[i] - f32[i]));
+    CHECK(worst > 0);
+    CHECK(worst < 0.02);  // nats a symbol
+  }
 }
 
 }  // namespace

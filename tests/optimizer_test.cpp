@@ -11,24 +11,16 @@
 #include <string>
 
 #include "autograd/gradient.h"
-#include "autograd/tape.h"
 #include "core/array.h"
 #include "ops/weights.h"
 #include "tests/devices.h"
 #include "tests/errors.h"
+#include "tests/give_gradient.h"
 #include "tests/golden.h"
 #include "tests/op_cases.h"
 
 namespace tandem::testing {
 namespace {
-
-// Leaves `value` as the gradient of a leaf, by a backward pass.
-void give_gradient(const Tensor& leaf, const Tensor& value) {
-  Tape tape;
-  const Tensor y = record("give_gradient", leaf.detach(), {leaf},
-                          [value](const Tensor&) -> Grads { return {value.clone()}; });
-  tape.backward({y}, {value});
-}
 
 // Largest |p - golden| / largest |golden| over all steps of a run on f(p) = p.Hp / 2 - b.p.
 double distance_from_golden(const std::string& run, const OptimizerConfig& config, double lr, DType dtype,

@@ -61,7 +61,7 @@ class Record {
                              {"parameters", score.parameters},
                              {"nonzero", score.nonzero},
                              {"bytes", score.bytes},
-                             {"bpc", score.bpc},
+                             {"nats", score.nats},
                              {"epoch", position.epoch},
                              {"segment", position.segment}});
     write_file_atomically(path_, json_.dump(2) + "\n");
@@ -73,15 +73,21 @@ class Record {
 };
 
 CompressionScore score_of(const json& row) {
-  return {row["weights"], row["parameters"], row["nonzero"], row["bytes"], row["bpc"]};
+  return {row["weights"], row["parameters"], row["nonzero"], row["bytes"], row["nats"]};
 }
 StreamPosition position_of(const json& row) {
   return {row["epoch"], row["segment"]};
 }
 
+// The highest rate of a run's schedule, which need not be the number that the schedule is given.
+double peak_lr(const Recipe& recipe) {
+  return Schedule(schedule_config(recipe)).lr(std::max<int64_t>(0, recipe.warmup - 1));
+}
+
 // The run that goes on with pruned weights: its text and model, a schedule of its own.
 RunConfig tuning_config(const RunConfig& run, const Options& o, Device device) {
   RunConfig config = run;
+  config.recipe.schedule = "cosine";
   config.recipe.steps = config.recipe.eval_every = o.steps;
   config.recipe.warmup = o.steps / 20;
   config.recipe.lr = o.lr;
@@ -121,7 +127,7 @@ Checkpoint fine_tuned(const Checkpoint& pruned, const RunConfig& config, const C
   RunOptions options;
   options.folder = folder;
   options.log_every = std::max<int64_t>(1, config.recipe.steps / 10);
-  options.sample_bytes = 0;
+  options.sample_tokens = 0;
   options.test = false;
   if (run_training(trainer, corpus, options) == RunEnd::stopped_by_signal)
     throw Error("stopped before the end; the same command goes on");
@@ -151,7 +157,7 @@ void run(Options o) {
         "{}: {:.3g} % of the weights are pruned already; --sparsity begins at {:g}", path, before,
         o.percent.front());
   const RunConfig config = RunConfig::from_text(current.run_config);
-  if (o.lr == 0) o.lr = config.recipe.lr / 10;
+  if (o.lr == 0) o.lr = peak_lr(config.recipe) / 10;
   const CompressionScorer scorer(o.scoring, config);
   CHECK(o.steps == 0 || scorer.corpus().sha256 == config.corpus_sha256,
         "the run was on {} with sha256 {}; {} has {}", config.corpus, config.corpus_sha256,
@@ -167,9 +173,9 @@ void run(Options o) {
                         {"batch_size", o.scoring.batch_size}});
   std::cout << "pruned: the matrices, embeddings too; not biases, gains and scalars\n";
   scorer.print_start();
-  CompressionScorer::print_head();
+  scorer.print_head();
   if (!record.has(0, "f32")) record.add(scorer.score("f32", path), {});
-  CompressionScorer::print_row(score_of(record.rows()[0]));
+  scorer.print_row(score_of(record.rows()[0]));
   for (size_t i = 0; i < o.percent.size(); ++i) {
     const double percent = o.percent[i];
     const std::string label = fmt::format("{:g} % pruned", percent);
@@ -184,13 +190,13 @@ void run(Options o) {
       record.add(scorer.score(label, path), position);
       fs::remove_all(tuning);
     }
-    CompressionScorer::print_row(score_of(record.rows()[i + 1]));
+    scorer.print_row(score_of(record.rows()[i + 1]));
     current = load_checkpoint(path);
   }
   if (o.steps == 0) return;
   std::cout << '\n';  // once more, without the steps of fine-tuning in between
-  CompressionScorer::print_head();
-  for (const json& row : record.rows()) CompressionScorer::print_row(score_of(row));
+  scorer.print_head();
+  for (const json& row : record.rows()) scorer.print_row(score_of(row));
 }
 
 void check(const Options& o) {

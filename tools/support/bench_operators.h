@@ -38,6 +38,11 @@ void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
 void add_relative_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
                                   MatmulPrecision precision);
 
+void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
+                                MatmulPrecision precision);
+void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
+                                  MatmulPrecision precision);
+
 void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_chunk_sum_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
