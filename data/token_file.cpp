@@ -88,7 +88,7 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
                   .splits = splits_of(field("splits"), path, file.shape("ids").numel()),
                   .tokens = file.shape("ids").numel()};
   const std::vector<uint8_t> words = file.get("words").to_vector<uint8_t>();
-  tokens.vocabulary_ = Vocabulary::of_words({words.begin(), words.end()});
+  tokens.vocabulary_ = Vocabulary::of_words({reinterpret_cast<const char*>(words.data()), words.size()});
   tokens.mapping_ = std::make_shared<const Mapping>(path, file.offset("ids"), tokens.info_.tokens);
   return tokens;
 }

@@ -248,10 +248,9 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
 
 // A resumed run is the run that was begun: what shapes it cannot be given again, and is not silently ignored.
 void check_resume_options(const CLI::App& app) {
-  const std::set<std::string> allowed = {"corpus",      "--preset",       "--resume",        "--out",
-                                         "--max-steps", "--max-time",     "--log-every",     "--url",
-                                         "--data-dir",  "--sample-bytes", "--device",
-                                         "--check-nan", "--eager",        "--peak-tflops"};
+  const std::set<std::string> allowed = {
+      "corpus", "--preset",   "--resume",       "--out",    "--max-steps", "--max-time", "--log-every",
+      "--url",  "--data-dir", "--sample-bytes", "--device", "--check-nan", "--eager",    "--peak-tflops"};
   for (const CLI::Option* option : app.get_options())
     if (option->count() > 0 && !allowed.contains(option->get_name()))
       throw UsageError("--resume: " + option->get_name() + " was settled when the run began; leave it out");
