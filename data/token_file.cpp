@@ -83,6 +83,7 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
         "{}: not a token file: its ids are {} and its words {}", path.string(), name_of(file.dtype("ids")),
         name_of(file.dtype("words")));
   TokenFile tokens;
+  tokens.path_ = path;
   tokens.info_ = {.source = field("source"),
                   .key = key,
                   .splits = splits_of(field("splits"), path, file.shape("ids").numel()),

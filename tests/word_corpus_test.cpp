@@ -66,7 +66,8 @@ TEST_CASE("word corpus: as wikitext comes") {
   CHECK(text_of(corpus, "all") ==
         text_of(corpus, "train") + text_of(corpus, "dev") + text_of(corpus, "test"));
   CHECK(corpus.size() == 22);
-  CHECK(contains(corpus.source, "md5:" + spec.files[0].content.hex));
+  CHECK(corpus.words.info().source == "md5:" + spec.files[0].content.hex);
+  CHECK(corpus.source == cache.token_files().at(0).string());
 
   // The token file is enough from now on.
   fs::remove(cache.dir / "tinytext-v1.zip");
