@@ -107,7 +107,7 @@ void load_bytes(Corpus& corpus, const CorpusOptions& options, const CorpusSpec* 
 void load_words(Corpus& corpus, const WordSource& source, const WordOptions& options) {
   corpus.words = load_token_file(source, options);
   const TokenFileInfo& info = corpus.words.info();
-  corpus.source = info.source;
+  corpus.source = corpus.words.path().string();
   corpus.train = info.splits[kTrain];
   corpus.dev = info.splits[kDev];
   corpus.test = info.splits[kTest];

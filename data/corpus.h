@@ -16,7 +16,7 @@ namespace tandem {
 
 struct Corpus {
   std::string name;             // as asked for
-  std::string source;           // the file that the bytes were read from; of words the checksum of the text
+  std::string source;           // the file that the bytes were read from; of words the token file
   std::vector<uint8_t> bytes;   // of bytes: all of them
   TokenFile words;              // of words: the mapped ids
   TokenRange train, dev, test;  // of bytes adjacent, in this order, all of them; of words see TokenFile

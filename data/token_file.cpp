@@ -83,12 +83,13 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
         "{}: not a token file: its ids are {} and its words {}", path.string(), name_of(file.dtype("ids")),
         name_of(file.dtype("words")));
   TokenFile tokens;
+  tokens.path_ = path;
   tokens.info_ = {.source = field("source"),
                   .key = key,
                   .splits = splits_of(field("splits"), path, file.shape("ids").numel()),
                   .tokens = file.shape("ids").numel()};
   const std::vector<uint8_t> words = file.get("words").to_vector<uint8_t>();
-  tokens.vocabulary_ = Vocabulary::of_words({words.begin(), words.end()});
+  tokens.vocabulary_ = Vocabulary::of_words({reinterpret_cast<const char*>(words.data()), words.size()});
   tokens.mapping_ = std::make_shared<const Mapping>(path, file.offset("ids"), tokens.info_.tokens);
   return tokens;
 }

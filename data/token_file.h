@@ -37,6 +37,7 @@ class TokenFile {
   // Throws Error, naming the file, when it is no token file, is truncated, or has another key than `key`.
   static TokenFile open(const std::filesystem::path& path, const std::string& key);
 
+  const std::filesystem::path& path() const { return path_; }
   const TokenFileInfo& info() const { return info_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
   // In the mapping, which lives as long as this object or a copy of it.
@@ -45,6 +46,7 @@ class TokenFile {
  private:
   class Mapping;
 
+  std::filesystem::path path_;
   TokenFileInfo info_;
   Vocabulary vocabulary_;
   std::shared_ptr<const Mapping> mapping_;

@@ -61,9 +61,9 @@ Vocabulary Vocabulary::from_hex(std::string_view hex) {
   return vocabulary;
 }
 
-Vocabulary Vocabulary::of_words(std::string text) {
+Vocabulary Vocabulary::of_words(std::string_view text) {
   Vocabulary vocabulary;
-  vocabulary.words_ = std::make_shared<const WordVocabulary>(std::move(text));
+  vocabulary.words_ = std::make_shared<const WordVocabulary>(text);
   return vocabulary;
 }
 

@@ -32,7 +32,7 @@ class Vocabulary {
   static Vocabulary from_hex(std::string_view hex);
 
   // Of words: WordVocabulary(text), with its errors.
-  static Vocabulary of_words(std::string text);
+  static Vocabulary of_words(std::string_view text);
 
   Level level() const { return words_ ? Level::word : Level::byte; }
   int32_t size() const { return words_ ? words_->size() : static_cast<int32_t>(bytes_.size()); }

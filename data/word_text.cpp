@@ -119,11 +119,7 @@ TextCounts count_words(const TextReader& text, const LineMarks& marks, const Tex
     const bool train = block.part.split == kTrain;
     const auto on_word = [&block, &words, train](std::string_view word) {
       ++block.tokens;
-      if (!train) return;
-      if (const auto found = words.find(word); found != words.end())
-        ++found->second;
-      else
-        words.emplace(word, 1);
+      if (train) words.add(word);
     };
     for_each_token(block, marks.begin, on_word, [&block] { ++block.marks; });
   };
@@ -135,10 +131,10 @@ TextCounts count_words(const TextReader& text, const LineMarks& marks, const Tex
   read_blocks(text, blocks);
 
   for (WordCounts& words : counts) {
-    for (auto& [word, count] : words) result.words[word] += count;
+    result.words.add(words);
     words = {};
   }
-  if (train_marks > 0) result.words[marks.end] += train_marks;
+  if (train_marks > 0) result.words.add(marks.end, train_marks);
   return result;
 }
 

@@ -57,7 +57,7 @@ class Maker {
 
   void make(const fs::path& path, const std::string& key) const {
     const TextReader text = source_.open();
-    TextCounts counts = count_words(text, source_.marks, progress("counting the words of"));
+    const TextCounts counts = count_words(text, source_.marks, progress("counting the words of"));
     if (source_.check_counts) source_.check_counts(counts);
     const Vocabulary vocabulary = vocabulary_of(counts.words);
 
@@ -85,13 +85,13 @@ class Maker {
     file.commit();
   }
 
-  Vocabulary vocabulary_of(WordCounts& counts) const {
+  Vocabulary vocabulary_of(const WordCounts& counts) const {
     if (options_.vocabulary) return *options_.vocabulary;
     const WordChoice& choice = options_.choice;
     const bool published = choice.size == 0 && choice.min_count == 1;
-    const Vocabulary vocabulary = Vocabulary::of_words(
-        published && source_.word_list ? source_.word_list()
-                                       : choose_words(std::move(counts), choice, source_.marks.end));
+    const Vocabulary vocabulary = Vocabulary::of_words(published && source_.word_list
+                                                           ? source_.word_list()
+                                                           : choose_words(counts, choice, source_.marks.end));
     if (published && source_.check_vocabulary) source_.check_vocabulary(vocabulary.words());
     return vocabulary;
   }

@@ -10,80 +10,87 @@ namespace tandem {
 namespace {
 
 // The id of the first of two names that there is, -1 where there is neither.
-int32_t either(const std::unordered_map<std::string_view, int32_t>& ids, const std::string_view (&names)[2]) {
-  for (const std::string_view name : names)
-    if (const auto found = ids.find(name); found != ids.end()) return found->second;
-  return -1;
+int32_t either(const WordTable& words, const std::string_view (&names)[2]) {
+  const int32_t first = words.find(names[0]);
+  return first >= 0 ? first : words.find(names[1]);
+}
+
+bool is_one_word(std::string_view text) {
+  size_t words = 0, length = 0;
+  for_each_word(
+      text, [&](std::string_view word) { ++words, length = word.size(); }, [] {});
+  return words == 1 && length == text.size();
 }
 
 }  // namespace
 
-WordVocabulary::WordVocabulary(std::string text) : text_(std::move(text)) {
-  CHECK(text_.empty() || text_.back() == '\n', "vocabulary: no newline behind the last word");
-  words_.reserve(static_cast<size_t>(std::count(text_.begin(), text_.end(), '\n')));
-  ids_.reserve(words_.capacity());
-  const std::string_view all = text_;
-  for (size_t begin = 0; begin < all.size();) {
-    const size_t end = all.find('\n', begin);
-    const std::string_view word = all.substr(begin, end - begin);
-    size_t parts = 0, length = 0;
-    for_each_word(
-        word, [&](std::string_view part) { ++parts, length = part.size(); }, [] {});
-    CHECK(parts == 1 && length == word.size(), "vocabulary: '{}', word {}, is empty or has a blank in it",
-          word, words_.size());
-    const auto [place, is_new] = ids_.emplace(word, size());
-    CHECK(is_new, "vocabulary: the word '{}' stands twice, as ids {} and {}", word, place->second, size());
-    words_.push_back(word);
-    begin = end + 1;
+WordVocabulary::WordVocabulary(std::string_view text) {
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    CHECK(end != std::string_view::npos, "vocabulary: no newline behind the last word, '{}'", text);
+    const std::string_view word = text.substr(0, end);
+    CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it", word, size());
+    const int32_t before = size();
+    const int32_t id = words_.add(word);
+    CHECK(id == before, "vocabulary: the word '{}' stands twice, as id {} and again behind {} words", word,
+          id, before);
+    text.remove_prefix(end + 1);
   }
-  unknown_ = either(ids_, kUnknownWords);
-  line_end_ = either(ids_, kLineEnds);
+  unknown_ = either(words_, kUnknownWords);
+  line_end_ = either(words_, kLineEnds);
   CHECK(unknown_ >= 0, "vocabulary: none of its {} words is {} or {}", size(), kUnknownWords[0],
         kUnknownWords[1]);
   CHECK(line_end_ >= 0, "vocabulary: none of its {} words is {} or {}", size(), kLineEnds[0], kLineEnds[1]);
 }
 
-int32_t WordVocabulary::id(std::string_view word) const {
-  const auto found = ids_.find(word);
-  return found == ids_.end() ? unknown_ : found->second;
-}
-
 std::string_view WordVocabulary::word(int32_t id) const {
   CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
-  return words_[static_cast<size_t>(id)];
+  return words_.word(id);
 }
 
-std::string choose_words(WordCounts counts, const WordChoice& choice, std::string_view line_end) {
+WordCounts::WordCounts(std::initializer_list<std::pair<std::string_view, int64_t>> counts) {
+  for (const auto& [word, count] : counts) add(word, count);
+}
+
+void WordCounts::add(std::string_view word, int64_t times) {
+  const auto number = static_cast<size_t>(words_.add(word));
+  if (number == counts_.size()) counts_.push_back(0);
+  counts_[number] += times;
+}
+
+void WordCounts::add(const WordCounts& more) {
+  for (int32_t i = 0; i < more.size(); ++i) add(more.word(i), more.count(i));
+}
+
+int64_t WordCounts::count(std::string_view word) const {
+  const int32_t number = words_.find(word);
+  return number < 0 ? 0 : count(number);
+}
+
+std::string choose_words(const WordCounts& counts, const WordChoice& choice, std::string_view line_end) {
   CHECK(
       choice.size == 0 || choice.size >= 3,
       "vocabulary: a size of {} leaves no word; {} and {} are always there, so give at least 3, or 0 for all",
       choice.size, kUnknownWords[0], line_end);
   CHECK(choice.min_count >= 1, "vocabulary: words occur at least {} times; give at least 1",
         choice.min_count);
-  using Counted = std::pair<std::string, int64_t>;
-  const auto take = [&counts](std::string_view word) {
-    const auto found = counts.find(word);
-    const Counted taken(word, found == counts.end() ? 0 : found->second);
-    if (found != counts.end()) counts.erase(found);
-    return taken;
-  };
-  Counted unknown = take(kUnknownWords[0]);
-  const Counted end = take(line_end);
-
+  using Counted = std::pair<std::string_view, int64_t>;
+  Counted unknown(kUnknownWords[0], 0);
+  const Counted end(line_end, counts.count(line_end));
   std::vector<Counted> words;
-  words.reserve(counts.size() + 2);
-  while (!counts.empty()) {
-    auto word = counts.extract(counts.begin());
-    if (word.mapped() >= choice.min_count)
-      words.emplace_back(std::move(word.key()), word.mapped());
+  for (int32_t i = 0; i < counts.size(); ++i) {
+    const Counted word(counts.word(i), counts.count(i));
+    if (word.first == end.first) continue;
+    if (word.first == unknown.first || word.second < choice.min_count)
+      unknown.second += word.second;
     else
-      unknown.second += word.mapped();
+      words.push_back(word);
   }
   const auto more_frequent = [](const Counted& a, const Counted& b) {
     return a.second != b.second ? a.second > b.second : a.first < b.first;
   };
   std::sort(words.begin(), words.end(), more_frequent);
-  while (choice.size > 0 && static_cast<int64_t>(words.size()) > choice.size - 2) {
+  while (choice.size > 0 && std::ssize(words) > choice.size - 2) {
     unknown.second += words.back().second;
     words.pop_back();
   }
@@ -91,7 +98,10 @@ std::string choose_words(WordCounts counts, const WordChoice& choice, std::strin
     words.insert(std::upper_bound(words.begin(), words.end(), always, more_frequent), always);
 
   std::string text;
-  for (const Counted& word : words) text += word.first + '\n';
+  for (const Counted& word : words) {
+    text += word.first;
+    text += '\n';
+  }
   return text;
 }
 

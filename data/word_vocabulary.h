@@ -1,11 +1,13 @@
 // Words and their ids: counted in a text, chosen by frequency, looked up.
 #pragma once
 #include <cstdint>
-#include <functional>
+#include <initializer_list>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
+
+#include "data/word_table.h"
 
 namespace tandem {
 
@@ -18,31 +20,43 @@ class WordVocabulary {
  public:
   // `text` holds the words in id order, a newline behind each. Throws on an empty word, one with a blank in
   // it, one that stands twice, and where <unk> or <eos> (or the other names above) is missing.
-  explicit WordVocabulary(std::string text);
-  WordVocabulary(const WordVocabulary&) = delete;
-  WordVocabulary& operator=(const WordVocabulary&) = delete;
+  explicit WordVocabulary(std::string_view text);
 
-  int32_t size() const { return static_cast<int32_t>(words_.size()); }
-  const std::string& text() const { return text_; }
+  int32_t size() const { return words_.size(); }
+  const std::string& text() const { return words_.text(); }
   // The unknown word's for a word that is not there.
-  int32_t id(std::string_view word) const;
+  int32_t id(std::string_view word) const {
+    const int32_t found = words_.find(word);
+    return found < 0 ? unknown_ : found;
+  }
   // Throws unless 0 <= id < size().
   std::string_view word(int32_t id) const;
   int32_t unknown() const { return unknown_; }
   int32_t line_end() const { return line_end_; }
 
  private:
-  std::string text_;
-  std::vector<std::string_view> words_;                // by id, in text_
-  std::unordered_map<std::string_view, int32_t> ids_;  // by word
+  WordTable words_;  // numbers are ids
   int32_t unknown_ = -1, line_end_ = -1;
 };
 
-// How often each word occurs. Words can be looked up without making strings of them.
-struct WordHash : std::hash<std::string_view> {
-  using is_transparent = void;
+// How often each word occurs.
+class WordCounts {
+ public:
+  WordCounts() = default;
+  WordCounts(std::initializer_list<std::pair<std::string_view, int64_t>> counts);
+
+  void add(std::string_view word, int64_t times = 1);
+  void add(const WordCounts& more);
+  int64_t count(std::string_view word) const;
+  int32_t size() const { return words_.size(); }  // different words
+  // Of word number 0 .. size() - 1, in the order in which they came.
+  std::string_view word(int32_t number) const { return words_.word(number); }
+  int64_t count(int32_t number) const { return counts_[static_cast<size_t>(number)]; }
+
+ private:
+  WordTable words_;
+  std::vector<int64_t> counts_;  // by number
 };
-using WordCounts = std::unordered_map<std::string, int64_t, WordHash, std::equal_to<>>;
 
 struct WordChoice {
   int64_t size = 0;       // at most so many words, <unk> and the line end among them; 0: all
@@ -52,7 +66,7 @@ struct WordChoice {
 // The text of a WordVocabulary: the words that `choice` leaves, the most frequent first, of equally frequent
 // ones the lesser in bytes; <unk>, which counts for all the others, and `line_end`, always. Throws unless
 // size is 0 or at least 3, and min_count at least 1.
-std::string choose_words(WordCounts counts, const WordChoice& choice,
+std::string choose_words(const WordCounts& counts, const WordChoice& choice,
                          std::string_view line_end = kLineEnds[0]);
 
 // Calls on_word(std::string_view) for every word of `text` and on_line_end() for every newline. Words are

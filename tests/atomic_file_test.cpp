@@ -30,6 +30,17 @@ TEST_CASE("atomic file: the old content stays until commit, and goes on without 
   CHECK(count(folder) == 1);
 }
 
+TEST_CASE("atomic file: bytes at places of their own, beside what is written in order") {
+  const TempDir folder;
+  AtomicFile file(folder / "f");
+  file.write("one ");
+  file.write_at(10, "end", 3);
+  file.write("two");
+  file.write_at(8, "-", 1);
+  file.commit();
+  CHECK(read_text(folder / "f") == std::string("one two\0-\0end", 13));
+}
+
 TEST_CASE("atomic file: what a killed writer left is taken over") {
   const TempDir folder;
   write_text(folder / "f.tmp", "much longer than what comes next");

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/corpora.h"
 #include "tests/data_files.h"
 #include "tests/errors.h"
 
@@ -15,15 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string text_of(std::span<const uint8_t> bytes) {
+std::string string_of(std::span<const uint8_t> bytes) {
   return {bytes.begin(), bytes.end()};
-}
-
-std::string text_of(const Corpus& corpus, std::string_view split) {
-  const Tokens tokens = corpus.split(split);
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < tokens.size(); ++i) ids.push_back(tokens[i]);
-  return corpus.vocabulary.decode(ids);
 }
 
 CorpusOptions named(const std::string& name, double valid = kDefaultSplitFraction,
@@ -43,7 +37,7 @@ TEST_CASE("corpus: any file, split by position") {
   const Corpus corpus = load_corpus(named(path));
   CHECK(corpus.name == path);
   CHECK(corpus.source == path);
-  CHECK(text_of(corpus.bytes) == text);
+  CHECK(string_of(corpus.bytes) == text);
   CHECK(text_of(corpus, "train") == text.substr(0, 1800));
   CHECK(text_of(corpus, "dev") == text.substr(1800, 100));
   CHECK(text_of(corpus, "test") == text.substr(1900));
@@ -169,7 +163,7 @@ TEST_CASE("corpus: gcide is found in the data folder first, and a broken one is 
   const ScopedEnv data("TANDEM_DATA", dir.path().c_str());
   const Corpus corpus = load_corpus(named("gcide"));
   CHECK(corpus.source == dz.string());
-  CHECK(text_of(corpus.bytes) == text);
+  CHECK(string_of(corpus.bytes) == text);
   CHECK(corpus.train.size() == 45'000);
   CHECK(corpus.dev.size() == 2'500);
   CHECK(load_corpus(named("gcide", 0.1, 0.2)).train.size() == 35'000);

@@ -83,10 +83,10 @@ TEST_CASE("word vocabulary: errors") {
   const auto error = [](const std::string& text) { return error_of([&] { WordVocabulary words(text); }); };
   CHECK(contains(error(""), "none of its 0 words is <unk> or <UNK>"));
   CHECK(contains(error("a\n<unk>\n"), "none of its 2 words is <eos> or <S>"));
-  CHECK(contains(error("a\n<unk>\n<eos>\na\n"), "'a' stands twice, as ids 0 and 3"));
+  CHECK(contains(error("a\n<unk>\n<eos>\na\n"), "'a' stands twice, as id 0 and again behind 3 words"));
   CHECK(contains(error("a\n\n<unk>\n"), "'', word 1, is empty or has a blank"));
   CHECK(contains(error("a\nb c\n"), "'b c', word 1"));
-  CHECK(contains(error("a\nb "), "no newline behind the last word"));
+  CHECK(contains(error("a\nb "), "no newline behind the last word, 'b '"));
   const WordVocabulary words("<unk>\n<eos>\n");
   CHECK(contains(error_of([&] { words.word(2); }), "id 2 is outside of 0 .. 1"));
   CHECK(contains(error_of([&] { words.word(-1); }), "id -1"));
