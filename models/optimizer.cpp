@@ -123,9 +123,10 @@ int64_t Optimizer::steps() const {
 
 void Optimizer::hold(const std::vector<NamedTensor>& masks) {
   std::vector<Tensor> by_slot(slots_.size());
-  for (const auto& [name, mask] : masks) {
+  for (const NamedTensor& given : masks) {
+    const auto& [name, mask] = given;
     const auto slot = std::find_if(slots_.begin(), slots_.end(),
-                                   [&name](const Slot& s) { return s.parameter.name == name; });
+                                   [&given](const Slot& s) { return s.parameter.name == given.name; });
     CHECK(slot != slots_.end(), "optimizer: there is a mask for {}, which this model does not have", name);
     const Tensor& value = slot->parameter.value;
     CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
