@@ -14,6 +14,24 @@
 #include "core/check.h"
 
 namespace tandem {
+namespace {
+
+// Calls put(data, bytes), which is one of the system's, until all is written.
+template <class Put>
+bool write_all(const void* data, size_t bytes, Put&& put) {
+  constexpr size_t kLargestCall = size_t{1} << 30;  // the system writes at most 2 GiB at a time
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t written = put(next, std::min(bytes, kLargestCall));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    next += written;
+    bytes -= static_cast<size_t>(written);
+  }
+  return true;
+}
+
+}  // namespace
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp") {
   struct stat info {};
@@ -56,15 +74,17 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
-  constexpr size_t kLargestCall = size_t{1} << 30;  // the system writes at most 2 GiB at a time
-  const char* next = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t written = ::write(file_, next, std::min(bytes, kLargestCall));
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("write");
-    next += written;
-    bytes -= static_cast<size_t>(written);
-  }
+  const auto put = [this](const void* part, size_t size) { return ::write(file_, part, size); };
+  if (!write_all(data, bytes, put)) fail("write");
+}
+
+void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
+  const auto put = [this, &offset](const void* part, size_t size) {
+    const ssize_t written = pwrite(file_, part, size, static_cast<off_t>(offset));
+    if (written > 0) offset += static_cast<uint64_t>(written);
+    return written;
+  };
+  if (!write_all(data, bytes, put)) fail("write");
 }
 
 void AtomicFile::commit() {

@@ -2,6 +2,7 @@
 // new one.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,8 @@ class AtomicFile {
 
   void write(const void* data, size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  // Puts bytes at an offset of their own; write() goes on where the last write() ended all the same.
+  void write_at(uint64_t offset, const void* data, size_t bytes);
   void commit();
 
  private:

@@ -233,29 +233,21 @@ Tensor SafetensorsFile::get(const std::string& name, DType dtype, const Shape& s
   return get(name);
 }
 
-void write_safetensors(const std::string& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+std::string safetensors_header(const std::string& path, const std::vector<TensorInfo>& tensors,
+                               const std::map<std::string, std::string>& metadata) {
   std::set<std::string_view> seen;
-  std::vector<std::pair<const std::string*, Tensor>> ordered;
-  for (const auto& [name, tensor] : tensors) {
-    CHECK(tensor.defined(), "cannot write {}: tensor {} is undefined", path, in_quotes(name));
-    CHECK(!name.empty() && name != kMetadata, "cannot write {}: a tensor cannot be named {}", path,
-          in_quotes(name));
-    CHECK(seen.insert(name).second, "cannot write {}: tensor {} is given twice", path, in_quotes(name));
-    ordered.emplace_back(&name, tensor);
-  }
-  std::ranges::stable_sort(ordered, std::ranges::greater(),
-                           [](const auto& item) { return size_of(item.second.dtype()); });
-
   nlohmann::ordered_json root = nlohmann::ordered_json::object();
   if (!metadata.empty()) root[kMetadata] = metadata;
   uint64_t end = 0;
-  for (const auto& [name, tensor] : ordered) {
+  for (const auto& [name, dtype, shape] : tensors) {
+    CHECK(!name.empty() && name != kMetadata, "cannot write {}: a tensor cannot be named {}", path,
+          in_quotes(name));
+    CHECK(seen.insert(name).second, "cannot write {}: tensor {} is given twice", path, in_quotes(name));
     const uint64_t begin = end;
-    end += tensor.nbytes();
-    root[*name] = {{"dtype", format_name(tensor.dtype())},
-                   {"shape", std::vector<int64_t>(tensor.shape().begin(), tensor.shape().end())},
-                   {"data_offsets", {begin, end}}};
+    end += static_cast<uint64_t>(shape.numel()) * size_of(dtype);
+    root[name] = {{"dtype", format_name(dtype)},
+                  {"shape", std::vector<int64_t>(shape.begin(), shape.end())},
+                  {"data_offsets", {begin, end}}};
   }
   std::string header;
   try {
@@ -266,10 +258,22 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   header.resize((header.size() + 7) / 8 * 8, ' ');  // so that the data begin aligned
   CHECK(header.size() <= kLongestHeader, "cannot write {}: the header would take {} bytes; {} are allowed",
         path, header.size(), kLongestHeader);
-
   const uint64_t length = header.size();
+  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + header;
+}
+
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  for (const auto& [name, tensor] : tensors)
+    CHECK(tensor.defined(), "cannot write {}: tensor {} is undefined", path, in_quotes(name));
+  NamedTensors ordered = tensors;
+  std::ranges::stable_sort(ordered, std::ranges::greater(),
+                           [](const auto& item) { return size_of(item.second.dtype()); });
+  std::vector<TensorInfo> infos;
+  for (const auto& [name, tensor] : ordered) infos.push_back({name, tensor.dtype(), tensor.shape()});
+  const std::string header = safetensors_header(path, infos, metadata);
+
   AtomicFile file(path);
-  file.write(&length, sizeof length);
   file.write(header);
   for (const auto& [name, tensor] : ordered) {
     const Tensor host = tensor.to(Device::cpu());

@@ -33,6 +33,9 @@ class SafetensorsFile {
   DType dtype(const std::string& name) const { return entry(name).dtype; }         // Error: no such tensor
   const Shape& shape(const std::string& name) const { return entry(name).shape; }  // Error: no such tensor
 
+  // Where a tensor's bytes begin in the file, for those who map it. Error: no such tensor.
+  uint64_t offset(const std::string& name) const { return data_start_ + entry(name).begin; }
+
   // Reads one tensor into memory of the host. Error: no such tensor, or the file has shrunk since.
   Tensor get(const std::string& name) const;
   // The same. Error, too, when it is not of this dtype and shape.
@@ -58,6 +61,19 @@ class SafetensorsFile {
   std::vector<std::string> names_;
   std::map<std::string, std::string> metadata_;
 };
+
+// What a file holds, without the data.
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+};
+
+// The bytes of a file up to the data, which follow in this order without holes; they begin aligned to 8
+// bytes. For files that are too large to be in memory as tensors. Errors, which name `path`: a name twice,
+// empty or not UTF-8.
+std::string safetensors_header(const std::string& path, const std::vector<TensorInfo>& tensors,
+                               const std::map<std::string, std::string>& metadata = {});
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 

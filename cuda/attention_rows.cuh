@@ -172,8 +172,8 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
       score[i] = slope[i] = {};
       if (!visible.has_some(column, N)) return;
       score[i] = load_vector<C, N>(s + offset + column);
-      if constexpr (Positions::kAny) positions.add(score[i], row, visible.end - 1 - column);
       slope[i] = load_vector<C, N>(dp + offset + column);
+      if constexpr (Positions::kAny) positions.add(score[i], row, visible.end - 1 - column);
     };
     if constexpr (Shape::kHeld) for_chunks<Shape>(columns, load);  // on their way during what follows
 

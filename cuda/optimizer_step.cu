@@ -123,7 +123,7 @@ __device__ __forceinline__ void add_squares(Squares& sums, const Entry& entry, c
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       const AdamState<T> before{value_i.v[j], m_i.v[j], v_i.v[j]};
-      const double move = adam_move(adam_moments(before, gradient_i.v[j], k), k);
+      const double move = adam_move(adam_moments(before, gradient_i.v[j], k), gradient_i.v[j], k);
       sums.value += static_cast<double>(value_i.v[j]) * static_cast<double>(value_i.v[j]);
       sums.move += move * move;
     }

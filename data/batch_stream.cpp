@@ -1,4 +1,4 @@
-// The training and evaluation streams: columns of bytes cut into time-major segments of ids.
+// The training and evaluation streams: columns of tokens cut into time-major segments of ids.
 #include "data/batch_stream.h"
 
 #include <algorithm>
@@ -7,42 +7,37 @@
 
 namespace tandem {
 
-ByteColumns::ByteColumns(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t batch_size)
-    : bytes_(bytes), batch_size_(batch_size) {
+TokenColumns::TokenColumns(const Tokens& tokens, int64_t batch_size)
+    : tokens_(tokens), batch_size_(batch_size) {
   CHECK(batch_size >= 1, "batch stream: batch size is {}; it must be at least 1", batch_size);
-  const auto size = static_cast<int64_t>(bytes.size());
-  CHECK(size > batch_size,
-        "batch stream: {} bytes cannot be cut into {} columns of at least one prediction; use a longer text, "
-        "or a batch "
-        "size below the number of bytes",
-        size, batch_size);
-  vocabulary.check_covers(bytes);
-  for (int value = 0; value < 256; ++value) ids_[value] = vocabulary.id(static_cast<uint8_t>(value));
-  length_ = (size - 1) / batch_size;
+  CHECK(
+      tokens.size() > batch_size,
+      "batch stream: {} tokens cannot be cut into {} columns of at least one prediction; use a longer text, "
+      "or a batch size below the number of tokens",
+      tokens.size(), batch_size);
+  length_ = (tokens.size() - 1) / batch_size;
 }
 
-void ByteColumns::gather(int64_t first, int64_t steps, std::vector<int32_t>& inputs,
-                         std::vector<int32_t>& targets) const {
+void TokenColumns::gather(int64_t first, int64_t steps, std::vector<int32_t>& inputs,
+                          std::vector<int32_t>& targets) const {
   inputs.resize(static_cast<size_t>(steps * batch_size_));
   targets.resize(inputs.size());
   for (int64_t b = 0; b < batch_size_; ++b) {
-    const uint8_t* column = bytes_.data() + b * length_ + first;
+    const int64_t column = b * length_ + first;
     for (int64_t t = 0; t < steps; ++t) {
-      inputs[t * batch_size_ + b] = ids_[column[t]];
-      targets[t * batch_size_ + b] = ids_[column[t + 1]];
+      inputs[t * batch_size_ + b] = tokens_[column + t];
+      targets[t * batch_size_ + b] = tokens_[column + t + 1];
     }
   }
 }
 
-BatchStream::BatchStream(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t batch_size,
-                         int64_t segment_length)
-    : columns_(bytes, vocabulary, batch_size), segment_length_(segment_length) {
+BatchStream::BatchStream(const Tokens& tokens, int64_t batch_size, int64_t segment_length)
+    : columns_(tokens, batch_size), segment_length_(segment_length) {
   CHECK(segment_length >= 1, "batch stream: segment length is {}; it must be at least 1", segment_length);
   CHECK(columns_.length() >= segment_length,
-        "batch stream: {} bytes in {} columns give {} steps per column, less than one segment of {}; use a "
-        "longer text, "
-        "a smaller batch or shorter segments",
-        bytes.size(), batch_size, columns_.length(), segment_length);
+        "batch stream: {} tokens in {} columns give {} steps per column, less than one segment of {}; use a "
+        "longer text, a smaller batch or shorter segments",
+        tokens.size(), batch_size, columns_.length(), segment_length);
 }
 
 bool BatchStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
@@ -62,16 +57,17 @@ void BatchStream::set_position(StreamPosition position) {
   starts_epoch_ = false;
 }
 
-EvaluationStream::EvaluationStream(std::span<const uint8_t> bytes, const Vocabulary& vocabulary,
-                                   int64_t window, int64_t batch_size)
-    : columns_(bytes, vocabulary, batch_size), window_(window) {
+EvaluationStream::EvaluationStream(const Tokens& tokens, int64_t window, int64_t batch_size, int64_t reread)
+    : columns_(tokens, batch_size), window_(window), reread_(reread) {
+  CHECK(reread >= 0, "evaluation stream: {} steps cannot be read again", reread);
   CHECK(window >= 1, "evaluation stream: window is {}; it must be at least 1", window);
-  dropped_ = (static_cast<int64_t>(bytes.size()) - 1) % batch_size;
+  dropped_ = (tokens.size() - 1) % batch_size;
 }
 
 bool EvaluationStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
   const int64_t steps = std::min(window_, columns_.length() - done_);
-  columns_.gather(done_, steps, inputs, targets);
+  reread_steps_ = steps > 0 ? std::min(reread_, done_) : 0;
+  columns_.gather(done_ - reread_steps_, reread_steps_ + steps, inputs, targets);
   done_ += steps;
   return steps > 0;
 }

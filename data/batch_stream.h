@@ -1,27 +1,24 @@
 // Streams of (inputs, targets) over a text: endless segments for training, one exact pass for evaluation.
 //
-// Both lay N bytes out as B columns. A column predicts L = (N - 1) / B bytes (integer division): column b
-// reads bytes b L .. b L + L - 1, and its targets are those positions plus one, so the last target of a
+// Both lay N tokens out as B columns. A column predicts L = (N - 1) / B tokens (integer division): column b
+// reads tokens b L .. b L + L - 1, and its targets are those positions plus one, so the last target of a
 // column is the first input of the next one and cutting into columns loses no prediction. What stays out is
 // (N - 1) mod B predictions at the end of the text: none for B = 1, at most B - 1 otherwise. Arrays are
-// time-major: of shape (steps, B), entry (t, b) at t * B + b. Ids are looked up as segments are asked for;
-// the bytes are not copied and must outlive the stream.
+// time-major: of shape (steps, B), entry (t, b) at t * B + b. Tokens are read as segments are asked for; what
+// they lie in must outlive the stream.
 #pragma once
-#include <array>
 #include <cstdint>
-#include <span>
 #include <vector>
 
-#include "data/vocabulary.h"
+#include "data/tokens.h"
 
 namespace tandem {
 
 // The B columns of a text, read by position.
-class ByteColumns {
+class TokenColumns {
  public:
-  // Throws when batch_size < 1, when there are fewer than batch_size + 1 bytes, or when the vocabulary lacks
-  // one.
-  ByteColumns(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t batch_size);
+  // Throws when batch_size < 1 or when there are fewer than batch_size + 1 tokens.
+  TokenColumns(const Tokens& tokens, int64_t batch_size);
 
   int64_t batch_size() const { return batch_size_; }
   int64_t length() const { return length_; }  // predictions per column, L above
@@ -31,8 +28,7 @@ class ByteColumns {
               std::vector<int32_t>& targets) const;
 
  private:
-  std::span<const uint8_t> bytes_;
-  std::array<int32_t, 256> ids_;
+  Tokens tokens_;
   int64_t batch_size_;
   int64_t length_;
 };
@@ -50,9 +46,8 @@ struct StreamPosition {
 // build the stream from the same arguments and set the position.
 class BatchStream {
  public:
-  // Throws as ByteColumns does, and when not even one segment fits.
-  BatchStream(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t batch_size,
-              int64_t segment_length);
+  // Throws as TokenColumns does, and when not even one segment fits.
+  BatchStream(const Tokens& tokens, int64_t batch_size, int64_t segment_length);
 
   // Fills (T, B) inputs and targets with the next segment. Always true: there is always a next one.
   bool next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets);
@@ -70,24 +65,26 @@ class BatchStream {
   int64_t segments_per_epoch() const { return columns_.length() / segment_length_; }
 
  private:
-  ByteColumns columns_;
+  TokenColumns columns_;
   int64_t segment_length_;
   StreamPosition position_;
   bool starts_epoch_ = false;
 };
 
 // Evaluation: one pass over the columns in segments of `window` steps, the last one shorter when window does
-// not divide L. State and memory are carried from the first segment to the last. Every column begins with no
-// context, so exact totals use B = 1, where N bytes give N - 1 predictions.
+// not divide L. Each begins with up to `reread` steps of those before it, for models that carry nothing over.
+// State and memory are carried from the first segment to the last. Every column begins with no context, so
+// exact totals use B = 1, where N tokens give N - 1 predictions.
 class EvaluationStream {
  public:
-  // Throws as ByteColumns does, and when window < 1.
-  EvaluationStream(std::span<const uint8_t> bytes, const Vocabulary& vocabulary, int64_t window,
-                   int64_t batch_size = 1);
+  // Throws as TokenColumns does, when window < 1, and when reread < 0.
+  EvaluationStream(const Tokens& tokens, int64_t window, int64_t batch_size = 1, int64_t reread = 0);
 
   // Fills (steps, B) inputs and targets with the next segment, steps = inputs.size() / B; false, with both
-  // left empty, when all were given.
+  // left empty, when all were given. The first reread() of the steps were given before.
   bool next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets);
+
+  int64_t reread() const { return reread_steps_; }
 
   // Back to the first segment.
   void rewind() { done_ = 0; }
@@ -98,10 +95,12 @@ class EvaluationStream {
   int64_t dropped() const { return dropped_; }  // predictions left out: (N - 1) mod B
 
  private:
-  ByteColumns columns_;
+  TokenColumns columns_;
   int64_t window_;
+  int64_t reread_;
   int64_t dropped_;
   int64_t done_ = 0;  // steps given
+  int64_t reread_steps_ = 0;
 };
 
 }  // namespace tandem

@@ -1,11 +1,9 @@
-// Whole-file reading, digests by OpenSSL, unpacking by libzip and zlib, durable writes.
+// Whole-file reading, digests by OpenSSL, unpacking, durable writes.
 #include "data/byte_file.h"
 
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <unistd.h>
-#include <zip.h>
-#include <zlib.h>
 
 #include <array>
 #include <cerrno>
@@ -14,6 +12,7 @@
 #include <memory>
 
 #include "core/check.h"
+#include "data/archive.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -65,79 +64,12 @@ class Digest {
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
 };
 
-// Where unpacked bytes come from; read() gives 0 at the end and throws CorruptArchive.
-class Source {
- public:
-  virtual ~Source() = default;
-  virtual size_t read(std::span<uint8_t> block) = 0;
-};
-
-// A gzip file; any other file is passed on as it is.
-class GzipSource : public Source {
- public:
-  explicit GzipSource(const fs::path& path) : name_(path.string()), file_(nullptr, gzclose_r) {
-    open_to_read(path);  // for its errors: zlib has no words for them
-    file_.reset(gzopen(path.c_str(), "rb"));
-    CHECK(file_, "{}: cannot be opened: {}", name_, std::strerror(errno));
-    gzbuffer(file_.get(), kBlock / 4);
-  }
-  bool is_gzip() { return gzdirect(file_.get()) == 0; }
-  size_t read(std::span<uint8_t> block) override {
-    const int count = gzread(file_.get(), block.data(), static_cast<unsigned>(block.size()));
-    int code = Z_OK;
-    const char* message = gzerror(file_.get(), &code);
-    if (count < 0 || code == Z_BUF_ERROR)  // the latter is how a premature end shows
-      throw CorruptArchive(fmt::format("{}: gzip data is truncated or altered: {}", name_, message));
-    return static_cast<size_t>(count);
-  }
-
- private:
-  std::string name_;
-  std::unique_ptr<gzFile_s, int (*)(gzFile)> file_;
-};
-
-// One file of a zip archive, found by its name in any folder of it.
-class ZipSource : public Source {
- public:
-  ZipSource(const fs::path& path, const std::string& entry)
-      : name_(path.string()), archive_(nullptr, zip_discard), file_(nullptr, zip_fclose) {
-    int code = 0;
-    archive_.reset(zip_open(path.c_str(), ZIP_RDONLY, &code));
-    if (!archive_) {
-      zip_error_t error;
-      zip_error_init_with_code(&error, code);
-      const std::string message = zip_error_strerror(&error);
-      zip_error_fini(&error);
-      throw CorruptArchive(fmt::format("{}: zip archive is truncated or altered: {}", name_, message));
-    }
-    const zip_int64_t index = zip_name_locate(archive_.get(), entry.c_str(), ZIP_FL_NODIR);
-    if (index < 0)
-      throw CorruptArchive(fmt::format("{}: zip archive holds no file named '{}'", name_, entry));
-    file_.reset(zip_fopen_index(archive_.get(), static_cast<zip_uint64_t>(index), 0));
-    if (!file_) broken(zip_strerror(archive_.get()));
-  }
-  size_t read(std::span<uint8_t> block) override {
-    const zip_int64_t count = zip_fread(file_.get(), block.data(), block.size());
-    if (count < 0) broken(zip_file_strerror(file_.get()));
-    return static_cast<size_t>(count);
-  }
-
- private:
-  [[noreturn]] void broken(const char* message) {
-    throw CorruptArchive(fmt::format("{}: zip archive is truncated or altered: {}", name_, message));
-  }
-
-  std::string name_;
-  std::unique_ptr<zip_t, void (*)(zip_t*)> archive_;  // before file_: closed after it
-  std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file_;
-};
-
-std::unique_ptr<Source> open_source(const fs::path& archive, const std::string& entry) {
-  std::array<char, 4> magic{};
-  const size_t count = std::fread(magic.data(), 1, magic.size(), open_to_read(archive).get());
-  if (count == 4 && std::memcmp(magic.data(), "PK\3\4", 4) == 0)
-    return std::make_unique<ZipSource>(archive, entry);
-  return std::make_unique<GzipSource>(archive);
+// An archive opened at its file `entry`, in any folder of it, or at its only one.
+std::unique_ptr<Archive> open_entry(const fs::path& path, const std::string& entry) {
+  std::unique_ptr<Archive> archive = Archive::open(path);
+  for (std::string name; archive->next(name);)
+    if (name.empty() || fs::path(name).filename() == entry) return archive;
+  throw CorruptArchive(fmt::format("{}: archive holds no file named '{}'", path.string(), entry));
 }
 
 void sync_path(const fs::path& path, int flags) {
@@ -163,7 +95,7 @@ std::vector<uint8_t> read_file(const fs::path& path) {
 }
 
 std::vector<uint8_t> read_gzip(const fs::path& path) {
-  GzipSource source(path);
+  GzipFile source(path);
   if (!source.is_gzip()) throw CorruptArchive(fmt::format("{}: not a gzip file", path.string()));
   std::vector<uint8_t> bytes;
   std::vector<uint8_t> block(kBlock);
@@ -184,9 +116,21 @@ std::string file_checksum(const std::string& algorithm, const fs::path& path) {
   return digest.hex();
 }
 
+Unpacked read_through(ByteSource& source, const std::string& algorithm) {
+  Digest digest(algorithm);
+  Unpacked result;
+  std::vector<uint8_t> block(kBlock);
+  while (const size_t count = source.read(block)) {
+    digest.update({block.data(), count});
+    result.size += static_cast<int64_t>(count);
+  }
+  result.checksum = digest.hex();
+  return result;
+}
+
 Unpacked unpack(const fs::path& archive, const std::string& entry, const fs::path& destination,
                 int64_t max_size, const std::string& algorithm, const ByteProgress& progress) {
-  const std::unique_ptr<Source> source = open_source(archive, entry);
+  const std::unique_ptr<Archive> source = open_entry(archive, entry);
   Digest digest(algorithm);
   Unpacked result;
   File file(std::fopen(destination.c_str(), "wb"));

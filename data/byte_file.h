@@ -7,19 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "data/archive.h"
 
 namespace tandem {
 
 // Told bytes done and bytes in all (0 when unknown), some times a second. What it throws stops the work and
 // reaches the caller.
 using ByteProgress = std::function<void(int64_t done, int64_t total)>;
-
-// What an archive holds cannot be had: truncated, altered, or without the file looked for.
-class CorruptArchive : public Error {
- public:
-  using Error::Error;
-};
 
 // All bytes of a file; throws when it is missing, unreadable or a folder.
 std::vector<uint8_t> read_file(const std::filesystem::path& path);
@@ -44,10 +38,13 @@ struct Unpacked {
   std::string checksum;
 };
 
-// Streams into the file `destination` the file `entry` of a zip archive, the content of a gzip file, or, when
-// `archive` is neither, its own bytes. Returns size and digest of what was written, synced to disk.
-// CorruptArchive when the archive is broken or holds more than `max_size` bytes; Error when `destination`
-// cannot be written. On any error no `destination` is left.
+// Reads a source to its end: size and digest of what it gave.
+Unpacked read_through(ByteSource& source, const std::string& algorithm);
+
+// Streams into the file `destination` the file `entry` of an archive (zip or tar), the content of a gzip
+// file, or, when `archive` is none of these, its own bytes. Returns size and digest of what was written,
+// synced to disk. CorruptArchive when the archive is broken or holds more than `max_size` bytes; Error when
+// `destination` cannot be written. On any error no `destination` is left.
 Unpacked unpack(const std::filesystem::path& archive, const std::string& entry,
                 const std::filesystem::path& destination, int64_t max_size, const std::string& algorithm,
                 const ByteProgress& progress = {});

@@ -1,4 +1,5 @@
-// Loading of corpora: from Debian's dictionary package, from the download cache, from any file.
+// Loading of corpora: from Debian's dictionary package, from the download cache, from any file; as bytes or
+// words.
 #include "data/corpus.h"
 
 #include <algorithm>
@@ -10,39 +11,30 @@ namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kMinSplitBytes = 2;  // one prediction
+constexpr int64_t kMinSplitTokens = 2;  // one prediction
 
-void split_by_fractions(Corpus& corpus, const CorpusOptions& options) {
-  const double valid = options.valid_fraction;
-  const double test = options.test_fraction;
-  const size_t size = corpus.bytes.size();
-  const auto share = [size](double fraction) { return static_cast<size_t>(std::floor(fraction * size)); };
-  const size_t dev_size = share(valid);
-  const size_t test_size = share(test);
-  const size_t train_size = size - std::min(size, dev_size + test_size);
-  const bool enough = train_size >= kMinSplitBytes && (valid == 0 || dev_size >= kMinSplitBytes) &&
-                      (test == 0 || test_size >= kMinSplitBytes);
-  CHECK(enough,
-        "{}: {} bytes split into {} for training, {} for dev and {} for test; each needs at least {}: use a "
-        "longer file "
-        "or other fractions (0 for no dev or test part)",
-        corpus.source, size, train_size, dev_size, test_size, kMinSplitBytes);
-  corpus.train = {0, train_size};
-  corpus.dev = {train_size, train_size + dev_size};
-  corpus.test = {train_size + dev_size, size};
+template <class Spec>
+const Spec* find_spec(const std::vector<Spec>& specs, const std::string& name) {
+  const auto found =
+      std::find_if(specs.begin(), specs.end(), [&name](const Spec& spec) { return spec.name == name; });
+  return found == specs.end() ? nullptr : &*found;
 }
 
-void split_by_sizes(Corpus& corpus, const CorpusSpec& spec) {
-  CHECK(static_cast<int64_t>(corpus.bytes.size()) == spec.size(), "{}: {} bytes where {} are expected",
-        corpus.source, corpus.bytes.size(), spec.size());
-  const auto train_size = static_cast<size_t>(spec.split_sizes[0]);
-  const auto dev_size = static_cast<size_t>(spec.split_sizes[1]);
-  corpus.train = {0, train_size};
-  corpus.dev = {train_size, train_size + dev_size};
-  corpus.test = {train_size + dev_size, corpus.bytes.size()};
+// Where train and dev end in a text of `size` bytes.
+std::array<int64_t, 2> ends_by_fractions(int64_t size, const CorpusOptions& options) {
+  const auto share = [size](double fraction) {
+    return static_cast<int64_t>(std::floor(fraction * static_cast<double>(size)));
+  };
+  const int64_t test_begin = size - std::min(size, share(options.test_fraction));
+  return {test_begin - std::min(test_begin, share(options.valid_fraction)), test_begin};
 }
 
-void check_options(const CorpusOptions& options, const CorpusSpec* spec) {
+std::array<int64_t, 2> ends_by_sizes(int64_t size, const CorpusSpec& spec, const std::string& source) {
+  CHECK(size == spec.size(), "{}: {} bytes where {} are expected", source, size, spec.size());
+  return {spec.split_sizes[0], spec.split_sizes[0] + spec.split_sizes[1]};
+}
+
+void check_fractions(const CorpusOptions& options) {
   const double valid = options.valid_fraction;
   const double test = options.test_fraction;
   CHECK(valid >= 0 && valid < 1, "valid fraction is {}; it must be at least 0 and below 1", valid);
@@ -50,20 +42,96 @@ void check_options(const CorpusOptions& options, const CorpusSpec* spec) {
   CHECK(valid + test < 1,
         "valid fraction {} and test fraction {} leave nothing to train on; their sum must be below 1", valid,
         test);
-  if (spec) {
-    CHECK(valid == kDefaultSplitFraction && test == kDefaultSplitFraction,
-          "{} is always split into {} / {} / {} bytes, as published results are; leave out the fractions",
-          spec->name, spec->split_sizes[0], spec->split_sizes[1], spec->split_sizes[2]);
-  } else {
-    CHECK(options.url.empty(), "{}: is not downloaded, so a URL ({}) has no use; leave it out",
-          options.name_or_path, options.url);
-  }
+}
+
+bool default_fractions(const CorpusOptions& options) {
+  return options.valid_fraction == kDefaultSplitFraction && options.test_fraction == kDefaultSplitFraction;
+}
+
+void check_splits(const Corpus& corpus, const CorpusOptions& options) {
+  const bool enough = corpus.train.size() >= kMinSplitTokens &&
+                      (options.valid_fraction == 0 || corpus.dev.size() >= kMinSplitTokens) &&
+                      (options.test_fraction == 0 || corpus.test.size() >= kMinSplitTokens);
+  CHECK(enough,
+        "{}: {} {} split into {} for training, {} for dev and {} for test; each needs at least {}: use a "
+        "longer "
+        "file or other fractions (0 for no dev or test part){}",
+        corpus.name, corpus.size(), tokens_name(corpus.level()), corpus.train.size(), corpus.dev.size(),
+        corpus.test.size(), kMinSplitTokens,
+        corpus.level() == Level::byte ? "" : "; words are split at the borders of lines");
+}
+
+Level level_of(const CorpusOptions& options, const WordCorpusSpec* words) {
+  const std::string& name = options.name_or_path;
+  const Level usual = words ? Level::word : Level::byte;
+  const Level level = options.level.value_or(options.vocabulary ? options.vocabulary->level() : usual);
+  CHECK(!options.vocabulary || options.vocabulary->level() == level,
+        "{}: cannot be read as {}s by a vocabulary of {}s", name, name_of(level),
+        name_of(options.vocabulary->level()));
+  CHECK(level == usual || !words, "{}: is a benchmark of words, and has no level of bytes", name);
+  CHECK(level == Level::word || (options.words.size == 0 && options.words.min_count == 1),
+        "{}: of bytes there is no choice; a vocabulary's size and smallest count are of words", name);
+  return level;
+}
+
+// The file that a corpus lies in, fetched where it can be downloaded.
+fs::path file_of(const CorpusOptions& options, const CorpusSpec* spec, const std::string& known) {
+  const std::string& name = options.name_or_path;
+  if (spec)
+    return fetch_corpus(
+        *spec,
+        {.data_dir = options.data_dir, .url = options.url, .progress = options.progress, .download = {}});
+  CHECK(options.url.empty(), "{}: is not downloaded, so a URL ({}) has no use; leave it out", name,
+        options.url);
+  if (name == "gcide")
+    return find_gcide(gcide_places(options.data_dir.empty() ? default_data_dir() : options.data_dir));
+  std::error_code missing;
+  CHECK(!name.empty() && fs::exists(name, missing),
+        "'{}' is neither a corpus ({}) nor an existing file; name one of them", name, known);
+  return name;
+}
+
+void load_bytes(Corpus& corpus, const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path) {
+  corpus.source = path.string();
+  corpus.bytes = options.name_or_path == "gcide" ? read_gzip(path) : read_file(path);
+  const auto size = static_cast<int64_t>(corpus.bytes.size());
+  const auto [train_end, dev_end] =
+      spec ? ends_by_sizes(size, *spec, corpus.source) : ends_by_fractions(size, options);
+  corpus.train = {0, train_end};
+  corpus.dev = {train_end, dev_end};
+  corpus.test = {dev_end, size};
+  corpus.vocabulary = options.vocabulary ? *options.vocabulary : Vocabulary::of(corpus.bytes);
+  corpus.sha256 = checksum("sha256", corpus.bytes);
+}
+
+void load_words(Corpus& corpus, const WordSource& source, const WordOptions& options) {
+  corpus.words = load_token_file(source, options);
+  const TokenFileInfo& info = corpus.words.info();
+  corpus.source = info.source;
+  corpus.train = info.splits[kTrain];
+  corpus.dev = info.splits[kDev];
+  corpus.test = info.splits[kTest];
+  corpus.vocabulary = corpus.words.vocabulary();
+  corpus.sha256 = info.key;
+}
+
+WordSource source_in_file(const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path) {
+  GzipFile file(path);
+  const Unpacked text = read_through(file, "sha256");
+  const auto [train_end, dev_end] =
+      spec ? ends_by_sizes(text.size, *spec, path.string()) : ends_by_fractions(text.size, options);
+  return file_source(fs::path(options.name_or_path).filename().string(), path, text.checksum, train_end,
+                     dev_end);
 }
 
 }  // namespace
 
-std::span<const uint8_t> Corpus::split(std::string_view split_name) const {
-  ByteRange range;
+int64_t Corpus::size() const {
+  return level() == Level::byte ? static_cast<int64_t>(bytes.size()) : words.info().tokens;
+}
+
+Tokens Corpus::split(std::string_view split_name) const {
+  TokenRange range;
   if (split_name == "train") {
     range = train;
   } else if (split_name == "dev") {
@@ -72,9 +140,11 @@ std::span<const uint8_t> Corpus::split(std::string_view split_name) const {
     range = test;
   } else {
     CHECK(split_name == "all", "no split is named '{}'; there are train, dev, test and all", split_name);
-    range = {0, bytes.size()};
+    range = {0, size()};
   }
-  return std::span(bytes).subspan(range.begin, range.size());
+  const auto begin = static_cast<size_t>(range.begin), count = static_cast<size_t>(range.size());
+  if (level() == Level::byte) return {std::span(bytes).subspan(begin, count), vocabulary};
+  return {words.ids().subspan(begin, count), vocabulary.size()};
 }
 
 std::vector<fs::path> gcide_places(const fs::path& data_dir) {
@@ -102,38 +172,39 @@ fs::path find_gcide(const std::vector<fs::path>& places) {
       looked);
 }
 
-Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& downloadable) {
-  const std::string& name = options.name_or_path;
-  const auto found = std::find_if(downloadable.begin(), downloadable.end(),
-                                  [&name](const CorpusSpec& spec) { return spec.name == name; });
-  const CorpusSpec* spec = found == downloadable.end() ? nullptr : &*found;
-  check_options(options, spec);
+bool has_own_split(const std::string& name) {
+  return find_spec(downloadable_corpora(), name) || find_spec(word_corpora(), name);
+}
 
+Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& downloadable,
+                   const std::vector<WordCorpusSpec>& word_specs) {
+  const std::string& name = options.name_or_path;
+  const CorpusSpec* spec = find_spec(downloadable, name);
+  const WordCorpusSpec* word_spec = find_spec(word_specs, name);
+  const Level level = level_of(options, word_spec);
+  check_fractions(options);
+  CHECK(!(spec || word_spec) || default_fractions(options),
+        "{} is always split {}, as published results are; leave out the fractions", name,
+        spec ? fmt::format("into {} bytes", fmt::join(spec->split_sizes, " / ")) : "by its authors");
+  const WordOptions word_options{.choice = options.words,
+                                 .vocabulary = options.vocabulary,
+                                 .data_dir = options.data_dir,
+                                 .progress = options.progress};
   Corpus corpus;
   corpus.name = name;
-  std::error_code missing;
-  if (spec) {
-    FetchOptions fetch{
-        .data_dir = options.data_dir, .url = options.url, .progress = options.progress, .download = {}};
-    corpus.source = fetch_corpus(*spec, fetch).string();
-    corpus.bytes = read_file(corpus.source);
-    split_by_sizes(corpus, *spec);
-  } else if (name == "gcide") {
-    const fs::path data_dir = options.data_dir.empty() ? default_data_dir() : options.data_dir;
-    corpus.source = find_gcide(gcide_places(data_dir)).string();
-    corpus.bytes = read_gzip(corpus.source);
-    split_by_fractions(corpus, options);
-  } else {
-    std::string names = "gcide";
-    for (const CorpusSpec& known : downloadable) names += ", " + known.name;
-    CHECK(!name.empty() && fs::exists(name, missing),
-          "'{}' is neither a corpus ({}) nor an existing file; name one of them", name, names);
-    corpus.source = name;
-    corpus.bytes = read_file(name);
-    split_by_fractions(corpus, options);
+  if (word_spec) {
+    load_words(corpus, word_source(*word_spec, options.url, word_options), word_options);
+    return corpus;
   }
-  corpus.vocabulary = Vocabulary::of(corpus.bytes);
-  corpus.sha256 = checksum("sha256", corpus.bytes);
+  std::string known = "gcide";
+  for (const CorpusSpec& row : downloadable) known += ", " + row.name;
+  for (const WordCorpusSpec& row : word_specs) known += ", " + row.name;
+  const fs::path path = file_of(options, spec, known);
+  if (level == Level::byte)
+    load_bytes(corpus, options, spec, path);
+  else
+    load_words(corpus, source_in_file(options, spec, path), word_options);
+  check_splits(corpus, options);
   return corpus;
 }
 

@@ -1,15 +1,10 @@
 // Known downloads and their checksums; the way from a mirror to a verified file in the cache.
 #include "data/corpus_cache.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 
 #include "core/check.h"
+#include "data/file_lock.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -20,24 +15,6 @@ bool is_file(const fs::path& path) {
   return fs::exists(path, missing) && !missing;
 }
 
-// Holds DATA_DIR/.NAME.lock for one process at a time. Where the file system has no locks, goes on without.
-class FileLock {
- public:
-  explicit FileLock(const fs::path& path)
-      : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-    CHECK(descriptor_ >= 0, "{}: cannot be written: {}; set TANDEM_DATA to a folder that can",
-          path.parent_path().string(), std::strerror(errno));
-    while (::flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
-    }
-  }
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-  ~FileLock() { ::close(descriptor_); }
-
- private:
-  int descriptor_;
-};
-
 // Renames a refused file to `bad`; says what became of it.
 std::string set_aside(const fs::path& path, const fs::path& bad) {
   std::error_code error;
@@ -47,23 +24,17 @@ std::string set_aside(const fs::path& path, const fs::path& bad) {
 
 class Fetch {
  public:
-  Fetch(const CorpusSpec& spec, const FetchOptions& options)
+  Fetch(const DownloadSpec& spec, const FetchOptions& options)
       : spec_(spec),
         options_(options),
-        dir_(options.data_dir.empty() ? default_data_dir() : options.data_dir),
+        dir_(data_dir(spec.name, options.data_dir)),
         target_(dir_ / spec.name) {}
 
   fs::path run() {
-    CHECK(!dir_.empty(),
-          "{}: neither TANDEM_DATA nor HOME is set; set TANDEM_DATA to the folder for downloaded corpora",
-          spec_.name);
     if (use_target()) return target_;  // before anything is written: the folder may be read-only
-    std::error_code error;
-    fs::create_directories(dir_, error);
-    CHECK(!error, "{}: cannot be made: {}; set TANDEM_DATA to a folder that can", dir_.string(),
-          error.message());
+    make_data_dir(dir_);
     const FileLock lock(dir_ / ("." + spec_.name + ".lock"));
-    if (use_target() || use_archive(".zip") || use_archive(".gz")) return target_;
+    if (use_target() || (spec_.packed && (use_archive(".zip") || use_archive(".gz")))) return target_;
     download_any();
     return target_;
   }
@@ -73,19 +44,25 @@ class Fetch {
     if (options_.progress) options_.progress(what, done, total);
   }
 
-  // Whether the unpacked file is there; throws when it is another one.
+  bool is_right(const std::string& digest) const {
+    return spec_.content.hex.empty() || digest == spec_.content.hex;
+  }
+  // "it has 10 bytes with md5 0a.., expected are 20 bytes with 0b.."
+  std::string mismatch(const char* subject, uintmax_t size, const std::string& digest) const {
+    const std::string expected = spec_.size > 0 ? fmt::format("are {} bytes with ", spec_.size) : "is ";
+    return fmt::format("{} {} bytes with {} {}, expected {}{}", subject, size, spec_.content.algorithm,
+                       digest, expected, spec_.content.hex);
+  }
+
+  // Whether the file is there; throws when it is another one.
   bool use_target() const {
     if (!is_file(target_)) return false;
     const std::string actual = file_checksum(spec_.content.algorithm, target_);
-    if (actual == spec_.content.hex) return true;
-    const auto size = fs::file_size(target_);
+    if (is_right(actual)) return true;
+    const std::string reason = mismatch("it has", fs::file_size(target_), actual);
     const std::string fate = set_aside(target_, target_.string() + ".bad");
-    tandem::detail::fail(
-        "{}: {} is truncated or altered: it has {} bytes with {} {}, expected are {} bytes with {}; {}, and "
-        "the next "
-        "run downloads it again",
-        spec_.name, target_.string(), size, spec_.content.algorithm, actual, spec_.size(), spec_.content.hex,
-        fate);
+    tandem::detail::fail("{}: {} is truncated or altered: {}; {}, and the next run downloads it again",
+                         spec_.name, target_.string(), reason, fate);
   }
 
   // Whether an archive put there by hand was unpacked; throws when it is another one. A good one is left.
@@ -99,34 +76,43 @@ class Fetch {
                          spec_.name, archive.string(), reason, fate);
   }
 
-  // Unpacks, verifies and moves into place; gives the reason when the archive is refused.
-  std::string install(const fs::path& archive) const {
+  // Verifies what came, unpacked where it is packed, and moves it into place; gives the reason when it is
+  // refused.
+  std::string install(const fs::path& file) const {
+    if (spec_.packed) return install_unpacked(file);
+    const std::string digest = file_checksum(spec_.content.algorithm, file);
+    if (!is_right(digest)) return mismatch("it has", fs::file_size(file), digest);
+    commit_file(file, target_);
+    return {};
+  }
+
+  std::string install_unpacked(const fs::path& archive) const {
     const fs::path temporary = target_.string() + ".unpacking";
     const std::string what = "unpacking " + spec_.name;
     std::string reason;
     try {
       const Unpacked unpacked =
-          unpack(archive, spec_.name, temporary, spec_.size(), spec_.content.algorithm,
+          unpack(archive, spec_.name, temporary, spec_.size, spec_.content.algorithm,
                  [this, &what](int64_t done, int64_t total) { tell(what, done, total); });
-      if (unpacked.checksum == spec_.content.hex) {
+      if (is_right(unpacked.checksum)) {
         commit_file(temporary, target_);
         return {};
       }
       std::error_code ignored;
       fs::remove(temporary, ignored);
-      reason = fmt::format("its content, {} bytes, has {} {}, expected are {} bytes with {}", unpacked.size,
-                           spec_.content.algorithm, unpacked.checksum, spec_.size(), spec_.content.hex);
+      reason = mismatch("its content,", static_cast<uintmax_t>(unpacked.size), unpacked.checksum);
     } catch (const CorruptArchive& error) {
       reason = error.what();
     }
     return fmt::format("{}; the archive, {} bytes, has sha256 {}, the author's {}.zip has {}", reason,
                        fs::file_size(archive), file_checksum("sha256", archive), spec_.name,
-                       spec_.zip_sha256);
+                       spec_.archive_sha256);
   }
 
   // Downloads `url` and installs it; gives the reason when that fails.
   std::string try_url(const std::string& url) const {
-    const fs::path part = target_.string() + ".zip.part";
+    const std::string stem = target_.string() + (spec_.packed ? ".zip" : "");
+    const fs::path part = stem + ".part";
     DownloadOptions download_options = options_.download;
     const std::string what = "downloading " + url;
     download_options.progress = [this, &what](int64_t done, int64_t total) { tell(what, done, total); };
@@ -139,7 +125,7 @@ class Fetch {
       if (reason.empty()) return {};
       // What an earlier run had left may have come from another file: once more, from the beginning.
       if (result.resumed) continue;
-      return fmt::format("refused: {}; {}", reason, set_aside(part, target_.string() + ".zip.bad"));
+      return fmt::format("refused: {}; {}", reason, set_aside(part, stem + ".bad"));
     }
   }
 
@@ -151,16 +137,15 @@ class Fetch {
       if (reason.empty()) return;
       failures += fmt::format("\n  {}: {}", url, reason);
     }
+    const std::string archive = spec_.packed ? spec_.name + ".zip" : spec_.name;
     tandem::detail::fail(
-        "{0}: could not be downloaded; tried{1}\nWith no network: put {0} or {0}.zip into {2} (set "
-        "TANDEM_DATA for "
-        "another folder), or name a copy by --url=file:///path/to/{0}.zip, or run `train gcide`, which needs "
-        "no "
+        "{0}: could not be downloaded; tried{1}\nWith no network: put {2} into {3} (set TANDEM_DATA for "
+        "another folder), or name a copy by --url=file:///path/to/{4}, or run `train gcide`, which needs no "
         "download.",
-        spec_.name, failures, dir_.string());
+        spec_.name, failures, spec_.packed ? spec_.name + " or " + archive : archive, dir_.string(), archive);
   }
 
-  const CorpusSpec& spec_;
+  const DownloadSpec& spec_;
   const FetchOptions& options_;
   fs::path dir_;
   fs::path target_;
@@ -194,8 +179,33 @@ fs::path default_data_dir() {
   return home && *home ? fs::path(home) / ".cache" / "tandem" : fs::path();
 }
 
-fs::path fetch_corpus(const CorpusSpec& spec, const FetchOptions& options) {
+fs::path data_dir(const std::string& what, const fs::path& given) {
+  const fs::path dir = given.empty() ? default_data_dir() : given;
+  CHECK(!dir.empty(),
+        "{}: neither TANDEM_DATA nor HOME is set; set TANDEM_DATA to the folder for downloaded corpora",
+        what);
+  return dir;
+}
+
+void make_data_dir(const fs::path& dir) {
+  std::error_code error;
+  fs::create_directories(dir, error);
+  CHECK(!error, "{}: cannot be made: {}; set TANDEM_DATA to a folder that can", dir.string(),
+        error.message());
+}
+
+fs::path fetch_file(const DownloadSpec& spec, const FetchOptions& options) {
   return Fetch(spec, options).run();
+}
+
+fs::path fetch_corpus(const CorpusSpec& spec, const FetchOptions& options) {
+  return fetch_file({.name = spec.name,
+                     .urls = spec.urls,
+                     .size = spec.size(),
+                     .content = spec.content,
+                     .packed = true,
+                     .archive_sha256 = spec.zip_sha256},
+                    options);
 }
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// Byte vocabularies: made from text or from hex, applied both ways.
+// Vocabularies: made from text, from hex or from words, applied both ways.
 #include "data/vocabulary.h"
 
 #include "core/check.h"
@@ -14,6 +14,19 @@ int hex_digit(char c) {
 }
 
 }  // namespace
+
+const char* name_of(Level level) {
+  return level == Level::byte ? "byte" : "word";
+}
+
+const char* tokens_name(Level level) {
+  return level == Level::byte ? "bytes" : "tokens";
+}
+
+Level level_named(std::string_view name) {
+  CHECK(name == "byte" || name == "word", "no level is named '{}'; there are byte and word", name);
+  return name == "byte" ? Level::byte : Level::word;
+}
 
 void Vocabulary::append(uint8_t byte) {
   ids_[byte] = size();
@@ -48,6 +61,12 @@ Vocabulary Vocabulary::from_hex(std::string_view hex) {
   return vocabulary;
 }
 
+Vocabulary Vocabulary::of_words(std::string text) {
+  Vocabulary vocabulary;
+  vocabulary.words_ = std::make_shared<const WordVocabulary>(std::move(text));
+  return vocabulary;
+}
+
 std::string Vocabulary::to_hex() const {
   std::string hex;
   hex.reserve(2 * bytes_.size());
@@ -56,6 +75,7 @@ std::string Vocabulary::to_hex() const {
 }
 
 uint8_t Vocabulary::byte(int32_t id) const {
+  CHECK(!words_, "vocabulary: of words, not of bytes");
   CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
   return bytes_[static_cast<size_t>(id)];
 }
@@ -70,6 +90,7 @@ void Vocabulary::check_covers(std::span<const uint8_t> bytes) const {
 }
 
 std::vector<int32_t> Vocabulary::encode(std::span<const uint8_t> bytes) const {
+  if (words_) return encode(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   check_covers(bytes);
   std::vector<int32_t> ids(bytes.size());
   for (size_t i = 0; i < bytes.size(); ++i) ids[i] = ids_[bytes[i]];
@@ -77,14 +98,39 @@ std::vector<int32_t> Vocabulary::encode(std::span<const uint8_t> bytes) const {
 }
 
 std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
-  return encode(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+  if (!words_) return encode(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+  std::vector<int32_t> ids;
+  for_each_word(
+      text, [this, &ids](std::string_view word) { ids.push_back(words_->id(word)); },
+      [this, &ids] { ids.push_back(words_->line_end()); });
+  return ids;
+}
+
+std::string Vocabulary::piece(int32_t id, int32_t before) const {
+  if (!words_) return std::string(1, static_cast<char>(byte(id)));
+  if (id == line_end()) return "\n";
+  const bool begins_line = before < 0 || before == line_end();
+  return (begins_line ? "" : " ") + std::string(words_->word(id));
 }
 
 std::string Vocabulary::decode(std::span<const int32_t> ids) const {
   std::string text;
-  text.reserve(ids.size());
-  for (int32_t id : ids) text.push_back(static_cast<char>(byte(id)));
+  int32_t before = -1;
+  for (const int32_t id : ids) {
+    text += piece(id, before);
+    before = id;
+  }
   return text;
+}
+
+const WordVocabulary& Vocabulary::words() const {
+  CHECK(words_, "vocabulary: of {} byte values, not of words", size());
+  return *words_;
+}
+
+bool Vocabulary::operator==(const Vocabulary& other) const {
+  if (!words_ || !other.words_) return words_ == other.words_ && bytes_ == other.bytes_;
+  return words_ == other.words_ || words_->text() == other.words_->text();
 }
 
 }  // namespace tandem

@@ -50,16 +50,11 @@ EvolvedTransformerConfig EvolvedTransformerConfig::from_text(const std::string& 
 }
 
 SeparableConvolution::SeparableConvolution(int64_t in, int64_t out, int64_t width, InitialValues& values)
-    : filter_(add_parameter("filter", values.random_filter(in, width))),
+    : filter_(add_parameter("filter", values.filter(in, width))),
       weight_(add_parameter("weight", values.matrix(out, in))) {}
 
-Tensor SeparableConvolution::forward(const Tensor& x, const Tensor& prefix, int64_t padded) const {
-  const Tensor filtered = causal_conv(x, filter_, {}, prefix);
-  const int64_t missing = padded - weight_.size(0);
-  if (missing <= 0) return linear(filtered, weight_);
-  // Rows of zeros in the matrix are zero channels of the result.
-  return linear(filtered,
-                concat({weight_, zeros({missing, weight_.size(1)}, weight_.dtype(), weight_.device())}));
+Tensor SeparableConvolution::forward(const Tensor& x, const Tensor& prefix) const {
+  return linear(causal_conv(x, filter_, {}, prefix), weight_);
 }
 
 ConvolutionLayer::ConvolutionLayer(int64_t d, const ResidualConfig& residual, InitialValues& values)
@@ -86,8 +81,9 @@ Layer::Output ConvolutionLayer::forward(const Tensor& x, const LayerState& befor
   const Tensor n = residual_.input(x), rows = given(0), wide_rows = given(1);
   const Tensor near = rows.defined() ? rows.alias_rows(left_.width() - right_.width(), rows.size(0)) : rows;
   const Tensor left = dropout(relu(left_.forward(n, rows)), p, key(kLeft));
-  const Tensor right = dropout(right_.forward(n, near, left.size(-1)), p, key(kRight));
-  const Tensor wide = inner_norm_(left + right);
+  const Tensor right = dropout(right_.forward(n, near), p, key(kRight));
+  const Tensor none = zeros(right.shape().with(2, left.size(2) - right.size(2)), x.dtype(), x.device());
+  const Tensor wide = inner_norm_(left + concat_columns({right, none}));
   const Tensor y = last_.forward(wide, wide_rows);
   return {residual_.sum(x, y, pass, site + kResidual),
           {next_prefix(rows, n, left_.width()), next_prefix(wide_rows, wide, last_.width())}};

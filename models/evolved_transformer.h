@@ -35,9 +35,8 @@ class SeparableConvolution : public Module {
  public:
   SeparableConvolution(int64_t in, int64_t out, int64_t width, InitialValues& values);
 
-  // x (T, B, in) with the width - 1 rows before it; undefined: zeros. To (T, B, out), or with zeros after the
-  // last channels as wide as `padded`.
-  Tensor forward(const Tensor& x, const Tensor& prefix, int64_t padded = 0) const;
+  // x (T, B, in) with the width - 1 rows before it, undefined: zeros, to (T, B, out).
+  Tensor forward(const Tensor& x, const Tensor& prefix) const;
   int64_t width() const { return filter_.size(1); }
   double forward_flops() const { return 2.0 * static_cast<double>(filter_.numel() + weight_.numel()); }
 

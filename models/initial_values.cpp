@@ -37,14 +37,7 @@ Tensor InitialValues::constant(Shape shape, double value) const {
   return full(shape, value, dtype_, device_);
 }
 
-Tensor InitialValues::filter(int64_t channels, int64_t width) const {
-  Tensor w({channels, width}, DType::f64);
-  for (int64_t i = 0; i < w.numel(); ++i)
-    w.data<double>()[i] = i % width == width - 1 ? 0.5 : 0.5 / static_cast<double>(width);
-  return w.to(dtype_).to(device_);
-}
-
-Tensor InitialValues::random_filter(int64_t channels, int64_t width) {
+Tensor InitialValues::filter(int64_t channels, int64_t width) {
   return drawn({channels, width}, 0, 1 / std::sqrt(static_cast<double>(width)));
 }
 

@@ -18,11 +18,8 @@ class InitialValues {
   Tensor gain(int64_t d);
   Tensor normal(Shape shape);  // N(0, deviation^2)
   Tensor constant(Shape shape, double value) const;
-  // (channels, width) of a causal convolution: 0.5 for the row itself, 0.5 / width for those before it
-  // (Primer's code).
-  Tensor filter(int64_t channels, int64_t width) const;
-  // The same with random values, of variance 1 / width.
-  Tensor random_filter(int64_t channels, int64_t width);
+  // (channels, width) of a filter over time, of variance 1 / width.
+  Tensor filter(int64_t channels, int64_t width);
 
  private:
   Tensor drawn(Shape shape, double mean, double deviation);

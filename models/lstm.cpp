@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "models/config_fields.h"
-#include "ops/weights.h"
 
 namespace tandem {
 
@@ -36,10 +35,8 @@ LstmLayer::LstmLayer(int64_t input, int64_t output, const TokenConfig& config, R
 }
 
 Layer::Output LstmLayer::forward(const Tensor& x, const LayerState& before, const Pass&, uint32_t) const {
-  const Tensor h = part(before, 0), c = part(before, 1);
-  // The state may come from a run in another precision.
-  const LstmResult y = lstm(x, weights_, h.defined() ? h.to(x.dtype()) : h,
-                            c.defined() ? c.to(parameter_dtype(x.dtype())) : c);
+  const Tensor h = part(before, 0);  // may come from a run in another precision
+  const LstmResult y = lstm(x, weights_, h.defined() ? h.to(x.dtype()) : h, part(before, 1));
   return {y.h, {y.h_last, y.c_last}};
 }
 

@@ -16,19 +16,19 @@ namespace tandem {
 namespace {
 
 constexpr std::pair<const char*, AdamKind> kKinds[] = {
-    {"radam", AdamKind::radam}, {"adamw", AdamKind::adamw}, {"lamb", AdamKind::lamb}};
+    {"radam", AdamKind::radam}, {"adamw", AdamKind::adamw}, {"lamb", AdamKind::lamb}, {"nag", AdamKind::nag}};
 
 AdamKind kind_of(const OptimizerConfig& config) {
   for (const auto& [name, kind] : kKinds)
     if (config.kind == name) return kind;
-  detail::fail("optimizer: unknown kind \"{}\"; use radam, adamw or lamb", config.kind);
+  detail::fail("optimizer: unknown kind \"{}\"; use radam, adamw, lamb or nag", config.kind);
 }
 
 AdamRule rule_of(const OptimizerConfig& config) {
   const AdamKind kind = kind_of(config);
   const double own_eps = kind == AdamKind::lamb ? 1e-6 : 1e-8;
   return {.kind = kind,
-          .beta1 = config.beta1,
+          .beta1 = kind == AdamKind::nag ? config.momentum : config.beta1,
           .beta2 = config.beta2,
           .eps = config.eps > 0 ? config.eps : own_eps,
           .weight_decay = config.weight_decay,
@@ -39,7 +39,8 @@ AdamRule rule_of(const OptimizerConfig& config) {
 
 void check_config(const OptimizerConfig& config) {
   kind_of(config);
-  for (const auto& [name, beta] : {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2}})
+  for (const auto& [name, beta] : {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2},
+                                   std::pair{"momentum", config.momentum}})
     CHECK(beta >= 0 && beta < 1, "optimizer: {} is {}; it must be at least 0 and below 1", name, beta);
   CHECK(config.eps >= 0 && std::isfinite(config.eps),
         "optimizer: eps is {}; it must be positive, such as 1e-8, or 0 for the kind's own", config.eps);

@@ -1,4 +1,4 @@
-// Optimizer: RAdam, AdamW and LAMB with decoupled weight decay and clipping by the global norm, all
+// Optimizer: RAdam, AdamW, LAMB and NAG with decoupled weight decay and clipping by the global norm, all
 // parameters at once.
 #pragma once
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace tandem {
 
 struct OptimizerConfig {
-  std::string kind = "radam";  // or "adamw", "lamb"
+  std::string kind = "radam";  // or "adamw", "lamb", "nag"
   double beta1 = 0.9, beta2 = 0.999;
   double eps = 0;             // 0: the kind's own, 1e-6 of LAMB and 1e-8 of the others
   double weight_decay = 0.1;  // of every parameter, biases and gains too: value -= lr weight_decay value
@@ -20,10 +20,12 @@ struct OptimizerConfig {
   // True: momentum steps. False: moments are gathered, and parameters stay where they are, decay included.
   bool degenerated_to_sgd = true;
   double min_trust = 0.25;  // of LAMB: its least trust ratio
+  double momentum = 0.99;   // of NAG, in the place of beta1
 };
 
 // Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond" (ICLR 2020); Loshchilov and Hutter,
-// "Decoupled Weight Decay Regularization" (ICLR 2019); for LAMB see lamb_trust(). Moments have the dtype of
+// "Decoupled Weight Decay Regularization" (ICLR 2019); for LAMB see lamb_trust();
+// Nesterov's accelerated gradient as in fairseq and PyTorch. Moments have the dtype of
 // their parameter.
 class Optimizer {
  public:

@@ -9,7 +9,6 @@
 #include "ops/concat.h"
 #include "ops/linear.h"
 #include "ops/slice.h"
-#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -76,8 +75,7 @@ Layer::Output QrnnLayer::forward(const Tensor& x, const LayerState& before, cons
                                  uint32_t site) const {
   const bool wide = options_.window == 2;
   const Tensor u = linear(wide ? concat_columns({x, delayed(x, part(before, 1))}) : x, weight_, bias_);
-  const Tensor c = part(before, 0);
-  const QrnnScanResult y = qrnn_scan(u, c.defined() ? c.to(parameter_dtype(x.dtype())) : c,
+  const QrnnScanResult y = qrnn_scan(u, part(before, 0),
                                      {.pooling = options_.pooling,
                                       .zoneout = options_.zoneout,
                                       .training = pass.training,

@@ -8,11 +8,9 @@
 #include "models/convolution.h"
 #include "models/key_value_cache.h"
 #include "ops/attention.h"
-#include "ops/causal_conv.h"
 #include "ops/concat.h"
 #include "ops/linear.h"
 #include "ops/relative_attention.h"
-#include "ops/slice.h"
 #include "ops/weights.h"
 
 namespace tandem {
@@ -21,17 +19,6 @@ namespace {
 enum Site : uint32_t { kAttention, kResidual };
 // All layers drop the same sinusoids.
 constexpr uint32_t kPositionSite = 0xFFFFFFFF;
-
-// Projections p (rows, B, C) filtered over time, less the first rows, which only the filter needed.
-Tensor filtered(const Tensor& p, const Tensor& filter, int64_t without) {
-  if (!filter.defined()) return p;
-  const Tensor y = causal_conv(p, filter);
-  return without > 0 ? slice(y, without, y.size(0)) : y;
-}
-
-Tensor last_rows(const Tensor& x, int64_t rows) {
-  return x.alias_rows(x.size(0) - rows, x.size(0));
-}
 
 }  // namespace
 
@@ -53,9 +40,10 @@ SelfAttention::SelfAttention(const SelfAttentionConfig& config, std::shared_ptr<
     output_bias_ = add_parameter("output.bias", values.constant({d}, 0));
   }
   if (config.conv_width > 0) {
-    query_filter_ = add_parameter("query.filter", values.filter(w, config.conv_width));
+    query_filter_ =
+        add_parameter("query.filter", initial_filter(w, config.conv_width, query_.dtype(), query_.device()));
     pair_filter_ = add_parameter(config.shared_qk ? "value.filter" : "key_value.filter",
-                                 values.filter(pair, config.conv_width));
+                                 initial_filter(pair, config.conv_width, query_.dtype(), query_.device()));
   }
   if (config.relative) {
     position_ = add_parameter("position.weight", values.matrix(w, d));
@@ -97,17 +85,16 @@ Tensor SelfAttention::finish(const Tensor& x, const Tensor& attended, const Pass
 Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, const Pass& pass,
                                      uint32_t site) const {
   const Context& context = pass.context;
-  // It may come from a run in another precision.
-  const Tensor memory = part(before, 0).defined() ? part(before, 0).to(x.dtype()) : Tensor();
-  const int64_t rows = memory.defined() ? memory.size(0) : 0, for_filter = std::min(rows, taps());
-  const int64_t unseen = taps() > 0 ? rows - std::min(rows, context.memory_after(x.size(0))) : 0;
+  const FilteredMemory memory(part(before, 0), x, context, config_.conv_width);
   const Tensor n = residual_.input(x);
   const auto after = [this, &n, &memory](int64_t count) {
-    return count > 0 ? concat({residual_.input(last_rows(memory, count)), n}) : n;
+    return count > 0 ? concat({residual_.input(memory.last(count)), n}) : n;
   };
-  Tensor q = filtered(linear(after(for_filter), query_, query_bias_), query_filter_, for_filter);
+  Tensor q =
+      filtered(linear(after(memory.for_queries), query_, query_bias_), query_filter_, memory.for_queries);
   if (config_.shared_qk) q = linear(q, shared_);
-  const Tensor kv = filtered(linear(after(rows), pair_weight(), pair_bias()), pair_filter(), unseen);
+  const Tensor kv =
+      filtered(linear(after(memory.rows), pair_weight(), pair_bias()), pair_filter(), memory.unseen);
 
   AttentionOptions options;
   options.heads = config_.heads;
@@ -121,9 +108,7 @@ Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, 
   }
   const Tensor r = distances(kv.size(0), context.clamp, x, pass);
   const Tensor attended = relative_attention(q, kv, r, content_bias_, position_bias_, options);
-  Context kept = context;
-  kept.memory = context.memory_after(x.size(0)) + taps();
-  return {finish(x, attended, pass, site), {next_memory(memory, x, kept)}};
+  return {finish(x, attended, pass, site), {memory.next(x)}};
 }
 
 double SelfAttention::forward_flops(int64_t steps, int64_t memory) const {
@@ -152,21 +137,15 @@ class SelfAttention::CachingDecoder : public LayerDecoder {
 
   Tensor step(const Tensor& x) override {
     const Tensor n = layer_.residual_.input(x);
-    Tensor q = next(query_prefix_, linear(n, layer_.query_, layer_.query_bias_), layer_.query_filter_);
+    Tensor q =
+        filtered_next(linear(n, layer_.query_, layer_.query_bias_), layer_.query_filter_, query_prefix_);
     if (layer_.config_.shared_qk) q = linear(q, layer_.shared_);
-    const Tensor kv = cache_.append(next(pair_prefix_, linear(n, pair_weight_, pair_bias_), pair_filter_));
+    const Tensor kv =
+        cache_.append(filtered_next(linear(n, pair_weight_, pair_bias_), pair_filter_, pair_prefix_));
     return layer_.finish(x, attend(q, kv), Pass{}, 0);
   }
 
  private:
-  // Projection p of the next token, filtered with those before it.
-  Tensor next(Tensor& prefix, const Tensor& p, const Tensor& filter) const {
-    if (!filter.defined()) return p;
-    const Tensor y = causal_conv(p, filter, {}, prefix);
-    prefix = next_prefix(prefix, p, layer_.config_.conv_width);
-    return y;
-  }
-
   Tensor attend(const Tensor& q, const Tensor& kv) {
     const int64_t heads = layer_.config_.heads;
     if (!layer_.config_.relative)

@@ -46,8 +46,6 @@ class SelfAttention : public Layer {
   class CachingDecoder;
 
   int64_t width() const { return config_.heads * config_.d_head; }
-  // Rows that a filter looks back on.
-  int64_t taps() const { return config_.conv_width > 0 ? config_.conv_width - 1 : 0; }
   // Of keys and values.
   Tensor pair_weight() const;
   Tensor pair_bias() const;

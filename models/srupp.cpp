@@ -1,10 +1,13 @@
 // The SRU++ layer and its language model.
 #include "models/srupp.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/array.h"
 #include "core/check.h"
+#include "models/convolution.h"
+#include "models/key_value_cache.h"
 #include "models/layered_model.h"
 #include "ops/attention.h"
 #include "ops/concat.h"
@@ -40,6 +43,12 @@ SruppLayer::SruppLayer(const SruppConfig& config, int64_t layer, Random& random)
   query_ = add_parameter("query.weight", uniform(random, {p, d}, xavier(p, d), config));
   if (attends_) {
     key_value_ = add_parameter("key_value.weight", uniform(random, {2 * p, p}, xavier(2 * p, p), config));
+    if (config.conv_width > 0) {
+      query_filter_ =
+          add_parameter("query.filter", initial_filter(p, config.conv_width, config.dtype, config.device));
+      key_value_filter_ = add_parameter(
+          "key_value.filter", initial_filter(2 * p, config.conv_width, config.dtype, config.device));
+    }
     alpha_ = add_parameter("alpha", zeros({1}, config.dtype, config.device));
   }
   gain_ = add_parameter("norm.gain", full({p}, 1, config.dtype, config.device));
@@ -83,18 +92,21 @@ Layer::Output SruppLayer::forward(const Tensor& x, const LayerState& before, con
                                   uint32_t site) const {
   const Tensor q = linear(x, query_);
   if (!attends_) return recur(normalize(q, {}, pass, site), x, part(before, 0), pass, site);
-  // Memory is projected again each segment, so that the weights get their gradient through it. It may come
-  // from a run in another precision.
-  const Tensor memory = part(before, 1);
-  const Tensor z = memory.defined() ? concat({linear(memory.to(x.dtype()), query_), q}) : q;
+  // Memory is projected again each segment, so that the weights get their gradient through it.
+  const FilteredMemory memory(part(before, 1), x, pass.context, config_.conv_width);
+  const auto after = [this, &q, &memory](int64_t count) {
+    return count > 0 ? concat({linear(memory.last(count), query_), q}) : q;
+  };
   AttentionOptions options;
   options.heads = config_.heads;
   options.window = pass.context.same_length ? pass.context.memory + 1 : 0;
   options.dropout = pass.training ? config_.attention_dropout : 0;
   options.key = {pass.seed, pass.step, site + kAttention};
-  const Tensor attended = causal_attention(q, linear(z, key_value_), options);
+  const Tensor attended = causal_attention(
+      filtered(after(memory.for_queries), query_filter_, memory.for_queries),
+      filtered(linear(after(memory.rows), key_value_), key_value_filter_, memory.unseen), options);
   Output out = recur(normalize(q, attended, pass, site), x, part(before, 0), pass, site);
-  out.state.push_back(next_memory(memory, x, pass.context));
+  out.state.push_back(memory.next(x));
   return out;
 }
 
@@ -109,26 +121,25 @@ double SruppLayer::forward_flops(int64_t steps, int64_t memory) const {
   return flops + 4.0 * visible * static_cast<double>(config_.d_projected);
 }
 
-// Keys and values are projected once and kept. Attention has no positions, so the order of keys in the ring
-// does not matter.
+// Keys and values are projected once and kept.
 class SruppLayer::CachingDecoder : public LayerDecoder {
  public:
   CachingDecoder(const SruppLayer& layer, int64_t batch, int64_t keys) : layer_(layer) {
     if (layer.attends_)
-      ring_ = Tensor({keys, batch, 2 * layer.config_.d_projected}, activation_dtype(layer.query_),
-                     layer.config_.device);
+      cache_ = std::make_unique<KeyValueCache>(keys, batch, 2 * layer.config_.d_projected,
+                                               activation_dtype(layer.query_), layer.config_.device);
   }
 
   Tensor step(const Tensor& x) override {
     const Tensor q = linear(x, layer_.query_);
     Tensor attended;
-    if (ring_.defined()) {
-      const int64_t slot = seen_ % ring_.size(0);
-      copy(ring_.alias_rows(slot, slot + 1), linear(q, layer_.key_value_));
-      ++seen_;
-      attended = attend_cached(q.alias_shape(q.shape().tail()), ring_, std::min(seen_, ring_.size(0)),
-                               layer_.config_.heads)
-                     .alias_shape(q.shape());
+    if (cache_) {
+      const Tensor kv = cache_->append(
+          filtered_next(linear(q, layer_.key_value_), layer_.key_value_filter_, key_value_prefix_));
+      attended =
+          attend_cached(filtered_next(q, layer_.query_filter_, query_prefix_).alias_shape(q.shape().tail()),
+                        kv, kv.size(0), layer_.config_.heads)
+              .alias_shape(q.shape());
     }
     const Output out = layer_.recur(layer_.normalize(q, attended, Pass{}, 0), x, c_, Pass{}, 0);
     c_ = out.state[0];
@@ -137,9 +148,9 @@ class SruppLayer::CachingDecoder : public LayerDecoder {
 
  private:
   const SruppLayer& layer_;
-  Tensor c_;     // (B, d)
-  Tensor ring_;  // (keys, B, 2 d') the last keys and values; undefined where the layer does not attend
-  int64_t seen_ = 0;
+  Tensor c_;                                // (B, d)
+  std::unique_ptr<KeyValueCache> cache_;    // null where the layer does not attend
+  Tensor query_prefix_, key_value_prefix_;  // the projections that the filters look back on
 };
 
 std::unique_ptr<LayerDecoder> SruppLayer::decoder(int64_t batch, const Context& context) const {
@@ -159,6 +170,7 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
   CHECK(config.attention_every == 0 || config.attention_last == 0,
         "srupp: attention every {} layers and in the last {}: give one of the two, the other as 0",
         config.attention_every, config.attention_last);
+  CHECK(config.conv_width >= 0, "srupp: filters of width {}; give 0 for none", config.conv_width);
   CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
             config.attention_dropout < 1,
         "srupp: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,

@@ -26,6 +26,7 @@ struct SruppConfig : TokenConfig {
   double dropout = 0;  // embedding, highway (variational, all layers but the last), before W_o, output
   double attention_dropout = 0;
   double highway_bias = -2;
+  int64_t conv_width = 0;  // ours, after Primer: queries, keys and values filtered over time; 0: not
 
   // As JSON text, as checkpoints keep it. The device is not part of it. Reading: absent fields keep the
   // defaults above; Error: not JSON, an unknown field, a value of another type.
@@ -41,7 +42,8 @@ class SruppLayer : public Layer {
  public:
   SruppLayer(const SruppConfig& config, int64_t layer, Random& random);
 
-  // State: the cell state c (B, d), and where the layer attends its input, memory (M, B, d).
+  // State: the cell state c (B, d), and where the layer attends its input, memory (M, B, d), with conv_width
+  // - 1 rows more where there are filters, that no query sees.
   std::vector<std::string> state_names() const override;
   Output forward(const Tensor& x, const LayerState& before, const Pass& pass, uint32_t site) const override;
   std::unique_ptr<LayerDecoder> decoder(int64_t batch, const Context& context) const override;
@@ -56,12 +58,13 @@ class SruppLayer : public Layer {
   SruppConfig config_;
   bool attends_;
   bool last_;
-  Tensor query_;                    // (d', d)
-  Tensor key_value_;                // (2d', d'): keys first
-  Tensor alpha_;                    // (1)
-  Tensor gain_, bias_;              // (d')
-  Tensor output_;                   // (3d, d'): candidate, forget, reset
-  Tensor scan_weight_, scan_bias_;  // (2d): forget, reset
+  Tensor query_;                            // (d', d)
+  Tensor key_value_;                        // (2d', d'): keys first
+  Tensor alpha_;                            // (1)
+  Tensor query_filter_, key_value_filter_;  // as query_ and key_value_, (..., conv_width); or undefined
+  Tensor gain_, bias_;                      // (d')
+  Tensor output_;                           // (3d, d'): candidate, forget, reset
+  Tensor scan_weight_, scan_bias_;          // (2d): forget, reset
 };
 
 // Error: sizes that are not positive, heads that do not divide d', both ways to place attention given.

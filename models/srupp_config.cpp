@@ -17,6 +17,7 @@ void visit(Visitor& v, Config& c) {
   v("dropout", c.dropout);
   v("attention_dropout", c.attention_dropout);
   v("highway_bias", c.highway_bias);
+  v("conv_width", c.conv_width);
 }
 
 }  // namespace

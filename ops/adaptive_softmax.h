@@ -16,11 +16,11 @@
 
 namespace tandem {
 
-// d features, V ids, J cutoffs. Any tensor may be the weight of another operator too (adaptive_embedding has
-// rows and projections of the same shapes).
+// d features, V ids, J cutoffs. Rows and projections may be those of an adaptive_embedding too. PyTorch,
+// which stores projections as (d_i, d), has the rows of band 0 and the clusters in one matrix.
 struct AdaptiveSoftmaxWeights {
   std::vector<int64_t> cutoffs;  // ascending: the ends of bands 0..J-1; the last ends at V. None: one softmax
-  std::vector<Tensor> rows;      // (n_i, d_i) of each band; or one (V, d) that the bands share out
+  std::vector<Tensor> rows;      // (n_i, d_i) of each band; or one (V, d_0) that the bands share out
   std::vector<Tensor> biases;    // (n_i) of each band or undefined; or one (V) beside one table; or none
   std::vector<Tensor> projections;  // (d, d_i) of each band, or undefined where d_i is d; or none
   Tensor cluster_rows;              // (J, d_0): with row j the head scores the band j + 1

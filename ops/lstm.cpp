@@ -153,6 +153,14 @@ LstmGrads wanted_grads(const LstmInputs& in) {
           .c0 = empty_like(in.c0)};
 }
 
+Grads in_order(const LstmGrads& d) {
+  return {d.x, d.input.grad, d.hidden.grad, d.input_bias.grad, d.hidden_bias.grad, d.h0, d.c0};
+}
+
+LstmResult result_of(const std::vector<Tensor>& ys) {
+  return {ys[0], ys[1], ys[2]};
+}
+
 LstmResult forward_by_steps(const LstmSteps& steps, const LstmInputs& in) {
   DISPATCH(in.x.device(),
            linear_forward(steps.gates, in.x, in.weights.input, in.weights.input_bias, in.precision));
@@ -204,7 +212,7 @@ void lstm_backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor&
 }  // namespace cpu
 
 LstmResult lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h0, const Tensor& c0,
-                [[maybe_unused]] LstmPath path) {
+                LstmPath path) {
   check_inputs(x, weights, h0, c0);
   const Device device = x.device();
   const DType parameter = parameter_dtype(x.dtype());
@@ -213,32 +221,26 @@ LstmResult lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h0, c
                       c0.defined() ? c0 : zeros(state, parameter, device), matmul_precision()};
   const std::vector<Tensor> inputs{
       x, weights.input, weights.hidden, weights.input_bias, weights.hidden_bias, h0, c0};
-  const auto grads_of = [](const LstmGrads& d) -> Grads {
-    return {d.x, d.input.grad, d.hidden.grad, d.input_bias.grad, d.hidden_bias.grad, d.h0, d.c0};
-  };
-  const auto result = [](const std::vector<Tensor>& ys) -> LstmResult { return {ys[0], ys[1], ys[2]}; };
-
   const Tensor h({x.size(0), state[0], state[1]}, x.dtype(), device);
   if constexpr (cuda::kWithCudnn) {
     if (path == LstmPath::fastest && device.is_cuda() && cuda::cudnn_has_lstm(in)) {
       const LstmResult y{h, Tensor(state, x.dtype(), device), Tensor(state, parameter, device)};
       const bool recorded = Tape::current() && std::any_of(inputs.begin(), inputs.end(), needs_grad);
       const Tensor kept = cuda::cudnn_lstm_forward(y, in, recorded);
-      return result(
-          record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, h, kept, grads_of](const Grads& dys) {
-            const LstmGrads grads = wanted_grads(in);
-            cuda::cudnn_lstm_backward(grads, dys[0], dys[1], dys[2], h, kept, in);
-            return grads_of(grads);
-          }));
+      return result_of(record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, h, kept](const Grads& dys) {
+        const LstmGrads grads = wanted_grads(in);
+        cuda::cudnn_lstm_backward(grads, dys[0], dys[1], dys[2], h, kept, in);
+        return in_order(grads);
+      }));
     }
   }
   const LstmSteps steps{Tensor(h.shape().with(-1, 4 * state[1]), x.dtype(), device),
                         Tensor(h.shape(), parameter, device), h};
   const LstmResult y = forward_by_steps(steps, in);
-  return result(record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, steps, grads_of](const Grads& dys) {
+  return result_of(record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, steps](const Grads& dys) {
     const LstmGrads grads = wanted_grads(in);
     backward_by_steps(grads, dys, steps, in);
-    return grads_of(grads);
+    return in_order(grads);
   }));
 }
 

@@ -77,7 +77,8 @@ TANDEM_INLINE Squares trust_squares_block(const T* value, const T* m, const T* v
   double values = 0, moves = 0;
 #pragma omp simd reduction(+ : values, moves)
   for (int64_t i = 0; i < n; ++i) {
-    const double move = adam_move(adam_moments(AdamState<T>{value[i], m[i], v[i]}, gradient[i], k), k);
+    const AdamState<T> after = adam_moments(AdamState<T>{value[i], m[i], v[i]}, gradient[i], k);
+    const double move = adam_move(after, gradient[i], k);
     values += static_cast<double>(value[i]) * static_cast<double>(value[i]);
     moves += move * move;
   }

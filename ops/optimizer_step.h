@@ -10,7 +10,8 @@
 
 namespace tandem {
 
-enum class AdamKind { radam, adamw, lamb };
+// NAG is no Adam, but of the same form.
+enum class AdamKind { radam, adamw, lamb, nag };
 
 // What stays the same from step to step; models/optimizer.h explains the numbers and checks them.
 struct AdamRule {
@@ -43,14 +44,15 @@ void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, co
 
 // The numbers of one update, in which the kinds differ:
 //
-//     g = gradient_scale gradient            m = beta1 m + (1 - beta1) g       v = beta2 v + (1 - beta2) g^2
-//     p = p - decay p - rate m / (root_scale sqrt(v) + eps)
+//     g = gradient_scale gradient            m = beta1 m + fresh g             v = beta2 v + (1 - beta2) g^2
+//     p = p - decay p - rate (m_share m + g_share g) / (root_scale sqrt(v) + eps)
 //
 // root_scale 0 and eps 1 leave the momentum step of RAdam's first updates.
 struct AdamCoefficients {
   double gradient_scale, beta1, beta2;
   double decay;  // share of p: learning rate times weight decay
   double rate, root_scale, eps;
+  double fresh, m_share = 1, g_share = 0;
 };
 
 TANDEM_HD inline double adam_gradient_scale(const AdamRule& rule, double norm) {
@@ -66,6 +68,7 @@ TANDEM_HD inline double adam_gradient_scale(const AdamRule& rule, double norm) {
 //             rho > 5:  p -= lr wd p + lr R m_hat sqrt(1 - beta2^t) / (sqrt(v) + eps),
 //                       R = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))
 //             else:     p -= lr wd p + lr m_hat, or nothing at all
+//     NAG     p -= lr wd p + lr (g + beta1 m),   m = beta1 m + g
 //     LAMB    p -= lr r (wd p + m / (sqrt(v) + eps)), see lamb_trust(); the numbers here are those of r = 1
 TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_t t, double lr,
                                                     double gradient_scale) {
@@ -77,7 +80,15 @@ TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_
                      .decay = lr * rule.weight_decay,
                      .rate = lr / correction1,
                      .root_scale = 1,
-                     .eps = rule.eps};
+                     .eps = rule.eps,
+                     .fresh = 1 - rule.beta1};
+  if (rule.kind == AdamKind::nag) {
+    c.rate = lr;
+    c.root_scale = 0;
+    c.beta2 = c.eps = c.fresh = c.g_share = 1;  // v stays as it is
+    c.m_share = rule.beta1;
+    return c;
+  }
   if (rule.kind == AdamKind::lamb) {
     c.rate = lr;
     return c;
@@ -116,18 +127,20 @@ struct AdamState {
 };
 template <class T>
 struct AdamFactors {
-  T gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, decay, rate, root_scale, eps;
+  T gradient_scale, beta1, fresh, beta2, one_minus_beta2, decay, rate, root_scale, eps, m_share, g_share;
 
   TANDEM_HD explicit AdamFactors(const AdamCoefficients& c)
       : gradient_scale(static_cast<T>(c.gradient_scale)),
         beta1(static_cast<T>(c.beta1)),
-        one_minus_beta1(static_cast<T>(1 - c.beta1)),
+        fresh(static_cast<T>(c.fresh)),
         beta2(static_cast<T>(c.beta2)),
         one_minus_beta2(static_cast<T>(1 - c.beta2)),
         decay(static_cast<T>(c.decay)),
         rate(static_cast<T>(c.rate)),
         root_scale(static_cast<T>(c.root_scale)),
-        eps(static_cast<T>(c.eps)) {}
+        eps(static_cast<T>(c.eps)),
+        m_share(static_cast<T>(c.m_share)),
+        g_share(static_cast<T>(c.g_share)) {}
 };
 
 // The new moments beside the old value.
@@ -135,21 +148,21 @@ template <class T>
 TANDEM_HD TANDEM_INLINE AdamState<T> adam_moments(const AdamState<T>& before, T gradient,
                                                   const AdamFactors<T>& k) {
   const T g = k.gradient_scale * gradient;
-  return {before.value, k.beta1 * before.m + k.one_minus_beta1 * g,
-          k.beta2 * before.v + k.one_minus_beta2 * g * g};
+  return {before.value, k.beta1 * before.m + k.fresh * g, k.beta2 * before.v + k.one_minus_beta2 * g * g};
 }
 
 // What the update takes off that value.
 template <class T>
-TANDEM_HD TANDEM_INLINE T adam_move(const AdamState<T>& x, const AdamFactors<T>& k) {
-  return k.decay * x.value + k.rate * x.m / (k.root_scale * std::sqrt(x.v) + k.eps);
+TANDEM_HD TANDEM_INLINE T adam_move(const AdamState<T>& x, T gradient, const AdamFactors<T>& k) {
+  const T direction = k.m_share * x.m + k.g_share * k.gradient_scale * gradient;
+  return k.decay * x.value + k.rate * direction / (k.root_scale * std::sqrt(x.v) + k.eps);
 }
 
 template <class T>
 TANDEM_HD TANDEM_INLINE AdamState<T> adam_element(const AdamState<T>& before, T gradient,
                                                   const AdamFactors<T>& k) {
   const AdamState<T> x = adam_moments(before, gradient, k);
-  return {x.value - adam_move(x, k), x.m, x.v};
+  return {x.value - adam_move(x, gradient, k), x.m, x.v};
 }
 
 namespace cpu {

@@ -31,7 +31,7 @@ Segment naive(const std::vector<int32_t>& ids, int64_t batch_size, int64_t first
 TEST_CASE("batch stream: time-major segments by hand") {
   const std::string text = "abcdefghijk";  // 11 bytes, 2 columns of 5: abcde|f and fghij|k
   const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));
-  BatchStream stream(as_bytes(text), vocabulary, 2, 2);
+  BatchStream stream(Tokens(as_bytes(text), vocabulary), 2, 2);
   CHECK(stream.segments_per_epoch() == 2);
   CHECK_FALSE(stream.starts_epoch());
   Segment segment;
@@ -64,13 +64,13 @@ TEST_CASE("batch stream: equals the naive definition, and resumes at every posit
         CAPTURE(size);
         CAPTURE(batch_size);
         CAPTURE(steps);
-        BatchStream stream(as_bytes(text), vocabulary, batch_size, steps);
+        BatchStream stream(Tokens(as_bytes(text), vocabulary), batch_size, steps);
         const int64_t segments = length / steps;
         REQUIRE(stream.segments_per_epoch() == segments);
         for (int64_t i = 0; i < 2 * segments + 1; ++i) {
           const StreamPosition position = stream.position();
           REQUIRE(position == StreamPosition{i / segments, i % segments});
-          BatchStream resumed(as_bytes(text), vocabulary, batch_size, steps);
+          BatchStream resumed(Tokens(as_bytes(text), vocabulary), batch_size, steps);
           resumed.set_position(position);
           Segment a, b;
           REQUIRE(stream.next(a.inputs, a.targets));
@@ -91,7 +91,8 @@ TEST_CASE("batch stream: equals the naive definition, and resumes at every posit
 TEST_CASE("batch stream: columns are contiguous and lose nothing at their seams") {
   const std::string text = noisy_text(1000);
   const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));
-  BatchStream stream(as_bytes(text), vocabulary, 9, 111);  // (1000 - 1) = 9 * 111: all predictions are used
+  BatchStream stream(Tokens(as_bytes(text), vocabulary), 9,
+                     111);  // (1000 - 1) = 9 * 111: all predictions are used
   Segment segment;
   stream.next(segment.inputs, segment.targets);
   std::string columns;
@@ -104,21 +105,19 @@ TEST_CASE("batch stream: errors") {
   const std::string text = noisy_text(50);
   const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));
   const auto make = [&](int64_t batch_size, int64_t steps) {
-    BatchStream(as_bytes(text), vocabulary, batch_size, steps);
+    BatchStream(Tokens(as_bytes(text), vocabulary), batch_size, steps);
   };
   CHECK(contains(error_of([&] { make(0, 5); }), "batch size is 0"));
   CHECK(contains(error_of([&] { make(-3, 5); }), "batch size is -3"));
   CHECK(contains(error_of([&] { make(5, 0); }), "segment length is 0"));
-  CHECK(contains(error_of([&] { make(50, 1); }), "50 bytes cannot be cut into 50 columns"));
+  CHECK(contains(error_of([&] { make(50, 1); }), "50 tokens cannot be cut into 50 columns"));
   CHECK_NOTHROW(make(49, 1));
   CHECK_NOTHROW(make(1, 49));
   CHECK(contains(error_of([&] { make(4, 13); }),
-                 "50 bytes in 4 columns give 12 steps per column, less than one segment of 13"));
-  CHECK(contains(error_of([&] { BatchStream({}, vocabulary, 1, 1); }), "0 bytes"));
-  CHECK(contains(error_of([&] { BatchStream(as_bytes(text + "\x01"), vocabulary, 2, 2); }),
-                 "byte 0x01 at offset 50"));
+                 "50 tokens in 4 columns give 12 steps per column, less than one segment of 13"));
+  CHECK(contains(error_of([&] { BatchStream(Tokens(), 1, 1); }), "0 tokens"));
 
-  BatchStream stream(as_bytes(text), vocabulary, 4, 5);  // 2 segments
+  BatchStream stream(Tokens(as_bytes(text), vocabulary), 4, 5);  // 2 segments
   CHECK_NOTHROW(stream.set_position({7, 1}));
   CHECK(stream.position() == StreamPosition{7, 1});
   CHECK(contains(error_of([&] { stream.set_position({0, 2}); }), "epochs have 2 segments"));
@@ -134,7 +133,7 @@ TEST_CASE("evaluation stream: B = 1 predicts every byte but the first, once and 
     for (const int64_t window : {1, 2, 5, 32, 64, 1000}) {
       CAPTURE(size);
       CAPTURE(window);
-      EvaluationStream stream(as_bytes(text), vocabulary, window);
+      EvaluationStream stream(Tokens(as_bytes(text), vocabulary), window);
       CHECK(stream.predictions() == static_cast<int64_t>(size) - 1);
       CHECK(stream.dropped() == 0);
       for (int pass = 0; pass < 2; ++pass) {
@@ -166,7 +165,7 @@ TEST_CASE("evaluation stream: B > 1 leaves out (N - 1) mod B predictions and no 
     for (const int64_t batch_size : {2, 4, 7}) {
       CAPTURE(size);
       CAPTURE(batch_size);
-      EvaluationStream stream(as_bytes(text), vocabulary, 3, batch_size);
+      EvaluationStream stream(Tokens(as_bytes(text), vocabulary), 3, batch_size);
       CHECK(stream.dropped() == (size - 1) % batch_size);
       CHECK(stream.dropped() <= batch_size - 1);
       CHECK(stream.predictions() + stream.dropped() == size - 1);
@@ -189,11 +188,11 @@ TEST_CASE("evaluation stream: B > 1 leaves out (N - 1) mod B predictions and no 
 TEST_CASE("evaluation stream: errors") {
   const std::string text = "some text";
   const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));
-  CHECK(contains(error_of([&] { EvaluationStream(as_bytes(text), vocabulary, 0); }), "window is 0"));
-  CHECK(contains(error_of([&] { EvaluationStream(as_bytes(text), vocabulary, 4, 0); }), "batch size is 0"));
-  CHECK(contains(error_of([&] { EvaluationStream(as_bytes("s"), vocabulary, 4); }), "1 bytes cannot be cut"));
-  CHECK(
-      contains(error_of([&] { EvaluationStream(as_bytes("sX"), vocabulary, 4); }), "byte 0x58 at offset 1"));
+  CHECK(contains(error_of([&] { EvaluationStream(Tokens(as_bytes(text), vocabulary), 0); }), "window is 0"));
+  CHECK(contains(error_of([&] { EvaluationStream(Tokens(as_bytes(text), vocabulary), 4, 0); }),
+                 "batch size is 0"));
+  CHECK(contains(error_of([&] { EvaluationStream(Tokens(as_bytes("s"), vocabulary), 4); }),
+                 "1 tokens cannot be cut"));
 }
 
 }  // namespace

@@ -168,7 +168,7 @@ TEST_CASE("cuda: evaluation and generation are the CPU's") {
   device.restore(host.checkpoint());
   const auto bpc = [](const Trainer& trainer, MatmulPrecision precision) {
     const PrecisionScope scope(precision, trainer.device());
-    return evaluate(trainer.model(), trainer.vocabulary(), sample_text(), {.window = 16}).bpc();
+    return evaluate(trainer.model(), Tokens(sample_text(), trainer.vocabulary()), {.window = 16}).bpc();
   };
   const double expected = bpc(host, MatmulPrecision::f32);
   CHECK(bpc(device, MatmulPrecision::f32) == doctest::Approx(expected).epsilon(1e-5));

@@ -8,18 +8,33 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/files.h"
 
 namespace tandem::testing {
 
-inline void write_zip(const std::filesystem::path& path, const std::string& entry, const std::string& text) {
+// Names and contents; a name that ends with / is of a folder.
+using ZipEntries = std::vector<std::pair<std::string, std::string>>;
+
+inline void write_zip(const std::filesystem::path& path, const ZipEntries& entries) {
   int code = 0;
   zip_t* archive = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code);
   REQUIRE(archive != nullptr);
-  zip_source_t* source = zip_source_buffer(archive, text.data(), text.size(), 0);
-  REQUIRE(zip_file_add(archive, entry.c_str(), source, ZIP_FL_OVERWRITE) >= 0);
+  for (const auto& [name, text] : entries) {
+    if (name.ends_with('/')) {
+      REQUIRE(zip_dir_add(archive, name.c_str(), 0) >= 0);
+      continue;
+    }
+    zip_source_t* source = zip_source_buffer(archive, text.data(), text.size(), 0);
+    REQUIRE(zip_file_add(archive, name.c_str(), source, ZIP_FL_OVERWRITE) >= 0);
+  }
   REQUIRE(zip_close(archive) == 0);
+}
+
+inline void write_zip(const std::filesystem::path& path, const std::string& entry, const std::string& text) {
+  write_zip(path, {{entry, text}});
 }
 
 inline void write_gzip(const std::filesystem::path& path, const std::string& text) {

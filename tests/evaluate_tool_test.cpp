@@ -126,7 +126,8 @@ TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its f
   CHECK(own["symbols"] == 249);
   const std::string held_out = read_text(text).substr(750);
   CHECK(own["bpc"].get<double>() ==
-        doctest::Approx(evaluate(*model, checkpoint.vocabulary, as_bytes(held_out), {.window = 24}).bpc())
+        doctest::Approx(
+            evaluate(*model, Tokens(as_bytes(held_out), checkpoint.vocabulary), {.window = 24}).bpc())
             .epsilon(1e-12));
   CHECK(json({"--corpus=" + text, "--window=9"})["window"] == 9);
   CHECK(json({"--corpus=" + text, "--test-fraction=0.1"})["symbols"] == 99);

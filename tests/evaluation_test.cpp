@@ -31,7 +31,7 @@ struct Traced {
 Traced traced(const LoadedModel& loaded, std::span<const uint8_t> bytes, int64_t window) {
   Traced result;
   Evaluation before;
-  result.total = evaluate(*loaded.model, loaded.vocabulary, bytes, {.window = window},
+  result.total = evaluate(*loaded.model, Tokens(bytes, loaded.vocabulary), {.window = window},
                           [&](const Evaluation& so_far, int64_t symbols) {
                             CHECK(symbols == static_cast<int64_t>(bytes.size()) - 1);
                             const auto scored = static_cast<double>(so_far.symbols - before.symbols);
@@ -70,8 +70,9 @@ TEST_CASE("evaluation: a model that knows nothing scores log2 of the vocabulary"
   for (const NamedTensor& parameter : loaded.model->parameters())
     if (parameter.name.starts_with("output.")) fill(parameter.value, 0);
   const Evaluation result =
-      evaluate(*loaded.model, loaded.vocabulary, as_bytes(golden_text()).first(100), {.window = 40});
+      evaluate(*loaded.model, Tokens(as_bytes(golden_text()).first(100), loaded.vocabulary), {.window = 40});
   CHECK(result.bpc() == doctest::Approx(std::log2(99.0)).epsilon(1e-12));
+  CHECK(result.perplexity() == doctest::Approx(99).epsilon(1e-12));
   CHECK(result.mean_nats() == doctest::Approx(std::log(99.0)).epsilon(1e-12));
   CHECK(result.symbols == 99);
 }
@@ -80,7 +81,7 @@ TEST_CASE("evaluation: same bits with one thread and with two") {
   const LoadedModel loaded = golden_model(DType::f32);
   const auto score = [&loaded](int threads) {
     const Threads use(threads);
-    return evaluate(*loaded.model, loaded.vocabulary, as_bytes(golden_text()).first(2000),
+    return evaluate(*loaded.model, Tokens(as_bytes(golden_text()).first(2000), loaded.vocabulary),
                     {.window = 128, .batch_size = 3})
         .total_nats;
   };
@@ -95,12 +96,14 @@ TEST_CASE("evaluation: columns are texts of their own, and what does not fill th
     const int64_t length = 302 / batch_size;
     double expected = 0;
     for (int64_t b = 0; b < batch_size; ++b)
-      expected += evaluate(*loaded.model, loaded.vocabulary,
-                           bytes.subspan(static_cast<size_t>(b * length), static_cast<size_t>(length + 1)),
-                           {.window = 32})
-                      .total_nats;
+      expected +=
+          evaluate(*loaded.model,
+                   Tokens(bytes.subspan(static_cast<size_t>(b * length), static_cast<size_t>(length + 1)),
+                          loaded.vocabulary),
+                   {.window = 32})
+              .total_nats;
     const Evaluation result =
-        evaluate(*loaded.model, loaded.vocabulary, bytes, {.window = 32, .batch_size = batch_size});
+        evaluate(*loaded.model, Tokens(bytes, loaded.vocabulary), {.window = 32, .batch_size = batch_size});
     CHECK(result.total_nats == doctest::Approx(expected).epsilon(1e-12));
     CHECK(result.symbols == batch_size * length);
     CHECK(result.dropped == 302 % batch_size);
@@ -114,7 +117,7 @@ TEST_CASE("evaluation: a window longer than the text is one segment without memo
   const Traced result = traced(loaded, bytes, 1000);
   CHECK(result.segment_losses.size() == 1);
   CHECK(result.total.total_nats == traced(loaded, bytes, 29).total.total_nats);
-  CHECK(evaluate(*loaded.model, loaded.vocabulary, bytes.first(2), {.window = 8}).symbols == 1);
+  CHECK(evaluate(*loaded.model, Tokens(bytes.first(2), loaded.vocabulary), {.window = 8}).symbols == 1);
 }
 
 TEST_CASE("evaluation: what progress throws ends it") {
@@ -124,7 +127,8 @@ TEST_CASE("evaluation: what progress throws ends it") {
     if (++calls == 3) throw Error("enough");
   };
   CHECK(error_of([&] {
-          evaluate(*loaded.model, loaded.vocabulary, as_bytes(golden_text()), {.window = 32}, stop_at_third);
+          evaluate(*loaded.model, Tokens(as_bytes(golden_text()), loaded.vocabulary), {.window = 32},
+                   stop_at_third);
         }) == "enough");
   CHECK(calls == 3);
 }
@@ -133,19 +137,20 @@ TEST_CASE("evaluation: errors") {
   const LoadedModel loaded = golden_model(DType::f32);
   const auto error = [&loaded](const std::string& text, int64_t window, int64_t batch_size) {
     return error_of([&] {
-      evaluate(*loaded.model, loaded.vocabulary, as_bytes(text),
+      evaluate(*loaded.model, Tokens(as_bytes(text), loaded.vocabulary),
                {.window = window, .batch_size = batch_size});
     });
   };
   CHECK(contains(error("text", 0, 1), "window is 0"));
   CHECK(contains(error("text", 4, 0), "batch size is 0"));
-  CHECK(contains(error("t", 4, 1), "1 bytes cannot be cut"));
+  CHECK(contains(error("t", 4, 1), "1 tokens cannot be cut"));
   CHECK(contains(error("a text\x01", 4, 1), "byte 0x01 at offset 6"));
   CHECK(contains(error_of([&] {
-                   evaluate(*loaded.model, Vocabulary::from_hex("6162"), as_bytes(std::string("abab")),
+                   evaluate(*loaded.model,
+                            Tokens(as_bytes(std::string("abab")), Vocabulary::from_hex("6162")),
                             {.window = 4});
                  }),
-                 "the vocabulary has 2 byte values, the model predicts 99"));
+                 "the vocabulary has 2 symbols, the model predicts 99"));
 }
 
 }  // namespace

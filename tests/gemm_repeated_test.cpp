@@ -59,7 +59,7 @@ void for_problems(DType dtype, const F& check) {
       for (const int64_t k : {1, 33, 600})
         for (const bool transpose_b : {false, true})
           for (const bool accumulate : {false, true}) {
-            INFO(m, " x ", n, " x ", k, (transpose_b ? ", transposed" : ""), (accumulate ? ", added" : ""));
+            INFO(m, " x ", n, " x ", k, ", transpose_b ", transpose_b, ", accumulate ", accumulate);
             check(problem(m, n, k, transpose_b, accumulate, dtype));
           }
 }

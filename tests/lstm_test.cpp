@@ -9,6 +9,7 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
+#include "cuda/graph.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
@@ -313,6 +314,35 @@ TEST_CASE("lstm: beside bf16 the cell state is f32") {
   CHECK(y[2].dtype() == DType::f32);
 }
 
+TEST_CASE("lstm: a CUDA graph holds it, forward and backward") {
+  if (!has_cuda()) {
+    MESSAGE("skipped: no GPU (", cuda_status().text, ")");
+    return;
+  }
+  if constexpr (kWithCuda)
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      INFO(std::string(name_of(dtype)));
+      Tensors leaves = moved(make_inputs(kSmall, DType::f32, 19), Device::cuda());
+      for (const size_t i : {0, 5}) leaves[i] = leaves[i].to(dtype);
+      for (const Tensor& leaf : leaves) requires_grad(leaf);
+      const Tensor dh = random_tensor({5, 3, 7}, dtype, 20).to(Device::cuda());
+      Tensors results;
+      const auto step = [&] {
+        for (const Tensor& leaf : leaves) zero_grad(leaf);
+        Tape tape;
+        results = run(kSmall, leaves);
+        tape.backward({results[0]}, {dh});
+        for (const Tensor& leaf : leaves) results.push_back(grad(leaf));
+      };
+      step();
+      const Tensors expected = clones(results);
+      cuda::Graph graph;
+      graph.capture(step);
+      graph.replay(0);
+      CHECK(same_bits(results, expected));
+    }
+}
+
 TEST_CASE("lstm: cuDNN computes what the steps do, and the same bits every time") {
   if constexpr (!cuda::kWithCudnn) {
     MESSAGE("skipped: this build has no cuDNN");
@@ -325,7 +355,7 @@ TEST_CASE("lstm: cuDNN computes what the steps do, and the same bits every time"
   for (const Case& c :
        {kSmall, Case{.steps = 17, .batch = 8, .in = 64, .width = 128, .h0 = false, .c0 = false}})
     for (const bool half : {false, true}) {
-      INFO((half ? "bf16, width " : "f32, width "), c.width);
+      INFO(std::string(half ? "bf16" : "f32"), ", width ", c.width);
       Tensors inputs = moved(make_inputs(c, DType::f32, 15), Device::cuda());
       if (half) inputs[0] = inputs[0].to(DType::bf16);
       if (half && c.h0) inputs[5] = inputs[5].to(DType::bf16);

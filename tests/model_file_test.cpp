@@ -115,7 +115,7 @@ TEST_CASE("model file: errors name the file and what is wrong") {
   checkpoint = small_checkpoint();
   checkpoint.vocabulary = Vocabulary::from_hex("6162");
   save_checkpoint(path, checkpoint);
-  CHECK(contains(error(), "the vocabulary has 2 byte values, the model predicts 5"));
+  CHECK(contains(error(), "the vocabulary has 2 symbols, the model predicts 5"));
   checkpoint = small_checkpoint();
   checkpoint.model_config = "[]";
   save_checkpoint(path, checkpoint);
@@ -146,7 +146,7 @@ TEST_CASE("model file: errors of the authors' weights") {
   write_safetensors(path, tensors);
   CHECK(contains(error(), "need the metadata \"vocab\""));
   write_safetensors(path, tensors, {{"vocab", vocabulary.substr(2)}});
-  CHECK(contains(error(), "the vocabulary has 98 byte values, the model predicts 99"));
+  CHECK(contains(error(), "the vocabulary has 98 symbols, the model predicts 99"));
   write_safetensors(path, tensors, {{"vocab", "0x" + vocabulary.substr(2)}});
   CHECK(contains(error(), "hex digits"));
   write_safetensors(path, tensors, {{"vocab", vocabulary}});

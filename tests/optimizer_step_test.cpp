@@ -90,9 +90,21 @@ void reference_lamb(const AdamSlot& slot, const AdamRule& rule, double gradient_
   for (int64_t i = 0; i < n; ++i) p[i] -= kLr * trust * direction[i];
 }
 
+// As fairseq has it: the buffer b = -lr m, and p moves by beta1^2 b before this step and -(1 + beta1) lr g.
+void reference_nag(const AdamSlot& slot, const AdamRule& rule, double gradient_scale) {
+  ++*slot.steps.data<int64_t>();
+  for (int64_t i = 0; i < slot.value.numel(); ++i) {
+    double &p = slot.value.data<double>()[i], &m = slot.m.data<double>()[i];
+    const double g = gradient_scale * slot.gradient.data<double>()[i], b = -kLr * m;
+    p = p * (1 - kLr * rule.weight_decay) + rule.beta1 * rule.beta1 * b - (1 + rule.beta1) * kLr * g;
+    m = (rule.beta1 * b - kLr * g) / -kLr;
+  }
+}
+
 // The papers' update of one f64 slot on the CPU.
 void reference_update(const AdamSlot& slot, const AdamRule& rule, double gradient_scale) {
   if (rule.kind == AdamKind::lamb) return reference_lamb(slot, rule, gradient_scale);
+  if (rule.kind == AdamKind::nag) return reference_nag(slot, rule, gradient_scale);
   const double t = static_cast<double>(++*slot.steps.data<int64_t>());
   const double correction1 = 1 - std::pow(rule.beta1, t), correction2 = 1 - std::pow(rule.beta2, t);
   const double rho_inf = 2 / (1 - rule.beta2) - 1;
@@ -163,7 +175,8 @@ TEST_CASE("optimizer_step: every element of every parameter as written, in f64 a
                                   AdamRule{.beta1 = 0.5, .weight_decay = 0, .clip = 0},
                                   AdamRule{.clip = 0.25, .degenerated_to_sgd = false},
                                   AdamRule{.kind = AdamKind::lamb, .eps = 1e-6, .weight_decay = 0.01},
-                                  AdamRule{.kind = AdamKind::lamb, .eps = 1e-6, .min_trust = 0}}) {
+                                  AdamRule{.kind = AdamKind::lamb, .eps = 1e-6, .min_trust = 0},
+                                  AdamRule{.kind = AdamKind::nag, .beta1 = 0.99, .clip = 0.1}}) {
         CAPTURE(device.str());
         CAPTURE(name_of(dtype));
         const std::vector<AdamSlot> slots = make_slots(kSizes, dtype, device);

@@ -330,7 +330,7 @@ TEST_CASE("optimizer: bad settings and parameters") {
   const auto error = [&leaf](const OptimizerConfig& config) {
     return error_of([&] { Optimizer optimizer({{"p", leaf}}, config); });
   };
-  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam, adamw or lamb");
+  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam, adamw, lamb or nag");
   CHECK(error({.beta1 = 1}) == "optimizer: beta1 is 1; it must be at least 0 and below 1");
   CHECK(error({.beta2 = -0.5}) == "optimizer: beta2 is -0.5; it must be at least 0 and below 1");
   CHECK(error({.eps = -1}) ==

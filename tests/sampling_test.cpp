@@ -211,13 +211,13 @@ TEST_CASE("generation: models of other kinds") {
   }
 }
 
-TEST_CASE("generation: same seed, same text; the callback sees each byte") {
+TEST_CASE("generation: same seed, same text; the callback sees each token") {
   const LoadedModel loaded = golden_model(DType::f32);
-  const auto text = [&loaded](const SamplingOptions& options, const OnByte& on_byte = {}) {
-    return generate_text(*loaded.model, loaded.vocabulary, "Word, ", 120, options, {.memory = 32}, on_byte);
+  const auto text = [&loaded](const SamplingOptions& options, const OnText& on_text = {}) {
+    return generate_text(*loaded.model, loaded.vocabulary, "Word, ", 120, options, {.memory = 32}, on_text);
   };
   std::string streamed;
-  const std::string first = text({.seed = 7}, [&streamed](char byte) { streamed += byte; });
+  const std::string first = text({.seed = 7}, [&streamed](std::string_view piece) { streamed += piece; });
   CHECK(first.size() == 120);
   CHECK(streamed == first);
   CHECK(text({.seed = 7}) == first);
@@ -303,12 +303,12 @@ TEST_CASE("generation: errors") {
         [&] { generate_text(*loaded.model, loaded.vocabulary, prompt, bytes, options, {.memory = memory}); });
   };
   CHECK(contains(error("ab\x01", 1, {}, 8), "prompt: vocabulary: byte 0x01 at offset 2"));
-  CHECK(contains(error("ab", -1, {}, 8), "-1 bytes cannot be drawn"));
+  CHECK(contains(error("ab", -1, {}, 8), "-1 tokens cannot be drawn"));
   CHECK(contains(error("ab", 1, {.top_p = 2}, 9), "top_p is 2"));
   CHECK(contains(error("ab", 1, {}, -1), "a memory of 0 or more tokens, got -1"));
   CHECK(contains(
       error_of([&] { generate_text(*loaded.model, Vocabulary::from_hex("61"), "a", 1, {}, {.memory = 8}); }),
-      "the vocabulary has 1 byte values, the model predicts 99"));
+      "the vocabulary has 1 symbols, the model predicts 99"));
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ inline RunConfig small_run() {
 }
 
 inline Trainer make_trainer(const RunConfig& config, Device device = Device::cpu()) {
-  return Trainer(config, sample_text(), Vocabulary::of(sample_text()), device);
+  const Vocabulary vocabulary = Vocabulary::of(sample_text());
+  return Trainer(config, Tokens(sample_text(), vocabulary), vocabulary, device);
 }
 
 inline std::vector<double> losses(Trainer& trainer, int64_t steps) {

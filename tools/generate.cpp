@@ -1,4 +1,4 @@
-// generate: a model continues a prompt, byte by byte, on the terminal.
+// generate: a model continues a prompt, byte by byte or word by word, on the terminal.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -22,7 +22,7 @@ struct Options {
   ModelOptions model;
   SamplingOptions sampling;
   std::string prompt;
-  int64_t bytes = 400;
+  int64_t tokens = 400;
 };
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
@@ -49,19 +49,20 @@ void run(const Options& options) {
   put(prompt);
   const Clock::time_point start = Clock::now();
   std::optional<Clock::time_point> first;
-  const std::string text = generate_text(*loaded.model, loaded.vocabulary, prompt, options.bytes,
-                                         options.sampling, context, [&first](char byte) {
+  const std::string text = generate_text(*loaded.model, loaded.vocabulary, prompt, options.tokens,
+                                         options.sampling, context, [&first](std::string_view piece) {
                                            if (!first) first = Clock::now();
-                                           put({&byte, 1});
+                                           put(piece);
                                          });
   const Clock::time_point end = Clock::now();
+  const char* unit = tokens_name(loaded.vocabulary.level());
   if (isatty(STDOUT_FILENO)) put("\n");
-  std::cerr << fmt::format("prompt: {} bytes in {:.2f} s", prompt.size(),
+  std::cerr << fmt::format("prompt: {} {} in {:.2f} s", loaded.vocabulary.encode(prompt).size(), unit,
                            seconds_between(start, first.value_or(end)));
-  if (options.bytes > 1) {
+  if (options.tokens > 1) {
     const double seconds = seconds_between(*first, end);
-    std::cerr << fmt::format("; generated: {} bytes in {:.2f} s, {:.0f} bytes/s", options.bytes, seconds,
-                             static_cast<double>(options.bytes - 1) / seconds);
+    std::cerr << fmt::format("; generated: {} {} in {:.2f} s, {:.0f} {}/s", options.tokens, unit, seconds,
+                             static_cast<double>(options.tokens - 1) / seconds, unit);
   }
   std::cerr << std::endl;
 }
@@ -71,24 +72,24 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  CLI::App app("Continues a prompt with a model, writing each byte as it is drawn.", "generate");
+  CLI::App app("Continues a prompt with a model, writing each byte or word as it is drawn.", "generate");
   Options options;
   add_model_options(app, options.model);
   app.add_option("--prompt", options.prompt,
                  "text to continue; - reads it from the standard input; without one, a new line begins")
       ->expected(0, 1);
-  app.add_option("--bytes", options.bytes, "how many to draw")
+  app.add_option("--bytes,--tokens", options.tokens, "how many to draw, bytes or words")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--temperature", options.sampling.temperature,
-                 "divides the logits; 0: always the most probable byte")
+                 "divides the logits; 0: always the most probable token")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--top-k", options.sampling.top_k, "draw from the k most probable bytes; 0: from all")
+  app.add_option("--top-k", options.sampling.top_k, "draw from the k most probable tokens; 0: from all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--top-p", options.sampling.top_p,
-                 "draw from the most probable bytes that reach this probability")
+                 "draw from the most probable tokens that reach this probability")
       ->capture_default_str();
   app.add_option("--seed", options.sampling.seed, "same seed, same text")->capture_default_str();
   return run_main(app, argc, argv, [&options] {

@@ -61,7 +61,7 @@ class Record {
                              {"parameters", score.parameters},
                              {"nonzero", score.nonzero},
                              {"bytes", score.bytes},
-                             {"bpc", score.bpc},
+                             {"nats", score.nats},
                              {"epoch", position.epoch},
                              {"segment", position.segment}});
     write_file_atomically(path_, json_.dump(2) + "\n");
@@ -73,7 +73,7 @@ class Record {
 };
 
 CompressionScore score_of(const json& row) {
-  return {row["weights"], row["parameters"], row["nonzero"], row["bytes"], row["bpc"]};
+  return {row["weights"], row["parameters"], row["nonzero"], row["bytes"], row["nats"]};
 }
 StreamPosition position_of(const json& row) {
   return {row["epoch"], row["segment"]};
@@ -127,7 +127,7 @@ Checkpoint fine_tuned(const Checkpoint& pruned, const RunConfig& config, const C
   RunOptions options;
   options.folder = folder;
   options.log_every = std::max<int64_t>(1, config.recipe.steps / 10);
-  options.sample_bytes = 0;
+  options.sample_tokens = 0;
   options.test = false;
   if (run_training(trainer, corpus, options) == RunEnd::stopped_by_signal)
     throw Error("stopped before the end; the same command goes on");
@@ -173,9 +173,9 @@ void run(Options o) {
                         {"batch_size", o.scoring.batch_size}});
   std::cout << "pruned: the matrices, embeddings too; not biases, gains and scalars\n";
   scorer.print_start();
-  CompressionScorer::print_head();
+  scorer.print_head();
   if (!record.has(0, "f32")) record.add(scorer.score("f32", path), {});
-  CompressionScorer::print_row(score_of(record.rows()[0]));
+  scorer.print_row(score_of(record.rows()[0]));
   for (size_t i = 0; i < o.percent.size(); ++i) {
     const double percent = o.percent[i];
     const std::string label = fmt::format("{:g} % pruned", percent);
@@ -190,13 +190,13 @@ void run(Options o) {
       record.add(scorer.score(label, path), position);
       fs::remove_all(tuning);
     }
-    CompressionScorer::print_row(score_of(record.rows()[i + 1]));
+    scorer.print_row(score_of(record.rows()[i + 1]));
     current = load_checkpoint(path);
   }
   if (o.steps == 0) return;
   std::cout << '\n';  // once more, without the steps of fine-tuning in between
-  CompressionScorer::print_head();
-  for (const json& row : record.rows()) CompressionScorer::print_row(score_of(row));
+  scorer.print_head();
+  for (const json& row : record.rows()) scorer.print_row(score_of(row));
 }
 
 void check(const Options& o) {

@@ -52,7 +52,7 @@ void run(const Options& options) {
         "{}: the checkpoint does not tell its training run, whose text is scored", options.checkpoint);
   const CompressionScorer scorer(options.scoring, RunConfig::from_text(original.run_config));
   scorer.print_start();
-  CompressionScorer::print_head();
+  scorer.print_head();
   scorer.print_row(scorer.score("f32", options.checkpoint));
   std::filesystem::create_directories(options.out);
   for (const int bits : options.bits) {

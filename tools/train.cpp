@@ -39,7 +39,7 @@ struct Options {
       eval_every;
   std::optional<double> lr, weight_decay, clip;
   std::optional<std::string> optimizer;
-  std::optional<int64_t> eval_bytes;
+  std::optional<int64_t> eval_bytes, sample_tokens;
   uint64_t seed = 1234;
   bool recompute = false;
   bool eager = false;
@@ -50,9 +50,18 @@ struct Options {
 
 void add_options(CLI::App& app, Options& o) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.add_option("corpus", o.corpus.name_or_path, "gcide, enwik8, text8, or the path of any file")
-      ->required();
+  app.add_option("corpus", o.corpus.name_or_path, kCorpusNames)->required();
   add_corpus_options(app, o.corpus);
+  app.add_option_function<std::string>(
+         "--level", [&o](const std::string& name) { o.corpus.level = level_named(name); },
+         "what a token is: byte, or word [word of benchmarks of words, else byte]")
+      ->check(CLI::IsMember({"byte", "word"}));
+  app.add_option("--vocab-size", o.corpus.words.size,
+                 "of words: the most frequent ones, <unk> and <eos> among them, <unk> for the rest [all]")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--min-count", o.corpus.words.min_count, "of words: those that occur so often in train")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--model", o.model, "what is trained")
       ->check(CLI::IsMember(model_names()))
       ->capture_default_str();
@@ -84,11 +93,12 @@ void add_options(CLI::App& app, Options& o) {
       ->check(CLI::PositiveNumber);
   app.add_option("--max-time", o.max_time, "stop after so long: 90s, 10m, 8h");
   app.add_option("--log-every", o.run.log_every, "steps between progress lines")->check(CLI::PositiveNumber);
-  app.add_option("--sample-bytes", o.run.sample_bytes, "length of the sample at the end; 0: none")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  app.add_option("--sample-bytes,--sample-tokens", o.sample_tokens,
+                 "length of the sample at the end; 0: none [400 bytes, 80 words]")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--eval-every", o.eval_every, "steps between evaluations")->check(CLI::PositiveNumber);
-  app.add_option("--eval-bytes", o.eval_bytes, "of the dev split scored during training; 0: all")
+  app.add_option("--eval-bytes,--eval-tokens", o.eval_bytes,
+                 "of the dev split scored during training; 0: all")
       ->check(CLI::NonNegativeNumber);
   app.add_flag("!--no-test", o.run.test, "leave out the test split at the end");
   app.add_flag("--describe", o.describe,
@@ -121,7 +131,7 @@ void add_options(CLI::App& app, Options& o) {
       ->group(recipe);
   app.add_option("--eval-batch-size", o.eval_batch_size, "rows in evaluations during training")
       ->group(recipe);
-  app.add_option("--optimizer", o.optimizer, "radam, adamw or lamb")->group(recipe);
+  app.add_option("--optimizer", o.optimizer, "radam, adamw, lamb or nag")->group(recipe);
   app.add_option("--lr", o.lr, "peak learning rate")->group(recipe);
   app.add_option("--warmup", o.warmup, "updates of linear warm-up")->group(recipe);
   app.add_option("--steps", o.steps, "updates of the whole schedule")->group(recipe);
@@ -219,6 +229,8 @@ RunConfig new_run(const Options& o, const Corpus& corpus, Device device) {
   RunConfig config;
   config.corpus = o.corpus.name_or_path;
   config.corpus_sha256 = corpus.sha256;
+  config.level = corpus.level();
+  config.words = o.corpus.words;
   config.valid_fraction = o.corpus.valid_fraction;
   config.test_fraction = o.corpus.test_fraction;
   config.preset = o.preset;
@@ -235,12 +247,10 @@ RunConfig new_run(const Options& o, const Corpus& corpus, Device device) {
 void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
                  const fs::path& folder) {
   fmt::print("{}\n", device_line(trainer.device()));
-  fmt::print("corpus: {}, {} bytes (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
-             with_commas(static_cast<int64_t>(corpus.bytes.size())),
-             with_commas(static_cast<int64_t>(corpus.train.size())),
-             with_commas(static_cast<int64_t>(corpus.dev.size())),
-             with_commas(static_cast<int64_t>(corpus.test.size())), corpus.vocabulary.size(),
-             corpus.sha256.substr(0, 16));
+  fmt::print("corpus: {}, {} {} (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
+             with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),
+             with_commas(corpus.dev.size()), with_commas(corpus.test.size()),
+             with_commas(corpus.vocabulary.size()), corpus.sha256.substr(0, 16));
   fmt::print("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()),
              trainer.model().config());
   const Recipe& r = config.recipe;
@@ -264,7 +274,7 @@ void print_description(const RunConfig& config, const LanguageModel& model) {
       {"flops_per_step", tokens * 3 * model.forward_flops(r.unroll, r.memory < 0 ? r.unroll : r.memory)},
       {"steps", r.steps},
       {"warmup", r.warmup},
-      {"level", "byte"}};
+      {"level", name_of(config.level)}};
   fmt::print("{}\n", json.dump());
 }
 
@@ -304,6 +314,8 @@ void train(const CLI::App& app, Options& o) {
           model, o.model);
     CHECK(app.count("--preset") == 0 || o.preset == config.preset, "--resume: the run has preset {}, not {}",
           config.preset, o.preset);
+    o.corpus.level = config.level;
+    o.corpus.words = config.words;
     o.corpus.valid_fraction = config.valid_fraction;
     o.corpus.test_fraction = config.test_fraction;
   }
@@ -321,6 +333,7 @@ void train(const CLI::App& app, Options& o) {
   if (o.describe) return print_description(config, *make_model(config.model_config, config.seed));
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
 
+  o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == Level::byte ? 400 : 80);
   Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);
   trainer.check_nan(o.check_nan);
   trainer.use_graph(!o.eager);

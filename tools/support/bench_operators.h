@@ -35,6 +35,13 @@ using AddCases = void (*)(std::vector<BenchCase>& cases, const BenchSizes& sizes
 void add_linear_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_matmul_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
+void add_relative_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
+                                  MatmulPrecision precision);
+
+void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
+                                MatmulPrecision precision);
+void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
+                                  MatmulPrecision precision);
 
 void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);

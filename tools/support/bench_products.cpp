@@ -5,6 +5,7 @@
 #include "ops/attention.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
+#include "ops/relative_attention.h"
 #include "tools/support/bench_operators.h"
 
 namespace tandem {
@@ -52,6 +53,29 @@ void add_matmul(std::vector<BenchCase>& cases, MatmulPrecision precision, Shape 
   cases.push_back(tape_case(std::move(c)));
 }
 
+void add_attention(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision, int64_t M,
+                   bool relative) {
+  const int64_t T = s.unroll, B = s.batch_size, p = s.d_projected;
+  TapeCase c;
+  c.op = relative ? "relative_attention" : "attention";
+  c.name = fmt::format("T {}, M {}, B {}, d' {}, {} head{}", T, M, B, p, s.heads, s.heads == 1 ? "" : "s");
+  c.precision = precision;
+  c.inputs = {bench_activation({T, B, p}, precision, 1), bench_activation({M + T, B, 2 * p}, precision, 2)};
+  if (relative) {
+    c.inputs.push_back(bench_activation({M + T, p}, precision, 3));
+    for (const uint64_t seed : {4, 5}) c.inputs.push_back(bench_random({p}, seed));
+  }
+  c.run = [heads = s.heads, relative](const std::vector<Tensor>& x) {
+    AttentionOptions options;
+    options.heads = heads;
+    return std::vector<Tensor>{relative ? relative_attention(x[0], x[1], x[2], x[3], x[4], options)
+                                        : causal_attention(x[0], x[1], options)};
+  };
+  // Scores, by position too, and weighted values, for the pairs that the mask lets see each other.
+  set_flops(c, (relative ? 3 : 2) * product_of(B, T * M + T * (T + 1) / 2, p));
+  cases.push_back(tape_case(std::move(c)));
+}
+
 }  // namespace
 
 void add_linear_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
@@ -69,22 +93,12 @@ void add_matmul_cases(std::vector<BenchCase>& cases, const BenchSizes& s, Matmul
 }
 
 void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
-  const int64_t T = s.unroll, B = s.batch_size, p = s.d_projected;
-  for (const int64_t M : {int64_t{0}, T}) {
-    TapeCase c;
-    c.op = "attention";
-    c.name = fmt::format("T {}, M {}, B {}, d' {}, {} head{}", T, M, B, p, s.heads, s.heads == 1 ? "" : "s");
-    c.precision = precision;
-    c.inputs = {bench_activation({T, B, p}, precision, 1), bench_activation({M + T, B, 2 * p}, precision, 2)};
-    c.run = [heads = s.heads](const std::vector<Tensor>& x) {
-      AttentionOptions options;
-      options.heads = heads;
-      return std::vector<Tensor>{causal_attention(x[0], x[1], options)};
-    };
-    // Scores and weighted values, for the pairs that the mask lets see each other.
-    set_flops(c, 2 * product_of(B, T * M + T * (T + 1) / 2, p));
-    cases.push_back(tape_case(std::move(c)));
-  }
+  for (const int64_t M : {int64_t{0}, s.unroll}) add_attention(cases, s, precision, M, false);
+}
+
+void add_relative_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& s,
+                                  MatmulPrecision precision) {
+  for (const int64_t M : {int64_t{0}, s.unroll}) add_attention(cases, s, precision, M, true);
 }
 
 }  // namespace tandem

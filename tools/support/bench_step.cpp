@@ -210,7 +210,8 @@ StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_
   const RunConfig config = run_config(sizes, precision);
   const int64_t segments = (4 * kWarmUp + 1 + 2 * steps) * config.recipe.accumulate;
   const std::vector<uint8_t> text = random_text(config.recipe, segments, sizes.vocabulary);
-  Trainer trainer(config, text, Vocabulary::of(text), bench_device());
+  const Vocabulary vocabulary = Vocabulary::of(text);
+  Trainer trainer(config, {text, vocabulary}, vocabulary, bench_device());
   trainer.profile(true);
 
   StepResult result;

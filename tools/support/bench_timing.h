@@ -54,12 +54,13 @@ int repeats_in_round(double once_ms);
 
 // Work that is timed again and again on the bench device of its making. On a GPU it is the device's time:
 // several runs are recorded as one CUDA graph, after `work` has run once by itself, so that no launch by the
-// host is in it. Where graphs cannot be (TANDEM_ALLOCATOR=direct), runs are enqueued and the host counts.
+// host is in it. Where graphs cannot be (TANDEM_ALLOCATOR=direct), or cannot hold the work (adaptive_softmax
+// waits for the device), runs are enqueued and the host counts.
 class TimedWork {
  public:
   explicit TimedWork(std::function<void()> work);
 
-  // Mean of `repeats` runs in a row. Error: what `work` throws; it does what a graph cannot hold.
+  // Mean of `repeats` runs in a row. Error: what `work` throws.
   double run_ms(int repeats);
   // A round: on a CPU the best run, on a GPU the mean.
   double round_ms();
@@ -70,7 +71,8 @@ class TimedWork {
   std::function<void()> work_;
   Device device_;
   std::shared_ptr<cuda::Graph> graph_;
-  int recorded_ = 0;  // runs in the graph
+  int recorded_ = 0;        // runs in the graph
+  bool graphless_ = false;  // a graph cannot hold the work
 };
 
 }  // namespace tandem

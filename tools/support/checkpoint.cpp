@@ -11,11 +11,21 @@ namespace {
 constexpr const char* kFormat = "tandem-checkpoint-1";
 constexpr const char* kOptimizer = "optimizer.";
 constexpr const char* kState = "state.";
-constexpr const char* kCompressed = "compressed";  // metadata: see packed_parameters.h
+constexpr const char* kCompressed = "compressed";   // metadata: see packed_parameters.h
+constexpr const char* kWords = "vocabulary.words";  // as WordVocabulary::text(); of bytes: metadata "vocab"
 
 void append(NamedTensors& to, const char* prefix, const std::vector<NamedTensor>& from) {
   for (const NamedTensor& tensor : from)
     to.emplace_back(prefix + tensor.name, tensor.value.to(Device::cpu()));
+}
+
+Tensor tensor_of_text(const std::string& text) {
+  return tensor_of({static_cast<int64_t>(text.size())}, std::vector<uint8_t>(text.begin(), text.end()));
+}
+
+std::string text_of_tensor(const Tensor& tensor) {
+  const std::vector<uint8_t> bytes = tensor.to_vector<uint8_t>();
+  return {bytes.begin(), bytes.end()};
 }
 
 std::string field(const SafetensorsFile& file, const std::string& key) {
@@ -35,8 +45,11 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
   std::map<std::string, std::string> metadata = {{"format", kFormat},
                                                  {"model", checkpoint.model_config},
                                                  {"run", checkpoint.run_config},
-                                                 {"progress", checkpoint.progress},
-                                                 {"vocab", checkpoint.vocabulary.to_hex()}};
+                                                 {"progress", checkpoint.progress}};
+  if (checkpoint.vocabulary.level() == Level::word)
+    tensors.emplace_back(kWords, tensor_of_text(checkpoint.vocabulary.words().text()));
+  else
+    metadata["vocab"] = checkpoint.vocabulary.to_hex();
   if (!packed.index.empty()) metadata[kCompressed] = packed.index;
   write_safetensors(path, tensors, metadata);
 }
@@ -50,10 +63,12 @@ Checkpoint load_checkpoint(const std::string& path) {
   checkpoint.model_config = field(file, "model");
   checkpoint.run_config = field(file, "run");
   checkpoint.progress = field(file, "progress");
-  checkpoint.vocabulary = Vocabulary::from_hex(field(file, "vocab"));
+  checkpoint.vocabulary = file.has(kWords) ? Vocabulary::of_words(text_of_tensor(file.get(kWords)))
+                                           : Vocabulary::from_hex(field(file, "vocab"));
   PackedParameters packed;
   if (file.metadata().contains(kCompressed)) packed.index = file.metadata().at(kCompressed);
   for (const std::string& name : file.names()) {
+    if (name == kWords) continue;
     const auto take = [&file, &name](const char* prefix, std::vector<NamedTensor>& into) {
       if (!name.starts_with(prefix)) return false;
       into.push_back({name.substr(std::string(prefix).size()), file.get(name)});

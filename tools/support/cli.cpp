@@ -70,7 +70,8 @@ std::string device_line(Device device) {
 }
 
 void add_corpus_options(CLI::App& app, CorpusOptions& options) {
-  app.add_option("--url", options.url, "download enwik8 or text8 from here instead of the known mirrors");
+  app.add_option("--url", options.url,
+                 "download the corpus from here instead of the known mirrors; ptb, lm1b: a folder");
   app.add_option("--data-dir", options.data_dir,
                  "folder of the corpora [$TANDEM_DATA, else ~/.cache/tandem]");
   app.add_option("--valid-fraction", options.valid_fraction, "share of a file that is its dev part")

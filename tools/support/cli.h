@@ -28,6 +28,10 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
 // "device: cuda:0, NVIDIA H100 80GB HBM3, 79.1 GiB, driver 13.0, runtime 13.0".
 std::string device_line(Device device);
 
+// The names of corpora, for help texts.
+inline constexpr const char* kCorpusNames =
+    "gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file";
+
 // Adds --url, --data-dir, --valid-fraction and --test-fraction. `options` must outlive the parsing.
 void add_corpus_options(CLI::App& app, CorpusOptions& options);
 

@@ -12,12 +12,15 @@
 #include "tools/support/device.h"
 #include "tools/support/evaluation.h"
 #include "tools/support/model_file.h"
+#include "tools/support/score.h"
 
 namespace tandem {
 namespace {
 
 Corpus load_held_out(CorpusOptions options, const RunConfig& run) {
   if (options.name_or_path.empty()) options.name_or_path = run.corpus;
+  options.level = run.level;
+  options.words = run.words;
   options.valid_fraction = run.valid_fraction;
   options.test_fraction = run.test_fraction;
   ProgressLine line;
@@ -50,7 +53,8 @@ void add_scoring_options(CLI::App& app, ScoringOptions& options) {
       ->capture_default_str();
   app.add_option("--batch-size", options.batch_size, "columns the text is cut into [as in the training run]")
       ->check(CLI::PositiveNumber);
-  app.add_option("--limit", options.limit, "score only the first bytes of the split [as in the training run]")
+  app.add_option("--limit", options.limit,
+                 "score only the first tokens of the split [as in the training run]")
       ->check(CLI::PositiveNumber);
   add_device_option(app, options.device);
   app.add_option("--corpus", options.corpus.name_or_path, "where the text is now [where it was in training]");
@@ -65,19 +69,19 @@ CompressionScorer::CompressionScorer(const ScoringOptions& options, const RunCon
       device_(resolve_device(options.device)),
       corpus_(load_held_out(options.corpus, run)) {
   batch_size_ = options.batch_size > 0 ? options.batch_size : run.recipe.eval_batch_size;
-  bytes_ = corpus_.split(options.split);
+  tokens_ = corpus_.split(options.split);
   const int64_t limit = options.limit > 0 ? options.limit : run.recipe.eval_bytes;
-  if (limit > 0) bytes_ = bytes_.first(std::min(bytes_.size(), static_cast<size_t>(limit)));
-  CHECK(bytes_.size() >= 2,
-        "{}: {} bytes in {} leave nothing to predict; choose another --split or a higher --limit",
-        corpus_.source, bytes_.size(), options.split);
+  if (limit > 0) tokens_ = tokens_.first(std::min(tokens_.size(), limit));
+  CHECK(tokens_.size() >= 2,
+        "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit",
+        corpus_.source, tokens_.size(), tokens_name(corpus_.level()), options.split);
 }
 
 CompressionScore CompressionScorer::score(const std::string& label, const std::string& path) const {
   const LoadedModel loaded = load_model_file(path, 0, DType::f32, device_);
   ProgressLine line;
   const Evaluation result = evaluate(
-      *loaded.model, loaded.vocabulary, bytes_, evaluation_options(loaded.run->recipe, batch_size_),
+      *loaded.model, tokens_, evaluation_options(loaded.run->recipe, batch_size_),
       [&line, &label](const Evaluation& so_far, int64_t symbols) {
         if (line.due())
           line.show(fmt::format("{}: {:.0f} %", label,
@@ -87,24 +91,26 @@ CompressionScore CompressionScorer::score(const std::string& label, const std::s
           .parameters = loaded.model->parameter_count(),
           .nonzero = count_nonzero(*loaded.model),
           .bytes = weight_bytes(path),
-          .bpc = result.bpc()};
+          .nats = result.mean_nats()};
 }
 
 void CompressionScorer::print_start() const {
   std::cout << device_line(device_) << '\n'
-            << fmt::format("text: {}, {}: {} bytes in {} columns\n\n", corpus_.source, options_.split,
-                           with_commas(static_cast<int64_t>(bytes_.size())), batch_size_);
+            << fmt::format("text: {}, {}: {} {} in {} columns\n\n", corpus_.source, options_.split,
+                           with_commas(tokens_.size()), tokens_name(corpus_.level()), batch_size_);
 }
 
-void CompressionScorer::print_head() {
-  std::cout << fmt::format("{:<14} {:>15} {:>10} {:>8} {:>9}", "weights", "non-zero", "MB", "of f32", "bpc")
+void CompressionScorer::print_head() const {
+  std::cout << fmt::format("{:<14} {:>15} {:>10} {:>8} {:>9}", "weights", "non-zero", "MB", "of f32",
+                           score_name(corpus_.level()))
             << std::endl;
 }
 
-void CompressionScorer::print_row(const CompressionScore& score) {
+void CompressionScorer::print_row(const CompressionScore& score) const {
   const double dense = 4 * static_cast<double>(score.parameters), bytes = static_cast<double>(score.bytes);
   std::cout << fmt::format("{:<14} {:>15} {:>10.3f} {:>6.1f} % {:>9.4f}", score.label,
-                           with_commas(score.nonzero), bytes / 1e6, 100 * bytes / dense, score.bpc)
+                           with_commas(score.nonzero), bytes / 1e6, 100 * bytes / dense,
+                           tandem::score(corpus_.level(), score.nats))
             << std::endl;
 }
 

@@ -2,7 +2,6 @@
 // the run held out.
 #pragma once
 #include <cstdint>
-#include <span>
 #include <string>
 
 #include "core/device.h"
@@ -31,7 +30,7 @@ struct CompressionScore {
   std::string label;  // "f32", "8 bits", "60 % pruned"
   int64_t parameters = 0, nonzero = 0;
   int64_t bytes = 0;  // of the weights as the file keeps them
-  double bpc = 0;
+  double nats = 0;    // a token, mean
 };
 
 class CompressionScorer {
@@ -46,15 +45,15 @@ class CompressionScorer {
 
   // The device and the text.
   void print_start() const;
-  static void print_head();
-  static void print_row(const CompressionScore& score);
+  void print_head() const;
+  void print_row(const CompressionScore& score) const;
 
  private:
   ScoringOptions options_;
   Device device_;
   Corpus corpus_;
   int64_t batch_size_ = 1;
-  std::span<const uint8_t> bytes_;
+  Tokens tokens_;
 };
 
 }  // namespace tandem

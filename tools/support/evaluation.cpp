@@ -2,15 +2,15 @@
 #include "tools/support/evaluation.h"
 
 #include <chrono>
-#include <numbers>
 
 #include "core/check.h"
 #include "data/batch_stream.h"
+#include "tools/support/score.h"
 
 namespace tandem {
 
 double Evaluation::bpc() const {
-  return mean_nats() / std::numbers::ln2;
+  return score(Level::byte, mean_nats());
 }
 
 EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size) {
@@ -20,13 +20,19 @@ EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size) {
           .batch_size = batch_size};
 }
 
-Evaluation evaluate(const LanguageModel& model, const Vocabulary& vocabulary, std::span<const uint8_t> bytes,
-                    const EvaluationOptions& options, const EvaluationProgress& progress) {
-  CHECK(vocabulary.size() == model.vocabulary_size(),
-        "evaluate: the vocabulary has {} byte values, the model predicts {}; they must come from one file",
-        vocabulary.size(), model.vocabulary_size());
+double Evaluation::perplexity() const {
+  return score(Level::word, mean_nats());
+}
+
+Evaluation evaluate(const LanguageModel& model, const Tokens& tokens, const EvaluationOptions& options,
+                    const EvaluationProgress& progress) {
+  CHECK(tokens.vocabulary_size() == model.vocabulary_size(),
+        "evaluate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
+        tokens.vocabulary_size(), model.vocabulary_size());
   const auto start = std::chrono::steady_clock::now();
-  EvaluationStream stream(bytes, vocabulary, options.window, options.batch_size);
+  // What is not carried over is read again.
+  const int64_t reread = model.carries_state() ? 0 : options.context().memory;
+  EvaluationStream stream(tokens, options.window, options.batch_size, reread);
   Evaluation result;
   result.dropped = stream.dropped();
   Pass pass;
@@ -37,7 +43,8 @@ Evaluation evaluate(const LanguageModel& model, const Vocabulary& vocabulary, st
     const Shape shape = {static_cast<int64_t>(inputs.size()) / options.batch_size, options.batch_size};
     const Tensor losses = model.token_losses(tensor_of(shape, inputs).to(model.device()),
                                              tensor_of(shape, targets).to(model.device()), state, pass);
-    for (const double loss : losses.to(DType::f64).to_vector<double>()) result.total_nats += loss;
+    const Tensor scored = losses.alias_rows(stream.reread(), shape[0]);
+    for (const double loss : scored.to(DType::f64).to_vector<double>()) result.total_nats += loss;
     result.symbols = stream.predicted();
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (progress) progress(result, stream.predictions());

@@ -2,9 +2,8 @@
 #pragma once
 #include <cstdint>
 #include <functional>
-#include <span>
 
-#include "data/vocabulary.h"
+#include "data/tokens.h"
 #include "models/language_model.h"
 #include "models/presets.h"
 
@@ -13,10 +12,11 @@ namespace tandem {
 struct Evaluation {
   double total_nats = 0;  // negative log-likelihood, summed in f64
   int64_t symbols = 0;    // predictions scored
-  int64_t dropped = 0;    // predictions left out, (N - 1) mod batch_size of N bytes
+  int64_t dropped = 0;    // predictions left out, (N - 1) mod batch_size of N tokens
   double seconds = 0;
   double mean_nats() const { return total_nats / static_cast<double>(symbols); }
-  double bpc() const;  // bits per character: mean_nats() / ln 2
+  double bpc() const;         // bits per character, of bytes: mean_nats() / ln 2
+  double perplexity() const;  // of words: exp(mean_nats())
 };
 
 struct EvaluationOptions {
@@ -34,11 +34,12 @@ EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size);
 // Called after each segment with the sums so far and the number of symbols there will be. May throw to stop.
 using EvaluationProgress = std::function<void(const Evaluation& so_far, int64_t symbols)>;
 
-// Scores every byte but the first of each of the columns (data/batch_stream.h). Segments are `window` tokens
-// long; queries see equally many keys (Context::same_length); the first segment starts with no context. The
-// order of the sum does not depend on the number of threads. Error: a window or batch size below 1; too short
-// a text; a byte that the vocabulary lacks, with its offset; a vocabulary of another size than the model's.
-Evaluation evaluate(const LanguageModel& model, const Vocabulary& vocabulary, std::span<const uint8_t> bytes,
-                    const EvaluationOptions& options, const EvaluationProgress& progress = {});
+// Scores every token but the first of each of the columns (data/batch_stream.h). Segments are `window` tokens
+// long; queries see equally many keys (Context::same_length); the first segment starts with no context. Of a
+// model that carries no state, each segment is read together with the `memory` tokens before it. The order of
+// the sum does not depend on the number of threads. Error: a window or batch size below 1; too short a text;
+// tokens of a vocabulary of another size than the model's.
+Evaluation evaluate(const LanguageModel& model, const Tokens& tokens, const EvaluationOptions& options,
+                    const EvaluationProgress& progress = {});
 
 }  // namespace tandem

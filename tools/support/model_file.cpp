@@ -106,7 +106,7 @@ LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype,
     detail::fail("{}: {}", path, message);
   }
   CHECK(loaded.vocabulary.size() == loaded.model->vocabulary_size(),
-        "{}: the vocabulary has {} byte values, the model predicts {}", path, loaded.vocabulary.size(),
+        "{}: the vocabulary has {} symbols, the model predicts {}", path, loaded.vocabulary.size(),
         loaded.model->vocabulary_size());
   return loaded;
 }

@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 
 #include "core/backend.h"
 #include "tools/support/cli.h"
 #include "tools/support/metrics.h"
+#include "tools/support/score.h"
 
 namespace tandem {
 namespace {
@@ -40,8 +40,8 @@ std::string Progress::line(const StepRecord& record) const {
   const double per_step = seconds_since_start() / static_cast<double>(record.step - first_step_);
   const std::string loss =
       record.skipped ? fmt::format("skipped: loss {} gradient norm {}", record.loss, record.gradient_norm)
-                     : fmt::format("loss {:.4f} ({:.4f} bpc)", loss_sum_ / static_cast<double>(steps_),
-                                   loss_sum_ / static_cast<double>(steps_) / std::log(2.0));
+                     : fmt::format("loss {:.4f} ({})", loss_sum_ / static_cast<double>(steps_),
+                                   score_text(options_.level, loss_sum_ / static_cast<double>(steps_)));
   std::string utilisation;
   if (options_.flops_per_token > 0 && options_.peak_flops > 0)
     utilisation =

@@ -7,8 +7,9 @@
 namespace tandem {
 
 struct ProgressOptions {
-  int64_t every = 10;  // steps between plain lines
-  Device device;       // whose memory is shown
+  int64_t every = 10;         // steps between plain lines
+  Device device;              // whose memory is shown
+  Level level = Level::byte;  // of the loss: bits per character or perplexity
   // Model FLOPs utilisation is shown where both are known.
   double flops_per_token = 0;  // of training
   double peak_flops = 0;       // a second, of the device

@@ -11,8 +11,11 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, memor
                                    eval_clamp, eval_batch_size, optimizer, schedule, lr, lr_floor, warmup,
                                    steps, noam_width, cycle, cycle_growth, cycle_shrink, weight_decay, clip,
                                    eval_every, eval_bytes)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, valid_fraction, test_fraction, preset,
-                                   model_config, recipe, precision, seed, recompute, max_skipped)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(WordChoice, size, min_count)
+NLOHMANN_JSON_SERIALIZE_ENUM(Level, {{Level::byte, "byte"}, {Level::word, "word"}})
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, level, words, valid_fraction,
+                                   test_fraction, preset, model_config, recipe, precision, seed, recompute,
+                                   max_skipped)
 
 std::string RunConfig::text() const {
   return nlohmann::json(*this).dump();
@@ -20,7 +23,10 @@ std::string RunConfig::text() const {
 
 RunConfig RunConfig::from_text(const std::string& text) {
   try {
-    return nlohmann::json::parse(text).get<RunConfig>();
+    // What runs from before there were words do not say.
+    nlohmann::json json = {{"level", Level::byte}, {"words", WordChoice()}};
+    json.update(nlohmann::json::parse(text));
+    return json.get<RunConfig>();
   } catch (const nlohmann::json::exception& error) {
     detail::fail("run configuration: {}: {}", error.what(), text);
   }

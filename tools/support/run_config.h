@@ -2,13 +2,16 @@
 #pragma once
 #include <string>
 
+#include "data/vocabulary.h"
 #include "models/presets.h"
 
 namespace tandem {
 
 struct RunConfig {
   std::string corpus;         // name or path, as given
-  std::string corpus_sha256;  // of its bytes: a resumed run must read the same text
+  std::string corpus_sha256;  // Corpus::sha256: a resumed run must read the same tokens
+  Level level = Level::byte;
+  WordChoice words;  // of words
   double valid_fraction = 0.05;
   double test_fraction = 0.05;
   std::string preset;

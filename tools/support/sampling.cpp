@@ -12,15 +12,15 @@ namespace tandem {
 namespace {
 
 std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt) {
-  if (prompt.empty()) return {std::max(vocabulary.id('\n'), 0)};
   check_prompt(vocabulary, prompt);
-  return vocabulary.encode(prompt);
+  const std::vector<int32_t> ids = vocabulary.encode(prompt);
+  return ids.empty() ? std::vector{std::max(vocabulary.line_end(), 0)} : ids;
 }
 
 // The id where a uniform number falls among the probabilities laid side by side.
 int32_t draw(const std::vector<double>& probabilities, Random& random) {
   double left = random.uniform(0, 1);
-  int32_t last = 0;  // rounding may leave `left` just above the sum: then the last byte that can be drawn
+  int32_t last = 0;  // rounding may leave `left` just above the sum: then the last token that can be drawn
   for (size_t id = 0; id < probabilities.size(); ++id) {
     if (probabilities[id] <= 0) continue;
     last = static_cast<int32_t>(id);
@@ -34,8 +34,8 @@ int32_t draw(const std::vector<double>& probabilities, Random& random) {
 
 void SamplingOptions::check() const {
   CHECK(temperature >= 0 && std::isfinite(temperature),
-        "sampling: temperature is {}; it must be 0 (always the most probable byte) or above", temperature);
-  CHECK(top_k >= 0, "sampling: top_k is {}; it must be 0 (all) or a number of bytes", top_k);
+        "sampling: temperature is {}; it must be 0 (always the most probable token) or above", temperature);
+  CHECK(top_k >= 0, "sampling: top_k is {}; it must be 0 (all) or a number of tokens", top_k);
   CHECK(top_p > 0 && top_p <= 1, "sampling: top_p is {}; it must be above 0 and at most 1", top_p);
 }
 
@@ -79,28 +79,31 @@ void check_prompt(const Vocabulary& vocabulary, std::string_view prompt) {
 }
 
 std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,
-                          int64_t bytes, const SamplingOptions& options, const Context& context,
-                          const OnByte& on_byte) {
+                          int64_t tokens, const SamplingOptions& options, const Context& context,
+                          const OnText& on_text) {
   options.check();
-  CHECK(bytes >= 0, "generate: {} bytes cannot be drawn", bytes);
+  CHECK(tokens >= 0, "generate: {} tokens cannot be drawn", tokens);
   CHECK(vocabulary.size() == model.vocabulary_size(),
-        "generate: the vocabulary has {} byte values, the model predicts {}; they must come from one file",
+        "generate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
         vocabulary.size(), model.vocabulary_size());
   const std::unique_ptr<Decoder> decoder = model.decoder(1, context);
   const auto step = [&decoder, &model](int32_t id) {
     return decoder->step(tensor_of({1}, std::vector<int32_t>{id}).to(model.device()));
   };
   Tensor logits;
-  for (const int32_t id : prompt_ids(vocabulary, prompt)) logits = step(id);
+  int32_t before = -1;
+  for (const int32_t id : prompt_ids(vocabulary, prompt)) logits = step(before = id);
 
   Random random(options.seed);
   std::string text;
-  for (int64_t i = 0; i < bytes; ++i) {
+  for (int64_t i = 0; i < tokens; ++i) {
     const int32_t id =
         draw(sampling_distribution(logits.to(DType::f64).to_vector<double>(), options), random);
-    text += static_cast<char>(vocabulary.byte(id));
-    if (on_byte) on_byte(text.back());
-    if (i + 1 < bytes) logits = step(id);
+    const std::string piece = vocabulary.piece(id, before);
+    text += piece;
+    before = id;
+    if (on_text) on_text(piece);
+    if (i + 1 < tokens) logits = step(id);
   }
   return text;
 }

@@ -45,14 +45,13 @@ ScheduleConfig schedule_config(const Recipe& recipe) {
           .cycle_shrink = recipe.cycle_shrink};
 }
 
-Trainer::Trainer(const RunConfig& config, std::span<const uint8_t> train, const Vocabulary& vocabulary,
-                 Device device)
+Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary, Device device)
     : config_(config),
       vocabulary_(vocabulary),
       model_(make_model(config.model_config, config.seed, device)),
       optimizer_(model_->parameters(), optimizer_config(config.recipe)),
       schedule_(schedule_config(config.recipe)),
-      stream_(train, vocabulary, config.recipe.batch_size, config.recipe.unroll),
+      stream_(train, config.recipe.batch_size, config.recipe.unroll),
       loss_({1}, DType::f64, device),
       lr_({1}, DType::f64, device),
       outcome_({3}, DType::f64, device),
@@ -259,7 +258,7 @@ Checkpoint Trainer::checkpoint() const {
       {"micro_step", progress_.micro_step},
       {"epoch", position.epoch},
       {"segment", position.segment},
-      {"best_dev_bpc", counters.best_dev_bpc},
+      {"best_dev_nats", counters.best_dev_nats},
       {"best_step",
        counters.best_step}}.dump();
   return checkpoint;
@@ -272,7 +271,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
         "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
         model_->config());
   CHECK(checkpoint.vocabulary == vocabulary_,
-        "resume: the checkpoint's vocabulary of {} bytes differs from the text's {}",
+        "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
         checkpoint.vocabulary.size(), vocabulary_.size());
   try {
     const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress);
@@ -281,7 +280,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
     progress_.skipped_in_row = progress.at("skipped_in_row");
     progress_.micro_step = progress.at("micro_step");
     stream_.set_position({progress.at("epoch"), progress.at("segment")});
-    counters = {progress.at("best_dev_bpc"), progress.at("best_step")};
+    counters = {progress.at("best_dev_nats"), progress.at("best_step")};
   } catch (const nlohmann::json::exception& error) {
     detail::fail("resume: the checkpoint's progress cannot be read: {}: {}", error.what(),
                  checkpoint.progress);

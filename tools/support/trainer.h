@@ -6,7 +6,6 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 
 #include "autograd/tape.h"
@@ -34,9 +33,9 @@ struct StepRecord {
 
 class Trainer {
  public:
-  // Trains on `train`, whose bytes must outlive the trainer. Error: a precision that the device does not
+  // Trains on `train`, whose text must outlive the trainer. Error: a precision that the device does not
   // have.
-  Trainer(const RunConfig& config, std::span<const uint8_t> train, const Vocabulary& vocabulary,
+  Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary,
           Device device = Device::cpu());
 
   // Forward, backward, clip, update. A step whose loss or gradient is not finite changes nothing but the
@@ -60,8 +59,8 @@ class Trainer {
 
   // Counters that a run keeps beside the trainer's own, saved with them.
   struct RunCounters {
-    double best_dev_bpc = 0;  // 0: none yet
-    int64_t best_step = 0;
+    double best_dev_nats = 0;
+    int64_t best_step = 0;  // 0: none yet
   };
   RunCounters counters;
 

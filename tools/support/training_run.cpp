@@ -14,6 +14,7 @@
 #include "tools/support/metrics.h"
 #include "tools/support/progress.h"
 #include "tools/support/sampling.h"
+#include "tools/support/score.h"
 
 namespace tandem {
 namespace {
@@ -57,6 +58,7 @@ class Run {
       : trainer_(trainer),
         corpus_(corpus),
         options_(options),
+        level_(trainer.vocabulary().level()),
         last_step_(options.max_steps > 0 ? std::min(options.max_steps, trainer.config().recipe.steps)
                                          : trainer.config().recipe.steps),
         metrics_((options.folder / "metrics.jsonl").string(), trainer.steps_done()),
@@ -98,20 +100,20 @@ class Run {
     model->load(checkpoint.parameters);
     const Recipe& recipe = trainer_.config().recipe;
     if (options_.test && corpus_.test.size() > 1) {
-      const Evaluation test = evaluate(*model, trainer_.vocabulary(), corpus_.split("test"),
-                                       evaluation_options(recipe, kFinalBatchSize));
-      metrics_.write({{"step", trainer_.steps_done()}, {"test_bpc", test.bpc()}, {"symbols", test.symbols}});
-      progress_.say(fmt::format("test: {:.4f} bpc over {} symbols, window {}, {} (in {})", test.bpc(),
-                                test.symbols, recipe.eval_window, trainer_.config().precision,
-                                duration_text(test.seconds)));
+      const Evaluation test =
+          evaluate(*model, corpus_.split("test"), evaluation_options(recipe, kFinalBatchSize));
+      write_evaluation("test", test);
+      progress_.say(fmt::format("test: {} over {} symbols, window {}, {} (in {})",
+                                score_text(level_, test.mean_nats()), test.symbols, recipe.eval_window,
+                                trainer_.config().precision, duration_text(test.seconds)));
     }
-    if (options_.sample_bytes > 0) progress_.say(sample(*model, options_.sample_bytes));
+    if (options_.sample_tokens > 0) progress_.say(sample(*model, options_.sample_tokens));
     progress_.say(fmt::format("checkpoint: {}", best));
   }
 
  private:
   static constexpr int64_t kFinalBatchSize = 1;  // as the authors: every symbol has all the context there is
-  static constexpr int64_t kEarlySampleBytes = 120;
+  static constexpr int64_t kEarlySample = 120;   // bytes; a fifth of that of words
 
   RunEnd stopped() {
     progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
@@ -121,26 +123,24 @@ class Run {
   }
 
   // The part of the dev split that evaluations during training score.
-  std::span<const uint8_t> dev() const {
-    const std::span<const uint8_t> all = corpus_.split("dev");
-    const auto limit = static_cast<size_t>(trainer_.config().recipe.eval_bytes);
+  Tokens dev() const {
+    const Tokens all = corpus_.split("dev");
+    const int64_t limit = trainer_.config().recipe.eval_bytes;
     return limit > 0 && limit < all.size() ? all.first(limit) : all;
   }
 
   // What evaluations will be made of is tried before the first step: an error after hours would lose them.
   void check_evaluations() const {
     const Recipe& recipe = trainer_.config().recipe;
-    const Vocabulary& vocabulary = trainer_.vocabulary();
-    if (corpus_.dev.size() > 1)
-      EvaluationStream(dev(), vocabulary, recipe.eval_window, recipe.eval_batch_size);
-    if (corpus_.test.size() > 1)
-      EvaluationStream(corpus_.split("test"), vocabulary, recipe.eval_window, kFinalBatchSize);
+    if (corpus_.dev.size() > 1) EvaluationStream(dev(), recipe.eval_window, recipe.eval_batch_size);
+    if (corpus_.test.size() > 1) EvaluationStream(corpus_.split("test"), recipe.eval_window, kFinalBatchSize);
   }
 
   static ProgressOptions progress_options(const Trainer& trainer, const RunOptions& options) {
     const Recipe& recipe = trainer.config().recipe;
     return {.every = options.log_every,
             .device = trainer.device(),
+            .level = trainer.vocabulary().level(),
             .flops_per_token = 3 * trainer.model().forward_flops(
                                        recipe.unroll, recipe.memory < 0 ? recipe.unroll : recipe.memory),
             .peak_flops = options.peak_tflops * 1e12};
@@ -157,7 +157,7 @@ class Run {
       progress_.step(record, ms);
       metrics_.write({{"step", record.step},
                       {"loss", record.loss},
-                      {"bpc", record.loss / std::log(2.0)},
+                      {score_name(level_), score(level_, record.loss)},
                       {"lr", record.lr},
                       {"gradient_norm", record.gradient_norm},
                       {"skipped", record.skipped},
@@ -176,17 +176,17 @@ class Run {
   void milestone() {
     if (corpus_.dev.size() > 1) {
       const Recipe& recipe = trainer_.config().recipe;
-      const Evaluation evaluation = evaluate(trainer_.model(), trainer_.vocabulary(), dev(),
-                                             evaluation_options(recipe, recipe.eval_batch_size));
-      const double bpc = evaluation.bpc();
+      const Evaluation evaluation =
+          evaluate(trainer_.model(), dev(), evaluation_options(recipe, recipe.eval_batch_size));
+      const double nats = evaluation.mean_nats();
       Trainer::RunCounters& counters = trainer_.counters;
-      const bool best = std::isfinite(bpc) && (counters.best_step == 0 || bpc < counters.best_dev_bpc);
+      const bool best = std::isfinite(nats) && (counters.best_step == 0 || nats < counters.best_dev_nats);
       if (best) {
-        counters.best_dev_bpc = bpc;
+        counters.best_dev_nats = nats;
         counters.best_step = trainer_.steps_done();
       }
-      metrics_.write({{"step", trainer_.steps_done()}, {"dev_bpc", bpc}, {"symbols", evaluation.symbols}});
-      progress_.say(fmt::format("dev: {:.4f} bpc over {} symbols at step {}{} (in {})", bpc,
+      write_evaluation("dev", evaluation);
+      progress_.say(fmt::format("dev: {} over {} symbols at step {}{} (in {})", score_text(level_, nats),
                                 evaluation.symbols, trainer_.steps_done(), best ? ", the best so far" : "",
                                 duration_text(evaluation.seconds)));
       if (best) save_best();
@@ -194,22 +194,24 @@ class Run {
       save_best();  // nothing to choose by: the latest
     }
     save_last();
-    if (!sampled_ && trainer_.steps_done() < last_step_ && options_.sample_bytes > 0) {
-      progress_.say(sample(trainer_.model(), kEarlySampleBytes));
+    if (!sampled_ && trainer_.steps_done() < last_step_ && options_.sample_tokens > 0) {
+      progress_.say(sample(trainer_.model(), level_ == Level::byte ? kEarlySample : kEarlySample / 5));
       sampled_ = true;
     }
     last_collected_ = Clock::now();  // the next step's time is its own
   }
 
   // The model goes on from the beginning of the split that it has not trained on.
-  std::string sample(const LanguageModel& model, int64_t bytes) {
-    std::span<const uint8_t> prompt = corpus_.split(corpus_.test.size() > 1 ? "test" : "train");
-    prompt = prompt.first(std::min<size_t>(prompt.size(), kPromptBytes));
-    const std::string text(prompt.begin(), prompt.end());
+  std::string sample(const LanguageModel& model, int64_t tokens) {
+    const Tokens held_out = corpus_.split(corpus_.test.size() > 1 ? "test" : "train");
+    std::vector<int32_t> prompt;
+    const int64_t length = level_ == Level::byte ? kPrompt : kPrompt / 4;
+    for (int64_t i = 0; i < std::min(held_out.size(), length); ++i) prompt.push_back(held_out[i]);
+    const std::string text = trainer_.vocabulary().decode(prompt);
     SamplingOptions sampling;
     sampling.temperature = 0.8;
     sampling.seed = trainer_.config().seed;
-    const std::string more = generate_text(model, trainer_.vocabulary(), text, bytes, sampling,
+    const std::string more = generate_text(model, trainer_.vocabulary(), text, tokens, sampling,
                                            evaluation_options(trainer_.config().recipe, 1).context());
     return fmt::format("sample at step {}: [{}]{}", trainer_.steps_done(), text, more);
   }
@@ -217,12 +219,20 @@ class Run {
   void save_last() { save_checkpoint((options_.folder / kLastCheckpoint).string(), trainer_.checkpoint()); }
   void save_best() { save_checkpoint((options_.folder / kBestCheckpoint).string(), trainer_.weights()); }
 
-  static constexpr size_t kPromptBytes = 64;
+  void write_evaluation(const std::string& split, const Evaluation& evaluation) {
+    metrics_.write({{"step", trainer_.steps_done()},
+                    {split + "_" + score_name(level_), score(level_, evaluation.mean_nats())},
+                    {split + "_nats", evaluation.mean_nats()},
+                    {"symbols", evaluation.symbols}});
+  }
+
+  static constexpr int64_t kPrompt = 64;        // bytes; a quarter of that of words
   static constexpr int64_t kLongestWait = 100;  // steps between looks at a GPU, whatever the logging period
 
   Trainer& trainer_;
   const Corpus& corpus_;
   RunOptions options_;
+  Level level_;
   int64_t last_step_;
   MetricsLog metrics_;
   Progress progress_;

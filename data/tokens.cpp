@@ -1,0 +1,25 @@
+// Views of tokens.
+#include "data/tokens.h"
+
+#include "core/check.h"
+
+namespace tandem {
+
+Tokens::Tokens(std::span<const uint8_t> bytes, const Vocabulary& vocabulary)
+    : bytes_(bytes.data()), size_(static_cast<int64_t>(bytes.size())), vocabulary_size_(vocabulary.size()) {
+  CHECK(vocabulary.level() == Level::byte, "tokens: a vocabulary of words cannot be applied to bytes");
+  vocabulary.check_covers(bytes);
+  for (int value = 0; value < 256; ++value) table_[value] = vocabulary.id(static_cast<uint8_t>(value));
+}
+
+Tokens::Tokens(std::span<const int32_t> ids, int32_t vocabulary_size)
+    : ids_(ids.data()), size_(static_cast<int64_t>(ids.size())), vocabulary_size_(vocabulary_size) {}
+
+Tokens Tokens::first(int64_t count) const {
+  CHECK(count >= 0 && count <= size_, "tokens: the first {} of {} do not exist", count, size_);
+  Tokens part = *this;
+  part.size_ = count;
+  return part;
+}
+
+}  // namespace tandem

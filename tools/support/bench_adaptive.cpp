@@ -1,0 +1,111 @@
+// Benchmark cases of adaptive_softmax and adaptive_embedding, with the bands that WikiText-103's words have
+// in Transformer-XL: 20000, 20000, 160000 and 67735 ids of d, d/4, d/16 and d/64 features.
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+#include "core/random.h"
+#include "ops/adaptive_embedding.h"
+#include "ops/adaptive_softmax.h"
+#include "ops/weights.h"
+#include "tools/support/bench_operators.h"
+#include "tools/support/bench_timing.h"
+
+namespace tandem {
+namespace {
+
+using Tensors = std::vector<Tensor>;
+
+constexpr int64_t kEnds[] = {20'000, 40'000, 200'000, 267'735};
+constexpr int64_t kBands = 4;
+const std::vector<int64_t> kCutoffs(kEnds, kEnds + kBands - 1);
+
+// The rows of all bands, then their projections.
+Tensors rows_and_projections(int64_t d) {
+  Tensors rows, projections;
+  for (int64_t i = 0; i < kBands; ++i) {
+    const int64_t width = std::max<int64_t>(1, d >> (2 * i)), begin = i > 0 ? kEnds[i - 1] : 0;
+    const double row = 1 / std::sqrt(width), projection = 1 / std::sqrt(d);
+    rows.push_back(bench_random({kEnds[i] - begin, width}, 10 + i, -row, row));
+    projections.push_back(bench_random({d, width}, 20 + i, -projection, projection));
+  }
+  rows.insert(rows.end(), projections.begin(), projections.end());
+  return rows;
+}
+
+std::vector<Tensor> part(const Tensors& all, int64_t first) {
+  return {all.begin() + first, all.begin() + first + kBands};
+}
+
+// Ids whose frequency falls as 1 / rank.
+Tensor words(Shape shape, uint64_t seed) {
+  Tensor ids(shape, DType::i32);
+  Random random(seed);
+  for (int32_t& id : ids.span<int32_t>()) {
+    const double rank = std::exp(random.uniform(0, std::log(static_cast<double>(kEnds[kBands - 1]))));
+    id = static_cast<int32_t>(std::min(rank, static_cast<double>(kEnds[kBands - 1]))) - 1;
+  }
+  return ids.to(bench_device());
+}
+
+// Tokens in each band.
+std::vector<double> tokens_of(const Tensor& ids) {
+  std::vector<double> tokens(kBands, 0);
+  for (const int32_t id : ids.to_vector<int32_t>())
+    ++tokens[std::upper_bound(kEnds, kEnds + kBands, id) - kEnds];
+  return tokens;
+}
+
+}  // namespace
+
+void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& s,
+                                MatmulPrecision precision) {
+  const Tensor targets = words({s.unroll, s.batch_size}, 1);
+  TapeCase c;
+  c.op = "adaptive_softmax";
+  c.name = fmt::format("({}, {}, {}), {} words in bands", s.unroll, s.batch_size, s.d, kEnds[kBands - 1]);
+  c.precision = precision;
+  c.inputs = {bench_activation({s.unroll, s.batch_size, s.d}, precision, 2), targets,
+              bench_random({kBands - 1, s.d}, 3)};
+  for (const Tensor& x : rows_and_projections(s.d)) c.inputs.push_back(x);
+  c.run = [](const Tensors& in) {
+    AdaptiveSoftmaxWeights w;
+    w.cutoffs = kCutoffs;
+    w.rows = part(in, 3);
+    w.projections = part(in, 3 + kBands);
+    w.cluster_rows = in[2];
+    return Tensors{adaptive_softmax_loss(in[0], in[1], w)};
+  };
+  // All three products of each weight are in the forward pass, the gradients' too.
+  std::vector<double> tokens = tokens_of(targets);
+  tokens[0] = static_cast<double>(s.tokens());
+  for (int64_t i = 0; i < kBands; ++i) {
+    const Tensor &rows = c.inputs[3 + i], &projection = c.inputs[3 + kBands + i];
+    c.forward.flops += 6 * tokens[i] * static_cast<double>(rows.numel() + projection.numel());
+  }
+  cases.push_back(tape_case(std::move(c)));
+}
+
+void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& s,
+                                  MatmulPrecision precision) {
+  TapeCase c;
+  c.op = "adaptive_embedding";
+  c.name = fmt::format("({}, {}) of {} words in bands to {}", s.unroll, s.batch_size, kEnds[kBands - 1], s.d);
+  c.precision = precision;
+  c.inputs = {words({s.unroll, s.batch_size}, 1)};
+  for (const Tensor& x : rows_and_projections(s.d)) c.inputs.push_back(x);
+  c.run = [](const Tensors& in) {
+    AdaptiveEmbeddingWeights w;
+    w.cutoffs = kCutoffs;
+    w.rows = part(in, 1);
+    w.projections = part(in, 1 + kBands);
+    return Tensors{adaptive_embedding(in[0], w, {.dtype = activation_dtype(w.rows[0])})};
+  };
+  for (int64_t i = 0; i < kBands; ++i)
+    c.forward.flops +=
+        2 * static_cast<double>(s.tokens()) * static_cast<double>(c.inputs[1 + kBands + i].numel());
+  c.backward.flops = 2 * c.forward.flops;
+  cases.push_back(tape_case(std::move(c)));
+}
+
+}  // namespace tandem
