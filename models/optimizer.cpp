@@ -128,7 +128,7 @@ void Optimizer::hold(const std::vector<NamedTensor>& masks) {
     const std::string& name = held.name;
     const Tensor& mask = held.value;
     const auto slot = std::find_if(slots_.begin(), slots_.end(),
-                                   [&name = name](const Slot& s) { return s.parameter.name == name; });
+                                   [&name](const Slot& s) { return s.parameter.name == name; });
     CHECK(slot != slots_.end(), "optimizer: there is a mask for {}, which this model does not have", name);
     const Tensor& value = slot->parameter.value;
     CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,

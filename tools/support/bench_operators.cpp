@@ -23,6 +23,7 @@ constexpr Operator kOperators[] = {
     {"matmul", add_matmul_cases, true},
     {"attention", add_attention_cases, true},
     {"relative_attention", add_relative_attention_cases, true},
+    {"lstm", add_lstm_cases, true},
     {"sru_scan", add_sru_scan_cases, false},
     {"qrnn_scan", add_qrnn_scan_cases, false},
     {"causal_conv", add_causal_conv_cases, false},

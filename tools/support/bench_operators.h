@@ -35,6 +35,7 @@ using AddCases = void (*)(std::vector<BenchCase>& cases, const BenchSizes& sizes
 void add_linear_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_matmul_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
+void add_lstm_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
 void add_relative_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
                                   MatmulPrecision precision);
 

@@ -1,9 +1,10 @@
-// Benchmark cases of the operators that multiply matrices: linear, matmul, attention.
+// Benchmark cases of the operators that multiply matrices: linear, matmul, attention, lstm.
 #include <cmath>
 
 #include "core/check.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
+#include "ops/lstm.h"
 #include "ops/matmul.h"
 #include "ops/relative_attention.h"
 #include "tools/support/bench_operators.h"
@@ -90,6 +91,23 @@ void add_matmul_cases(std::vector<BenchCase>& cases, const BenchSizes& s, Matmul
   const int64_t T = s.unroll, B = s.batch_size, p = s.d_projected;
   add_matmul(cases, precision, {T * B, p}, {p, s.d}, {});
   add_matmul(cases, precision, {B, T, p}, {B, 2 * T, p}, {.transpose_b = true});
+}
+
+void add_lstm_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
+  const int64_t T = s.unroll, B = s.batch_size, d = s.d;
+  TapeCase c;
+  c.op = "lstm";
+  c.name = fmt::format("({}, {}, {})", T, B, d);
+  c.precision = precision;
+  const double bound = 1 / std::sqrt(static_cast<double>(d));
+  c.inputs = {bench_activation({T, B, d}, precision, 1), bench_random({4 * d, d}, 2, -bound, bound),
+              bench_random({4 * d, d}, 3, -bound, bound), bench_random({4 * d}, 4, -bound, bound),
+              bench_random({4 * d}, 5, -bound, bound)};
+  c.run = [](const std::vector<Tensor>& x) {
+    return std::vector<Tensor>{lstm(x[0], {x[1], x[2], x[3], x[4]}).h};
+  };
+  set_flops(c, product_of(T * B, 2 * d, 4 * d));
+  cases.push_back(tape_case(std::move(c)));
 }
 
 void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& s, MatmulPrecision precision) {
