@@ -15,8 +15,8 @@ Tensor embedding(const Tensor& ids, const Tensor& table, DType dtype);
 namespace cpu {
 // On a GPU a bf16 y may come from an f32 table or a bf16 one.
 void embedding_forward(const Tensor& y, const Tensor& ids, const Tensor& table);
-// dtable[ids[i]] += dy[i], but for ids outside the table; overwritten instead, unmentioned rows with 0, unless
-// `accumulate`. On a GPU dy may be bf16 beside an f32 dtable, and at most 2^31 - 1 ids are taken.
+// dtable[ids[i]] += dy[i], but for ids outside the table; overwritten instead, unmentioned rows with 0,
+// unless `accumulate`. On a GPU dy may be bf16 beside an f32 dtable, and at most 2^31 - 1 ids are taken.
 void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids, bool accumulate);
 }  // namespace cpu
 
