@@ -128,7 +128,7 @@ Tensor tensor_of(Shape shape, std::span<const T> values) {
   CHECK(static_cast<int64_t>(values.size()) == shape.numel(),
         "tensor: {} values given for shape {} of {} elements", values.size(), shape.str(), shape.numel());
   Tensor y(shape, dtype_of<T>());
-  std::memcpy(y.raw(), values.data(), values.size_bytes());
+  if (!values.empty()) std::memcpy(y.raw(), values.data(), values.size_bytes());
   return y;
 }
 

@@ -174,7 +174,8 @@ TEST_CASE("sha-rnn golden: gradients of segment 2") {
 }
 
 TEST_CASE("sha-rnn golden: evaluation, where memory grows and where it is cut before each segment") {
-  for (const nlohmann::json& run : golden_json("sha_rnn/expected.json").at("eval")) {
+  const nlohmann::json expected = golden_json("sha_rnn/expected.json");
+  for (const nlohmann::json& run : expected.at("eval")) {
     const int64_t window = run.at("bptt"), positions = run.at("max_positions");
     CAPTURE(window);
     CAPTURE(positions);
