@@ -37,4 +37,8 @@ GradTarget grad_target(const Tensor& w) {
   return {own, false};
 }
 
+GradTarget target_if_wanted(const Tensor& w) {
+  return needs_grad(w) ? grad_target(w) : GradTarget();
+}
+
 }  // namespace tandem

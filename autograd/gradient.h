@@ -45,5 +45,6 @@ struct GradTarget {
   bool accumulate = false;
 };
 GradTarget grad_target(const Tensor& w);
+GradTarget target_if_wanted(const Tensor& w);  // the same, or undefined where !needs_grad(w)
 
 }  // namespace tandem

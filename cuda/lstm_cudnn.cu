@@ -209,7 +209,7 @@ void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor&
                    [](const GradTarget* target) { return target->grad.defined(); }))
     return;
   const Tensor space = weight_space(plan, in);
-  tandem::fill(space, 0);  // it is added to: the other mode is not implemented everywhere
+  tandem::fill(space, 0);  // it is added to: cuDNN has the mode that overwrites on some devices only
   CUDNN_CHECK(cudnnRNNBackwardWeights_v8(cudnn_handle(), plan.rnn, CUDNN_WGRAD_MODE_ADD, nullptr, plan.x,
                                          in.x.raw(), plan.state, in.h0.raw(), plan.h, h.raw(),
                                          plan.weight_bytes, space.raw(), scratch.work, work.raw(),

@@ -101,7 +101,7 @@ std::unique_ptr<LanguageModel> make_evolved_transformer(const EvolvedTransformer
         "evolved-transformer: dropout {} and attention dropout {} must be in [0, 1)", dropout,
         attention_dropout);
   const ResidualConfig residual = {.norm = NormPlacement::before, .dropout = dropout};
-  const auto attention = [&](int64_t count) {
+  const auto attention = [d, attention_dropout, &residual](int64_t count) {
     return SelfAttentionConfig{.d = d,
                                .heads = count,
                                .d_head = d / count,

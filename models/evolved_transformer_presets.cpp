@@ -17,18 +17,6 @@ Preset sized(const char* name, int64_t blocks, int64_t d, int64_t heads, const R
 }  // namespace
 
 std::vector<Preset> evolved_transformer_presets() {
-  const Recipe laptop = {.batch_size = 8,
-                         .unroll = 64,
-                         .eval_window = 256,
-                         .eval_batch_size = 16,
-                         .optimizer = "adamw",
-                         .lr = 2e-3,
-                         .warmup = 200,
-                         .steps = 8000,
-                         .weight_decay = 0,
-                         .clip = 0.25,
-                         .eval_every = 2000,
-                         .eval_bytes = 400000};
   const Recipe recipe = {.batch_size = 128,
                          .unroll = 512,
                          .eval_window = 512,
@@ -38,7 +26,8 @@ std::vector<Preset> evolved_transformer_presets() {
                          .warmup = 10000,
                          .steps = 1000000,
                          .weight_decay = 0};
-  return {sized("laptop", 2, 192, 4, laptop, "ours: two blocks, as four layers of the other laptops"),
+  return {sized("laptop", 2, 192, 4, laptop_attention_recipe(),
+                "ours: two blocks, as four layers of the other laptops"),
           sized("small", 4, 512, 8, recipe, "38M in the paper of Primer, recipe ours"),
           sized("medium", 7, 768, 12, recipe, "110M in the paper of Primer, recipe ours")};
 }

@@ -7,6 +7,18 @@
 
 namespace tandem {
 
+Tensor uniform(Random& random, Shape shape, double bound, const TokenConfig& config) {
+  const Tensor w(shape, config.dtype, config.device);
+  random.fill_uniform(w, -bound, bound);
+  return w;
+}
+
+Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& config) {
+  const Tensor w(shape, config.dtype, config.device);
+  random.fill_normal(w, 0, deviation);
+  return w;
+}
+
 Tensor InitialValues::drawn(Shape shape, double mean, double deviation) {
   const Tensor w(shape, dtype_, device_);
   random_.fill_normal(w, mean, deviation);

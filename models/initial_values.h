@@ -1,11 +1,15 @@
-// Initial values of a transformer's parameters.
+// Initial values of parameters.
 #pragma once
 #include "core/random.h"
 #include "models/token_layers.h"
 
 namespace tandem {
 
-// Two ways, by `deviation`:
+// A tensor within (-bound, bound), and one of N(0, deviation^2), of the model's dtype and device.
+Tensor uniform(Random& random, Shape shape, double bound, const TokenConfig& config);
+Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& config);
+
+// Those of a transformer. Two ways, by `deviation`:
 //     > 0   matrices and embeddings N(0, deviation^2), gains of norms N(1, deviation^2): Transformer-XL's
 //     code 0     matrices Xavier-uniform, embeddings N(0, 1 / width), gains 1: Baevski and Auli's
 class InitialValues {

@@ -19,6 +19,10 @@ struct Context {
   // given.
   bool same_length = false;
   int64_t clamp = 0;  // relative positions: distances above it count as it; 0: all are told apart
+  // Generation by a model that carries no state: tokens read beyond the memory before it begins anew with the
+  // last `memory` tokens; 0: as many as the memory. Of evaluation, the window: no place is then beyond those
+  // that it reads.
+  int64_t segment = 0;
 
   int64_t memory_after(int64_t steps) const { return memory < 0 ? steps : memory; }
 };

@@ -29,9 +29,9 @@ std::vector<LayerState> unpack(const State& state, const std::vector<std::unique
   size_t known = 0;
   for (size_t i = 0; i < layers.size(); ++i)
     for (const std::string& name : layers[i]->state_names()) {
-      const auto found = std::find_if(state.parts.begin(), state.parts.end(), [&](const NamedTensor& entry) {
-        return entry.name == part_name(name, i);
-      });
+      const auto found =
+          std::find_if(state.parts.begin(), state.parts.end(),
+                       [wanted = part_name(name, i)](const NamedTensor& e) { return e.name == wanted; });
       all[i].push_back(found == state.parts.end() ? Tensor() : found->value);
       known += found != state.parts.end();
     }
@@ -138,11 +138,12 @@ class LayeredModel::StepDecoder : public Decoder {
     return x;
   }
 
-  // Where positions are counted from the beginning of the segment there must be an end: after 2 M tokens the
-  // last M are read again as the beginning of a new one.
+  // Where positions are counted from the beginning of the segment there must be an end: the last M tokens are
+  // then read again as the beginning of a new one.
   void make_room(const Tensor& tokens) {
     const auto memory = static_cast<size_t>(context_.memory);
-    if (past_.size() == 2 * memory) {
+    const auto segment = context_.segment > 0 ? static_cast<size_t>(context_.segment) : memory;
+    if (past_.size() == memory + segment) {
       past_.erase(past_.begin(), past_.end() - static_cast<std::ptrdiff_t>(memory));
       start();
       for (const Tensor& earlier : past_) read(earlier);

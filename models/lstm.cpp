@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "models/config_fields.h"
+#include "models/initial_values.h"
 
 namespace tandem {
 
@@ -23,10 +24,8 @@ LstmConfig LstmConfig::from_text(const std::string& text) {
 
 LstmLayer::LstmLayer(int64_t input, int64_t output, const TokenConfig& config, Random& random) {
   const double bound = 1 / std::sqrt(static_cast<double>(output));
-  const auto parameter = [&](const char* name, Shape shape) {
-    const Tensor w(shape, config.dtype, config.device);
-    random.fill_uniform(w, -bound, bound);
-    return add_parameter(name, w);
+  const auto parameter = [this, bound, &config, &random](const char* name, Shape shape) {
+    return add_parameter(name, uniform(random, shape, bound, config));
   };
   weights_.input = parameter("input.weight", {4 * output, input});
   weights_.hidden = parameter("hidden.weight", {4 * output, output});

@@ -36,6 +36,28 @@ int64_t take_attention_every(std::string& name) {
 
 }  // namespace
 
+Recipe laptop_recipe(double lr, int64_t steps) {
+  return {.batch_size = 8,
+          .unroll = 64,
+          .eval_window = 256,
+          .eval_batch_size = 16,
+          .lr = lr,
+          .warmup = 100,
+          .steps = steps,
+          .eval_every = 4000,
+          .eval_bytes = 400000};
+}
+
+Recipe laptop_attention_recipe() {
+  Recipe recipe = laptop_recipe(2e-3, 8000);
+  recipe.optimizer = "adamw";
+  recipe.warmup = 200;
+  recipe.weight_decay = 0;
+  recipe.clip = 0.25;
+  recipe.eval_every = 2000;
+  return recipe;
+}
+
 std::vector<std::string> preset_names(const std::string& model) {
   std::vector<std::string> names;
   for (const Preset& known : presets_of(model)) names.push_back(known.name);
@@ -43,8 +65,15 @@ std::vector<std::string> preset_names(const std::string& model) {
 }
 
 bool has_preset(const std::string& model, const std::string& name) {
+  std::string base = name;
+  if (model == "srupp") take_attention_every(base);
   const std::vector<std::string> names = preset_names(model);
-  return std::find(names.begin(), names.end(), name) != names.end();
+  return std::find(names.begin(), names.end(), base) != names.end();
+}
+
+std::string preset_for_corpus(const std::string& model, const std::string& name, const std::string& corpus) {
+  const std::string prefix = corpus == "wikitext-103" ? "wt103-" : corpus == "lm1b" ? "lm1b-" : "";
+  return has_preset(model, prefix + name) ? prefix + name : name;
 }
 
 Preset preset(const std::string& model, const std::string& name) {

@@ -39,10 +39,19 @@ struct Preset {
   std::string about;  // one line: whose numbers these are
 };
 
+// Ours, for gcide on a machine of two cores, in about five minutes: by RAdam, as the authors of SRU++ train;
+// and by AdamW, for models made of attention.
+Recipe laptop_recipe(double lr, int64_t steps);
+Recipe laptop_attention_recipe();
+
 // Sizes and recipe `name` of a model. Every model has "laptop"; an SRU++ name may end in "-k2", "-k5", "-k10"
 // (attention every k layers) or "-k0" (none). Error: an unknown model or name; the known ones are listed.
 Preset preset(const std::string& model, const std::string& name);
+// Error: an unknown model.
 bool has_preset(const std::string& model, const std::string& name);
+// What `name` means for a corpus: where a model has sizes of its own for it, "wt103-base" for "base" of
+// WikiText-103, these.
+std::string preset_for_corpus(const std::string& model, const std::string& name, const std::string& corpus);
 std::vector<std::string> preset_names(const std::string& model);
 
 // The tables, each beside its model.

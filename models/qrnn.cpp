@@ -6,6 +6,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "models/config_fields.h"
+#include "models/initial_values.h"
 #include "ops/concat.h"
 #include "ops/linear.h"
 #include "ops/slice.h"
@@ -57,13 +58,8 @@ QrnnLayer::QrnnLayer(int64_t input, int64_t output, const QrnnLayerOptions& opti
   CHECK(options.window == 1 || options.window == 2, "qrnn: window {} must be 1 or 2", options.window);
   const int64_t rows = qrnn_planes(options.pooling) * output, columns = options.window * input;
   const double bound = 1 / std::sqrt(static_cast<double>(columns));
-  const auto parameter = [&](const char* name, Shape shape) {
-    const Tensor w(shape, config.dtype, config.device);
-    random.fill_uniform(w, -bound, bound);
-    return add_parameter(name, w);
-  };
-  weight_ = parameter("weight", {rows, columns});
-  bias_ = parameter("bias", {rows});
+  weight_ = add_parameter("weight", uniform(random, {rows, columns}, bound, config));
+  bias_ = add_parameter("bias", uniform(random, {rows}, bound, config));
 }
 
 std::vector<std::string> QrnnLayer::state_names() const {
@@ -90,7 +86,7 @@ std::unique_ptr<LanguageModel> make_qrnn(const QrnnConfig& config, uint64_t seed
   const QrnnPooling pooling = pooling_named(config.pooling);
   CHECK(config.zoneout >= 0 && config.zoneout < 1, "qrnn: zoneout {} must be in [0, 1)", config.zoneout);
   Random random(seed);
-  return make_recurrent_stack("qrnn", config, config.text(), random, [&](int64_t i) {
+  return make_recurrent_stack("qrnn", config, config.text(), random, [&config, &random, pooling](int64_t i) {
     const QrnnLayerOptions options = {.window = i == 0 ? config.first_window : config.window,
                                       .pooling = pooling,
                                       .zoneout = config.zoneout};

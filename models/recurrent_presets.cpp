@@ -40,16 +40,7 @@ Preset laptop(const char* model, int64_t layers, int64_t d, int64_t steps, const
   config.tied = true;
   config.layers = layers;
   config.d = d;
-  const Recipe recipe = {.batch_size = 8,
-                         .unroll = 64,
-                         .eval_window = 256,
-                         .eval_batch_size = 16,
-                         .lr = 6e-3,
-                         .warmup = 100,
-                         .steps = steps,
-                         .eval_every = 4000,
-                         .eval_bytes = 400000};
-  return {model, "laptop", config.text(), recipe, about};
+  return {model, "laptop", config.text(), laptop_recipe(6e-3, steps), about};
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "models/recurrent_stack.h"
 
 #include "core/check.h"
+#include "models/initial_values.h"
 #include "models/layered_model.h"
 #include "ops/dropout.h"
 
@@ -56,11 +57,7 @@ std::unique_ptr<LanguageModel> make_recurrent_stack(
         config.vocabulary, config.d, config.layers, config.d_embedding);
   for (const double p : {config.input_dropout, config.dropout, config.output_dropout})
     CHECK(p >= 0 && p < 1, "{}: dropout {} must be in [0, 1)", kind, p);
-  const Initializer rows = [&random, &config](Shape shape) {
-    const Tensor w(shape, config.dtype, config.device);
-    random.fill_uniform(w, -0.1, 0.1);
-    return w;
-  };
+  const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.1, config); };
   LayeredModel::Parts parts;
   parts.embedding = std::make_unique<TokenEmbedding>(config, config.input_width(0), 1, rows);
   for (int64_t i = 0; i < config.layers; ++i) {

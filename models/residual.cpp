@@ -8,10 +8,11 @@
 
 namespace tandem {
 
+Norm::Norm(double eps, const Tensor& gain, const Tensor& bias)
+    : eps_(eps), gain_(add_parameter("gain", gain)), bias_(add_parameter("bias", bias)) {}
+
 Norm::Norm(int64_t d, double eps, InitialValues& values)
-    : eps_(eps),
-      gain_(add_parameter("gain", values.gain(d))),
-      bias_(add_parameter("bias", values.constant({d}, 0))) {}
+    : Norm(eps, values.gain(d), values.constant({d}, 0)) {}
 
 Tensor Norm::operator()(const Tensor& x) const {
   LayerNormOptions options;

@@ -23,6 +23,7 @@ struct ResidualConfig {
 class Norm : public Module {
  public:
   Norm(int64_t d, double eps, InitialValues& values);
+  Norm(double eps, const Tensor& gain, const Tensor& bias);
   Tensor operator()(const Tensor& x) const;
   const Tensor& gain() const { return gain_; }
   const Tensor& bias() const { return bias_; }

@@ -13,7 +13,6 @@
 #include "ops/chunk_sum.h"
 #include "ops/concat.h"
 #include "ops/dropout.h"
-#include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/slice.h"
 #include "ops/weights.h"
@@ -28,13 +27,6 @@ Tensor drop(const Tensor& x, double p, const Pass& pass, uint32_t site) {
   return pass.training ? dropout(x, p, {pass.seed, pass.step, site}) : x;
 }
 
-// The author's for every matrix but the recurrence's: standard deviation 0.1 / sqrt(d).
-Tensor normal(Random& random, Shape shape, const ShaRnnConfig& config) {
-  const Tensor w(shape, config.dtype, config.device);
-  random.fill_normal(w, 0, 0.1 / std::sqrt(static_cast<double>(config.d)));
-  return w;
-}
-
 std::unique_ptr<Layer> make_recurrence(const ShaRnnConfig& config, Random& random) {
   if (config.window == 0) return std::make_unique<LstmLayer>(config.d, config.d, config, random);
   return std::make_unique<QrnnLayer>(config.d, config.d, QrnnLayerOptions{.window = config.window}, config,
@@ -43,13 +35,15 @@ std::unique_ptr<Layer> make_recurrence(const ShaRnnConfig& config, Random& rando
 
 }  // namespace
 
-Tensor ShaRnnLayer::Norm::operator()(const Tensor& x) const {
-  return layer_norm(x, gain, bias, {.eps = 1e-12});
+double ShaRnnConfig::deviation() const {
+  return 0.1 / std::sqrt(static_cast<double>(d));
 }
 
-ShaRnnLayer::Norm ShaRnnLayer::add_norm(const std::string& name) {
-  return {add_parameter(name + ".gain", full({config_.d}, 1, config_.dtype, config_.device)),
-          add_parameter(name + ".bias", zeros({config_.d}, config_.dtype, config_.device))};
+std::unique_ptr<Norm> ShaRnnLayer::add_norm(const std::string& name) {
+  auto norm = std::make_unique<Norm>(1e-12, full({config_.d}, 1, config_.dtype, config_.device),
+                                     zeros({config_.d}, config_.dtype, config_.device));
+  add_child(name, *norm);
+  return norm;
 }
 
 ShaRnnLayer::ShaRnnLayer(const ShaRnnConfig& config, int64_t layer, Random& random)
@@ -59,18 +53,18 @@ ShaRnnLayer::ShaRnnLayer(const ShaRnnConfig& config, int64_t layer, Random& rand
   if (attends_) add_attention(random);
   boom_residual_norm_ = add_norm("boom.residual_norm");
   boom_norm_ = add_norm("boom.norm");
-  boom_ = add_parameter("boom.weight", normal(random, {config.d_boom, config.d}, config));
+  boom_ = add_parameter("boom.weight", normal(random, {config.d_boom, config.d}, config.deviation(), config));
   boom_bias_ = add_parameter("boom.bias", zeros({config.d_boom}, config.dtype, config.device));
 }
 
 void ShaRnnLayer::add_attention(Random& random) {
   const int64_t d = config_.d;
-  const auto zero = [&](const char* name, int64_t n) {
+  const auto zero = [this](const char* name, int64_t n) {
     return add_parameter(name, zeros({n}, config_.dtype, config_.device));
   };
   memory_norm_ = add_norm("attention.memory_norm");
   attention_norm_ = add_norm("attention.norm");
-  query_ = add_parameter("attention.query.weight", normal(random, {d, d}, config_));
+  query_ = add_parameter("attention.query.weight", normal(random, {d, d}, config_.deviation(), config_));
   query_bias_ = zero("attention.query.bias", d);
   query_norm_ = add_norm("attention.query_norm");
   query_gate_ = zero("attention.query_gate", d);
@@ -80,7 +74,8 @@ void ShaRnnLayer::add_attention(Random& random) {
     random.fill_normal(value_gate_, 0, 0.1);  // at 0 nothing but the gate itself would learn at first
     return;
   }
-  value_gate_weight_ = add_parameter("attention.value_gate.weight", normal(random, {2 * d, d}, config_));
+  value_gate_weight_ =
+      add_parameter("attention.value_gate.weight", normal(random, {2 * d, d}, config_.deviation(), config_));
   value_gate_bias_ = zero("attention.value_gate.bias", 2 * d);
 }
 
@@ -100,7 +95,7 @@ std::vector<std::string> ShaRnnLayer::state_names() const {
 Tensor ShaRnnLayer::attend(const Tensor& s, const Tensor& kv, const Pass& pass, uint32_t site) const {
   const double p = config_.dropout;
   const Tensor gates = sigmoid(query_gate_) * sigmoid(key_gate_);
-  const Tensor q = drop(query_norm_(linear(s, query_, query_bias_)) * gates, p, pass, site + kQuery);
+  const Tensor q = drop((*query_norm_)(linear(s, query_, query_bias_)) * gates, p, pass, site + kQuery);
   const Context& context = pass.context;
   const Tensor attended = causal_attention(q, kv,
                                            {.window = context.same_length ? context.memory + 1 : 0,
@@ -112,15 +107,15 @@ Tensor ShaRnnLayer::attend(const Tensor& s, const Tensor& kv, const Pass& pass, 
 
 Tensor ShaRnnLayer::boom(const Tensor& h, const Pass& pass, uint32_t site) const {
   const double p = config_.dropout;
-  const Tensor u = gelu(linear(boom_norm_(h), boom_, boom_bias_), Gelu::sigmoid1702);
+  const Tensor u = gelu(linear((*boom_norm_)(h), boom_, boom_bias_), Gelu::sigmoid1702);
   const Tensor y = chunk_sum(drop(u, p, pass, site + kBoom), config_.d);
-  return boom_residual_norm_(h) + drop(y, p, pass, site + kBoomSum);
+  return (*boom_residual_norm_)(h) + drop(y, p, pass, site + kBoomSum);
 }
 
 Layer::Output ShaRnnLayer::forward(const Tensor& x, const LayerState& before, const Pass& pass,
                                    uint32_t site) const {
   const size_t own = recurrence_->state_names().size();
-  Output out = recurrence_->forward(start_(x), before, pass, site);
+  Output out = recurrence_->forward((*start_)(x), before, pass, site);
   Tensor h = drop(out.h, config_.dropout, pass, site + kRecurrent);
   if (attends_) {
     Context context = pass.context;
@@ -132,10 +127,10 @@ Layer::Output ShaRnnLayer::forward(const Tensor& x, const LayerState& before, co
       if (memory.defined() && memory.size(0) > rows)
         memory = memory.alias_rows(memory.size(0) - rows, memory.size(0));
     }
-    const Tensor m = memory_norm_(h);
+    const Tensor m = (*memory_norm_)(h);
     const Tensor c = concat({memory, m});
     const Tensor kv = concat_columns({c, drop(c, config_.dropout, pass, site + kValue)});
-    h = attend(attention_norm_(h), kv, pass, site);
+    h = attend((*attention_norm_)(h), kv, pass, site);
     out.state.push_back(next_memory(memory, m, context));
   }
   out.h = boom(h, pass, site);
@@ -161,10 +156,10 @@ class ShaRnnLayer::CachingDecoder : public LayerDecoder {
   }
 
   Tensor step(const Tensor& x) override {
-    Tensor h = recurrence_->step(layer_.start_(x));
+    Tensor h = recurrence_->step((*layer_.start_)(x));
     if (cache_) {
-      const Tensor m = layer_.memory_norm_(h);
-      h = layer_.attend(layer_.attention_norm_(h), cache_->append(concat_columns({m, m})), Pass{}, 0);
+      const Tensor m = (*layer_.memory_norm_)(h);
+      h = layer_.attend((*layer_.attention_norm_)(h), cache_->append(concat_columns({m, m})), Pass{}, 0);
     }
     return layer_.boom(h, Pass{}, 0);
   }

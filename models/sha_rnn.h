@@ -23,6 +23,7 @@
 #pragma once
 #include "core/random.h"
 #include "models/layer.h"
+#include "models/residual.h"
 #include "models/token_layers.h"
 
 namespace tandem {
@@ -44,6 +45,7 @@ struct ShaRnnConfig : TokenConfig {
   bool attends(int64_t layer) const {
     return attention_blocks == layers || (layer + 1 < layers && layer + 1 >= layers - attention_blocks);
   }
+  double deviation() const;  // of the initial values of every matrix but the recurrence's, the author's
   std::string text() const;
   static ShaRnnConfig from_text(const std::string& text);  // the field "model" says which of the two it is
 };
@@ -62,11 +64,7 @@ class ShaRnnLayer : public Layer {
   static Tensor value_gate(const Tensor& gate, const Tensor& weight, const Tensor& bias);
 
  private:
-  struct Norm {
-    Tensor gain, bias;
-    Tensor operator()(const Tensor& x) const;
-  };
-  Norm add_norm(const std::string& name);
+  std::unique_ptr<Norm> add_norm(const std::string& name);
   void add_attention(Random& random);
   // s + drop(...) above; kv: C and drop(C) side by side.
   Tensor attend(const Tensor& s, const Tensor& kv, const Pass& pass, uint32_t site) const;
@@ -77,9 +75,8 @@ class ShaRnnLayer : public Layer {
   ShaRnnConfig config_;
   bool attends_;
   std::unique_ptr<Layer> recurrence_;
-  Norm start_, memory_norm_, attention_norm_, boom_residual_norm_, boom_norm_;
-  Tensor query_, query_bias_;  // (d, d), (d)
-  Norm query_norm_;
+  std::unique_ptr<Norm> start_, memory_norm_, attention_norm_, query_norm_, boom_residual_norm_, boom_norm_;
+  Tensor query_, query_bias_;                   // (d, d), (d)
   Tensor query_gate_, key_gate_, value_gate_;   // (d)
   Tensor value_gate_weight_, value_gate_bias_;  // (2d, d), (2d); undefined where the gate is collapsed
   Tensor boom_, boom_bias_;                     // (d_boom, d), (d_boom)

@@ -60,9 +60,7 @@ std::unique_ptr<LanguageModel> make_sha_rnn(const ShaRnnConfig& config, uint64_t
 
   Random random(seed);
   const Initializer rows = [&random, &config](Shape shape) {
-    const Tensor w(shape, config.dtype, config.device);
-    random.fill_normal(w, 0, 0.1 / std::sqrt(static_cast<double>(config.d)));
-    return w;
+    return normal(random, shape, config.deviation(), config);
   };
   LayeredModel::Parts parts;
   parts.embedding = std::make_unique<TokenEmbedding>(config, config.d, 1, rows);

@@ -38,16 +38,8 @@ Preset laptop(const char* model, int64_t window, int64_t steps) {
   config.d_boom = 1024;
   config.layers = 3;
   config.max_positions = 256;
-  const Recipe recipe = {.batch_size = 8,
-                         .unroll = 64,
-                         .eval_window = 256,
-                         .eval_memory = 255,
-                         .eval_batch_size = 16,
-                         .lr = 3e-3,
-                         .warmup = 100,
-                         .steps = steps,
-                         .eval_every = 4000,
-                         .eval_bytes = 400000};
+  Recipe recipe = laptop_recipe(3e-3, steps);
+  recipe.eval_memory = config.max_positions - 1;
   return {model, "laptop", config.text(), recipe, "ours: what five minutes on two cores can buy"};
 }
 

@@ -7,6 +7,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "models/config_fields.h"
+#include "models/initial_values.h"
 #include "models/layered_model.h"
 #include "ops/dropout.h"
 #include "ops/linear.h"
@@ -15,12 +16,6 @@
 
 namespace tandem {
 namespace {
-
-Tensor uniform(Random& random, Shape shape, double bound, const SruConfig& config) {
-  Tensor w(shape, config.dtype, config.device);
-  random.fill_uniform(w, -bound, bound);
-  return w;
-}
 
 template <class Visitor, class Config>
 void visit(Visitor& v, Config& c) {

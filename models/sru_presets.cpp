@@ -44,21 +44,13 @@ std::vector<Preset> sru_presets() {
   laptop.d = 512;
   laptop.layers = 4;
   laptop.highway_bias = -2;
-  const Recipe laptop_recipe = {.batch_size = 8,
-                                .unroll = 64,
-                                .eval_window = 256,
-                                .eval_batch_size = 16,
-                                .lr = 6e-3,
-                                .warmup = 100,
-                                .steps = 16000,
-                                .eval_every = 4000,
-                                .eval_bytes = 400000};
-  return {{"sru", "laptop", laptop.text(), laptop_recipe, "ours: SRU++'s laptop without attention"},
-          enwik8("enwik8", 12, 2048, 512, 256, 0.3, enwik8_recipe(64, 256, 2048),
-                 "49M, by the authors' count 47M: 1.19 bpc on enwik8"),
-          enwik8("enwik8-3056", 8, 3056, 512, kVocabulary, 0.3, enwik8_recipe(128, 100, 3056), "47M"),
-          enwik8("enwik8-1312", 8, 1312, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1312), "37M"),
-          enwik8("enwik8-1152", 10, 1152, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1152), "37M")};
+  return {
+      {"sru", "laptop", laptop.text(), laptop_recipe(6e-3, 16000), "ours: SRU++'s laptop without attention"},
+      enwik8("enwik8", 12, 2048, 512, 256, 0.3, enwik8_recipe(64, 256, 2048),
+             "49M, by the authors' count 47M: 1.19 bpc on enwik8"),
+      enwik8("enwik8-3056", 8, 3056, 512, kVocabulary, 0.3, enwik8_recipe(128, 100, 3056), "47M"),
+      enwik8("enwik8-1312", 8, 1312, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1312), "37M"),
+      enwik8("enwik8-1152", 10, 1152, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1152), "37M")};
 }
 
 }  // namespace tandem

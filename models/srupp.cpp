@@ -7,6 +7,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "models/convolution.h"
+#include "models/initial_values.h"
 #include "models/key_value_cache.h"
 #include "models/layered_model.h"
 #include "ops/attention.h"
@@ -22,12 +23,6 @@ namespace {
 
 // Dropout sites of a layer, after its first.
 enum Site : uint32_t { kHighway, kAttention, kBeforeOutput };
-
-Tensor uniform(Random& random, Shape shape, double bound, const SruppConfig& config) {
-  Tensor w(shape, config.dtype, config.device);
-  random.fill_uniform(w, -bound, bound);
-  return w;
-}
 
 // Xavier: variance 2 / (in + out) of a weight (out, in).
 double xavier(int64_t out, int64_t in) {

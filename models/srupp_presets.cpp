@@ -70,15 +70,6 @@ Recipe lm1b_recipe(int64_t batch_size) {
 }  // namespace
 
 std::vector<Preset> srupp_presets() {
-  const Recipe laptop = {.batch_size = 8,
-                         .unroll = 64,
-                         .eval_window = 256,
-                         .eval_batch_size = 16,
-                         .lr = 6e-3,
-                         .warmup = 100,
-                         .steps = 16000,
-                         .eval_every = 4000,
-                         .eval_bytes = 400000};
   const Recipe txl_matched = {.batch_size = 24,
                               .unroll = 512,
                               .eval_window = 512,
@@ -87,7 +78,8 @@ std::vector<Preset> srupp_presets() {
                               .warmup = 0,
                               .steps = 400000};
   return {
-      srupp_preset("laptop", 512, 128, 4, 0.0, laptop, "ours: what five minutes on two cores can buy"),
+      srupp_preset("laptop", 512, 128, 4, 0.0, laptop_recipe(6e-3, 16000),
+                   "ours: what five minutes on two cores can buy"),
       srupp_preset("txl-matched", 1920, 480, 10, 0.1, txl_matched,
                    "42M, matched to Transformer-XL base: 1.03 bpc on enwik8"),
       srupp_preset("base", 3072, 768, 10, 0.22, enwik8_recipe(32, 3e-4), "108M: 0.974 bpc on enwik8"),

@@ -180,10 +180,7 @@ std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t se
   const Maker maker{config, static_cast<int64_t>(layers.size()), random, values,
                     has("attention") ? std::make_shared<const Sinusoids>(config.d) : nullptr};
   const Initializer rows = [&random, &config](Shape shape) {
-    Tensor w(shape, config.dtype, config.device);
-    const double bound = std::sqrt(3.0 / static_cast<double>(shape[1]));
-    random.fill_uniform(w, -bound, bound);
-    return w;
+    return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(shape[1])), config);
   };
   LayeredModel::Parts parts;
   parts.embedding = std::make_unique<TokenEmbedding>(config, config.d, 1, rows);

@@ -67,25 +67,9 @@ Recipe xl_recipe(int64_t batch_size, int64_t unroll, const Evaluation& evaluatio
           .eval_every = 4000};
 }
 
-// Ours, for gcide on a machine of two cores.
-Recipe laptop_recipe(int64_t unroll, double lr) {
-  return {.batch_size = 8,
-          .unroll = unroll,
-          .eval_window = 256,
-          .eval_batch_size = 16,
-          .optimizer = "adamw",
-          .lr = lr,
-          .warmup = 200,
-          .steps = 8000,
-          .weight_decay = 0,
-          .clip = 0.25,
-          .eval_every = 2000,
-          .eval_bytes = 400000};
-}
-
 std::vector<Preset> xl_presets() {
   return {
-      preset_of("laptop", xl(4, 192, 4, 48, 768, 0, 0), laptop_recipe(64, 2e-3),
+      preset_of("laptop", xl(4, 192, 4, 48, 768, 0, 0), laptop_attention_recipe(),
                 "ours: what five minutes on two cores can buy"),
       preset_of("base", xl(12, 512, 8, 64, 2048, 0.1, 0), xl_recipe(22, 512, {80, 2100, 820}, 0, 400000),
                 "41M: 1.06 bpc on enwik8"),
@@ -128,7 +112,8 @@ std::vector<Preset> baevski_presets() {
                          .weight_decay = 0,
                          .clip = 0.1};
   // Places beyond those of training mean nothing to the model: half of a segment is read again, half scored.
-  Recipe laptop = laptop_recipe(128, 2e-3);
+  Recipe laptop = laptop_attention_recipe();
+  laptop.unroll = 128;
   laptop.eval_window = laptop.eval_memory = 64;
   return {preset_of("laptop", sized("transformer", 4, 192, 4, 48, 768), laptop,
                     "ours: Transformer-XL's laptop without memory, norm before"),
@@ -148,7 +133,7 @@ std::vector<Preset> primer_presets(const char* model) {
                          .warmup = 10000,
                          .steps = 1000000,
                          .weight_decay = 0};
-  return {preset_of("laptop", sized(model, 4, 192, 4, 48, 768), laptop_recipe(64, 2e-3),
+  return {preset_of("laptop", sized(model, 4, 192, 4, 48, 768), laptop_attention_recipe(),
                     "ours: Transformer-XL's laptop with Primer's changes"),
           preset_of("small", sized(model, 6, 512, 8, 64, 2048), recipe,
                     "the authors' sizes for LM1B, recipe ours"),

@@ -4,6 +4,7 @@
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "ops/blocks.h"
+#include "ops/operands.h"
 #include "ops/reduce.h"
 #include "ops/weights.h"
 
@@ -122,14 +123,6 @@ void backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInpu
     transpose(out.dbias.grad.data<T>(), sums.data<T>() + width * channels, 1, channels, out.dbias.accumulate);
 }
 
-void check_like(const char* what, const Tensor& w, const Shape& shape, DType dtype, const Tensor& x) {
-  CHECK(w.shape() == shape, "causal_conv: {} is {}, but x is {} and takes {} {}", what, w.shape().str(),
-        x.shape().str(), what, shape.str());
-  CHECK(w.dtype() == dtype && w.device() == x.device(),
-        "causal_conv: {} is {}, but x is {}; give {} in {}, on the device of x", what, w.str(), x.str(), what,
-        name_of(dtype));
-}
-
 void check_inputs(const CausalConvInputs& in) {
   const Tensor &x = in.x, &weight = in.weight;
   CHECK(x.rank() == 3, "causal_conv: x is {}; it must be (T, B, C)", x.shape().str());
@@ -138,13 +131,11 @@ void check_inputs(const CausalConvInputs& in) {
         weight.shape().str());
   const int64_t channels = x.size(2), taps = weight.size(1);
   const DType parameter = parameter_dtype(x.dtype());
-  check_like("weight", weight, {channels, taps}, parameter, x);
-  if (in.bias.defined()) check_like("bias", in.bias, {channels}, parameter, x);
-  if (in.prefix.defined()) check_like("prefix", in.prefix, {taps - 1, x.size(1), channels}, x.dtype(), x);
-}
-
-GradTarget target_if_wanted(const Tensor& w) {
-  return needs_grad(w) ? grad_target(w) : GradTarget();
+  const MainOperand main{"causal_conv", "x", x};
+  check_operand(main, "weight", weight, {channels, taps}, parameter);
+  if (in.bias.defined()) check_operand(main, "bias", in.bias, {channels}, parameter);
+  if (in.prefix.defined())
+    check_operand(main, "prefix", in.prefix, {taps - 1, x.size(1), channels}, x.dtype());
 }
 
 }  // namespace

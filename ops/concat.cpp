@@ -50,9 +50,10 @@ void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
     const int64_t to_width = to.x.size(-1), from_width = from.x.size(-1);
     T* const y = to.x.data<T>() + to.begin;
     const T* const x = from.x.data<T>() + from.begin;
-    for_rows(from.x.numel() / from_width, columns, [=](int64_t row, int64_t end) {
-      for (; row < end; ++row) std::copy_n(x + row * from_width, columns, y + row * to_width);
-    });
+    for_rows(from.x.numel() / from_width, columns,
+             [x, y, from_width, to_width, columns](int64_t row, int64_t end) {
+               for (; row < end; ++row) std::copy_n(x + row * from_width, columns, y + row * to_width);
+             });
   });
 }
 

@@ -7,6 +7,7 @@
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "ops/operands.h"
 #include "ops/weights.h"
 
 namespace tandem {
@@ -169,20 +170,6 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
 }
 
 // `dtype` is what is wanted of w, beside rows of x's.
-void check_like(const char* op, const char* what, const Tensor& w, const Shape& shape, const Tensor& x,
-                DType dtype) {
-  CHECK(w.shape() == shape, "{}: {} is {}, but the rows come from {} and take {} {}", op, what,
-        w.shape().str(), x.shape().str(), what, shape.str());
-  CHECK(w.dtype() == dtype && w.device() == x.device(),
-        "{}: {} is {}, but the rows come from {}; give both one {}", op, what, w.str(), x.str(),
-        dtype == x.dtype() ? "dtype and device"
-                           : "device, and " + std::string(what) + " as " + std::string(name_of(dtype)));
-}
-
-GradTarget target_if_wanted(const Tensor& w) {
-  return needs_grad(w) ? grad_target(w) : GradTarget();
-}
-
 // Both operators: what they record is (x, gain, bias), or (q, a, alpha, gain, bias).
 Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, const Tensor& bias,
                  const LayerNormOptions& options) {
@@ -190,8 +177,8 @@ Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, co
   const DType parameters = parameter_dtype(x.dtype());
   CHECK(x.rank() >= 1 && x.size(-1) > 0, "{}: x is {}; it needs a last axis of at least one element", op,
         x.shape().str());
-  check_like(op, "gain", gain, {x.size(-1)}, x, parameters);
-  check_like(op, "bias", bias, {x.size(-1)}, x, parameters);
+  check_operand({op, "x", x}, "gain", gain, {x.size(-1)}, parameters);
+  check_operand({op, "x", x}, "bias", bias, {x.size(-1)}, parameters);
   CHECK(options.eps > 0, "{}: eps is {}; it must be positive, such as 1e-5", op, options.eps);
   CHECK(options.dropout >= 0 && options.dropout < 1, "{}: probability {} of dropping is outside [0, 1)", op,
         options.dropout);
@@ -234,8 +221,9 @@ Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, const
 
 Tensor residual_layer_norm(const Tensor& q, const Tensor& a, const Tensor& alpha, const Tensor& gain,
                            const Tensor& bias, const LayerNormOptions& options) {
-  check_like("residual_layer_norm", "a", a, q.shape(), q, q.dtype());
-  check_like("residual_layer_norm", "alpha", alpha, {1}, q, parameter_dtype(q.dtype()));
+  const MainOperand main{"residual_layer_norm", "q", q};
+  check_operand(main, "a", a, q.shape(), q.dtype());
+  check_operand(main, "alpha", alpha, {1}, parameter_dtype(q.dtype()));
   return normalise("residual_layer_norm", {q, a, alpha}, gain, bias, options);
 }
 

@@ -9,6 +9,7 @@
 #include "ops/blocks.h"
 #include "ops/gemm_repeated.h"
 #include "ops/linear.h"
+#include "ops/operands.h"
 #include "ops/weights.h"
 
 namespace tandem {
@@ -111,13 +112,6 @@ void backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, 
   }
 }
 
-void check_like(const char* what, const Tensor& w, const Shape& shape, DType dtype, const Tensor& x) {
-  CHECK(w.shape() == shape, "lstm: {} is {}; beside x {} it must be {}", what, w.shape().str(),
-        x.shape().str(), shape.str());
-  CHECK(w.dtype() == dtype && w.device() == x.device(), "lstm: {} is {}; beside x, {}, it must be {} on {}",
-        what, w.str(), x.str(), name_of(dtype), x.device().str());
-}
-
 void check_inputs(const Tensor& x, const LstmWeights& weights, const Tensor& h0, const Tensor& c0) {
   CHECK(x.rank() == 3 && x.numel() > 0, "lstm: x is {}; it must be (T, B, I), and none of them 0",
         x.shape().str());
@@ -127,28 +121,25 @@ void check_inputs(const Tensor& x, const LstmWeights& weights, const Tensor& h0,
   CHECK(weights.hidden.rank() == 2 && h > 0 && weights.hidden.size(0) == 4 * h,
         "lstm: weights.hidden is {}; it must be (4 H, H)", weights.hidden.shape().str());
   const DType parameter = parameter_dtype(x.dtype());
-  check_like("weights.hidden", weights.hidden, {4 * h, h}, parameter, x);
-  check_like("weights.input", weights.input, {4 * h, x.size(2)}, parameter, x);
-  check_like("weights.input_bias", weights.input_bias, {4 * h}, parameter, x);
-  check_like("weights.hidden_bias", weights.hidden_bias, {4 * h}, parameter, x);
-  if (h0.defined()) check_like("h0", h0, {x.size(1), h}, x.dtype(), x);
-  if (c0.defined()) check_like("c0", c0, {x.size(1), h}, parameter, x);
+  const MainOperand main{"lstm", "x", x};
+  check_operand(main, "weights.hidden", weights.hidden, {4 * h, h}, parameter);
+  check_operand(main, "weights.input", weights.input, {4 * h, x.size(2)}, parameter);
+  check_operand(main, "weights.input_bias", weights.input_bias, {4 * h}, parameter);
+  check_operand(main, "weights.hidden_bias", weights.hidden_bias, {4 * h}, parameter);
+  if (h0.defined()) check_operand(main, "h0", h0, {x.size(1), h}, x.dtype());
+  if (c0.defined()) check_operand(main, "c0", c0, {x.size(1), h}, parameter);
 }
 
 Tensor last_of(const Tensor& x) {
   return x.alias_rows(x.size(0) - 1, x.size(0)).alias_shape(x.shape().tail()).clone();
 }
 
-GradTarget target_of(const Tensor& w) {
-  return needs_grad(w) ? grad_target(w) : GradTarget();
-}
-
 LstmGrads wanted_grads(const LstmInputs& in) {
   return {.x = needs_grad(in.x) ? empty_like(in.x) : Tensor(),
-          .input = target_of(in.weights.input),
-          .hidden = target_of(in.weights.hidden),
-          .input_bias = target_of(in.weights.input_bias),
-          .hidden_bias = target_of(in.weights.hidden_bias),
+          .input = target_if_wanted(in.weights.input),
+          .hidden = target_if_wanted(in.weights.hidden),
+          .input_bias = target_if_wanted(in.weights.input_bias),
+          .hidden_bias = target_if_wanted(in.weights.hidden_bias),
           .h0 = needs_grad(in.h0) ? empty_like(in.h0) : Tensor(),
           .c0 = empty_like(in.c0)};
 }

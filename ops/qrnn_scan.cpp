@@ -8,6 +8,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "ops/operands.h"
 #include "ops/scan_blocks.h"
 #include "ops/weights.h"
 
@@ -194,12 +195,7 @@ void check_inputs(const QrnnScanInputs& in) {
         in.options.zoneout);
   if (!c0.defined()) return;
   const Shape row{u.size(1), u.size(2) / planes};
-  CHECK(c0.shape() == row, "qrnn_scan: c0 is {}, but u is {}, {} planes, and takes c0 {}", c0.shape().str(),
-        u.shape().str(), planes, row.str());
-  const DType state = parameter_dtype(u.dtype());
-  CHECK(c0.dtype() == state && c0.device() == u.device(),
-        "qrnn_scan: c0 is {}, but u is {}; give c0 in {}, on the device of u", c0.str(), u.str(),
-        name_of(state));
+  check_operand({"qrnn_scan", "u", u}, "c0", c0, row, parameter_dtype(u.dtype()));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "ops/operands.h"
 #include "ops/scan_blocks.h"
 #include "ops/weights.h"
 
@@ -210,15 +211,6 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   sum_over_batch<T>(dbias, sums, 2, blocks);
 }
 
-void check_like(const char* what, const Tensor& x, const Shape& shape, DType dtype, const Tensor& u) {
-  CHECK(x.shape() == shape, "sru_scan: {} is {}, but u is {} and takes {} {}", what, x.shape().str(),
-        u.shape().str(), what, shape.str());
-  CHECK(x.dtype() == dtype && x.device() == u.device(), "sru_scan: {} is {}, but u is {}; give {}", what,
-        x.str(), u.str(),
-        dtype == u.dtype() ? "both one dtype and device"
-                           : fmt::format("it in {}, on the device of u", name_of(dtype)));
-}
-
 void check_inputs(const SruScanInputs& in) {
   const Tensor& u = in.u;
   CHECK(u.rank() == 3 && u.size(0) > 0,
@@ -236,11 +228,12 @@ void check_inputs(const SruScanInputs& in) {
       "sru_scan: u is {}, four planes of {}, whose last is the skip, and x {} is given too; drop one of them",
       u.shape().str(), d, in.x.defined() ? in.x.shape().str() : "");
   const DType parameter = parameter_dtype(u.dtype());
-  check_like("weight_c", in.weight_c, {2 * d}, parameter, u);
-  check_like("bias", in.bias, {2 * d}, parameter, u);
-  if (in.x.defined()) check_like("x", in.x, {u.size(0), u.size(1), d}, u.dtype(), u);
-  if (in.c0.defined()) check_like("c0", in.c0, {u.size(1), d}, parameter, u);
-  if (in.mask.defined()) check_like("mask", in.mask, {u.size(1), d}, parameter, u);
+  const MainOperand main{"sru_scan", "u", u};
+  check_operand(main, "weight_c", in.weight_c, {2 * d}, parameter);
+  check_operand(main, "bias", in.bias, {2 * d}, parameter);
+  if (in.x.defined()) check_operand(main, "x", in.x, {u.size(0), u.size(1), d}, u.dtype());
+  if (in.c0.defined()) check_operand(main, "c0", in.c0, {u.size(1), d}, parameter);
+  if (in.mask.defined()) check_operand(main, "mask", in.mask, {u.size(1), d}, parameter);
 }
 
 }  // namespace
@@ -273,8 +266,8 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
   const std::vector<Tensor> ys = record("sru_scan", {h, c_last}, inputs, [in, c](const Grads& dys) -> Grads {
     const Tensor du = empty_like(in.u), dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
     const Tensor dx = needs_grad(in.x) ? empty_like(in.x) : Tensor();
-    const GradTarget dweight_c = needs_grad(in.weight_c) ? grad_target(in.weight_c) : GradTarget();
-    const GradTarget dbias = needs_grad(in.bias) ? grad_target(in.bias) : GradTarget();
+    const GradTarget dweight_c = target_if_wanted(in.weight_c);
+    const GradTarget dbias = target_if_wanted(in.bias);
     DISPATCH(c.device(), sru_scan_backward(du, dx, dc0, dweight_c, dbias, dys[0], dys[1], c, in));
     return {du, dx, dweight_c.grad, dbias.grad, dc0};
   });

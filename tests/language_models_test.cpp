@@ -171,19 +171,19 @@ TEST_CASE("language models: segments with a long memory are one long pass") {
 }
 
 TEST_CASE("language models: generation gives the logits of evaluation, while memory fills and after") {
-  constexpr int64_t kMemory = 5;
+  constexpr int64_t kMemory = 5, kSegment = 3, kRead = kMemory + kSegment;
   const Tensor tokens = random_tokens(6 * kMemory, 5);
   Pass pass;
-  pass.context = {.memory = kMemory, .same_length = true};
+  pass.context = {.memory = kMemory, .same_length = true, .segment = kSegment};
   for (const Device device : test_devices())
     for (const std::string& text : kModels) {
       CAPTURE(text);
       CAPTURE(device.str());
       const auto model = make_shaken(config_of(text), device);
-      // A model that carries no state starts anew with the last tokens when it has read twice as many.
+      // A model that carries no state starts anew with its memory when it has read a segment beyond it.
       const bool carries = model->carries_state();
       const std::vector<int64_t> segments =
-          carries ? std::vector<int64_t>{5, 5, 3, 4, 6, 1} : std::vector<int64_t>{2 * kMemory};
+          carries ? std::vector<int64_t>{5, 5, 3, 4, 6, 1} : std::vector<int64_t>{kRead};
       const std::unique_ptr<Decoder> decoder = model->decoder(kBatch, pass.context);
       State state;
       for (int64_t begin = 0; const int64_t steps : segments) {
@@ -197,11 +197,12 @@ TEST_CASE("language models: generation gives the logits of evaluation, while mem
         begin += steps;
       }
       if (carries) continue;
-      const Tensor expected = model->logits(tokens.alias_rows(kMemory, 3 * kMemory).to(device), state, pass);
-      for (int64_t t = 2 * kMemory; t < 3 * kMemory; ++t) {
+      const Tensor expected =
+          model->logits(tokens.alias_rows(kSegment, kSegment + kRead).to(device), state, pass);
+      for (int64_t t = kRead; t < kRead + kSegment; ++t) {
         const Tensor logits = decoder->step(tokens.alias_rows(t, t + 1).alias_shape({kBatch}).to(device));
         CHECK(relative_error(logits.alias_shape({1, kBatch, kVocabulary}),
-                             expected.alias_rows(t - kMemory, t - kMemory + 1)) < 1e-11);
+                             expected.alias_rows(t - kSegment, t - kSegment + 1)) < 1e-11);
       }
     }
 }

@@ -213,30 +213,29 @@ TEST_CASE("layer_norm: a constant row is its bias, in f32 too") {
 TEST_CASE("layer_norm: errors say what is wrong") {
   const Tensor x = zeros({2, 3}, DType::f32), w = zeros({3}, DType::f32), alpha = zeros({1}, DType::f32);
   CHECK(error_of([&] { layer_norm(x, zeros({2}, DType::f32), w); }) ==
-        "layer_norm: gain is (2), but the rows come from (2, 3) and take gain (3)");
-  CHECK(error_of([&] { layer_norm(x, w, zeros({3}, DType::f64)); }) ==
-        "layer_norm: bias is f64 (3) on cpu, but the rows come from f32 (2, 3) on cpu; give both one dtype "
-        "and device");
+        "layer_norm: gain is (2), but x is (2, 3) and takes gain (3)");
+  CHECK(
+      error_of([&] { layer_norm(x, w, zeros({3}, DType::f64)); }) ==
+      "layer_norm: bias is f64 (3) on cpu, but x is f32 (2, 3) on cpu; give bias in f32, on the device of x");
   CHECK(error_of([&] { layer_norm(x, w, w, {0}); }) ==
         "layer_norm: eps is 0; it must be positive, such as 1e-5");
   CHECK(error_of([&] { layer_norm(x, w, w, {.dropout = 1}); }) ==
         "layer_norm: probability 1 of dropping is outside [0, 1)");
-  CHECK(
-      error_of([&] {
-        const Tensor half = zeros({3}, DType::bf16);
-        layer_norm(x.to(DType::bf16), half, half);
-      }) ==
-      "layer_norm: gain is bf16 (3) on cpu, but the rows come from bf16 (2, 3) on cpu; give both one device, "
-      "and gain as f32");
+  CHECK(error_of([&] {
+          const Tensor half = zeros({3}, DType::bf16);
+          layer_norm(x.to(DType::bf16), half, half);
+        }) ==
+        "layer_norm: gain is bf16 (3) on cpu, but x is bf16 (2, 3) on cpu; give gain in f32, on the device "
+        "of x");
   CHECK(error_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);
   CHECK(error_of([&] {
           layer_norm(zeros({2, 0}, DType::f32), w, w);
         }) == "layer_norm: x is (2, 0); it needs a last axis of at least one element");
   CHECK(error_of([&] {
           residual_layer_norm(x, zeros({3, 2}, DType::f32), alpha, w, w);
-        }) == "residual_layer_norm: a is (3, 2), but the rows come from (2, 3) and take a (2, 3)");
+        }) == "residual_layer_norm: a is (3, 2), but q is (2, 3) and takes a (2, 3)");
   CHECK(error_of([&] { residual_layer_norm(x, x, w, w, w); }) ==
-        "residual_layer_norm: alpha is (3), but the rows come from (2, 3) and take alpha (1)");
+        "residual_layer_norm: alpha is (3), but q is (2, 3) and takes alpha (1)");
   CHECK(error_of([&] {
           const Tensor ids = zeros({3}, DType::i32);
           layer_norm(ids, ids, ids);

@@ -405,17 +405,20 @@ TEST_CASE("lstm: errors say what is wrong") {
   }
   LstmWeights w = good;
   w.input = f32({20, 4});
-  CHECK(error(x, w) == "lstm: weights.input is (20, 4); beside x (4, 2, 3) it must be (20, 3)");
+  CHECK(error(x, w) == "lstm: weights.input is (20, 4), but x is (4, 2, 3) and takes weights.input (20, 3)");
   w = good;
   w.input_bias = f32({5});
-  CHECK(error(x, w) == "lstm: weights.input_bias is (5); beside x (4, 2, 3) it must be (20)");
+  CHECK(error(x, w) ==
+        "lstm: weights.input_bias is (5), but x is (4, 2, 3) and takes weights.input_bias (20)");
   w = good;
   w.hidden_bias = f32({20, 1});
-  CHECK(error(x, w) == "lstm: weights.hidden_bias is (20, 1); beside x (4, 2, 3) it must be (20)");
-  CHECK(error(x, good, f32({5, 2})) == "lstm: h0 is (5, 2); beside x (4, 2, 3) it must be (2, 5)");
-  CHECK(error(x, good, {}, f32({1, 2, 5})) == "lstm: c0 is (1, 2, 5); beside x (4, 2, 3) it must be (2, 5)");
+  CHECK(error(x, w) ==
+        "lstm: weights.hidden_bias is (20, 1), but x is (4, 2, 3) and takes weights.hidden_bias (20)");
+  CHECK(error(x, good, f32({5, 2})) == "lstm: h0 is (5, 2), but x is (4, 2, 3) and takes h0 (2, 5)");
+  CHECK(error(x, good, {}, f32({1, 2, 5})) ==
+        "lstm: c0 is (1, 2, 5), but x is (4, 2, 3) and takes c0 (2, 5)");
   CHECK(error(x, good, {}, zeros({2, 5}, DType::f64)) ==
-        "lstm: c0 is f64 (2, 5) on cpu; beside x, f32 (4, 2, 3) on cpu, it must be f32 on cpu");
+        "lstm: c0 is f64 (2, 5) on cpu, but x is f32 (4, 2, 3) on cpu; give c0 in f32, on the device of x");
 }
 
 }  // namespace tandem::testing

@@ -61,6 +61,19 @@ TEST_CASE("attention every k layers takes the published formula's share") {
   CHECK(parameter_count("base-k0") == 107566295 - 10 * difference);
 }
 
+TEST_CASE("a corpus of words has sizes of its own") {
+  CHECK(preset_for_corpus("srupp", "base", "wikitext-103") == "wt103-base");
+  CHECK(preset_for_corpus("srupp", "large-k5", "lm1b") == "lm1b-large-k5");
+  CHECK(preset_for_corpus("transformer-xl", "large", "wikitext-103") == "wt103-large");
+  CHECK(preset_for_corpus("srupp", "wt103-base", "wikitext-103") == "wt103-base");
+  CHECK(preset_for_corpus("srupp", "base", "enwik8") == "base");
+  CHECK(preset_for_corpus("srupp", "laptop", "wikitext-103") == "laptop");
+  CHECK(preset_for_corpus("sru", "enwik8", "lm1b") == "enwik8");
+  CHECK(has_preset("srupp", "base-k5"));
+  CHECK_FALSE(has_preset("srupp", "huge-k5"));
+  CHECK_FALSE(has_preset("transformer-xl", "base-k5"));
+}
+
 TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
   SruppConfig config;
   config.vocabulary = 50;

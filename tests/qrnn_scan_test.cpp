@@ -344,7 +344,7 @@ TEST_CASE("qrnn_scan: errors say what is wrong") {
   CHECK(error(u, none, {.zoneout = 1}) == "qrnn_scan: zoneout 1 is outside [0, 1)");
   CHECK(error(u, none, {.zoneout = -0.5}) == "qrnn_scan: zoneout -0.5 is outside [0, 1)");
   CHECK(error(u, zeros({2, 2}, DType::f32), {}) ==
-        "qrnn_scan: c0 is (2, 2), but u is (4, 2, 9), 3 planes, and takes c0 (2, 3)");
+        "qrnn_scan: c0 is (2, 2), but u is (4, 2, 9) and takes c0 (2, 3)");
   CHECK(error(u, zeros({2, 3}, DType::f64), {}) ==
         "qrnn_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of "
         "u");

@@ -298,13 +298,13 @@ TEST_CASE("sru_scan: errors say what is wrong") {
         "sru_scan: c0 is (3, 2), but u is (4, 2, 9) and takes c0 (2, 3)");
   CHECK(error(u, x, w, w, none, zeros({4, 2, 3}, DType::f32)) ==
         "sru_scan: mask is (4, 2, 3), but u is (4, 2, 9) and takes mask (2, 3)");
-  CHECK(error(u, x, w, w, zeros({2, 3}, DType::f64), none) ==
-        "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give both one dtype and device");
+  CHECK(
+      error(u, x, w, w, zeros({2, 3}, DType::f64), none) ==
+      "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of u");
   const Tensor half = zeros({4, 2, 9}, DType::bf16);
   CHECK(error(half, none, zeros({6}, DType::bf16), w, none, none) ==
-        "sru_scan: weight_c is bf16 (6) on cpu, but u is bf16 (4, 2, 9) on cpu; give it in f32, on the "
-        "device of "
-        "u");
+        "sru_scan: weight_c is bf16 (6) on cpu, but u is bf16 (4, 2, 9) on cpu; give weight_c in f32, "
+        "on the device of u");
   CHECK(error(half, none, w, w, none, none) ==
         "sru_scan: dtype bf16 is not supported on the CPU; use f32 or f64");
   CHECK(error_of([] {

@@ -291,6 +291,7 @@ void check_resume_options(const CLI::App& app) {
 
 void train(const CLI::App& app, Options& o) {
   if (o.resume) check_resume_options(app);
+  o.preset = preset_for_corpus(o.model, o.preset, o.corpus.name_or_path);
   if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
   const Device device = resolve_device(o.device);
   std::optional<Checkpoint> checkpoint;

@@ -7,6 +7,8 @@
 #include "core/random.h"
 #include "ops/adaptive_embedding.h"
 #include "ops/adaptive_softmax.h"
+#include "ops/cross_entropy.h"
+#include "ops/linear.h"
 #include "ops/weights.h"
 #include "tools/support/bench_operators.h"
 #include "tools/support/bench_timing.h"
@@ -17,7 +19,7 @@ namespace {
 using Tensors = std::vector<Tensor>;
 
 constexpr int64_t kEnds[] = {20'000, 40'000, 200'000, 267'735};
-constexpr int64_t kBands = 4;
+constexpr int64_t kBands = 4, kVocabulary = kEnds[kBands - 1];
 const std::vector<int64_t> kCutoffs(kEnds, kEnds + kBands - 1);
 
 // The rows of all bands, then their projections.
@@ -42,8 +44,8 @@ Tensor words(Shape shape, uint64_t seed) {
   Tensor ids(shape, DType::i32);
   Random random(seed);
   for (int32_t& id : ids.span<int32_t>()) {
-    const double rank = std::exp(random.uniform(0, std::log(static_cast<double>(kEnds[kBands - 1]))));
-    id = static_cast<int32_t>(std::min(rank, static_cast<double>(kEnds[kBands - 1]))) - 1;
+    const double rank = std::exp(random.uniform(0, std::log(static_cast<double>(kVocabulary))));
+    id = static_cast<int32_t>(std::min(rank, static_cast<double>(kVocabulary))) - 1;
   }
   return ids.to(bench_device());
 }
@@ -56,6 +58,21 @@ std::vector<double> tokens_of(const Tensor& ids) {
   return tokens;
 }
 
+// What the bands save: one row of d features for every word, and a logit for every word and token.
+BenchCase full_softmax_case(const BenchSizes& s, const Tensor& targets, MatmulPrecision precision) {
+  TapeCase c;
+  c.op = "adaptive_softmax";
+  c.name = fmt::format("({}, {}, {}), {} words, full softmax", s.unroll, s.batch_size, s.d, kVocabulary);
+  c.precision = precision;
+  const double bound = 1 / std::sqrt(s.d);
+  c.inputs = {bench_activation({s.unroll, s.batch_size, s.d}, precision, 2), targets,
+              bench_random({kVocabulary, s.d}, 3, -bound, bound)};
+  c.run = [](const Tensors& in) { return Tensors{cross_entropy_in_place(linear(in[0], in[2]), in[1])}; };
+  c.forward.flops = 2 * static_cast<double>(s.tokens()) * static_cast<double>(c.inputs[2].numel());
+  c.backward.flops = 2 * c.forward.flops;
+  return tape_case(std::move(c));
+}
+
 }  // namespace
 
 void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& s,
@@ -63,7 +80,7 @@ void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes&
   const Tensor targets = words({s.unroll, s.batch_size}, 1);
   TapeCase c;
   c.op = "adaptive_softmax";
-  c.name = fmt::format("({}, {}, {}), {} words in bands", s.unroll, s.batch_size, s.d, kEnds[kBands - 1]);
+  c.name = fmt::format("({}, {}, {}), {} words in bands", s.unroll, s.batch_size, s.d, kVocabulary);
   c.precision = precision;
   c.inputs = {bench_activation({s.unroll, s.batch_size, s.d}, precision, 2), targets,
               bench_random({kBands - 1, s.d}, 3)};
@@ -84,6 +101,7 @@ void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes&
     c.forward.flops += 6 * tokens[i] * static_cast<double>(rows.numel() + projection.numel());
   }
   cases.push_back(tape_case(std::move(c)));
+  cases.push_back(full_softmax_case(s, targets, precision));
 }
 
 void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& s,

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "core/caching_allocator.h"
 #include "core/check.h"
 
 namespace tandem {
@@ -49,13 +50,21 @@ std::string line_text(const std::string& what, const char* pass, const Spread& m
   return fmt::format("{:<62} {:<8}  {:<28}  {}", what, pass, spread_text(ms), rest);
 }
 
+size_t peak_bytes(const BenchCase& c) {
+  CachingAllocator& allocator = bench_allocator();
+  allocator.reset_peak();
+  const size_t before = allocator.statistics().in_use;
+  c.run(1);
+  return allocator.statistics().peak_in_use - before;
+}
+
 }  // namespace
 
 BenchResult run_case(const BenchCase& c, int rounds) {
   CHECK(rounds >= 1, "benchmark: {} rounds; at least 1", rounds);
   BenchResult result;
   result.error = check_case(c);
-  c.run(1);  // takes memory, wakes threads
+  result.peak_bytes = peak_bytes(c);  // and wakes threads
   const PassTimes once = c.run(1);
   const int repeats = repeats_in_round(once.forward_ms + once.backward_ms);
   Yardstick forward(c.forward), backward(c.backward);
@@ -83,12 +92,14 @@ std::string result_text(const BenchCase& c, const BenchResult& r, const Peaks& p
   std::string text =
       line_text(what, "forward", r.forward_ms,
                 rate_text(c.forward, r.forward_ms.median, r.forward_copy_gbs, peaks, c.precision));
+  const std::string checked = fmt::format("  checked, error {:.1e}; takes {:.4g} MiB", r.error,
+                                          size_mib(static_cast<double>(r.peak_bytes)));
   if (c.has_backward)
     text += "\n" +
-            line_text(fmt::format("  checked, error {:.1e}", r.error), "backward", r.backward_ms,
+            line_text(checked, "backward", r.backward_ms,
                       rate_text(c.backward, r.backward_ms.median, r.backward_copy_gbs, peaks, c.precision));
   else
-    text += fmt::format("\n  checked, error {:.1e}", r.error);
+    text += "\n" + checked;
   return text;
 }
 

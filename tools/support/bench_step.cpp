@@ -94,12 +94,6 @@ int64_t allocations_from_system() {
   return calls;
 }
 
-CachingAllocator& device_allocator() {
-  if constexpr (kWithCuda)
-    if (bench_device().is_cuda()) return cuda::allocator();
-  return host_allocator();
-}
-
 void wait_for_device() {
   if constexpr (kWithCuda)
     if (bench_device().is_cuda()) cuda::synchronize();
@@ -107,14 +101,14 @@ void wait_for_device() {
 
 // The last step of the warm-up: its products, and memory at its height.
 std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& result) {
-  device_allocator().reset_peak();
+  bench_allocator().reset_peak();
   std::vector<GemmCall> calls;
   {
     const GemmLog log;
     trainer.step();
     calls = log.calls();
   }
-  const MemoryStatistics memory = device_allocator().statistics();
+  const MemoryStatistics memory = bench_allocator().statistics();
   result.peak_bytes = memory.peak_in_use;
   result.reserved_bytes = memory.reserved;
   result.resident_bytes = resident_bytes();
@@ -190,7 +184,7 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
   for (int64_t i = 0; i <= kWarmUp; ++i) trainer.step();
   result.graph_refusal = trainer.graph_refusal();
   result.step_ms = trainer.uses_graph() ? time_enqueued(trainer, result) : result.eager_ms;
-  result.reserved_bytes = device_allocator().statistics().reserved;
+  result.reserved_bytes = bench_allocator().statistics().reserved;
 
   const BenchCase optimizer = optimizer_case(sizes, result.precision);
   const int repeats = repeats_in_round(optimizer.run(1).forward_ms);
@@ -206,7 +200,7 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
 StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks) {
   CHECK(steps >= 1, "benchmark: {} steps; at least 1", steps);
   host_allocator().release_cached();
-  device_allocator().release_cached();
+  bench_allocator().release_cached();
   const RunConfig config = run_config(sizes, precision);
   const int64_t segments = (4 * kWarmUp + 1 + 2 * steps) * config.recipe.accumulate;
   const std::vector<uint8_t> text = random_text(config.recipe, segments, sizes.vocabulary);

@@ -6,6 +6,7 @@
 
 #include "core/backend.h"
 #include "core/check.h"
+#include "core/host_memory.h"
 #include "core/macros.h"
 #include "cuda/graph.h"
 #include "cuda/timing.h"
@@ -32,6 +33,12 @@ BenchDeviceScope::BenchDeviceScope(Device device) : outer_(device_of_benchmarks)
 }
 BenchDeviceScope::~BenchDeviceScope() {
   device_of_benchmarks = outer_;
+}
+
+CachingAllocator& bench_allocator() {
+  if constexpr (kWithCuda)
+    if (bench_device().is_cuda()) return cuda::allocator();
+  return host_allocator();
 }
 
 Spread spread_of(std::vector<double> ms) {

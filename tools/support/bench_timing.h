@@ -11,6 +11,7 @@
 
 namespace tandem {
 
+class CachingAllocator;
 namespace cuda {
 class Graph;
 }
@@ -28,6 +29,8 @@ class BenchDeviceScope {
  private:
   Device outer_;
 };
+
+CachingAllocator& bench_allocator();  // of the bench device
 
 // Of several timings in milliseconds. On a shared machine the median stands for what is usual, the minimum
 // for what is possible.

@@ -26,7 +26,7 @@ struct EvaluationOptions {
   int64_t batch_size = 1;  // columns of the text; only 1 is exact
 
   Context context() const {
-    return {.memory = memory < 0 ? window : memory, .same_length = true, .clamp = clamp};
+    return {.memory = memory < 0 ? window : memory, .same_length = true, .clamp = clamp, .segment = window};
   }
 };
 EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size);
