@@ -26,7 +26,7 @@ std::vector<Preset> evolved_transformer_presets() {
                          .warmup = 10000,
                          .steps = 1000000,
                          .weight_decay = 0};
-  return {sized("laptop", 2, 192, 4, laptop_attention_recipe(),
+  return {sized("laptop", 2, 192, 4, laptop_attention_recipe(2e-3),
                 "ours: two blocks, as four layers of the other laptops"),
           sized("small", 4, 512, 8, recipe, "38M in the paper of Primer, recipe ours"),
           sized("medium", 7, 768, 12, recipe, "110M in the paper of Primer, recipe ours")};

@@ -48,8 +48,8 @@ Recipe laptop_recipe(double lr, int64_t steps) {
           .eval_bytes = 400000};
 }
 
-Recipe laptop_attention_recipe() {
-  Recipe recipe = laptop_recipe(2e-3, 8000);
+Recipe laptop_attention_recipe(double lr) {
+  Recipe recipe = laptop_recipe(lr, 8000);
   recipe.optimizer = "adamw";
   recipe.warmup = 200;
   recipe.weight_decay = 0;

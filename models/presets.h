@@ -42,7 +42,7 @@ struct Preset {
 // Ours, for gcide on a machine of two cores, in about five minutes: by RAdam, as the authors of SRU++ train;
 // and by AdamW, for models made of attention.
 Recipe laptop_recipe(double lr, int64_t steps);
-Recipe laptop_attention_recipe();
+Recipe laptop_attention_recipe(double lr);
 
 // Sizes and recipe `name` of a model. Every model has "laptop"; an SRU++ name may end in "-k2", "-k5", "-k10"
 // (attention every k layers) or "-k0" (none). Error: an unknown model or name; the known ones are listed.

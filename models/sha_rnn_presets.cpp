@@ -31,14 +31,14 @@ Preset enwik8(const char* model, const char* name, int64_t window, int64_t atten
   return {model, name, config.text(), recipe, about};
 }
 
-Preset laptop(const char* model, int64_t window, int64_t steps) {
+Preset laptop(const char* model, int64_t window, double lr, int64_t steps) {
   ShaRnnConfig config;
   config.window = window;
   config.d = 256;
   config.d_boom = 1024;
   config.layers = 3;
   config.max_positions = 256;
-  Recipe recipe = laptop_recipe(3e-3, steps);
+  Recipe recipe = laptop_recipe(lr, steps);
   recipe.eval_memory = config.max_positions - 1;
   return {model, "laptop", config.text(), recipe, "ours: what five minutes on two cores can buy"};
 }
@@ -47,10 +47,10 @@ Preset laptop(const char* model, int64_t window, int64_t steps) {
 
 std::vector<Preset> sha_rnn_presets() {
   return {
-      laptop("sha-rnn", 0, 12000),
+      laptop("sha-rnn", 0, 6e-3, 12000),
       enwik8("sha-rnn", "enwik8", 0, 1, 16, "54M, attention in one block: 1.076 bpc on enwik8"),
       enwik8("sha-rnn", "enwik8-full", 0, 4, 8, "63M, attention in every block: 1.068 bpc on enwik8"),
-      laptop("shaq", 2, 15000),
+      laptop("shaq", 2, 3e-3, 15000),
       enwik8("shaq", "enwik8", 2, 1, 16, "45M, our reconstruction; recipe of SHA-RNN"),
   };
 }

@@ -69,7 +69,7 @@ Recipe xl_recipe(int64_t batch_size, int64_t unroll, const Evaluation& evaluatio
 
 std::vector<Preset> xl_presets() {
   return {
-      preset_of("laptop", xl(4, 192, 4, 48, 768, 0, 0), laptop_attention_recipe(),
+      preset_of("laptop", xl(4, 192, 4, 48, 768, 0, 0), laptop_attention_recipe(1e-3),
                 "ours: what five minutes on two cores can buy"),
       preset_of("base", xl(12, 512, 8, 64, 2048, 0.1, 0), xl_recipe(22, 512, {80, 2100, 820}, 0, 400000),
                 "41M: 1.06 bpc on enwik8"),
@@ -112,7 +112,7 @@ std::vector<Preset> baevski_presets() {
                          .weight_decay = 0,
                          .clip = 0.1};
   // Places beyond those of training mean nothing to the model: half of a segment is read again, half scored.
-  Recipe laptop = laptop_attention_recipe();
+  Recipe laptop = laptop_attention_recipe(2e-3);
   laptop.unroll = 128;
   laptop.eval_window = laptop.eval_memory = 64;
   return {preset_of("laptop", sized("transformer", 4, 192, 4, 48, 768), laptop,
@@ -133,7 +133,7 @@ std::vector<Preset> primer_presets(const char* model) {
                          .warmup = 10000,
                          .steps = 1000000,
                          .weight_decay = 0};
-  return {preset_of("laptop", sized(model, 4, 192, 4, 48, 768), laptop_attention_recipe(),
+  return {preset_of("laptop", sized(model, 4, 192, 4, 48, 768), laptop_attention_recipe(2e-3),
                     "ours: Transformer-XL's laptop with Primer's changes"),
           preset_of("small", sized(model, 6, 512, 8, 64, 2048), recipe,
                     "the authors' sizes for LM1B, recipe ours"),
