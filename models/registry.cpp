@@ -1,9 +1,8 @@
 // The table of models.
 #include "models/registry.h"
 
-#include <nlohmann/json.hpp>
-
 #include "core/check.h"
+#include "models/config_fields.h"
 #include "models/evolved_transformer.h"
 #include "models/lstm.h"
 #include "models/qrnn.h"
@@ -52,10 +51,8 @@ std::vector<std::string> model_names() {
 }
 
 std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t seed, Device device) {
-  const nlohmann::json json = nlohmann::json::parse(config, nullptr, false);
-  CHECK(json.is_object() && json.contains("model") && json["model"].is_string(),
-        "model: the configuration must be a JSON object with a field \"model\": {}", config);
-  const std::string name = json["model"];
+  const std::string name = model_of_config(config);
+  CHECK(!name.empty(), "model: the configuration must be a JSON object with a field \"model\": {}", config);
   for (const Maker& maker : kMakers)
     if (name == maker.name) return maker.make(config, seed, device);
   detail::fail("model: {} is not known; there are {}", name, fmt::join(model_names(), ", "));

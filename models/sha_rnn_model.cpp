@@ -39,7 +39,7 @@ std::string ShaRnnConfig::text() const {
 ShaRnnConfig ShaRnnConfig::from_text(const std::string& text) {
   FieldReader reader("sha-rnn", text);
   ShaRnnConfig config;
-  const bool shaq = nlohmann::json::parse(text).value("model", "") == "shaq";
+  const bool shaq = model_of_config(text) == "shaq";
   if (shaq) config.window = 2;
   visit(reader, config);
   reader.finish();

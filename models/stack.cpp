@@ -1,6 +1,7 @@
 // Stacks of layers from a text.
 #include "models/stack.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 

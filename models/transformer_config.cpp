@@ -1,6 +1,5 @@
 // The transformers' configuration as JSON, and what each model's name stands for.
-#include <nlohmann/json.hpp>
-
+#include "core/check.h"
 #include "models/config_fields.h"
 #include "models/transformer.h"
 
@@ -64,9 +63,8 @@ std::string TransformerConfig::text() const {
 }
 
 TransformerConfig TransformerConfig::from_text(const std::string& text) {
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  const bool named = json.is_object() && json.contains("model") && json["model"].is_string();
-  TransformerConfig config = of(named ? json["model"].get<std::string>() : "transformer-xl");
+  const std::string named = model_of_config(text);
+  TransformerConfig config = of(named.empty() ? "transformer-xl" : named);
   FieldReader reader(config.model, text);
   visit(reader, config);
   reader.finish();

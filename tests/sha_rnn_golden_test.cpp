@@ -8,7 +8,7 @@
 #include "models/sha_rnn.h"
 #include "tests/compare.h"
 #include "tests/devices.h"
-#include "tests/golden.h"
+#include "tests/golden_model.h"
 
 namespace tandem::testing {
 namespace {
@@ -81,18 +81,6 @@ Tensor tokens_of(const char* name, Device device) {
   return golden("sha_rnn/inputs", name).to(device);
 }
 
-const Tensor& part(const State& state, const std::string& name) {
-  for (const NamedTensor& part : state.parts)
-    if (part.name == name) return part.value;
-  throw std::runtime_error("no part " + name);
-}
-
-double mean(const Tensor& x) {
-  double sum = 0;
-  for (const double value : x.to(DType::f64).to_vector<double>()) sum += value;
-  return sum / static_cast<double>(x.numel());
-}
-
 void check_losses(Device device, DType dtype, double tolerance) {
   CAPTURE(device.str());
   const Fixture golden(dtype, device);
@@ -103,7 +91,7 @@ void check_losses(Device device, DType dtype, double tolerance) {
     CAPTURE(s);
     const Tensor losses = golden.model->token_losses(segment_of(x, s), segment_of(y, s), state, {});
     CHECK(relative_error(losses, segment_of(nll, s)) < tolerance);
-    CHECK(mean(losses) == doctest::Approx(means[static_cast<size_t>(s)].get<double>()).epsilon(tolerance));
+    CHECK(mean_of(losses) == doctest::Approx(means[static_cast<size_t>(s)].get<double>()).epsilon(tolerance));
     for (const std::string name : {"h", "c"}) {
       const Tensor all = golden.outputs.get(name + "_after_each_segment").alias_rows(s, s + 1);
       for (int64_t l = 0; l < kLayers; ++l)
@@ -189,7 +177,7 @@ TEST_CASE("sha-rnn golden: evaluation, where memory grows and where it is cut be
       const int64_t end = std::min(begin + window, predicted);
       const Tensor losses = golden.model->token_losses(ids.alias_rows(begin, end),
                                                        ids.alias_rows(begin + 1, end + 1), state, {});
-      last = mean(losses);
+      last = mean_of(losses);
       means.push_back(last);
       sum += last * static_cast<double>(end - begin);
     }

@@ -5,7 +5,7 @@
 #include "models/srupp_weights.h"
 #include "tests/compare.h"
 #include "tests/devices.h"
-#include "tests/golden.h"
+#include "tests/golden_model.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -41,18 +41,6 @@ struct Fixture {
   Tensor x, y;
 };
 
-const Tensor& part(const State& state, const std::string& name) {
-  for (const NamedTensor& part : state.parts)
-    if (part.name == name) return part.value;
-  throw std::runtime_error("no part " + name);
-}
-
-double mean(const Tensor& x) {
-  double sum = 0;
-  for (const double value : x.to(DType::f64).to_vector<double>()) sum += value;
-  return sum / static_cast<double>(x.numel());
-}
-
 void check_losses(Device device, DType dtype, double tolerance, double mean_tolerance) {
   CAPTURE(device.str());
   Fixture golden(dtype, device);
@@ -74,7 +62,7 @@ void check_losses(Device device, DType dtype, double tolerance, double mean_tole
       const Tensor losses =
           golden.model->token_losses(golden.rows(golden.x, s), golden.rows(golden.y, s), state, pass);
       CHECK(relative_error(losses, golden.rows(nll, s)) < tolerance);
-      CHECK(std::abs(mean(losses) - means[static_cast<size_t>(s)].get<double>()) < mean_tolerance);
+      CHECK(std::abs(mean_of(losses) - means[static_cast<size_t>(s)].get<double>()) < mean_tolerance);
       if (same_length) continue;
       const Tensor c_after =
           golden.outputs.get("c_after_each_segment").alias_rows(s, s + 1).alias_shape({kLayers, kB, 64});

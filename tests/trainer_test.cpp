@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "core/host_memory.h"
 #include "ops/gemm.h"
@@ -49,6 +50,22 @@ TEST_CASE("stopping after any step and resuming from the file gives the same los
         CHECK(seen == expected);
       }
     }
+  }
+}
+
+TEST_CASE(
+    "a run from before other models, schedules and words is read, and what was always there is asked for") {
+  const RunConfig config = small_run();
+  nlohmann::json old = nlohmann::json::parse(config.text());
+  for (const char* field : {"level", "words"}) old.erase(field);
+  for (const char* field : {"memory", "eval_memory", "eval_clamp", "schedule", "lr_floor", "noam_width",
+                            "cycle", "cycle_growth", "cycle_shrink"})
+    CHECK(old["recipe"].erase(field) == 1);
+  CHECK(RunConfig::from_text(old.dump()).text() == config.text());
+  for (const char* field : {"lr", "batch_size", "optimizer"}) {
+    nlohmann::json broken = old;
+    broken["recipe"].erase(field);
+    CHECK(error_of([&broken] { RunConfig::from_text(broken.dump()); }).find(field) != std::string::npos);
   }
 }
 

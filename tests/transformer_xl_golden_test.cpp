@@ -11,7 +11,7 @@
 #include "tests/compare.h"
 #include "tests/devices.h"
 #include "tests/files.h"
-#include "tests/golden.h"
+#include "tests/golden_model.h"
 
 namespace tandem::testing {
 namespace {
@@ -88,12 +88,6 @@ struct Fixture {
   Tensor x, y;
 };
 
-double mean(const Tensor& x) {
-  double sum = 0;
-  for (const double value : x.to(DType::f64).to_vector<double>()) sum += value;
-  return sum / static_cast<double>(x.numel());
-}
-
 struct Run {
   const char* losses;
   const char* means;
@@ -125,7 +119,7 @@ void check_losses(Device device, DType dtype, double tolerance, double mean_tole
       const Tensor losses =
           golden.model->token_losses(golden.rows(golden.x, s), golden.rows(golden.y, s), state, pass);
       CHECK(relative_error(losses, golden.rows(nll, s)) < tolerance);
-      CHECK(std::abs(mean(losses) - means[static_cast<size_t>(s)].get<double>()) < mean_tolerance);
+      CHECK(std::abs(mean_of(losses) - means[static_cast<size_t>(s)].get<double>()) < mean_tolerance);
     }
   }
 }
@@ -202,8 +196,8 @@ TEST_CASE("transformer-xl golden: the authors' bits per character") {
       double sum = 0;
       for (int64_t begin = 0; begin < count; begin += steps) {
         const int64_t end = std::min(count, begin + steps);
-        sum += mean(golden.model->token_losses(x.alias_rows(begin, end), y.alias_rows(begin, end), state,
-                                               pass)) *
+        sum += mean_of(golden.model->token_losses(x.alias_rows(begin, end), y.alias_rows(begin, end), state,
+                                                  pass)) *
                static_cast<double>(end - begin);
       }
       CHECK(std::abs(sum / static_cast<double>(count) - run["mean_nll_nats"].get<double>()) <

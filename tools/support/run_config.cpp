@@ -23,9 +23,13 @@ std::string RunConfig::text() const {
 
 RunConfig RunConfig::from_text(const std::string& text) {
   try {
-    // What runs from before there were words do not say.
+    // What runs from before there were words, other models and other schedules do not say.
     nlohmann::json json = {{"level", Level::byte}, {"words", WordChoice()}};
-    json.update(nlohmann::json::parse(text));
+    const nlohmann::json recipe = Recipe();
+    for (const char* field : {"memory", "eval_memory", "eval_clamp", "schedule", "lr_floor", "noam_width",
+                              "cycle", "cycle_growth", "cycle_shrink"})
+      json["recipe"][field] = recipe[field];
+    json.update(nlohmann::json::parse(text), true);
     return json.get<RunConfig>();
   } catch (const nlohmann::json::exception& error) {
     detail::fail("run configuration: {}: {}", error.what(), text);
