@@ -77,7 +77,7 @@ void forward(const LstmSteps& steps, const LstmInputs& in) {
   T *h = steps.h.data<T>(), *c = steps.c.data<T>(), *gates = steps.gates.data<T>();
   for (int64_t t = 0; t < steps.h.size(0); ++t) {
     add_hidden.run(gates, h_before);
-    cpu::for_rows(batch, 4 * n, [=](int64_t begin, int64_t end) {
+    cpu::for_rows(batch, 4 * n, [h, c, gates, bias, c_before, n](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b)
         forward_row(h + b * n, c + b * n, gates + 4 * b * n, bias, c_before + b * n, n);
     });
@@ -102,12 +102,13 @@ void backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, 
     const T* arriving = dh.defined() ? dh.data<T>() + t * size : none.data<T>();
     const T* c = steps.c.data<T>() + t * size;
     const T* c_before = t > 0 ? c - size : in.c0.data<T>();
-    cpu::for_rows(batch, 4 * n, [=](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b)
-        backward_row(BackwardRow<T>{gates + 4 * b * n, dc + b * n, arriving + b * n, carry + b * n, bias,
-                                    c_before + b * n, c + b * n},
-                     n);
-    });
+    cpu::for_rows(batch, 4 * n,
+                  [gates, dc, arriving, carry, bias, c_before, c, n](int64_t begin, int64_t end) {
+                    for (int64_t b = begin; b < end; ++b)
+                      backward_row(BackwardRow<T>{gates + 4 * b * n, dc + b * n, arriving + b * n,
+                                                  carry + b * n, bias, c_before + b * n, c + b * n},
+                                   n);
+                  });
     if (t > 0 || needs_grad(in.h0)) to_hidden.run(carry, gates);
   }
 }
