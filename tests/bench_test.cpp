@@ -34,6 +34,7 @@ BenchSizes small_sizes() {
   overrides.d_projected = 16;
   overrides.heads = 2;
   overrides.vocabulary = 7;
+  overrides.words = 500;
   return bench_sizes("laptop", overrides);
 }
 

@@ -81,6 +81,7 @@ class Compare(unittest.TestCase):
         for row in table:
             own, points = facts[row["model"]], [p for p in curves if p["model"] == row["model"]]
             self.assertEqual(int(row["parameters"]), own["parameters"])
+            self.assertEqual((own["batch_size"], own["unroll"], own["tokens_per_step"]), (4, 16, STEP_TOKENS))
             self.assertEqual(float(row["training tokens"]), steps * STEP_TOKENS)
             self.assertAlmostEqual(float(row["training FLOPs"]) / (steps * own["flops_per_step"]), 1)
             self.assertGreater(float(row["training seconds"]), 0)

@@ -150,5 +150,8 @@ int main(int argc, char** argv) {
   app.add_option("--heads", options.sizes.heads, "of attention [the preset's]")->check(CLI::PositiveNumber);
   app.add_option("--vocabulary", options.sizes.vocabulary, "V: distinct bytes [99, as in gcide]")
       ->check(CLI::Range(2, 256));
+  app.add_option("--words", options.sizes.words,
+                 "vocabulary of adaptive_softmax and adaptive_embedding [267735, as in WikiText-103]")
+      ->check(CLI::Range(int64_t{100}, int64_t{1} << 24));
   return run_main(app, argc, argv, [&options] { run(options); });
 }

@@ -14,10 +14,10 @@ import argparse
 import gc
 import json
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import torch
@@ -31,19 +31,18 @@ SEGMENTS = 8  # of random tokens, taken in turn
 WARM_UP = 5
 
 
-def read_preset(name):
-    """The configuration of a preset, its batch size and unroll, from the one place that has them."""
-    source = (ROOT / "models/presets.cpp").read_text()
-    base, every = re.fullmatch(r"(.+?)(?:-k(\d+))?", name).groups()
-    row = re.search(rf'{{"{re.escape(base)}", (\d+), (\d+), (\d+), ([\d.]+), (\w+)(?:\((\d+),)?', source)
-    if not row:
-        sys.exit(f"bench_pytorch: {base} is no SRU++ preset of models/presets.cpp")
-    d, d_projected, layers, dropout, recipe, batch = row.groups()
-    recipe = re.search(rf"Recipe {recipe}\b.*?;", source, re.S).group()
-    config = {"d": int(d), "d_projected": int(d_projected), "layers": int(layers), "heads": 1,
-              "attention_every": int(every or 1), "dropout": float(dropout), "attention_dropout": float(dropout)}
-    number = lambda field: int(re.search(rf"\.{field} = (\d+)", recipe).group(1))
-    return config, int(batch or number("batch_size")), number("unroll")
+def read_preset(name, build):
+    """The configuration of a preset, its batch size and unroll, as train tells them."""
+    with tempfile.NamedTemporaryFile() as text:
+        text.write(b"any text " * 2000)  # its vocabulary is not asked for
+        text.flush()
+        out = subprocess.run([build / "tools/train", text.name, f"--preset={name}", "--device=cpu", "--describe"],
+                             capture_output=True, text=True)
+    if out.returncode != 0:
+        sys.exit(f"bench_pytorch: {out.stderr.strip()}")
+    facts = json.loads(out.stdout)
+    del facts["model"]["vocabulary"]
+    return facts["model"], facts["batch_size"], facts["unroll"]
 
 
 def read_config(argument):
@@ -283,7 +282,7 @@ def check(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", help="of models/presets.cpp, such as base or base-k5")
+    parser.add_argument("--preset", help="of SRU++, such as base or base-k5")
     parser.add_argument("--config", help="in place of --preset: a checkpoint of train, or its configuration as JSON")
     parser.add_argument("--batch-size", type=int, help="B [the preset's]")
     parser.add_argument("--unroll", type=int, help="T, and the length of the memory [the preset's]")
@@ -317,7 +316,7 @@ def main():
         sys.exit(0 if check(args) else 1)
     if bool(args.preset) == bool(args.config):
         parser.error("give --preset or --config")
-    args.model, batch, unroll = read_preset(args.preset) if args.preset else read_config(args.config)
+    args.model, batch, unroll = read_preset(args.preset, args.build) if args.preset else read_config(args.config)
     args.model.setdefault("vocabulary", args.vocabulary)
     args.batch_size, args.unroll = args.batch_size or batch, args.unroll or unroll
     if not args.batch_size or not args.unroll:

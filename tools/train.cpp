@@ -270,6 +270,8 @@ void print_description(const RunConfig& config, const LanguageModel& model) {
   const nlohmann::ordered_json json = {
       {"model", nlohmann::ordered_json::parse(config.model_config)},
       {"parameters", model.parameter_count()},
+      {"batch_size", r.batch_size},
+      {"unroll", r.unroll},
       {"tokens_per_step", tokens},
       {"flops_per_step", tokens * 3 * model.forward_flops(r.unroll, r.memory < 0 ? r.unroll : r.memory)},
       {"steps", r.steps},

@@ -18,17 +18,30 @@ namespace {
 
 using Tensors = std::vector<Tensor>;
 
-constexpr int64_t kEnds[] = {20'000, 40'000, 200'000, 267'735};
-constexpr int64_t kBands = 4, kVocabulary = kEnds[kBands - 1];
-const std::vector<int64_t> kCutoffs(kEnds, kEnds + kBands - 1);
+constexpr int64_t kBands = 4;
+
+// The ends of the bands, of fewer words in proportion; the last is the vocabulary.
+std::vector<int64_t> ends_of(int64_t words) {
+  std::vector<int64_t> ends;
+  for (const int64_t end : {20'000, 40'000, 200'000}) ends.push_back(end * words / BenchSizes::kWords);
+  ends.push_back(words);
+  return ends;
+}
+
+std::vector<int64_t> cutoffs_of(int64_t words) {
+  const std::vector<int64_t> ends = ends_of(words);
+  return {ends.begin(), ends.end() - 1};
+}
 
 // The rows of all bands, then their projections.
-Tensors rows_and_projections(int64_t d) {
+Tensors rows_and_projections(const BenchSizes& s) {
+  const std::vector<int64_t> ends = ends_of(s.words);
+  const int64_t d = s.d;
   Tensors rows, projections;
   for (int64_t i = 0; i < kBands; ++i) {
-    const int64_t width = std::max<int64_t>(1, d >> (2 * i)), begin = i > 0 ? kEnds[i - 1] : 0;
+    const int64_t width = std::max<int64_t>(1, d >> (2 * i)), begin = i > 0 ? ends[i - 1] : 0;
     const double row = 1 / std::sqrt(width), projection = 1 / std::sqrt(d);
-    rows.push_back(bench_random({kEnds[i] - begin, width}, 10 + i, -row, row));
+    rows.push_back(bench_random({ends[i] - begin, width}, 10 + i, -row, row));
     projections.push_back(bench_random({d, width}, 20 + i, -projection, projection));
   }
   rows.insert(rows.end(), projections.begin(), projections.end());
@@ -40,21 +53,22 @@ std::vector<Tensor> part(const Tensors& all, int64_t first) {
 }
 
 // Ids whose frequency falls as 1 / rank.
-Tensor words(Shape shape, uint64_t seed) {
-  Tensor ids(shape, DType::i32);
-  Random random(seed);
+Tensor words(const BenchSizes& s) {
+  Tensor ids({s.unroll, s.batch_size}, DType::i32);
+  Random random(1);
+  const auto count = static_cast<double>(s.words);
   for (int32_t& id : ids.span<int32_t>()) {
-    const double rank = std::exp(random.uniform(0, std::log(static_cast<double>(kVocabulary))));
-    id = static_cast<int32_t>(std::min(rank, static_cast<double>(kVocabulary))) - 1;
+    const double rank = std::exp(random.uniform(0, std::log(count)));
+    id = static_cast<int32_t>(std::min(rank, count)) - 1;
   }
   return ids.to(bench_device());
 }
 
 // Tokens in each band.
-std::vector<double> tokens_of(const Tensor& ids) {
+std::vector<double> tokens_of(const Tensor& ids, const std::vector<int64_t>& ends) {
   std::vector<double> tokens(kBands, 0);
   for (const int32_t id : ids.to_vector<int32_t>())
-    ++tokens[std::upper_bound(kEnds, kEnds + kBands, id) - kEnds];
+    ++tokens[std::upper_bound(ends.begin(), ends.end(), id) - ends.begin()];
   return tokens;
 }
 
@@ -62,11 +76,11 @@ std::vector<double> tokens_of(const Tensor& ids) {
 BenchCase full_softmax_case(const BenchSizes& s, const Tensor& targets, MatmulPrecision precision) {
   TapeCase c;
   c.op = "adaptive_softmax";
-  c.name = fmt::format("({}, {}, {}), {} words, full softmax", s.unroll, s.batch_size, s.d, kVocabulary);
+  c.name = fmt::format("({}, {}, {}), {} words, full softmax", s.unroll, s.batch_size, s.d, s.words);
   c.precision = precision;
   const double bound = 1 / std::sqrt(s.d);
   c.inputs = {bench_activation({s.unroll, s.batch_size, s.d}, precision, 2), targets,
-              bench_random({kVocabulary, s.d}, 3, -bound, bound)};
+              bench_random({s.words, s.d}, 3, -bound, bound)};
   c.run = [](const Tensors& in) { return Tensors{cross_entropy_in_place(linear(in[0], in[2]), in[1])}; };
   c.forward.flops = 2 * static_cast<double>(s.tokens()) * static_cast<double>(c.inputs[2].numel());
   c.backward.flops = 2 * c.forward.flops;
@@ -77,24 +91,24 @@ BenchCase full_softmax_case(const BenchSizes& s, const Tensor& targets, MatmulPr
 
 void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& s,
                                 MatmulPrecision precision) {
-  const Tensor targets = words({s.unroll, s.batch_size}, 1);
+  const Tensor targets = words(s);
   TapeCase c;
   c.op = "adaptive_softmax";
-  c.name = fmt::format("({}, {}, {}), {} words in bands", s.unroll, s.batch_size, s.d, kVocabulary);
+  c.name = fmt::format("({}, {}, {}), {} words in bands", s.unroll, s.batch_size, s.d, s.words);
   c.precision = precision;
   c.inputs = {bench_activation({s.unroll, s.batch_size, s.d}, precision, 2), targets,
               bench_random({kBands - 1, s.d}, 3)};
-  for (const Tensor& x : rows_and_projections(s.d)) c.inputs.push_back(x);
-  c.run = [](const Tensors& in) {
+  for (const Tensor& x : rows_and_projections(s)) c.inputs.push_back(x);
+  c.run = [cutoffs = cutoffs_of(s.words)](const Tensors& in) {
     AdaptiveSoftmaxWeights w;
-    w.cutoffs = kCutoffs;
+    w.cutoffs = cutoffs;
     w.rows = part(in, 3);
     w.projections = part(in, 3 + kBands);
     w.cluster_rows = in[2];
     return Tensors{adaptive_softmax_loss(in[0], in[1], w)};
   };
   // All three products of each weight are in the forward pass, the gradients' too.
-  std::vector<double> tokens = tokens_of(targets);
+  std::vector<double> tokens = tokens_of(targets, ends_of(s.words));
   tokens[0] = static_cast<double>(s.tokens());
   for (int64_t i = 0; i < kBands; ++i) {
     const Tensor &rows = c.inputs[3 + i], &projection = c.inputs[3 + kBands + i];
@@ -108,13 +122,13 @@ void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSize
                                   MatmulPrecision precision) {
   TapeCase c;
   c.op = "adaptive_embedding";
-  c.name = fmt::format("({}, {}) of {} words in bands to {}", s.unroll, s.batch_size, kEnds[kBands - 1], s.d);
+  c.name = fmt::format("({}, {}) of {} words in bands to {}", s.unroll, s.batch_size, s.words, s.d);
   c.precision = precision;
-  c.inputs = {words({s.unroll, s.batch_size}, 1)};
-  for (const Tensor& x : rows_and_projections(s.d)) c.inputs.push_back(x);
-  c.run = [](const Tensors& in) {
+  c.inputs = {words(s)};
+  for (const Tensor& x : rows_and_projections(s)) c.inputs.push_back(x);
+  c.run = [cutoffs = cutoffs_of(s.words)](const Tensors& in) {
     AdaptiveEmbeddingWeights w;
-    w.cutoffs = kCutoffs;
+    w.cutoffs = cutoffs;
     w.rows = part(in, 1);
     w.projections = part(in, 1 + kBands);
     return Tensors{adaptive_embedding(in[0], w, {.dtype = activation_dtype(w.rows[0])})};

@@ -72,6 +72,7 @@ BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrid
   if (sizes.d_projected == 0) sizes.d_projected = sizes.d;
   sizes.heads = choose(overrides.heads, config.value("heads", int64_t{1}));
   sizes.vocabulary = choose(overrides.vocabulary, kVocabulary);
+  sizes.words = choose(overrides.words, BenchSizes::kWords);
   CHECK(sizes.d_projected % sizes.heads == 0, "benchmark: heads must divide d': d' is {}, heads {}",
         sizes.d_projected, sizes.heads);
   config["vocabulary"] = sizes.vocabulary;
