@@ -1,4 +1,5 @@
-// What every language model must hold, whatever it is made of: a new model adds a line to the table.
+// What every language model must hold, whatever it is made of: a new model adds a line to the table in
+// tests/small_models.h.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -15,55 +16,12 @@
 #include "ops/gemm.h"
 #include "tests/compare.h"
 #include "tests/devices.h"
+#include "tests/small_models.h"
 
 namespace tandem::testing {
 namespace {
 
-constexpr int64_t kVocabulary = 11, kBatch = 2;
-
-// Small models in f64, at least one a name in the registry: what is left out has its default.
-const std::string kModels[] = {
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":3})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"heads":2,"attention_every":2})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"attention_every":0,"attention_last":1})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"attention_every":0})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"conv_width":3})",
-    R"({"model":"sru","d":16,"d_embedding":12,"d_projected":6,"layers":2,"highway_bias":-1})",
-    R"({"model":"sru","d":16,"layers":2,"highway_bias":-1})",
-    R"({"model":"lstm","d":32,"layers":2})",
-    R"({"model":"lstm","d":48,"d_embedding":40,"layers":2,"tied":true,"variational":true})",
-    R"({"model":"qrnn","d":16,"layers":2})",
-    R"({"model":"qrnn","d":16,"d_embedding":12,"layers":2,"tied":true,"first_window":1,"window":2,
-        "pooling":"ifo","variational":true})",
-    R"({"model":"qrnn","d":16,"layers":2,"window":2,"pooling":"f"})",
-    R"({"model":"sha-rnn","d":12,"d_boom":30,"layers":3})",
-    R"({"model":"sha-rnn","d":12,"d_boom":24,"layers":2,"attention_blocks":2,"tied":false,
-        "collapsed_value_gate":true})",
-    R"({"model":"shaq","d":12,"d_boom":24,"layers":2})",
-    R"({"model":"shaq","d":12,"d_boom":24,"layers":2,"window":1,"attention_blocks":0})",
-    R"({"model":"transformer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":6,"d_inner":24,"conv_width":2})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":1,"d_head":12,"d_inner":24,"norm":"before",
-        "shared_position_bias":false,"attention_bias":true,"activation":"gelu"})",
-    R"({"model":"primer-ez","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"primer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"primer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"attention_bias":true})",
-    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2})",
-    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2,"inner_norm":true})",
-    R"({"model":"stack","layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru","d":12,"d_projected":6,
-        "heads":2,"d_inner":16})",
-    // Adaptive input and output.
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[3,7],"band_width":12,"band_divisor":2,"tied":true,
-        "tied_projections":"all"})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[4],"band_width":16,"band_divisor":4})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7]})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7],"band_divisor":2,
-        "tied_projections":"tails"})",
-    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[5],"band_divisor":4,
-        "tied":true,"tied_projections":"tails","adaptive":"baevski"})",
-    R"({"model":"lstm","d":40,"layers":1,"cutoffs":[2,6],"band_divisor":2,"adaptive":"pytorch"})",
-};
+constexpr int64_t kVocabulary = kSmallVocabulary, kBatch = 2;
 
 nlohmann::json config_of(const std::string& text) {
   nlohmann::json config = nlohmann::json::parse(text);
@@ -102,7 +60,7 @@ std::vector<std::vector<double>> gradients_of(const LanguageModel& model) {
 
 TEST_CASE("language models: each one in the registry is in the table here") {
   std::set<std::string> names;
-  for (const std::string& text : kModels) names.insert(config_of(text)["model"].get<std::string>());
+  for (const std::string& text : kSmallModels) names.insert(config_of(text)["model"].get<std::string>());
   for (const std::string& name : model_names()) {
     CAPTURE(name);
     CHECK(names.count(name) == 1);
@@ -111,7 +69,7 @@ TEST_CASE("language models: each one in the registry is in the table here") {
 }
 
 TEST_CASE("language models: the configuration survives the way through text") {
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     const nlohmann::json config = config_of(text);
     const std::string whole = make_model(config.dump(), 1)->config();
     CAPTURE(whole);
@@ -123,7 +81,7 @@ TEST_CASE("language models: the configuration survives the way through text") {
 
 TEST_CASE("language models: one batch can be learnt by heart") {
   const Tensor tokens = random_tokens(12, 8), targets = random_tokens(12, 9);
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     CAPTURE(text);
     nlohmann::json config = config_of(text);
     config["dtype"] = "f32";
@@ -150,7 +108,7 @@ TEST_CASE("language models: segments with a long memory are one long pass") {
   const Tensor tokens = random_tokens(19, 3), targets = random_tokens(19, 4);
   Pass pass;
   pass.context.memory = 100;
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     CAPTURE(text);
     const auto model = make_shaken(config_of(text));
     if (!model->carries_state()) continue;
@@ -176,7 +134,7 @@ TEST_CASE("language models: generation gives the logits of evaluation, while mem
   Pass pass;
   pass.context = {.memory = kMemory, .same_length = true, .segment = kSegment};
   for (const Device device : test_devices())
-    for (const std::string& text : kModels) {
+    for (const std::string& text : kSmallModels) {
       CAPTURE(text);
       CAPTURE(device.str());
       const auto model = make_shaken(config_of(text), device);
@@ -209,7 +167,7 @@ TEST_CASE("language models: generation gives the logits of evaluation, while mem
 
 TEST_CASE("language models: recomputation gives the same loss and gradients, with dropout too") {
   const Tensor tokens = random_tokens(6, 6), targets = random_tokens(6, 7);
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     CAPTURE(text);
     nlohmann::json config = nlohmann::json::parse(make_model(config_of(text).dump(), 1)->config());
     for (auto& [key, value] : config.items())
@@ -239,7 +197,7 @@ TEST_CASE("language models: dropout changes training passes only, and by its key
   // A field may mean nothing to one configuration of a model, but not to all of them; that of the token
   // layers, which all models share, not to all models.
   std::map<std::string, bool> matters;
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     nlohmann::json config = nlohmann::json::parse(make_model(config_of(text).dump(), 1)->config());
     for (auto& [key, value] : config.items()) {
       const std::string field = key;
@@ -271,7 +229,7 @@ TEST_CASE("language models: dropout changes training passes only, and by its key
 TEST_CASE("language models: in bf16 on a GPU losses, gradients and generation are near those in f32") {
   if (!has_cuda()) return;
   const Tensor tokens = random_tokens(6, 6), targets = random_tokens(6, 7);
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     CAPTURE(text);
     nlohmann::json config = config_of(text);
     config["dtype"] = "f32";
@@ -304,7 +262,7 @@ TEST_CASE("language models: in bf16 on a GPU losses, gradients and generation ar
 
 TEST_CASE("language models: a text goes on from a copy of its state") {
   const Tensor tokens = random_tokens(8, 2), targets = random_tokens(8, 3);
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     CAPTURE(text);
     const auto model = make_shaken(config_of(text));
     State state;
@@ -330,7 +288,7 @@ TEST_CASE("language models: a text goes on from a copy of its state") {
 
 TEST_CASE("language models: every parameter has a gradient, the same on every device") {
   const Tensor tokens = random_tokens(7, 11), targets = random_tokens(7, 12);
-  for (const std::string& text : kModels) {
+  for (const std::string& text : kSmallModels) {
     CAPTURE(text);
     std::vector<std::vector<double>> expected;
     for (const Device device : test_devices()) {

@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "core/host_memory.h"
+#include "models/registry.h"
 #include "ops/gemm.h"
 #include "tests/errors.h"
 #include "tests/files.h"
+#include "tests/small_models.h"
 #include "tests/small_run.h"
 
 using namespace tandem;
@@ -50,6 +52,37 @@ TEST_CASE("stopping after any step and resuming from the file gives the same los
         CHECK(seen == expected);
       }
     }
+  }
+}
+
+TEST_CASE("every model resumes bit for bit: its state, its dropout, and each optimizer's") {
+  const std::vector<uint8_t> text = random_text(400, kSmallVocabulary);
+  const Vocabulary vocabulary = Vocabulary::of(text);
+  REQUIRE(vocabulary.size() == kSmallVocabulary);
+  const std::string optimizers[] = {"radam", "adamw", "lamb", "nag"};
+  for (size_t i = 0; const std::string& model : kSmallModels) {
+    CAPTURE(model);
+    nlohmann::json json = nlohmann::json::parse(model);
+    json["vocabulary"] = kSmallVocabulary;
+    json = nlohmann::json::parse(make_model(json.dump(), 1)->config());
+    for (auto& [key, value] : json.items())
+      if (key.ends_with("dropout") || key == "zoneout") value = 0.2;
+    RunConfig config = small_run();
+    config.model_config = json.dump();
+    config.recipe.unroll = 8;
+    config.recipe.optimizer = optimizers[i++ % 4];
+    const auto start = [&config, &text, &vocabulary] {
+      return Trainer(config, Tokens(text, vocabulary), vocabulary, Device::cpu());
+    };
+    Trainer whole = start(), before = start(), after = start();
+    const std::vector<double> expected = losses(whole, 7);
+    std::vector<double> seen = losses(before, 3);
+    const TempDir folder;
+    save_checkpoint(folder / "resume", before.checkpoint());
+    after.restore(load_checkpoint(folder / "resume"));
+    for (const double loss : losses(after, 4)) seen.push_back(loss);
+    CHECK(seen == expected);
+    CHECK(expected[0] != expected[1]);
   }
 }
 
