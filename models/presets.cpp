@@ -22,8 +22,9 @@ std::vector<Preset> presets_of(const std::string& model) {
   return found;
 }
 
-// Takes "-k5" off the name's end; -1 when there is none.
-int64_t take_attention_every(std::string& name) {
+// Takes "-k5" off the end of an SRU++ name; -1 when there is none.
+int64_t take_attention_every(const std::string& model, std::string& name) {
+  if (model != "srupp") return -1;
   const size_t at = name.rfind("-k");
   if (at == std::string::npos) return -1;
   int64_t k = -1;
@@ -66,7 +67,7 @@ std::vector<std::string> preset_names(const std::string& model) {
 
 bool has_preset(const std::string& model, const std::string& name) {
   std::string base = name;
-  if (model == "srupp") take_attention_every(base);
+  take_attention_every(model, base);
   const std::vector<std::string> names = preset_names(model);
   return std::find(names.begin(), names.end(), base) != names.end();
 }
@@ -78,7 +79,7 @@ std::string preset_for_corpus(const std::string& model, const std::string& name,
 
 Preset preset(const std::string& model, const std::string& name) {
   std::string base = name;
-  const int64_t every = model == "srupp" ? take_attention_every(base) : -1;
+  const int64_t every = take_attention_every(model, base);
   for (Preset& known : presets_of(model)) {
     if (known.name != base) continue;
     if (every < 0) return known;
