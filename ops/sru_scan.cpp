@@ -9,6 +9,7 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "core/streaming.h"
 #include "ops/operands.h"
 #include "ops/scan_blocks.h"
 #include "ops/weights.h"
@@ -34,18 +35,45 @@ struct Block {
   const T *v_f, *v_r, *b_f, *b_r, *mask, *c0;
 };
 
-template <bool kTanh, class T>
+// A row of results that is computed in the first cache where it then goes past the caches, else in place.
+template <bool kStream, class T>
+struct OutputRow {
+  T scratch[kStream ? kMaxColumns : 1];
+  TANDEM_INLINE T* begin(T* target) { return kStream ? scratch : target; }
+  TANDEM_INLINE void end(T* target, int64_t columns) const {
+    if constexpr (kStream) stream_row(target, scratch, columns);
+  }
+};
+
+// The rows of a time step lie far from those of the next, where no hardware looks for them by itself. (Going
+// back in time the same was measured to gain nothing.)
+constexpr int64_t kAhead = 2;  // time steps
+
+template <class T>
+TANDEM_INLINE void prefetch_row(const T* x, int64_t columns) {
+  for (int64_t j = 0; j < columns; j += 64 / sizeof(T)) __builtin_prefetch(x + j);
+}
+
+template <class T>
+TANDEM_INLINE void prefetch_inputs(const Block<T>& in, int64_t t) {
+  for (int64_t plane = 0; plane < 3; ++plane) prefetch_row(in.u.at(t) + plane * in.plane, in.columns);
+  prefetch_row(in.skip.at(t), in.columns);
+}
+
+template <bool kTanh, bool kStream, class T>
 TANDEM_INLINE void forward_block(const Block<T>& in, const Rows<T>& c, const Rows<T>& h) {
+  OutputRow<kStream, T> c_row, h_row;
   const T *v_f = in.v_f, *v_r = in.v_r, *b_f = in.b_f, *b_r = in.b_r, *mask = in.mask;
   const T scale = in.skip_scale;
   for (int64_t t = 0; t < in.steps; ++t) {
+    if (t + kAhead < in.steps) prefetch_inputs(in, t + kAhead);
     const T* u_c = in.u.at(t);
     const T* u_f = u_c + in.plane;
     const T* u_r = u_f + in.plane;
     const T* skip = in.skip.at(t);
-    const T* c_before = t > 0 ? c.at(t - 1) : in.c0;
-    T* c_out = c.at(t);
-    T* h_out = h.at(t);
+    const T* c_before = t > 0 ? c_row.begin(c.at(t - 1)) : in.c0;
+    T* c_out = c_row.begin(c.at(t));
+    T* h_out = h_row.begin(h.at(t));
 #pragma omp simd
     for (int64_t j = 0; j < in.columns; ++j) {
       const SruOutput<T> out =
@@ -54,16 +82,26 @@ TANDEM_INLINE void forward_block(const Block<T>& in, const Rows<T>& c, const Row
       c_out[j] = out.c;
       h_out[j] = out.h;
     }
+    c_row.end(c.at(t), in.columns);
+    h_row.end(h.at(t), in.columns);
   }
 }
 
-TANDEM_SIMD void forward_block(bool tanh, const Block<float>& in, const Rows<float>& c,
-                               const Rows<float>& h) {
-  tanh ? forward_block<true>(in, c, h) : forward_block<false>(in, c, h);
+template <class T>
+TANDEM_INLINE void forward_block_as(bool tanh, bool stream, const Block<T>& in, const Rows<T>& c,
+                                    const Rows<T>& h) {
+  if (stream)
+    tanh ? forward_block<true, true>(in, c, h) : forward_block<false, true>(in, c, h);
+  else
+    tanh ? forward_block<true, false>(in, c, h) : forward_block<false, false>(in, c, h);
 }
-TANDEM_SIMD void forward_block(bool tanh, const Block<double>& in, const Rows<double>& c,
+TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<float>& in, const Rows<float>& c,
+                               const Rows<float>& h) {
+  forward_block_as(tanh, stream, in, c, h);
+}
+TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<double>& in, const Rows<double>& c,
                                const Rows<double>& h) {
-  tanh ? forward_block<true>(in, c, h) : forward_block<false>(in, c, h);
+  forward_block_as(tanh, stream, in, c, h);
 }
 
 // What one block writes on its way back. `carry` enters as the gradient of the last state and leaves as that
@@ -82,10 +120,11 @@ struct BlockGrads {
 //     dv_f += du_f c_before    dv_r += du_r c_before    db_f += du_f    db_r += du_r
 //
 // Lei et al. 2018, appendix A, with the highway mask.
-template <bool kTanh, class T>
+template <bool kTanh, bool kStream, class T>
 TANDEM_INLINE void backward_block(const Block<T>& in, const Rows<const T>& c, const Rows<const T>& dh,
                                   const BlockGrads<T>& out) {
   const T *v_f = in.v_f, *v_r = in.v_r, *b_f = in.b_f, *b_r = in.b_r, *mask = in.mask;
+  OutputRow<kStream, T> c_row, f_row, r_row, skip_row;
   T *carry = out.carry, *dv_f = out.dv_f, *dv_r = out.dv_r, *db_f = out.db_f, *db_r = out.db_r;
   const T scale = in.skip_scale;
   for (int64_t t = in.steps - 1; t >= 0; --t) {
@@ -96,10 +135,11 @@ TANDEM_INLINE void backward_block(const Block<T>& in, const Rows<const T>& c, co
     const T* c_before = t > 0 ? c.at(t - 1) : in.c0;
     const T* c_after = c.at(t);
     const T* dh_row = dh.at(t);
-    T* du_c = out.du.at(t);
-    T* du_f = du_c + in.plane;
-    T* du_r = du_f + in.plane;
-    T* dskip = out.dskip.at(t);
+    T* const du = out.du.at(t);
+    T* du_c = c_row.begin(du);
+    T* du_f = f_row.begin(du + in.plane);
+    T* du_r = r_row.begin(du + 2 * in.plane);
+    T* dskip = skip_row.begin(out.dskip.at(t));
 #pragma omp simd
     for (int64_t j = 0; j < in.columns; ++j) {
       const T before = c_before[j];
@@ -116,16 +156,28 @@ TANDEM_INLINE void backward_block(const Block<T>& in, const Rows<const T>& c, co
       db_f[j] += d.forget;
       db_r[j] += d.reset;
     }
+    c_row.end(du, in.columns);
+    f_row.end(du + in.plane, in.columns);
+    r_row.end(du + 2 * in.plane, in.columns);
+    if (out.dskip.stride > 0) skip_row.end(out.dskip.at(t), in.columns);
   }
 }
 
-TANDEM_SIMD void backward_block(bool tanh, const Block<float>& in, const Rows<const float>& c,
-                                const Rows<const float>& dh, const BlockGrads<float>& out) {
-  tanh ? backward_block<true>(in, c, dh, out) : backward_block<false>(in, c, dh, out);
+template <class T>
+TANDEM_INLINE void backward_block_as(bool tanh, bool stream, const Block<T>& in, const Rows<const T>& c,
+                                     const Rows<const T>& dh, const BlockGrads<T>& out) {
+  if (stream)
+    tanh ? backward_block<true, true>(in, c, dh, out) : backward_block<false, true>(in, c, dh, out);
+  else
+    tanh ? backward_block<true, false>(in, c, dh, out) : backward_block<false, false>(in, c, dh, out);
 }
-TANDEM_SIMD void backward_block(bool tanh, const Block<double>& in, const Rows<const double>& c,
+TANDEM_SIMD void backward_block(bool tanh, bool stream, const Block<float>& in, const Rows<const float>& c,
+                                const Rows<const float>& dh, const BlockGrads<float>& out) {
+  backward_block_as(tanh, stream, in, c, dh, out);
+}
+TANDEM_SIMD void backward_block(bool tanh, bool stream, const Block<double>& in, const Rows<const double>& c,
                                 const Rows<const double>& dh, const BlockGrads<double>& out) {
-  tanh ? backward_block<true>(in, c, dh, out) : backward_block<false>(in, c, dh, out);
+  backward_block_as(tanh, stream, in, c, dh, out);
 }
 
 template <class T>
@@ -151,13 +203,15 @@ Block<T> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_t i
 template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
   const ColumnBlocks blocks(h.size(1), h.size(2));
+  const bool stream = c.defined() && worth_streaming(h.nbytes());
 #pragma omp parallel for if (h.numel() > kParallelGrain / 8)
   for (int64_t i = 0; i < blocks.count(); ++i) {
     const Block<T> block = block_of<T>(in, blocks, i);
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T* last = c_last.data<T>() + b * blocks.width + column;
     const Rows<T> states = c.defined() ? output_rows<T>(c, b, column) : Rows<T>{last, 0};
-    forward_block(in.tanh, block, states, output_rows<T>(h, b, column));
+    forward_block(in.tanh, stream, block, states, output_rows<T>(h, b, column));
+    finish_streaming();
     if (c.defined()) std::copy_n(states.at(block.steps - 1), block.columns, last);
   }
 }
@@ -188,6 +242,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   else
     fill(dc0, 0);
   const Tensor sums = zeros({blocks.batch, 4, d}, c.dtype());  // dv_f, dv_r, db_f, db_r of each batch row
+  const bool stream = worth_streaming(c.nbytes());
 #pragma omp parallel for if (c.numel() > kParallelGrain / 8)
   for (int64_t i = 0; i < blocks.count(); ++i) {
     const int64_t b = blocks.row(i), column = blocks.column(i);
@@ -198,7 +253,8 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
     else if (dx.defined())
       dskip = output_rows<T>(dx, b, column);
     T* sum = sums.data<T>() + 4 * b * d + column;
-    backward_block(in.tanh, block_of<T>(in, blocks, i), rows_of<T>(c, b, column), rows_of<T>(dh, b, column),
+    backward_block(in.tanh, stream, block_of<T>(in, blocks, i), rows_of<T>(c, b, column),
+                   rows_of<T>(dh, b, column),
                    {.du = output_rows<T>(du, b, column),
                     .dskip = dskip,
                     .carry = dc0.data<T>() + b * d + column,
@@ -206,6 +262,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
                     .dv_r = sum + d,
                     .db_f = sum + 2 * d,
                     .db_r = sum + 3 * d});
+    finish_streaming();
   }
   sum_over_batch<T>(dweight_c, sums, 0, blocks);
   sum_over_batch<T>(dbias, sums, 2, blocks);
