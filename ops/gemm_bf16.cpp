@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/storage.h"
+#include "core/streaming.h"
 #include "ops/gemm_blocks.h"
 #include "ops/gemm_onednn.h"
 #include "ops/gemm_pack.h"
@@ -39,15 +40,16 @@ class ThreadMemory {
 };
 
 // Most products: the right operand, a weight, is packed once and shared; each task packs some rows of the
-// left one and multiplies them by all of it.
+// left one and multiplies them by all of it, a tile of C at a time that stays in cache until it is complete.
 struct RowTasks {
   const Gemm& p;
   const float *a, *b, *bias;
   float* c;
   static constexpr int64_t kPackColumns = 512;  // of the right operand, a task
+  static constexpr int64_t kTileColumns = 512;
 
   int64_t rows = [](const Gemm& p) {
-    int64_t rows = 128;
+    int64_t rows = 256;
     while (rows > 32 && p.batch * ((p.m + rows - 1) / rows) < kMinTasks) rows /= 2;
     return rows;
   }(p);
@@ -55,7 +57,6 @@ struct RowTasks {
   int64_t slices = slices_of(p);
   int64_t groups = (p.n + kPackColumns - 1) / kPackColumns;
   int64_t right_size = packed_depth(p.k) * width;
-  bool direct = p.ldc == width;  // a product has no gaps: where C has, it goes through a tile
 
   int64_t blocks() const { return (p.m + rows - 1) / rows; }
 
@@ -82,24 +83,35 @@ struct RowTasks {
     const int64_t item = task / blocks(), i = task % blocks() * rows, m = std::min(rows, p.m - i);
     if (p.stride_b != 0) right += item * right_size;
     float* target = c + item * p.stride_c + i * p.ldc;
-    float* product = direct ? target : memory.tile();
     pack_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
-    for (int64_t slice = 0; slice < slices; ++slice)
-      onednn_multiply_packed(product, memory.packed() + slice * m * kSliceDepth,
-                             right + slice * kSliceDepth * width, m, width, packed_depth(depth_of(p, slice)),
-                             slice > 0 || (direct && p.accumulate));
-    for (int64_t row = 0; row < m; ++row) {
-      float* y = target + row * p.ldc;
-      if (!direct && p.accumulate) add_to_row(y, product + row * width, p.n);
-      if (!direct && !p.accumulate) std::copy_n(product + row * width, p.n, y);
-      if (bias) add_to_row(y, bias, p.n);
+    for (int64_t j = 0; j < p.n; j += kTileColumns) {
+      const int64_t n = std::min(kTileColumns, p.n - j), tile = packed_width(n);
+      for (int64_t slice = 0; slice < slices; ++slice) {
+        const int64_t depth = packed_depth(depth_of(p, slice));
+        onednn_multiply_packed(memory.tile(), memory.packed() + slice * m * kSliceDepth,
+                               right + slice * kSliceDepth * width + depth * j, m, tile, depth, slice > 0);
+      }
+      for (int64_t row = 0; row < m; ++row)
+        write_row(target + row * p.ldc + j, memory.tile() + row * tile, n, bias ? bias + j : nullptr);
     }
+    finish_streaming();
   }
+
+  void write_row(float* y, float* x, int64_t n, const float* added) const {
+    if (added) add_to_row(x, added, n);
+    if (p.accumulate)
+      add_to_row(y, x, n);
+    else if (stream)
+      stream_row(y, x, n);
+    else
+      std::copy_n(x, n, y);
+  }
+  bool stream = worth_streaming(p.batch * p.m * p.n * sizeof(float));
 
   void run() const {
     const bool parallel = worth_threads(p);
     const Storage right(items(p, p.stride_b) * right_size * sizeof(bf16), Device::cpu());
-    const ThreadMemory memory(rows * packed_depth(p.k), direct ? 0 : rows * width, parallel);
+    const ThreadMemory memory(rows * packed_depth(p.k), rows * std::min(width, kTileColumns), parallel);
     bf16* packed = static_cast<bf16*>(right.data());
     const int64_t pack_tasks = items(p, p.stride_b) * slices * groups, tasks = p.batch * blocks();
 #pragma omp parallel if (parallel)
