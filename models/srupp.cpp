@@ -69,7 +69,7 @@ Tensor SruppLayer::normalize(const Tensor& q, const Tensor& attended, const Pass
 Layer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const Tensor& c, const Pass& pass,
                                 uint32_t site) const {
   const double p = pass.training ? config_.dropout : 0;
-  const Tensor u = linear(y, output_);
+  const Tensor u = linear_in_half(y, output_);
   SruScanOptions options;
   if (p > 0 && !last_)
     options.mask = dropout_mask({x.size(1), x.size(2)}, p, parameter_dtype(x.dtype()), x.device(),

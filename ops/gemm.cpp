@@ -223,6 +223,29 @@ void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* 
     multiply_in_blocks(c, a, b, p, bias);
 }
 
+namespace {
+
+// False: there is nothing to compute.
+bool begin_half(const Gemm& p, bool may_accumulate) {
+  CHECK(p.precision == MatmulPrecision::bf16 && p.k > 0 && (may_accumulate || !p.accumulate),
+        "gemm: ({}, {}) times ({}, {}){} with an operand kept in bf16; it must be of precision bf16, k "
+        "positive, and a result in bf16 overwritten",
+        p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "");
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return false;
+  note_gemm(call_of(p, DType::bf16, false));
+  return true;
+}
+
+}  // namespace
+
+void gemm(bf16* c, const float* a, const float* b, const Gemm& p) {
+  if (begin_half(p, false)) gemm_bf16(c, a, b, p);
+}
+
+void gemm(float* c, const bf16* a, const float* b, const Gemm& p) {
+  if (begin_half(p, true)) gemm_bf16(c, a, b, p);
+}
+
 void gemm(double* c, const double* a, const double* b, const Gemm& p, const double* bias) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   note_gemm(call_of(p, DType::f64, false));

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "core/storage.h"
 #include "core/streaming.h"
@@ -41,10 +42,12 @@ class ThreadMemory {
 
 // Most products: the right operand, a weight, is packed once and shared; each task packs some rows of the
 // left one and multiplies them by all of it, a tile of C at a time that stays in cache until it is complete.
+template <class C, class A>
 struct RowTasks {
   const Gemm& p;
-  const float *a, *b, *bias;
-  float* c;
+  C* c;
+  const A* a;
+  const float *b, *bias;
   static constexpr int64_t kPackColumns = 512;  // of the right operand, a task
   static constexpr int64_t kTileColumns = 512;
 
@@ -70,7 +73,7 @@ struct RowTasks {
   }
 
   // Stored rows are read from end to end, as the prefetcher likes, and dealt out to the slices.
-  void pack_rows(bf16* left, const float* source, int64_t m) const {
+  void pack_rows(bf16* left, const A* source, int64_t m) const {
     const int64_t step = p.transpose_a ? m : 1;
     for (int64_t row = 0; row < m; row += step, source += p.lda)
       for (int64_t slice = 0; slice < slices; ++slice)
@@ -82,7 +85,7 @@ struct RowTasks {
   void multiply_task(const bf16* right, const ThreadMemory& memory, int64_t task) const {
     const int64_t item = task / blocks(), i = task % blocks() * rows, m = std::min(rows, p.m - i);
     if (p.stride_b != 0) right += item * right_size;
-    float* target = c + item * p.stride_c + i * p.ldc;
+    C* target = c + item * p.stride_c + i * p.ldc;
     pack_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
     for (int64_t j = 0; j < p.n; j += kTileColumns) {
       const int64_t n = std::min(kTileColumns, p.n - j), tile = packed_width(n);
@@ -97,16 +100,23 @@ struct RowTasks {
     finish_streaming();
   }
 
-  void write_row(float* y, float* x, int64_t n, const float* added) const {
+  // x, n columns of a row of C, is scratch.
+  void write_row(C* y, float* x, int64_t n, const float* added) const {
     if (added) add_to_row(x, added, n);
-    if (p.accumulate)
-      add_to_row(y, x, n);
-    else if (stream)
-      stream_row(y, x, n);
-    else
-      std::copy_n(x, n, y);
+    if constexpr (std::is_same_v<C, float>) {
+      if (p.accumulate)
+        add_to_row(y, x, n);
+      else if (stream)
+        stream_row(y, x, n);
+      else
+        std::copy_n(x, n, y);
+    } else {
+      bf16 rounded[kTileColumns];
+      round_to_bf16(stream ? rounded : y, x, n);
+      if (stream) stream_row(y, rounded, n);
+    }
   }
-  bool stream = worth_streaming(p.batch * p.m * p.n * sizeof(float));
+  bool stream = worth_streaming(p.batch * p.m * p.n * sizeof(C));
 
   void run() const {
     const bool parallel = worth_threads(p);
@@ -128,10 +138,12 @@ struct RowTasks {
 // A^T B, the gradient of a weight, where k is the long side: the left operand, the smaller one, is packed
 // once and shared; each task packs some columns of the right one, slice by slice, and uses them while they
 // are in cache.
+template <class A, class B>
 struct ColumnTasks {
   const Gemm& p;
-  const float *a, *b;
   float* c;
+  const A* a;
+  const B* b;
   bool flipped;  // C is the transpose of what is computed
 
   int64_t columns = [](const Gemm& p) {
@@ -192,10 +204,21 @@ struct ColumnTasks {
 }  // namespace
 
 void gemm_bf16(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
-  if (!p.transpose_a || p.transpose_b || bias) return RowTasks{p, a, b, bias, c}.run();
-  if (!better_flipped(p, bias)) return ColumnTasks{p, a, b, c, false}.run();
+  if (!p.transpose_a || p.transpose_b || bias) return RowTasks<float, float>{p, c, a, b, bias}.run();
+  if (!better_flipped(p, bias)) return ColumnTasks<float, float>{p, c, a, b, false}.run();
   const Gemm flipped = flip(p);
-  ColumnTasks{flipped, b, a, c, true}.run();
+  ColumnTasks<float, float>{flipped, c, b, a, true}.run();
+}
+
+void gemm_bf16(bf16* c, const float* a, const float* b, const Gemm& p) {
+  RowTasks<bf16, float>{p, c, a, b, nullptr}.run();
+}
+
+void gemm_bf16(float* c, const bf16* a, const float* b, const Gemm& p) {
+  if (!p.transpose_a || p.transpose_b) return RowTasks<float, bf16>{p, c, a, b, nullptr}.run();
+  if (!better_flipped(p, nullptr)) return ColumnTasks<bf16, float>{p, c, a, b, false}.run();
+  const Gemm flipped = flip(p);
+  ColumnTasks<float, bf16>{flipped, c, b, a, true}.run();
 }
 
 }  // namespace tandem::cpu

@@ -38,7 +38,9 @@ inline Gemm flip(Gemm p) {
 void add_to_row(float* y, const float* x, int64_t n);
 void add_to_row(double* y, const double* x, int64_t n);
 
-// gemm() with operands rounded to bf16; k > 0.
+// gemm() with operands rounded to bf16; k > 0. In bf16, C cannot be accumulated to.
 void gemm_bf16(float* c, const float* a, const float* b, const Gemm& p, const float* bias);
+void gemm_bf16(bf16* c, const float* a, const float* b, const Gemm& p);
+void gemm_bf16(float* c, const bf16* a, const float* b, const Gemm& p);
 
 }  // namespace tandem::cpu

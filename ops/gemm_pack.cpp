@@ -19,26 +19,48 @@ TANDEM_INLINE uint32_t rounded(float x) {
   return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : nearest;
 }
 
+TANDEM_INLINE uint32_t rounded(bf16 x) {
+  return x.bits;
+}
+
 TANDEM_SIMD void round_row(uint16_t* out, const float* x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint16_t>(rounded(x[i]));
 }
+void round_row(uint16_t* out, const bf16* x, int64_t n) {
+  std::memcpy(out, x, n * sizeof(bf16));
+}
 
-TANDEM_SIMD void pair_rows(Pair* out, const float* even, const float* odd, int64_t n) {
+template <class T>
+TANDEM_INLINE void pair_rows_body(Pair* out, const T* even, const T* odd, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = rounded(even[i]) | rounded(odd[i]) << 16;
 }
+TANDEM_SIMD void pair_rows(Pair* out, const float* even, const float* odd, int64_t n) {
+  pair_rows_body(out, even, odd, n);
+}
+TANDEM_SIMD void pair_rows(Pair* out, const bf16* even, const bf16* odd, int64_t n) {
+  pair_rows_body(out, even, odd, n);
+}
 
-TANDEM_SIMD void pair_last_row(Pair* out, const float* even, int64_t n) {
+template <class T>
+TANDEM_INLINE void pair_last_row_body(Pair* out, const T* even, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = rounded(even[i]);
 }
+TANDEM_SIMD void pair_last_row(Pair* out, const float* even, int64_t n) {
+  pair_last_row_body(out, even, n);
+}
+TANDEM_SIMD void pair_last_row(Pair* out, const bf16* even, int64_t n) {
+  pair_last_row_body(out, even, n);
+}
 
 // Row r of `out` from rows 2r and 2r + 1 of x (k, n); zeros beyond k and, up to `width` columns, beyond n.
-void pair_all(Pair* out, int64_t ld_out, const float* x, int64_t ldx, int64_t k, int64_t n, int64_t pairs,
+template <class T>
+void pair_all(Pair* out, int64_t ld_out, const T* x, int64_t ldx, int64_t k, int64_t n, int64_t pairs,
               int64_t width) {
   for (int64_t r = 0; r < pairs; ++r, out += ld_out) {
-    const float* even = x + 2 * r * ldx;
+    const T* even = x + 2 * r * ldx;
     if (2 * r + 1 < k)
       pair_rows(out, even, even + ldx, n);
     else if (2 * r < k)
@@ -79,7 +101,8 @@ TANDEM_SIMD void transpose_tile(Pair* out, int64_t ld_out, const Pair* in, int64
 
 // The transposed left operand: pairs of stored rows, 16 pairs (32 of k) and 64 columns at a time, each tile
 // then transposed into place.
-void pack_left_transposed(Pair* out, const float* a, int64_t lda, int64_t m, int64_t k) {
+template <class T>
+void pack_left_transposed(Pair* out, const T* a, int64_t lda, int64_t m, int64_t k) {
   constexpr int64_t kStrip = 256;
   alignas(64) Pair strip[kTile * kStrip];
   alignas(64) Pair tile[kTile * kTile];
@@ -105,7 +128,8 @@ void pack_left_transposed(Pair* out, const float* a, int64_t lda, int64_t m, int
 
 // The transposed right operand: stored rows are columns of the panel; 16 of them at a time are rounded and
 // transposed.
-void pack_right_transposed(Pair* out, const float* b, int64_t ldb, int64_t k, int64_t n) {
+template <class T>
+void pack_right_transposed(Pair* out, const T* b, int64_t ldb, int64_t k, int64_t n) {
   constexpr int64_t kDepth = 512;  // of k at a time
   alignas(64) uint16_t rows[kTile * kDepth];
   for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
@@ -127,7 +151,8 @@ void pack_right_transposed(Pair* out, const float* b, int64_t ldb, int64_t k, in
 
 }  // namespace
 
-void pack_left(bf16* out, const float* a, int64_t lda, bool transposed, int64_t m, int64_t k) {
+template <class T>
+void pack_left(bf16* out, const T* a, int64_t lda, bool transposed, int64_t m, int64_t k) {
   if (transposed) return pack_left_transposed(reinterpret_cast<Pair*>(out), a, lda, m, k);
   const int64_t depth = packed_depth(k);
   uint16_t* row = reinterpret_cast<uint16_t*>(out);
@@ -139,11 +164,11 @@ void pack_left(bf16* out, const float* a, int64_t lda, bool transposed, int64_t 
 
 // Rows may lie too far apart for the hardware to guess the next one: it is asked for some rows ahead.
 constexpr int64_t kPrefetchRows = 8;
-constexpr int64_t kLine = 64 / sizeof(float);
-
 // Row pairs in the outer loop: rows are read from end to end, as the prefetcher likes, and dealt out to the
 // panels.
-void pack_right(bf16* out, const float* b, int64_t ldb, bool transposed, int64_t k, int64_t n) {
+template <class T>
+void pack_right(bf16* out, const T* b, int64_t ldb, bool transposed, int64_t k, int64_t n) {
+  constexpr int64_t kLine = 64 / sizeof(T);
   Pair* pairs = reinterpret_cast<Pair*>(out);
   const int64_t panel = packed_depth(k) / 2 * kPackedWidth;
   if (transposed) {
@@ -158,6 +183,15 @@ void pack_right(bf16* out, const float* b, int64_t ldb, bool transposed, int64_t
       pair_all(pairs + n0 / kPackedWidth * panel, kPackedWidth, b + k0 * ldb + n0, ldb,
                std::max<int64_t>(0, k - k0), std::min(kPackedWidth, n - n0), 1, kPackedWidth);
   }
+}
+
+template void pack_left(bf16*, const float*, int64_t, bool, int64_t, int64_t);
+template void pack_left(bf16*, const bf16*, int64_t, bool, int64_t, int64_t);
+template void pack_right(bf16*, const float*, int64_t, bool, int64_t, int64_t);
+template void pack_right(bf16*, const bf16*, int64_t, bool, int64_t, int64_t);
+
+void round_to_bf16(bf16* out, const float* x, int64_t n) {
+  round_row(reinterpret_cast<uint16_t*>(out), x, n);
 }
 
 void transpose_into(float* y, int64_t ldy, bool accumulate, const float* x, int64_t ldx, int64_t rows,

@@ -25,12 +25,18 @@ constexpr int64_t packed_width(int64_t n) {
   return round_up(n, kPackedWidth);
 }
 
-// out (m, packed_depth(k)) from a (m, k), or from a stored as (k, m) when transposed; lda as in Gemm.
-void pack_left(bf16* out, const float* a, int64_t lda, bool transposed, int64_t m, int64_t k);
+// out (m, packed_depth(k)) from a (m, k), or from a stored as (k, m) when transposed; lda as in Gemm. T:
+// float or bf16.
+template <class T>
+void pack_left(bf16* out, const T* a, int64_t lda, bool transposed, int64_t m, int64_t k);
 
 // All panels of b (k, n), or of b stored as (n, k) when transposed: packed_depth(k) * packed_width(n)
-// elements. Columns [64 i, 64 j) are a contiguous range.
-void pack_right(bf16* out, const float* b, int64_t ldb, bool transposed, int64_t k, int64_t n);
+// elements. Columns [64 i, 64 j) are a contiguous range. T: float or bf16.
+template <class T>
+void pack_right(bf16* out, const T* b, int64_t ldb, bool transposed, int64_t k, int64_t n);
+
+// out = x rounded to bf16.
+void round_to_bf16(bf16* out, const float* x, int64_t n);
 
 // y (columns, rows) = x (rows, columns) transposed, or y += it: for a product that was computed as its
 // transpose.

@@ -87,6 +87,7 @@ void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, cons
   if (const Int8Weight* form = int8_form(weight))
     return gemm_int8(y.data<float>(), x.data<float>(), p, *form,
                      bias.defined() ? bias.data<float>() : nullptr);
+  if (y.dtype() == DType::bf16) return gemm(y.data<bf16>(), x.data<float>(), weight.data<float>(), p);
   FOR_FLOAT(y.dtype(), "linear", T,
             gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr));
 }
@@ -94,12 +95,14 @@ void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, cons
 void linear_backward_input(const Tensor& dx, const Tensor& dy, const Tensor& weight,
                            MatmulPrecision precision) {
   const Gemm p = linear_input_product(rows_of(dx), weight, precision);
+  if (dy.dtype() == DType::bf16) return gemm(dx.data<float>(), dy.data<bf16>(), weight.data<float>(), p);
   FOR_FLOAT(dx.dtype(), "linear", T, gemm(dx.data<T>(), dy.data<T>(), weight.data<T>(), p));
 }
 
 void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tensor& x, bool accumulate,
                             MatmulPrecision precision) {
   const Gemm p = linear_weight_product(rows_of(dy), dweight, accumulate, precision);
+  if (dy.dtype() == DType::bf16) return gemm(dweight.data<float>(), dy.data<bf16>(), x.data<float>(), p);
   FOR_FLOAT(dweight.dtype(), "linear", T, gemm(dweight.data<T>(), dy.data<T>(), x.data<T>(), p));
 }
 
@@ -131,13 +134,11 @@ void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) 
         "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
 }
 
-}  // namespace
-
 // y = x W^T + b over N rows:  dx = dy W,  dW = dy^T x,  db = sum of dy's rows.
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+Tensor linear_in(DType dtype, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check_arguments(x, weight, bias);
   const MatmulPrecision precision = matmul_precision();
-  Tensor y(x.shape().with(-1, weight.size(0)), x.dtype(), x.device());
+  Tensor y(x.shape().with(-1, weight.size(0)), dtype, x.device());
   DISPATCH(x.device(), linear_forward(y, x, weight, bias, precision));
   std::vector<Tensor> inputs{x, weight};
   if (bias.defined()) inputs.push_back(bias);
@@ -145,27 +146,41 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const bool wants_x = needs_grad(x), wants_weight = needs_grad(weight),
              wants_bias = bias.defined() && needs_grad(bias);
   const Shape shape = x.shape();
+  const DType input = x.dtype();
   const Tensor saved = wants_weight ? x : Tensor();
-  return record(
-      "linear", y, std::move(inputs),
-      [saved, shape, weight, bias, precision, wants_x, wants_weight, wants_bias](const Tensor& dy) -> Grads {
-        Grads grads(bias.defined() ? 3 : 2);
-        if (wants_x) {
-          grads[0] = Tensor(shape, dy.dtype(), dy.device());
-          DISPATCH(dy.device(), linear_backward_input(grads[0], dy, weight, precision));
-        }
-        if (wants_weight) {
-          const GradTarget target = grad_target(weight);
-          DISPATCH(dy.device(), linear_backward_weight(target.grad, dy, saved, target.accumulate, precision));
-          grads[1] = target.grad;
-        }
-        if (wants_bias) {
-          const GradTarget target = grad_target(bias);
-          DISPATCH(dy.device(), linear_backward_bias(target.grad, dy, target.accumulate));
-          grads[2] = target.grad;
-        }
-        return grads;
-      });
+  return record("linear", y, std::move(inputs),
+                [saved, shape, input, weight, bias, precision, wants_x, wants_weight,
+                 wants_bias](const Tensor& dy) -> Grads {
+                  Grads grads(bias.defined() ? 3 : 2);
+                  if (wants_x) {
+                    grads[0] = Tensor(shape, input, dy.device());
+                    DISPATCH(dy.device(), linear_backward_input(grads[0], dy, weight, precision));
+                  }
+                  if (wants_weight) {
+                    const GradTarget target = grad_target(weight);
+                    DISPATCH(dy.device(),
+                             linear_backward_weight(target.grad, dy, saved, target.accumulate, precision));
+                    grads[1] = target.grad;
+                  }
+                  if (wants_bias) {
+                    const GradTarget target = grad_target(bias);
+                    DISPATCH(dy.device(), linear_backward_bias(target.grad, dy, target.accumulate));
+                    grads[2] = target.grad;
+                  }
+                  return grads;
+                });
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return linear_in(x.dtype(), x, weight, bias);
+}
+
+Tensor linear_in_half(const Tensor& x, const Tensor& weight) {
+  const bool half = x.device().is_cpu() && x.dtype() == DType::f32 && x.rank() > 0 && x.size(-1) > 0 &&
+                    matmul_precision() == MatmulPrecision::bf16 && !int8_form(weight);
+  return linear_in(half ? DType::bf16 : x.dtype(), x, weight, {});
 }
 
 }  // namespace tandem

@@ -12,12 +12,18 @@ namespace tandem {
 // differ.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
+// linear() for a result that is large and goes to an operator that takes bf16 beside f32 on a CPU (sru_scan):
+// where products are in bf16 on the CPU, y is kept in bf16, which is half the memory, and so must its
+// gradient be.
+Tensor linear_in_half(const Tensor& x, const Tensor& weight);
+
 // The products y = x W^T, dx = dy W and dW = dy^T x (accumulated or not) for `rows` rows.
 Gemm linear_product(int64_t rows, const Tensor& weight, MatmulPrecision precision);
 Gemm linear_input_product(int64_t rows, const Tensor& weight, MatmulPrecision precision);
 Gemm linear_weight_product(int64_t rows, const Tensor& weight, bool accumulate, MatmulPrecision precision);
 
 namespace cpu {
+// Without a bias y, and its gradient dy, may be bf16 beside f32.
 void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     MatmulPrecision precision);
 // dx = dy W.

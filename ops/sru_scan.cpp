@@ -3,6 +3,7 @@
 #include "ops/sru_scan.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "autograd/tape.h"
@@ -10,6 +11,7 @@
 #include "core/check.h"
 #include "core/parallel.h"
 #include "core/streaming.h"
+#include "ops/gemm_pack.h"
 #include "ops/operands.h"
 #include "ops/scan_blocks.h"
 #include "ops/weights.h"
@@ -25,23 +27,57 @@ using cpu::output_rows;
 using cpu::Rows;
 using cpu::rows_of;
 
-// What one block reads in both directions.
-template <class T>
+// What one block reads in both directions. u is in T, or, beside f32, in bf16.
+template <class T, class U>
 struct Block {
   int64_t steps, columns;
   int64_t plane;  // distance between the planes of u, and of du
-  Rows<const T> u, skip;
+  Rows<const U> u;
+  Rows<const T> skip;
   T skip_scale;
   const T *v_f, *v_r, *b_f, *b_r, *mask, *c0;
 };
 
-// A row of results that is computed in the first cache where it then goes past the caches, else in place.
-template <bool kStream, class T>
+// A row of results in U, computed in T: in place, or in the first cache where it is to be rounded or to go
+// past the caches.
+template <bool kStream, class T, class U>
 struct OutputRow {
-  T scratch[kStream ? kMaxColumns : 1];
-  TANDEM_INLINE T* begin(T* target) { return kStream ? scratch : target; }
-  TANDEM_INLINE void end(T* target, int64_t columns) const {
-    if constexpr (kStream) stream_row(target, scratch, columns);
+  static constexpr bool kRound = !std::is_same_v<T, U>;
+  static constexpr int64_t kScratch = kStream || kRound ? kMaxColumns : 1;
+  T scratch[kScratch];
+
+  TANDEM_INLINE T* begin([[maybe_unused]] U* target) {
+    if constexpr (kStream || kRound)
+      return scratch;
+    else
+      return target;
+  }
+  TANDEM_INLINE void end([[maybe_unused]] U* target, [[maybe_unused]] int64_t columns) const {
+    if constexpr (kRound) {
+      U rounded[kMaxColumns];
+      cpu::round_to_bf16(kStream ? rounded : target, scratch, columns);
+      if (kStream) stream_row(target, rounded, columns);
+    } else if constexpr (kStream) {
+      stream_row(target, scratch, columns);
+    }
+  }
+};
+
+// A row of u in T: as it lies there, or widened into the first cache. (Widening within the loop over columns
+// halves the width of its vectors.)
+template <class T, class U>
+struct InputRow {
+  static constexpr bool kWiden = !std::is_same_v<T, U>;
+  T scratch[kWiden ? kMaxColumns : 1];
+
+  TANDEM_INLINE const T* read(const U* x, [[maybe_unused]] int64_t columns) {
+    if constexpr (kWiden) {
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) scratch[j] = static_cast<T>(x[j]);
+      return scratch;
+    } else {
+      return x;
+    }
   }
 };
 
@@ -54,22 +90,23 @@ TANDEM_INLINE void prefetch_row(const T* x, int64_t columns) {
   for (int64_t j = 0; j < columns; j += 64 / sizeof(T)) __builtin_prefetch(x + j);
 }
 
-template <class T>
-TANDEM_INLINE void prefetch_inputs(const Block<T>& in, int64_t t) {
+template <class T, class U>
+TANDEM_INLINE void prefetch_inputs(const Block<T, U>& in, int64_t t) {
   for (int64_t plane = 0; plane < 3; ++plane) prefetch_row(in.u.at(t) + plane * in.plane, in.columns);
   prefetch_row(in.skip.at(t), in.columns);
 }
 
-template <bool kTanh, bool kStream, class T>
-TANDEM_INLINE void forward_block(const Block<T>& in, const Rows<T>& c, const Rows<T>& h) {
-  OutputRow<kStream, T> c_row, h_row;
+template <bool kTanh, bool kStream, class T, class U>
+TANDEM_INLINE void forward_block(const Block<T, U>& in, const Rows<T>& c, const Rows<T>& h) {
+  InputRow<T, U> in_c, in_f, in_r;
+  OutputRow<kStream, T, T> c_row, h_row;
   const T *v_f = in.v_f, *v_r = in.v_r, *b_f = in.b_f, *b_r = in.b_r, *mask = in.mask;
   const T scale = in.skip_scale;
   for (int64_t t = 0; t < in.steps; ++t) {
     if (t + kAhead < in.steps) prefetch_inputs(in, t + kAhead);
-    const T* u_c = in.u.at(t);
-    const T* u_f = u_c + in.plane;
-    const T* u_r = u_f + in.plane;
+    const T* u_c = in_c.read(in.u.at(t), in.columns);
+    const T* u_f = in_f.read(in.u.at(t) + in.plane, in.columns);
+    const T* u_r = in_r.read(in.u.at(t) + 2 * in.plane, in.columns);
     const T* skip = in.skip.at(t);
     const T* c_before = t > 0 ? c_row.begin(c.at(t - 1)) : in.c0;
     T* c_out = c_row.begin(c.at(t));
@@ -87,28 +124,33 @@ TANDEM_INLINE void forward_block(const Block<T>& in, const Rows<T>& c, const Row
   }
 }
 
-template <class T>
-TANDEM_INLINE void forward_block_as(bool tanh, bool stream, const Block<T>& in, const Rows<T>& c,
+template <class T, class U>
+TANDEM_INLINE void forward_block_as(bool tanh, bool stream, const Block<T, U>& in, const Rows<T>& c,
                                     const Rows<T>& h) {
   if (stream)
     tanh ? forward_block<true, true>(in, c, h) : forward_block<false, true>(in, c, h);
   else
     tanh ? forward_block<true, false>(in, c, h) : forward_block<false, false>(in, c, h);
 }
-TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<float>& in, const Rows<float>& c,
+TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<float, float>& in, const Rows<float>& c,
                                const Rows<float>& h) {
   forward_block_as(tanh, stream, in, c, h);
 }
-TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<double>& in, const Rows<double>& c,
+TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<float, bf16>& in, const Rows<float>& c,
+                               const Rows<float>& h) {
+  forward_block_as(tanh, stream, in, c, h);
+}
+TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<double, double>& in, const Rows<double>& c,
                                const Rows<double>& h) {
   forward_block_as(tanh, stream, in, c, h);
 }
 
 // What one block writes on its way back. `carry` enters as the gradient of the last state and leaves as that
 // of c0.
-template <class T>
+template <class T, class U>
 struct BlockGrads {
-  Rows<T> du, dskip;
+  Rows<U> du;
+  Rows<T> dskip;
   T *carry, *dv_f, *dv_r, *db_f, *db_r;
 };
 
@@ -120,22 +162,24 @@ struct BlockGrads {
 //     dv_f += du_f c_before    dv_r += du_r c_before    db_f += du_f    db_r += du_r
 //
 // Lei et al. 2018, appendix A, with the highway mask.
-template <bool kTanh, bool kStream, class T>
-TANDEM_INLINE void backward_block(const Block<T>& in, const Rows<const T>& c, const Rows<const T>& dh,
-                                  const BlockGrads<T>& out) {
+template <bool kTanh, bool kStream, class T, class U>
+TANDEM_INLINE void backward_block(const Block<T, U>& in, const Rows<const T>& c, const Rows<const T>& dh,
+                                  const BlockGrads<T, U>& out) {
   const T *v_f = in.v_f, *v_r = in.v_r, *b_f = in.b_f, *b_r = in.b_r, *mask = in.mask;
-  OutputRow<kStream, T> c_row, f_row, r_row, skip_row;
+  InputRow<T, U> in_c, in_f, in_r;
+  OutputRow<kStream, T, U> c_row, f_row, r_row;
+  OutputRow<kStream, T, T> skip_row;
   T *carry = out.carry, *dv_f = out.dv_f, *dv_r = out.dv_r, *db_f = out.db_f, *db_r = out.db_r;
   const T scale = in.skip_scale;
   for (int64_t t = in.steps - 1; t >= 0; --t) {
-    const T* u_c = in.u.at(t);
-    const T* u_f = u_c + in.plane;
-    const T* u_r = u_f + in.plane;
+    const T* u_c = in_c.read(in.u.at(t), in.columns);
+    const T* u_f = in_f.read(in.u.at(t) + in.plane, in.columns);
+    const T* u_r = in_r.read(in.u.at(t) + 2 * in.plane, in.columns);
     const T* skip = in.skip.at(t);
     const T* c_before = t > 0 ? c.at(t - 1) : in.c0;
     const T* c_after = c.at(t);
     const T* dh_row = dh.at(t);
-    T* const du = out.du.at(t);
+    U* const du = out.du.at(t);
     T* du_c = c_row.begin(du);
     T* du_f = f_row.begin(du + in.plane);
     T* du_r = r_row.begin(du + 2 * in.plane);
@@ -163,34 +207,44 @@ TANDEM_INLINE void backward_block(const Block<T>& in, const Rows<const T>& c, co
   }
 }
 
-template <class T>
-TANDEM_INLINE void backward_block_as(bool tanh, bool stream, const Block<T>& in, const Rows<const T>& c,
-                                     const Rows<const T>& dh, const BlockGrads<T>& out) {
+template <class T, class U>
+TANDEM_INLINE void backward_block_as(bool tanh, bool stream, const Block<T, U>& in, const Rows<const T>& c,
+                                     const Rows<const T>& dh, const BlockGrads<T, U>& out) {
   if (stream)
     tanh ? backward_block<true, true>(in, c, dh, out) : backward_block<false, true>(in, c, dh, out);
   else
     tanh ? backward_block<true, false>(in, c, dh, out) : backward_block<false, false>(in, c, dh, out);
 }
-TANDEM_SIMD void backward_block(bool tanh, bool stream, const Block<float>& in, const Rows<const float>& c,
-                                const Rows<const float>& dh, const BlockGrads<float>& out) {
+TANDEM_SIMD void backward_block(bool tanh, bool stream, const Block<float, float>& in,
+                                const Rows<const float>& c, const Rows<const float>& dh,
+                                const BlockGrads<float, float>& out) {
   backward_block_as(tanh, stream, in, c, dh, out);
 }
-TANDEM_SIMD void backward_block(bool tanh, bool stream, const Block<double>& in, const Rows<const double>& c,
-                                const Rows<const double>& dh, const BlockGrads<double>& out) {
+TANDEM_SIMD void backward_block(bool tanh, bool stream, const Block<float, bf16>& in,
+                                const Rows<const float>& c, const Rows<const float>& dh,
+                                const BlockGrads<float, bf16>& out) {
+  backward_block_as(tanh, stream, in, c, dh, out);
+}
+TANDEM_SIMD void backward_block(bool tanh, bool stream, const Block<double, double>& in,
+                                const Rows<const double>& c, const Rows<const double>& dh,
+                                const BlockGrads<double, double>& out) {
   backward_block_as(tanh, stream, in, c, dh, out);
 }
 
-template <class T>
-Block<T> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_t index) {
+template <class T, class U>
+Block<T, U> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_t index) {
   const int64_t b = blocks.row(index), column = blocks.column(index), d = blocks.width;
   const bool four = in.u.size(2) == 4 * d;
   const T* v = in.weight_c.data<T>() + column;
   const T* bias = in.bias.data<T>() + column;
+  Rows<const T> skip = rows_of<T>(in.x, b, column);
+  if constexpr (std::is_same_v<T, U>)
+    if (four) skip = rows_of<T>(in.u, b, column + 3 * d);
   return {.steps = in.u.size(0),
           .columns = std::min(blocks.columns, d - column),
           .plane = d,
-          .u = rows_of<T>(in.u, b, column),
-          .skip = four ? rows_of<T>(in.u, b, column + 3 * d) : rows_of<T>(in.x, b, column),
+          .u = rows_of<U>(in.u, b, column),
+          .skip = skip,
           .skip_scale = four ? T(1) : static_cast<T>(in.rescale),
           .v_f = v,
           .v_r = v + d,
@@ -200,13 +254,13 @@ Block<T> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_t i
           .c0 = in.c0.defined() ? in.c0.data<T>() + b * d + column : kZeros<T>};
 }
 
-template <class T>
+template <class T, class U>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
   const ColumnBlocks blocks(h.size(1), h.size(2));
   const bool stream = c.defined() && worth_streaming(h.nbytes());
 #pragma omp parallel for if (h.numel() > kParallelGrain / 8)
   for (int64_t i = 0; i < blocks.count(); ++i) {
-    const Block<T> block = block_of<T>(in, blocks, i);
+    const Block<T, U> block = block_of<T, U>(in, blocks, i);
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T* last = c_last.data<T>() + b * blocks.width + column;
     const Rows<T> states = c.defined() ? output_rows<T>(c, b, column) : Rows<T>{last, 0};
@@ -230,7 +284,7 @@ void sum_over_batch(const GradTarget& target, const Tensor& sums, int64_t first_
   }
 }
 
-template <class T>
+template <class T, class U>
 void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
               const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
               const SruScanInputs& in) {
@@ -248,14 +302,13 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T unwanted[kMaxColumns];
     Rows<T> dskip{unwanted, 0};
-    if (four)
-      dskip = output_rows<T>(du, b, column + 3 * d);
-    else if (dx.defined())
-      dskip = output_rows<T>(dx, b, column);
+    if (dx.defined()) dskip = output_rows<T>(dx, b, column);
+    if constexpr (std::is_same_v<T, U>)
+      if (four) dskip = output_rows<T>(du, b, column + 3 * d);
     T* sum = sums.data<T>() + 4 * b * d + column;
-    backward_block(in.tanh, stream, block_of<T>(in, blocks, i), rows_of<T>(c, b, column),
+    backward_block(in.tanh, stream, block_of<T, U>(in, blocks, i), rows_of<T>(c, b, column),
                    rows_of<T>(dh, b, column),
-                   {.du = output_rows<T>(du, b, column),
+                   {.du = output_rows<U>(du, b, column),
                     .dskip = dskip,
                     .carry = dc0.data<T>() + b * d + column,
                     .dv_f = sum,
@@ -266,6 +319,11 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   }
   sum_over_batch<T>(dweight_c, sums, 0, blocks);
   sum_over_batch<T>(dbias, sums, 2, blocks);
+}
+
+// Of x and h: on a CPU u alone is ever in bf16.
+DType hidden_dtype(const Tensor& u) {
+  return u.device().is_cpu() ? parameter_dtype(u.dtype()) : u.dtype();
 }
 
 void check_inputs(const SruScanInputs& in) {
@@ -284,11 +342,13 @@ void check_inputs(const SruScanInputs& in) {
       !four || !in.x.defined(),
       "sru_scan: u is {}, four planes of {}, whose last is the skip, and x {} is given too; drop one of them",
       u.shape().str(), d, in.x.defined() ? in.x.shape().str() : "");
+  CHECK(!four || u.dtype() != DType::bf16 || u.device().is_cuda(),
+        "sru_scan: u is {}: four planes cannot be bf16 on a CPU; give three, or f32", u.str());
   const DType parameter = parameter_dtype(u.dtype());
   const MainOperand main{"sru_scan", "u", u};
   check_operand(main, "weight_c", in.weight_c, {2 * d}, parameter);
   check_operand(main, "bias", in.bias, {2 * d}, parameter);
-  if (in.x.defined()) check_operand(main, "x", in.x, {u.size(0), u.size(1), d}, u.dtype());
+  if (in.x.defined()) check_operand(main, "x", in.x, {u.size(0), u.size(1), d}, hidden_dtype(u));
   if (in.c0.defined()) check_operand(main, "c0", in.c0, {u.size(1), d}, parameter);
   if (in.mask.defined()) check_operand(main, "mask", in.mask, {u.size(1), d}, parameter);
 }
@@ -298,13 +358,16 @@ void check_inputs(const SruScanInputs& in) {
 namespace cpu {
 
 void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
-  FOR_FLOAT(in.u.dtype(), "sru_scan", T, forward<T>(h, c, c_last, in));
+  if (in.u.dtype() == DType::bf16) return forward<float, bf16>(h, c, c_last, in);
+  FOR_FLOAT(in.u.dtype(), "sru_scan", T, forward<T, T>(h, c, c_last, in));
 }
 
 void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
                        const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
                        const SruScanInputs& in) {
-  FOR_FLOAT(in.u.dtype(), "sru_scan", T, backward<T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in));
+  if (in.u.dtype() == DType::bf16)
+    return backward<float, bf16>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in);
+  FOR_FLOAT(in.u.dtype(), "sru_scan", T, backward<T, T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in));
 }
 
 }  // namespace cpu
@@ -316,7 +379,7 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
   const Shape shape{u.size(0), u.size(1), weight_c.numel() / 2};
   const std::vector<Tensor> inputs{u, x, weight_c, bias, c0};
   const bool recorded = Tape::current() && std::any_of(inputs.begin(), inputs.end(), needs_grad);
-  const Tensor h(shape, u.dtype(), u.device());
+  const Tensor h(shape, hidden_dtype(u), u.device());
   const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
   const Tensor c = recorded ? empty_like(h) : Tensor();
   DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));

@@ -29,9 +29,9 @@ struct SruScanResult {
 // u is (T, B, k D), the planes u_c, u_f, u_r and, for k = 4, the skip one after the other along the last
 // axis. x (T, B, D) is the skip for k = 3; undefined: no skip. weight_c (2 D) holds v_f, v_r; bias (2 D) b_f,
 // b_r. c0 is (B, D); undefined: zeros. Time is sequential because c is inside the gates. Gradients flow to u,
-// x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64; on a GPU u, x and h
-// may be bf16, and weight_c, bias, c0, c_last and the mask are f32 then. Error: another shape, dtype or
-// device; no time step; x together with four planes.
+// x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64; u of three planes
+// may be bf16 beside f32, and on a GPU u, x and h may be bf16, beside weight_c, bias, c0, c_last and the mask
+// in f32. Error: another shape, dtype or device; no time step; x together with four planes.
 SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
                        const Tensor& c0, const SruScanOptions& options = {});
 

@@ -24,7 +24,7 @@ constexpr Operator kOperators[] = {
     {"attention", add_attention_cases, true},
     {"relative_attention", add_relative_attention_cases, true},
     {"lstm", add_lstm_cases, true},
-    {"sru_scan", add_sru_scan_cases, false},
+    {"sru_scan", add_sru_scan_cases, true},
     {"qrnn_scan", add_qrnn_scan_cases, false},
     {"causal_conv", add_causal_conv_cases, false},
     {"layer_norm", add_layer_norm_cases, false},
