@@ -275,7 +275,7 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
 TEST_CASE("peaks: every precision that the device has, and no other") {
   for (const Device device : test_devices()) {
     const BenchDeviceScope on(device);
-    const std::string text = peak_text(1);
+    const std::string text = peak_text(measure_peak_table(1));
     for (const MatmulPrecision precision :
          {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16}) {
       const bool none =

@@ -4,9 +4,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
+#include <optional>
 
+#include "core/atomic_file.h"
 #include "core/caching_allocator.h"
 #include "core/check.h"
+#include "tools/support/bench_against.h"
+#include "tools/support/bench_json.h"
 #include "tools/support/bench_report.h"
 #include "tools/support/bench_step.h"
 #include "tools/support/cli.h"
@@ -21,7 +25,10 @@ struct Options {
   std::string device = "auto";
   BenchSizes sizes;  // overrides
   int64_t steps = 20;
-  int rounds = 9;
+  int rounds = 9, passes = 1;
+  std::string json;     // a path; "-": on stdout, in place of the text
+  std::string against;  // path of an earlier record
+  double tolerance = 0.1;
 };
 
 // By name, or what the bench device has of several. Error: it does not have the one that was asked for.
@@ -54,31 +61,40 @@ std::vector<std::string> expand(const std::vector<std::string>& targets) {
   return expanded;
 }
 
-void run_operator(const std::string& op, const BenchSizes& sizes,
-                  const std::vector<MatmulPrecision>& precisions, int rounds, const Peaks& peaks) {
+// A run: its settings, and where what it measures goes, as text and as JSON.
+struct Run {
+  BenchSettings settings;
+  std::ostream& text;
+  nlohmann::ordered_json record;
+  Peaks peaks;
+};
+
+void run_operator(const std::string& op, Run& run) {
   bool any = false;
-  for (const MatmulPrecision precision : precisions)
-    for (const BenchCase& c : bench_cases(op, sizes, precision)) {
-      std::cout << result_text(c, run_case(c, rounds), peaks) << std::endl;
+  for (const MatmulPrecision precision : run.settings.precisions)
+    for (const BenchCase& c : bench_cases(op, run.settings.sizes, precision)) {
+      const BenchResult result = run_case(c, run.settings.rounds);
+      run.text << result_text(c, result, run.peaks) << std::endl;
+      run.record["operators"].push_back(case_json(c, result, run.peaks));
       any = true;
     }
   if (!any)
-    std::cout << fmt::format("{}: has no products, so nothing in {}; it runs in f32", op,
-                             name_of(precisions[0]))
-              << std::endl;
+    run.text << fmt::format("{}: has no products, so nothing in {}; it runs in f32", op,
+                            name_of(run.settings.precisions[0]))
+             << std::endl;
 }
 
-void run_step(const BenchSizes& sizes, const std::vector<MatmulPrecision>& precisions, int64_t steps,
-              const Peaks& peaks) {
+void run_step(Run& run) {
   std::vector<StepResult> results;
-  for (const MatmulPrecision precision : precisions) {
-    results.push_back(bench_step(sizes, precision, steps, peaks));
-    std::cout << step_text(results.back(), peaks) << std::endl;
+  for (const MatmulPrecision precision : run.settings.precisions) {
+    results.push_back(bench_step(run.settings.sizes, precision, run.settings.steps, run.peaks));
+    run.text << step_text(results.back(), run.peaks) << std::endl;
+    run.record["steps"].push_back(step_json(results.back()));
   }
   for (size_t i = 1; i < results.size(); ++i)
-    std::cout << fmt::format("{} against f32: {:.2f} times the speed", name_of(results[i].precision),
-                             results[0].step_ms.median / results[i].step_ms.median)
-              << std::endl;
+    run.text << fmt::format("{} against f32: {:.2f} times the speed", name_of(results[i].precision),
+                            results[0].step_ms.median / results[i].step_ms.median)
+             << std::endl;
   if (allocator_mode_from_environment() == AllocatorMode::direct) return;  // every allocation is the system's
   for (const StepResult& result : results)
     CHECK(result.system_allocations == 0,
@@ -86,35 +102,111 @@ void run_step(const BenchSizes& sizes, const std::vector<MatmulPrecision>& preci
           name_of(result.precision), result.system_allocations);
 }
 
-void run(const Options& options) {
-  const std::vector<std::string> targets = expand(options.targets);
-  const BenchDeviceScope on(resolve_device(options.device));
-  const std::vector<MatmulPrecision> precisions = precisions_of(options.precision);
-  const BenchSizes sizes = bench_sizes(options.preset, options.sizes);
-  std::cout << device_line(bench_device()) << '\n' << sizes.text() << std::endl;
-  Peaks peaks;
-  if (targets != std::vector<std::string>{"peak"}) {
-    peaks = measure_peaks(options.rounds);
-    std::cout << "measured peaks of products:";
+void run_peak(Run& run) {
+  const PeakTable table = measure_peak_table(run.settings.rounds);
+  run.text << peak_text(table) << std::flush;
+  run.record["peak_table"] = peak_table_json(table);
+  if (run.record["peaks"].empty()) run.record["peaks"] = peaks_json(table.peaks());
+}
+
+void run_targets(Run& run) {
+  bool header = false;
+  for (const std::string& target : run.settings.targets) {
+    if (target == "peak") {
+      run_peak(run);
+    } else if (target == "step") {
+      run_step(run);
+    } else {
+      if (!header) run.text << result_header() << std::endl;
+      header = true;
+      run_operator(target, run);
+    }
+  }
+}
+
+void measure(Run& run) {
+  if (run.settings.targets != std::vector<std::string>{"peak"}) {
+    run.peaks = measure_peaks(run.settings.rounds);
+    run.record["peaks"] = peaks_json(run.peaks);
+    run.text << "measured peaks of products:";
     for (const MatmulPrecision precision :
          {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
       if (bench_has(precision))
-        std::cout << fmt::format("{} {} {}", precision == MatmulPrecision::f32 ? "" : ",", name_of(precision),
-                                 flops_text(peaks.gflops(precision)));
-    std::cout << std::endl;
+        run.text << fmt::format("{} {} {}", precision == MatmulPrecision::f32 ? "" : ",", name_of(precision),
+                                flops_text(run.peaks.gflops(precision)));
+    run.text << std::endl;
   }
-  bool header = false;
-  for (const std::string& target : targets) {
-    if (target == "peak") {
-      std::cout << peak_text(options.rounds) << std::flush;
-    } else if (target == "step") {
-      run_step(sizes, precisions, options.steps, peaks);
-    } else {
-      if (!header) std::cout << result_header() << std::endl;
-      header = true;
-      run_operator(target, sizes, precisions, options.rounds, peaks);
-    }
+  for (int pass = 1; pass <= run.settings.passes; ++pass) {
+    if (run.settings.passes > 1) run.text << fmt::format("pass {} of {}", pass, run.settings.passes) << '\n';
+    run_targets(run);
   }
+}
+
+// The settings of a run. What the command line leaves open is as in an earlier one, if there is one.
+BenchSettings settings_for(const CLI::App& app, Options options, const BenchSettings* earlier) {
+  BenchSettings settings;
+  if (earlier) {
+    if (options.targets.empty()) options.targets = earlier->targets;
+    if (app.count("--preset") == 0) options.preset = earlier->sizes.preset;
+    if (app.count("--rounds") == 0) options.rounds = earlier->rounds;
+    if (app.count("--steps") == 0) options.steps = earlier->steps;
+    if (app.count("--passes") == 0) options.passes = earlier->passes;
+    for (int64_t BenchSizes::*const size :
+         {&BenchSizes::unroll, &BenchSizes::batch_size, &BenchSizes::d, &BenchSizes::d_projected,
+          &BenchSizes::heads, &BenchSizes::vocabulary, &BenchSizes::words})
+      if (options.sizes.*size == 0) options.sizes.*size = earlier->sizes.*size;
+  }
+  if (options.targets.empty()) throw UsageError("what is required: operators, all, peak or step");
+  settings.targets = expand(options.targets);
+  settings.precisions =
+      earlier && options.precision.empty() ? earlier->precisions : precisions_of(options.precision);
+  settings.sizes = bench_sizes(options.preset, options.sizes);
+  settings.rounds = options.rounds;
+  settings.steps = options.steps;
+  settings.passes = options.passes;
+  return settings;
+}
+
+void compare(Run& run, const nlohmann::ordered_json& earlier, const Options& options) {
+  const Comparison comparison = compare_records(earlier, run.record, options.tolerance);
+  run.text << fmt::format("against {}, {}; peaks of products (not judged), GFLOP/s: {}\n{}", options.against,
+                          earlier.value("time", "undated"), peaks_then_and_now(earlier, run.record),
+                          comparison_text(comparison))
+           << std::flush;
+  run.record["against"] = comparison_json(comparison);
+  run.record["against"]["file"] = options.against;
+}
+
+void run(const CLI::App& app, const Options& options) {
+  std::optional<nlohmann::ordered_json> earlier;
+  std::optional<BenchSettings> settings;
+  std::string device = options.device;
+  if (!options.against.empty()) {
+    earlier = read_record(options.against);
+    settings = settings_of(*earlier);
+    if (device == "auto" && earlier->at("device").get<std::string>().starts_with("cpu,")) device = "cpu";
+  }
+  const bool json_alone = options.json == "-";
+  std::optional<AtomicFile> file;  // that it can be written is known before anything is measured
+  if (!options.json.empty() && !json_alone) file.emplace(options.json);
+
+  const BenchDeviceScope on(resolve_device(device));
+  std::ostream text(json_alone ? nullptr : std::cout.rdbuf());
+  Run run{settings_for(app, options, settings ? &*settings : nullptr), text, {}, {}};
+  run.record = record_json(run.settings);
+  if (earlier) check_comparable(*earlier, run.record);
+  run.text << device_line(bench_device()) << '\n' << run.settings.sizes.text() << std::endl;
+  measure(run);
+  if (earlier) compare(run, *earlier, options);
+  if (json_alone) std::cout << run.record.dump(2) << std::endl;
+  if (file) {
+    file->write(run.record.dump(2) + "\n");
+    file->commit();
+  }
+  if (!earlier) return;
+  const int64_t worse = run.record["against"]["worse"];
+  CHECK(worse == 0, "{} of {} quantities are worse than in {} by more than {:.4g} %", worse,
+        run.record["against"]["compared"].get<int64_t>(), options.against, 100 * options.tolerance);
 }
 
 }  // namespace
@@ -128,7 +220,8 @@ int main(int argc, char** argv) {
       "most. step: training steps, their split, and the floor that products set.",
       "bench");
   Options options;
-  app.add_option("what", options.targets, "operators, or all of them, or peak, or step")->required();
+  app.add_option("what", options.targets,
+                 "operators, or all of them, or peak, or step [with --against, what the record has]");
   app.add_option("--preset", options.preset, "where sizes come from")->capture_default_str();
   app.add_option("--precision", options.precision,
                  "of products, and on a GPU of activations: f32, tf32 (GPUs), bf16, both (f32 and bf16), or "
@@ -139,6 +232,10 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--steps", options.steps, "timed training steps")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--passes", options.passes,
+                 "over everything, one after another: more see the noise that comes and goes over seconds")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--batch-size", options.sizes.batch_size, "B [the preset's]")->check(CLI::PositiveNumber);
@@ -153,5 +250,14 @@ int main(int argc, char** argv) {
   app.add_option("--words", options.sizes.words,
                  "vocabulary of adaptive_softmax and adaptive_embedding [267735, as in WikiText-103]")
       ->check(CLI::Range(int64_t{100}, int64_t{1} << 24));
-  return run_main(app, argc, argv, [&options] { run(options); });
+  app.add_flag("--json{-}", options.json,
+               "print one JSON object instead; --json=FILE writes it to a file beside the text");
+  CLI::Option* const against =
+      app.add_option("--against", options.against,
+                     "an earlier --json=FILE: says what moved since; exit code 1 where something got worse");
+  app.add_option("--tolerance", options.tolerance, "share by which a ratio may be worse")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(against)
+      ->capture_default_str();
+  return run_main(app, argc, argv, [&app, &options] { run(app, options); });
 }

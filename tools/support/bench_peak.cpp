@@ -24,6 +24,8 @@ struct GemmShape {
   }
 };
 
+constexpr GemmShape kBeside{1024, 1024, 1024};
+
 // From small to large.
 std::vector<GemmShape> gemm_shapes() {
   if (bench_device().is_cpu())
@@ -96,6 +98,12 @@ double measure_copy_gbs(size_t bytes_moved, int rounds) {
   double best = bench.round_ms();
   for (int i = 0; i < rounds; ++i) best = std::min(best, bench.round_ms());
   return static_cast<double>(bench.bytes_moved()) / best / 1e6;
+}
+
+ProductBench::ProductBench(MatmulPrecision precision) : product_(gemm_work(kBeside, precision)) {}
+
+double ProductBench::floor_ms(double flops) {
+  return flops * product_.round_ms() / kBeside.flops();
 }
 
 size_t memory_bytes() {

@@ -47,6 +47,17 @@ class CopyBench {
 // Best of several rounds, in GB (1e9 bytes) moved a second.
 double measure_copy_gbs(size_t bytes_moved, int rounds);
 
+// A product of 1024 x 1024 x 1024, beside which others are timed: what they would take at its rate. On a
+// shared machine a peak that was measured minutes ago says little about now.
+class ProductBench {
+ public:
+  explicit ProductBench(MatmulPrecision precision);
+  double floor_ms(double flops);  // by one round
+
+ private:
+  TimedWork product_;
+};
+
 // Arrays of this many bytes, read and written together, are beyond the caches.
 size_t memory_bytes();
 

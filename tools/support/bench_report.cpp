@@ -11,25 +11,41 @@
 namespace tandem {
 namespace {
 
+constexpr MatmulPrecision kPrecisions[] = {MatmulPrecision::f32, MatmulPrecision::tf32,
+                                           MatmulPrecision::bf16};
+
 double size_mib(double bytes) {
   return bytes / (1 << 20);
 }
 
-// A copy that moves as many bytes as a pass must; none where the pass is not bound by memory.
-class Yardstick {
+// What bounds a pass, timed in rounds of its own beside it: a product, scaled to its operations, or a copy of
+// as many bytes. Nothing to measure: no floor.
+class Floor {
  public:
-  explicit Yardstick(const Work& work) {
-    if (work.flops == 0 && work.bytes > 0)
+  Floor(const Work& work, MatmulPrecision precision) : flops_(work.flops) {
+    if (work.flops > 0)
+      product_ = std::make_unique<ProductBench>(precision);
+    else if (work.bytes > 0)
       copy_ = std::make_unique<CopyBench>(static_cast<size_t>(work.bytes));
   }
-  void run() {
-    if (copy_) best_ms_ = std::min(best_ms_, copy_->round_ms());
+  void run(double pass_ms) {
+    if (product_) ratios_.push_back(pass_ms / product_->floor_ms(flops_));
+    if (!copy_) return;
+    const double ms = std::max(copy_->round_ms(), 1e-6);  // the clock's tick
+    ratios_.push_back(pass_ms / ms);
+    best_copy_ms_ = std::min(best_copy_ms_, ms);
   }
-  double gbs() const { return copy_ ? static_cast<double>(copy_->bytes_moved()) / best_ms_ / 1e6 : 0; }
+  Spread ratios() const { return ratios_.empty() ? Spread() : spread_of(ratios_); }
+  double copy_gbs() const {
+    return copy_ ? static_cast<double>(copy_->bytes_moved()) / best_copy_ms_ / 1e6 : 0;
+  }
 
  private:
+  double flops_;
+  std::unique_ptr<ProductBench> product_;
   std::unique_ptr<CopyBench> copy_;
-  double best_ms_ = INFINITY;
+  double best_copy_ms_ = INFINITY;
+  std::vector<double> ratios_;
 };
 
 std::string rate_text(const Work& work, double ms, double copy_gbs, const Peaks& peaks,
@@ -67,19 +83,21 @@ BenchResult run_case(const BenchCase& c, int rounds) {
   result.peak_bytes = peak_bytes(c);  // and wakes threads
   const PassTimes once = c.run(1);
   const int repeats = repeats_in_round(once.forward_ms + once.backward_ms);
-  Yardstick forward(c.forward), backward(c.backward);
+  Floor forward(c.forward, c.precision), backward(c.backward, c.precision);
   std::vector<double> forward_ms, backward_ms;
   for (int round = 0; round < rounds; ++round) {
     const PassTimes times = c.run(repeats);
     forward_ms.push_back(times.forward_ms);
     backward_ms.push_back(times.backward_ms);
-    forward.run();
-    backward.run();
+    forward.run(times.forward_ms);
+    backward.run(times.backward_ms);
   }
   result.forward_ms = spread_of(forward_ms);
   result.backward_ms = spread_of(backward_ms);
-  result.forward_copy_gbs = forward.gbs();
-  result.backward_copy_gbs = backward.gbs();
+  result.forward_copy_gbs = forward.copy_gbs();
+  result.backward_copy_gbs = backward.copy_gbs();
+  result.forward_floors = forward.ratios();
+  result.backward_floors = backward.ratios();
   return result;
 }
 
@@ -103,26 +121,42 @@ std::string result_text(const BenchCase& c, const BenchResult& r, const Peaks& p
   return text;
 }
 
-std::string peak_text(int rounds) {
+Peaks PeakTable::peaks() const {
+  Peaks peaks;
+  for (const auto& [precision, peak] : products)
+    (precision == MatmulPrecision::bf16   ? peaks.bf16_gflops
+     : precision == MatmulPrecision::tf32 ? peaks.tf32_gflops
+                                          : peaks.f32_gflops) = peak.gflops;
+  return peaks;
+}
+
+PeakTable measure_peak_table(int rounds) {
+  PeakTable table;
+  for (const MatmulPrecision precision : kPrecisions)
+    if (bench_has(precision)) table.products.emplace_back(precision, measure_gemm_peak(precision, rounds));
+  for (const size_t bytes :
+       {memory_bytes(), size_t{1} << 18, size_t{1} << 21, size_t{1} << 24, size_t{1} << 26})
+    table.copies.push_back({bytes, measure_copy_gbs(bytes, rounds)});
+  return table;
+}
+
+std::string peak_text(const PeakTable& table) {
   std::string text;
-  for (const MatmulPrecision precision :
-       {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16}) {
-    if (!bench_has(precision)) {
-      text += fmt::format("products {}: none on this {}\n", name_of(precision),
-                          bench_device().is_cpu() ? "CPU" : "GPU");
-      continue;
-    }
-    const GemmPeak peak = measure_gemm_peak(precision, rounds);
+  for (const auto& [precision, peak] : table.products) {
     text += fmt::format("products {}: {}\n", name_of(precision), flops_text(peak.gflops));
     for (const GemmPeak::Row& row : peak.rows)
       text += fmt::format("  {:<20} {:>16}\n", row.shape, flops_text(row.gflops));
   }
-  const auto mib = [](size_t bytes) { return size_mib(static_cast<double>(bytes)); };
-  text += fmt::format("copy: {:.1f} GB/s, half read, half written, of {:.0f} MiB\n",
-                      measure_copy_gbs(memory_bytes(), rounds), mib(memory_bytes()));
-  for (const size_t bytes : {size_t{1} << 18, size_t{1} << 21, size_t{1} << 24, size_t{1} << 26})
-    text += fmt::format("  {:<20} {:8.1f} GB/s\n", fmt::format("{:.4g} MiB", mib(bytes)),
-                        measure_copy_gbs(bytes, rounds));
+  for (const MatmulPrecision precision : kPrecisions)
+    if (!bench_has(precision))
+      text += fmt::format("products {}: none on this {}\n", name_of(precision),
+                          bench_device().is_cpu() ? "CPU" : "GPU");
+  const auto mib = [](const PeakTable::Copy& copy) { return size_mib(static_cast<double>(copy.bytes)); };
+  text += fmt::format("copy: {:.1f} GB/s, half read, half written, of {:.0f} MiB\n", table.copies[0].gbs,
+                      mib(table.copies[0]));
+  for (size_t i = 1; i < table.copies.size(); ++i)
+    text += fmt::format("  {:<20} {:8.1f} GB/s\n", fmt::format("{:.4g} MiB", mib(table.copies[i])),
+                        table.copies[i].gbs);
   return text;
 }
 

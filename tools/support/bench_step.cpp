@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <optional>
 
 #include "core/backend.h"
 #include "core/check.h"
@@ -52,6 +53,13 @@ size_t resident_bytes() {
   return resident * static_cast<size_t>(sysconf(_SC_PAGESIZE));
 }
 
+std::vector<double> ratios(std::vector<double> ms, const std::vector<double>& floor_ms) {
+  CHECK(ms.size() == floor_ms.size(), "benchmark: {} timings beside {} of the floor", ms.size(),
+        floor_ms.size());
+  for (size_t i = 0; i < ms.size(); ++i) ms[i] /= floor_ms[i];
+  return ms;
+}
+
 // Profiles of several steps, brought to medians by operator.
 class Profiles {
  public:
@@ -64,9 +72,15 @@ class Profiles {
       times.calls = time.calls * segments;
       times.forward.push_back(time.forward_ms * factor);
       times.backward.push_back(time.backward_ms * factor);
-      sum += times.forward.back() + times.backward.back();
+      times.both.push_back(times.forward.back() + times.backward.back());
+      sum += times.both.back();
     }
     return sum;
+  }
+
+  // In units of the floors, one for each profile.
+  void add_parts(std::vector<StepPart>& parts, const std::vector<double>& floor_ms) const {
+    for (const auto& [name, times] : times_) parts.push_back({name, spread_of(ratios(times.both, floor_ms))});
   }
 
   std::vector<OperatorTime> medians() const {
@@ -82,7 +96,7 @@ class Profiles {
  private:
   struct Times {
     int64_t calls = 0;
-    std::vector<double> forward, backward;
+    std::vector<double> forward, backward, both;
   };
   std::map<std::string, Times> times_;
 };
@@ -122,24 +136,46 @@ BenchCase optimizer_case(const BenchSizes& sizes, MatmulPrecision precision) {
   return cases[0];
 }
 
+// What the products of a step take at the rate of one timed now.
+class StepFloor {
+ public:
+  explicit StepFloor(const GemmFlops& flops) : flops_(flops) {
+    if (flops.f32 > 0) f32_.emplace(MatmulPrecision::f32);
+    if (flops.bf16 > 0) bf16_.emplace(MatmulPrecision::bf16);
+  }
+  double run_ms() {
+    double ms = 0;
+    if (f32_) ms += f32_->floor_ms(static_cast<double>(flops_.f32));
+    if (bf16_) ms += bf16_->floor_ms(static_cast<double>(flops_.bf16));
+    return ms;
+  }
+
+ private:
+  GemmFlops flops_;
+  std::optional<ProductBench> f32_, bf16_;
+};
+
 void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<GemmCall>& calls,
                  StepResult& result) {
   const GemmReplay replay(calls);
   const BenchCase optimizer = optimizer_case(sizes, MatmulPrecision::f32);
+  StepFloor floor(result.flops);
   // These took some of the memory that the trainer had used in turn, so all find their places again.
   for (int64_t i = 0; i < kWarmUp; ++i) {
     trainer.step();
     replay.run_ms();
     optimizer.run(1);
+    floor.run_ms();
   }
   Profiles profiles;
-  std::vector<double> step_ms, replay_ms, optimizer_ms, rest_ms;
+  std::vector<double> step_ms, replay_ms, optimizer_ms, rest_ms, floor_ms;
   for (int64_t i = 0; i < result.steps; ++i) {
     const int64_t before = allocations_from_system();
     step_ms.push_back(time_ms([&trainer] { trainer.step(); }));
     result.system_allocations += allocations_from_system() - before;
     replay_ms.push_back(replay.run_ms());
     optimizer_ms.push_back(optimizer.run(1).forward_ms);
+    floor_ms.push_back(floor.run_ms());
     const double operators_ms = profiles.add(trainer.last_profile(), trainer.config().recipe.accumulate);
     rest_ms.push_back(step_ms.back() - operators_ms - optimizer_ms.back());
   }
@@ -149,6 +185,10 @@ void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<Ge
   result.optimizer_ms = spread_of(optimizer_ms).median;
   result.rest_ms = spread_of(rest_ms).median;
   result.operators = profiles.medians();
+  result.parts = {{"step", spread_of(ratios(step_ms, floor_ms))},
+                  {"replay", spread_of(ratios(replay_ms, floor_ms))},
+                  {"optimizer", spread_of(ratios(optimizer_ms, floor_ms))}};
+  profiles.add_parts(result.parts, floor_ms);
 }
 
 // Milliseconds of a step: means of a few that were enqueued without waiting in between.
@@ -193,6 +233,13 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
   result.split_ms = spread_of(split_ms).median;
   result.rest_ms = spread_of(rest_ms).median - result.optimizer_ms;
   result.operators = profiles.medians();
+  const auto in_floors = [floor = result.peak_floor_ms](const Spread& ms) {
+    return Spread{ms.min / floor, ms.median / floor, ms.max / floor};
+  };
+  result.parts = {{"step", in_floors(result.step_ms)},
+                  {"operator by operator", in_floors(result.eager_ms)},
+                  {"optimizer", in_floors(spread_of(optimizer_ms))}};
+  profiles.add_parts(result.parts, std::vector<double>(kWarmUp, result.peak_floor_ms));
 }
 
 }  // namespace

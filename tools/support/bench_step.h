@@ -11,6 +11,13 @@
 
 namespace tandem {
 
+// A part of a step, in units of the floor at the measured rate of products: on a CPU that of a product timed
+// beside the same step, on a GPU the peak.
+struct StepPart {
+  std::string name;  // "step", "replay" or "operator by operator", "optimizer", or an operator's
+  Spread floors;
+};
+
 struct StepResult {
   MatmulPrecision precision = MatmulPrecision::f32;
   int64_t steps = 0;  // timed
@@ -34,6 +41,7 @@ struct StepResult {
   GemmFlops flops;
   double peak_floor_ms = 0;
   Spread replay_ms;
+  std::vector<StepPart> parts;
   double flops_per_token = 0;  // that the model needs, forward and backward: LanguageModel::forward_flops()
 
   size_t peak_bytes = 0;           // of the device, in tensors at once, operator by operator

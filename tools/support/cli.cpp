@@ -65,8 +65,13 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
 std::string device_line(Device device) {
   if (device.is_cuda()) return fmt::format("device: {}, {}", device.str(), cuda_status().text);
   const std::string gpu = cuda_status().available ? "" : "; no GPU: " + cuda_status().text;
-  return fmt::format("device: cpu, {}, {} threads, bf16: {}{}", cpu_name(), omp_get_max_threads(),
-                     cpu_has_bf16() ? "yes" : "no", gpu);
+  return fmt::format("device: {}{}", device_name(device), gpu);
+}
+
+std::string device_name(Device device) {
+  if (device.is_cuda()) return fmt::format("{}, {}", device.str(), cuda_status().name);
+  return fmt::format("cpu, {}, {} threads, bf16: {}", cpu_name(), omp_get_max_threads(),
+                     cpu_has_bf16() ? "yes" : "no");
 }
 
 void add_corpus_options(CLI::App& app, CorpusOptions& options) {

@@ -27,6 +27,9 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
 // "device: cpu, Intel Xeon, 2 threads, bf16: yes; no GPU: no NVIDIA driver", or
 // "device: cuda:0, NVIDIA H100 80GB HBM3, 79.1 GiB, driver 13.0, runtime 13.0".
 std::string device_line(Device device);
+// What of it tells machines apart: "cpu, Intel Xeon, 2 threads, bf16: yes", or "cuda:0, NVIDIA H100 80GB
+// HBM3".
+std::string device_name(Device device);
 
 // The names of corpora, for help texts.
 inline constexpr const char* kCorpusNames =
