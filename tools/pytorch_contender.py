@@ -22,7 +22,7 @@ import time
 def settle():
     """Starts again under tcmalloc, which a process can only get at its start."""
     found = glob.glob("/usr/lib/*/libtcmalloc_minimal.so.4") + glob.glob("/usr/lib/*/libtcmalloc.so.4")
-    if found and not os.environ.get("LD_PRELOAD") and not os.environ.get("TANDEM_MALLOC"):
+    if found and not os.environ.get("LD_PRELOAD"):
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"LD_PRELOAD": found[0]})
 
 
@@ -53,14 +53,15 @@ def looped_scan(u, x, v, b, c0, mask):
 class Contender:
     def __init__(self, args):
         self.args, self.bf16 = args, args.precision == "bf16"
-        meta, self.tensors = read_safetensors(args.checkpoint)
+        meta, _ = read_safetensors(args.checkpoint)
         run = json.loads(meta["run"])
-        self.config, self.recipe, self.ids = json.loads(run["model_config"]), run["recipe"], read_ids(args.text, meta["vocab"])
+        self.config, self.recipe = json.loads(run["model_config"]), run["recipe"]
+        self.ids = read_ids(args.text, meta["vocab"])
 
     def model(self, attention):
         scan = looped_scan if self.args.form == "authors" and self.args.task == "train" else sru_scan
         model = Model(self.config, attention, torch.bfloat16 if self.bf16 else torch.float32, scan)
-        load_weights(model, self.tensors)
+        load_weights(model, read_safetensors(self.args.checkpoint)[1])
         return model
 
 

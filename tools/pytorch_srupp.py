@@ -135,7 +135,7 @@ def evaluate(model, ids, window, batch):
 def read_safetensors(path):
     with open(path, "rb") as f:
         header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
-        data = f.read()
+        data = np.memmap(path, np.uint8, "r", f.tell())
     meta = header.pop("__metadata__", {})
     kinds = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
     tensors = {
