@@ -361,7 +361,7 @@ void run(Options options) {
           (fs::path(self).parent_path() / "../../tools/pytorch_contender.py").lexically_normal().string();
     CHECK(fs::exists(options.script), "{}: there is no such file; give --script", options.script);
     theirs.command = {options.python, options.script};
-    run_child({options.python, "-c", "import torch"});  // what is missing is said at once
+    run_child({options.python, options.script, "--help"});  // what is missing is said at once
   }
 
   const TemporaryFolder folder;
