@@ -8,7 +8,8 @@
 
 A step is forward, backward, clipping and RAdam, with memory and cell state carried from step to step. The recurrence
 is a fused Triton kernel (pytorch_scan.py). Attention runs both as batched products and through PyTorch's own function,
-and the faster counts. Prints, for each form, a line for people and one of JSON. Needs torch; Tandem does not.
+and the faster counts. Prints, for each form, a line for people and one of JSON. Needs torch; Tandem does not. The
+comparison on the CPU, also of generation, evaluation and the authors' way, is `bench compare` (pytorch_contender.py).
 """
 import argparse
 import gc
