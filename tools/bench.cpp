@@ -10,6 +10,8 @@
 #include "core/caching_allocator.h"
 #include "core/check.h"
 #include "tools/support/bench_against.h"
+#include "tools/support/bench_compare.h"
+#include "tools/support/bench_contender.h"
 #include "tools/support/bench_json.h"
 #include "tools/support/bench_report.h"
 #include "tools/support/bench_step.h"
@@ -214,10 +216,15 @@ void run(const CLI::App& app, const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
+  const std::string first = argc > 1 ? argv[1] : "";
+  if (first == "compare") return compare_main(argc - 1, argv + 1);
+  if (first == "contender") return contender_main(argc - 1, argv + 1);
   CLI::App app(
       "Benchmarks. OP: checks an operator, then times it forward and backward. peak: what products and "
       "copies reach at "
-      "most. step: training steps, their split, and the floor that products set.",
+      "most. step: training steps, their split, and the floor that products set. compare: Tandem and PyTorch "
+      "in "
+      "turn (bench compare --help).",
       "bench");
   Options options;
   app.add_option("what", options.targets,

@@ -8,7 +8,8 @@
 
 A step is forward, backward, clipping and RAdam, with memory and cell state carried from step to step. The recurrence
 is a fused Triton kernel (pytorch_scan.py). Attention runs both as batched products and through PyTorch's own function,
-and the faster counts. Prints, for each form, a line for people and one of JSON. Needs torch; Tandem does not.
+and the faster counts. Prints, for each form, a line for people and one of JSON. Needs torch; Tandem does not. The
+comparison on the CPU, also of generation, evaluation and the authors' way, is `bench compare` (pytorch_contender.py).
 """
 import argparse
 import gc
@@ -272,8 +273,7 @@ def check(args):
     sizes = [(1, 1, 1), (7, 3, 33), (8, 2, 130), (65, 2, 64)]
     if args.device == "cuda":
         sizes += [(256, 4, 3072)]
-    dtypes = [torch.float32] + [torch.bfloat16] * (args.device == "cuda" or INTERPRETED)  # the C++ loop has f32 only
-    ok = all([check_scan(args.device, dtype, *size) for dtype in dtypes for size in sizes])
+    ok = all([check_scan(args.device, dtype, *size) for dtype in (torch.float32, torch.bfloat16) for size in sizes])
     ok &= check_model(args.device)
     if args.checkpoint:
         ok &= check_tandem(args, args.device)
@@ -310,8 +310,6 @@ def main():
         sys.exit("bench_pytorch: torch finds no CUDA device; use --device=cpu")
     if args.device == "cuda" and triton is None:
         sys.exit("bench_pytorch: there is no triton, which the recurrence needs on a GPU")
-    if args.device == "cpu" and args.precision == "bf16" and not (args.check or INTERPRETED):
-        sys.exit("bench_pytorch: the recurrence on the CPU is in f32; use --precision=f32")
     if args.check:
         sys.exit(0 if check(args) else 1)
     if bool(args.preset) == bool(args.config):

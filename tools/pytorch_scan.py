@@ -1,85 +1,22 @@
-"""The SRU recurrence as a PyTorch operator: a fused Triton kernel on a GPU, a C++ loop on the CPU.
+"""The SRU recurrence as a PyTorch operator: a fused Triton kernel on a GPU, on the CPU pytorch_scan_cpu.py.
 
 The yardstick's own kernels, so that PyTorch does not pay for a Python loop over time; Tandem's are in ops/ and cuda/.
 TRITON_INTERPRET=1 runs the Triton kernels on the CPU, slowly, to check them where there is no GPU.
 """
-import functools
 import os
 
 import torch
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # the C++ loop needs none
-    triton = None
+from pytorch_scan_cpu import cpu_scan, save_for_backward
 
-INTERPRETED = triton is not None and os.environ.get("TRITON_INTERPRET") == "1"
-
-# One thread: a second OpenMP runtime beside PyTorch's own would fight with it for the cores.
-CPP = r"""
-#include <torch/extension.h>
-#include <cmath>
-using torch::Tensor;
-static inline float sig(float x) { return 1.f / (1.f + std::exp(-x)); }
-std::vector<Tensor> forward(Tensor u, Tensor x, Tensor v, Tensor b, Tensor c0, Tensor mask) {
-  const int64_t T = x.size(0), B = x.size(1), D = x.size(2);
-  auto h = torch::empty_like(x), c = torch::empty_like(x);
-  const float *U = u.data_ptr<float>(), *X = x.data_ptr<float>(), *V = v.data_ptr<float>(), *bb = b.data_ptr<float>();
-  const float *C0 = c0.data_ptr<float>(), *K = mask.data_ptr<float>();
-  float *H = h.data_ptr<float>(), *C = c.data_ptr<float>();
-  for (int64_t r = 0; r < B; ++r)
-    for (int64_t t = 0; t < T; ++t) {
-      const int64_t n = (t * B + r) * D;
-      const float *p = t ? C + n - B * D : C0 + r * D, *q = U + 3 * n, *k = K + r * D;
-#pragma omp simd
-      for (int64_t j = 0; j < D; ++j) {
-        const float f = sig(q[D + j] + V[j] * p[j] + bb[j]), g = k[j] * sig(q[2 * D + j] + V[D + j] * p[j] + bb[D + j]);
-        const float s = (p[j] - q[j]) * f + q[j];
-        C[n + j] = s;
-        H[n + j] = (s - X[n + j]) * g + X[n + j];
-      }
-    }
-  return {h, c, c[T - 1].clone()};
-}
-std::vector<Tensor> backward(Tensor dh, Tensor u, Tensor x, Tensor v, Tensor b, Tensor c0, Tensor mask, Tensor c) {
-  const int64_t T = x.size(0), B = x.size(1), D = x.size(2);
-  auto du = torch::empty_like(u), dx = torch::empty_like(x), G = torch::zeros({B, D});
-  auto dv = torch::zeros({B, 2, D}), db = torch::zeros({B, 2, D});
-  const float *U = u.data_ptr<float>(), *X = x.data_ptr<float>(), *V = v.data_ptr<float>(), *bb = b.data_ptr<float>();
-  const float *C0 = c0.data_ptr<float>(), *K = mask.data_ptr<float>();
-  const float *C = c.data_ptr<float>(), *Y = dh.data_ptr<float>();
-  float *dU = du.data_ptr<float>(), *dX = dx.data_ptr<float>(), *dV = dv.data_ptr<float>(), *dB = db.data_ptr<float>();
-  float* g0 = G.data_ptr<float>();
-  for (int64_t r = 0; r < B; ++r)
-    for (int64_t t = T - 1; t >= 0; --t) {
-      const int64_t n = (t * B + r) * D;
-      const float *p = t ? C + n - B * D : C0 + r * D, *q = U + 3 * n, *k = K + r * D;
-#pragma omp simd
-      for (int64_t j = 0; j < D; ++j) {
-        const float f = sig(q[D + j] + V[j] * p[j] + bb[j]), g = sig(q[2 * D + j] + V[D + j] * p[j] + bb[D + j]);
-        const float y = Y[n + j], share = k[j] * g;
-        const float ar = y * (C[n + j] - X[n + j]) * share * (1 - g), gc = y * share + g0[r * D + j];
-        const float af = gc * (p[j] - q[j]) * f * (1 - f);
-        g0[r * D + j] = gc * f + af * V[j] + ar * V[D + j];
-        dU[3 * n + j] = gc * (1 - f); dU[3 * n + D + j] = af; dU[3 * n + 2 * D + j] = ar;
-        dX[n + j] = y * (1 - share);
-        dB[2 * r * D + j] += af; dB[(2 * r + 1) * D + j] += ar;
-        dV[2 * r * D + j] += af * p[j]; dV[(2 * r + 1) * D + j] += ar * p[j];
-      }
-    }
-  return {du, dx, dv.sum(0), db.sum(0)};
-}
-"""
-
-
-@functools.cache
-def cpp():
-    from torch.utils.cpp_extension import load_inline
-
-    return load_inline("sru_scan_masked", CPP, functions=["forward", "backward"],
-                       extra_cflags=["-O3", "-march=native", "-ffast-math", "-fopenmp-simd"])
-
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+triton = None
+if INTERPRETED or torch.cuda.is_available():  # nothing else needs it, and to import it takes its time
+    try:
+        import triton
+        import triton.language as tl
+    except ImportError:
+        INTERPRETED = False
 
 if triton is not None:
 
@@ -203,49 +140,45 @@ def grid_for(T, B, D):
 
 # No gradient flows to c0 and mask, or from the states: a segment's state is carried to the next without one.
 @torch.library.custom_op("srupp::scan", mutates_args=())
-def sru_scan(u: torch.Tensor, x: torch.Tensor, v: torch.Tensor, b: torch.Tensor, c0: torch.Tensor,
-             mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """u (T, B, 3, D) and x (T, B, D) of one dtype, v and b (2, D), c0 and mask (B, D), all in f32 -> h and every state
-    c, both (T, B, D) like x, and the last state (B, D) in f32. `mask` multiplies the reset gate at every step."""
-    if not with_triton(u):
-        return tuple(cpp().forward(u, x, v, b, c0, mask))
+def triton_scan(u: torch.Tensor, x: torch.Tensor, v: torch.Tensor, b: torch.Tensor, c0: torch.Tensor,
+                mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     h, c, c_last = torch.empty_like(x), torch.empty_like(x), torch.empty_like(c0)
     forward_kernel[grid_for(*x.shape)](h, c, c_last, u, x, v, b, c0, mask, *x.shape)
     return h, c, c_last
 
 
-@sru_scan.register_fake
+@triton_scan.register_fake
 def _(u, x, v, b, c0, mask):
     return torch.empty_like(x), torch.empty_like(x), torch.empty_like(c0)
 
 
 @torch.library.custom_op("srupp::scan_backward", mutates_args=())
-def sru_scan_backward(dh: torch.Tensor, u: torch.Tensor, x: torch.Tensor, v: torch.Tensor, b: torch.Tensor,
-                      c0: torch.Tensor, mask: torch.Tensor, c: torch.Tensor
-                      ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def triton_scan_backward(dh: torch.Tensor, u: torch.Tensor, x: torch.Tensor, v: torch.Tensor, b: torch.Tensor,
+                         c0: torch.Tensor, mask: torch.Tensor, c: torch.Tensor
+                         ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     dh = dh.contiguous()
-    if not with_triton(u):
-        return tuple(cpp().backward(dh, u, x, v, b, c0, mask, c))
     du, dx = torch.empty_like(u), torch.empty_like(x)
     dv, db = v.new_empty(x.size(1), *v.shape), b.new_empty(x.size(1), *b.shape)  # of each batch row; then summed
     backward_kernel[grid_for(*x.shape)](du, dx, dv, db, dh, u, x, v, b, c0, mask, c, *x.shape)
     return du, dx, dv.sum(0), db.sum(0)
 
 
-@sru_scan_backward.register_fake
+@triton_scan_backward.register_fake
 def _(dh, u, x, v, b, c0, mask, c):
     return torch.empty_like(u), torch.empty_like(x), torch.empty_like(v), torch.empty_like(b)
 
 
-def save(ctx, inputs, output):
-    ctx.save_for_backward(*inputs, output[1])
-
-
 def differentiate(ctx, dh, _dc, _dc_last):
-    return (*sru_scan_backward(dh, *ctx.saved_tensors), None, None)
+    return (*triton_scan_backward(dh, *ctx.saved_tensors), None, None)
 
 
-sru_scan.register_autograd(differentiate, setup_context=save)
+triton_scan.register_autograd(differentiate, setup_context=save_for_backward)
+
+
+def sru_scan(u, x, v, b, c0, mask):
+    """u (T, B, 3, D) and x (T, B, D) of one dtype, v and b (2, D), c0 and mask (B, D), all in f32 -> h and every state
+    c, both (T, B, D) like x, and the last state (B, D) in f32. `mask` multiplies the reset gate at every step."""
+    return (triton_scan if with_triton(u) else cpu_scan)(u, x, v, b, c0, mask)
 
 
 def plain_scan(u, x, v, b, c0, mask):

@@ -53,7 +53,7 @@ class Layer(torch.nn.Module):
         bias = torch.tensor([[0.0], [c.get("highway_bias", -2)]])
         self.b = torch.nn.Parameter(bias.expand(2, d).clone())
 
-    def forward(self, x, memory, c, bias, attention):
+    def forward(self, x, memory, c, bias, attention, scan):
         y = q = F.linear(x, self.q)
         if self.attends:
             z = q if memory is None else torch.cat([F.linear(memory, self.q), q])
@@ -64,21 +64,22 @@ class Layer(torch.nn.Module):
             y = q + self.alpha.to(q.dtype) * attended
         u = F.linear(F.dropout(self.norm(y), self.dropout, self.training), self.o).unflatten(2, (3, -1))
         mask = F.dropout(torch.ones_like(c), self.highway_dropout, self.training)
-        h, _, c_last = sru_scan(u, x, self.v, self.b, c, mask)
+        h, _, c_last = scan(u, x, self.v, self.b, c, mask)
         return h, c_last.detach()
 
 
 class Model(torch.nn.Module):
     """Of a configuration as `train` prints it and checkpoints keep it. `stream` is the dtype between the layers."""
 
-    def __init__(self, c, attention="explicit", stream=torch.float32):
+    def __init__(self, c, attention="explicit", stream=torch.float32, scan=sru_scan):
         super().__init__()
         assert c.get("model", "srupp") == "srupp", f"this is SRU++ alone, not {c['model']}"
         d, n = c["d"], c["layers"]
         k, last = c.get("attention_every", 1), c.get("attention_last", 0)
         attends = [(i + 1) % k == 0 if k else i >= n - last for i in range(n)]
         bound = math.sqrt(3 / d)
-        self.attention, self.stream, self.dropout = ATTENTION[attention], stream, c.get("dropout", 0)
+        self.attention, self.scan = ATTENTION[attention], scan
+        self.stream, self.dropout = stream, c.get("dropout", 0)
         self.embedding = torch.nn.Parameter(torch.empty(c["vocabulary"], d).uniform_(-bound, bound))
         self.layers = torch.nn.ModuleList(Layer(c, a, i + 1 == n) for i, a in enumerate(attends))
         self.output = torch.nn.Linear(d, c["vocabulary"])
@@ -103,7 +104,7 @@ class Model(torch.nn.Module):
         x = F.dropout(F.embedding(tokens, self.embedding.to(self.stream)), self.dropout, self.training)
         after = []
         for layer, (memory, c) in zip(self.layers, state):
-            h, c = layer(x, memory, c, bias, self.attention)
+            h, c = layer(x, memory, c, bias, self.attention, self.scan)
             after.append((x.detach() if layer.attends else None, c))
             x = h
         return self.output(F.dropout(x, self.dropout, self.training)), after
@@ -134,7 +135,7 @@ def evaluate(model, ids, window, batch):
 def read_safetensors(path):
     with open(path, "rb") as f:
         header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
-        data = f.read()
+        data = np.memmap(path, np.uint8, "r", f.tell())
     meta = header.pop("__metadata__", {})
     kinds = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
     tensors = {
