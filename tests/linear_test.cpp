@@ -5,7 +5,9 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "core/streaming.h"
 #include "tests/op_cases.h"
+#include "tests/run_op_case.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -115,6 +117,48 @@ TEST_CASE("linear: bf16 is close to f32, in forward and backward") {
     CHECK(relative_error(bf16[i], f32[i]) > 1e-5);
   }
   CHECK(relative_error(bf16[3], f32[3]) == 0);
+}
+
+TEST_CASE("linear_in_half: the result of linear rounded to bf16, and gradients of the rounded values") {
+  const Tensor x0 = random_tensor({7, 10, 50}, DType::f32, 1), w0 = random_tensor({90, 50}, DType::f32, 2);
+  const Tensor dy = random_tensor({7, 10, 90}, DType::f32, 4).to(DType::bf16);
+  const auto run = [&](MatmulPrecision precision, bool half) -> Tensors {
+    const PrecisionScope scope(precision);
+    const Tensor x = requires_grad(x0.clone()), weight = requires_grad(w0.clone());
+    Tensor y;
+    for (int pass = 0; pass < 2; ++pass) {  // the second adds to the gradients
+      Tape tape;
+      y = half ? linear_in_half(x, weight) : linear(x, weight);
+      tape.backward({y}, {dy.to(y.dtype())});
+    }
+    return {y, grad(x), grad(weight)};
+  };
+  CHECK(same_bits(run(MatmulPrecision::f32, true), run(MatmulPrecision::f32, false)));
+  if (!cpu_has_bf16()) {
+    MESSAGE("skipped: this CPU has no bf16");
+    return;
+  }
+  Tensors expected = run(MatmulPrecision::bf16, false);
+  expected[0] = expected[0].to(DType::bf16);
+  CHECK(same_bits(run(MatmulPrecision::bf16, true), expected));
+}
+
+TEST_CASE("linear: results that are large enough to go past the caches are those of their parts") {
+  const int64_t rows = 1030,
+                out = kStreamingBytes / (4 * rows) + 6;  // columns of the last tile: not whole panels
+  REQUIRE(worth_streaming(4 * rows * out));
+  const Tensor x = random_tensor({rows, 33}, DType::f32, 1), weight = random_tensor({out, 33}, DType::f32, 2),
+               bias = random_tensor({out}, DType::f32, 3);
+  for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
+    if (precision == MatmulPrecision::bf16 && !cpu_has_bf16()) continue;
+    const PrecisionScope scope(precision);
+    const Tensor whole = linear(x, weight, bias);
+    for (const int64_t begin : {int64_t{0}, rows / 2}) {
+      const int64_t end = begin + rows / 2;
+      CHECK(relative_error(linear(x.alias_rows(begin, end).clone(), weight, bias),
+                           whole.alias_rows(begin, end)) < 1e-6);
+    }
+  }
 }
 
 TEST_CASE("linear: no rows") {

@@ -9,6 +9,7 @@
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
 #include "core/array.h"
+#include "core/streaming.h"
 #include "ops/weights.h"
 #include "tests/devices.h"
 #include "tests/errors.h"
@@ -205,6 +206,70 @@ TEST_CASE("sru_scan: the same bits wherever the tensors begin") {
     }
 }
 
+namespace {
+
+// h, c_last and the gradients of u, weight_c, bias, c0 and x, which are leaves, for dh and dc.
+Tensors forward_and_back(const Tensors& in, const Tensor& dh, const Tensor& dc) {
+  Tensors leaves;
+  for (const Tensor& x : in) leaves.push_back(requires_grad(x.clone()));
+  Tape tape;
+  const SruScanResult out = sru_scan(leaves[0], leaves[4], leaves[1], leaves[2], leaves[3]);
+  tape.backward({out.h, out.c_last}, {dh, dc});
+  Tensors results{out.h, out.c_last};
+  for (const Tensor& leaf : leaves) results.push_back(grad(leaf));
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("sru_scan: u in bf16 beside f32 counts as its values, and so does its gradient") {
+  const Case c{.steps = 9, .batch = 3, .width = 1027};
+  Tensors in = make_inputs(c, DType::f32, 31);
+  const Tensor dh = random_tensor(in[4].shape(), DType::f32, 41),
+               dc = random_tensor({3, 1027}, DType::f32, 42);
+  const Tensor half = in[0].to(DType::bf16);
+  in[0] = half.to(DType::f32);
+  Tensors expected = forward_and_back(in, dh, dc);
+  CHECK(relative_error(expected[2], expected[2].to(DType::bf16).to(DType::f32)) > 1e-4);
+  expected[2] = expected[2].to(DType::bf16);
+  in[0] = half;
+  const Tensors actual = forward_and_back(in, dh, dc);
+  CHECK(actual[0].dtype() == DType::f32);
+  CHECK(same_bits(actual, expected));
+}
+
+TEST_CASE("sru_scan: results that are large enough to go past the caches have the same bits") {
+  // Two segments, each below the limit, and both as one, above it. An odd width: rows begin anywhere.
+  constexpr int64_t kSteps = 16, kWidth = kStreamingBytes / (4 * kSteps) + 3;
+  REQUIRE(worth_streaming(4 * kSteps * kWidth));
+  REQUIRE_FALSE(worth_streaming(4 * kSteps / 2 * kWidth));
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    INFO(std::string(name_of(dtype)));
+    Tensors in = make_inputs({.steps = kSteps, .batch = 1, .width = kWidth}, DType::f32, 51);
+    in[0] = in[0].to(dtype);
+    const Tensor dh = random_tensor(in[4].shape(), DType::f32, 61),
+                 dc = random_tensor({1, kWidth}, DType::f32, 62);
+    const Tensors whole = forward_and_back(in, dh, dc);
+    const auto half = [&](const Tensor& x, int64_t i) {
+      return x.alias_rows(i * kSteps / 2, (i + 1) * kSteps / 2).clone();
+    };
+    Tensors first = in, second = in;
+    for (const size_t i : {0, 4}) {
+      first[i] = half(in[i], 0);
+      second[i] = half(in[i], 1);
+    }
+    // The state that the second begins with, for which any gradient will do here.
+    second[3] = forward_and_back(first, half(dh, 0), dc)[1];
+    const Tensors after = forward_and_back(second, half(dh, 1), dc);
+    const Tensors before = forward_and_back(first, half(dh, 0), after[5]);
+    for (const size_t i : {0, 2, 6}) {  // h, du, dx
+      CHECK(same_bits({half(whole[i], 0)}, {before[i]}));
+      CHECK(same_bits({half(whole[i], 1)}, {after[i]}));
+    }
+    CHECK(same_bits({whole[1], whole[5]}, {after[1], before[5]}));  // c_last, dc0
+  }
+}
+
 TEST_CASE("sru_scan: two segments chained through the state are one long pass, gradients too") {
   for (const Device device : test_devices()) {
     INFO(device.str());
@@ -305,8 +370,8 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   CHECK(error(half, none, zeros({6}, DType::bf16), w, none, none) ==
         "sru_scan: weight_c is bf16 (6) on cpu, but u is bf16 (4, 2, 9) on cpu; give weight_c in f32, "
         "on the device of u");
-  CHECK(error(half, none, w, w, none, none) ==
-        "sru_scan: dtype bf16 is not supported on the CPU; use f32 or f64");
+  CHECK(error(zeros({4, 2, 12}, DType::bf16), none, w, w, none, none) ==
+        "sru_scan: u is bf16 (4, 2, 12) on cpu: four planes cannot be bf16 on a CPU; give three, or f32");
   CHECK(error_of([] {
           const Tensor v = zeros({6}, DType::i32);
           sru_scan(zeros({4, 2, 9}, DType::i32), Tensor(), v, v, Tensor());
