@@ -6,6 +6,7 @@
 
 namespace tandem {
 
+struct Bf16Weight;
 struct Int8Weight;
 
 // What the tape keeps with a tensor: a leaf owns its gradient, a result says which tape entry made it.
@@ -20,6 +21,8 @@ struct GradNode {
   std::shared_ptr<const Int8Weight>
       int8;  // a leaf's 8-bit form (ops/weights.h), and the version it stands for
   uint64_t int8_version = 0;
+  std::shared_ptr<const Bf16Weight> packed;  // a leaf's packed bf16 form, the same way
+  uint64_t packed_version = 0;
 
   bool is_leaf() const { return tape == 0; }
 };

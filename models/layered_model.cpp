@@ -7,6 +7,7 @@
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "ops/dropout.h"
+#include "ops/weights.h"
 
 namespace tandem {
 namespace {
@@ -121,6 +122,7 @@ class LayeredModel::StepDecoder : public Decoder {
     CHECK(tokens.shape() == Shape({batch_}), "generation: expected one token for each of {} rows, got {}",
           batch_, tokens.str());
     NoGrad pause;
+    const GenerationScope generation;
     if (!model_.carries_state()) make_room(tokens);
     const Tensor y = model_.parts_.output->logits(read(tokens));
     return y.alias_shape({batch_, y.size(-1)});

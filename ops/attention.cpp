@@ -2,72 +2,129 @@
 // of training are in attention_blocks.cpp.
 #include "ops/attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "core/math.h"
 #include "core/parallel.h"
+#include "ops/gemm_few_rows.h"
 #include "ops/weights.h"
 
 namespace tandem {
 namespace {
 
-// Scores of one query against `rows` keys that lie `stride` elements apart; returns the largest.
-template <class T>
-TANDEM_INLINE T scores_body(T* scores, const T* q, const T* keys, int64_t rows, int64_t stride, int64_t width,
-                            T scale) {
-  T largest = -std::numeric_limits<T>::infinity();
+constexpr int64_t kRowsOfTask = 64;  // keys that one task looks at
+
+// scores = scale q keys, of `rows` keys that lie `stride` elements apart.
+void score_rows(float* scores, const float* q, const float* keys, int64_t rows, int64_t stride,
+                int64_t width) {
+  cpu::dot_rows(scores, q, keys, stride, rows, width);
+}
+void score_rows(double* scores, const double* q, const double* keys, int64_t rows, int64_t stride,
+                int64_t width) {
   for (int64_t row = 0; row < rows; ++row, keys += stride) {
-    T dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t i = 0; i < width; ++i) dot += q[i] * keys[i];
-    scores[row] = dot * scale;
-    largest = scores[row] > largest ? scores[row] : largest;
+    scores[row] = 0;
+    for (int64_t i = 0; i < width; ++i) scores[row] += q[i] * keys[i];
   }
-  return largest;
 }
 
-// y = softmax(scores) values; overwrites the scores.
+// What a task found: y is the sum of its values, each weighed by exp(score - largest), and `total` of those
+// weights.
 template <class T>
-TANDEM_INLINE void weigh_body(T* y, T* scores, const T* values, int64_t rows, int64_t stride, int64_t width,
-                              T largest) {
-  T total = 0;
+struct Part {
+  T largest, total;
+};
+
+// Overwrites the scores. Four rows of values are read side by side.
+template <class T>
+TANDEM_INLINE Part<T> weigh_body(T* y, T* scores, const T* values, int64_t rows, int64_t stride,
+                                 int64_t width, T scale) {
+  T largest = -std::numeric_limits<T>::infinity(), total = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    scores[row] *= scale;
+    largest = scores[row] > largest ? scores[row] : largest;
+  }
 #pragma omp simd reduction(+ : total)
   for (int64_t row = 0; row < rows; ++row) {
     scores[row] = fast_exp(scores[row] - largest);
     total += scores[row];
   }
   for (int64_t i = 0; i < width; ++i) y[i] = 0;
-  for (int64_t row = 0; row < rows; ++row, values += stride) {
-    const T weight = scores[row] / total;
+  int64_t row = 0;
+  for (; row + 4 <= rows; row += 4, values += 4 * stride) {
+    const T *first = values, *second = first + stride, *third = second + stride, *fourth = third + stride;
+    const T weights[] = {scores[row], scores[row + 1], scores[row + 2], scores[row + 3]};
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i)
+      y[i] +=
+          (weights[0] * first[i] + weights[1] * second[i]) + (weights[2] * third[i] + weights[3] * fourth[i]);
+  }
+  for (; row < rows; ++row, values += stride) {
+    const T weight = scores[row];
 #pragma omp simd
     for (int64_t i = 0; i < width; ++i) y[i] += weight * values[i];
   }
+  return {largest, total};
 }
 
-TANDEM_SIMD void attend_row(float* y, float* scores, const float* q, const float* kv, int64_t rows,
-                            int64_t stride, int64_t width, int64_t to_values, float scale) {
-  const float largest = scores_body(scores, q, kv, rows, stride, width, scale);
-  weigh_body(y, scores, kv + to_values, rows, stride, width, largest);
+TANDEM_SIMD Part<float> weigh(float* y, float* scores, const float* values, int64_t rows, int64_t stride,
+                              int64_t width, float scale) {
+  return weigh_body(y, scores, values, rows, stride, width, scale);
 }
-TANDEM_SIMD void attend_row(double* y, double* scores, const double* q, const double* kv, int64_t rows,
-                            int64_t stride, int64_t width, int64_t to_values, double scale) {
-  const double largest = scores_body(scores, q, kv, rows, stride, width, scale);
-  weigh_body(y, scores, kv + to_values, rows, stride, width, largest);
+TANDEM_SIMD Part<double> weigh(double* y, double* scores, const double* values, int64_t rows, int64_t stride,
+                               int64_t width, double scale) {
+  return weigh_body(y, scores, values, rows, stride, width, scale);
 }
 
+// y = the parts of a query together, in their order.
 template <class T>
-void attend_rows(T* y, T* scores, const T* q, const T* kv, int64_t batch, int64_t width, int64_t valid,
-                 int64_t heads) {
-  const int64_t head = width / heads;
+TANDEM_INLINE void join_body(T* y, const T* sums, const Part<T>* parts, int64_t count, int64_t width) {
+  T largest = -std::numeric_limits<T>::infinity(), total = 0;
+  for (int64_t i = 0; i < count; ++i) largest = parts[i].largest > largest ? parts[i].largest : largest;
+  for (int64_t i = 0; i < count; ++i) total += parts[i].total * fast_exp(parts[i].largest - largest);
+  for (int64_t j = 0; j < width; ++j) y[j] = 0;
+  for (int64_t i = 0; i < count; ++i, sums += width) {
+    const T weight = fast_exp(parts[i].largest - largest) / total;
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) y[j] += weight * sums[j];
+  }
+}
+TANDEM_SIMD void join(float* y, const float* sums, const Part<float>* parts, int64_t count, int64_t width) {
+  join_body(y, sums, parts, count, width);
+}
+TANDEM_SIMD void join(double* y, const double* sums, const Part<double>* parts, int64_t count,
+                      int64_t width) {
+  join_body(y, sums, parts, count, width);
+}
+
+// The keys of a query are cut into blocks too, so that all threads read the cache of a single sequence.
+template <class T>
+void attend_rows(T* y, const T* q, const T* kv, int64_t batch, int64_t width, int64_t valid, int64_t heads) {
+  const int64_t head = width / heads, stride = batch * 2 * width, queries = batch * heads;
+  const int64_t blocks = (valid + kRowsOfTask - 1) / kRowsOfTask;
   const T scale = T(1) / std::sqrt(static_cast<T>(head));
-#pragma omp parallel for schedule(static) if (batch * valid * width > kParallelGrain)
-  for (int64_t i = 0; i < batch * heads; ++i) {
-    const int64_t b = i / heads, offset = i % heads * head;
-    attend_row(y + b * width + offset, scores + i * valid, q + b * width + offset,
-               kv + b * 2 * width + offset, valid, batch * 2 * width, head, width, scale);
+  const Tensor sums({queries, blocks, head}, dtype_of<T>());
+  T* const all_sums = sums.data<T>();
+  std::vector<Part<T>> parts(static_cast<size_t>(queries * blocks));
+#pragma omp parallel if (batch * valid * width > kParallelGrain)
+  {
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < queries * blocks; ++task) {
+      const int64_t query = task / blocks, begin = task % blocks * kRowsOfTask;
+      const int64_t b = query / heads, offset = query % heads * head;
+      const int64_t rows = std::min(kRowsOfTask, valid - begin);
+      const T* const keys = kv + begin * stride + b * 2 * width + offset;
+      T scores[kRowsOfTask];
+      score_rows(scores, q + b * width + offset, keys, rows, stride, head);
+      parts[task] = weigh(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
+    }
+#pragma omp for schedule(static)
+    for (int64_t query = 0; query < queries; ++query)
+      join(y + query * head, all_sums + query * blocks * head, parts.data() + query * blocks, blocks, head);
   }
 }
 
@@ -88,10 +145,8 @@ void check_shapes(const char* what, const Tensor& q, const Tensor& kv, int64_t h
 namespace cpu {
 
 void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
-  const Tensor scores({q.size(0), heads, valid}, q.dtype());
   FOR_FLOAT(q.dtype(), "attend_cached", T,
-            attend_rows(y.data<T>(), scores.data<T>(), q.data<T>(), kv_cache.data<T>(), q.size(0), q.size(1),
-                        valid, heads));
+            attend_rows(y.data<T>(), q.data<T>(), kv_cache.data<T>(), q.size(0), q.size(1), valid, heads));
 }
 
 }  // namespace cpu

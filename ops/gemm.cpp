@@ -11,6 +11,7 @@
 #include "core/macros.h"
 #include "core/storage.h"
 #include "ops/gemm_blocks.h"
+#include "ops/gemm_few_rows.h"
 #include "ops/gemm_onednn.h"
 #include "ops/gemm_pack.h"
 
@@ -217,6 +218,8 @@ void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* 
   note_gemm(call_of(p, packed ? DType::bf16 : DType::f32, false));
   if (packed)
     gemm_bf16(c, a, b, p, bias);
+  else if (has_few_rows(p))
+    gemm_few_rows(c, a, b, p, bias);
   else if (better_flipped(p, bias))
     multiply_flipped(c, b, a, flip(p));
   else

@@ -87,6 +87,11 @@ void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, cons
   if (const Int8Weight* form = int8_form(weight))
     return gemm_int8(y.data<float>(), x.data<float>(), p, *form,
                      bias.defined() ? bias.data<float>() : nullptr);
+  if (const std::shared_ptr<const Bf16Weight> form = bf16_form(weight, p.m, precision)) {
+    if (y.dtype() == DType::bf16) return gemm_bf16_weight(y.data<bf16>(), x.data<float>(), p, *form);
+    return gemm_bf16_weight(y.data<float>(), x.data<float>(), p, *form,
+                            bias.defined() ? bias.data<float>() : nullptr);
+  }
   if (y.dtype() == DType::bf16) return gemm(y.data<bf16>(), x.data<float>(), weight.data<float>(), p);
   FOR_FLOAT(y.dtype(), "linear", T,
             gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr));

@@ -1,5 +1,7 @@
-// The bf16 copies and the 8-bit forms of weights.
+// The bf16 copies and the packed forms of weights.
 #include "ops/weights.h"
+
+#include <mutex>
 
 #include "autograd/gradient.h"
 #include "core/array.h"
@@ -7,6 +9,12 @@
 #include "ops/gemm.h"
 
 namespace tandem {
+namespace {
+
+thread_local bool generating = false;
+std::mutex packing;  // models may generate on several threads at once
+
+}  // namespace
 
 Tensor weight_as(const Tensor& weight, DType dtype) {
   if (weight.dtype() == dtype) return weight;
@@ -33,7 +41,9 @@ Tensor low_precision_copy(const Tensor& leaf) {
 
 void mark_low_precision_current(const Tensor& leaf) {
   leaf.storage()->touch();
-  if (leaf.node()) leaf.node()->low_precision_version = leaf.storage()->version();
+  if (!leaf.node()) return;
+  leaf.node()->low_precision_version = leaf.storage()->version();
+  leaf.node()->packed.reset();
 }
 
 void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form) {
@@ -48,6 +58,28 @@ void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form) {
 const Int8Weight* int8_form(const Tensor& weight) {
   const GradNode* node = weight.node().get();
   return node && node->int8 && node->int8_version == weight.storage()->version() ? node->int8.get() : nullptr;
+}
+
+GenerationScope::GenerationScope() : outer_(generating) {
+  generating = true;
+}
+GenerationScope::~GenerationScope() {
+  generating = outer_;
+}
+
+std::shared_ptr<const Bf16Weight> bf16_form(const Tensor& weight, int64_t rows, MatmulPrecision precision) {
+  GradNode* const node = weight.node().get();
+  if (!generating || precision != MatmulPrecision::bf16 || !node || !node->is_leaf() ||
+      weight.dtype() != DType::f32 || !weight.device().is_cpu() || weight.numel() == 0 ||
+      rows > cpu::kMostKeptRows)
+    return nullptr;
+  const std::scoped_lock lock(packing);
+  const uint64_t version = weight.storage()->version();
+  if (!node->packed || node->packed_version != version) {
+    node->packed = std::make_shared<const Bf16Weight>(weight);
+    node->packed_version = version;
+  }
+  return node->packed;
 }
 
 }  // namespace tandem

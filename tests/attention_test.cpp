@@ -272,8 +272,13 @@ TEST_CASE("attend_cached: the last query of a causal pass, in any order of the r
   struct Decode {
     int64_t valid, batch, width, heads;
   };
-  for (const Decode& at : std::vector<Decode>{
-           {37, 3, 12, 1}, {37, 3, 12, 3}, {1, 2, 8, 1}, {700, 1, 160, 1}, {300, 2, 144, 2}}) {
+  for (const Decode& at : std::vector<Decode>{{37, 3, 12, 1},
+                                              {37, 3, 12, 3},
+                                              {1, 2, 8, 1},
+                                              {700, 1, 160, 1},
+                                              {300, 2, 144, 2},
+                                              {64, 1, 480, 1},
+                                              {65, 2, 33, 1}}) {
     const int64_t valid = at.valid, batch = at.batch, width = at.width, heads = at.heads;
     const Tensor q = random_tensor({1, batch, width}, DType::f64, 1),
                  kv = random_tensor({valid, batch, 2 * width}, DType::f64, 2);

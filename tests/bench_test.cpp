@@ -286,6 +286,7 @@ TEST_CASE("peaks: every precision that the device has, and no other") {
     CHECK(contains(text, "1024 x 1024 x 1024"));
     CHECK(contains(text, device.is_cpu() ? "GFLOP/s" : "TFLOP/s"));
     CHECK(contains(text, device.is_cpu() ? "of 256 MiB" : "of 1024 MiB"));
+    CHECK(contains(text, "read: ") == device.is_cpu());
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/tensor.h"
+#include "ops/gemm_few_rows.h"
 #include "ops/gemm_pack.h"
 #include "tests/op_cases.h"
 #include "tests/threads.h"
@@ -123,6 +124,48 @@ TEST_CASE("gemm: f64 is the definition") {
 
 TEST_CASE("gemm: f32 is the definition to rounding") {
   check_all<float>(MatmulPrecision::f32, 1e-6, exact);
+}
+
+TEST_CASE("gemm: few rows, and one more") {
+  for (int64_t m = 1; m <= cpu::kFewRows + 1; ++m)
+    for (const Sizes& size : std::vector<Sizes>{{m, 1, 1, 1, 0},
+                                                {m, 3, 15, 1, 1},
+                                                {m, 67, 16, 1, 0},
+                                                {m, 33, 1037, 1, 3},
+                                                {m, 130, 480, 1, 0},
+                                                {m, 5, 7, 2, 1}})
+      for (int variant = 0; variant < 4; ++variant) {
+        Problem x = problem(size.m, size.n, size.k, false, true, DType::f32, size.batch, size.gap);
+        x.p.accumulate = variant & 1;
+        CAPTURE(m);
+        CAPTURE(size.n);
+        CAPTURE(size.k);
+        CAPTURE(variant);
+        CHECK(error_of<float>(x, variant & 2, exact) < 1e-6);
+      }
+}
+
+TEST_CASE("gemm: few rows have the same bits for any number of threads, and whatever rows are beside them") {
+  const Problem all = problem(cpu::kFewRows, 700, 333, false, true, DType::f32);
+  const std::vector<float> expected = product<float>(all, 1);
+  CHECK(product<float>(all, 2) == expected);
+  CHECK(product<float>(all, 3) == expected);
+  for (int64_t m = 1; m < cpu::kFewRows; ++m) {
+    Problem first = all;
+    first.p.m = m;
+    const std::vector<float> c = product<float>(first, 2);
+    CHECK(std::equal(c.begin(), c.begin() + m * all.p.ldc, expected.begin()));
+  }
+}
+
+TEST_CASE("gemm: few rows pass NaN and infinity through") {
+  Problem x = problem(2, 40, 40, false, true, DType::f32);
+  x.a.data<float>()[39] = std::numeric_limits<float>::quiet_NaN();
+  x.b.data<float>()[3 * 40] = std::numeric_limits<float>::infinity();
+  const std::vector<float> c = product<float>(x, 1);
+  CHECK(std::isnan(c[5]));
+  CHECK(std::isinf(c[40 + 3]));
+  CHECK(std::isfinite(c[40 + 2]));
 }
 
 TEST_CASE("gemm: bf16 is the definition on rounded operands") {

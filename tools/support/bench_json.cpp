@@ -82,7 +82,7 @@ ordered_json peak_table_json(const PeakTable& table) {
       products.push_back({{"precision", name_of(precision)}, {"shape", row.shape}, {"gflops", row.gflops}});
   for (const PeakTable::Copy& copy : table.copies)
     copies.push_back({{"bytes", copy.bytes}, {"gbs", copy.gbs}});
-  return {{"products", products}, {"copies", copies}};
+  return {{"products", products}, {"copies", copies}, {"read_gbs", table.read_gbs}};
 }
 
 ordered_json case_json(const BenchCase& c, const BenchResult& r, const Peaks& peaks) {

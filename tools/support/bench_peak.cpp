@@ -57,6 +57,38 @@ void copy_on_cpu(const Tensor& y, const Tensor& x) {
                 static_cast<size_t>(std::min(kBlock, bytes - i * kBlock)));
 }
 
+constexpr int kStreams = 8;
+constexpr int64_t kWordsAhead = 256;
+
+// The sum of kStreams runs of n words that lie side by side.
+TANDEM_SIMD uint64_t sum_of_streams(const uint64_t* x, int64_t n) {
+  constexpr int64_t kLine = 8;
+  uint64_t sums[kStreams][kLine] = {};
+  for (int64_t i = 0; i + kLine <= n; i += kLine) {
+#pragma GCC unroll 8
+    for (int s = 0; s < kStreams; ++s) {
+      const uint64_t* at = x + s * n + i;
+      __builtin_prefetch(at + kWordsAhead);
+#pragma omp simd
+      for (int64_t j = 0; j < kLine; ++j) sums[s][j] += at[j];
+    }
+  }
+  uint64_t sum = 0;
+  for (const auto& stream : sums)
+    for (const uint64_t part : stream) sum += part;
+  return sum;
+}
+
+void sum_on_cpu(const Tensor& sums, const Tensor& x) {
+  const int64_t blocks = sums.numel(), n = x.numel() / blocks / kStreams;
+  const auto* words = x.data<int64_t>();
+  int64_t* to = sums.data<int64_t>();
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < blocks; ++i)
+    to[i] =
+        static_cast<int64_t>(sum_of_streams(reinterpret_cast<const uint64_t*>(words) + i * n * kStreams, n));
+}
+
 TimedWork copy_work(int64_t bytes) {
   const Device device = bench_device();
   const Tensor to = zeros({bytes}, DType::u8, device), from = full({bytes}, 1, DType::u8, device);
@@ -98,6 +130,18 @@ double measure_copy_gbs(size_t bytes_moved, int rounds) {
   double best = bench.round_ms();
   for (int i = 0; i < rounds; ++i) best = std::min(best, bench.round_ms());
   return static_cast<double>(bench.bytes_moved()) / best / 1e6;
+}
+
+double measure_read_gbs(size_t bytes, int rounds) {
+  constexpr int64_t kBlocks = 64;
+  const int64_t words = static_cast<int64_t>(bytes) / 8 / (kBlocks * kStreams * 8) * (kBlocks * kStreams * 8);
+  const Tensor x = full({words}, 1, DType::i64), sums({kBlocks}, DType::i64);
+  TimedWork work([x, sums] { sum_on_cpu(sums, x); });
+  const double ms = best_ms(rounds, work);
+  int64_t total = 0;
+  for (const int64_t sum : sums.span<int64_t>()) total += sum;
+  CHECK(total == words, "benchmark: {} words of 1 add up to {}", words, total);
+  return 8 * static_cast<double>(words) / ms / 1e6;
 }
 
 ProductBench::ProductBench(MatmulPrecision precision) : product_(gemm_work(kBeside, precision)) {}

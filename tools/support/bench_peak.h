@@ -1,4 +1,4 @@
-// What a device can do at most, measured: matrix products a second, and bytes copied a second.
+// What a device can do at most, measured: matrix products a second, and bytes copied and read a second.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -46,6 +46,10 @@ class CopyBench {
 
 // Best of several rounds, in GB (1e9 bytes) moved a second.
 double measure_copy_gbs(size_t bytes_moved, int rounds);
+
+// Best of several rounds, in GB a second: an array of so many bytes summed up by all threads of a CPU, each
+// reading several streams and asking for them ahead, as products of few rows do with a weight.
+double measure_read_gbs(size_t bytes, int rounds);
 
 // A product of 1024 x 1024 x 1024, beside which others are timed: what they would take at its rate. On a
 // shared machine a peak that was measured minutes ago says little about now.

@@ -137,6 +137,7 @@ PeakTable measure_peak_table(int rounds) {
   for (const size_t bytes :
        {memory_bytes(), size_t{1} << 18, size_t{1} << 21, size_t{1} << 24, size_t{1} << 26})
     table.copies.push_back({bytes, measure_copy_gbs(bytes, rounds)});
+  if (bench_device().is_cpu()) table.read_gbs = measure_read_gbs(memory_bytes(), rounds);
   return table;
 }
 
@@ -157,6 +158,9 @@ std::string peak_text(const PeakTable& table) {
   for (size_t i = 1; i < table.copies.size(); ++i)
     text += fmt::format("  {:<20} {:8.1f} GB/s\n", fmt::format("{:.4g} MiB", mib(table.copies[i])),
                         table.copies[i].gbs);
+  if (table.read_gbs > 0)
+    text += fmt::format("read: {:.1f} GB/s of {:.0f} MiB, in several streams a thread\n", table.read_gbs,
+                        mib(table.copies[0]));
   return text;
 }
 

@@ -37,6 +37,7 @@ struct PeakTable {
   };
   std::vector<std::pair<MatmulPrecision, GemmPeak>> products;  // in precisions that the device has
   std::vector<Copy> copies;                                    // the largest first
+  double read_gbs = 0;                                         // of memory_bytes(); 0 on a GPU
 
   Peaks peaks() const;
 };

@@ -1,0 +1,26 @@
+// Products of a few rows with a stored weight, x W^T, as generation makes them: bound by reading the weight.
+//
+// oneDNN is made for products that the arithmetic bounds. Here several rows of W are read side by side, each
+// asked for some way ahead, and all rows of x are multiplied with what has come.
+#pragma once
+#include "ops/gemm.h"
+
+namespace tandem::cpu {
+
+inline constexpr int64_t kFewRows = 8;
+
+inline bool has_few_rows(const Gemm& p) {
+  return p.m <= kFewRows && p.batch == 1 && !p.transpose_a && p.transpose_b && p.k > 0;
+}
+
+// gemm() of a product that has few rows, in f32.
+void gemm_few_rows(float* c, const float* a, const float* b, const Gemm& p, const float* bias);
+
+// sums[j] = x w_j of `rows` vectors of n elements that lie ldw apart.
+void dot_rows(float* sums, const float* x, const float* w, int64_t ldw, int64_t rows, int64_t n);
+
+// c (m, 64) = left (m, k) times a panel of ops/gemm_pack.h; m is at most kFewRows, k a multiple of 2. The
+// elements of left are bf16 values, widened.
+void multiply_panel(float* c, const float* left, const bf16* panel, int64_t m, int64_t k);
+
+}  // namespace tandem::cpu
