@@ -268,6 +268,11 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
       CHECK(r.graph_refusal.empty() == has_graphs());
       if (!has_graphs()) CHECK(contains(text, "no CUDA graph: "));
     }
+    const StepResult kept = bench_step(sizes, MatmulPrecision::f32, 1, peaks),
+                     again = bench_step(sizes, MatmulPrecision::f32, 1, peaks, true);
+    CHECK(again.peak_bytes < kept.peak_bytes);
+    CHECK(again.flops.f32 > kept.flops.f32);  // a third forward pass of the layers' products
+    CHECK(contains(step_text(again, peaks), "step f32 with recomputation: "));
     CHECK(contains(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
   }
 }

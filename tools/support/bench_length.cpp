@@ -172,7 +172,7 @@ ordered_json cost_json(const LengthCost& c) {
           {"attention_ms", c.attention_ms},
           {"rest_ms", c.rest_ms()},
           {"peak_bytes", c.peak_bytes},
-          {"attention_ps_per_pair", c.attention_ps()},
+          {"attention_ns_per_pair", c.attention_ns()},
           {"rest_us_per_row", c.rest_us()},
           {"bytes_per_row", c.bytes()},
           {"operators", operators}};
@@ -180,15 +180,15 @@ ordered_json cost_json(const LengthCost& c) {
 
 ordered_json report(const Sweep& sweep, const char* precision, const std::vector<LengthCost>& costs) {
   fmt::print("\n{}, {}\n{:>6} {:>6}  {:<32} {:>12} {:>10} {:>8}   {:>10} {:>10} {:>10}\n", sweep.name,
-             precision, "T", "M", "step ms", "attention ms", "rest ms", "MiB", "ps a pair", "us a row",
+             precision, "T", "M", "step ms", "attention ms", "rest ms", "MiB", "ns a pair", "us a row",
              "KiB a row");
   for (const LengthCost& c : costs)
     fmt::print("{:>6} {:>6}  {:<32} {:>12.2f} {:>10.2f} {:>8.1f}   {:>10.2f} {:>10.3f} {:>10.3f}\n",
                c.point.unroll, c.point.memory, spread_text(c.ms), c.attention_ms, c.rest_ms(),
-               static_cast<double>(c.peak_bytes) / (1 << 20), c.attention_ps(), c.rest_us(),
+               static_cast<double>(c.peak_bytes) / (1 << 20), c.attention_ns(), c.rest_us(),
                c.bytes() / 1024);
   ordered_json growths, rows = ordered_json::array(), operators = ordered_json::object();
-  growths["attention"] = growth(column(costs, [](const LengthCost& c) { return c.attention_ps(); }));
+  growths["attention"] = growth(column(costs, [](const LengthCost& c) { return c.attention_ns(); }));
   growths["rest"] = growth(column(costs, [](const LengthCost& c) { return c.rest_us(); }));
   growths["memory"] = growth(column(costs, [](const LengthCost& c) { return c.bytes(); }));
   fmt::print("most over a shorter length: attention {:.2f}, rest {:.2f}, memory {:.2f}\n",

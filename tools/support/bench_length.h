@@ -28,7 +28,7 @@ struct LengthCost {
 
   double rest_ms() const { return ms.median - attention_ms; }
   // The columns that must not grow with the length.
-  double attention_ps() const { return 1e9 * attention_ms / pairs; }
+  double attention_ns() const { return 1e6 * attention_ms / pairs; }
   double rest_us() const { return 1e3 * rest_ms() / rows; }
   double bytes() const { return static_cast<double>(peak_bytes) / rows; }
 };
