@@ -250,7 +250,7 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
       };
       CHECK(calls_of("sru_scan") == 4);  // one a layer
       CHECK(calls_of("causal_attention") == 4);
-      CHECK(calls_of("linear") == 4 * 4 + 1);  // query, query of the memory, keys and values, output; logits
+      CHECK(calls_of("linear") == 3 * 4 + 1);  // query, of the memory too; keys and values; output; logits
       CHECK(r.split_ms > 0);
       for (const OperatorTime& time : r.operators) CHECK(time.forward_ms > 0);
       const std::string text = step_text(r, peaks);
