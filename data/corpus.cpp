@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 
 #include "core/check.h"
 
@@ -94,6 +95,9 @@ fs::path file_of(const CorpusOptions& options, const CorpusSpec* spec, const std
 void load_bytes(Corpus& corpus, const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path) {
   corpus.source = path.string();
   corpus.bytes = options.name_or_path == "gcide" ? read_gzip(path) : read_file(path);
+  // Beside the vocabulary: what lies before the first step is what a user waits for.
+  std::future<std::string> sum =
+      std::async(std::launch::async, [&corpus] { return checksum("sha256", corpus.bytes); });
   const auto size = static_cast<int64_t>(corpus.bytes.size());
   const auto [train_end, dev_end] =
       spec ? ends_by_sizes(size, *spec, corpus.source) : ends_by_fractions(size, options);
@@ -101,7 +105,7 @@ void load_bytes(Corpus& corpus, const CorpusOptions& options, const CorpusSpec* 
   corpus.dev = {train_end, dev_end};
   corpus.test = {dev_end, size};
   corpus.vocabulary = options.vocabulary ? *options.vocabulary : Vocabulary::of(corpus.bytes);
-  corpus.sha256 = checksum("sha256", corpus.bytes);
+  corpus.sha256 = sum.get();
 }
 
 void load_words(Corpus& corpus, const WordSource& source, const WordOptions& options) {

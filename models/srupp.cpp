@@ -85,21 +85,26 @@ std::vector<std::string> SruppLayer::state_names() const {
 
 Layer::Output SruppLayer::forward(const Tensor& x, const LayerState& before, const Pass& pass,
                                   uint32_t site) const {
-  const Tensor q = linear(x, query_);
-  if (!attends_) return recur(normalize(q, {}, pass, site), x, part(before, 0), pass, site);
+  if (!attends_) return recur(normalize(linear(x, query_), {}, pass, site), x, part(before, 0), pass, site);
   // Memory is projected again each segment, so that the weights get their gradient through it.
   const FilteredMemory memory(part(before, 1), x, pass.context, config_.conv_width);
-  const auto after = [this, &q, &memory](int64_t count) {
-    return count > 0 ? concat({linear(memory.last(count), query_), q}) : q;
-  };
+  LinearRows z;
+  if (memory.rows > 0)
+    z = linear_rows(memory.last(memory.rows), x, query_);
+  else
+    z.all = z.y = linear(x, query_);
+  const Tensor q = z.y;
+  // The filter of the queries looks back on a few rows of the memory only.
+  const Tensor queries =
+      memory.for_queries > 0 ? concat({linear(memory.last(memory.for_queries), query_), q}) : q;
   AttentionOptions options;
   options.heads = config_.heads;
   options.window = pass.context.same_length ? pass.context.memory + 1 : 0;
   options.dropout = pass.training ? config_.attention_dropout : 0;
   options.key = {pass.seed, pass.step, site + kAttention};
-  const Tensor attended = causal_attention(
-      filtered(after(memory.for_queries), query_filter_, memory.for_queries),
-      filtered(linear(after(memory.rows), key_value_), key_value_filter_, memory.unseen), options);
+  const Tensor attended =
+      causal_attention(filtered(queries, query_filter_, memory.for_queries),
+                       filtered(linear(z.all, key_value_), key_value_filter_, memory.unseen), options);
   Output out = recur(normalize(q, attended, pass, site), x, part(before, 0), pass, site);
   out.state.push_back(memory.next(x));
   return out;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "autograd/tape.h"
+#include "core/array.h"
 #include "core/check.h"
 #include "ops/blocks.h"
 #include "ops/weights.h"
@@ -186,6 +187,56 @@ Tensor linear_in_half(const Tensor& x, const Tensor& weight) {
   const bool half = x.device().is_cpu() && x.dtype() == DType::f32 && x.rank() > 0 && x.size(-1) > 0 &&
                     matmul_precision() == MatmulPrecision::bf16 && !int8_form(weight);
   return linear_in(half ? DType::bf16 : x.dtype(), x, weight, {});
+}
+
+LinearRows linear_rows(const Tensor& before, const Tensor& x, const Tensor& weight) {
+  check_arguments(before, weight, {});
+  check_arguments(x, weight, {});
+  CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail() && before.dtype() == x.dtype(),
+        "linear_rows: {} before {}; all but the leading sizes must agree", before.str(), x.str());
+  const MatmulPrecision precision = matmul_precision();
+  const int64_t rows = before.size(0), end = rows + x.size(0);
+  const Tensor all(x.shape().with(0, end).with(-1, weight.size(0)), x.dtype(), x.device());
+  const Tensor y = all.alias_rows(rows, end);
+  DISPATCH(x.device(), linear_forward(all.alias_rows(0, rows), before, weight, {}, precision));
+  DISPATCH(x.device(), linear_forward(y, x, weight, {}, precision));
+  const bool wants_weight = needs_grad(weight);
+  const std::vector<Tensor> saved = wants_weight ? std::vector<Tensor>{before, x} : std::vector<Tensor>();
+  const std::vector<Shape> shapes{before.shape(), x.shape()};
+  const std::vector<bool> wanted{needs_grad(before), needs_grad(x)};
+  const std::vector<Tensor> ys =
+      record("linear", {all, y}, {before, x, weight},
+             [saved, shapes, wanted, weight, precision, rows, end, dtype = x.dtype(),
+              wants_weight](const Grads& dys) {
+               // dy, of the rows of x, is what came to y and what came to those rows of `all`.
+               std::vector<Tensor> dy(2);
+               if (dys[0].defined()) dy = {dys[0].alias_rows(0, rows), dys[0].alias_rows(rows, end)};
+               if (dys[1].defined() && dys[0].defined()) {
+                 const Tensor sum = dys[1].sole_owner() ? dys[1] : dys[1].clone();
+                 add_in_place(sum, dy[1]);
+                 dy[1] = sum;
+               } else if (dys[1].defined()) {
+                 dy[1] = dys[1];
+               }
+               Grads grads(3);
+               for (size_t i = 0; i < 2; ++i) {
+                 if (wanted[i] && !dy[i].defined()) grads[i] = zeros(shapes[i], dtype, weight.device());
+                 if (!dy[i].defined()) continue;
+                 if (wanted[i]) {
+                   grads[i] = Tensor(shapes[i], dtype, dy[i].device());
+                   DISPATCH(dy[i].device(), linear_backward_input(grads[i], dy[i], weight, precision));
+                 }
+                 if (!wants_weight) continue;
+                 GradTarget target = grad_target(weight);
+                 if (grads[2].defined())
+                   target = {grads[2], true};  // the second of the two adds to the first
+                 DISPATCH(dy[i].device(),
+                          linear_backward_weight(target.grad, dy[i], saved[i], target.accumulate, precision));
+                 grads[2] = target.grad;
+               }
+               return grads;
+             });
+  return {ys[0], ys[1]};
 }
 
 }  // namespace tandem

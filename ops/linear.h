@@ -17,6 +17,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 // gradient be.
 Tensor linear_in_half(const Tensor& x, const Tensor& weight);
 
+// concat({linear(before, weight), y}) and y = linear(x, weight), computed in place: y is a view of the rows
+// of `all` behind those of `before`. The same bits, without the copy. Error: as linear(); before and x differ
+// in another size than the leading one.
+struct LinearRows {
+  Tensor all, y;
+};
+LinearRows linear_rows(const Tensor& before, const Tensor& x, const Tensor& weight);
+
 // The products y = x W^T, dx = dy W and dW = dy^T x (accumulated or not) for `rows` rows.
 Gemm linear_product(int64_t rows, const Tensor& weight, MatmulPrecision precision);
 Gemm linear_input_product(int64_t rows, const Tensor& weight, MatmulPrecision precision);

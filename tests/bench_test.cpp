@@ -250,7 +250,7 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
       };
       CHECK(calls_of("sru_scan") == 4);  // one a layer
       CHECK(calls_of("causal_attention") == 4);
-      CHECK(calls_of("linear") == 4 * 4 + 1);  // query, query of the memory, keys and values, output; logits
+      CHECK(calls_of("linear") == 3 * 4 + 1);  // query, of the memory too; keys and values; output; logits
       CHECK(r.split_ms > 0);
       for (const OperatorTime& time : r.operators) CHECK(time.forward_ms > 0);
       const std::string text = step_text(r, peaks);
@@ -268,6 +268,11 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
       CHECK(r.graph_refusal.empty() == has_graphs());
       if (!has_graphs()) CHECK(contains(text, "no CUDA graph: "));
     }
+    const StepResult kept = bench_step(sizes, MatmulPrecision::f32, 1, peaks),
+                     again = bench_step(sizes, MatmulPrecision::f32, 1, peaks, true);
+    CHECK(again.peak_bytes < kept.peak_bytes);
+    CHECK(again.flops.f32 > kept.flops.f32);  // a third forward pass of the layers' products
+    CHECK(contains(step_text(again, peaks), "step f32 with recomputation: "));
     CHECK(contains(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
   }
 }

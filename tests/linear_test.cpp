@@ -6,6 +6,7 @@
 #include "autograd/tape.h"
 #include "core/error.h"
 #include "core/streaming.h"
+#include "ops/concat.h"
 #include "tests/op_cases.h"
 #include "tests/run_op_case.h"
 
@@ -51,6 +52,39 @@ OP_CASES(linear) {
     add_linear_case({3, 65, 33}, 33, bias);
     add_linear_case({300, 7}, 130, bias);
   }
+}
+
+TEST_CASE("linear_rows: the same bits as concat of two results, whatever is used of it") {
+  for (const int used : {1, 2, 3}) {  // all, y, both
+    std::vector<Tensor> results[2];
+    for (const bool in_place : {false, true}) {
+      const Tensor before = requires_grad(random_tensor({5, 2, 7}, DType::f32, 1)),
+                   x = requires_grad(random_tensor({3, 2, 7}, DType::f32, 2)),
+                   weight = requires_grad(random_tensor({4, 7}, DType::f32, 3));
+      Tape tape;
+      LinearRows z;
+      if (in_place) {
+        z = linear_rows(before, x, weight);
+        CHECK(z.y.storage() == z.all.storage());
+      } else {
+        z.y = linear(x, weight);
+        z.all = concat({linear(before, weight), z.y});
+      }
+      std::vector<Tensor> ys, dys;
+      if (used & 1) ys.push_back(z.all), dys.push_back(random_tensor({8, 2, 4}, DType::f32, 4));
+      if (used & 2) ys.push_back(z.y), dys.push_back(random_tensor({3, 2, 4}, DType::f32, 5));
+      tape.backward(ys, dys);
+      results[in_place] = {z.all, z.y, grad(x), grad(weight)};
+      if (used & 1)
+        results[in_place].push_back(grad(before));
+      else if (in_place)
+        CHECK(grad(before).to_vector<float>() == std::vector<float>(70, 0));
+    }
+    for (size_t i = 0; i < results[0].size(); ++i)
+      CHECK(results[0][i].to_vector<float>() == results[1][i].to_vector<float>());
+  }
+  const Tensor x = random_tensor({3, 2, 7}, DType::f32, 1), weight = random_tensor({4, 7}, DType::f32, 2);
+  CHECK_THROWS_AS(linear_rows(random_tensor({5, 3, 7}, DType::f32, 3), x, weight), Error);
 }
 
 TEST_CASE("linear: weight and bias gradients add up in place") {

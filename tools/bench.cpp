@@ -13,6 +13,7 @@
 #include "tools/support/bench_compare.h"
 #include "tools/support/bench_contender.h"
 #include "tools/support/bench_json.h"
+#include "tools/support/bench_length.h"
 #include "tools/support/bench_report.h"
 #include "tools/support/bench_step.h"
 #include "tools/support/cli.h"
@@ -31,6 +32,7 @@ struct Options {
   std::string json;     // a path; "-": on stdout, in place of the text
   std::string against;  // path of an earlier record
   double tolerance = 0.1;
+  bool recompute = false;
 };
 
 // By name, or what the bench device has of several. Error: it does not have the one that was asked for.
@@ -89,7 +91,8 @@ void run_operator(const std::string& op, Run& run) {
 void run_step(Run& run) {
   std::vector<StepResult> results;
   for (const MatmulPrecision precision : run.settings.precisions) {
-    results.push_back(bench_step(run.settings.sizes, precision, run.settings.steps, run.peaks));
+    results.push_back(
+        bench_step(run.settings.sizes, precision, run.settings.steps, run.peaks, run.settings.recompute));
     run.text << step_text(results.back(), run.peaks) << std::endl;
     run.record["steps"].push_back(step_json(results.back()));
   }
@@ -166,6 +169,7 @@ BenchSettings settings_for(const CLI::App& app, Options options, const BenchSett
   settings.rounds = options.rounds;
   settings.steps = options.steps;
   settings.passes = options.passes;
+  settings.recompute = options.recompute || (earlier && earlier->recompute);
   return settings;
 }
 
@@ -218,13 +222,14 @@ int main(int argc, char** argv) {
   using namespace tandem;
   const std::string first = argc > 1 ? argv[1] : "";
   if (first == "compare") return compare_main(argc - 1, argv + 1);
+  if (first == "length") return length_main(argc - 1, argv + 1);
   if (first == "contender") return contender_main(argc - 1, argv + 1);
   CLI::App app(
       "Benchmarks. OP: checks an operator, then times it forward and backward. peak: what products and "
       "copies reach at "
       "most. step: training steps, their split, and the floor that products set. compare: Tandem and PyTorch "
       "in "
-      "turn (bench compare --help).",
+      "turn (bench compare --help). length: what steps cost as segments grow (bench length --help).",
       "bench");
   Options options;
   app.add_option("what", options.targets,
@@ -241,6 +246,8 @@ int main(int argc, char** argv) {
   app.add_option("--steps", options.steps, "timed training steps")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_flag("--recompute", options.recompute,
+               "of step: keep each layer's input only and run the layer again in the backward pass");
   app.add_option("--passes", options.passes,
                  "over everything, one after another: more see the noise that comes and goes over seconds")
       ->check(CLI::PositiveNumber)

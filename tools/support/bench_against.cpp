@@ -184,6 +184,9 @@ void check_comparable(const ordered_json& before, const ordered_json& now) {
       if (name != "model" && a.contains(name) && a[name] != value)
         differences.push_back(fmt::format("{} {}, now {}", name, a[name].dump(), value.dump()));
   };
+  const auto recomputes = [](const ordered_json& record) { return record.value("recompute", false); };
+  CHECK(recomputes(before) == recomputes(now), "--against: measured {} --recompute",
+        recomputes(before) ? "with" : "without");
   const ordered_json &sizes = before.at("sizes"), &sizes_now = now.at("sizes");
   compare(sizes, sizes_now);
   if (differences.empty()) compare(sizes.at("model"), sizes_now.at("model"));

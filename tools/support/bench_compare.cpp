@@ -44,6 +44,7 @@ struct Options {
   BenchSizes sizes;
   int rounds = 5;
   int64_t steps = 0, bytes = 128, segments = 0, window = 2560;
+  bool recompute = false;
   std::string python = "python3", script, json;
 };
 
@@ -236,14 +237,15 @@ class Comparison {
   // A first round, in which all that must agree is checked, and then those that count.
   std::vector<Compared> run_task(const std::string& task) {
     const std::vector<std::string> common = arguments(task);
-    std::vector<std::string> of_theirs = common;
+    std::vector<std::string> of_ours = common, of_theirs = common;
+    if (task == "train" && options_.recompute) of_ours.push_back("--recompute");
     if (options_.with == "pytorch") {
       of_theirs.push_back("--form=" + options_.form);
       if (options_.form == "strong") tune(task, of_theirs);
     }
     std::vector<Compared> rows;
     for (int round = 0; round <= options_.rounds; ++round) {
-      const Outcome ours = run_contender(ours_, common), theirs = run_contender(theirs_, of_theirs);
+      const Outcome ours = run_contender(ours_, of_ours), theirs = run_contender(theirs_, of_theirs);
       check(task, ours, theirs, round == 0);
       if (round == 0) continue;
       const std::vector<Compared> measured = quantities(task, ours, theirs);
@@ -502,6 +504,9 @@ int compare_main(int argc, char** argv) {
   app.add_option("--window", options.window, "of evaluation")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_flag(
+      "--recompute", options.recompute,
+      "Tandem's side trains so; the other does not, so that --with=tandem shows what it takes and gives");
   app.add_option("--generate-batches", options.batches, "rows generated side by side [1,32]")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);

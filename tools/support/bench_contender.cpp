@@ -32,6 +32,7 @@ struct Options {
   int64_t window = 2560;
   int64_t memory = 1;
   std::vector<int64_t> batches = {1, 32};
+  bool recompute = false;
 };
 
 void tell(const json& facts) {
@@ -42,6 +43,7 @@ void train(const Options& options, std::span<const uint8_t> text) {
   Checkpoint checkpoint = load_checkpoint(options.checkpoint);
   RunConfig config = RunConfig::from_text(checkpoint.run_config);
   config.precision = options.precision;
+  config.recompute = options.recompute;
   Trainer trainer(config, {text, checkpoint.vocabulary}, checkpoint.vocabulary);
   const std::vector<NamedTensor> parameters = trainer.model().parameters();
   CHECK(parameters.size() == checkpoint.parameters.size(), "{}: other parameters than its model's",
@@ -143,6 +145,7 @@ int contender_main(int argc, char** argv) {
   app.add_option("--warm-up", options.warm_up, "steps before them")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_flag("--recompute", options.recompute, "of training: run each layer again in the backward pass");
   app.add_option("--window", options.window, "of evaluation")->check(CLI::PositiveNumber);
   app.add_option("--memory", options.memory, "of generation: a token sees so many keys and its own")
       ->check(CLI::PositiveNumber);

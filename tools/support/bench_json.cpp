@@ -63,6 +63,7 @@ ordered_json record_json(const BenchSettings& settings) {
           {"rounds", settings.rounds},
           {"timed_steps", settings.steps},
           {"passes", settings.passes},
+          {"recompute", settings.recompute},
           {"peaks", ordered_json::object()},
           {"operators", ordered_json::array()},
           {"steps", ordered_json::array()}};
@@ -171,6 +172,7 @@ BenchSettings settings_of(const ordered_json& record) {
     record.at("rounds").get_to(settings.rounds);
     record.at("timed_steps").get_to(settings.steps);
     record.at("passes").get_to(settings.passes);
+    settings.recompute = record.value("recompute", false);  // which older records do not have
   } catch (const ordered_json::exception& error) {
     throw Error(fmt::format("a record of bench whose settings are damaged: {}", error.what()));
   }

@@ -17,7 +17,8 @@ struct BenchSettings {
   BenchSizes sizes;
   int rounds = 0;
   int64_t steps = 0;
-  int passes = 0;  // over all targets, one after another
+  int passes = 0;          // over all targets, one after another
+  bool recompute = false;  // of `step`
 };
 
 // The record of a run on the bench device that has measured nothing yet. What follows goes into it: `peaks`

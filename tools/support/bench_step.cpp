@@ -244,11 +244,13 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
 
 }  // namespace
 
-StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks) {
+StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks,
+                      bool recompute) {
   CHECK(steps >= 1, "benchmark: {} steps; at least 1", steps);
   host_allocator().release_cached();
   bench_allocator().release_cached();
-  const RunConfig config = run_config(sizes, precision);
+  RunConfig config = run_config(sizes, precision);
+  config.recompute = recompute;
   const int64_t segments = (4 * kWarmUp + 1 + 2 * steps) * config.recipe.accumulate;
   const std::vector<uint8_t> text = random_text(config.recipe, segments, sizes.vocabulary);
   const Vocabulary vocabulary = Vocabulary::of(text);
@@ -258,6 +260,7 @@ StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_
   StepResult result;
   result.precision = precision;
   result.steps = steps;
+  result.recompute = recompute;
   result.flops_per_token = 3 * trainer.model().forward_flops(config.recipe.unroll, config.recipe.unroll);
   for (int64_t i = 0; i < kWarmUp; ++i) result.tokens_per_step = trainer.step().tokens;
   const std::vector<GemmCall> calls = measure_memory_and_products(trainer, result);

@@ -20,7 +20,8 @@ struct StepPart {
 
 struct StepResult {
   MatmulPrecision precision = MatmulPrecision::f32;
-  int64_t steps = 0;  // timed
+  int64_t steps = 0;       // timed
+  bool recompute = false;  // each layer again in backward
   int64_t tokens_per_step = 0;
   Spread step_ms;  // on a GPU of steps that are one CUDA graph each, unless graphs are refused
 
@@ -62,7 +63,8 @@ struct StepResult {
 // the optimizer apart, so that what else the machine does falls on all of them alike. On a GPU they are
 // enqueued a few at a time without waiting, as in training; first operator by operator, then as a graph.
 // Error: fewer than one step; a precision that the device does not have.
-StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks);
+StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks,
+                      bool recompute = false);
 
 // The report, a paragraph.
 std::string step_text(const StepResult& result, const Peaks& peaks);

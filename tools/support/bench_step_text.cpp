@@ -63,9 +63,10 @@ std::string gpu_text(const StepResult& r, const Peaks& peaks) {
 }  // namespace
 
 std::string step_text(const StepResult& r, const Peaks& peaks) {
-  return fmt::format("step {}: {} ms, {} tokens/s ({} tokens a step, {} steps)\n", name_of(r.precision),
-                     spread_text(r.step_ms), with_commas(static_cast<int64_t>(r.tokens_per_second())),
-                     with_commas(r.tokens_per_step), r.steps) +
+  return fmt::format("step {}{}: {} ms, {} tokens/s ({} tokens a step, {} steps)\n", name_of(r.precision),
+                     r.recompute ? " with recomputation" : "", spread_text(r.step_ms),
+                     with_commas(static_cast<int64_t>(r.tokens_per_second())), with_commas(r.tokens_per_step),
+                     r.steps) +
          (r.eager_ms.median > 0 ? gpu_text(r, peaks) : "") + split_text(r) + floor_text(r, peaks) +
          fmt::format(
              "  memory: {:.1f} MiB in tensors at most, {:.1f} MiB held by the allocator, {:.1f} MiB "
