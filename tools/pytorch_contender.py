@@ -11,8 +11,9 @@ authors  the way the authors of SRU++ train on a CPU: not compiled, attention by
          over time. Evaluation takes the recurrence in C++, as theirs does without gradients; generation they have none.
 
 Both run on all cores with denormals flushed, in bf16 under autocast (the decoder's matrices are converted once), and
-under tcmalloc where it is installed: it saves 5 to 15 % of a training step of `laptop`. jemalloc, huge pages
-(THP_MEM_ALLOC_ENABLE) and threads bound to cores were tried and gave nothing above that.
+under tcmalloc where it is installed. Of malloc as it is, tcmalloc, jemalloc and huge pages (THP_MEM_ALLOC_ENABLE) it was
+the fastest in three of four cases and within noise in the fourth; threads bound to cores changed nothing
+(records/2026-11-22-cpu-speed.md).
 """
 import argparse
 import glob
