@@ -87,7 +87,9 @@ TEST_CASE("Tandem against itself: every quantity, and the same losses") {
   CHECK(contains(run.out, "T 8, M 8, B 2, d 16, d' 8"));
   const nlohmann::json quantities = nlohmann::json::parse(read_text(file)).at(0).at("quantities");
   CHECK(quantities.size() == 6);
-  for (const auto& [name, values] : quantities.items()) {
+  for (const auto& quantity : quantities.items()) {
+    const std::string& name = quantity.key();
+    const nlohmann::json& values = quantity.value();
     CAPTURE(name);
     CHECK(contains(run.out, "| " + name + " | "));
     for (const char* side : {"ours", "theirs"}) {
