@@ -59,9 +59,10 @@ struct Product {
 
 TEST_CASE("bf16 weight: the definition on rounded operands, bias, sums that go on, gaps left alone") {
   for (const int64_t rows : row_counts())
-    for (const auto& [in, out, gap] :
+    for (const std::array<int64_t, 3>& sizes :
          std::vector<std::array<int64_t, 3>>{{1, 1, 0}, {31, 65, 3}, {480, 300, 0}, {1037, 63, 1}})
       for (int variant = 0; variant < 4; ++variant) {
+        const int64_t in = sizes[0], out = sizes[1], gap = sizes[2];
         Product at{rows, in, out, gap};
         at.p.accumulate = variant & 1;
         CAPTURE(rows);
