@@ -13,7 +13,9 @@
 
 // Put before a loop over one row: the compiler makes an AVX-512, an AVX2 and a baseline version and the
 // loader picks one, so one binary runs everywhere. OpenMP regions must stay outside (their bodies are not
-// cloned). Sanitizers cannot start before the loader's choice, so sanitized builds take the baseline.
+// cloned). No header may declare such a function: clang 14 then gives its name to the first version, for
+// which nothing asks what the CPU has; what others call is a plain function around it. Sanitizers cannot
+// start before the loader's choice, so sanitized builds take the baseline.
 #if defined(__x86_64__) && !defined(TANDEM_SANITIZE) && !defined(__CUDACC__)
 #if defined(__clang__)
 #define TANDEM_SIMD __attribute__((target_clones("avx512bw", "avx2", "default")))

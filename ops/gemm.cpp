@@ -202,14 +202,24 @@ void multiply_flipped(float* c, const float* a, const float* b, const Gemm& p) {
 
 }  // namespace
 
-TANDEM_SIMD void add_to_row(float* y, const float* x, int64_t n) {
+namespace {
+TANDEM_SIMD void add_to_row_clones(float* y, const float* x, int64_t n) {
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) y[j] += x[j];
 }
+}  // namespace
+void add_to_row(float* y, const float* x, int64_t n) {
+  add_to_row_clones(y, x, n);
+}
 
-TANDEM_SIMD void add_to_row(double* y, const double* x, int64_t n) {
+namespace {
+TANDEM_SIMD void add_to_row_clones(double* y, const double* x, int64_t n) {
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) y[j] += x[j];
+}
+}  // namespace
+void add_to_row(double* y, const double* x, int64_t n) {
+  add_to_row_clones(y, x, n);
 }
 
 void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {

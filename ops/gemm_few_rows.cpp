@@ -117,12 +117,17 @@ TANDEM_INLINE void panel_body(float* c, const float* left, const bf16* panel, in
 
 }  // namespace
 
-TANDEM_SIMD void multiply_panel(float* c, const float* left, const bf16* panel, int64_t m, int64_t k) {
+namespace {
+TANDEM_SIMD void multiply_panel_clones(float* c, const float* left, const bf16* panel, int64_t m, int64_t k) {
   for (; m >= kTogether; m -= kTogether, c += kTogether * kPackedWidth, left += kTogether * k)
     panel_body<kTogether>(c, left, panel, k);
   if (m == 3) panel_body<3>(c, left, panel, k);
   if (m == 2) panel_body<2>(c, left, panel, k);
   if (m == 1) panel_body<1>(c, left, panel, k);
+}
+}  // namespace
+void multiply_panel(float* c, const float* left, const bf16* panel, int64_t m, int64_t k) {
+  multiply_panel_clones(c, left, panel, m, k);
 }
 
 void dot_rows(float* sums, const float* x, const float* w, int64_t ldw, int64_t rows, int64_t n) {

@@ -114,8 +114,9 @@ Int8Weight::Int8Weight(const Tensor& codes, float step, float zero) : step(step)
 
 namespace cpu {
 
-TANDEM_SIMD void multiply_int8(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m, int64_t n,
-                               int64_t k) {
+namespace {
+TANDEM_SIMD void multiply_int8_clones(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m,
+                                      int64_t n, int64_t k) {
   for (int64_t i = 0; i < m; ++i, left += k) {
     const int8_t* group = right;
     for (int64_t j0 = 0; j0 < n; j0 += kPackedWidth, c += kPackedWidth) {
@@ -129,6 +130,11 @@ TANDEM_SIMD void multiply_int8(int32_t* c, const uint8_t* left, const int8_t* ri
       std::copy_n(sums, kPackedWidth, c);
     }
   }
+}
+}  // namespace
+
+void multiply_int8(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m, int64_t n, int64_t k) {
+  multiply_int8_clones(c, left, right, m, n, k);
 }
 
 void gemm_int8(float* c, const float* a, const Gemm& p, const Int8Weight& weight, const float* bias) {
