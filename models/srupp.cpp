@@ -88,11 +88,7 @@ Layer::Output SruppLayer::forward(const Tensor& x, const LayerState& before, con
   if (!attends_) return recur(normalize(linear(x, query_), {}, pass, site), x, part(before, 0), pass, site);
   // Memory is projected again each segment, so that the weights get their gradient through it.
   const FilteredMemory memory(part(before, 1), x, pass.context, config_.conv_width);
-  LinearRows z;
-  if (memory.rows > 0)
-    z = linear_rows(memory.last(memory.rows), x, query_);
-  else
-    z.all = z.y = linear(x, query_);
+  const LinearRows z = linear_rows(memory.last(memory.rows), x, query_);
   const Tensor q = z.y;
   // The filter of the queries looks back on a few rows of the memory only.
   const Tensor queries =

@@ -79,128 +79,107 @@ TANDEM_INLINE T dot_body(const T* x, const T* y, int64_t n) {
   return dot;
 }
 
-}  // namespace
-
-namespace {
 TANDEM_SIMD RowSoftmax<float> softmax_row_clones(float* s, int64_t n, float scale) {
   return softmax_body(s, n, scale);
 }
-}  // namespace
-RowSoftmax<float> softmax_row(float* s, int64_t n, float scale) {
-  return softmax_row_clones(s, n, scale);
-}
-namespace {
 TANDEM_SIMD RowSoftmax<double> softmax_row_clones(double* s, int64_t n, double scale) {
   return softmax_body(s, n, scale);
 }
-}  // namespace
-RowSoftmax<double> softmax_row(double* s, int64_t n, double scale) {
-  return softmax_row_clones(s, n, scale);
-}
 
-namespace {
 TANDEM_SIMD void softmax_backward_row_clones(float* s, float* dp, int64_t n, float scale, float lse,
                                              float delta) {
   softmax_backward_body(s, dp, n, scale, lse, delta);
 }
-}  // namespace
-void softmax_backward_row(float* s, float* dp, int64_t n, float scale, float lse, float delta) {
-  softmax_backward_row_clones(s, dp, n, scale, lse, delta);
-}
-namespace {
 TANDEM_SIMD void softmax_backward_row_clones(double* s, double* dp, int64_t n, double scale, double lse,
                                              double delta) {
   softmax_backward_body(s, dp, n, scale, lse, delta);
 }
-}  // namespace
-void softmax_backward_row(double* s, double* dp, int64_t n, double scale, double lse, double delta) {
-  softmax_backward_row_clones(s, dp, n, scale, lse, delta);
-}
 
-namespace {
 TANDEM_SIMD void add_positions_row_clones(float* s, const float* by_position, int64_t n, int64_t positions) {
   add_positions_body(s, by_position, n, positions);
 }
-}  // namespace
-void add_positions_row(float* s, const float* by_position, int64_t n, int64_t positions) {
-  add_positions_row_clones(s, by_position, n, positions);
-}
-namespace {
 TANDEM_SIMD void add_positions_row_clones(double* s, const double* by_position, int64_t n,
                                           int64_t positions) {
   add_positions_body(s, by_position, n, positions);
 }
-}  // namespace
-void add_positions_row(double* s, const double* by_position, int64_t n, int64_t positions) {
-  add_positions_row_clones(s, by_position, n, positions);
-}
 
-namespace {
 TANDEM_SIMD void sum_by_position_row_clones(float* by_position, const float* ds, int64_t n,
                                             int64_t positions) {
   sum_by_position_body(by_position, ds, n, positions);
 }
-}  // namespace
-void sum_by_position_row(float* by_position, const float* ds, int64_t n, int64_t positions) {
-  sum_by_position_row_clones(by_position, ds, n, positions);
-}
-namespace {
 TANDEM_SIMD void sum_by_position_row_clones(double* by_position, const double* ds, int64_t n,
                                             int64_t positions) {
   sum_by_position_body(by_position, ds, n, positions);
 }
+
+TANDEM_SIMD void multiply_row_clones(float* y, const float* x, int64_t n) {
+  multiply_body(y, x, n);
+}
+TANDEM_SIMD void multiply_row_clones(double* y, const double* x, int64_t n) {
+  multiply_body(y, x, n);
+}
+
+TANDEM_SIMD void scale_row_clones(float* y, const float* x, int64_t n, float factor) {
+  scale_body(y, x, n, factor);
+}
+TANDEM_SIMD void scale_row_clones(double* y, const double* x, int64_t n, double factor) {
+  scale_body(y, x, n, factor);
+}
+
+TANDEM_SIMD float dot_row_clones(const float* x, const float* y, int64_t n) {
+  return dot_body(x, y, n);
+}
+TANDEM_SIMD double dot_row_clones(const double* x, const double* y, int64_t n) {
+  return dot_body(x, y, n);
+}
+
 }  // namespace
+
+RowSoftmax<float> softmax_row(float* s, int64_t n, float scale) {
+  return softmax_row_clones(s, n, scale);
+}
+RowSoftmax<double> softmax_row(double* s, int64_t n, double scale) {
+  return softmax_row_clones(s, n, scale);
+}
+
+void softmax_backward_row(float* s, float* dp, int64_t n, float scale, float lse, float delta) {
+  softmax_backward_row_clones(s, dp, n, scale, lse, delta);
+}
+void softmax_backward_row(double* s, double* dp, int64_t n, double scale, double lse, double delta) {
+  softmax_backward_row_clones(s, dp, n, scale, lse, delta);
+}
+
+void add_positions_row(float* s, const float* by_position, int64_t n, int64_t positions) {
+  add_positions_row_clones(s, by_position, n, positions);
+}
+void add_positions_row(double* s, const double* by_position, int64_t n, int64_t positions) {
+  add_positions_row_clones(s, by_position, n, positions);
+}
+
+void sum_by_position_row(float* by_position, const float* ds, int64_t n, int64_t positions) {
+  sum_by_position_row_clones(by_position, ds, n, positions);
+}
 void sum_by_position_row(double* by_position, const double* ds, int64_t n, int64_t positions) {
   sum_by_position_row_clones(by_position, ds, n, positions);
 }
 
-namespace {
-TANDEM_SIMD void multiply_row_clones(float* y, const float* x, int64_t n) {
-  multiply_body(y, x, n);
-}
-}  // namespace
 void multiply_row(float* y, const float* x, int64_t n) {
   multiply_row_clones(y, x, n);
 }
-namespace {
-TANDEM_SIMD void multiply_row_clones(double* y, const double* x, int64_t n) {
-  multiply_body(y, x, n);
-}
-}  // namespace
 void multiply_row(double* y, const double* x, int64_t n) {
   multiply_row_clones(y, x, n);
 }
 
-namespace {
-TANDEM_SIMD void scale_row_clones(float* y, const float* x, int64_t n, float factor) {
-  scale_body(y, x, n, factor);
-}
-}  // namespace
 void scale_row(float* y, const float* x, int64_t n, float factor) {
   scale_row_clones(y, x, n, factor);
 }
-namespace {
-TANDEM_SIMD void scale_row_clones(double* y, const double* x, int64_t n, double factor) {
-  scale_body(y, x, n, factor);
-}
-}  // namespace
 void scale_row(double* y, const double* x, int64_t n, double factor) {
   scale_row_clones(y, x, n, factor);
 }
 
-namespace {
-TANDEM_SIMD float dot_row_clones(const float* x, const float* y, int64_t n) {
-  return dot_body(x, y, n);
-}
-}  // namespace
 float dot_row(const float* x, const float* y, int64_t n) {
   return dot_row_clones(x, y, n);
 }
-namespace {
-TANDEM_SIMD double dot_row_clones(const double* x, const double* y, int64_t n) {
-  return dot_body(x, y, n);
-}
-}  // namespace
 double dot_row(const double* x, const double* y, int64_t n) {
   return dot_row_clones(x, y, n);
 }

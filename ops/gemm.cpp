@@ -200,26 +200,30 @@ void multiply_flipped(float* c, const float* a, const float* b, const Gemm& p) {
   }
 }
 
-}  // namespace
-
-namespace {
 TANDEM_SIMD void add_to_row_clones(float* y, const float* x, int64_t n) {
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) y[j] += x[j];
 }
-}  // namespace
-void add_to_row(float* y, const float* x, int64_t n) {
-  add_to_row_clones(y, x, n);
-}
-
-namespace {
 TANDEM_SIMD void add_to_row_clones(double* y, const double* x, int64_t n) {
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) y[j] += x[j];
 }
+
 }  // namespace
+
+void add_to_row(float* y, const float* x, int64_t n) {
+  add_to_row_clones(y, x, n);
+}
 void add_to_row(double* y, const double* x, int64_t n) {
   add_to_row_clones(y, x, n);
+}
+
+void write_row(float* y, float* x, int64_t n, const float* bias, bool accumulate) {
+  if (bias) add_to_row(x, bias, n);
+  if (accumulate)
+    add_to_row(y, x, n);
+  else
+    std::copy_n(x, n, y);
 }
 
 void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {

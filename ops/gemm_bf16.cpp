@@ -95,21 +95,16 @@ struct RowTasks {
                                right + slice * kSliceDepth * width + depth * j, m, tile, depth, slice > 0);
       }
       for (int64_t row = 0; row < m; ++row)
-        write_row(target + row * p.ldc + j, memory.tile() + row * tile, n, bias ? bias + j : nullptr);
+        put_row(target + row * p.ldc + j, memory.tile() + row * tile, n, bias ? bias + j : nullptr);
     }
     finish_streaming();
   }
 
-  // x, n columns of a row of C, is scratch.
-  void write_row(C* y, float* x, int64_t n, const float* added) const {
-    if (added) add_to_row(x, added, n);
+  void put_row(C* y, float* x, int64_t n, const float* added) const {
     if constexpr (std::is_same_v<C, float>) {
-      if (p.accumulate)
-        add_to_row(y, x, n);
-      else if (stream)
-        stream_row(y, x, n);
-      else
-        std::copy_n(x, n, y);
+      if (p.accumulate || !stream) return write_row(y, x, n, added, p.accumulate);
+      if (added) add_to_row(x, added, n);
+      stream_row(y, x, n);
     } else {
       bf16 rounded[kTileColumns];
       round_to_bf16(stream ? rounded : y, x, n);
@@ -175,13 +170,8 @@ struct ColumnTasks {
     }
     float* target = c + item * p.stride_c;
     if (flipped) return transpose_into(target + j * p.ldc, p.ldc, p.accumulate, memory.tile(), width, p.m, n);
-    for (int64_t row = 0; row < p.m; ++row) {
-      float* y = target + row * p.ldc + j;
-      if (p.accumulate)
-        add_to_row(y, memory.tile() + row * width, n);
-      else
-        std::copy_n(memory.tile() + row * width, n, y);
-    }
+    for (int64_t row = 0; row < p.m; ++row)
+      write_row(target + row * p.ldc + j, memory.tile() + row * width, n, nullptr, p.accumulate);
   }
 
   void run() const {

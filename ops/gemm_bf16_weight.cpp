@@ -32,17 +32,6 @@ namespace {
 
 constexpr int64_t kPanels = 4;  // of a task of oneDNN's
 
-void write_row(float* y, float* x, int64_t n, const float* bias, bool accumulate) {
-  if (bias) add_to_row(x, bias, n);
-  if (accumulate)
-    add_to_row(y, x, n);
-  else
-    std::copy_n(x, n, y);
-}
-void write_row(bf16* y, float* x, int64_t n, const float*, bool) {
-  round_to_bf16(y, x, n);
-}
-
 template <class C>
 void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, const float* bias) {
   CHECK(p.m <= kMostKeptRows && p.n == weight.out && p.k == weight.in && p.transpose_b && !p.transpose_a,
@@ -72,8 +61,14 @@ void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, con
         multiply_panel(tile, widened, right + j * depth, p.m, depth);
       else
         onednn_multiply_packed(tile, left, right + j * depth, p.m, width, depth, false);
-      for (int64_t row = 0; row < p.m; ++row)
-        write_row(c + row * p.ldc + j, tile + row * width, n, bias ? bias + j : nullptr, p.accumulate);
+      for (int64_t row = 0; row < p.m; ++row) {
+        C* const y = c + row * p.ldc + j;
+        float* const x = tile + row * width;
+        if constexpr (std::is_same_v<C, float>)
+          write_row(y, x, n, bias ? bias + j : nullptr, p.accumulate);
+        else
+          round_to_bf16(y, x, n);
+      }
     }
   }
 }

@@ -37,6 +37,8 @@ inline Gemm flip(Gemm p) {
 
 void add_to_row(float* y, const float* x, int64_t n);
 void add_to_row(double* y, const double* x, int64_t n);
+// Columns of a row of C that are complete, x, to their place: y = x + bias, or y += it. x is scratch.
+void write_row(float* y, float* x, int64_t n, const float* bias, bool accumulate);
 
 // gemm() with operands rounded to bf16; k > 0. In bf16, C cannot be accumulated to.
 void gemm_bf16(float* c, const float* a, const float* b, const Gemm& p, const float* bias);

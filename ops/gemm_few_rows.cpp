@@ -115,9 +115,6 @@ TANDEM_INLINE void panel_body(float* c, const float* left, const bf16* panel, in
   for (int r = 0; r < kRows; ++r) std::memcpy(c + r * kPackedWidth, total[r], sizeof total[r]);
 }
 
-}  // namespace
-
-namespace {
 TANDEM_SIMD void multiply_panel_clones(float* c, const float* left, const bf16* panel, int64_t m, int64_t k) {
   for (; m >= kTogether; m -= kTogether, c += kTogether * kPackedWidth, left += kTogether * k)
     panel_body<kTogether>(c, left, panel, k);
@@ -125,7 +122,9 @@ TANDEM_SIMD void multiply_panel_clones(float* c, const float* left, const bf16* 
   if (m == 2) panel_body<2>(c, left, panel, k);
   if (m == 1) panel_body<1>(c, left, panel, k);
 }
+
 }  // namespace
+
 void multiply_panel(float* c, const float* left, const bf16* panel, int64_t m, int64_t k) {
   multiply_panel_clones(c, left, panel, m, k);
 }

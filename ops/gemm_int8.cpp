@@ -94,6 +94,23 @@ TANDEM_SIMD void finish_row(float* y, const int32_t* products, const int32_t* su
   }
 }
 
+TANDEM_SIMD void multiply_int8_clones(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m,
+                                      int64_t n, int64_t k) {
+  for (int64_t i = 0; i < m; ++i, left += k) {
+    const int8_t* group = right;
+    for (int64_t j0 = 0; j0 < n; j0 += cpu::kPackedWidth, c += cpu::kPackedWidth) {
+      int32_t sums[cpu::kPackedWidth] = {};
+      for (int64_t l = 0; l < k; l += kGroup, group += kGroup * cpu::kPackedWidth) {
+#pragma omp simd
+        for (int64_t j = 0; j < cpu::kPackedWidth; ++j)
+          sums[j] += left[l] * group[kGroup * j] + left[l + 1] * group[kGroup * j + 1] +
+                     left[l + 2] * group[kGroup * j + 2] + left[l + 3] * group[kGroup * j + 3];
+      }
+      std::copy_n(sums, cpu::kPackedWidth, c);
+    }
+  }
+}
+
 }  // namespace
 
 Int8Weight::Int8Weight(const Tensor& codes, float step, float zero) : step(step), zero(zero - 128) {
@@ -113,25 +130,6 @@ Int8Weight::Int8Weight(const Tensor& codes, float step, float zero) : step(step)
 }
 
 namespace cpu {
-
-namespace {
-TANDEM_SIMD void multiply_int8_clones(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m,
-                                      int64_t n, int64_t k) {
-  for (int64_t i = 0; i < m; ++i, left += k) {
-    const int8_t* group = right;
-    for (int64_t j0 = 0; j0 < n; j0 += kPackedWidth, c += kPackedWidth) {
-      int32_t sums[kPackedWidth] = {};
-      for (int64_t l = 0; l < k; l += kGroup, group += kGroup * kPackedWidth) {
-#pragma omp simd
-        for (int64_t j = 0; j < kPackedWidth; ++j)
-          sums[j] += left[l] * group[kGroup * j] + left[l + 1] * group[kGroup * j + 1] +
-                     left[l + 2] * group[kGroup * j + 2] + left[l + 3] * group[kGroup * j + 3];
-      }
-      std::copy_n(sums, kPackedWidth, c);
-    }
-  }
-}
-}  // namespace
 
 void multiply_int8(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m, int64_t n, int64_t k) {
   multiply_int8_clones(c, left, right, m, n, k);

@@ -164,6 +164,7 @@ void pack_left(bf16* out, const T* a, int64_t lda, bool transposed, int64_t m, i
 
 // Rows may lie too far apart for the hardware to guess the next one: it is asked for some rows ahead.
 constexpr int64_t kPrefetchRows = 8;
+
 // Row pairs in the outer loop: rows are read from end to end, as the prefetcher likes, and dealt out to the
 // panels.
 template <class T>

@@ -60,10 +60,8 @@ void multiply_packed(float* c, const float* a, const bf16* right, const Gemm& p)
     for (int64_t j = 0; j < p.n; j += columns) {
       const int64_t n = std::min(columns, p.n - j), width = packed_width(n);
       onednn_multiply_packed(tile, rows, right + j * depth, p.m, width, depth, false);
-      for (int64_t row = 0; row < p.m; ++row) {
-        float* y = c + row * p.ldc + j;
-        p.accumulate ? add_to_row(y, tile + row * width, n) : void(std::copy_n(tile + row * width, n, y));
-      }
+      for (int64_t row = 0; row < p.m; ++row)
+        write_row(c + row * p.ldc + j, tile + row * width, n, nullptr, p.accumulate);
     }
   }
 }

@@ -140,6 +140,19 @@ void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) 
         "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
 }
 
+// dx = dy W, like x.
+Tensor input_gradient(const Tensor& dy, const Tensor& weight, const Shape& shape, DType dtype,
+                      MatmulPrecision precision) {
+  const Tensor dx(shape, dtype, dy.device());
+  DISPATCH(dy.device(), linear_backward_input(dx, dy, weight, precision));
+  return dx;
+}
+
+void add_weight_gradient(const GradTarget& target, const Tensor& dy, const Tensor& x,
+                         MatmulPrecision precision) {
+  DISPATCH(dy.device(), linear_backward_weight(target.grad, dy, x, target.accumulate, precision));
+}
+
 // y = x W^T + b over N rows:  dx = dy W,  dW = dy^T x,  db = sum of dy's rows.
 Tensor linear_in(DType dtype, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check_arguments(x, weight, bias);
@@ -158,14 +171,10 @@ Tensor linear_in(DType dtype, const Tensor& x, const Tensor& weight, const Tenso
                 [saved, shape, input, weight, bias, precision, wants_x, wants_weight,
                  wants_bias](const Tensor& dy) -> Grads {
                   Grads grads(bias.defined() ? 3 : 2);
-                  if (wants_x) {
-                    grads[0] = Tensor(shape, input, dy.device());
-                    DISPATCH(dy.device(), linear_backward_input(grads[0], dy, weight, precision));
-                  }
+                  if (wants_x) grads[0] = input_gradient(dy, weight, shape, input, precision);
                   if (wants_weight) {
                     const GradTarget target = grad_target(weight);
-                    DISPATCH(dy.device(),
-                             linear_backward_weight(target.grad, dy, saved, target.accumulate, precision));
+                    add_weight_gradient(target, dy, saved, precision);
                     grads[1] = target.grad;
                   }
                   if (wants_bias) {
@@ -190,6 +199,10 @@ Tensor linear_in_half(const Tensor& x, const Tensor& weight) {
 }
 
 LinearRows linear_rows(const Tensor& before, const Tensor& x, const Tensor& weight) {
+  if (!before.defined()) {
+    const Tensor y = linear(x, weight);
+    return {y, y};
+  }
   check_arguments(before, weight, {});
   check_arguments(x, weight, {});
   CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail() && before.dtype() == x.dtype(),
@@ -204,38 +217,32 @@ LinearRows linear_rows(const Tensor& before, const Tensor& x, const Tensor& weig
   const std::vector<Tensor> saved = wants_weight ? std::vector<Tensor>{before, x} : std::vector<Tensor>();
   const std::vector<Shape> shapes{before.shape(), x.shape()};
   const std::vector<bool> wanted{needs_grad(before), needs_grad(x)};
-  const std::vector<Tensor> ys =
-      record("linear", {all, y}, {before, x, weight},
-             [saved, shapes, wanted, weight, precision, rows, end, dtype = x.dtype(),
-              wants_weight](const Grads& dys) {
-               // dy, of the rows of x, is what came to y and what came to those rows of `all`.
-               std::vector<Tensor> dy(2);
-               if (dys[0].defined()) dy = {dys[0].alias_rows(0, rows), dys[0].alias_rows(rows, end)};
-               if (dys[1].defined() && dys[0].defined()) {
-                 const Tensor sum = dys[1].sole_owner() ? dys[1] : dys[1].clone();
-                 add_in_place(sum, dy[1]);
-                 dy[1] = sum;
-               } else if (dys[1].defined()) {
-                 dy[1] = dys[1];
-               }
-               Grads grads(3);
-               for (size_t i = 0; i < 2; ++i) {
-                 if (wanted[i] && !dy[i].defined()) grads[i] = zeros(shapes[i], dtype, weight.device());
-                 if (!dy[i].defined()) continue;
-                 if (wanted[i]) {
-                   grads[i] = Tensor(shapes[i], dtype, dy[i].device());
-                   DISPATCH(dy[i].device(), linear_backward_input(grads[i], dy[i], weight, precision));
-                 }
-                 if (!wants_weight) continue;
-                 GradTarget target = grad_target(weight);
-                 if (grads[2].defined())
-                   target = {grads[2], true};  // the second of the two adds to the first
-                 DISPATCH(dy[i].device(),
-                          linear_backward_weight(target.grad, dy[i], saved[i], target.accumulate, precision));
-                 grads[2] = target.grad;
-               }
-               return grads;
-             });
+  const std::vector<Tensor> ys = record(
+      "linear", {all, y}, {before, x, weight},
+      [saved, shapes, wanted, weight, precision, rows, end, dtype = x.dtype(),
+       wants_weight](const Grads& dys) {
+        Tensor dy[2];  // of the two parts: that of y is what came to y and what came to its rows of `all`
+        if (dys[0].defined()) dy[0] = dys[0].alias_rows(0, rows), dy[1] = dys[0].alias_rows(rows, end);
+        if (dys[1].defined() && dy[1].defined()) {
+          const Tensor sum = dys[1].sole_owner() ? dys[1] : dys[1].clone();
+          add_in_place(sum, dy[1]);
+          dy[1] = sum;
+        } else if (dys[1].defined()) {
+          dy[1] = dys[1];
+        }
+        Grads grads(3);
+        for (size_t i = 0; i < 2; ++i) {
+          if (wanted[i])
+            grads[i] = dy[i].defined() ? input_gradient(dy[i], weight, shapes[i], dtype, precision)
+                                       : zeros(shapes[i], dtype, weight.device());
+          if (!wants_weight || !dy[i].defined()) continue;
+          // The second of the two adds to the first.
+          const GradTarget target = grads[2].defined() ? GradTarget{grads[2], true} : grad_target(weight);
+          add_weight_gradient(target, dy[i], saved[i], precision);
+          grads[2] = target.grad;
+        }
+        return grads;
+      });
   return {ys[0], ys[1]};
 }
 

@@ -18,8 +18,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 Tensor linear_in_half(const Tensor& x, const Tensor& weight);
 
 // concat({linear(before, weight), y}) and y = linear(x, weight), computed in place: y is a view of the rows
-// of `all` behind those of `before`. The same bits, without the copy. Error: as linear(); before and x differ
-// in another size than the leading one.
+// of `all` behind those of `before`. The same bits, without the copy. With `before` undefined both are
+// linear(x, weight). Error: as linear(); before and x differ in another size than the leading one.
 struct LinearRows {
   Tensor all, y;
 };

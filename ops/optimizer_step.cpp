@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/parallel.h"
+#include "ops/gemm_pack.h"
 
 namespace tandem {
 namespace {
@@ -94,14 +95,6 @@ TANDEM_SIMD Squares trust_squares(const double* value, const double* m, const do
   return trust_squares_block(value, m, v, gradient, factors, n);
 }
 
-TANDEM_SIMD void round_to_bf16(bf16* y, const float* x, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = bf16(x[i]);
-}
-void round_to_bf16(bf16* y, const double* x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = bf16(static_cast<float>(x[i]));
-}
-
 double norm_of(const std::vector<AdamSlot>& slots, const std::vector<Block>& blocks) {
   const int64_t count = static_cast<int64_t>(blocks.size());
   std::vector<double> sums(blocks.size());
@@ -145,6 +138,13 @@ void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<
 }  // namespace
 
 namespace cpu {
+namespace {
+
+void round_to_bf16(bf16* y, const double* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = bf16(static_cast<float>(x[i]));
+}
+
+}  // namespace
 
 void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome) {

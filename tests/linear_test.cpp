@@ -85,6 +85,9 @@ TEST_CASE("linear_rows: the same bits as concat of two results, whatever is used
   }
   const Tensor x = random_tensor({3, 2, 7}, DType::f32, 1), weight = random_tensor({4, 7}, DType::f32, 2);
   CHECK_THROWS_AS(linear_rows(random_tensor({5, 3, 7}, DType::f32, 3), x, weight), Error);
+  const LinearRows alone = linear_rows({}, x, weight);
+  CHECK(alone.all.storage() == alone.y.storage());
+  CHECK(alone.y.to_vector<float>() == linear(x, weight).to_vector<float>());
 }
 
 TEST_CASE("linear: weight and bias gradients add up in place") {
