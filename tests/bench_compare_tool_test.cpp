@@ -11,6 +11,7 @@
 #include "tests/files.h"
 #include "tests/run_tool.h"
 #include "tools/support/bench_timing.h"
+#include "tools/support/child_process.h"
 
 using namespace tandem;
 using namespace tandem::testing;

@@ -226,10 +226,9 @@ int main(int argc, char** argv) {
   if (first == "contender") return contender_main(argc - 1, argv + 1);
   CLI::App app(
       "Benchmarks. OP: checks an operator, then times it forward and backward. peak: what products and "
-      "copies reach at "
-      "most. step: training steps, their split, and the floor that products set. compare: Tandem and PyTorch "
-      "in "
-      "turn (bench compare --help). length: what steps cost as segments grow (bench length --help).",
+      "copies reach at most. step: training steps, their split, and the floor that products set. compare:"
+      " Tandem and PyTorch in turn (bench compare --help). length: what steps cost as segments grow "
+      "(bench length --help).",
       "bench");
   Options options;
   app.add_option("what", options.targets,
@@ -252,15 +251,7 @@ int main(int argc, char** argv) {
                  "over everything, one after another: more see the noise that comes and goes over seconds")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--batch-size", options.sizes.batch_size, "B [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--unroll", options.sizes.unroll, "T, and the length of the memory [the preset's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--d", options.sizes.d, "width of the model [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--d-projected", options.sizes.d_projected, "d', width of attention [the preset's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--heads", options.sizes.heads, "of attention [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--vocabulary", options.sizes.vocabulary, "V: distinct bytes [99, as in gcide]")
-      ->check(CLI::Range(2, 256));
+  add_size_options(app, options.sizes);
   app.add_option("--words", options.sizes.words,
                  "vocabulary of adaptive_softmax and adaptive_embedding [267735, as in WikiText-103]")
       ->check(CLI::Range(int64_t{100}, int64_t{1} << 24));

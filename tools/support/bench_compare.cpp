@@ -1,18 +1,10 @@
-// Children, rounds and the table.
+// The protocol, rounds and the table.
 #include "tools/support/bench_compare.h"
-
-#include <fcntl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -25,6 +17,7 @@
 #include "tools/support/bench_peak.h"
 #include "tools/support/bench_timing.h"
 #include "tools/support/checkpoint.h"
+#include "tools/support/child_process.h"
 #include "tools/support/cli.h"
 #include "tools/support/device.h"
 #include "tools/support/run_config.h"
@@ -47,63 +40,6 @@ struct Options {
   bool recompute = false;
   std::string python = "python3", script, json;
 };
-
-// A folder that is removed with all it holds.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "tandem-compare-XXXXXX").string();
-    CHECK(::mkdtemp(name.data()) != nullptr, "{}: {}", name, std::strerror(errno));
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string file(const char* name) const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
-
-std::string exit_text(int status) {
-  return WIFSIGNALED(status) ? fmt::format("ended by signal {}", WTERMSIG(status))
-                             : fmt::format("ended with exit code {}", WEXITSTATUS(status));
-}
-
-// The last bytes of a file, for messages.
-std::string tail_of(int file) {
-  constexpr off_t kMost = 4000;
-  const off_t size = ::lseek(file, 0, SEEK_END);
-  std::string text(static_cast<size_t>(std::clamp<off_t>(size, 0, kMost)), '\0');
-  const ssize_t got = ::pread(file, text.data(), text.size(), std::max<off_t>(size - kMost, 0));
-  text.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)));
-  return text;
-}
-
-// In a process of its own: a child's peak of memory counts from what its parent has when it is made, so the
-// parent stays small.
-void in_child(const std::function<void()>& work) {
-  std::cout.flush();
-  const pid_t child = ::fork();
-  CHECK(child >= 0, "fork: {}", std::strerror(errno));
-  if (child == 0) {
-    try {
-      work();
-      ::_exit(0);
-    } catch (const std::exception& error) {
-      std::cerr << error.what() << std::endl;
-      ::_exit(1);
-    }
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "compare: writing weights and text {}",
-        exit_text(status));
-}
 
 RunConfig run_config(const BenchSizes& sizes) {
   RunConfig config;
@@ -366,8 +302,9 @@ void run(Options options) {
     run_child({options.python, options.script, "--help"});  // what is missing is said at once
   }
 
-  const TemporaryFolder folder;
-  in_child([&] {
+  const TemporaryFolder folder("tandem-compare");
+  // A child's peak of memory counts from what its parent has when it is made, so the parent stays small.
+  run_in_child("writing weights and text", [&] {
     const std::string text = random_bytes(text_size(options, sizes), sizes.vocabulary);
     write_file_atomically(folder.file("text"), text);
     write_weights(folder.file("weights.safetensors"), run_config(sizes),
@@ -414,51 +351,6 @@ std::string spread_cell(const std::vector<double>& values, const Text& text) {
 }
 
 }  // namespace
-
-ChildRun run_child(const std::vector<std::string>& command) {
-  const TemporaryFolder folder;
-  const int errors = ::open(folder.file("stderr").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  std::array<int, 2> pipe{};
-  CHECK(errors >= 0 && ::pipe2(pipe.data(), O_CLOEXEC) == 0, "{}: {}", command[0], std::strerror(errno));
-  std::vector<char*> argv;
-  for (const std::string& argument : command) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  const auto start = std::chrono::steady_clock::now();
-  const pid_t child = ::fork();
-  CHECK(child >= 0, "fork: {}", std::strerror(errno));
-  if (child == 0) {
-    ::dup2(pipe[1], STDOUT_FILENO);
-    ::dup2(errors, STDERR_FILENO);
-    ::execvp(argv[0], argv.data());
-    ::dprintf(STDERR_FILENO, "%s: %s\n", argv[0], std::strerror(errno));
-    ::_exit(127);
-  }
-  ::close(pipe[1]);
-  ChildRun run;
-  std::string rest;
-  std::array<char, 65536> buffer{};
-  for (ssize_t got = 0; (got = ::read(pipe[0], buffer.data(), buffer.size())) != 0;) {
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) break;
-    rest.append(buffer.data(), static_cast<size_t>(got));
-    for (size_t end = 0; (end = rest.find('\n')) != std::string::npos; rest.erase(0, end + 1)) {
-      if (run.lines.empty())
-        run.first_line_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      run.lines.push_back(rest.substr(0, end));
-    }
-  }
-  ::close(pipe[0]);
-  int status = 0;
-  rusage usage{};
-  while (::wait4(child, &status, 0, &usage) < 0 && errno == EINTR) {
-  }
-  const std::string said = tail_of(errors);
-  ::close(errors);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "{}: {}\n{}", fmt::join(command, " "),
-        exit_text(status), said);
-  run.peak_bytes = int64_t{usage.ru_maxrss} * 1024;
-  return run;
-}
 
 std::string comparison_row(const Compared& quantity) {
   CHECK(quantity.ours.size() == quantity.theirs.size(), "{}: {} rounds of one side, {} of the other",
@@ -510,15 +402,7 @@ int compare_main(int argc, char** argv) {
   app.add_option("--generate-batches", options.batches, "rows generated side by side [1,32]")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
-  app.add_option("--batch-size", options.sizes.batch_size, "of training [the preset's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--unroll", options.sizes.unroll, "of training, and memory of generation [the preset's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--d", options.sizes.d, "width of the model [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--d-projected", options.sizes.d_projected, "width of attention [the preset's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--heads", options.sizes.heads, "of attention [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--vocabulary", options.sizes.vocabulary, "distinct bytes [99]")->check(CLI::Range(2, 256));
+  add_size_options(app, options.sizes);
   app.add_option("--python", options.python, "that has torch")->capture_default_str();
   app.add_option("--script", options.script,
                  "pytorch_contender.py [that of the sources this was built from]");

@@ -1,22 +1,10 @@
 // `bench compare`: Tandem and another framework, or another program of the same protocol, in turn on the same
 // weights and text; what they must agree on, and the ratios of what they measured.
 #pragma once
-#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace tandem {
-
-// A process that has ended well.
-struct ChildRun {
-  std::vector<std::string> lines;  // of its stdout
-  double first_line_s = 0;         // from just before its start to its first line; 0 without one
-  int64_t peak_bytes = 0;          // the most that was resident, as the system counted
-};
-
-// Runs a command, found on the PATH, and waits for it. Error: it cannot be started, or ends with another exit
-// code than 0; with the end of what it wrote to stderr.
-ChildRun run_child(const std::vector<std::string>& command);
 
 // One quantity, by round.
 struct Compared {

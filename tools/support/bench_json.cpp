@@ -17,10 +17,6 @@ using nlohmann::ordered_json;
 
 constexpr int kFormat = 1;
 
-ordered_json spread_json(const Spread& spread) {
-  return {{"min", spread.min}, {"median", spread.median}, {"max", spread.max}};
-}
-
 ordered_json pass_json(const Work& work, const Spread& ms, const Spread& floors, double copy_gbs,
                        double peak_gflops) {
   ordered_json json = {{"ms", spread_json(ms)}};
@@ -101,6 +97,17 @@ ordered_json case_json(const BenchCase& c, const BenchResult& r, const Peaks& pe
   return json;
 }
 
+ordered_json spread_json(const Spread& spread) {
+  return {{"min", spread.min}, {"median", spread.median}, {"max", spread.max}};
+}
+
+ordered_json operator_json(const OperatorTime& time) {
+  return {{"operator", time.name},
+          {"calls", time.calls},
+          {"forward_ms", time.forward_ms},
+          {"backward_ms", time.backward_ms}};
+}
+
 ordered_json step_json(const StepResult& r) {
   ordered_json json = {{"precision", name_of(r.precision)},
                        {"steps", r.steps},
@@ -112,12 +119,10 @@ ordered_json step_json(const StepResult& r) {
     json["graph_refusal"] = r.graph_refusal;
   }
   ordered_json split = ordered_json::array(), floors = ordered_json::object();
-  for (const OperatorTime& time : r.operators)
-    split.push_back({{"operator", time.name},
-                     {"calls", time.calls},
-                     {"forward_ms", time.forward_ms},
-                     {"backward_ms", time.backward_ms},
-                     {"share", (time.forward_ms + time.backward_ms) / r.split_ms}});
+  for (const OperatorTime& time : r.operators) {
+    split.push_back(operator_json(time));
+    split.back()["share"] = (time.forward_ms + time.backward_ms) / r.split_ms;
+  }
   for (const StepPart& part : r.parts) floors[part.name] = spread_json(part.floors);
   json.update({{"split_ms", r.split_ms},
                {"split", split},

@@ -29,6 +29,9 @@ nlohmann::ordered_json peaks_json(const Peaks& peaks);  // GFLOP/s
 nlohmann::ordered_json peak_table_json(const PeakTable& table);
 nlohmann::ordered_json case_json(const BenchCase& c, const BenchResult& result, const Peaks& peaks);
 nlohmann::ordered_json step_json(const StepResult& result);
+// Their parts: {"min", "median", "max"}, and an operator's calls and times of a step.
+nlohmann::ordered_json spread_json(const Spread& spread);
+nlohmann::ordered_json operator_json(const OperatorTime& time);
 
 // Error: the file cannot be read, or is no record; the message names it.
 nlohmann::ordered_json read_record(const std::string& path);

@@ -12,6 +12,7 @@
 #include "core/caching_allocator.h"
 #include "core/check.h"
 #include "models/registry.h"
+#include "tools/support/bench_json.h"
 #include "tools/support/bench_peak.h"
 #include "tools/support/cli.h"
 #include "tools/support/device.h"
@@ -161,14 +162,10 @@ std::vector<std::pair<std::string, double>> operator_growth(const std::vector<Le
 
 ordered_json cost_json(const LengthCost& c) {
   ordered_json operators = ordered_json::array();
-  for (const OperatorTime& time : c.operators)
-    operators.push_back({{"operator", time.name},
-                         {"calls", time.calls},
-                         {"forward_ms", time.forward_ms},
-                         {"backward_ms", time.backward_ms}});
+  for (const OperatorTime& time : c.operators) operators.push_back(operator_json(time));
   return {{"unroll", c.point.unroll},
           {"memory", c.point.memory},
-          {"ms", {{"min", c.ms.min}, {"median", c.ms.median}, {"max", c.ms.max}}},
+          {"ms", spread_json(c.ms)},
           {"attention_ms", c.attention_ms},
           {"rest_ms", c.rest_ms()},
           {"peak_bytes", c.peak_bytes},
@@ -269,9 +266,8 @@ double growth(const std::vector<double>& column) {
 
 int length_main(int argc, char** argv) {
   CLI::App app(
-      "What a training step of SRU++ costs as segment and memory grow: attention's time over the pairs in "
-      "its "
-      "causal triangle, all other time and the bytes over the rows. None of the three should grow.",
+      "What a training step of SRU++ costs as segment and memory grow: attention's time over the pairs in"
+      " its causal triangle, all other time and the bytes over the rows. None of the three should grow.",
       "bench length");
   Options options;
   app.add_option("--preset", options.preset, "where sizes come from")->capture_default_str();
@@ -291,10 +287,7 @@ int length_main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--batch-size", options.sizes.batch_size, "B [1]")->check(CLI::PositiveNumber);
-  app.add_option("--d", options.sizes.d, "width of the model [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--d-projected", options.sizes.d_projected, "width of attention [the preset's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--heads", options.sizes.heads, "of attention [the preset's]")->check(CLI::PositiveNumber);
+  add_width_options(app, options.sizes);
   app.add_option("--json", options.json, "a file for every row; tools/plot_length draws it");
   return run_main(app, argc, argv, [&options] { run(options); });
 }

@@ -1,8 +1,7 @@
-// The list of benchmarked operators, and their sizes from presets.
+// The list of benchmarked operators, and random inputs for them.
 #include "tools/support/bench_operators.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/check.h"
@@ -48,40 +47,7 @@ Tensor random_tensor(Shape shape, DType dtype, uint64_t seed, double low, double
   return x;
 }
 
-int64_t choose(int64_t wanted, int64_t of_preset) {
-  return wanted > 0 ? wanted : of_preset;
-}
-
 }  // namespace
-
-std::string BenchSizes::text() const {
-  return fmt::format("preset {}: T {}, M {}, B {}, d {}, d' {}, {} head{}, V {}", preset, unroll, unroll,
-                     batch_size, d, d_projected, heads, heads == 1 ? "" : "s", vocabulary);
-}
-
-BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrides) {
-  constexpr int64_t kVocabulary = 99;  // distinct bytes of the corpus gcide
-  const Preset known = preset("srupp", preset_name);
-  nlohmann::json config = nlohmann::json::parse(known.model_config);
-  BenchSizes sizes;
-  sizes.preset = known.name;
-  sizes.unroll = choose(overrides.unroll, known.recipe.unroll);
-  sizes.batch_size = choose(overrides.batch_size, known.recipe.batch_size);
-  sizes.d = choose(overrides.d, config.at("d"));
-  sizes.d_projected = choose(overrides.d_projected, config.value("d_projected", int64_t{0}));
-  if (sizes.d_projected == 0) sizes.d_projected = sizes.d;
-  sizes.heads = choose(overrides.heads, config.value("heads", int64_t{1}));
-  sizes.vocabulary = choose(overrides.vocabulary, kVocabulary);
-  sizes.words = choose(overrides.words, BenchSizes::kWords);
-  CHECK(sizes.d_projected % sizes.heads == 0, "benchmark: heads must divide d': d' is {}, heads {}",
-        sizes.d_projected, sizes.heads);
-  config["vocabulary"] = sizes.vocabulary;
-  config["d"] = sizes.d;
-  config["d_projected"] = sizes.d_projected;
-  if (config.contains("heads")) config["heads"] = sizes.heads;
-  sizes.model_config = config.dump();
-  return sizes;
-}
 
 const std::vector<std::string>& bench_operator_names() {
   static const std::vector<std::string> names = [] {
