@@ -10,6 +10,7 @@
 #include "ops/gemm_blocks.h"
 #include "ops/gemm_onednn.h"
 #include "ops/gemm_pack.h"
+#include "ops/round_bf16.h"
 
 namespace tandem::cpu {
 namespace {

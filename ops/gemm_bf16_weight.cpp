@@ -12,6 +12,7 @@
 #include "ops/gemm_few_rows.h"
 #include "ops/gemm_onednn.h"
 #include "ops/gemm_pack.h"
+#include "ops/round_bf16.h"
 
 namespace tandem {
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/macros.h"
+#include "ops/round_bf16.h"
 
 namespace tandem::cpu {
 namespace {
@@ -13,46 +14,24 @@ namespace {
 using Pair = uint32_t;
 constexpr int64_t kTile = 16;
 
-TANDEM_INLINE uint32_t rounded(float x) {
-  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
-  const uint32_t nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : nearest;
+void round_row(bf16* out, const float* x, int64_t n) {
+  round_to_bf16(out, x, n);
 }
-
-TANDEM_INLINE uint32_t rounded(bf16 x) {
-  return x.bits;
-}
-
-TANDEM_SIMD void round_row(uint16_t* out, const float* x, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint16_t>(rounded(x[i]));
-}
-void round_row(uint16_t* out, const bf16* x, int64_t n) {
+void round_row(bf16* out, const bf16* x, int64_t n) {
   std::memcpy(out, x, n * sizeof(bf16));
 }
 
-template <class T>
-TANDEM_INLINE void pair_rows_body(Pair* out, const T* even, const T* odd, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = rounded(even[i]) | rounded(odd[i]) << 16;
-}
-TANDEM_SIMD void pair_rows(Pair* out, const float* even, const float* odd, int64_t n) {
-  pair_rows_body(out, even, odd, n);
+void pair_rows(Pair* out, const float* even, const float* odd, int64_t n) {
+  round_pairs(out, even, odd, n);
 }
 TANDEM_SIMD void pair_rows(Pair* out, const bf16* even, const bf16* odd, int64_t n) {
-  pair_rows_body(out, even, odd, n);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) out[i] = even[i].bits | uint32_t{odd[i].bits} << 16;
 }
 
 template <class T>
-TANDEM_INLINE void pair_last_row_body(Pair* out, const T* even, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = rounded(even[i]);
-}
-TANDEM_SIMD void pair_last_row(Pair* out, const float* even, int64_t n) {
-  pair_last_row_body(out, even, n);
-}
-TANDEM_SIMD void pair_last_row(Pair* out, const bf16* even, int64_t n) {
-  pair_last_row_body(out, even, n);
+void pair_last_row(Pair* out, const T* even, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = bf16(even[i]).bits;
 }
 
 // Row r of `out` from rows 2r and 2r + 1 of x (k, n); zeros beyond k and, up to `width` columns, beyond n.
@@ -131,16 +110,16 @@ void pack_left_transposed(Pair* out, const T* a, int64_t lda, int64_t m, int64_t
 template <class T>
 void pack_right_transposed(Pair* out, const T* b, int64_t ldb, int64_t k, int64_t n) {
   constexpr int64_t kDepth = 512;  // of k at a time
-  alignas(64) uint16_t rows[kTile * kDepth];
+  alignas(64) bf16 rows[kTile * kDepth];
   for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
     const int64_t depth = std::min(kDepth, k - k0);
     const int64_t padded = packed_depth(depth);
     for (int64_t n0 = 0; n0 < kPackedWidth; n0 += kTile) {
       for (int64_t i = 0; i < kTile; ++i) {
-        uint16_t* row = rows + i * kDepth;
+        bf16* row = rows + i * kDepth;
         const int64_t filled = n0 + i < n ? depth : 0;
         if (filled > 0) round_row(row, b + (n0 + i) * ldb + k0, filled);
-        std::fill(row + filled, row + padded, uint16_t{0});
+        std::fill(row + filled, row + padded, bf16());
       }
       const Pair* pairs = reinterpret_cast<const Pair*>(rows);
       for (int64_t p = 0; p < padded / 2; p += kTile)
@@ -155,10 +134,9 @@ template <class T>
 void pack_left(bf16* out, const T* a, int64_t lda, bool transposed, int64_t m, int64_t k) {
   if (transposed) return pack_left_transposed(reinterpret_cast<Pair*>(out), a, lda, m, k);
   const int64_t depth = packed_depth(k);
-  uint16_t* row = reinterpret_cast<uint16_t*>(out);
-  for (int64_t i = 0; i < m; ++i, row += depth) {
-    round_row(row, a + i * lda, k);
-    std::fill(row + k, row + depth, uint16_t{0});
+  for (int64_t i = 0; i < m; ++i, out += depth) {
+    round_row(out, a + i * lda, k);
+    std::fill(out + k, out + depth, bf16());
   }
 }
 
@@ -190,10 +168,6 @@ template void pack_left(bf16*, const float*, int64_t, bool, int64_t, int64_t);
 template void pack_left(bf16*, const bf16*, int64_t, bool, int64_t, int64_t);
 template void pack_right(bf16*, const float*, int64_t, bool, int64_t, int64_t);
 template void pack_right(bf16*, const bf16*, int64_t, bool, int64_t, int64_t);
-
-void round_to_bf16(bf16* out, const float* x, int64_t n) {
-  round_row(reinterpret_cast<uint16_t*>(out), x, n);
-}
 
 void transpose_into(float* y, int64_t ldy, bool accumulate, const float* x, int64_t ldx, int64_t rows,
                     int64_t columns) {

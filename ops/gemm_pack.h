@@ -35,9 +35,6 @@ void pack_left(bf16* out, const T* a, int64_t lda, bool transposed, int64_t m, i
 template <class T>
 void pack_right(bf16* out, const T* b, int64_t ldb, bool transposed, int64_t k, int64_t n);
 
-// out = x rounded to bf16.
-void round_to_bf16(bf16* out, const float* x, int64_t n);
-
 // y (columns, rows) = x (rows, columns) transposed, or y += it: for a product that was computed as its
 // transpose.
 void transpose_into(float* y, int64_t ldy, bool accumulate, const float* x, int64_t ldx, int64_t rows,

@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "core/parallel.h"
-#include "ops/gemm_pack.h"
+#include "ops/round_bf16.h"
 
 namespace tandem {
 namespace {

