@@ -93,14 +93,15 @@ Layer::Output SruppLayer::forward(const Tensor& x, const LayerState& before, con
   // The filter of the queries looks back on a few rows of the memory only.
   const Tensor queries =
       memory.for_queries > 0 ? concat({linear(memory.last(memory.for_queries), query_), q}) : q;
+  const Tensor kv = key_value_filter_.defined()
+                        ? filtered(linear(z.all, key_value_), key_value_filter_, memory.unseen)
+                        : linear_in_half(z.all, key_value_);
   AttentionOptions options;
   options.heads = config_.heads;
   options.window = pass.context.same_length ? pass.context.memory + 1 : 0;
   options.dropout = pass.training ? config_.attention_dropout : 0;
   options.key = {pass.seed, pass.step, site + kAttention};
-  const Tensor attended =
-      causal_attention(filtered(queries, query_filter_, memory.for_queries),
-                       filtered(linear(z.all, key_value_), key_value_filter_, memory.unseen), options);
+  const Tensor attended = causal_attention(filtered(queries, query_filter_, memory.for_queries), kv, options);
   Output out = recur(normalize(q, attended, pass, site), x, part(before, 0), pass, site);
   out.state.push_back(memory.next(x));
   return out;

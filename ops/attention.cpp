@@ -129,8 +129,8 @@ void attend_rows(T* y, const T* q, const T* kv, int64_t batch, int64_t width, in
 }
 
 // Checks that q's last two axes, (B, D), fit kv's, and that heads fit D.
-void check_shapes(const char* what, const Tensor& q, const Tensor& kv, int64_t heads) {
-  CHECK(is_floating(q.dtype()) && q.dtype() == kv.dtype() && q.device() == kv.device(),
+void check_shapes(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype, int64_t heads) {
+  CHECK(is_floating(q.dtype()) && kv.dtype() == kv_dtype && q.device() == kv.device(),
         "{}: q is {}, keys and values are {}; they must have one floating dtype and one device", what,
         q.str(), kv.str());
   CHECK(kv.rank() == 3 && kv.size(1) == q.size(-2) && kv.size(2) == 2 * q.size(-1),
@@ -151,9 +151,10 @@ void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int
 
 }  // namespace cpu
 
-void check_attention(const char* what, const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
+void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype,
+                     const AttentionOptions& options) {
   CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.str());
-  check_shapes(what, q, kv, options.heads);
+  check_shapes(what, q, kv, kv_dtype, options.heads);
   CHECK(kv.size(0) >= q.size(0),
         "{}: {} keys for {} queries; kv must hold a row for every query, after those of the memory", what,
         kv.size(0), q.size(0));
@@ -163,8 +164,10 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, const 
 }
 
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
-  check_attention("causal_attention", q, kv, options);
   const AttentionKernel kernel{options, matmul_precision()};
+  const bool half = kv.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu() &&
+                    kernel.precision == MatmulPrecision::bf16;
+  check_attention("causal_attention", q, kv, half ? DType::bf16 : q.dtype(), options);
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
   DISPATCH(q.device(), attention_forward(y, lse, q, kv, {}, kernel));
@@ -177,7 +180,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
-  check_shapes("attend_cached", q, kv_cache, heads);
+  check_shapes("attend_cached", q, kv_cache, q.dtype(), heads);
   CHECK(valid >= 1 && valid <= kv_cache.size(0),
         "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
         kv_cache.size(0));

@@ -21,8 +21,10 @@ struct AttentionOptions {
 // the values; of its rows the first M are memory and the others belong to the queries: query t sees key j if
 // j <= M + t, and with a window only if j > M + t - window (SRU++ with a memory of M rows evaluates with
 // window = M + 1). The masked triangle is not computed, and weights are not stored: backward computes them
-// again, block by block, from q, kv, and one number a query and head. f32 goes by matmul_precision(). Error:
-// shapes that do not fit, T > M + T, heads that do not divide D, a negative window, dropout outside [0, 1).
+// again, block by block, from q, kv, and one number a query and head. f32 goes by matmul_precision(); where
+// that is bf16 on a CPU, kv may be bf16 beside q in f32 (linear_in_half() makes it), and so is its gradient:
+// the same bits, for the products round it anyway. Error: shapes or dtypes that do not fit, T > M + T, heads
+// that do not divide D, a negative window, dropout outside [0, 1).
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options = {});
 
 // For generation, a token at a time: q (B, D) against the first `valid` rows of a cache (capacity, B, 2 D)
@@ -44,14 +46,17 @@ struct PositionTerm {
   bool any() const { return r.defined(); }
 };
 
-// For an operator named `what`: throws where q, kv and the options are not as said of causal_attention.
-void check_attention(const char* what, const Tensor& q, const Tensor& kv, const AttentionOptions& options);
+// For an operator named `what`: throws where q, kv, which must be of kv_dtype, and the options are not as
+// said of causal_attention.
+void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype,
+                     const AttentionOptions& options);
 
 namespace cpu {
 // lse (B, heads, T): log of the sum of exponentials of each query's scores.
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
                        const PositionTerm& positions, const AttentionKernel& kernel);
-// Writes all of dq, dkv and, where there are positions, dpositions.
+// kv, and dkv with it, in bf16 beside f32: only in precision bf16, and without positions. Writes all of dq,
+// dkv and, where there are positions, dpositions.
 void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dpositions, const Tensor& dy,
                         const Tensor& q, const Tensor& kv, const PositionTerm& positions, const Tensor& y,
                         const Tensor& lse, const AttentionKernel& kernel);

@@ -10,6 +10,7 @@
 #include "ops/attention.h"
 #include "ops/attention_products.h"
 #include "ops/attention_rows.h"
+#include "ops/round_bf16.h"
 #include "ops/softmax.h"
 
 namespace tandem::cpu {
@@ -75,7 +76,7 @@ struct Layout {
 // What blocks are multiplied with.
 template <class Operand>
 struct Products {
-  using T = typename Operand::Element;
+  using S = typename Operand::Stored;
   Operand keys, values, positions;
 
   Products(const Layout& at, const Tensor& kv, const PositionTerm& term, bool backward)
@@ -94,12 +95,12 @@ struct Products {
   }
 
  private:
-  static Side<T> side_of(const Layout& at, const Tensor& kv, int64_t column) {
+  static Side<S> side_of(const Layout& at, const Tensor& kv, int64_t column) {
     const int64_t row = 2 * at.width;
-    return {kv.data<T>() + column, at.keys, at.batch * row, at.batch, row, at.heads, at.head};
+    return {kv.data<S>() + column, at.keys, at.batch * row, at.batch, row, at.heads, at.head};
   }
-  static Side<T> side_of(const Layout& at, const PositionTerm& term) {
-    const T* farthest = term.any() ? term.r.data<T>() + (at.positions - 1) * at.width : nullptr;
+  static Side<S> side_of(const Layout& at, const PositionTerm& term) {
+    const S* farthest = term.any() ? term.r.data<S>() + (at.positions - 1) * at.width : nullptr;
     return {farthest, at.positions, -at.width, 1, 0, at.heads, at.head};
   }
 };
@@ -172,9 +173,11 @@ void forward_block(const Layout& at, const Products<Operand>& products, char* me
     scale_row(x.y + offset + i * ld, out + i * products.padded_head(), at.head, factors[i]);
 }
 
-template <class T>
+template <class T, class S>
 struct BackwardArguments {
-  T *dq, *dkv, *dposition_q, *dr;
+  T* dq;
+  S* dkv;
+  T *dposition_q, *dr;
   const T *dy, *q, *position_q, *y, *lse;
 };
 
@@ -186,7 +189,8 @@ struct Sums {
 
 template <class Operand, class T>
 void backward_block(const Layout& at, const Products<Operand>& products, char* memory, const Sums<T>& sums,
-                    bool first, const BackwardArguments<T>& x, int64_t item, const Block& block) {
+                    bool first, const BackwardArguments<T, typename Operand::Stored>& x, int64_t item,
+                    const Block& block) {
   const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin);
   T* p = take<T>(memory, rows * block.keys.count);
   T* ds = take<T>(memory, rows * block.keys.count);
@@ -271,8 +275,17 @@ void clear_outside(T* sums, RowRange seen, int64_t rows, int64_t head) {
   std::fill(sums + seen.end() * head, sums + rows * head, T(0));
 }
 
+void put_row(bf16* y, const float* x, int64_t n) {
+  round_to_bf16(y, x, n);
+}
+template <class T>
+void put_row(T* y, const T* x, int64_t n) {
+  std::copy_n(x, n, y);
+}
+
 template <class Operand, class T>
-void backward(const Layout& at, Products<Operand>& products, const BackwardArguments<T>& x) {
+void backward(const Layout& at, Products<Operand>& products,
+              const BackwardArguments<T, typename Operand::Stored>& x) {
   const int64_t groups = std::clamp((kBackwardTasks + at.items() - 1) / at.items(), int64_t{1}, at.blocks());
   const int64_t head = products.padded_head(), keys = products.keys.padded_rows(),
                 positions = products.positions.padded_rows(), task_sums = (2 * keys + positions) * head;
@@ -306,10 +319,9 @@ void backward(const Layout& at, Products<Operand>& products, const BackwardArgum
     for (int64_t row = 0; row < at.items() * at.keys; ++row) {
       const int64_t item = row / at.keys, key = row % at.keys;
       for (int64_t half = 0; half < 2; ++half) {
-        T* target = x.dkv + at.kv_offset(item, key) + half * at.width;
-        const T* part = all_sums + item * groups * task_sums + (half * keys + key) * head;
-        std::copy_n(part, at.head, target);
-        for (int64_t group = 1; group < groups; ++group) add_group(target, part + group * task_sums);
+        T* sum = all_sums + item * groups * task_sums + (half * keys + key) * head;
+        for (int64_t group = 1; group < groups; ++group) add_group(sum, sum + group * task_sums);
+        put_row(x.dkv + at.kv_offset(item, key) + half * at.width, sum, at.head);
       }
     }
     // All batch items share the positions.
@@ -349,8 +361,9 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
   const Layout layout(q, kv, term, kernel.options, Operand::kAlignment);
   Products<Operand> products(layout, kv, term, true);
   backward(layout, products,
-           BackwardArguments<T>{dq.data<T>(), dkv.data<T>(), data_of<T>(dterm.q), data_of<T>(dterm.r),
-                                dy.data<T>(), q.data<T>(), data_of<T>(term.q), y.data<T>(), lse.data<T>()});
+           BackwardArguments<T, typename Operand::Stored>{
+               dq.data<T>(), dkv.data<typename Operand::Stored>(), data_of<T>(dterm.q), data_of<T>(dterm.r),
+               dy.data<T>(), q.data<T>(), data_of<T>(term.q), y.data<T>(), lse.data<T>()});
 }
 
 bool in_bf16(const Tensor& q, const AttentionKernel& kernel) {
@@ -362,7 +375,8 @@ bool in_bf16(const Tensor& q, const AttentionKernel& kernel) {
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
                        const PositionTerm& term, const AttentionKernel& kernel) {
   if (q.numel() == 0) return;
-  if (in_bf16(q, kernel)) return forward<PackedOperand>(y, lse, q, kv, term, kernel);
+  if (kv.dtype() == DType::bf16) return forward<PackedOperand<bf16>>(y, lse, q, kv, term, kernel);
+  if (in_bf16(q, kernel)) return forward<PackedOperand<float>>(y, lse, q, kv, term, kernel);
   FOR_FLOAT(q.dtype(), "attention", T, forward<PlainOperand<T>>(y, lse, q, kv, term, kernel));
 }
 
@@ -379,7 +393,10 @@ void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm&
     if (term.any()) cpu::fill(dterm.r, 0);
     return;
   }
-  if (in_bf16(q, kernel)) return backward<PackedOperand>(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel);
+  if (kv.dtype() == DType::bf16)
+    return backward<PackedOperand<bf16>>(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel);
+  if (in_bf16(q, kernel))
+    return backward<PackedOperand<float>>(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel);
   FOR_FLOAT(q.dtype(), "attention", T,
             backward<PlainOperand<T>>(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel));
 }

@@ -42,6 +42,7 @@ template <class T>
 class PlainOperand {
  public:
   using Element = T;
+  using Stored = T;
   static constexpr int64_t kAlignment = 1;  // of ranges
 
   PlainOperand(const Side<T>& side, OperandUse)
@@ -101,13 +102,15 @@ class PlainOperand {
   Storage storage_;
 };
 
-// A side that is packed once a call, by prepare(); blocks are packed as they are made.
+// A side, of f32 or bf16, that is packed once a call, by prepare(); blocks are packed as they are made.
+template <class S>
 class PackedOperand {
  public:
   using Element = float;
+  using Stored = S;
   static constexpr int64_t kAlignment = kPackedWidth;
 
-  PackedOperand(const Side<float>& side, OperandUse use)
+  PackedOperand(const Side<S>& side, OperandUse use)
       : side_(side),
         use_(use),
         rows_(round_up(side.rows, kPackedWidth)),
@@ -125,7 +128,7 @@ class PackedOperand {
   }
 
   void prepare(int64_t item) {
-    const float* rows = side_.row(item, 0);
+    const S* rows = side_.row(item, 0);
     if (use_ != OperandUse::straight)
       pack_right(transposed(item), rows, side_.ld, true, side_.head, side_.rows);
     if (use_ != OperandUse::transposed) pack_straight(straight(item), rows);
@@ -174,7 +177,7 @@ class PackedOperand {
   }
   bf16* straight(int64_t item) const { return transposed(item) + transposed_size_; }
   // Panels one after the other, rows_ rows each; pack_right pads to a multiple of kPackedDepth only.
-  void pack_straight(bf16* out, const float* rows) const {
+  void pack_straight(bf16* out, const S* rows) const {
     const int64_t packed = packed_depth(side_.rows), panels = padded_head() / kPackedWidth;
     for (int64_t panel = 0; panel < panels; ++panel, out += rows_ * kPackedWidth) {
       const int64_t column = panel * kPackedWidth;
@@ -190,7 +193,7 @@ class PackedOperand {
     onednn_multiply_packed(c, left, right, m, n, k, accumulate);
   }
 
-  Side<float> side_;
+  Side<S> side_;
   OperandUse use_;
   int64_t rows_;                         // padded
   int64_t transposed_size_, item_size_;  // elements

@@ -12,9 +12,9 @@ namespace tandem {
 // differ.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
-// linear() for a result that is large and goes to an operator that takes bf16 beside f32 on a CPU (sru_scan):
-// where products are in bf16 on the CPU, y is kept in bf16, which is half the memory, and so must its
-// gradient be.
+// linear() for a result that is large and goes to an operator that takes bf16 beside f32 on a CPU (sru_scan,
+// the keys and values of causal_attention): where products are in bf16 on the CPU, y is kept in bf16, which
+// is half the memory, and so must its gradient be.
 Tensor linear_in_half(const Tensor& x, const Tensor& weight);
 
 // concat({linear(before, weight), y}) and y = linear(x, weight), computed in place: y is a view of the rows

@@ -38,7 +38,7 @@ Tensor bias_gradient(const Tensor& bias, const Tensor& dy) {
 //   dq = d(q + u) + d(q + v),  du, dv = the sums of their rows.
 Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, const Tensor& u,
                           const Tensor& v, const AttentionOptions& options) {
-  check_attention("relative_attention", q, kv, options);
+  check_attention("relative_attention", q, kv, q.dtype(), options);
   CHECK(r.rank() == 2 && r.size(0) >= 1 && r.size(1) == q.size(2),
         "relative_attention: r is {}; it must be (P, {}), a row for each distance, P at least 1",
         r.shape().str(), q.size(2));

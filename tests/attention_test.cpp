@@ -12,6 +12,7 @@
 #include "tests/devices.h"
 #include "tests/op_cases.h"
 #include "tests/precision_modes.h"
+#include "tests/run_op_case.h"
 #include "tests/threads.h"
 
 using namespace tandem;
@@ -199,6 +200,27 @@ TEST_CASE("attention: the bits do not depend on the number of threads") {
   }
 }
 
+TEST_CASE("attention: keys and values kept in bf16 give the bits that they give in f32") {
+  if (!cpu_has_bf16()) return;
+  const PrecisionScope scope(MatmulPrecision::bf16);
+  for (const AttentionOptions& options : {AttentionOptions{}, AttentionOptions{2, 150, 0.1, kKey}})
+    for (const int64_t batch : {1, 9}) {
+      const Tensor q = requires_grad(random_tensor({140, batch, 66}, DType::f32, 1));
+      const Tensor half = random_tensor({190, batch, 132}, DType::f32, 2).to(DType::bf16);
+      Tensors results[2];
+      for (const bool kept : {false, true}) {
+        const Tensor kv = requires_grad(kept ? half.detach() : half.to(DType::f32));
+        zero_grad(q);
+        Tape tape;
+        const Tensor y = causal_attention(q, kv, options);
+        tape.backward({y}, {random_tensor(y.shape(), DType::f32, 3)});
+        CHECK(grad(kv).dtype() == kv.dtype());
+        results[kept] = {y, grad(q).clone(), grad(kv).to(DType::bf16)};
+      }
+      CHECK(same_bits(results[0], results[1]));
+    }
+}
+
 TEST_CASE("attention: two segments with memory are one long pass") {
   for (const Mode& mode : modes())
     for (int64_t window : {0, 50}) {
@@ -324,6 +346,9 @@ TEST_CASE("attention: messages") {
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({4, 2, 16}), {.dropout = 1}),
                        doctest::Contains("dropout 1"), Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), zeros({4, 2, 16}, DType::f64)),
+                       doctest::Contains("one floating dtype"), Error);
+  // In bf16 beside f32 only where products are in bf16.
+  CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), zeros({4, 2, 16}, DType::bf16)),
                        doctest::Contains("one floating dtype"), Error);
   CHECK_THROWS_WITH_AS(attend_cached(f32({1, 2, 8}), f32({4, 2, 16}), 1),
                        doctest::Contains("it must be (B, D)"), Error);
