@@ -40,7 +40,7 @@ void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, con
         weight.in, kMostKeptRows);
   if (p.m == 0 || p.n == 0) return;
   note_gemm({p.m, p.n, p.k, false, true, p.accumulate, DType::bf16, false, 1});
-  const bool few = p.m <= kFewRows, parallel = p.n * p.k > kParallelGrain;
+  const bool few = p.m <= kFewPanelRows, parallel = p.n * p.k > kParallelGrain;
   const int64_t depth = packed_depth(p.k), columns = (few ? 1 : kPanels) * kPackedWidth;
   const Storage rounded(p.m * depth * sizeof(bf16), Device::cpu());
   bf16* const left = static_cast<bf16*>(rounded.data());

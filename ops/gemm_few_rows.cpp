@@ -12,9 +12,9 @@ namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int kStreams = 4;      // rows of the weight that are read side by side
-constexpr int kTogether = 4;     // rows of x: more sums would not fit into registers
-constexpr int64_t kBlock = 32;   // rows of the weight, a task
+constexpr int kStreams = 4;               // rows of the weight that are read side by side
+constexpr int kTogether = kFewPanelRows;  // rows of x: more sums would not fit into registers
+constexpr int64_t kBlock = 32;            // rows of the weight, a task
 constexpr int64_t kAhead = 512;  // elements that a row is asked for ahead, and so beyond its end the next
 
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
@@ -116,11 +116,16 @@ TANDEM_INLINE void panel_body(float* c, const float* left, const bf16* panel, in
 }
 
 TANDEM_SIMD void multiply_panel_clones(float* c, const float* left, const bf16* panel, int64_t m, int64_t k) {
-  for (; m >= kTogether; m -= kTogether, c += kTogether * kPackedWidth, left += kTogether * k)
-    panel_body<kTogether>(c, left, panel, k);
-  if (m == 3) panel_body<3>(c, left, panel, k);
-  if (m == 2) panel_body<2>(c, left, panel, k);
-  if (m == 1) panel_body<1>(c, left, panel, k);
+  switch (m) {
+    case 1:
+      return panel_body<1>(c, left, panel, k);
+    case 2:
+      return panel_body<2>(c, left, panel, k);
+    case 3:
+      return panel_body<3>(c, left, panel, k);
+    default:
+      return panel_body<kTogether>(c, left, panel, k);
+  }
 }
 
 }  // namespace

@@ -7,7 +7,11 @@
 
 namespace tandem::cpu {
 
+// With more rows oneDNN is as fast, or faster. Measured on two cores of a Xeon with AMX, weights of 1920 x
+// 480 to 5760 x 480: f32 takes 0.75 of its time at 4 rows and 0.9 at 8; a panel 0.45 at 1, 0.75 at 3, 1.0 at
+// 4, 1.4 at 8.
 inline constexpr int64_t kFewRows = 8;
+inline constexpr int64_t kFewPanelRows = 4;
 
 inline bool has_few_rows(const Gemm& p) {
   return p.m <= kFewRows && p.batch == 1 && !p.transpose_a && p.transpose_b && p.k > 0;
@@ -19,8 +23,8 @@ void gemm_few_rows(float* c, const float* a, const float* b, const Gemm& p, cons
 // sums[j] = x w_j of `rows` vectors of n elements that lie ldw apart.
 void dot_rows(float* sums, const float* x, const float* w, int64_t ldw, int64_t rows, int64_t n);
 
-// c (m, 64) = left (m, k) times a panel of ops/gemm_pack.h; m is at most kFewRows, k a multiple of 2. The
-// elements of left are bf16 values, widened.
+// c (m, 64) = left (m, k) times a panel of ops/gemm_pack.h; m is at most kFewPanelRows, k a multiple of 2.
+// The elements of left are bf16 values, widened.
 void multiply_panel(float* c, const float* left, const bf16* panel, int64_t m, int64_t k);
 
 }  // namespace tandem::cpu
