@@ -128,7 +128,9 @@ class SelfAttention::CachingDecoder : public LayerDecoder {
         context_(context),
         // Without memory the model starts anew after twice as many tokens.
         keys_((layer.config_.relative ? 1 : 2) * context.memory),
-        cache_(keys_, batch, 2 * layer.width(), activation_dtype(layer.query_), layer.query_.device()) {
+        cache_(keys_, batch, 2 * layer.width(),
+               layer.config_.relative ? activation_dtype(layer.query_) : cache_dtype(layer.query_),
+               layer.query_.device()) {
     NoGrad pause;
     pair_weight_ = layer.pair_weight();
     pair_bias_ = layer.pair_bias();

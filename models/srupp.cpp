@@ -124,7 +124,7 @@ class SruppLayer::CachingDecoder : public LayerDecoder {
   CachingDecoder(const SruppLayer& layer, int64_t batch, int64_t keys) : layer_(layer) {
     if (layer.attends_)
       cache_ = std::make_unique<KeyValueCache>(keys, batch, 2 * layer.config_.d_projected,
-                                               activation_dtype(layer.query_), layer.config_.device);
+                                               cache_dtype(layer.query_), layer.config_.device);
   }
 
   Tensor step(const Tensor& x) override {

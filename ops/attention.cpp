@@ -24,6 +24,31 @@ void score_rows(float* scores, const float* q, const float* keys, int64_t rows, 
                 int64_t width) {
   cpu::dot_rows(scores, q, keys, stride, rows, width);
 }
+TANDEM_SIMD void score_rows(float* scores, const float* q, const bf16* keys, int64_t rows, int64_t stride,
+                            int64_t width) {
+  int64_t row = 0;
+  for (; row + 4 <= rows; row += 4, keys += 4 * stride) {
+    const bf16 *first = keys, *second = first + stride, *third = second + stride, *fourth = third + stride;
+    float a = 0, b = 0, c = 0, d = 0;
+#pragma omp simd reduction(+ : a, b, c, d)
+    for (int64_t i = 0; i < width; ++i) {
+      a += q[i] * static_cast<float>(first[i]);
+      b += q[i] * static_cast<float>(second[i]);
+      c += q[i] * static_cast<float>(third[i]);
+      d += q[i] * static_cast<float>(fourth[i]);
+    }
+    scores[row] = a;
+    scores[row + 1] = b;
+    scores[row + 2] = c;
+    scores[row + 3] = d;
+  }
+  for (; row < rows; ++row, keys += stride) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < width; ++i) sum += q[i] * static_cast<float>(keys[i]);
+    scores[row] = sum;
+  }
+}
 void score_rows(double* scores, const double* q, const double* keys, int64_t rows, int64_t stride,
                 int64_t width) {
   for (int64_t row = 0; row < rows; ++row, keys += stride) {
@@ -40,8 +65,8 @@ struct Part {
 };
 
 // Overwrites the scores. Four rows of values are read side by side.
-template <class T>
-TANDEM_INLINE Part<T> weigh_body(T* y, T* scores, const T* values, int64_t rows, int64_t stride,
+template <class T, class S>
+TANDEM_INLINE Part<T> weigh_body(T* y, T* scores, const S* values, int64_t rows, int64_t stride,
                                  int64_t width, T scale) {
   T largest = -std::numeric_limits<T>::infinity(), total = 0;
   for (int64_t row = 0; row < rows; ++row) {
@@ -56,22 +81,26 @@ TANDEM_INLINE Part<T> weigh_body(T* y, T* scores, const T* values, int64_t rows,
   for (int64_t i = 0; i < width; ++i) y[i] = 0;
   int64_t row = 0;
   for (; row + 4 <= rows; row += 4, values += 4 * stride) {
-    const T *first = values, *second = first + stride, *third = second + stride, *fourth = third + stride;
+    const S *first = values, *second = first + stride, *third = second + stride, *fourth = third + stride;
     const T weights[] = {scores[row], scores[row + 1], scores[row + 2], scores[row + 3]};
 #pragma omp simd
     for (int64_t i = 0; i < width; ++i)
-      y[i] +=
-          (weights[0] * first[i] + weights[1] * second[i]) + (weights[2] * third[i] + weights[3] * fourth[i]);
+      y[i] += (weights[0] * static_cast<T>(first[i]) + weights[1] * static_cast<T>(second[i])) +
+              (weights[2] * static_cast<T>(third[i]) + weights[3] * static_cast<T>(fourth[i]));
   }
   for (; row < rows; ++row, values += stride) {
     const T weight = scores[row];
 #pragma omp simd
-    for (int64_t i = 0; i < width; ++i) y[i] += weight * values[i];
+    for (int64_t i = 0; i < width; ++i) y[i] += weight * static_cast<T>(values[i]);
   }
   return {largest, total};
 }
 
 TANDEM_SIMD Part<float> weigh(float* y, float* scores, const float* values, int64_t rows, int64_t stride,
+                              int64_t width, float scale) {
+  return weigh_body(y, scores, values, rows, stride, width, scale);
+}
+TANDEM_SIMD Part<float> weigh(float* y, float* scores, const bf16* values, int64_t rows, int64_t stride,
                               int64_t width, float scale) {
   return weigh_body(y, scores, values, rows, stride, width, scale);
 }
@@ -102,8 +131,8 @@ TANDEM_SIMD void join(double* y, const double* sums, const Part<double>* parts, 
 }
 
 // The keys of a query are cut into blocks too, so that all threads read the cache of a single sequence.
-template <class T>
-void attend_rows(T* y, const T* q, const T* kv, int64_t batch, int64_t width, int64_t valid, int64_t heads) {
+template <class T, class S>
+void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, int64_t valid, int64_t heads) {
   const int64_t head = width / heads, stride = batch * 2 * width, queries = batch * heads;
   const int64_t blocks = (valid + kRowsOfTask - 1) / kRowsOfTask;
   const T scale = T(1) / std::sqrt(static_cast<T>(head));
@@ -117,7 +146,7 @@ void attend_rows(T* y, const T* q, const T* kv, int64_t batch, int64_t width, in
       const int64_t query = task / blocks, begin = task % blocks * kRowsOfTask;
       const int64_t b = query / heads, offset = query % heads * head;
       const int64_t rows = std::min(kRowsOfTask, valid - begin);
-      const T* const keys = kv + begin * stride + b * 2 * width + offset;
+      const S* const keys = kv + begin * stride + b * 2 * width + offset;
       T scores[kRowsOfTask];
       score_rows(scores, q + b * width + offset, keys, rows, stride, head);
       parts[task] = weigh(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
@@ -145,6 +174,9 @@ void check_shapes(const char* what, const Tensor& q, const Tensor& kv, DType kv_
 namespace cpu {
 
 void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
+  if (kv_cache.dtype() == DType::bf16)
+    return attend_rows(y.data<float>(), q.data<float>(), kv_cache.data<bf16>(), q.size(0), q.size(1), valid,
+                       heads);
   FOR_FLOAT(q.dtype(), "attend_cached", T,
             attend_rows(y.data<T>(), q.data<T>(), kv_cache.data<T>(), q.size(0), q.size(1), valid, heads));
 }
@@ -180,7 +212,8 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
-  check_shapes("attend_cached", q, kv_cache, q.dtype(), heads);
+  const bool half = kv_cache.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu();
+  check_shapes("attend_cached", q, kv_cache, half ? DType::bf16 : q.dtype(), heads);
   CHECK(valid >= 1 && valid <= kv_cache.size(0),
         "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
         kv_cache.size(0));

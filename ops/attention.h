@@ -29,7 +29,8 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 
 // For generation, a token at a time: q (B, D) against the first `valid` rows of a cache (capacity, B, 2 D)
 // laid out as kv. The order of the rows does not matter, so a full cache is overwritten in a ring. -> (B, D).
-// Records nothing. Error: shapes that do not fit, valid outside [1, capacity], heads that do not divide D.
+// On a CPU the cache may be bf16 beside q in f32. Records nothing. Error: shapes that do not fit, valid
+// outside [1, capacity], heads that do not divide D.
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads = 1);
 
 // What a kernel is told besides its tensors.

@@ -35,6 +35,11 @@ DType activation_dtype(const Tensor& weights) {
   return halve ? DType::bf16 : weights.dtype();
 }
 
+DType cache_dtype(const Tensor& weights) {
+  const bool halve = weights.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::bf16;
+  return halve ? DType::bf16 : weights.dtype();
+}
+
 Tensor low_precision_copy(const Tensor& leaf) {
   return leaf.node() ? leaf.node()->low_precision : Tensor();
 }

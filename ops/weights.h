@@ -18,6 +18,10 @@ Tensor weight_as(const Tensor& weight, DType dtype);
 // are many times faster in it and memory is half; else the weights' own.
 DType activation_dtype(const Tensor& weights);
 
+// Of keys and values that are kept for generation, to be read again for every token: bf16 where products
+// round them to it anyway.
+DType cache_dtype(const Tensor& weights);
+
 // For the optimizer, which writes both: the copy that a leaf keeps, undefined where there is none; and the
 // word that it has been written, upon which a leaf forgets its packed form.
 Tensor low_precision_copy(const Tensor& leaf);
