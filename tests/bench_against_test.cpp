@@ -324,7 +324,7 @@ TEST_CASE("the program: a record, and a run against it") {
   const TempDir folder;
   const std::string path = (folder / "record.json").string(), other = (folder / "now.json").string();
   const std::vector<std::string> sizes = {"--unroll=8", "--batch-size=2",  "--d=16",
-                                          "--heads=1",  "--d-projected=8", "--vocabulary=5",
+                                          "--heads=2",  "--d-projected=8", "--vocabulary=5",
                                           "--rounds=2", "--precision=f32", "--device=cpu"};
   const auto bench = [](std::vector<std::string> arguments, const std::vector<std::string>& more = {}) {
     arguments.insert(arguments.end(), more.begin(), more.end());

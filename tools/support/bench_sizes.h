@@ -14,7 +14,7 @@ struct BenchSizes {
 
   std::string preset;
   int64_t unroll = 0, batch_size = 0;  // T and B; the memory is as long as the unroll
-  int64_t d = 0, d_projected = 0, heads = 1;
+  int64_t d = 0, d_projected = 0, heads = 0;
   int64_t vocabulary = 0;
   int64_t words = 0;         // vocabulary of the adaptive softmax and embedding
   std::string model_config;  // of the whole model, vocabulary included: what optimizer_step updates
