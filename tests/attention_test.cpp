@@ -201,7 +201,10 @@ TEST_CASE("attention: the bits do not depend on the number of threads") {
 }
 
 TEST_CASE("attention: keys and values kept in bf16 give the bits that they give in f32") {
-  if (!cpu_has_bf16()) return;
+  if (!cpu_has_bf16()) {
+    MESSAGE("skipped: this CPU has no bf16");
+    return;
+  }
   const PrecisionScope scope(MatmulPrecision::bf16);
   for (const AttentionOptions& options : {AttentionOptions{}, AttentionOptions{2, 150, 0.1, kKey}})
     for (const int64_t batch : {1, 9}) {

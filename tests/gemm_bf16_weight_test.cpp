@@ -30,7 +30,7 @@ double rounded(float x) {
 // Where oneDNN has no bf16, only products of few rows can be made.
 std::vector<int64_t> row_counts() {
   std::vector<int64_t> rows = {0, 1, 2, 3, cpu::kFewPanelRows};
-  if (cpu_has_bf16()) rows.insert(rows.end(), {cpu::kFewPanelRows + 1, 32, cpu::kMostKeptRows});
+  if (cpu_has_bf16()) rows.insert(rows.end(), {5, 6, 7, 8, 9, 32, cpu::kMostKeptRows});
   return rows;
 }
 
