@@ -157,6 +157,13 @@ void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, in
   }
 }
 
+// Of keys and values, where bf16 beside f32 may be: a CPU's kernels take it.
+DType half_or_same(const Tensor& q, const Tensor& kv, bool may_be_half) {
+  const bool half =
+      may_be_half && kv.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu();
+  return half ? DType::bf16 : q.dtype();
+}
+
 // Checks that q's last two axes, (B, D), fit kv's, and that heads fit D.
 void check_shapes(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype, int64_t heads) {
   CHECK(is_floating(q.dtype()) && kv.dtype() == kv_dtype && q.device() == kv.device(),
@@ -197,9 +204,8 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType 
 
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
   const AttentionKernel kernel{options, matmul_precision()};
-  const bool half = kv.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu() &&
-                    kernel.precision == MatmulPrecision::bf16;
-  check_attention("causal_attention", q, kv, half ? DType::bf16 : q.dtype(), options);
+  check_attention("causal_attention", q, kv, half_or_same(q, kv, kernel.precision == MatmulPrecision::bf16),
+                  options);
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
   DISPATCH(q.device(), attention_forward(y, lse, q, kv, {}, kernel));
@@ -212,8 +218,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
-  const bool half = kv_cache.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu();
-  check_shapes("attend_cached", q, kv_cache, half ? DType::bf16 : q.dtype(), heads);
+  check_shapes("attend_cached", q, kv_cache, half_or_same(q, kv_cache, true), heads);
   CHECK(valid >= 1 && valid <= kv_cache.size(0),
         "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
         kv_cache.size(0));

@@ -7,9 +7,9 @@
 
 namespace tandem::cpu {
 
-// With more rows oneDNN is as fast, or faster. Measured on two cores of a Xeon with AMX, weights of 1920 x
-// 480 to 5760 x 480: f32 takes 0.75 of its time at 4 rows and 0.9 at 8; a panel 0.45 at 1, 0.75 at 3, 1.0 at
-// 4, 1.4 at 8.
+// With more rows oneDNN is as fast, or faster. A byte of txl-matched on two cores of a Xeon with AMX takes,
+// of what it takes with oneDNN: in f32 0.95 at 4 rows, 0.9 at 6 and 8; with packed panels 0.55 at 1, 0.65 at
+// 2, 0.75 at 3, 0.95 at 4, 1.5 at 8 (tools/records/2026-11-22-cpu-speed.md).
 inline constexpr int64_t kFewRows = 8;
 inline constexpr int64_t kFewPanelRows = 4;
 
