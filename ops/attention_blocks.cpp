@@ -16,8 +16,13 @@
 namespace tandem::cpu {
 namespace {
 
-// Query rows of a block: more of them feed the matrix units better, fewer waste less on the masked triangle.
-constexpr int64_t kRows = 128;
+// More query rows feed the matrix units better, fewer waste less on the masked triangle.
+constexpr BlockSizes kForward{128, kAllKeys};
+
+// Query blocks of one item add to the same dK and dV. So an item is one task, or, with few items, a fixed
+// number of groups of blocks with sums of their own, which are then added in order: no result depends on the
+// number of threads.
+constexpr int64_t kBackwardTasks = 8;
 
 struct Block {
   int64_t begin, end;  // query rows
@@ -32,11 +37,12 @@ struct Layout {
   CausalMask mask;
   double dropout;
   DropoutKey key;
-  int64_t block;      // query rows
   int64_t alignment;  // ranges begin and end on multiples of it, the last one up to padding
+  int64_t block;      // query rows
+  int64_t chunk;      // keys at a time, backward
 
   Layout(const Tensor& q, const Tensor& kv, const PositionTerm& term, const AttentionOptions& options,
-         int64_t align)
+         int64_t align, const BlockSizes& sizes)
       : queries(q.size(0)),
         batch(q.size(1)),
         width(q.size(2)),
@@ -47,8 +53,9 @@ struct Layout {
         mask{keys - queries, options.window},
         dropout(options.dropout),
         key(options.key),
-        block(std::min(kRows, queries)),
-        alignment(align) {}
+        alignment(align),
+        block(std::min(sizes.rows, queries)),
+        chunk(sizes.chunk) {}
 
   int64_t items() const { return batch * heads; }
   int64_t blocks() const { return (queries + block - 1) / block; }
@@ -66,6 +73,15 @@ struct Layout {
     const int64_t first = begin / alignment * alignment;
     return {first, round_up(end, alignment) - first};
   }
+  // What a row sees of some keys.
+  RowRange seen(int64_t query, RowRange of) const {
+    const int64_t begin = std::clamp(mask.begin(query), of.first, of.end());
+    return {begin, std::clamp(mask.end(query), begin, of.end()) - begin};
+  }
+  // The part of a block's keys, from `first` on, that lies in one chunk.
+  RowRange chunk_at(const Block& of, int64_t first) const {
+    return {first, std::min(of.keys.end(), first / chunk * chunk + chunk) - first};
+  }
   Block block_at(int64_t index) const {
     const int64_t begin = index * block, end = std::min(queries, begin + block);
     return {begin, end, aligned(mask.begin(begin), mask.end(end - 1)),
@@ -79,19 +95,23 @@ struct Products {
   using S = typename Operand::Stored;
   Operand keys, values, positions;
 
-  Products(const Layout& at, const Tensor& kv, const PositionTerm& term, bool backward)
-      : keys(side_of(at, kv, 0), backward ? OperandUse::both : OperandUse::transposed),
-        values(side_of(at, kv, at.width), backward ? OperandUse::transposed : OperandUse::straight),
-        positions(side_of(at, term), backward ? OperandUse::both : OperandUse::transposed) {}
+  // Keys and values of so many items at once; positions, which a batch shares, of all heads.
+  Products(const Layout& at, const Tensor& kv, const PositionTerm& term, bool backward, int64_t slots)
+      : keys(side_of(at, kv, 0), backward ? OperandUse::both : OperandUse::transposed, at.chunk, slots),
+        values(side_of(at, kv, at.width), backward ? OperandUse::transposed : OperandUse::straight, at.chunk,
+               slots),
+        positions(side_of(at, term), backward ? OperandUse::both : OperandUse::transposed, kAllKeys,
+                  at.heads) {}
 
   int64_t padded_head() const { return keys.padded_head(); }
-  int64_t scratch_bytes(int64_t block_rows) const {
-    return std::max(keys.scratch_bytes(block_rows), positions.scratch_bytes(block_rows));
+  // With q, dy and the queries of positions taken.
+  int64_t scratch_bytes(const Layout& at) const {
+    return 3 * keys.rows_bytes(at.block) +
+           keys.scratch_bytes(at.block, std::max(keys.padded_rows(), positions.padded_rows()));
   }
-  void prepare(int64_t item) {
-    keys.prepare(item);
-    values.prepare(item);
-    if (item < positions.items()) positions.prepare(item);
+  void prepare(int64_t slot, int64_t item) {
+    keys.prepare(slot, item);
+    values.prepare(slot, item);
   }
 
  private:
@@ -117,18 +137,11 @@ class ThreadScratch {
   Storage storage_;
 };
 
-template <class T>
-T* take(char*& memory, int64_t count) {
-  T* taken = reinterpret_cast<T*>(memory);
-  memory += round_up(count * static_cast<int64_t>(sizeof(T)), 64);
-  return taken;
-}
-
 // Zeros outside of what the row sees, so that products may run over the whole range.
 template <class T>
-void clear_hidden(T* row, RowRange range, int64_t begin, int64_t end) {
-  std::fill(row, row + (begin - range.first), T(0));
-  std::fill(row + (end - range.first), row + range.count, T(0));
+void clear_hidden(T* row, RowRange range, RowRange seen) {
+  std::fill(row, row + (seen.first - range.first), T(0));
+  std::fill(row + (seen.end() - range.first), row + range.count, T(0));
 }
 
 template <class T>
@@ -147,14 +160,16 @@ void forward_block(const Layout& at, const Products<Operand>& products, char* me
   T* factors = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
-  products.keys.times_transposed(s, x.q + offset, ld, item, rows, block.keys, memory);
-  if (at.positions > 0)
-    products.positions.times_transposed(s_position, x.position_q + offset, ld, item, rows, block.positions,
-                                        memory);
+  const auto q = products.keys.take_rows(memory, x.q + offset, ld, rows, false);
+  products.keys.times_transposed(s, q, item, rows, block.keys);
+  if (at.positions > 0) {
+    const auto position_q = products.positions.take_rows(memory, x.position_q + offset, ld, rows, false);
+    products.positions.times_transposed(s_position, position_q, item % at.heads, rows, block.positions);
+  }
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t t = block.begin + i, begin = at.mask.begin(t), visible = at.visible(t);
     T* row = s + i * block.keys.count;
-    clear_hidden(row, block.keys, begin, begin + visible);
+    clear_hidden(row, block.keys, {begin, visible});
     row += begin - block.keys.first;
     if (at.positions > 0)
       add_positions_row(row,
@@ -168,7 +183,7 @@ void forward_block(const Layout& at, const Products<Operand>& products, char* me
       multiply_row(row, drop, visible);
     }
   }
-  products.values.times(out, s, item, rows, block.keys, memory);
+  products.values.times(out, false, s, item, rows, block.keys, memory);
   for (int64_t i = 0; i < rows; ++i)
     scale_row(x.y + offset + i * ld, out + i * products.padded_head(), at.head, factors[i]);
 }
@@ -189,58 +204,68 @@ struct Sums {
 
 template <class Operand, class T>
 void backward_block(const Layout& at, const Products<Operand>& products, char* memory, const Sums<T>& sums,
-                    bool first, const BackwardArguments<T, typename Operand::Stored>& x, int64_t item,
-                    const Block& block) {
-  const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin);
-  T* p = take<T>(memory, rows * block.keys.count);
-  T* ds = take<T>(memory, rows * block.keys.count);
+                    bool first, const BackwardArguments<T, typename Operand::Stored>& x, int64_t slot,
+                    int64_t item, const Block& block) {
+  const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin),
+                widest = std::min(at.chunk, block.keys.count);
+  T* p = take<T>(memory, rows * widest);
+  T* ds = take<T>(memory, rows * widest);
   T* s_position = take<T>(memory, rows * block.positions.count);  // and then its gradient
   T* out = take<T>(memory, rows * products.padded_head());
+  T* delta = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
-  const T *q = x.q + offset, *dy = x.dy + offset, *y = x.y + offset;
-  products.keys.times_transposed(p, q, ld, item, rows, block.keys, memory);
-  products.values.times_transposed(ds, dy, ld, item, rows, block.keys, memory);
+  const auto take_rows = [&](const T* matrix) {
+    return products.keys.take_rows(memory, matrix + offset, ld, rows, true);
+  };
+  const auto q = take_rows(x.q), dy = take_rows(x.dy),
+             position_q = take_rows(at.positions > 0 ? x.position_q : x.q);
   if (at.positions > 0)
-    products.positions.times_transposed(s_position, x.position_q + offset, ld, item, rows, block.positions,
-                                        memory);
-  for (int64_t i = 0; i < rows; ++i) {
-    const int64_t t = block.begin + i, begin = at.mask.begin(t), visible = at.visible(t);
-    T* p_row = p + i * block.keys.count;
-    T* ds_row = ds + i * block.keys.count;
-    T* position_row = s_position + i * block.positions.count;
-    const int64_t farthest = at.farthest(visible);
-    clear_hidden(p_row, block.keys, begin, begin + visible);
-    clear_hidden(ds_row, block.keys, begin, begin + visible);
-    p_row += begin - block.keys.first;
-    ds_row += begin - block.keys.first;
-    if (at.positions > 0)
-      add_positions_row(p_row, position_row + farthest - block.positions.first, visible, at.positions);
-    if (at.dropout > 0) {
-      dropout_mask_row(drop, at.mask_element(item, t) + begin, visible, at.dropout, at.key);
-      multiply_row(ds_row, drop, visible);
+    products.positions.times_transposed(s_position, position_q, item % at.heads, rows, block.positions);
+  for (int64_t i = 0; i < rows; ++i)
+    delta[i] = dot_row(x.dy + offset + i * ld, x.y + offset + i * ld, at.head);
+
+  for (RowRange keys = at.chunk_at(block, block.keys.first); keys.count > 0;
+       keys = at.chunk_at(block, keys.end())) {
+    products.keys.times_transposed(p, q, slot, rows, keys);
+    products.values.times_transposed(ds, dy, slot, rows, keys);
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t t = block.begin + i;
+      const RowRange seen = at.seen(t, keys);
+      T* p_row = p + i * keys.count;
+      T* ds_row = ds + i * keys.count;
+      clear_hidden(p_row, keys, seen);
+      clear_hidden(ds_row, keys, seen);
+      p_row += seen.first - keys.first;
+      ds_row += seen.first - keys.first;
+      const int64_t farthest = at.farthest(seen.count);
+      T* position_row = s_position + i * block.positions.count;
+      T* by_position = position_row + farthest - block.positions.first;
+      if (at.positions > 0) add_positions_row(p_row, by_position, seen.count, at.positions);
+      if (at.dropout > 0) {
+        dropout_mask_row(drop, at.mask_element(item, t) + seen.first, seen.count, at.dropout, at.key);
+        multiply_row(ds_row, drop, seen.count);
+      }
+      softmax_backward_row(p_row, ds_row, seen.count, scale, x.lse[item * at.queries + t], delta[i]);
+      if (at.dropout > 0) multiply_row(p_row, drop, seen.count);
+      if (at.positions == 0) continue;
+      clear_hidden(position_row, block.positions, {farthest, at.positions - farthest});
+      sum_by_position_row(by_position, ds_row, seen.count, at.positions);
     }
-    const T delta = dot_row(dy + i * ld, y + i * ld, at.head);
-    softmax_backward_row(p_row, ds_row, visible, scale, x.lse[item * at.queries + t], delta);
-    if (at.dropout > 0) multiply_row(p_row, drop, visible);
-    if (at.positions > 0) {
-      clear_hidden(position_row, block.positions, farthest, at.positions);
-      sum_by_position_row(position_row + farthest - block.positions.first, ds_row, visible, at.positions);
-    }
+    products.keys.times(out, keys.first > block.keys.first, ds, slot, rows, keys, memory);
+    products.keys.add_transposed(sums.keys, !first, ds, q, rows, keys, memory);
+    products.values.add_transposed(sums.values, !first, p, dy, rows, keys, memory);
   }
-  const auto write = [&at, &block, &products, out, ld, offset](T* dq) {
-    for (int64_t i = 0; i < block.rows(); ++i)
+  const auto write = [&](T* dq) {
+    for (int64_t i = 0; i < rows; ++i)
       std::copy_n(out + i * products.padded_head(), at.head, dq + offset + i * ld);
   };
-  products.keys.times(out, ds, item, rows, block.keys, memory);
   write(x.dq);
-  products.keys.add_transposed(sums.keys, !first, ds, q, ld, rows, block.keys, memory);
-  products.values.add_transposed(sums.values, !first, p, dy, ld, rows, block.keys, memory);
   if (at.positions == 0) return;
-  products.positions.times(out, s_position, item, rows, block.positions, memory);
+  products.positions.times(out, false, s_position, item % at.heads, rows, block.positions, memory);
   write(x.dposition_q);
-  products.positions.add_transposed(sums.positions, !first, s_position, x.position_q + offset, ld, rows,
-                                    block.positions, memory);
+  products.positions.add_transposed(sums.positions, !first, s_position, position_q, rows, block.positions,
+                                    memory);
 }
 
 template <class Operand, class T>
@@ -248,25 +273,23 @@ void forward(const Layout& at, Products<Operand>& products, const ForwardArgumen
   const int64_t floats = at.block * (products.keys.padded_rows() + products.positions.padded_rows() +
                                      products.padded_head() + 1) +
                          at.keys;
-  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at.block) + 4096,
-                              omp_get_max_threads());
+  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096, omp_get_max_threads());
 #pragma omp parallel if (at.worth_threads())
   {
     const SingleThreaded single;
+    if (at.positions > 0) {
 #pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < at.items(); ++item) products.prepare(item);
-      // The last blocks see the most keys: first come the long tasks.
+      for (int64_t head = 0; head < at.heads; ++head) products.positions.prepare(head, head);
+    }
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < at.items(); ++item) products.prepare(item, item);
+      // Item after item, while its keys are in cache. The last blocks see the most keys: they come first.
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < at.items() * at.blocks(); ++task)
-      forward_block(at, products, scratch.own(), x, task % at.items(),
-                    at.block_at(at.blocks() - 1 - task / at.items()));
+      forward_block(at, products, scratch.own(), x, task / at.blocks(),
+                    at.block_at(at.blocks() - 1 - task % at.blocks()));
   }
 }
-
-// Query blocks of one item add to the same dK and dV. So an item is one task, or, with few items, a fixed
-// number of groups of blocks with sums of their own, which are then added in order: no result depends on the
-// number of threads.
-constexpr int64_t kBackwardTasks = 8;
 
 // A task's first block overwrites the sums of what it sees; the others start from zero.
 template <class T>
@@ -283,46 +306,70 @@ void put_row(T* y, const T* x, int64_t n) {
   std::copy_n(x, n, y);
 }
 
+// Groups of blocks into which an item's are cut, a task each.
+int64_t backward_groups(const Layout& at) {
+  return std::clamp((kBackwardTasks + at.items() - 1) / at.items(), int64_t{1}, at.blocks());
+}
+
+// Keys and values that are ready at once, and sums for them. An item that is one task needs them only while
+// it runs: each thread has one place for them, which stays in its cache.
+int64_t backward_slots(const Layout& at) {
+  return backward_groups(at) > 1 ? at.items() : omp_get_max_threads();
+}
+
 template <class Operand, class T>
 void backward(const Layout& at, Products<Operand>& products,
               const BackwardArguments<T, typename Operand::Stored>& x) {
-  const int64_t groups = std::clamp((kBackwardTasks + at.items() - 1) / at.items(), int64_t{1}, at.blocks());
+  const int64_t groups = backward_groups(at), slots = backward_slots(at), tasks = at.items() * groups;
   const int64_t head = products.padded_head(), keys = products.keys.padded_rows(),
-                positions = products.positions.padded_rows(), task_sums = (2 * keys + positions) * head;
-  const Storage storage(at.items() * groups * task_sums * sizeof(T), Device::cpu());
-  T* all_sums = static_cast<T*>(storage.data());
-  const int64_t floats = at.block * (2 * keys + positions + head) + at.keys;
-  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at.block) + 4096,
-                              omp_get_max_threads());
+                positions = products.positions.padded_rows();
+  const Storage key_storage(slots * groups * 2 * keys * head * sizeof(T), Device::cpu()),
+      position_storage(tasks * positions * head * sizeof(T), Device::cpu());
+  T* const key_sums = static_cast<T*>(key_storage.data());
+  T* const position_sums = static_cast<T*>(position_storage.data());
+  const int64_t floats = at.block * (2 * std::min(at.chunk, keys) + positions + head + 1) + at.keys;
+  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096, omp_get_max_threads());
+  const auto add_sum = [&at](T* target, const T* sum) {
+    for (int64_t j = 0; j < at.head; ++j) target[j] += sum[j];
+  };
+  const auto put_key = [&](int64_t slot, int64_t item, int64_t key) {
+    for (int64_t half = 0; half < 2; ++half) {
+      T* sum = key_sums + ((slot * groups * 2 + half) * keys + key) * head;
+      for (int64_t group = 1; group < groups; ++group) add_sum(sum, sum + group * 2 * keys * head);
+      put_row(x.dkv + at.kv_offset(item, key) + half * at.width, sum, at.head);
+    }
+  };
 #pragma omp parallel if (at.worth_threads())
   {
     const SingleThreaded single;
+    if (at.positions > 0) {
 #pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < at.items(); ++item) products.prepare(item);
+      for (int64_t h = 0; h < at.heads; ++h) products.positions.prepare(h, h);
+    }
+    if (groups > 1) {
 #pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < at.items() * groups; ++task) {
-      T* own = all_sums + task * task_sums;
-      const Sums<T> sums{own, own + keys * head, own + 2 * keys * head};
-      const int64_t last = at.blocks() - 1 - task % groups;
+      for (int64_t item = 0; item < at.items(); ++item) products.prepare(item, item);
+    }
+#pragma omp for schedule(dynamic)
+    for (int64_t task = 0; task < tasks; ++task) {
+      const int64_t item = task / groups, group = task % groups,
+                    slot = groups > 1 ? item : omp_get_thread_num();
+      if (groups == 1) products.prepare(slot, item);
+      T* own = key_sums + (slot * groups + group) * 2 * keys * head;
+      const Sums<T> sums{own, own + keys * head, position_sums + task * positions * head};
+      const int64_t last = at.blocks() - 1 - group;
       const Block longest = at.block_at(last);
       clear_outside(sums.keys, longest.keys, keys, head);
       clear_outside(sums.values, longest.keys, keys, head);
       clear_outside(sums.positions, longest.positions, positions, head);
       for (int64_t index = last; index >= 0; index -= groups)
-        backward_block(at, products, scratch.own(), sums, index == last, x, task / groups,
-                       at.block_at(index));
+        backward_block(at, products, scratch.own(), sums, index == last, x, slot, item, at.block_at(index));
+      for (int64_t key = 0; groups == 1 && key < at.keys; ++key) put_key(slot, item, key);
     }
-    const auto add_group = [&at](T* target, const T* sums) {
-      for (int64_t j = 0; j < at.head; ++j) target[j] += sums[j];
-    };
+    if (groups > 1) {
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < at.items() * at.keys; ++row) {
-      const int64_t item = row / at.keys, key = row % at.keys;
-      for (int64_t half = 0; half < 2; ++half) {
-        T* sum = all_sums + item * groups * task_sums + (half * keys + key) * head;
-        for (int64_t group = 1; group < groups; ++group) add_group(sum, sum + group * task_sums);
-        put_row(x.dkv + at.kv_offset(item, key) + half * at.width, sum, at.head);
-      }
+      for (int64_t row = 0; row < at.items() * at.keys; ++row)
+        put_key(row / at.keys, row / at.keys, row % at.keys);
     }
     // All batch items share the positions.
 #pragma omp for schedule(static)
@@ -332,8 +379,7 @@ void backward(const Layout& at, Products<Operand>& products,
       std::fill_n(target, at.head, T(0));
       for (int64_t task = 0; task < at.batch * groups; ++task) {
         const int64_t item = task / groups * at.heads + h;
-        add_group(target,
-                  all_sums + (item * groups + task % groups) * task_sums + (2 * keys + position) * head);
+        add_sum(target, position_sums + ((item * groups + task % groups) * positions + position) * head);
       }
     }
   }
@@ -348,9 +394,19 @@ template <class Operand>
 void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv, const PositionTerm& term,
              const AttentionKernel& kernel) {
   using T = typename Operand::Element;
-  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment);
-  Products<Operand> products(layout, kv, term, false);
+  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment, kForward);
+  Products<Operand> products(layout, kv, term, false, layout.items());
   forward(layout, products, ForwardArguments<T>{y.data<T>(), lse.data<T>(), q.data<T>(), data_of<T>(term.q)});
+}
+
+// With positions a row's keys are taken at once, for many may share a position; and where there are few
+// items, blocks stay small, to be tasks for more threads.
+template <class Operand>
+BlockSizes backward_sizes(const Tensor& q, const PositionTerm& term, const AttentionOptions& options) {
+  BlockSizes sizes = Operand::kBackward;
+  if (term.any()) return kForward;
+  if (q.size(1) * options.heads * q.size(0) < kBackwardTasks * sizes.rows) sizes.rows = kForward.rows;
+  return sizes;
 }
 
 template <class Operand>
@@ -358,8 +414,9 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
               const Tensor& q, const Tensor& kv, const PositionTerm& term, const Tensor& y, const Tensor& lse,
               const AttentionKernel& kernel) {
   using T = typename Operand::Element;
-  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment);
-  Products<Operand> products(layout, kv, term, true);
+  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment,
+                      backward_sizes<Operand>(q, term, kernel.options));
+  Products<Operand> products(layout, kv, term, true, backward_slots(layout));
   backward(layout, products,
            BackwardArguments<T, typename Operand::Stored>{
                dq.data<T>(), dkv.data<typename Operand::Stored>(), data_of<T>(dterm.q), data_of<T>(dterm.r),

@@ -105,6 +105,14 @@ void pack_left_transposed(Pair* out, const T* a, int64_t lda, int64_t m, int64_t
   }
 }
 
+// Rows may lie too far apart for the hardware to guess the next one: it is asked for while another is packed.
+constexpr int64_t kPrefetchRows = 8;
+
+template <class T>
+void prefetch_row(const T* x, int64_t n) {
+  for (int64_t j = 0; j < n; j += 64 / sizeof(T)) __builtin_prefetch(x + j);
+}
+
 // The transposed right operand: stored rows are columns of the panel; 16 of them at a time are rounded and
 // transposed.
 template <class T>
@@ -118,6 +126,7 @@ void pack_right_transposed(Pair* out, const T* b, int64_t ldb, int64_t k, int64_
       for (int64_t i = 0; i < kTile; ++i) {
         bf16* row = rows + i * kDepth;
         const int64_t filled = n0 + i < n ? depth : 0;
+        if (n0 + i + kTile < n) prefetch_row(b + (n0 + i + kTile) * ldb + k0, depth);
         if (filled > 0) round_row(row, b + (n0 + i) * ldb + k0, filled);
         std::fill(row + filled, row + padded, bf16());
       }
@@ -134,20 +143,18 @@ template <class T>
 void pack_left(bf16* out, const T* a, int64_t lda, bool transposed, int64_t m, int64_t k) {
   if (transposed) return pack_left_transposed(reinterpret_cast<Pair*>(out), a, lda, m, k);
   const int64_t depth = packed_depth(k);
+  const bool apart = lda > 2 * k;
   for (int64_t i = 0; i < m; ++i, out += depth) {
+    if (apart && i + kPrefetchRows < m) prefetch_row(a + (i + kPrefetchRows) * lda, k);
     round_row(out, a + i * lda, k);
     std::fill(out + k, out + depth, bf16());
   }
 }
 
-// Rows may lie too far apart for the hardware to guess the next one: it is asked for some rows ahead.
-constexpr int64_t kPrefetchRows = 8;
-
 // Row pairs in the outer loop: rows are read from end to end, as the prefetcher likes, and dealt out to the
 // panels.
 template <class T>
 void pack_right(bf16* out, const T* b, int64_t ldb, bool transposed, int64_t k, int64_t n) {
-  constexpr int64_t kLine = 64 / sizeof(T);
   Pair* pairs = reinterpret_cast<Pair*>(out);
   const int64_t panel = packed_depth(k) / 2 * kPackedWidth;
   if (transposed) {
@@ -157,7 +164,7 @@ void pack_right(bf16* out, const T* b, int64_t ldb, bool transposed, int64_t k, 
   }
   for (int64_t k0 = 0; k0 < packed_depth(k); k0 += 2, pairs += kPackedWidth) {
     for (int64_t ahead = k0 + kPrefetchRows; ahead < std::min(k, k0 + kPrefetchRows + 2); ++ahead)
-      for (int64_t j = 0; j < n; j += kLine) __builtin_prefetch(b + ahead * ldb + j);
+      prefetch_row(b + ahead * ldb, n);
     for (int64_t n0 = 0; n0 < n; n0 += kPackedWidth)
       pair_all(pairs + n0 / kPackedWidth * panel, kPackedWidth, b + k0 * ldb + n0, ldb,
                std::max<int64_t>(0, k - k0), std::min(kPackedWidth, n - n0), 1, kPackedWidth);

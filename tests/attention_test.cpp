@@ -117,10 +117,16 @@ struct Case {
 };
 
 TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels") {
-  const std::vector<Case> cases = {{1, 0, 2, 1, 1, 0, 0},        {127, 0, 2, 40, 1, 0, 0},
-                                   {128, 1, 2, 64, 1, 0, 0},     {129, 62, 2, 65, 1, 0, 0},
-                                   {200, 200, 2, 66, 2, 201, 0}, {150, 30, 2, 130, 1, 70, 0.25},
-                                   {257, 10, 2, 16, 4, 5, 0}};
+  const std::vector<Case> cases = {{1, 0, 2, 1, 1, 0, 0},
+                                   {127, 0, 2, 40, 1, 0, 0},
+                                   {128, 1, 2, 64, 1, 0, 0},
+                                   {129, 62, 2, 65, 1, 0, 0},
+                                   {200, 200, 2, 66, 2, 201, 0},
+                                   {150, 30, 2, 130, 1, 70, 0.25},
+                                   {257, 10, 2, 16, 4, 5, 0},
+                                   // Backward an item a task; keys in chunks, of which blocks see parts.
+                                   {300, 100, 8, 72, 1, 0, 0.1},
+                                   {520, 30, 4, 24, 2, 150, 0}};
   for (const Mode& mode : modes())
     for (const Case& at : cases) {
       INFO(at.name(), ", ", mode.device.str(), ", precision ", static_cast<int>(mode.precision));
