@@ -60,7 +60,13 @@ TEST_CASE("model file: a checkpoint gives the model, vocabulary and run that wer
   run.recipe.eval_window = 77;
   checkpoint.run_config = run.text();
   checkpoint.progress = R"({"step":1200})";
+  checkpoint.optimizer = checkpoint.state = checkpoint.parameters;
   save_checkpoint(path, checkpoint);
+  const Checkpoint part = load_checkpoint(path, CheckpointPart::model);
+  CHECK(values(part.parameters) == values(checkpoint.parameters));
+  CHECK(part.optimizer.empty());
+  CHECK(part.state.empty());
+  CHECK(load_checkpoint(path).optimizer.size() == checkpoint.parameters.size());
   const LoadedModel loaded = load_model_file(path);
   REQUIRE(loaded.run);
   CHECK(loaded.run->recipe.eval_window == 77);

@@ -54,7 +54,7 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
   write_safetensors(path, tensors, metadata);
 }
 
-Checkpoint load_checkpoint(const std::string& path) {
+Checkpoint load_checkpoint(const std::string& path, CheckpointPart part) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   const auto format = file.metadata().find("format");
   CHECK(format != file.metadata().end() && format->second == kFormat,
@@ -69,13 +69,14 @@ Checkpoint load_checkpoint(const std::string& path) {
   if (file.metadata().contains(kCompressed)) packed.index = file.metadata().at(kCompressed);
   for (const std::string& name : file.names()) {
     if (name == kWords) continue;
-    const auto take = [&file, &name](const char* prefix, std::vector<NamedTensor>& into) {
+    const auto take = [&file, &name](const char* prefix, bool wanted, std::vector<NamedTensor>& into) {
       if (!name.starts_with(prefix)) return false;
-      into.push_back({name.substr(std::string(prefix).size()), file.get(name)});
+      if (wanted) into.push_back({name.substr(std::string(prefix).size()), file.get(name)});
       return true;
     };
-    CHECK(take(kModelPrefix, packed.tensors) || take(kOptimizer, checkpoint.optimizer) ||
-              take(kState, checkpoint.state),
+    const bool all = part == CheckpointPart::all;
+    CHECK(take(kModelPrefix, true, packed.tensors) || take(kOptimizer, all, checkpoint.optimizer) ||
+              take(kState, all, checkpoint.state),
           "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path, name);
   }
   try {

@@ -32,7 +32,10 @@ inline constexpr const char* kModelPrefix = "model.";  // of parameters' tensors
 // Replaces the file atomically: whoever reads it, even after a crash, finds the old or the new one whole.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 
+// What to read: all, or all but what only further training needs, two thirds of most files.
+enum class CheckpointPart { all, model };
+
 // Error naming the file: not a checkpoint of Tandem, or a tensor without a place.
-Checkpoint load_checkpoint(const std::string& path);
+Checkpoint load_checkpoint(const std::string& path, CheckpointPart part = CheckpointPart::all);
 
 }  // namespace tandem

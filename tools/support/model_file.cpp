@@ -31,7 +31,7 @@ std::string compression_text(const Checkpoint& checkpoint) {
 }
 
 LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype, Device device) {
-  const Checkpoint checkpoint = load_checkpoint(path);
+  const Checkpoint checkpoint = load_checkpoint(path, CheckpointPart::model);
   nlohmann::json config = nlohmann::json::parse(checkpoint.model_config, nullptr, false);
   CHECK(config.is_object(), "the model's configuration is not a JSON object: {}", checkpoint.model_config);
   const nlohmann::json own_heads = config.value("heads", nlohmann::json(1));

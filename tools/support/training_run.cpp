@@ -95,7 +95,7 @@ class Run {
 
   void last_word() {
     const std::string best = (options_.folder / kBestCheckpoint).string();
-    const Checkpoint checkpoint = load_checkpoint(best);
+    const Checkpoint checkpoint = load_checkpoint(best, CheckpointPart::model);
     const std::unique_ptr<LanguageModel> model = make_model(checkpoint.model_config, 0, trainer_.device());
     model->load(checkpoint.parameters);
     const Recipe& recipe = trainer_.config().recipe;
