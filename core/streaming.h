@@ -1,6 +1,12 @@
+// Rows on their way from memory and to it.
+//
 // Streaming stores: results that are read again only after much else has passed through the caches are
 // written past them. A plain store of a line that is not in cache first reads it from memory; on machines
 // whose memory is the bottleneck that is most of what a large result costs.
+//
+// Prefetching: rows of tensors seldom lie where the hardware looks for the next one by itself. They are asked
+// for a few rows ahead, a piece at a time between the arithmetic on others: a core waits for a few dozen
+// lines at most, and a burst of requests beyond that holds up all that comes after it.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -37,6 +43,13 @@ TANDEM_INLINE void stream_row(T* out, const T* x, int64_t n) {
 #else
   std::memcpy(out, x, n * sizeof(T));
 #endif
+}
+
+// Asks for x[0..n), which need not exist.
+template <class T>
+TANDEM_INLINE void prefetch_row(const T* x, int64_t n) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(x + i);
 }
 
 // Each thread calls it after its last stream_row() and before it tells others.

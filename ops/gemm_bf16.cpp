@@ -76,29 +76,47 @@ struct RowTasks {
   // Stored rows are read from end to end, as the prefetcher likes, and dealt out to the slices.
   void pack_rows(bf16* left, const A* source, int64_t m) const {
     const int64_t step = p.transpose_a ? m : 1;
-    for (int64_t row = 0; row < m; row += step, source += p.lda)
-      for (int64_t slice = 0; slice < slices; ++slice)
-        pack_left(left + slice * m * kSliceDepth + row * packed_depth(depth_of(p, slice)),
-                  source + slice * kSliceDepth * (p.transpose_a ? p.lda : 1), p.lda, p.transpose_a, step,
-                  depth_of(p, slice));
+    for (int64_t row = 0; row < m; row += step, source += p.lda) {
+      for (int64_t slice = 0; slice < slices; ++slice) {
+        const A* piece = source + slice * kSliceDepth * (p.transpose_a ? p.lda : 1);
+        const int64_t depth = depth_of(p, slice);
+        if (row + kPrefetchRows < m) prefetch_row(piece + kPrefetchRows * p.lda, depth);
+        pack_left(left + slice * m * kSliceDepth + row * packed_depth(depth), piece, p.lda, p.transpose_a,
+                  step, depth);
+      }
+    }
   }
+  static constexpr int64_t kPrefetchRows = 4;
 
   void multiply_task(const bf16* right, const ThreadMemory& memory, int64_t task) const {
     const int64_t item = task / blocks(), i = task % blocks() * rows, m = std::min(rows, p.m - i);
     if (p.stride_b != 0) right += item * right_size;
     C* target = c + item * p.stride_c + i * p.ldc;
     pack_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
+    if constexpr (std::is_same_v<C, float>)
+      if (in_place()) return multiply(target, right, memory, m, 0, width, p.accumulate);
     for (int64_t j = 0; j < p.n; j += kTileColumns) {
       const int64_t n = std::min(kTileColumns, p.n - j), tile = packed_width(n);
-      for (int64_t slice = 0; slice < slices; ++slice) {
-        const int64_t depth = packed_depth(depth_of(p, slice));
-        onednn_multiply_packed(memory.tile(), memory.packed() + slice * m * kSliceDepth,
-                               right + slice * kSliceDepth * width + depth * j, m, tile, depth, slice > 0);
-      }
+      multiply(memory.tile(), right, memory, m, j, tile, false);
       for (int64_t row = 0; row < m; ++row)
         put_row(target + row * p.ldc + j, memory.tile() + row * tile, n, bias ? bias + j : nullptr);
     }
     finish_streaming();
+  }
+
+  // Columns from j on of the rows that memory.packed() holds.
+  void multiply(float* y, const bf16* right, const ThreadMemory& memory, int64_t m, int64_t j, int64_t n,
+                bool accumulate) const {
+    for (int64_t slice = 0; slice < slices; ++slice) {
+      const int64_t depth = packed_depth(depth_of(p, slice));
+      onednn_multiply_packed(y, memory.packed() + slice * m * kSliceDepth,
+                             right + slice * kSliceDepth * width + depth * j, m, n, depth,
+                             accumulate || slice > 0);
+    }
+  }
+  // A few whole rows of C are a tile as they lie.
+  bool in_place() const {
+    return !stream && !bias && p.ldc == width && p.n == width && width <= kTileColumns;
   }
 
   void put_row(C* y, float* x, int64_t n, const float* added) const {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/macros.h"
+#include "core/streaming.h"
 #include "ops/round_bf16.h"
 
 namespace tandem::cpu {
@@ -78,6 +79,8 @@ TANDEM_SIMD void transpose_tile(Pair* out, int64_t ld_out, const Pair* in, int64
   for (int i = 0; i < kTile; ++i) std::memcpy(out + i * ld_out, &rows[i], sizeof(Lanes));
 }
 
+constexpr int64_t kPrefetchRows = 8;
+
 // The transposed left operand: pairs of stored rows, 16 pairs (32 of k) and 64 columns at a time, each tile
 // then transposed into place.
 template <class T>
@@ -89,8 +92,13 @@ void pack_left_transposed(Pair* out, const T* a, int64_t lda, int64_t m, int64_t
   for (int64_t k0 = 0; k0 < k; k0 += kPackedDepth) {
     for (int64_t m0 = 0; m0 < m; m0 += kStrip) {
       const int64_t width = std::min(kStrip, m - m0);
-      pair_all(strip, kStrip, a + k0 * lda + m0, lda, std::min(kPackedDepth, k - k0), width, kTile,
-               round_up(width, kTile));
+      const int64_t next = std::min(kStrip, m - m0 - width);
+      for (int64_t r = 0; r < kTile; ++r) {
+        const T* rows = a + (k0 + 2 * r) * lda + m0;
+        const int64_t filled = std::clamp<int64_t>(k - k0 - 2 * r, 0, 2);
+        for (int64_t row = 0; row < filled; ++row) prefetch_row(rows + row * lda + width, next);
+        pair_all(strip + r * kStrip, kStrip, rows, lda, filled, width, 1, round_up(width, kTile));
+      }
       for (int64_t i = 0; i < width; i += kTile) {
         Pair* target = out + (m0 + i) * ld + k0 / 2;
         if (i + kTile <= width) {
@@ -103,14 +111,6 @@ void pack_left_transposed(Pair* out, const T* a, int64_t lda, int64_t m, int64_t
       }
     }
   }
-}
-
-// Rows may lie too far apart for the hardware to guess the next one: it is asked for while another is packed.
-constexpr int64_t kPrefetchRows = 8;
-
-template <class T>
-void prefetch_row(const T* x, int64_t n) {
-  for (int64_t j = 0; j < n; j += 64 / sizeof(T)) __builtin_prefetch(x + j);
 }
 
 // The transposed right operand: stored rows are columns of the panel; 16 of them at a time are rounded and
@@ -163,11 +163,13 @@ void pack_right(bf16* out, const T* b, int64_t ldb, bool transposed, int64_t k, 
     return;
   }
   for (int64_t k0 = 0; k0 < packed_depth(k); k0 += 2, pairs += kPackedWidth) {
-    for (int64_t ahead = k0 + kPrefetchRows; ahead < std::min(k, k0 + kPrefetchRows + 2); ++ahead)
-      prefetch_row(b + ahead * ldb, n);
-    for (int64_t n0 = 0; n0 < n; n0 += kPackedWidth)
+    for (int64_t n0 = 0; n0 < n; n0 += kPackedWidth) {
+      const int64_t width = std::min(kPackedWidth, n - n0);
+      for (int64_t ahead = k0 + kPrefetchRows; ahead < std::min(k, k0 + kPrefetchRows + 2); ++ahead)
+        prefetch_row(b + ahead * ldb + n0, width);
       pair_all(pairs + n0 / kPackedWidth * panel, kPackedWidth, b + k0 * ldb + n0, ldb,
-               std::max<int64_t>(0, k - k0), std::min(kPackedWidth, n - n0), 1, kPackedWidth);
+               std::max<int64_t>(0, k - k0), width, 1, kPackedWidth);
+    }
   }
 }
 

@@ -88,15 +88,10 @@ struct InputStrip {
 // The rows of a time step lie far from those of the next, where no hardware looks for them by itself.
 constexpr int64_t kAhead = 2;  // time steps
 
-template <class T>
-TANDEM_INLINE void prefetch_strip(const T* x, int64_t columns) {
-  for (int64_t j = 0; j < columns; j += 64 / sizeof(T)) __builtin_prefetch(x + j);
-}
-
 template <class T, class U>
 TANDEM_INLINE void prefetch_inputs(const Block<T, U>& in, int64_t t, int64_t first, int64_t columns) {
-  for (int64_t plane = 0; plane < 3; ++plane) prefetch_strip(in.u.at(t) + plane * in.plane + first, columns);
-  prefetch_strip(in.skip.at(t) + first, columns);
+  for (int64_t plane = 0; plane < 3; ++plane) prefetch_row(in.u.at(t) + plane * in.plane + first, columns);
+  prefetch_row(in.skip.at(t) + first, columns);
 }
 
 template <bool kTanh, bool kStream, class T, class U>
@@ -230,10 +225,10 @@ TANDEM_INLINE void backward_block(const Block<T, U>& in, const Rows<const T>& c,
   for (int64_t t = in.steps - 1; t >= 0; --t) {
     for (int64_t first = 0; first < in.columns; first += kStrip) {
       const int64_t columns = std::min(kStrip, in.columns - first);
-      if (kStream && t >= kAhead) {
+      if (t >= kAhead) {
         prefetch_inputs(in, t - kAhead, first, columns);
-        prefetch_strip(c.at(t - kAhead) + first, columns);
-        prefetch_strip(dh.at(t - kAhead) + first, columns);
+        prefetch_row(c.at(t - kAhead) + first, columns);
+        prefetch_row(dh.at(t - kAhead) + first, columns);
       }
       backward_strip<kTanh, kStream>(in, c, dh, out, t, first, columns);
     }
