@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "core/array.h"
-#include "core/parallel.h"
 #include "ops/attention.h"
+#include "ops/attention_layout.h"
 #include "ops/attention_products.h"
 #include "ops/attention_rows.h"
 #include "ops/round_bf16.h"
@@ -24,126 +24,6 @@ constexpr BlockSizes kForward{128, kAllKeys};
 // number of threads.
 constexpr int64_t kBackwardTasks = 8;
 
-struct Block {
-  int64_t begin, end;  // query rows
-  RowRange keys, positions;
-  int64_t rows() const { return end - begin; }
-};
-
-// Sizes and masks of one call, and where its blocks lie. Positions are numbered from the farthest on, as keys
-// are: a query that sees n keys has the last n of them, or, beyond the first, shares that.
-struct Layout {
-  int64_t queries, batch, width, keys, positions, heads, head;
-  CausalMask mask;
-  double dropout;
-  DropoutKey key;
-  int64_t alignment;  // ranges begin and end on multiples of it, the last one up to padding
-  int64_t block;      // query rows
-  int64_t chunk;      // keys at a time, backward
-
-  Layout(const Tensor& q, const Tensor& kv, const PositionTerm& term, const AttentionOptions& options,
-         int64_t align, const BlockSizes& sizes)
-      : queries(q.size(0)),
-        batch(q.size(1)),
-        width(q.size(2)),
-        keys(kv.size(0)),
-        positions(term.any() ? term.r.size(0) : 0),
-        heads(options.heads),
-        head(width / heads),
-        mask{keys - queries, options.window},
-        dropout(options.dropout),
-        key(options.key),
-        alignment(align),
-        block(std::min(sizes.rows, queries)),
-        chunk(sizes.chunk) {}
-
-  int64_t items() const { return batch * heads; }
-  int64_t blocks() const { return (queries + block - 1) / block; }
-  bool worth_threads() const { return items() * queries * keys > kParallelGrain; }
-  int64_t visible(int64_t query) const { return mask.end(query) - mask.begin(query); }
-  int64_t farthest(int64_t visible_keys) const { return positions - std::min(positions, visible_keys); }
-  int64_t q_offset(int64_t item, int64_t row) const {
-    return (row * batch + item / heads) * width + item % heads * head;
-  }
-  int64_t kv_offset(int64_t item, int64_t row) const {
-    return (row * batch + item / heads) * 2 * width + item % heads * head;
-  }
-  int64_t mask_element(int64_t item, int64_t row) const { return (item * queries + row) * keys; }
-  RowRange aligned(int64_t begin, int64_t end) const {
-    const int64_t first = begin / alignment * alignment;
-    return {first, round_up(end, alignment) - first};
-  }
-  // What a row sees of some keys.
-  RowRange seen(int64_t query, RowRange of) const {
-    const int64_t begin = std::clamp(mask.begin(query), of.first, of.end());
-    return {begin, std::clamp(mask.end(query), begin, of.end()) - begin};
-  }
-  // The part of a block's keys, from `first` on, that lies in one chunk.
-  RowRange chunk_at(const Block& of, int64_t first) const {
-    return {first, std::min(of.keys.end(), first / chunk * chunk + chunk) - first};
-  }
-  Block block_at(int64_t index) const {
-    const int64_t begin = index * block, end = std::min(queries, begin + block);
-    return {begin, end, aligned(mask.begin(begin), mask.end(end - 1)),
-            aligned(farthest(visible(end - 1)), positions)};
-  }
-};
-
-// What blocks are multiplied with.
-template <class Operand>
-struct Products {
-  using S = typename Operand::Stored;
-  Operand keys, values, positions;
-
-  // Keys and values of so many items at once; positions, which a batch shares, of all heads.
-  Products(const Layout& at, const Tensor& kv, const PositionTerm& term, bool backward, int64_t slots)
-      : keys(side_of(at, kv, 0), backward ? OperandUse::both : OperandUse::transposed, at.chunk, slots),
-        values(side_of(at, kv, at.width), backward ? OperandUse::transposed : OperandUse::straight, at.chunk,
-               slots),
-        positions(side_of(at, term), backward ? OperandUse::both : OperandUse::transposed, kAllKeys,
-                  at.heads) {}
-
-  int64_t padded_head() const { return keys.padded_head(); }
-  // With q, dy and the queries of positions taken.
-  int64_t scratch_bytes(const Layout& at) const {
-    return 3 * keys.rows_bytes(at.block) +
-           keys.scratch_bytes(at.block, std::max(keys.padded_rows(), positions.padded_rows()));
-  }
-  void prepare(int64_t slot, int64_t item) {
-    keys.prepare(slot, item);
-    values.prepare(slot, item);
-  }
-
- private:
-  static Side<S> side_of(const Layout& at, const Tensor& kv, int64_t column) {
-    const int64_t row = 2 * at.width;
-    return {kv.data<S>() + column, at.keys, at.batch * row, at.batch, row, at.heads, at.head};
-  }
-  static Side<S> side_of(const Layout& at, const PositionTerm& term) {
-    const S* farthest = term.any() ? term.r.data<S>() + (at.positions - 1) * at.width : nullptr;
-    return {farthest, at.positions, -at.width, 1, 0, at.heads, at.head};
-  }
-};
-
-// Scratch of each thread, one piece of memory taken before the threads start.
-class ThreadScratch {
- public:
-  ThreadScratch(size_t bytes, int threads)
-      : bytes_(round_up(static_cast<int64_t>(bytes), 512)), storage_(bytes_ * threads, Device::cpu()) {}
-  char* own() const { return static_cast<char*>(storage_.data()) + bytes_ * omp_get_thread_num(); }
-
- private:
-  size_t bytes_;
-  Storage storage_;
-};
-
-// Zeros outside of what the row sees, so that products may run over the whole range.
-template <class T>
-void clear_hidden(T* row, RowRange range, RowRange seen) {
-  std::fill(row, row + (seen.first - range.first), T(0));
-  std::fill(row + (seen.end() - range.first), row + range.count, T(0));
-}
-
 template <class T>
 struct ForwardArguments {
   T *y, *lse;
@@ -151,8 +31,8 @@ struct ForwardArguments {
 };
 
 template <class Operand, class T>
-void forward_block(const Layout& at, const Products<Operand>& products, char* memory,
-                   const ForwardArguments<T>& x, int64_t item, const Block& block) {
+void forward_block(const AttentionLayout& at, const AttentionProducts<Operand>& products, char* memory,
+                   const ForwardArguments<T>& x, int64_t item, const QueryBlock& block) {
   const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin);
   T* s = take<T>(memory, rows * block.keys.count);
   T* s_position = take<T>(memory, rows * block.positions.count);
@@ -203,9 +83,9 @@ struct Sums {
 };
 
 template <class Operand, class T>
-void backward_block(const Layout& at, const Products<Operand>& products, char* memory, const Sums<T>& sums,
-                    bool first, const BackwardArguments<T, typename Operand::Stored>& x, int64_t slot,
-                    int64_t item, const Block& block) {
+void backward_block(const AttentionLayout& at, const AttentionProducts<Operand>& products, char* memory,
+                    const Sums<T>& sums, bool first, const BackwardArguments<T, typename Operand::Stored>& x,
+                    int64_t slot, int64_t item, const QueryBlock& block) {
   const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin),
                 widest = std::min(at.chunk, block.keys.count);
   T* p = take<T>(memory, rows * widest);
@@ -269,7 +149,7 @@ void backward_block(const Layout& at, const Products<Operand>& products, char* m
 }
 
 template <class Operand, class T>
-void forward(const Layout& at, Products<Operand>& products, const ForwardArguments<T>& x) {
+void forward(const AttentionLayout& at, AttentionProducts<Operand>& products, const ForwardArguments<T>& x) {
   const int64_t floats = at.block * (products.keys.padded_rows() + products.positions.padded_rows() +
                                      products.padded_head() + 1) +
                          at.keys;
@@ -307,18 +187,18 @@ void put_row(T* y, const T* x, int64_t n) {
 }
 
 // Groups of blocks into which an item's are cut, a task each.
-int64_t backward_groups(const Layout& at) {
+int64_t backward_groups(const AttentionLayout& at) {
   return std::clamp((kBackwardTasks + at.items() - 1) / at.items(), int64_t{1}, at.blocks());
 }
 
 // Keys and values that are ready at once, and sums for them. An item that is one task needs them only while
 // it runs: each thread has one place for them, which stays in its cache.
-int64_t backward_slots(const Layout& at) {
+int64_t backward_slots(const AttentionLayout& at) {
   return backward_groups(at) > 1 ? at.items() : omp_get_max_threads();
 }
 
 template <class Operand, class T>
-void backward(const Layout& at, Products<Operand>& products,
+void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
               const BackwardArguments<T, typename Operand::Stored>& x) {
   const int64_t groups = backward_groups(at), slots = backward_slots(at), tasks = at.items() * groups;
   const int64_t head = products.padded_head(), keys = products.keys.padded_rows(),
@@ -358,7 +238,7 @@ void backward(const Layout& at, Products<Operand>& products,
       T* own = key_sums + (slot * groups + group) * 2 * keys * head;
       const Sums<T> sums{own, own + keys * head, position_sums + task * positions * head};
       const int64_t last = at.blocks() - 1 - group;
-      const Block longest = at.block_at(last);
+      const QueryBlock longest = at.block_at(last);
       clear_outside(sums.keys, longest.keys, keys, head);
       clear_outside(sums.values, longest.keys, keys, head);
       clear_outside(sums.positions, longest.positions, positions, head);
@@ -394,8 +274,8 @@ template <class Operand>
 void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv, const PositionTerm& term,
              const AttentionKernel& kernel) {
   using T = typename Operand::Element;
-  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment, kForward);
-  Products<Operand> products(layout, kv, term, false, layout.items());
+  const AttentionLayout layout(q, kv, term, kernel.options, Operand::kAlignment, kForward);
+  AttentionProducts<Operand> products(layout, kv, term, false, layout.items());
   forward(layout, products, ForwardArguments<T>{y.data<T>(), lse.data<T>(), q.data<T>(), data_of<T>(term.q)});
 }
 
@@ -414,9 +294,9 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
               const Tensor& q, const Tensor& kv, const PositionTerm& term, const Tensor& y, const Tensor& lse,
               const AttentionKernel& kernel) {
   using T = typename Operand::Element;
-  const Layout layout(q, kv, term, kernel.options, Operand::kAlignment,
-                      backward_sizes<Operand>(q, term, kernel.options));
-  Products<Operand> products(layout, kv, term, true, backward_slots(layout));
+  const AttentionLayout layout(q, kv, term, kernel.options, Operand::kAlignment,
+                               backward_sizes<Operand>(q, term, kernel.options));
+  AttentionProducts<Operand> products(layout, kv, term, true, backward_slots(layout));
   backward(layout, products,
            BackwardArguments<T, typename Operand::Stored>{
                dq.data<T>(), dkv.data<typename Operand::Stored>(), data_of<T>(dterm.q), data_of<T>(dterm.r),
