@@ -95,13 +95,13 @@ void backward_block(const AttentionLayout& at, const AttentionProducts<Operand>&
   T* delta = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
-  const auto take_rows = [&](const T* matrix) {
-    return products.keys.take_rows(memory, matrix + offset, ld, rows, true);
-  };
-  const auto q = take_rows(x.q), dy = take_rows(x.dy),
-             position_q = take_rows(at.positions > 0 ? x.position_q : x.q);
-  if (at.positions > 0)
+  const auto q = products.keys.take_rows(memory, x.q + offset, ld, rows, true);
+  const auto dy = products.values.take_rows(memory, x.dy + offset, ld, rows, true);
+  typename Operand::Rows position_q{};
+  if (at.positions > 0) {
+    position_q = products.positions.take_rows(memory, x.position_q + offset, ld, rows, true);
     products.positions.times_transposed(s_position, position_q, item % at.heads, rows, block.positions);
+  }
   for (int64_t i = 0; i < rows; ++i)
     delta[i] = dot_row(x.dy + offset + i * ld, x.y + offset + i * ld, at.head);
 
@@ -192,9 +192,9 @@ int64_t backward_groups(const AttentionLayout& at) {
 }
 
 // Keys and values that are ready at once, and sums for them. An item that is one task needs them only while
-// it runs: each thread has one place for them, which stays in its cache.
+// it runs: where there are fewer threads than items, each has a place of its own, which stays in its cache.
 int64_t backward_slots(const AttentionLayout& at) {
-  return backward_groups(at) > 1 ? at.items() : omp_get_max_threads();
+  return backward_groups(at) > 1 ? at.items() : std::min<int64_t>(at.items(), omp_get_max_threads());
 }
 
 template <class Operand, class T>
@@ -233,7 +233,7 @@ void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < tasks; ++task) {
       const int64_t item = task / groups, group = task % groups,
-                    slot = groups > 1 ? item : omp_get_thread_num();
+                    slot = slots < at.items() ? omp_get_thread_num() : item;
       if (groups == 1) products.prepare(slot, item);
       T* own = key_sums + (slot * groups + group) * 2 * keys * head;
       const Sums<T> sums{own, own + keys * head, position_sums + task * positions * head};

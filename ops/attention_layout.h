@@ -98,7 +98,8 @@ struct AttentionProducts {
   // With q, dy and the queries of positions taken.
   int64_t scratch_bytes(const AttentionLayout& at) const {
     return 3 * keys.rows_bytes(at.block) +
-           keys.scratch_bytes(at.block, std::max(keys.padded_rows(), positions.padded_rows()));
+           keys.scratch_bytes(at.block,
+                              std::min(at.chunk, std::max(keys.padded_rows(), positions.padded_rows())));
   }
   void prepare(int64_t slot, int64_t item) {
     keys.prepare(slot, item);
@@ -108,11 +109,11 @@ struct AttentionProducts {
  private:
   static Side<S> side_of(const AttentionLayout& at, const Tensor& kv, int64_t column) {
     const int64_t row = 2 * at.width;
-    return {kv.data<S>() + column, at.keys, at.batch * row, at.batch, row, at.heads, at.head};
+    return {kv.data<S>() + column, at.keys, at.batch * row, row, at.heads, at.head};
   }
   static Side<S> side_of(const AttentionLayout& at, const PositionTerm& term) {
     const S* farthest = term.any() ? term.r.data<S>() + (at.positions - 1) * at.width : nullptr;
-    return {farthest, at.positions, -at.width, 1, 0, at.heads, at.head};
+    return {farthest, at.positions, -at.width, 0, at.heads, at.head};
   }
 };
 

@@ -20,11 +20,10 @@ namespace tandem::cpu {
 template <class T>
 struct Side {
   const T* data;
-  int64_t rows, ld;             // ld < 0: the tensor's last row comes first
-  int64_t batch, batch_stride;  // a batch of 1 is shared by all items
+  int64_t rows, ld;      // ld < 0: the tensor's last row comes first
+  int64_t batch_stride;  // 0: shared by all of the batch
   int64_t heads, head;
 
-  int64_t items() const { return batch * heads; }
   const T* row(int64_t item, int64_t i) const {
     return data + i * ld + item / heads * batch_stride + item % heads * head;
   }
@@ -70,7 +69,6 @@ class PlainOperand {
   PlainOperand(const Side<T>& side, OperandUse, int64_t, int64_t slots)
       : side_(side), storage_(slots * side.rows * side.head * sizeof(T), Device::cpu()) {}
 
-  int64_t items() const { return side_.items(); }
   int64_t padded_rows() const { return side_.rows; }
   int64_t padded_head() const { return side_.head; }
   int64_t rows_bytes(int64_t) const { return 0; }
@@ -151,7 +149,6 @@ class PackedOperand {
         item_size_(transposed_size_ + (use == OperandUse::transposed ? 0 : rows_ * packed_width(side.head))),
         storage_(slots * item_size_ * sizeof(bf16), Device::cpu()) {}
 
-  int64_t items() const { return side_.items(); }
   int64_t padded_rows() const { return rows_; }
   int64_t padded_head() const { return packed_width(side_.head); }
   // Of take_rows(), and of a product over at most so many rows of the side.

@@ -30,9 +30,7 @@ Tensor weight_as(const Tensor& weight, DType dtype) {
 }
 
 DType activation_dtype(const Tensor& weights) {
-  const bool halve = weights.device().is_cuda() && weights.dtype() == DType::f32 &&
-                     matmul_precision() == MatmulPrecision::bf16;
-  return halve ? DType::bf16 : weights.dtype();
+  return weights.device().is_cuda() ? cache_dtype(weights) : weights.dtype();
 }
 
 DType cache_dtype(const Tensor& weights) {
