@@ -11,7 +11,7 @@
 #include "core/check.h"
 #include "core/math.h"
 #include "core/parallel.h"
-#include "ops/gemm_few_rows.h"
+#include "core/streaming.h"
 #include "ops/weights.h"
 
 namespace tandem {
@@ -19,23 +19,29 @@ namespace {
 
 constexpr int64_t kRowsOfTask = 64;  // keys that one task looks at
 
-// scores = scale q keys, of `rows` keys that lie `stride` elements apart.
-void score_rows(float* scores, const float* q, const float* keys, int64_t rows, int64_t stride,
-                int64_t width) {
-  cpu::dot_rows(scores, q, keys, stride, rows, width);
-}
-TANDEM_SIMD void score_rows(float* scores, const float* q, const bf16* keys, int64_t rows, int64_t stride,
-                            int64_t width) {
+// scores = q keys, of `rows` keys that lie `stride` elements apart, each with its value `to_value` behind it.
+// Four rows are read side by side; their values and the next four rows are asked for between the arithmetic.
+template <class T, class S>
+TANDEM_INLINE void score_body(T* scores, const T* q, const S* keys, int64_t rows, int64_t stride,
+                              int64_t to_value, int64_t width) {
+  constexpr int64_t kStrip = 256 / sizeof(S);
   int64_t row = 0;
   for (; row + 4 <= rows; row += 4, keys += 4 * stride) {
-    const bf16 *first = keys, *second = first + stride, *third = second + stride, *fourth = third + stride;
-    float a = 0, b = 0, c = 0, d = 0;
+    T a = 0, b = 0, c = 0, d = 0;
+    for (int64_t begin = 0; begin < width; begin += kStrip) {
+      const int64_t end = std::min(width, begin + kStrip);
+      for (int64_t ahead = 0; ahead < 4; ++ahead) {
+        prefetch_row(keys + (ahead + 4) * stride + begin, end - begin);
+        prefetch_row(keys + ahead * stride + to_value + begin, end - begin);
+      }
+      const S *first = keys, *second = first + stride, *third = second + stride, *fourth = third + stride;
 #pragma omp simd reduction(+ : a, b, c, d)
-    for (int64_t i = 0; i < width; ++i) {
-      a += q[i] * static_cast<float>(first[i]);
-      b += q[i] * static_cast<float>(second[i]);
-      c += q[i] * static_cast<float>(third[i]);
-      d += q[i] * static_cast<float>(fourth[i]);
+      for (int64_t i = begin; i < end; ++i) {
+        a += q[i] * static_cast<T>(first[i]);
+        b += q[i] * static_cast<T>(second[i]);
+        c += q[i] * static_cast<T>(third[i]);
+        d += q[i] * static_cast<T>(fourth[i]);
+      }
     }
     scores[row] = a;
     scores[row + 1] = b;
@@ -43,18 +49,23 @@ TANDEM_SIMD void score_rows(float* scores, const float* q, const bf16* keys, int
     scores[row + 3] = d;
   }
   for (; row < rows; ++row, keys += stride) {
-    float sum = 0;
+    T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < width; ++i) sum += q[i] * static_cast<float>(keys[i]);
+    for (int64_t i = 0; i < width; ++i) sum += q[i] * static_cast<T>(keys[i]);
     scores[row] = sum;
   }
 }
-void score_rows(double* scores, const double* q, const double* keys, int64_t rows, int64_t stride,
-                int64_t width) {
-  for (int64_t row = 0; row < rows; ++row, keys += stride) {
-    scores[row] = 0;
-    for (int64_t i = 0; i < width; ++i) scores[row] += q[i] * keys[i];
-  }
+TANDEM_SIMD void score_rows(float* scores, const float* q, const float* keys, int64_t rows, int64_t stride,
+                            int64_t to_value, int64_t width) {
+  score_body(scores, q, keys, rows, stride, to_value, width);
+}
+TANDEM_SIMD void score_rows(float* scores, const float* q, const bf16* keys, int64_t rows, int64_t stride,
+                            int64_t to_value, int64_t width) {
+  score_body(scores, q, keys, rows, stride, to_value, width);
+}
+TANDEM_SIMD void score_rows(double* scores, const double* q, const double* keys, int64_t rows, int64_t stride,
+                            int64_t to_value, int64_t width) {
+  score_body(scores, q, keys, rows, stride, to_value, width);
 }
 
 // What a task found: y is the sum of its values, each weighed by exp(score - largest), and `total` of those
@@ -141,14 +152,14 @@ void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, in
   std::vector<Part<T>> parts(static_cast<size_t>(queries * blocks));
 #pragma omp parallel if (batch * valid * width > kParallelGrain)
   {
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < queries * blocks; ++task) {
       const int64_t query = task / blocks, begin = task % blocks * kRowsOfTask;
       const int64_t b = query / heads, offset = query % heads * head;
       const int64_t rows = std::min(kRowsOfTask, valid - begin);
       const S* const keys = kv + begin * stride + b * 2 * width + offset;
       T scores[kRowsOfTask];
-      score_rows(scores, q + b * width + offset, keys, rows, stride, head);
+      score_rows(scores, q + b * width + offset, keys, rows, stride, width, head);
       parts[task] = weigh(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
     }
 #pragma omp for schedule(static)

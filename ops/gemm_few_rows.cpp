@@ -1,4 +1,4 @@
-// Dot products with rows of a weight, and sums over its packed panels.
+// Dot products of a few rows with those of a weight, and sums over its packed panels.
 #include "ops/gemm_few_rows.h"
 
 #include <algorithm>
@@ -132,10 +132,6 @@ TANDEM_SIMD void multiply_panel_clones(float* c, const float* left, const bf16* 
 
 void multiply_panel(float* c, const float* left, const bf16* panel, int64_t m, int64_t k) {
   multiply_panel_clones(c, left, panel, m, k);
-}
-
-void dot_rows(float* sums, const float* x, const float* w, int64_t ldw, int64_t rows, int64_t n) {
-  dots(sums, rows, x, n, 1, w, ldw, rows, n);
 }
 
 void gemm_few_rows(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {

@@ -20,9 +20,6 @@ inline bool has_few_rows(const Gemm& p) {
 // gemm() of a product that has few rows, in f32.
 void gemm_few_rows(float* c, const float* a, const float* b, const Gemm& p, const float* bias);
 
-// sums[j] = x w_j of `rows` vectors of n elements that lie ldw apart.
-void dot_rows(float* sums, const float* x, const float* w, int64_t ldw, int64_t rows, int64_t n);
-
 // c (m, 64) = left (m, k) times a panel of ops/gemm_pack.h; m is at most kFewPanelRows, k a multiple of 2.
 // The elements of left are bf16 values, widened.
 void multiply_panel(float* c, const float* left, const bf16* panel, int64_t m, int64_t k);
