@@ -35,18 +35,6 @@ struct Options {
   bool recompute = false;
 };
 
-// By name, or what the bench device has of several. Error: it does not have the one that was asked for.
-std::vector<MatmulPrecision> precisions_of(const std::string& name) {
-  if (!name.empty() && name != "both" && name != "all")
-    return {precision_named(resolve_precision(name, bench_device()))};
-  CHECK(name != "both" || bench_has(MatmulPrecision::bf16),
-        "--precision=both: this CPU has no bf16 products; use --precision=f32");
-  std::vector<MatmulPrecision> precisions{MatmulPrecision::f32};
-  if (name == "all" && bench_has(MatmulPrecision::tf32)) precisions.push_back(MatmulPrecision::tf32);
-  if (bench_has(MatmulPrecision::bf16)) precisions.push_back(MatmulPrecision::bf16);
-  return precisions;
-}
-
 // The targets with `all` written out. Error (of usage): one that is not known.
 std::vector<std::string> expand(const std::vector<std::string>& targets) {
   const std::vector<std::string>& known = bench_operator_names();
@@ -164,7 +152,7 @@ BenchSettings settings_for(const CLI::App& app, Options options, const BenchSett
   if (options.targets.empty()) throw UsageError("what is required: operators, all, peak or step");
   settings.targets = expand(options.targets);
   settings.precisions =
-      earlier && options.precision.empty() ? earlier->precisions : precisions_of(options.precision);
+      earlier && options.precision.empty() ? earlier->precisions : bench_precisions(options.precision);
   settings.sizes = bench_sizes(options.preset, options.sizes);
   settings.rounds = options.rounds;
   settings.steps = options.steps;

@@ -287,9 +287,7 @@ void run(Options options) {
   const bool small = sizes.d <= 512;
   if (options.steps == 0) options.steps = small ? 20 : 3;
   if (options.segments == 0) options.segments = small ? 4 : 2;
-  if (options.precision.empty()) options.precision = bench_has(MatmulPrecision::bf16) ? "both" : "f32";
-  CHECK(options.precision == "f32" || bench_has(MatmulPrecision::bf16),
-        "--precision={}: this CPU has no bf16 products; use --precision=f32", options.precision);
+  const std::vector<MatmulPrecision> precisions = bench_precisions(options.precision);
   const std::string self = fs::read_symlink("/proc/self/exe").string();
   const Contender ours{"Tandem", {self, "contender"}};
   Contender theirs{"Tandem again", ours.command};
@@ -319,8 +317,9 @@ void run(Options options) {
                    options.steps, options.bytes, sizes.unroll, options.segments, options.window)
             << std::endl;
   json report = json::array();
-  for (const std::string& precision : both(options.precision, {"f32", "bf16"}))
+  for (const MatmulPrecision of : precisions)
     for (const std::string& form : both(options.form, {"strong", "authors"})) {
+      const std::string precision = name_of(of);
       Options one = options;
       one.form = form;
       if (form == "authors") std::erase(one.tasks, "generate");

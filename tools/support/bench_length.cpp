@@ -213,10 +213,7 @@ void run(Options options) {
   const BenchDeviceScope on(resolve_device(options.device));
   if (options.sizes.batch_size == 0) options.sizes.batch_size = 1;
   const BenchSizes sizes = bench_sizes(options.preset, options.sizes);
-  std::vector<MatmulPrecision> precisions{MatmulPrecision::f32};
-  if (bench_has(MatmulPrecision::bf16)) precisions.push_back(MatmulPrecision::bf16);
-  if (!options.precision.empty())
-    precisions = {precision_named(resolve_precision(options.precision, bench_device()))};
+  const std::vector<MatmulPrecision> precisions = bench_precisions(options.precision);
   const ordered_json model = ordered_json::parse(sizes.model_config);
   fmt::print("{}\npreset {}: B {}, d {}, d' {}, {} layers; forward and backward, medians of {} rounds\n",
              device_line(bench_device()), sizes.preset, sizes.batch_size, sizes.d, sizes.d_projected,

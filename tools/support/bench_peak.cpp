@@ -108,6 +108,17 @@ bool bench_has(MatmulPrecision precision) {
   return precision == MatmulPrecision::bf16 && cpu_has_bf16();
 }
 
+std::vector<MatmulPrecision> bench_precisions(const std::string& asked) {
+  if (!asked.empty() && asked != "both" && asked != "all")
+    return {precision_named(resolve_precision(asked, bench_device()))};
+  CHECK(asked != "both" || bench_has(MatmulPrecision::bf16),
+        "--precision=both: this CPU has no bf16 products; use --precision=f32");
+  std::vector<MatmulPrecision> precisions{MatmulPrecision::f32};
+  if (asked == "all" && bench_has(MatmulPrecision::tf32)) precisions.push_back(MatmulPrecision::tf32);
+  if (bench_has(MatmulPrecision::bf16)) precisions.push_back(MatmulPrecision::bf16);
+  return precisions;
+}
+
 GemmPeak measure_gemm_peak(MatmulPrecision precision, int rounds) {
   CHECK(bench_has(precision), "benchmark: no {} products on this {}; use f32", name_of(precision),
         bench_device().is_cpu() ? "CPU" : "GPU");

@@ -15,6 +15,9 @@ namespace tandem {
 
 // Whether it has products in this precision.
 bool bench_has(MatmulPrecision precision);
+// What --precision asks of the bench device: one by name, "both" f32 and bf16, "all" that it has, or, left
+// out, f32 and bf16 where it has both. Error: it lacks what was asked for.
+std::vector<MatmulPrecision> bench_precisions(const std::string& asked);
 
 struct GemmPeak {
   struct Row {
