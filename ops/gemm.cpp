@@ -200,6 +200,27 @@ void multiply_flipped(float* c, const float* a, const float* b, const Gemm& p) {
   }
 }
 
+// oneDNN packs B again for each block, and what is stored transposed at half the speed: with many rows it is
+// turned once for all of them.
+constexpr int64_t kTurnedRows = 128;  // of C, from which on that is worth while
+
+bool better_turned(const Gemm& p) {
+  return p.transpose_b && !p.transpose_a && p.m >= kTurnedRows && (p.stride_b == 0 || p.batch == 1);
+}
+
+void multiply_turned(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
+  constexpr int64_t kRows = 64;
+  Gemm turned = p;
+  turned.transpose_b = false;
+  turned.ldb = round_up(p.n, 16);
+  const Storage copy(p.k * turned.ldb * sizeof(float), Device::cpu());
+  float* const rows = static_cast<float*>(copy.data());
+#pragma omp parallel for if (worth_threads(p))
+  for (int64_t j = 0; j < p.n; j += kRows)
+    transpose_into(rows + j, turned.ldb, false, b + j * p.ldb, p.ldb, std::min(kRows, p.n - j), p.k);
+  multiply_in_blocks(c, a, rows, turned, bias);
+}
+
 TANDEM_SIMD void add_to_row_clones(float* y, const float* x, int64_t n) {
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) y[j] += x[j];
@@ -236,6 +257,8 @@ void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* 
     gemm_few_rows(c, a, b, p, bias);
   else if (better_flipped(p, bias))
     multiply_flipped(c, b, a, flip(p));
+  else if (better_turned(p))
+    multiply_turned(c, a, b, p, bias);
   else
     multiply_in_blocks(c, a, b, p, bias);
 }
