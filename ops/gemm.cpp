@@ -136,19 +136,25 @@ void multiply(const Gemm& p, float* c, const float* a, const float* b) {
 }
 
 // Blocks of C: large enough to amortise the packing inside, and, if possible, kMinTasks of them to share out.
+// oneDNN's kernels like them wide, and are 48 columns at a time on AVX-512: fewer rows come first.
 struct BlockSize {
-  int64_t m = 256, n = 512;
+  int64_t m, n;
 };
 
 BlockSize block_size(const Gemm& p) {
-  BlockSize size;
+  constexpr int64_t kMostRows = 256, kMostColumns = 960, kLeastRows = 64, kLeastColumns = 96, kKernel = 48;
+  int64_t parts = (p.n + kMostColumns - 1) / kMostColumns;
+  const auto columns = [&] { return std::min(p.n, round_up((p.n + parts - 1) / parts, kKernel)); };
+  BlockSize size{std::min(kMostRows, p.m), columns()};
   while (p.batch * ((p.m + size.m - 1) / size.m) * ((p.n + size.n - 1) / size.n) < kMinTasks) {
-    const int64_t m = std::min(size.m, p.m), n = std::min(size.n, p.n);
-    if (m <= 64 && n <= 64) break;
-    if (m >= n)
-      size.m = round_up((m + 1) / 2, 32);
-    else
-      size.n = round_up((n + 1) / 2, 32);
+    if (size.m > kLeastRows) {
+      size.m = round_up((size.m + 1) / 2, 32);
+    } else if (size.n > kLeastColumns) {
+      parts *= 2;
+      size.n = columns();
+    } else {
+      break;
+    }
   }
   return size;
 }
