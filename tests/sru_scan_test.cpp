@@ -9,7 +9,9 @@
 #include "autograd/gradcheck.h"
 #include "autograd/tape.h"
 #include "core/array.h"
+#include "core/host_memory.h"
 #include "core/streaming.h"
+#include "ops/arithmetic.h"
 #include "ops/weights.h"
 #include "tests/devices.h"
 #include "tests/errors.h"
@@ -297,6 +299,47 @@ TEST_CASE("sru_scan: two segments chained through the state are one long pass, g
     second.backward({a.h, b.h, b.c_last}, {dh.alias_rows(0, 4), dh.alias_rows(4, 9), dc});
     CHECK(relative_error(grad(weight).to(Device::cpu()), weight_grad.to(Device::cpu())) < 1e-14);
     CHECK(relative_error(grad(c0).to(Device::cpu()), c0_grad.to(Device::cpu())) < 1e-14);
+  }
+}
+
+// Gradients of u and x, and what the backward pass took at most beyond what was there. The scan's u and dh
+// are nobody else's, or u is `held`.
+struct BackwardRun {
+  Tensors gradients;
+  size_t peak;
+};
+
+BackwardRun run_between_operators(const Case& c, Tensors in, const Tensor& dy, bool held) {
+  const Tensor leaf_u = requires_grad(in[0].clone()),
+               leaf_x = c.skip ? requires_grad(in.back().clone()) : Tensor();
+  in.clear();
+  in = make_inputs(c, dy.dtype(), 71);
+  Tape tape;
+  in[0] = scale(leaf_u, 0.5);
+  if (c.skip) in.back() = leaf_x;
+  const Tensor y = scale(scan(c, in).h, 2.0);
+  if (!held) in.clear();
+  host_allocator().reset_peak();
+  const size_t before = host_allocator().statistics().in_use;
+  tape.backward({y}, {dy});
+  BackwardRun run{{grad(leaf_u)}, host_allocator().statistics().peak_in_use - before};
+  if (c.skip) run.gradients.push_back(grad(leaf_x));
+  return run;
+}
+
+TEST_CASE(
+    "sru_scan: gradients take the place of u and dh where nobody else holds those, with the same bits") {
+  for (const bool four : {false, true}) {
+    CAPTURE(four);
+    const Case c{.steps = 16, .batch = 4, .width = 1000, .planes = four ? 4 : 3, .skip = !four, .c0 = false};
+    const Tensors in = make_inputs(c, DType::f32, 71);
+    const Tensor dy = random_tensor({c.steps, c.batch, c.width}, DType::f32, 81);
+    const BackwardRun held = run_between_operators(c, in, dy, true),
+                      free = run_between_operators(c, in, dy, false);
+    CHECK(same_bits(held.gradients, free.gradients));
+    CAPTURE(held.peak);
+    CAPTURE(free.peak);
+    CHECK(free.peak + in[0].nbytes() <= held.peak);
   }
 }
 
