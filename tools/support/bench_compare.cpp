@@ -292,9 +292,7 @@ void run(Options options) {
   const Contender ours{"Tandem", {self, "contender"}};
   Contender theirs{"Tandem again", ours.command};
   if (options.with == "pytorch") {
-    if (options.script.empty())
-      options.script =
-          (fs::path(self).parent_path() / "../../tools/pytorch_contender.py").lexically_normal().string();
+    if (options.script.empty()) options.script = TANDEM_TOOLS_DIR "/pytorch_contender.py";
     CHECK(fs::exists(options.script), "{}: there is no such file; give --script", options.script);
     theirs.command = {options.python, options.script};
     run_child({options.python, options.script, "--help"});  // what is missing is said at once
