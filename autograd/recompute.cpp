@@ -19,22 +19,24 @@ std::vector<Tensor> as_leaves(const std::vector<Tensor>& xs) {
   return leaves;
 }
 
-// The backward pass of a recomputed function: forward again, this time recorded, then back through that.
+// The backward pass of a recomputed function: forward again, this time recorded, then back through that. Its
+// outputs are wanted for their history alone, and are let go with the gradients that flow into them.
 Grads run_again(const char* name, const Function& f, const std::vector<Tensor>& saved,
-                const Tape::Options& options, const Grads& dys) {
+                const Tape::Options& options, Grads dys) {
   Tape tape(options);
   const std::vector<Tensor> inputs = as_leaves(saved);
-  const std::vector<Tensor> ys = f(inputs);
+  std::vector<Tensor> ys = f(inputs);
   CHECK(ys.size() == dys.size(), "{}: recomputation gave {} outputs, the first time it was {}", name,
         ys.size(), dys.size());
   std::vector<Tensor> outputs;
   Grads output_grads;
   for (size_t i = 0; i < ys.size(); ++i) {
     if (!dys[i].defined() || !needs_grad(ys[i])) continue;
-    outputs.push_back(ys[i]);
-    output_grads.push_back(dys[i]);
+    outputs.push_back(std::move(ys[i]));
+    output_grads.push_back(std::move(dys[i]));
   }
-  if (!outputs.empty()) tape.backward(outputs, output_grads);
+  ys.clear();
+  if (!outputs.empty()) tape.backward(std::move(outputs), std::move(output_grads));
 
   Grads gradients(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -63,8 +65,8 @@ std::vector<Tensor> recompute(const char* name, Function f, const std::vector<Te
   // An output may be an input handed through, or the same tensor twice; each needs a history of its own.
   for (Tensor& y : ys) y = y.detach();
   // Appended even when no input needs a gradient: the leaves inside f may.
-  tape->append(name, ys, inputs, [name, f, inputs, options](const Grads& dys) {
-    return run_again(name, f, inputs, options, dys);
+  tape->append(name, ys, inputs, [name, f, inputs, options](Grads dys) {
+    return run_again(name, f, inputs, options, std::move(dys));
   });
   return ys;
 }

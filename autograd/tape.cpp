@@ -142,7 +142,7 @@ void Tape::backward(const Tensor& loss) {
   backward({loss}, {full(loss.shape(), 1.0, loss.dtype(), loss.device())});
 }
 
-void Tape::backward(const std::vector<Tensor>& outputs, const Grads& output_grads) {
+void Tape::backward(std::vector<Tensor> outputs, Grads output_grads) {
   CHECK(!spent_,
         "backward: this tape is spent: its entries were freed as the first backward pass went; run the "
         "forward pass again under a new Tape");
@@ -162,7 +162,9 @@ void Tape::backward(const std::vector<Tensor>& outputs, const Grads& output_grad
       CHECK(all_finite(dy), "backward: the gradient given for output {}, {}, is not finite", i, y.str());
   }
   for (size_t i = 0; i < outputs.size(); ++i)
-    if (output_grads[i].defined()) deliver(*outputs[i].node(), output_grads[i]);
+    if (output_grads[i].defined()) deliver(*outputs[i].node(), std::move(output_grads[i]));
+  outputs.clear();
+  output_grads.clear();
   run_backward();
 }
 
@@ -184,9 +186,8 @@ void Tape::run_backward() {
 }
 
 void Tape::step_back(Entry& entry) {
-  Grads gradients = entry.backward(entry.grads);
+  Grads gradients = entry.backward(std::move(entry.grads));
   entry.backward = nullptr;
-  entry.grads.clear();
   CHECK(gradients.size() == entry.input_nodes.size(), "{}: backward returned {} gradients for {} inputs",
         entry.name, gradients.size(), entry.input_nodes.size());
   for (size_t i = 0; i < gradients.size(); ++i) {

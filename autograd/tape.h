@@ -24,8 +24,9 @@ using Grads = std::vector<Tensor>;
 // may get an undefined tensor. What the function captures is what the operator keeps alive: write the capture
 // list out.
 using Backward = std::function<Grads(const Tensor& dy)>;
-// The same for several outputs; the gradient of an output that nobody used is undefined.
-using BackwardMany = std::function<Grads(const Grads& dys)>;
+// The same for several outputs; the gradient of an output that nobody used is undefined. They are the
+// function's own: what nobody else holds may be written over.
+using BackwardMany = std::function<Grads(Grads dys)>;
 
 // Appends an operator to the current tape, if there is one and an input needs a gradient; returns y, now
 // tracked. `name` must outlive the tape (a literal). Outputs of integer dtypes are noted but not tracked.
@@ -65,8 +66,9 @@ class Tape {
   // of the wrong number, shape, dtype or device (both are named).
   void backward(const Tensor& loss);
   // The same from several outputs, each with the gradient that flows into it (undefined: none does). A leaf
-  // among the outputs takes its gradient as it is.
-  void backward(const std::vector<Tensor>& outputs, const Grads& output_grads);
+  // among the outputs takes its gradient as it is. Both lists are let go before the walk: moved in, what
+  // they alone hold is freed.
+  void backward(std::vector<Tensor> outputs, Grads output_grads);
 
   int64_t size() const { return static_cast<int64_t>(entries_.size()); }
   bool spent() const { return spent_; }

@@ -81,6 +81,20 @@ TEST_CASE("the memory of one layer instead of all") {
   CHECK(recomputed <= plain - 5 * kBytes);
 }
 
+TEST_CASE("outputs and the gradients that flow into them are let go before the walk") {
+  constexpr int64_t kSize = 1 << 18;
+  const Tensor x = requires_grad(zeros({kSize}, DType::f64));
+  const Function twice = [](const Tensors& in) -> Tensors { return {sine(sine(in[0]))}; };
+  const size_t before = in_use();
+  Tape tape;
+  Tensors outputs{recompute("twice", twice, {x})};
+  Grads gradients{zeros({kSize}, DType::f64)};
+  host_allocator().reset_peak();
+  tape.backward(std::move(outputs), std::move(gradients));
+  // At the second sine: its input, the gradient that came, the cosine, their product.
+  CHECK(host_allocator().statistics().peak_in_use - before == 4 * x.nbytes());
+}
+
 TEST_CASE("leaves inside get gradients even when no input needs one") {
   const Tensor x = vector_of({2, 3}), w = leaf_of({5, 7});
   Tape tape;
