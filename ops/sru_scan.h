@@ -31,7 +31,8 @@ struct SruScanResult {
 // b_r. c0 is (B, D); undefined: zeros. Time is sequential because c is inside the gates. Gradients flow to u,
 // x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64; u of three planes
 // may be bf16 beside f32, and on a GPU u, x and h may be bf16, beside weight_c, bias, c0, c_last and the mask
-// in f32. Error: another shape, dtype or device; no time step; x together with four planes.
+// in f32. On a CPU the backward pass writes over u, and over the gradient of h, where nobody else holds them.
+// Error: another shape, dtype or device; no time step; x together with four planes.
 SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
                        const Tensor& c0, const SruScanOptions& options = {});
 
