@@ -136,15 +136,15 @@ void multiply(const Gemm& p, float* c, const float* a, const float* b) {
 }
 
 // Blocks of C: large enough to amortise the packing inside, and, if possible, kMinTasks of them to share out.
-// oneDNN's kernels like them wide, and are 48 columns at a time on AVX-512: fewer rows come first.
+// On AVX-512 oneDNN is fastest with wide ones of whole 48 columns, so they lose rows before columns.
 struct BlockSize {
   int64_t m, n;
 };
 
 BlockSize block_size(const Gemm& p) {
-  constexpr int64_t kMostRows = 256, kMostColumns = 960, kLeastRows = 64, kLeastColumns = 96, kKernel = 48;
+  constexpr int64_t kMostRows = 256, kMostColumns = 960, kLeastRows = 64, kLeastColumns = 96, kWhole = 48;
   int64_t parts = (p.n + kMostColumns - 1) / kMostColumns;
-  const auto columns = [&] { return std::min(p.n, round_up((p.n + parts - 1) / parts, kKernel)); };
+  const auto columns = [&p, &parts] { return std::min(p.n, round_up((p.n + parts - 1) / parts, kWhole)); };
   BlockSize size{std::min(kMostRows, p.m), columns()};
   while (p.batch * ((p.m + size.m - 1) / size.m) * ((p.n + size.n - 1) / size.n) < kMinTasks) {
     if (size.m > kLeastRows) {
@@ -206,8 +206,8 @@ void multiply_flipped(float* c, const float* a, const float* b, const Gemm& p) {
   }
 }
 
-// oneDNN packs B again for each block, and what is stored transposed at half the speed: with many rows it is
-// turned once for all of them.
+// oneDNN packs B again for each block, and slowly where it is stored transposed: with many rows it is turned
+// once for all of them.
 constexpr int64_t kTurnedRows = 128;  // of C, from which on that is worth while
 
 bool better_turned(const Gemm& p) {
