@@ -49,28 +49,24 @@ struct RowTasks {
   C* c;
   const A* a;
   const float *b, *bias;
-  static constexpr int64_t kPackColumns = 512;  // of the right operand, a task
   static constexpr int64_t kTileColumns = 512;
 
-  int64_t rows = [](const Gemm& p) {
-    int64_t rows = 256;
-    while (rows > 32 && p.batch * ((p.m + rows - 1) / rows) < kMinTasks) rows /= 2;
-    return rows;
-  }(p);
+  int64_t rows = task_size(p.m, 256, 32, p.batch);
   int64_t width = packed_width(p.n);
   int64_t slices = slices_of(p);
-  int64_t groups = (p.n + kPackColumns - 1) / kPackColumns;
+  int64_t pack_columns = task_size(p.n, 512, kPackedWidth, items(p, p.stride_b) * slices);
+  int64_t groups = (p.n + pack_columns - 1) / pack_columns;
   int64_t right_size = packed_depth(p.k) * width;
 
   int64_t blocks() const { return (p.m + rows - 1) / rows; }
 
   void pack_task(bf16* right, int64_t task) const {
     const int64_t item = task / (slices * groups), slice = task / groups % slices,
-                  n0 = task % groups * kPackColumns;
+                  n0 = task % groups * pack_columns;
     const int64_t k0 = slice * kSliceDepth, depth = depth_of(p, slice);
     pack_right(right + item * right_size + k0 * width + packed_depth(depth) * n0,
                b + item * p.stride_b + (p.transpose_b ? n0 * p.ldb + k0 : k0 * p.ldb + n0), p.ldb,
-               p.transpose_b, depth, std::min(kPackColumns, p.n - n0));
+               p.transpose_b, depth, std::min(pack_columns, p.n - n0));
   }
 
   // Stored rows are read from end to end, as the prefetcher likes, and dealt out to the slices.
@@ -93,8 +89,11 @@ struct RowTasks {
     if (p.stride_b != 0) right += item * right_size;
     C* target = c + item * p.stride_c + i * p.ldc;
     pack_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
-    if constexpr (std::is_same_v<C, float>)
+    if constexpr (std::is_same_v<C, float>) {
       if (in_place()) return multiply(target, right, memory, m, 0, width, p.accumulate);
+    } else if (whole_rows()) {
+      return onednn_multiply_packed(target, memory.packed(), right, m, width, packed_depth(p.k));
+    }
     for (int64_t j = 0; j < p.n; j += kTileColumns) {
       const int64_t n = std::min(kTileColumns, p.n - j), tile = packed_width(n);
       multiply(memory.tile(), right, memory, m, j, tile, false);
@@ -118,6 +117,9 @@ struct RowTasks {
   bool in_place() const {
     return !stream && !bias && p.ldc == width && p.n == width && width <= kTileColumns;
   }
+
+  // Whole rows of C in bf16, which are complete after one slice: the kernel rounds them.
+  bool whole_rows() const { return slices == 1 && p.ldc == width && p.n == width; }
 
   void put_row(C* y, float* x, int64_t n, const float* added) const {
     if constexpr (std::is_same_v<C, float>) {
@@ -160,20 +162,21 @@ struct ColumnTasks {
   const B* b;
   bool flipped;  // C is the transpose of what is computed
 
-  int64_t columns = [](const Gemm& p) {
-    int64_t columns = 256;
-    while (columns > kPackedWidth && p.batch * ((p.n + columns - 1) / columns) < kMinTasks) columns /= 2;
-    return columns;
-  }(p);
+  int64_t columns = task_size(p.n, 256, kPackedWidth, p.batch);
   int64_t slices = slices_of(p);
+  int64_t pack_rows = task_size(p.m, 512, kPackedWidth, items(p, p.stride_a) * slices);
+  int64_t groups = (p.m + pack_rows - 1) / pack_rows;
   int64_t left_size = p.m * packed_depth(p.k);
 
   int64_t blocks() const { return (p.n + columns - 1) / columns; }
 
   void pack_task(bf16* left, int64_t task) const {
-    const int64_t item = task / slices, slice = task % slices;
-    pack_left(left + item * left_size + slice * p.m * kSliceDepth,
-              a + item * p.stride_a + slice * kSliceDepth * p.lda, p.lda, true, p.m, depth_of(p, slice));
+    const int64_t item = task / (slices * groups), slice = task / groups % slices,
+                  m0 = task % groups * pack_rows;
+    const int64_t depth = depth_of(p, slice);
+    pack_left(left + item * left_size + slice * p.m * kSliceDepth + m0 * packed_depth(depth),
+              a + item * p.stride_a + slice * kSliceDepth * p.lda + m0, p.lda, true,
+              std::min(pack_rows, p.m - m0), depth);
   }
 
   void multiply_task(const bf16* left, const ThreadMemory& memory, int64_t task) const {
@@ -198,7 +201,7 @@ struct ColumnTasks {
     const Storage left(items(p, p.stride_a) * left_size * sizeof(bf16), Device::cpu());
     const ThreadMemory memory(kSliceDepth * columns, p.m * columns, parallel);
     bf16* packed = static_cast<bf16*>(left.data());
-    const int64_t pack_tasks = items(p, p.stride_a) * slices, tasks = p.batch * blocks();
+    const int64_t pack_tasks = items(p, p.stride_a) * slices * groups, tasks = p.batch * blocks();
 #pragma omp parallel if (parallel)
     {
       const SingleThreaded single;

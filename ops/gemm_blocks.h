@@ -9,6 +9,12 @@ namespace tandem::cpu {
 inline constexpr int64_t kSliceDepth = 512;  // of k, where it is cut: a slice of the operands stays in cache
 inline constexpr int64_t kMinTasks = 8;      // tasks are made smaller, to a limit, until there are so many
 
+// How much of n a task takes: `most`, halved down to `least` until there are kMinTasks of them, `times` over.
+inline int64_t task_size(int64_t n, int64_t most, int64_t least, int64_t times) {
+  while (most > least && times * ((n + most - 1) / most) < kMinTasks) most /= 2;
+  return most;
+}
+
 // Below a million operations the other threads are not worth waking.
 inline bool worth_threads(const Gemm& p) {
   return 2 * p.m * p.n * p.k * p.batch > (1 << 20);

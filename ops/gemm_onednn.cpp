@@ -23,16 +23,18 @@ const dnnl::engine& engine() {
   return engine;
 }
 
+enum class Result { f32, bf16, i32 };  // the first two of bf16 operands, the last of 8-bit ones
+
 struct PackedShape {
   int64_t m, n, k;
   bool accumulate;
-  bool int8 = false;  // else bf16
+  Result result;
   bool operator==(const PackedShape&) const = default;
 };
 
 struct PackedShapeHash {
   size_t operator()(const PackedShape& shape) const {
-    uint64_t hash = 2 * shape.int8 + shape.accumulate;
+    uint64_t hash = 2 * static_cast<uint64_t>(shape.result) + shape.accumulate;
     for (int64_t size : {shape.m, shape.n, shape.k})
       hash = (hash ^ static_cast<uint64_t>(size)) * 0x9E3779B97F4A7C15ull;
     return hash ^ (hash >> 32);
@@ -42,10 +44,12 @@ struct PackedShapeHash {
 dnnl::matmul::primitive_desc describe(const PackedShape& shape) {
   using Type = memory::data_type;
   using Tag = memory::format_tag;
-  const memory::desc left({shape.m, shape.k}, shape.int8 ? Type::u8 : Type::bf16, memory::dims{shape.k, 1});
-  const memory::desc right({shape.k, shape.n}, shape.int8 ? Type::s8 : Type::bf16,
-                           shape.int8 ? Tag::BA16a64b4a : Tag::BA16a64b2a);
-  const memory::desc c({shape.m, shape.n}, shape.int8 ? Type::s32 : Type::f32, memory::dims{shape.n, 1});
+  const bool int8 = shape.result == Result::i32;
+  const Type result = int8 ? Type::s32 : shape.result == Result::bf16 ? Type::bf16 : Type::f32;
+  const memory::desc left({shape.m, shape.k}, int8 ? Type::u8 : Type::bf16, memory::dims{shape.k, 1});
+  const memory::desc right({shape.k, shape.n}, int8 ? Type::s8 : Type::bf16,
+                           int8 ? Tag::BA16a64b4a : Tag::BA16a64b2a);
+  const memory::desc c({shape.m, shape.n}, result, memory::dims{shape.n, 1});
   dnnl::primitive_attr attributes;
   // Without this a primitive owns its scratch memory and must not run on two threads at once.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -101,10 +105,10 @@ struct ThreadProducts {
 };
 
 // oneDNN multiplies operands of these types, packed, with a kernel that was made for it.
-bool has_kernel(bool int8) {
+bool has_kernel(Result result) {
   try {
     const SingleThreaded single;
-    const std::string_view kernel = describe({64, 64, 64, false, int8}).impl_info_str();
+    const std::string_view kernel = describe({64, 64, 64, false, result}).impl_info_str();
     return kernel.starts_with("brg");
   } catch (const dnnl::error&) {
     return false;
@@ -122,11 +126,12 @@ using enum dnnl::cpu_isa;
 bool probe_bf16() {
   return !is_one_of(dnnl::get_effective_cpu_isa(),
                     {sse41, avx, avx2, avx2_vnni, avx512_core, avx512_core_vnni}) &&
-         has_kernel(false);
+         has_kernel(Result::f32) && has_kernel(Result::bf16);
 }
 
 bool probe_int8() {
-  return !is_one_of(dnnl::get_effective_cpu_isa(), {sse41, avx, avx2, avx512_core}) && has_kernel(true);
+  return !is_one_of(dnnl::get_effective_cpu_isa(), {sse41, avx, avx2, avx512_core}) &&
+         has_kernel(Result::i32);
 }
 
 void multiply_packed(const PackedShape& shape, void* c, const void* left, const void* right) {
@@ -168,12 +173,16 @@ bool onednn_has_int8() {
 
 void onednn_multiply_packed(float* c, const bf16* left, const bf16* right, int64_t m, int64_t n, int64_t k,
                             bool accumulate) {
-  multiply_packed({m, n, k, accumulate}, c, left, right);
+  multiply_packed({m, n, k, accumulate, Result::f32}, c, left, right);
+}
+
+void onednn_multiply_packed(bf16* c, const bf16* left, const bf16* right, int64_t m, int64_t n, int64_t k) {
+  multiply_packed({m, n, k, false, Result::bf16}, c, left, right);
 }
 
 void onednn_multiply_int8(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m, int64_t n,
                           int64_t k) {
-  multiply_packed({m, n, k, false, true}, c, left, right);
+  multiply_packed({m, n, k, false, Result::i32}, c, left, right);
 }
 
 }  // namespace tandem::cpu

@@ -33,6 +33,8 @@ bool onednn_has_bf16();
 // SingleThreaded.
 void onednn_multiply_packed(float* c, const bf16* left, const bf16* right, int64_t m, int64_t n, int64_t k,
                             bool accumulate);
+// The same with C rounded to bf16 once it is complete.
+void onednn_multiply_packed(bf16* c, const bf16* left, const bf16* right, int64_t m, int64_t n, int64_t k);
 
 // The same for 8-bit integers (AVX-512 VNNI or AMX).
 bool onednn_has_int8();

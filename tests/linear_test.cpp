@@ -156,28 +156,39 @@ TEST_CASE("linear: bf16 is close to f32, in forward and backward") {
   CHECK(relative_error(bf16[3], f32[3]) == 0);
 }
 
-TEST_CASE("linear_in_half: the result of linear rounded to bf16, and gradients of the rounded values") {
-  const Tensor x0 = random_tensor({7, 10, 50}, DType::f32, 1), w0 = random_tensor({90, 50}, DType::f32, 2);
-  const Tensor dy = random_tensor({7, 10, 90}, DType::f32, 4).to(DType::bf16);
-  const auto run = [&](MatmulPrecision precision, bool half) -> Tensors {
-    const PrecisionScope scope(precision);
-    const Tensor x = requires_grad(x0.clone()), weight = requires_grad(w0.clone());
-    Tensor y;
-    for (int pass = 0; pass < 2; ++pass) {  // the second adds to the gradients
-      Tape tape;
-      y = half ? linear_in_half(x, weight) : linear(x, weight);
-      tape.backward({y}, {dy.to(y.dtype())});
-    }
-    return {y, grad(x), grad(weight)};
-  };
-  CHECK(same_bits(run(MatmulPrecision::f32, true), run(MatmulPrecision::f32, false)));
-  if (!cpu_has_bf16()) {
-    MESSAGE("skipped: this CPU has no bf16");
-    return;
+namespace {
+
+// y, dx and dW of linear_in_half() or of linear() (rows, in) -> (rows, out), after two passes that add up.
+Tensors half_or_whole(int64_t in, int64_t out, MatmulPrecision precision, bool half) {
+  const PrecisionScope scope(precision);
+  const Tensor x = requires_grad(random_tensor({7, 10, in}, DType::f32, 1)),
+               weight = requires_grad(random_tensor({out, in}, DType::f32, 2)),
+               dy = random_tensor({7, 10, out}, DType::f32, 4).to(DType::bf16);
+  Tensor y;
+  for (int pass = 0; pass < 2; ++pass) {
+    Tape tape;
+    y = half ? linear_in_half(x, weight) : linear(x, weight);
+    tape.backward({y}, {dy.to(y.dtype())});
   }
-  Tensors expected = run(MatmulPrecision::bf16, false);
-  expected[0] = expected[0].to(DType::bf16);
-  CHECK(same_bits(run(MatmulPrecision::bf16, true), expected));
+  return {y, grad(x), grad(weight)};
+}
+
+}  // namespace
+
+TEST_CASE("linear_in_half: the result of linear rounded to bf16, and gradients of the rounded values") {
+  if (!cpu_has_bf16()) MESSAGE("bf16 skipped: this CPU has none");
+  // Columns that fill whole panels and not; rows that are complete after one slice of k, and not.
+  for (const int64_t out : {90, 128, 640})
+    for (const int64_t in : {50, 600}) {
+      CAPTURE(out);
+      CAPTURE(in);
+      CHECK(same_bits(half_or_whole(in, out, MatmulPrecision::f32, true),
+                      half_or_whole(in, out, MatmulPrecision::f32, false)));
+      if (!cpu_has_bf16()) continue;
+      Tensors expected = half_or_whole(in, out, MatmulPrecision::bf16, false);
+      expected[0] = expected[0].to(DType::bf16);
+      CHECK(same_bits(half_or_whole(in, out, MatmulPrecision::bf16, true), expected));
+    }
 }
 
 TEST_CASE("linear: results that are large enough to go past the caches are those of their parts") {
