@@ -52,74 +52,64 @@ struct RowTasks {
   static constexpr int64_t kTileColumns = 512;
 
   int64_t rows = task_size(p.m, 256, 32, p.batch);
-  int64_t width = packed_width(p.n);
-  int64_t slices = slices_of(p);
-  int64_t pack_columns = task_size(p.n, 512, kPackedWidth, items(p, p.stride_b) * slices);
+  int64_t width = packed_width(p.n), depth = packed_depth(p.k);
+  int64_t pack_columns = task_size(p.n, 512, kPackedWidth, items(p, p.stride_b));
   int64_t groups = (p.n + pack_columns - 1) / pack_columns;
-  int64_t right_size = packed_depth(p.k) * width;
 
   int64_t blocks() const { return (p.m + rows - 1) / rows; }
 
   void pack_task(bf16* right, int64_t task) const {
-    const int64_t item = task / (slices * groups), slice = task / groups % slices,
-                  n0 = task % groups * pack_columns;
-    const int64_t k0 = slice * kSliceDepth, depth = depth_of(p, slice);
-    pack_right(right + item * right_size + k0 * width + packed_depth(depth) * n0,
-               b + item * p.stride_b + (p.transpose_b ? n0 * p.ldb + k0 : k0 * p.ldb + n0), p.ldb,
-               p.transpose_b, depth, std::min(pack_columns, p.n - n0));
+    const int64_t item = task / groups, j = task % groups * pack_columns;
+    pack_right(right + item * depth * width + depth * j, b + item * p.stride_b + column_offset(p, j), p.ldb,
+               p.transpose_b, p.k, std::min(pack_columns, p.n - j));
   }
 
-  // Stored rows are read from end to end, as the prefetcher likes, and dealt out to the slices.
+  // Of bf16, whole rows that need no padding are packed as they lie.
+  bool packed_as_stored() const {
+    return std::is_same_v<A, bf16> && !p.transpose_a && p.lda == p.k && p.k == depth;
+  }
+
+  // Stored rows are read from end to end, as the prefetcher likes, and asked for piece by piece.
   void pack_rows(bf16* left, const A* source, int64_t m) const {
-    const int64_t step = p.transpose_a ? m : 1;
-    for (int64_t row = 0; row < m; row += step, source += p.lda) {
-      for (int64_t slice = 0; slice < slices; ++slice) {
-        const A* piece = source + slice * kSliceDepth * (p.transpose_a ? p.lda : 1);
-        const int64_t depth = depth_of(p, slice);
-        if (row + kPrefetchRows < m) prefetch_row(piece + kPrefetchRows * p.lda, depth);
-        pack_left(left + slice * m * kSliceDepth + row * packed_depth(depth), piece, p.lda, p.transpose_a,
-                  step, depth);
+    constexpr int64_t kRowsAhead = 4, kPiece = 512;
+    if (p.transpose_a) return pack_left(left, source, p.lda, true, m, p.k);
+    for (int64_t row = 0; row < m; ++row, source += p.lda, left += depth) {
+      for (int64_t k = 0; k < p.k; k += kPiece) {
+        const int64_t piece = std::min(kPiece, p.k - k);
+        if (row + kRowsAhead < m) prefetch_row(source + kRowsAhead * p.lda + k, piece);
+        pack_left(left + k, source + k, p.lda, false, 1, piece);
       }
     }
   }
-  static constexpr int64_t kPrefetchRows = 4;
+
+  const bf16* left_rows(bf16* packed, const A* source, int64_t m) const {
+    if constexpr (std::is_same_v<A, bf16>)
+      if (packed_as_stored()) return source;
+    pack_rows(packed, source, m);
+    return packed;
+  }
 
   void multiply_task(const bf16* right, const ThreadMemory& memory, int64_t task) const {
     const int64_t item = task / blocks(), i = task % blocks() * rows, m = std::min(rows, p.m - i);
-    if (p.stride_b != 0) right += item * right_size;
+    if (p.stride_b != 0) right += item * depth * width;
     C* target = c + item * p.stride_c + i * p.ldc;
-    pack_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
+    const bf16* left = left_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
     if constexpr (std::is_same_v<C, float>) {
-      if (in_place()) return multiply(target, right, memory, m, 0, width, p.accumulate);
-    } else if (whole_rows()) {
-      return onednn_multiply_packed(target, memory.packed(), right, m, width, packed_depth(p.k));
+      if (in_place()) return onednn_multiply_packed(target, left, right, m, p.n, depth, p.accumulate);
+    } else if (p.ldc == p.n) {  // the kernel rounds whole rows of C
+      return onednn_multiply_packed(target, left, right, m, p.n, depth);
     }
     for (int64_t j = 0; j < p.n; j += kTileColumns) {
-      const int64_t n = std::min(kTileColumns, p.n - j), tile = packed_width(n);
-      multiply(memory.tile(), right, memory, m, j, tile, false);
+      const int64_t n = std::min(kTileColumns, p.n - j);
+      onednn_multiply_packed(memory.tile(), left, right + depth * j, m, n, depth, false);
       for (int64_t row = 0; row < m; ++row)
-        put_row(target + row * p.ldc + j, memory.tile() + row * tile, n, bias ? bias + j : nullptr);
+        put_row(target + row * p.ldc + j, memory.tile() + row * n, n, bias ? bias + j : nullptr);
     }
     finish_streaming();
   }
 
-  // Columns from j on of the rows that memory.packed() holds.
-  void multiply(float* y, const bf16* right, const ThreadMemory& memory, int64_t m, int64_t j, int64_t n,
-                bool accumulate) const {
-    for (int64_t slice = 0; slice < slices; ++slice) {
-      const int64_t depth = packed_depth(depth_of(p, slice));
-      onednn_multiply_packed(y, memory.packed() + slice * m * kSliceDepth,
-                             right + slice * kSliceDepth * width + depth * j, m, n, depth,
-                             accumulate || slice > 0);
-    }
-  }
   // A few whole rows of C are a tile as they lie.
-  bool in_place() const {
-    return !stream && !bias && p.ldc == width && p.n == width && width <= kTileColumns;
-  }
-
-  // Whole rows of C in bf16, which are complete after one slice: the kernel rounds them.
-  bool whole_rows() const { return slices == 1 && p.ldc == width && p.n == width; }
+  bool in_place() const { return !stream && !bias && p.ldc == p.n && p.n <= kTileColumns; }
 
   void put_row(C* y, float* x, int64_t n, const float* added) const {
     if constexpr (std::is_same_v<C, float>) {
@@ -136,10 +126,11 @@ struct RowTasks {
 
   void run() const {
     const bool parallel = worth_threads(p);
-    const Storage right(items(p, p.stride_b) * right_size * sizeof(bf16), Device::cpu());
-    const ThreadMemory memory(rows * packed_depth(p.k), rows * std::min(width, kTileColumns), parallel);
+    const Storage right(items(p, p.stride_b) * depth * width * sizeof(bf16), Device::cpu());
+    const ThreadMemory memory(packed_as_stored() ? 0 : rows * depth, rows * std::min(p.n, kTileColumns),
+                              parallel);
     bf16* packed = static_cast<bf16*>(right.data());
-    const int64_t pack_tasks = items(p, p.stride_b) * slices * groups, tasks = p.batch * blocks();
+    const int64_t pack_tasks = items(p, p.stride_b) * groups, tasks = p.batch * blocks();
 #pragma omp parallel if (parallel)
     {
       const SingleThreaded single;

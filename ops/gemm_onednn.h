@@ -29,8 +29,7 @@ void onednn_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
 bool onednn_has_bf16();
 
 // C = left right, or C += with accumulate, of operands packed by ops/gemm_pack.h: left is (m, k), right is
-// (k, n) and C, in f32, is (m, n) without gaps. k is a multiple of kPackedDepth, n of kPackedWidth. Under
-// SingleThreaded.
+// (k, n) and C, in f32, is (m, n) without gaps. k is a multiple of kPackedDepth. Under SingleThreaded.
 void onednn_multiply_packed(float* c, const bf16* left, const bf16* right, int64_t m, int64_t n, int64_t k,
                             bool accumulate);
 // The same with C rounded to bf16 once it is complete.
