@@ -36,7 +36,7 @@ void forward_block(const AttentionLayout& at, const AttentionProducts<Operand>& 
   const int64_t ld = at.batch * at.width, rows = block.rows(), offset = at.q_offset(item, block.begin);
   T* s = take<T>(memory, rows * block.keys.count);
   T* s_position = take<T>(memory, rows * block.positions.count);
-  T* out = take<T>(memory, rows * products.padded_head());
+  T* out = take<T>(memory, rows * at.head);
   T* factors = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
@@ -64,8 +64,7 @@ void forward_block(const AttentionLayout& at, const AttentionProducts<Operand>& 
     }
   }
   products.values.times(out, false, s, item, rows, block.keys, memory);
-  for (int64_t i = 0; i < rows; ++i)
-    scale_row(x.y + offset + i * ld, out + i * products.padded_head(), at.head, factors[i]);
+  for (int64_t i = 0; i < rows; ++i) scale_row(x.y + offset + i * ld, out + i * at.head, at.head, factors[i]);
 }
 
 template <class T, class S>
@@ -91,7 +90,7 @@ void backward_block(const AttentionLayout& at, const AttentionProducts<Operand>&
   T* p = take<T>(memory, rows * widest);
   T* ds = take<T>(memory, rows * widest);
   T* s_position = take<T>(memory, rows * block.positions.count);  // and then its gradient
-  T* out = take<T>(memory, rows * products.padded_head());
+  T* out = take<T>(memory, rows * at.head);
   T* delta = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
@@ -137,8 +136,7 @@ void backward_block(const AttentionLayout& at, const AttentionProducts<Operand>&
     products.values.add_transposed(sums.values, !first, p, dy, rows, keys, memory);
   }
   const auto write = [&](T* dq) {
-    for (int64_t i = 0; i < rows; ++i)
-      std::copy_n(out + i * products.padded_head(), at.head, dq + offset + i * ld);
+    for (int64_t i = 0; i < rows; ++i) std::copy_n(out + i * at.head, at.head, dq + offset + i * ld);
   };
   write(x.dq);
   if (at.positions == 0) return;
@@ -150,9 +148,8 @@ void backward_block(const AttentionLayout& at, const AttentionProducts<Operand>&
 
 template <class Operand, class T>
 void forward(const AttentionLayout& at, AttentionProducts<Operand>& products, const ForwardArguments<T>& x) {
-  const int64_t floats = at.block * (products.keys.padded_rows() + products.positions.padded_rows() +
-                                     products.padded_head() + 1) +
-                         at.keys;
+  const int64_t floats =
+      at.block * (products.keys.padded_rows() + products.positions.padded_rows() + at.head + 1) + at.keys;
   const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096, omp_get_max_threads());
 #pragma omp parallel if (at.worth_threads())
   {
@@ -201,7 +198,7 @@ template <class Operand, class T>
 void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
               const BackwardArguments<T, typename Operand::Stored>& x) {
   const int64_t groups = backward_groups(at), slots = backward_slots(at), tasks = at.items() * groups;
-  const int64_t head = products.padded_head(), keys = products.keys.padded_rows(),
+  const int64_t head = at.head, keys = products.keys.padded_rows(),
                 positions = products.positions.padded_rows();
   const Storage key_storage(slots * groups * 2 * keys * head * sizeof(T), Device::cpu()),
       position_storage(tasks * positions * head * sizeof(T), Device::cpu());

@@ -94,7 +94,6 @@ struct AttentionProducts {
         positions(side_of(at, term), backward ? OperandUse::both : OperandUse::transposed, kAllKeys,
                   at.heads) {}
 
-  int64_t padded_head() const { return keys.padded_head(); }
   // With q, dy and the queries of positions taken.
   int64_t scratch_bytes(const AttentionLayout& at) const {
     return 3 * keys.rows_bytes(at.block) +

@@ -2,9 +2,9 @@
 // from copies packed in bf16. Internal to attention_blocks.cpp.
 //
 // A block has `rows` query rows and sees a range of the rows of each side (keys, values, positions) of its
-// item (batch item and head). Matrices made here have no gaps between rows; those of width `head` are padded
-// to padded_head(). A block's rows of q or dy are taken once, by take_rows(), for all products with them. An
-// operand keeps as many items prepared as it has slots.
+// item (batch item and head). Matrices made here have no gaps between rows. A block's rows of q or dy are
+// taken once, by take_rows(), for all products with them. An operand keeps as many items prepared as it has
+// slots.
 #pragma once
 #include <algorithm>
 
@@ -70,7 +70,6 @@ class PlainOperand {
       : side_(side), storage_(slots * side.rows * side.head * sizeof(T), Device::cpu()) {}
 
   int64_t padded_rows() const { return side_.rows; }
-  int64_t padded_head() const { return side_.head; }
   int64_t rows_bytes(int64_t) const { return 0; }
   int64_t scratch_bytes(int64_t, int64_t) const { return 0; }
 
@@ -150,10 +149,9 @@ class PackedOperand {
         storage_(slots * item_size_ * sizeof(bf16), Device::cpu()) {}
 
   int64_t padded_rows() const { return rows_; }
-  int64_t padded_head() const { return packed_width(side_.head); }
   // Of take_rows(), and of a product over at most so many rows of the side.
   int64_t rows_bytes(int64_t rows) const {
-    return (rows * packed_depth(side_.head) + packed_depth(rows) * padded_head()) * sizeof(bf16);
+    return (rows * packed_depth(side_.head) + packed_depth(rows) * packed_width(side_.head)) * sizeof(bf16);
   }
   int64_t scratch_bytes(int64_t rows, int64_t range) const {
     return rows * kPackedWidth * sizeof(float) + packed_depth(rows) * range * sizeof(bf16);
@@ -170,7 +168,7 @@ class PackedOperand {
     bf16* left = take<bf16>(memory, rows * packed_depth(side_.head));
     pack_left(left, x, ldx, false, rows, side_.head);
     if (!right_too) return {left, nullptr};
-    bf16* right = take<bf16>(memory, packed_depth(rows) * padded_head());
+    bf16* right = take<bf16>(memory, packed_depth(rows) * packed_width(side_.head));
     pack_right(right, x, ldx, false, rows, side_.head);
     return {left, right};
   }
@@ -185,16 +183,17 @@ class PackedOperand {
     float* part = take<float>(scratch, rows * kPackedWidth);
     bf16* left = reinterpret_cast<bf16*>(scratch);
     pack_left(left, p, range.count, false, rows, range.count);
-    const int64_t width = padded_head(), first = range.first / chunk_ * chunk_,
+    const int64_t head = side_.head, first = range.first / chunk_ * chunk_,
                   depth = std::min(chunk_, rows_ - first);
-    const bf16* right = straight(slot) + first * width;
-    if (range.count == depth) return multiply(y, left, right, rows, width, depth, accumulate);
+    const bf16* right = straight(slot) + first * packed_width(head);
+    if (range.count == depth) return multiply(y, left, right, rows, head, depth, accumulate);
     // Of a chunk some rows are contiguous within a panel only.
     right += (range.first - first) * kPackedWidth;
-    for (int64_t column = 0; column < width; column += kPackedWidth, right += depth * kPackedWidth) {
-      multiply(part, left, right, rows, kPackedWidth, range.count, false);
+    for (int64_t column = 0; column < head; column += kPackedWidth, right += depth * kPackedWidth) {
+      const int64_t width = std::min(kPackedWidth, head - column);
+      multiply(part, left, right, rows, width, range.count, false);
       for (int64_t row = 0; row < rows; ++row)
-        write_row(y + row * width + column, part + row * kPackedWidth, kPackedWidth, nullptr, accumulate);
+        write_row(y + row * head + column, part + row * width, width, nullptr, accumulate);
     }
   }
 
@@ -202,8 +201,8 @@ class PackedOperand {
                       RowRange range, char* scratch) const {
     bf16* left = reinterpret_cast<bf16*>(scratch);
     pack_left(left, p, range.count, true, range.count, rows);
-    multiply(sums + range.first * padded_head(), left, x.right, range.count, padded_head(),
-             packed_depth(rows), accumulate);
+    multiply(sums + range.first * side_.head, left, x.right, range.count, side_.head, packed_depth(rows),
+             accumulate);
   }
 
  private:
@@ -215,7 +214,7 @@ class PackedOperand {
     for (int64_t first = 0; first < rows_; first += chunk_) {
       const int64_t depth = std::min(chunk_, rows_ - first), filled = std::min(depth, side_.rows - first),
                     packed = packed_depth(filled);
-      for (int64_t column = 0; column < padded_head(); column += kPackedWidth, out += depth * kPackedWidth) {
+      for (int64_t column = 0; column < side_.head; column += kPackedWidth, out += depth * kPackedWidth) {
         pack_right(out, rows + first * side_.ld + column, side_.ld, false, filled,
                    std::min(kPackedWidth, side_.head - column));
         std::fill_n(reinterpret_cast<uint16_t*>(out) + packed * kPackedWidth, (depth - packed) * kPackedWidth,

@@ -34,9 +34,9 @@ Gemm product_of(const GemmCall& call) {
 
 // As attention does, which packs its operands and counts its products itself.
 void multiply_packed(float* c, const Tensor& a, const Tensor& b, const GemmCall& call) {
-  const int64_t n = b.size(1), k = b.size(0);
-  note_gemm({call.m, n, k, false, false, call.accumulate, DType::bf16, true, 1});
-  cpu::onednn_multiply_packed(c, a.data<bf16>(), b.data<bf16>(), call.m, n, k, call.accumulate);
+  const int64_t k = b.size(0);
+  note_gemm({call.m, call.n, k, false, false, call.accumulate, DType::bf16, true, 1});
+  cpu::onednn_multiply_packed(c, a.data<bf16>(), b.data<bf16>(), call.m, call.n, k, call.accumulate);
 }
 
 }  // namespace
@@ -59,7 +59,7 @@ GemmReplay::GemmReplay(std::vector<GemmCall> calls) : calls_(std::move(calls)) {
                   k = packed ? cpu::packed_depth(call.k) : call.k;
     const DType dtype = packed ? DType::bf16 : DType::f32;
     operands_.push_back({small_random(call.m, k, dtype, 1), small_random(k, n, dtype, 2),
-                         zeros({call.serial ? omp_get_max_threads() : 1, call.m, n}, DType::f32)});
+                         zeros({call.serial ? omp_get_max_threads() : 1, call.m, call.n}, DType::f32)});
   }
 }
 
