@@ -1,5 +1,4 @@
-// bf16 products of f32 matrices: operands are packed, slice of k after slice, close to where they are
-// multiplied.
+// bf16 products of f32 matrices: operands are packed close to where they are multiplied.
 #include <omp.h>
 
 #include <algorithm>
@@ -15,12 +14,6 @@
 namespace tandem::cpu {
 namespace {
 
-int64_t slices_of(const Gemm& p) {
-  return (p.k + kSliceDepth - 1) / kSliceDepth;
-}
-int64_t depth_of(const Gemm& p, int64_t slice) {
-  return std::min(kSliceDepth, p.k - slice * kSliceDepth);
-}
 int64_t items(const Gemm& p, int64_t stride) {
   return stride == 0 ? 1 : p.batch;
 }
@@ -154,17 +147,18 @@ struct ColumnTasks {
   bool flipped;  // C is the transpose of what is computed
 
   int64_t columns = task_size(p.n, 256, kPackedWidth, p.batch);
-  int64_t slices = slices_of(p);
+  int64_t slices = (p.k + kSliceDepth - 1) / kSliceDepth;
   int64_t pack_rows = task_size(p.m, 512, kPackedWidth, items(p, p.stride_a) * slices);
   int64_t groups = (p.m + pack_rows - 1) / pack_rows;
   int64_t left_size = p.m * packed_depth(p.k);
 
   int64_t blocks() const { return (p.n + columns - 1) / columns; }
+  int64_t depth_of(int64_t slice) const { return std::min(kSliceDepth, p.k - slice * kSliceDepth); }
 
   void pack_task(bf16* left, int64_t task) const {
     const int64_t item = task / (slices * groups), slice = task / groups % slices,
                   m0 = task % groups * pack_rows;
-    const int64_t depth = depth_of(p, slice);
+    const int64_t depth = depth_of(slice);
     pack_left(left + item * left_size + slice * p.m * kSliceDepth + m0 * packed_depth(depth),
               a + item * p.stride_a + slice * kSliceDepth * p.lda + m0, p.lda, true,
               std::min(pack_rows, p.m - m0), depth);
@@ -173,18 +167,17 @@ struct ColumnTasks {
   void multiply_task(const bf16* left, const ThreadMemory& memory, int64_t task) const {
     const int64_t item = task / blocks(), j = task % blocks() * columns, n = std::min(columns, p.n - j);
     if (p.stride_a != 0) left += item * left_size;
-    const int64_t width = packed_width(n);
     for (int64_t slice = 0; slice < slices; ++slice) {
-      const int64_t depth = depth_of(p, slice);
+      const int64_t depth = depth_of(slice);
       pack_right(memory.packed(), b + item * p.stride_b + slice * kSliceDepth * p.ldb + j, p.ldb, false,
                  depth, n);
-      onednn_multiply_packed(memory.tile(), left + slice * p.m * kSliceDepth, memory.packed(), p.m, width,
+      onednn_multiply_packed(memory.tile(), left + slice * p.m * kSliceDepth, memory.packed(), p.m, n,
                              packed_depth(depth), slice > 0);
     }
     float* target = c + item * p.stride_c;
-    if (flipped) return transpose_into(target + j * p.ldc, p.ldc, p.accumulate, memory.tile(), width, p.m, n);
+    if (flipped) return transpose_into(target + j * p.ldc, p.ldc, p.accumulate, memory.tile(), n, p.m, n);
     for (int64_t row = 0; row < p.m; ++row)
-      write_row(target + row * p.ldc + j, memory.tile() + row * width, n, nullptr, p.accumulate);
+      write_row(target + row * p.ldc + j, memory.tile() + row * n, n, nullptr, p.accumulate);
   }
 
   void run() const {
