@@ -271,12 +271,17 @@ void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* 
 
 namespace {
 
-// False: there is nothing to compute.
-bool begin_half(const Gemm& p, bool may_accumulate) {
-  CHECK(p.precision == MatmulPrecision::bf16 && p.k > 0 && (may_accumulate || !p.accumulate),
-        "gemm: ({}, {}) times ({}, {}){} with an operand kept in bf16; it must be of precision bf16, k "
-        "positive, and a result in bf16 overwritten",
-        p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "");
+// With an operand, or with a result, in bf16. False: there is nothing to compute.
+bool begin_half(const Gemm& p, bool result) {
+  CHECK(
+      p.precision == MatmulPrecision::bf16 && p.k > 0,
+      "gemm: ({}, {}) times ({}, {}) with an operand or a result in bf16; it must be of precision bf16, and "
+      "k positive",
+      p.m, p.k, p.k, p.n);
+  CHECK(!result || (!p.accumulate && p.ldc == p.n),
+        "gemm: ({}, {}) times ({}, {}){} with rows {} apart in bf16; such a result must be overwritten and "
+        "have no gaps",
+        p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "", p.ldc);
   if (p.m == 0 || p.n == 0 || p.batch == 0) return false;
   note_gemm(call_of(p, DType::bf16, false));
   return true;
@@ -285,11 +290,11 @@ bool begin_half(const Gemm& p, bool may_accumulate) {
 }  // namespace
 
 void gemm(bf16* c, const float* a, const float* b, const Gemm& p) {
-  if (begin_half(p, false)) gemm_bf16(c, a, b, p);
+  if (begin_half(p, true)) gemm_bf16(c, a, b, p);
 }
 
 void gemm(float* c, const bf16* a, const float* b, const Gemm& p) {
-  if (begin_half(p, true)) gemm_bf16(c, a, b, p);
+  if (begin_half(p, false)) gemm_bf16(c, a, b, p);
 }
 
 void gemm(double* c, const double* a, const double* b, const Gemm& p, const double* bias) {

@@ -58,7 +58,7 @@ namespace cpu {
 void gemm(float* c, const float* a, const float* b, const Gemm& product, const float* bias = nullptr);
 void gemm(double* c, const double* a, const double* b, const Gemm& product, const double* bias = nullptr);
 // Of precision bf16, with a result that is rounded to bf16, or a left operand that is in bf16 already; k > 0.
-// Error: another precision, k is 0, or a result in bf16 that is to be accumulated.
+// Error: another precision, k is 0, or a result in bf16 that is to be accumulated or has gaps between rows.
 void gemm(bf16* c, const float* a, const float* b, const Gemm& product);
 void gemm(float* c, const bf16* a, const float* b, const Gemm& product);
 

@@ -85,43 +85,40 @@ struct RowTasks {
   void multiply_task(const bf16* right, const ThreadMemory& memory, int64_t task) const {
     const int64_t item = task / blocks(), i = task % blocks() * rows, m = std::min(rows, p.m - i);
     if (p.stride_b != 0) right += item * depth * width;
-    C* target = c + item * p.stride_c + i * p.ldc;
     const bf16* left = left_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
-    if constexpr (std::is_same_v<C, float>) {
-      if (in_place()) return onednn_multiply_packed(target, left, right, m, p.n, depth, p.accumulate);
-    } else if (p.ldc == p.n) {  // the kernel rounds whole rows of C
-      return onednn_multiply_packed(target, left, right, m, p.n, depth);
-    }
+    multiply_rows(c + item * p.stride_c + i * p.ldc, left, right, m, memory);
+  }
+
+  void multiply_rows(float* y, const bf16* left, const bf16* right, int64_t m,
+                     const ThreadMemory& memory) const {
+    // A few whole rows of C are a tile as they lie.
+    if (!stream && !bias && p.ldc == p.n && p.n <= kTileColumns)
+      return onednn_multiply_packed(y, left, right, m, p.n, depth, p.accumulate);
     for (int64_t j = 0; j < p.n; j += kTileColumns) {
       const int64_t n = std::min(kTileColumns, p.n - j);
       onednn_multiply_packed(memory.tile(), left, right + depth * j, m, n, depth, false);
       for (int64_t row = 0; row < m; ++row)
-        put_row(target + row * p.ldc + j, memory.tile() + row * n, n, bias ? bias + j : nullptr);
+        put_row(y + row * p.ldc + j, memory.tile() + row * n, n, bias ? bias + j : nullptr);
     }
     finish_streaming();
   }
+  // Whole rows without gaps: the kernel rounds them.
+  void multiply_rows(bf16* y, const bf16* left, const bf16* right, int64_t m, const ThreadMemory&) const {
+    onednn_multiply_packed(y, left, right, m, p.n, depth);
+  }
 
-  // A few whole rows of C are a tile as they lie.
-  bool in_place() const { return !stream && !bias && p.ldc == p.n && p.n <= kTileColumns; }
-
-  void put_row(C* y, float* x, int64_t n, const float* added) const {
-    if constexpr (std::is_same_v<C, float>) {
-      if (p.accumulate || !stream) return write_row(y, x, n, added, p.accumulate);
-      if (added) add_to_row(x, added, n);
-      stream_row(y, x, n);
-    } else {
-      bf16 rounded[kTileColumns];
-      round_to_bf16(stream ? rounded : y, x, n);
-      if (stream) stream_row(y, rounded, n);
-    }
+  void put_row(float* y, float* x, int64_t n, const float* added) const {
+    if (p.accumulate || !stream) return write_row(y, x, n, added, p.accumulate);
+    if (added) add_to_row(x, added, n);
+    stream_row(y, x, n);
   }
   bool stream = worth_streaming(p.batch * p.m * p.n * sizeof(C));
 
   void run() const {
     const bool parallel = worth_threads(p);
     const Storage right(items(p, p.stride_b) * depth * width * sizeof(bf16), Device::cpu());
-    const ThreadMemory memory(packed_as_stored() ? 0 : rows * depth, rows * std::min(p.n, kTileColumns),
-                              parallel);
+    const int64_t tile = std::is_same_v<C, float> ? rows * std::min(p.n, kTileColumns) : 0;
+    const ThreadMemory memory(packed_as_stored() ? 0 : rows * depth, tile, parallel);
     bf16* packed = static_cast<bf16*>(right.data());
     const int64_t pack_tasks = items(p, p.stride_b) * groups, tasks = p.batch * blocks();
 #pragma omp parallel if (parallel)

@@ -176,6 +176,53 @@ TEST_CASE("gemm: bf16 is the definition on rounded operands") {
   check_all<float>(MatmulPrecision::bf16, 1e-6, to_bf16);
 }
 
+TEST_CASE("gemm: results and left operands in bf16 have the bits of those in f32, rounded") {
+  if (!cpu_has_bf16()) {
+    MESSAGE("skipped: this CPU has no bf16");
+    return;
+  }
+  for (const Sizes& size : kSizes)
+    for (int variant = 0; variant < 4 && size.k > 0; ++variant) {
+      Problem x = problem(size.m, size.n, size.k, variant & 1, variant & 2, DType::f32, size.batch, size.gap);
+      x.p.precision = MatmulPrecision::bf16;
+      CAPTURE(size.m);
+      CAPTURE(size.n);
+      CAPTURE(size.k);
+      CAPTURE(variant);
+      const Tensor a = x.a.to(DType::bf16), from_half = x.c.clone();
+      cpu::gemm(from_half.data<float>(), a.data<bf16>(), x.b.data<float>(), x.p);
+      CHECK(from_half.to_vector<float>() == product<float>(x, 2));
+
+      x.p.ldc = x.p.n;  // such a result has no gaps
+      x.p.stride_c = x.p.m * x.p.n;
+      x.c = zeros({x.p.batch * x.p.stride_c}, DType::f32);
+      const Tensor half(x.c.shape(), DType::bf16);
+      cpu::gemm(half.data<bf16>(), x.a.data<float>(), x.b.data<float>(), x.p);
+      const std::vector<float> whole = product<float>(x, 2);
+      for (int64_t i = 0; i < half.numel(); ++i)
+        REQUIRE(half.data<bf16>()[i].bits == bf16(whole[static_cast<size_t>(i)]).bits);
+    }
+}
+
+TEST_CASE("gemm: messages about bf16") {
+  Gemm p{.m = 2, .n = 3, .k = 4, .lda = 4, .ldb = 3, .ldc = 3};
+  const auto run = [&p] { cpu::gemm(static_cast<bf16*>(nullptr), nullptr, nullptr, p); };
+  CHECK_THROWS_WITH_AS(run(),
+                       "gemm: (2, 4) times (4, 3) with an operand or a result in bf16; it must be of "
+                       "precision bf16, and k positive",
+                       Error);
+  p.precision = MatmulPrecision::bf16;
+  p.ldc = 5;
+  CHECK_THROWS_WITH_AS(run(),
+                       "gemm: (2, 4) times (4, 3) with rows 5 apart in bf16; such a result must be "
+                       "overwritten and have no gaps",
+                       Error);
+  p.ldc = 3;
+  p.accumulate = true;
+  CHECK_THROWS_WITH_AS(
+      run(), doctest::Contains("(2, 4) times (4, 3), accumulated, with rows 3 apart in bf16"), Error);
+}
+
 TEST_CASE("gemm: a batch may share an operand") {
   for (MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
     if (precision == MatmulPrecision::bf16 && !cpu_has_bf16()) continue;
