@@ -38,6 +38,10 @@ struct Block {
   const T *v_f, *v_r, *b_f, *b_r, *mask, *c0;
 };
 
+// Of large scans only the states before each chunk of so many time steps are kept, and backward computes the
+// others again, chunk by chunk, in cache: 15 of 16 need no memory, and the way there and back.
+constexpr int64_t kChunk = 16;
+
 // A time step goes through its columns in strips. What a strip of a later one reads is asked for, and what
 // this one wrote leaves, between the arithmetic of two strips: whole rows at once would wait for memory
 // first, and compute while it rests.
@@ -119,40 +123,40 @@ TANDEM_INLINE void forward_strip(const Block<T, U>& in, int64_t t, int64_t first
   h_strip.end(h, columns);
 }
 
+// `c` may be one row for all steps; the states before each chunk but the first then go to `kept`.
 template <bool kTanh, bool kStream, class T, class U>
-TANDEM_INLINE void forward_block(const Block<T, U>& in, const Rows<T>& c, const Rows<T>& h) {
-  T streamed[kStream ? kMaxColumns : 1];  // states that the next time step must not fetch from memory
+TANDEM_INLINE void forward_block(const Block<T, U>& in, const Rows<T>& c, const Rows<T>& kept,
+                                 const Rows<T>& h) {
   for (int64_t t = 0; t < in.steps; ++t) {
-    const T* before = t == 0 ? in.c0 : kStream ? streamed : c.at(t - 1);
-    T* after = kStream ? streamed : c.at(t);
+    const T* before = t == 0 ? in.c0 : c.at(t - 1);
+    if (kStream && t > 0 && t % kChunk == 0) std::copy_n(before, in.columns, kept.at(t / kChunk - 1));
     for (int64_t first = 0; first < in.columns; first += kStrip) {
       const int64_t columns = std::min(kStrip, in.columns - first);
       if (t + kAhead < in.steps) prefetch_inputs(in, t + kAhead, first, columns);
-      forward_strip<kTanh, kStream>(in, t, first, columns, before + first, after + first, h.at(t) + first);
-      if (kStream) stream_row(c.at(t) + first, after + first, columns);
+      forward_strip<kTanh, kStream>(in, t, first, columns, before + first, c.at(t) + first, h.at(t) + first);
     }
   }
 }
 
 template <class T, class U>
 TANDEM_INLINE void forward_block_as(bool tanh, bool stream, const Block<T, U>& in, const Rows<T>& c,
-                                    const Rows<T>& h) {
+                                    const Rows<T>& kept, const Rows<T>& h) {
   if (stream)
-    tanh ? forward_block<true, true>(in, c, h) : forward_block<false, true>(in, c, h);
+    tanh ? forward_block<true, true>(in, c, kept, h) : forward_block<false, true>(in, c, kept, h);
   else
-    tanh ? forward_block<true, false>(in, c, h) : forward_block<false, false>(in, c, h);
+    tanh ? forward_block<true, false>(in, c, kept, h) : forward_block<false, false>(in, c, kept, h);
 }
 TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<float, float>& in, const Rows<float>& c,
-                               const Rows<float>& h) {
-  forward_block_as(tanh, stream, in, c, h);
+                               const Rows<float>& kept, const Rows<float>& h) {
+  forward_block_as(tanh, stream, in, c, kept, h);
 }
 TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<float, bf16>& in, const Rows<float>& c,
-                               const Rows<float>& h) {
-  forward_block_as(tanh, stream, in, c, h);
+                               const Rows<float>& kept, const Rows<float>& h) {
+  forward_block_as(tanh, stream, in, c, kept, h);
 }
 TANDEM_SIMD void forward_block(bool tanh, bool stream, const Block<double, double>& in, const Rows<double>& c,
-                               const Rows<double>& h) {
-  forward_block_as(tanh, stream, in, c, h);
+                               const Rows<double>& kept, const Rows<double>& h) {
+  forward_block_as(tanh, stream, in, c, kept, h);
 }
 
 // What one block writes on its way back. `carry` enters as the gradient of the last state and leaves as that
@@ -173,8 +177,9 @@ struct BlockGrads {
 //
 // Lei et al. 2018, appendix A, with the highway mask.
 template <bool kTanh, bool kStream, class T, class U>
-TANDEM_INLINE void backward_strip(const Block<T, U>& in, const Rows<const T>& c, const Rows<const T>& dh,
-                                  const BlockGrads<T, U>& out, int64_t t, int64_t first, int64_t columns) {
+TANDEM_INLINE void backward_strip(const Block<T, U>& in, const T* c_before, const T* c_after,
+                                  const Rows<const T>& dh, const BlockGrads<T, U>& out, int64_t t,
+                                  int64_t first, int64_t columns) {
   InputStrip<T, U> in_c, in_f, in_r;
   OutputStrip<kStream, T, U> c_strip, f_strip, r_strip;
   OutputStrip<kStream, T, T> skip_strip;
@@ -183,8 +188,6 @@ TANDEM_INLINE void backward_strip(const Block<T, U>& in, const Rows<const T>& c,
   const T* u_f = in_f.read(u + in.plane, columns);
   const T* u_r = in_r.read(u + 2 * in.plane, columns);
   const T* skip = in.skip.at(t) + first;
-  const T* c_before = (t > 0 ? c.at(t - 1) : in.c0) + first;
-  const T* c_after = c.at(t) + first;
   const T* dh_row = dh.at(t) + first;
   const T *v_f = in.v_f + first, *v_r = in.v_r + first, *b_f = in.b_f + first, *b_r = in.b_r + first,
           *mask = in.mask + first;
@@ -219,18 +222,55 @@ TANDEM_INLINE void backward_strip(const Block<T, U>& in, const Rows<const T>& c,
   if (out.dskip.stride > 0) skip_strip.end(dx, columns);
 }
 
+// The states after the steps [begin, end) once more, from `before`.
+template <class T, class U>
+TANDEM_INLINE void compute_states(const Block<T, U>& in, const T* before, const Rows<T>& states,
+                                  int64_t begin, int64_t end) {
+  InputStrip<T, U> in_c, in_f;
+  for (int64_t t = begin; t < end; before = states.at(t - begin), ++t) {
+    for (int64_t first = 0; first < in.columns; first += kStrip) {
+      const int64_t columns = std::min(kStrip, in.columns - first);
+      for (int64_t plane = 0; plane < 2 && t + kAhead < end; ++plane)
+        prefetch_row(in.u.at(t + kAhead) + plane * in.plane + first, columns);
+      const T* u_c = in_c.read(in.u.at(t) + first, columns);
+      const T* u_f = in_f.read(in.u.at(t) + in.plane + first, columns);
+      const T *v_f = in.v_f + first, *b_f = in.b_f + first, *c_before = before + first;
+      T* c_after = states.at(t - begin) + first;
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j)
+        c_after[j] = sru_step<false>(SruInput<T>{u_c[j], u_f[j], T(0), T(0), c_before[j]},
+                                     SruParameters<T>{v_f[j], T(0), b_f[j], T(0), T(0)})
+                         .c;
+    }
+  }
+}
+
+// c: the states after all steps, or, kStream, those before each chunk but the first.
 template <bool kTanh, bool kStream, class T, class U>
 TANDEM_INLINE void backward_block(const Block<T, U>& in, const Rows<const T>& c, const Rows<const T>& dh,
                                   const BlockGrads<T, U>& out) {
-  for (int64_t t = in.steps - 1; t >= 0; --t) {
-    for (int64_t first = 0; first < in.columns; first += kStrip) {
-      const int64_t columns = std::min(kStrip, in.columns - first);
-      if (t >= kAhead) {
-        prefetch_inputs(in, t - kAhead, first, columns);
-        prefetch_row(c.at(t - kAhead) + first, columns);
-        prefetch_row(dh.at(t - kAhead) + first, columns);
+  const int64_t chunk = kStream ? kChunk : in.steps;
+  T again[kStream ? kChunk * kMaxColumns : 1];
+  for (int64_t begin = (in.steps - 1) / chunk * chunk; begin >= 0; begin -= chunk) {
+    const int64_t end = std::min(begin + chunk, in.steps);
+    const T* before = begin == 0 ? in.c0 : c.at(begin / chunk - 1);
+    Rows<const T> states = c;
+    if constexpr (kStream) {
+      compute_states(in, before, Rows<T>{again, in.columns}, begin, end);
+      states = {again, in.columns};
+    }
+    for (int64_t t = end - 1; t >= begin; --t) {
+      const T* c_before = t == begin ? before : states.at(t - begin - 1);
+      for (int64_t first = 0; first < in.columns; first += kStrip) {
+        const int64_t columns = std::min(kStrip, in.columns - first);
+        if (t >= kAhead) {
+          prefetch_inputs(in, t - kAhead, first, columns);
+          if (!kStream) prefetch_row(c.at(t - kAhead) + first, columns);
+          prefetch_row(dh.at(t - kAhead) + first, columns);
+        }
+        backward_strip<kTanh, kStream>(in, c_before + first, states.at(t - begin) + first, dh, out, t, first,
+                                       columns);
       }
-      backward_strip<kTanh, kStream>(in, c, dh, out, t, first, columns);
     }
   }
 }
@@ -285,16 +325,17 @@ Block<T, U> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_
 template <class T, class U>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
   const ColumnBlocks blocks(h.size(1), h.size(2));
-  const bool stream = c.defined() && worth_streaming(h.nbytes());
+  const bool in_chunks = c.defined() && c.size(0) < h.size(0);
 #pragma omp parallel for if (h.numel() > kParallelGrain / 8)
   for (int64_t i = 0; i < blocks.count(); ++i) {
     const Block<T, U> block = block_of<T, U>(in, blocks, i);
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T* last = c_last.data<T>() + b * blocks.width + column;
-    const Rows<T> states = c.defined() ? output_rows<T>(c, b, column) : Rows<T>{last, 0};
-    forward_block(in.tanh, stream, block, states, output_rows<T>(h, b, column));
+    const Rows<T> one{last, 0}, kept = c.defined() ? output_rows<T>(c, b, column) : one,
+                                states = in_chunks ? one : kept;
+    forward_block(in.tanh, in_chunks, block, states, kept, output_rows<T>(h, b, column));
     finish_streaming();
-    if (c.defined()) std::copy_n(states.at(block.steps - 1), block.columns, last);
+    if (states.stride > 0) std::copy_n(states.at(block.steps - 1), block.columns, last);
   }
 }
 
@@ -324,8 +365,8 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   else
     fill(dc0, 0);
   const Tensor sums = zeros({blocks.batch, 4, d}, c.dtype());  // dv_f, dv_r, db_f, db_r of each batch row
-  const bool stream = worth_streaming(c.nbytes());
-#pragma omp parallel for if (c.numel() > kParallelGrain / 8)
+  const bool in_chunks = c.size(0) < in.u.size(0);
+#pragma omp parallel for if (in.u.numel() > kParallelGrain / 8)
   for (int64_t i = 0; i < blocks.count(); ++i) {
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T unwanted[kMaxColumns];
@@ -334,7 +375,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
     if constexpr (std::is_same_v<T, U>)
       if (four) dskip = output_rows<T>(du, b, column + 3 * d);
     T* sum = sums.data<T>() + 4 * b * d + column;
-    backward_block(in.tanh, stream, block_of<T, U>(in, blocks, i), rows_of<T>(c, b, column),
+    backward_block(in.tanh, in_chunks, block_of<T, U>(in, blocks, i), rows_of<T>(c, b, column),
                    rows_of<T>(dh, b, column),
                    {.du = output_rows<U>(du, b, column),
                     .dskip = dskip,
@@ -352,6 +393,12 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
 // Of x and h: on a CPU u alone is ever in bf16.
 DType hidden_dtype(const Tensor& u) {
   return u.device().is_cpu() ? parameter_dtype(u.dtype()) : u.dtype();
+}
+
+// The states that backward needs: all, or, of a large scan on a CPU, those before each chunk but the first.
+Shape kept_states(const Tensor& h) {
+  const bool in_chunks = h.device().is_cpu() && worth_streaming(h.nbytes());
+  return in_chunks ? h.shape().with(0, (h.size(0) - 1) / kChunk) : h.shape();
 }
 
 // Memory for a gradient like x: that of `done` where nobody else holds it, for a CPU's backward has read a
@@ -415,7 +462,7 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
   const bool recorded = Tape::current() && std::any_of(inputs.begin(), inputs.end(), needs_grad);
   const Tensor h(shape, hidden_dtype(u), u.device());
   const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
-  const Tensor c = recorded ? empty_like(h) : Tensor();
+  const Tensor c = recorded ? Tensor(kept_states(h), h.dtype(), h.device()) : Tensor();
   DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));
   const std::vector<Tensor> ys = record("sru_scan", {h, c_last}, inputs, [in, c](const Grads& dys) -> Grads {
     const Tensor du = in_place_of(in.u, in.u), dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());

@@ -31,7 +31,8 @@ struct SruScanResult {
 // b_r. c0 is (B, D); undefined: zeros. Time is sequential because c is inside the gates. Gradients flow to u,
 // x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64; u of three planes
 // may be bf16 beside f32, and on a GPU u, x and h may be bf16, beside weight_c, bias, c0, c_last and the mask
-// in f32. On a CPU the backward pass writes over u, and over the gradient of h, where nobody else holds them.
+// in f32. On a CPU the backward pass writes over u, and over the gradient of h, where nobody else holds them,
+// and of a scan whose results are worth_streaming() only every 16th state is kept for it.
 // Error: another shape, dtype or device; no time step; x together with four planes.
 SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
                        const Tensor& c0, const SruScanOptions& options = {});
@@ -87,7 +88,8 @@ struct SruScanInputs {
 };
 
 namespace cpu {
-// c (T, B, D), in the dtype of h, is every state, for backward; undefined where none will follow.
+// c, in the dtype of h, is for backward, and undefined where none will follow: every state (T, B, D), or,
+// with fewer rows, the states that sru_scan keeps of a large scan.
 void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in);
 // dx may be undefined: not wanted, or the skip has its plane in du. dc0 is always written. So are the sums
 // for weight_c and bias, where the target is defined. Undefined dh, dc_last: zeros.

@@ -242,7 +242,8 @@ TEST_CASE("sru_scan: u in bf16 beside f32 counts as its values, and so does its 
 
 TEST_CASE("sru_scan: results that are large enough to go past the caches have the same bits") {
   // Two segments, each below the limit, and both as one, above it. An odd width: rows begin anywhere.
-  constexpr int64_t kSteps = 16, kWidth = kStreamingBytes / (4 * kSteps) + 3;
+  // As one they are three chunks of time steps, the last a short one.
+  constexpr int64_t kSteps = 40, kWidth = kStreamingBytes / (4 * kSteps) + 3;
   REQUIRE(worth_streaming(4 * kSteps * kWidth));
   REQUIRE_FALSE(worth_streaming(4 * kSteps / 2 * kWidth));
   for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -338,6 +339,19 @@ TEST_CASE(
     CHECK(free.peak + u_bytes <= held.peak);
     CHECK(free.peak < u_bytes + 2 * dy.nbytes());  // one of the leaf of u; dh, and no dx beside it
   }
+}
+
+TEST_CASE("sru_scan: of a large scan few states are kept") {
+  constexpr int64_t kSteps = 33, kWidth = kStreamingBytes / (4 * kSteps) + 1;  // 2 of 33
+  Tensors in = make_inputs({.steps = kSteps, .batch = 1, .width = kWidth, .c0 = false}, DType::f32, 91);
+  requires_grad(in[1]);
+  Tape tape;
+  const size_t before = host_allocator().statistics().in_use;
+  const Tensor h = sru_scan(in[0], in.back(), in[1], in[2], Tensor()).h;
+  const size_t kept = host_allocator().statistics().in_use - before - h.nbytes();
+  CAPTURE(kept);
+  CHECK(kept >= 2 * kWidth * sizeof(float));
+  CHECK(kept < 4 * kWidth * sizeof(float));  // and the last state
 }
 
 TEST_CASE("sru_scan: the last state does not keep the other states alive") {
