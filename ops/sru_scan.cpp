@@ -397,7 +397,7 @@ DType hidden_dtype(const Tensor& u) {
 
 // The states that backward needs: all, or, of a large scan on a CPU, those before each chunk but the first.
 Shape kept_states(const Tensor& h) {
-  const bool in_chunks = h.device().is_cpu() && worth_streaming(h.nbytes());
+  const bool in_chunks = h.device().is_cpu() && worth_streaming(h.nbytes()) && h.size(0) > kChunk;
   return in_chunks ? h.shape().with(0, (h.size(0) - 1) / kChunk) : h.shape();
 }
 
