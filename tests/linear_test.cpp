@@ -177,7 +177,7 @@ Tensors half_or_whole(int64_t in, int64_t out, MatmulPrecision precision, bool h
 
 TEST_CASE("linear_in_half: the result of linear rounded to bf16, and gradients of the rounded values") {
   if (!cpu_has_bf16()) MESSAGE("bf16 skipped: this CPU has none");
-  // Columns that fill whole panels and not; rows that are complete after one slice of k, and not.
+  // Columns that fill whole panels, and not; a left operand that is packed in one piece, and in two.
   for (const int64_t out : {90, 128, 640})
     for (const int64_t in : {50, 600}) {
       CAPTURE(out);
