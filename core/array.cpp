@@ -50,6 +50,16 @@ To cast(From value) {
     return static_cast<To>(value);
 }
 
+template <class To, class From>
+void convert_row(To* y, const From* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = cast<To>(x[i]);
+}
+// What large arrays are converted between.
+TANDEM_SIMD void convert_row(bf16* y, const float* x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i].bits = bf16(x[i]).bits;  // a store of the struct is not made SIMD
+}
+
 TANDEM_SIMD void add_row(float* y, const float* x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];
@@ -96,9 +106,12 @@ void convert(const Tensor& y, const Tensor& x) {
     visit(y.dtype(), [&y, &x](auto to) {
       using To = decltype(to);
       using From = decltype(from);
+      const int64_t n = x.numel();
       const From* in = x.data<From>();
       To* out = y.data<To>();
-      for (int64_t i = 0; i < x.numel(); ++i) out[i] = cast<To>(in[i]);
+      constexpr int64_t kBlock = kParallelGrain;
+#pragma omp parallel for if (n > kBlock)
+      for (int64_t i = 0; i < n; i += kBlock) convert_row(out + i, in + i, std::min(kBlock, n - i));
     });
   });
 }

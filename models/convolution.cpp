@@ -36,9 +36,7 @@ Tensor next_prefix(const Tensor& prefix, const Tensor& x, int64_t width) {
 }
 
 FilteredMemory::FilteredMemory(const Tensor& before, const Tensor& x, const Context& context, int64_t width)
-    : memory(before.defined() ? before.to(x.dtype()) : Tensor()),
-      rows(before.defined() ? before.size(0) : 0),
-      kept_(context) {
+    : memory(before), rows(before.defined() ? before.size(0) : 0), dtype_(x.dtype()), kept_(context) {
   const int64_t seen = context.memory_after(x.size(0)), taps = width > 0 ? width - 1 : 0;
   for_queries = std::min(rows, taps);
   unseen = taps > 0 ? rows - std::min(rows, seen) : 0;
@@ -46,7 +44,7 @@ FilteredMemory::FilteredMemory(const Tensor& before, const Tensor& x, const Cont
 }
 
 Tensor FilteredMemory::last(int64_t count) const {
-  return count > 0 ? memory.alias_rows(rows - count, rows) : Tensor();
+  return count > 0 ? memory.alias_rows(rows - count, rows).to(dtype_) : Tensor();
 }
 
 Tensor FilteredMemory::next(const Tensor& x) const {

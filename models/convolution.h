@@ -26,15 +26,17 @@ struct FilteredMemory {
   // `before` is what the last segment left, x (T, B, D) the layer's input now.
   FilteredMemory(const Tensor& before, const Tensor& x, const Context& context, int64_t width);
 
-  Tensor last(int64_t count) const;  // rows; undefined for 0
+  Tensor last(int64_t count) const;  // rows, in x's dtype; undefined for 0
   Tensor next(const Tensor& x) const;
 
-  Tensor memory;  // (rows, B, D) in x's dtype, for it may come from a run in another precision; or undefined
+  Tensor memory;  // (rows, B, D), in any floating dtype: it may come from a run in another precision; or
+                  // undefined
   int64_t rows;
   int64_t for_queries;  // the last rows, which the filter of the queries looks back on
   int64_t unseen;       // the first rows, which no query sees
 
  private:
+  DType dtype_;
   Context kept_;
 };
 

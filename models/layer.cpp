@@ -29,6 +29,10 @@ std::unique_ptr<LayerDecoder> Layer::decoder(int64_t, const Context& context) co
   return std::make_unique<StateDecoder>(*this, context);
 }
 
+DType Layer::waiting_dtype(const std::string&, DType dtype) const {
+  return dtype;
+}
+
 Tensor next_memory(const Tensor& old, const Tensor& x, const Context& context) {
   const int64_t rows = context.memory_after(x.size(0));
   if (rows == 0) return Tensor();

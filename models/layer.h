@@ -31,6 +31,8 @@ class Layer : public Module {
 
   // Names of the parts of the state: "c", "memory", ...
   virtual std::vector<std::string> state_names() const = 0;
+  // The dtype in which a part may wait for the next segment, whose bits are the same with it.
+  virtual DType waiting_dtype(const std::string& part, DType dtype) const;
 
   // By default, forward() with T = 1 and the state carried: right for layers whose state is all they know of
   // the past and whose cost does not grow with it.
@@ -46,7 +48,7 @@ inline Tensor part(const LayerState& state, size_t i) {
 }
 
 // The rows that a layer keeps of (old, x), both (rows, B, D), for the next segment: the last ones, as many as
-// the context says. `old` may be undefined. Without gradient.
+// the context says, in x's dtype. `old` may be undefined. Without gradient.
 Tensor next_memory(const Tensor& old, const Tensor& x, const Context& context);
 
 }  // namespace tandem

@@ -104,6 +104,18 @@ bool LayeredModel::carries_state() const {
                      [](const auto& layer) { return !layer->state_names().empty(); });
 }
 
+State LayeredModel::waiting(const State& state) const {
+  State kept = state;
+  for (size_t i = 0; i < parts_.layers.size(); ++i) {
+    const Layer& layer = *parts_.layers[i];
+    for (const std::string& name : layer.state_names())
+      for (NamedTensor& part : kept.parts)
+        if (part.name == part_name(name, i))
+          part.value = part.value.to(layer.waiting_dtype(name, part.value.dtype()));
+  }
+  return kept;
+}
+
 double LayeredModel::forward_flops(int64_t steps, int64_t memory) const {
   double sum = parts_.output->forward_flops();
   for (const auto& layer : parts_.layers) sum += layer->forward_flops(steps, memory);

@@ -83,12 +83,17 @@ std::vector<std::string> SruppLayer::state_names() const {
   return {"c"};
 }
 
+// Memory is only multiplied.
+DType SruppLayer::waiting_dtype(const std::string& part, DType dtype) const {
+  return part == "memory" ? cache_dtype(query_) : dtype;
+}
+
 Layer::Output SruppLayer::forward(const Tensor& x, const LayerState& before, const Pass& pass,
                                   uint32_t site) const {
   if (!attends_) return recur(normalize(linear(x, query_), {}, pass, site), x, part(before, 0), pass, site);
   // Memory is projected again each segment, so that the weights get their gradient through it.
   const FilteredMemory memory(part(before, 1), x, pass.context, config_.conv_width);
-  const LinearRows z = linear_rows(memory.last(memory.rows), x, query_);
+  const LinearRows z = linear_rows(memory.memory, x, query_);
   const Tensor q = z.y;
   // The filter of the queries looks back on a few rows of the memory only.
   const Tensor queries =

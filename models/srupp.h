@@ -45,6 +45,7 @@ class SruppLayer : public Layer {
   // State: the cell state c (B, d), and where the layer attends its input, memory (M, B, d), with conv_width
   // - 1 rows more where there are filters, that no query sees.
   std::vector<std::string> state_names() const override;
+  DType waiting_dtype(const std::string& part, DType dtype) const override;
   Output forward(const Tensor& x, const LayerState& before, const Pass& pass, uint32_t site) const override;
   std::unique_ptr<LayerDecoder> decoder(int64_t batch, const Context& context) const override;
   double forward_flops(int64_t steps, int64_t memory) const override;

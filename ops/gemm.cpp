@@ -297,6 +297,13 @@ void gemm(float* c, const bf16* a, const float* b, const Gemm& p) {
   if (begin_half(p, false)) gemm_bf16(c, a, b, p);
 }
 
+void gemm(float* c, const float* a, const bf16* b, const Gemm& p) {
+  CHECK(p.transpose_a && !p.transpose_b,
+        "gemm: ({}, {}) times ({}, {}) with a right operand in bf16{}{}; it must be A^T B", p.m, p.k, p.k,
+        p.n, p.transpose_a ? ", A transposed" : "", p.transpose_b ? ", B transposed" : "");
+  if (begin_half(p, false)) gemm_bf16(c, a, b, p);
+}
+
 void gemm(double* c, const double* a, const double* b, const Gemm& p, const double* bias) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   note_gemm(call_of(p, DType::f64, false));

@@ -57,10 +57,12 @@ namespace cpu {
 // the row is still in cache.
 void gemm(float* c, const float* a, const float* b, const Gemm& product, const float* bias = nullptr);
 void gemm(double* c, const double* a, const double* b, const Gemm& product, const double* bias = nullptr);
-// Of precision bf16, with a result that is rounded to bf16, or a left operand that is in bf16 already; k > 0.
-// Error: another precision, k is 0, or a result in bf16 that is to be accumulated or has gaps between rows.
+// Of precision bf16, with a result that is rounded to bf16, or one operand that is in bf16 already; k > 0.
+// Error: another precision, k is 0, a result in bf16 that is to be accumulated or has gaps between rows, or a
+// right operand in bf16 in another product than A^T B, the gradient of a weight.
 void gemm(bf16* c, const float* a, const float* b, const Gemm& product);
 void gemm(float* c, const bf16* a, const float* b, const Gemm& product);
+void gemm(float* c, const float* a, const bf16* b, const Gemm& product);
 
 // The same on the calling thread alone, one product (no batch, no bias, never bf16): for use in parallel
 // regions.

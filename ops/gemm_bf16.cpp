@@ -194,13 +194,23 @@ struct ColumnTasks {
   }
 };
 
+// A^T B, the gradient of a weight.
+template <class A, class B>
+void multiply_columns(float* c, const A* a, const B* b, const Gemm& p) {
+  if (!better_flipped(p, nullptr)) return ColumnTasks<A, B>{p, c, a, b, false}.run();
+  const Gemm flipped = flip(p);
+  ColumnTasks<B, A>{flipped, c, b, a, true}.run();
+}
+
+bool is_weight_gradient(const Gemm& p) {
+  return p.transpose_a && !p.transpose_b;
+}
+
 }  // namespace
 
 void gemm_bf16(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
-  if (!p.transpose_a || p.transpose_b || bias) return RowTasks<float, float>{p, c, a, b, bias}.run();
-  if (!better_flipped(p, bias)) return ColumnTasks<float, float>{p, c, a, b, false}.run();
-  const Gemm flipped = flip(p);
-  ColumnTasks<float, float>{flipped, c, b, a, true}.run();
+  if (is_weight_gradient(p) && !bias) return multiply_columns(c, a, b, p);
+  RowTasks<float, float>{p, c, a, b, bias}.run();
 }
 
 void gemm_bf16(bf16* c, const float* a, const float* b, const Gemm& p) {
@@ -208,10 +218,12 @@ void gemm_bf16(bf16* c, const float* a, const float* b, const Gemm& p) {
 }
 
 void gemm_bf16(float* c, const bf16* a, const float* b, const Gemm& p) {
-  if (!p.transpose_a || p.transpose_b) return RowTasks<float, bf16>{p, c, a, b, nullptr}.run();
-  if (!better_flipped(p, nullptr)) return ColumnTasks<bf16, float>{p, c, a, b, false}.run();
-  const Gemm flipped = flip(p);
-  ColumnTasks<float, bf16>{flipped, c, b, a, true}.run();
+  if (is_weight_gradient(p)) return multiply_columns(c, a, b, p);
+  RowTasks<float, bf16>{p, c, a, b, nullptr}.run();
+}
+
+void gemm_bf16(float* c, const float* a, const bf16* b, const Gemm& p) {
+  multiply_columns(c, a, b, p);
 }
 
 }  // namespace tandem::cpu

@@ -46,9 +46,10 @@ void add_to_row(double* y, const double* x, int64_t n);
 // Columns of a row of C that are complete, x, to their place: y = x + bias, or y += it. x is scratch.
 void write_row(float* y, float* x, int64_t n, const float* bias, bool accumulate);
 
-// gemm() with operands rounded to bf16; k > 0. In bf16, C cannot be accumulated to.
+// gemm() with operands rounded to bf16; k > 0. In bf16, C cannot be accumulated to, and B is of A^T B only.
 void gemm_bf16(float* c, const float* a, const float* b, const Gemm& p, const float* bias);
 void gemm_bf16(bf16* c, const float* a, const float* b, const Gemm& p);
 void gemm_bf16(float* c, const bf16* a, const float* b, const Gemm& p);
+void gemm_bf16(float* c, const float* a, const bf16* b, const Gemm& p);
 
 }  // namespace tandem::cpu

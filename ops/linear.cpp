@@ -85,6 +85,8 @@ namespace cpu {
 void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     MatmulPrecision precision) {
   const Gemm p = linear_product(rows_of(y), weight, precision);
+  if (x.dtype() == DType::bf16 && y.dtype() == DType::f32)
+    return gemm(y.data<float>(), x.data<bf16>(), weight.data<float>(), p);
   if (const Int8Weight* form = int8_form(weight))
     return gemm_int8(y.data<float>(), x.data<float>(), p, *form,
                      bias.defined() ? bias.data<float>() : nullptr);
@@ -109,6 +111,7 @@ void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tenso
                             MatmulPrecision precision) {
   const Gemm p = linear_weight_product(rows_of(dy), dweight, accumulate, precision);
   if (dy.dtype() == DType::bf16) return gemm(dweight.data<float>(), dy.data<bf16>(), x.data<float>(), p);
+  if (x.dtype() == DType::bf16) return gemm(dweight.data<float>(), dy.data<float>(), x.data<bf16>(), p);
   FOR_FLOAT(dweight.dtype(), "linear", T, gemm(dweight.data<T>(), dy.data<T>(), x.data<T>(), p));
 }
 
@@ -146,6 +149,12 @@ Tensor input_gradient(const Tensor& dy, const Tensor& weight, const Shape& shape
   const Tensor dx(shape, dtype, dy.device());
   DISPATCH(dy.device(), linear_backward_input(dx, dy, weight, precision));
   return dx;
+}
+
+// On a CPU: products of rows like x that take bf16 beside f32, for they round to it.
+bool takes_half(const Tensor& x, const Tensor& weight) {
+  return x.device().is_cpu() && x.dtype() == DType::f32 && x.rank() > 0 && x.size(-1) > 0 &&
+         matmul_precision() == MatmulPrecision::bf16 && !int8_form(weight);
 }
 
 void add_weight_gradient(const GradTarget& target, const Tensor& dy, const Tensor& x,
@@ -193,19 +202,23 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }
 
 Tensor linear_in_half(const Tensor& x, const Tensor& weight) {
-  const bool half = x.device().is_cpu() && x.dtype() == DType::f32 && x.rank() > 0 && x.size(-1) > 0 &&
-                    matmul_precision() == MatmulPrecision::bf16 && !int8_form(weight);
-  return linear_in(half ? DType::bf16 : x.dtype(), x, weight, {});
+  return linear_in(takes_half(x, weight) ? DType::bf16 : x.dtype(), x, weight, {});
 }
 
-LinearRows linear_rows(const Tensor& before, const Tensor& x, const Tensor& weight) {
-  if (!before.defined()) {
+LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& weight) {
+  if (!earlier.defined()) {
     const Tensor y = linear(x, weight);
     return {y, y};
   }
-  check_arguments(before, weight, {});
   check_arguments(x, weight, {});
-  CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail() && before.dtype() == x.dtype(),
+  CHECK(earlier.dtype() == x.dtype() || (is_floating(earlier.dtype()) && !needs_grad(earlier)),
+        "linear_rows: {} before {}; of another dtype it must be floating and need no gradient", earlier.str(),
+        x.str());
+  const bool as_it_lies =
+      earlier.dtype() == x.dtype() || (earlier.dtype() == DType::bf16 && takes_half(x, weight));
+  const Tensor before = as_it_lies ? earlier : earlier.to(x.dtype());
+  check_arguments(before, weight, {});
+  CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail(),
         "linear_rows: {} before {}; all but the leading sizes must agree", before.str(), x.str());
   const MatmulPrecision precision = matmul_precision();
   const int64_t rows = before.size(0), end = rows + x.size(0);

@@ -19,7 +19,9 @@ Tensor linear_in_half(const Tensor& x, const Tensor& weight);
 
 // concat({linear(before, weight), y}) and y = linear(x, weight), computed in place: y is a view of the rows
 // of `all` behind those of `before`. The same bits, without the copy. With `before` undefined both are
-// linear(x, weight). Error: as linear(); before and x differ in another size than the leading one.
+// linear(x, weight). `before` without gradient may have another floating dtype than x; where products round
+// it to bf16 anyway, one in bf16 is multiplied as it lies, for the bits that its values would give in f32.
+// Error: as linear(); before and x differ in another size than the leading one.
 struct LinearRows {
   Tensor all, y;
 };
@@ -31,7 +33,7 @@ Gemm linear_input_product(int64_t rows, const Tensor& weight, MatmulPrecision pr
 Gemm linear_weight_product(int64_t rows, const Tensor& weight, bool accumulate, MatmulPrecision precision);
 
 namespace cpu {
-// Without a bias y, and its gradient dy, may be bf16 beside f32.
+// Without a bias one of y (its gradient dy) and x may be bf16 beside f32.
 void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     MatmulPrecision precision);
 // dx = dy W.

@@ -5,11 +5,13 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
+#include "core/random.h"
 
 using namespace tandem;
 
@@ -61,6 +63,15 @@ TEST_CASE("array: copy converts between every pair of dtypes") {
       CHECK(values_of(y) == values);
     }
   }
+}
+
+TEST_CASE("array: in a large conversion every element is what it is alone") {
+  Random random(1);
+  const Tensor bits({(1 << 16) + 37}, DType::i32), x(bits.shape(), DType::f32);
+  for (int32_t& word : bits.span<int32_t>()) word = static_cast<int32_t>(random.below(uint64_t{1} << 32));
+  std::memcpy(x.raw(), bits.raw(), x.nbytes());  // of every kind: NaN and subnormal too
+  const Tensor y = x.to(DType::bf16);
+  for (int64_t i = 0; i < x.numel(); ++i) REQUIRE(y.data<bf16>()[i].bits == bf16(x.data<float>()[i]).bits);
 }
 
 TEST_CASE("array: conversions to floats round to nearest, to integers cut towards zero") {

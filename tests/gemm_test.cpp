@@ -176,7 +176,7 @@ TEST_CASE("gemm: bf16 is the definition on rounded operands") {
   check_all<float>(MatmulPrecision::bf16, 1e-6, to_bf16);
 }
 
-TEST_CASE("gemm: results and left operands in bf16 have the bits of those in f32, rounded") {
+TEST_CASE("gemm: results and operands in bf16 have the bits of those in f32, rounded") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16");
     return;
@@ -192,6 +192,11 @@ TEST_CASE("gemm: results and left operands in bf16 have the bits of those in f32
       const Tensor a = x.a.to(DType::bf16), from_half = x.c.clone();
       cpu::gemm(from_half.data<float>(), a.data<bf16>(), x.b.data<float>(), x.p);
       CHECK(from_half.to_vector<float>() == product<float>(x, 2));
+      if (x.p.transpose_a && !x.p.transpose_b) {
+        const Tensor b = x.b.to(DType::bf16), y = x.c.clone();
+        cpu::gemm(y.data<float>(), x.a.data<float>(), b.data<bf16>(), x.p);
+        CHECK(y.to_vector<float>() == product<float>(x, 2));
+      }
 
       x.p.ldc = x.p.n;  // such a result has no gaps
       x.p.stride_c = x.p.m * x.p.n;
@@ -221,6 +226,10 @@ TEST_CASE("gemm: messages about bf16") {
   p.accumulate = true;
   CHECK_THROWS_WITH_AS(
       run(), doctest::Contains("(2, 4) times (4, 3), accumulated, with rows 3 apart in bf16"), Error);
+  p.transpose_b = true;
+  CHECK_THROWS_WITH_AS(
+      cpu::gemm(static_cast<float*>(nullptr), nullptr, static_cast<const bf16*>(nullptr), p),
+      "gemm: (2, 4) times (4, 3) with a right operand in bf16, B transposed; it must be A^T B", Error);
 }
 
 TEST_CASE("gemm: a batch may share an operand") {

@@ -37,7 +37,7 @@ std::unique_ptr<LanguageModel> make_shaken(const nlohmann::json& config, Device 
   for (const NamedTensor& parameter : model->parameters()) {
     const Tensor noise(parameter.value.shape(), DType::f64);
     random.fill_uniform(noise, -0.3, 0.3);
-    add_in_place(parameter.value, noise.to(device));
+    add_in_place(parameter.value, noise.to(parameter.value.dtype()).to(device));
   }
   return model;
 }
@@ -294,6 +294,47 @@ TEST_CASE("language models: a text goes on from a copy of its state") {
     State none;
     CHECK((rest(none) != expected) == model->carries_state());
   }
+}
+
+TEST_CASE("language models: a state that waited gives the next segment the same bits") {
+  const Tensor tokens = random_tokens(12, 2), targets = random_tokens(12, 3);
+  int smaller = 0;
+  for (const std::string& text : kSmallModels) {
+    CAPTURE(text);
+    nlohmann::json config = config_of(text);
+    config["dtype"] = "f32";
+    const auto model = make_shaken(config);
+    for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
+      if (precision == MatmulPrecision::bf16 && !cpu_has_bf16()) continue;
+      const PrecisionScope scope(precision);
+      for (const int64_t memory : {-1, 2, 7}) {  // a segment's rows, fewer, and more
+        const auto run = [&](bool wait) {
+          State state;
+          std::vector<std::vector<double>> seen;
+          for (int64_t t = 0; t < 12; t += 4) {
+            for (const NamedTensor& parameter : model->parameters()) zero_grad(parameter.value);
+            Tape tape;
+            const Tensor loss = model->loss(tokens.alias_rows(t, t + 4), targets.alias_rows(t, t + 4), state,
+                                            {.training = true, .context = {.memory = memory}});
+            tape.backward(loss);
+            seen.push_back({loss.item()});
+            for (auto& gradient : gradients_of(*model)) seen.push_back(std::move(gradient));
+            if (!wait) continue;
+            const State before = state;
+            state = model->waiting(state);
+            for (size_t i = 0; i < state.parts.size(); ++i) {
+              const bool half = state.parts[i].value.dtype() != before.parts[i].value.dtype();
+              CHECK((!half || precision == MatmulPrecision::bf16));
+              smaller += half;
+            }
+          }
+          return seen;
+        };
+        CHECK(run(true) == run(false));
+      }
+    }
+  }
+  CHECK((smaller > 0) == cpu_has_bf16());
 }
 
 TEST_CASE("language models: every parameter has a gradient, the same on every device") {

@@ -90,6 +90,31 @@ TEST_CASE("linear_rows: the same bits as concat of two results, whatever is used
   CHECK(alone.y.to_vector<float>() == linear(x, weight).to_vector<float>());
 }
 
+TEST_CASE("linear_rows: rows before in another dtype") {
+  const Tensor before = random_tensor({50, 2, 70}, DType::f32, 1).to(DType::bf16),
+               x = random_tensor({30, 2, 70}, DType::f32, 2);
+  for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
+    if (precision == MatmulPrecision::bf16 && !cpu_has_bf16()) continue;
+    const PrecisionScope scope(precision);
+    std::vector<Tensors> results;
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+      const Tensor weight = requires_grad(random_tensor({40, 70}, DType::f32, 3));
+      Tape tape;
+      const LinearRows z = linear_rows(before.to(dtype), x, weight);
+      tape.backward({z.all}, {random_tensor({80, 2, 40}, DType::f32, 4)});
+      results.push_back({z.all, grad(weight)});
+    }
+    CHECK(same_bits(results[1], results[0]));
+    CHECK(same_bits(results[2], results[0]));
+  }
+  const Tensor weight = random_tensor({40, 70}, DType::f32, 3);
+  CHECK_THROWS_WITH_AS(
+      linear_rows(requires_grad(before.to(DType::f64)), x, weight),
+      doctest::Contains("f64 (50, 2, 70) on cpu before f32 (30, 2, 70) on cpu; of another dtype it must be"),
+      Error);
+  CHECK_THROWS_AS(linear_rows(zeros({50, 2, 70}, DType::i32), x, weight), Error);
+}
+
 TEST_CASE("linear: weight and bias gradients add up in place") {
   const Tensor x = requires_grad(random_tensor({6, 4}, DType::f64, 1)),
                dy = random_tensor({6, 3}, DType::f64, 4);

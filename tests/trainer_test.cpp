@@ -179,6 +179,21 @@ TEST_CASE("no memory comes from the system after the third step") {
   }
 }
 
+TEST_CASE("in bf16 the memory waits for the next step rounded, as products round it") {
+  for (const std::string precision : {"f32", "bf16"}) {
+    if (precision == "bf16" && !cpu_has_bf16()) continue;
+    RunConfig config = small_run();
+    config.precision = precision;
+    Trainer trainer = make_trainer(config);
+    losses(trainer, 2);
+    for (const NamedTensor& part : trainer.checkpoint().state) {
+      CAPTURE(part.name);
+      const bool rounded = precision == "bf16" && part.name.starts_with("memory");
+      CHECK(part.value.dtype() == (rounded ? DType::bf16 : DType::f32));
+    }
+  }
+}
+
 TEST_CASE("resuming refuses what does not belong to the run") {
   Trainer trainer = make_trainer(small_run());
   losses(trainer, 1);
