@@ -59,7 +59,7 @@ struct Gradients {
   C* sums;  // (B, 4, D): dv_f, dv_r, db_f, db_r of each batch row
 };
 
-// The formulas stand in ops/sru_scan.cpp. All rows begin with the last time step.
+// The formulas stand in ops/sru_scan_blocks.cpp. All rows begin with the last time step.
 template <bool kTanh, bool kVectors, class T>
 __global__ void __launch_bounds__(kWarp)
     backward_kernel(const Gradients<T> out, const Rows<const T> dh, const Compute<T>* dc_last,
