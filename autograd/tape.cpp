@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <utility>
 
 #include "core/array.h"
 #include "core/backend.h"
@@ -16,6 +18,11 @@ thread_local Tape* current_tape = nullptr;
 
 std::atomic<uint64_t> next_tape_id{1};
 
+double clock_ms() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double, std::milli>(now).count();
+}
+
 // A profile reads the clock when the device has done what it was asked to.
 template <class Entry>
 void wait_for_device_of(const Entry& entry) {
@@ -27,7 +34,7 @@ void wait_for_device_of(const Entry& entry) {
 
 Tape::Tape(Options options) : options_(options), id_(next_tape_id++), outer_(current_tape) {
   current_tape = this;
-  last_ = std::chrono::steady_clock::now();
+  last_ms_ = clock_ms();
 }
 
 Tape::~Tape() {
@@ -47,10 +54,8 @@ NoGrad::~NoGrad() {
 
 // Milliseconds since the last call: what passed between two entries is the time of the later one.
 double Tape::lap() {
-  const auto now = std::chrono::steady_clock::now();
-  const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
-  last_ = now;
-  return ms;
+  const double now_ms = clock_ms();
+  return now_ms - std::exchange(last_ms_, now_ms);
 }
 
 OperatorTime& Tape::time_of(const char* name) {

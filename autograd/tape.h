@@ -8,7 +8,6 @@
 //
 // README.md in this folder is the tutorial.
 #pragma once
-#include <chrono>
 #include <functional>
 #include <iosfwd>
 #include <string>
@@ -119,7 +118,7 @@ class Tape {
   Tape* outer_;
   bool spent_ = false;
   std::vector<Entry> entries_;
-  std::chrono::steady_clock::time_point last_;
+  double last_ms_ = 0;  // when the last lap ended
   std::vector<OperatorTime> times_;
 };
 

@@ -176,10 +176,10 @@ CachingAllocator::Block& CachingAllocator::find_used(void* data, const char* wha
   const auto found = blocks_.find(data);
   CHECK(found != blocks_.end(),
         "{} allocator: {} of {}, which is not one of its blocks (or was freed before)", source_.name(), what,
-        fmt::ptr(data));
+        data);
   Block& block = *found->second;
   CHECK(block.state == State::in_use, "{} allocator: {} of {}, which was freed before", source_.name(), what,
-        fmt::ptr(data));
+        data);
   return block;
 }
 

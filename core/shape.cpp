@@ -1,6 +1,8 @@
 // Checks and printing of shapes.
 #include "core/shape.h"
 
+#include <fmt/format.h>
+
 #include "core/check.h"
 
 namespace tandem {

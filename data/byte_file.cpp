@@ -2,6 +2,7 @@
 #include "data/byte_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <openssl/evp.h>
 #include <unistd.h>
 

@@ -2,6 +2,8 @@
 // words.
 #include "data/corpus.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <future>

@@ -1,6 +1,8 @@
 // Looking presets up.
 #include "models/presets.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 

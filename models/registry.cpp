@@ -1,6 +1,8 @@
 // The table of models.
 #include "models/registry.h"
 
+#include <fmt/format.h>
+
 #include "core/check.h"
 #include "models/config_fields.h"
 #include "models/evolved_transformer.h"

@@ -1,6 +1,8 @@
 // Warm-up and the decays.
 #include "models/schedule.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>

@@ -1,6 +1,8 @@
 // Embedding and output layer.
 #include "models/token_layers.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>

@@ -1,6 +1,8 @@
 // A transformer from its sub-layers.
 #include "models/transformer.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <map>
 

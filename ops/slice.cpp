@@ -1,6 +1,8 @@
 // slice and split: views that carry their gradients.
 #include "ops/slice.h"
 
+#include <fmt/format.h>
+
 #include <numeric>
 
 #include "autograd/tape.h"

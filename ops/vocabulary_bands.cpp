@@ -1,6 +1,8 @@
 // Bands of a vocabulary, checked.
 #include "ops/vocabulary_bands.h"
 
+#include <fmt/format.h>
+
 #include "core/check.h"
 #include "ops/weights.h"
 

@@ -1,5 +1,6 @@
 // Tests of the program evaluate: figures, options, exit codes and messages.
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "models/registry.h"
 #include "ops/gemm.h"

@@ -2,6 +2,7 @@
 #include "tools/support/evaluation.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "core/array.h"
 #include "models/registry.h"

@@ -1,6 +1,8 @@
 // Tests of reading models from files of both kinds.
 #include "tools/support/model_file.h"
 
+#include <nlohmann/json.hpp>
+
 #include "core/safetensors.h"
 #include "models/registry.h"
 #include "tests/errors.h"

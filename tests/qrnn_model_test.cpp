@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "models/presets.h"

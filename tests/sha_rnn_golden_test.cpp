@@ -3,8 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "autograd/tape.h"
+#include "core/safetensors.h"
 #include "models/sha_rnn.h"
 #include "tests/compare.h"
 #include "tests/devices.h"

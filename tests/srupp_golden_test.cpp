@@ -1,7 +1,10 @@
 // SRU++ against the authors' own code: losses, states, layer inputs and gradients of tests/golden/srupp.
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "autograd/tape.h"
+#include "core/safetensors.h"
 #include "models/srupp_weights.h"
 #include "tests/compare.h"
 #include "tests/devices.h"

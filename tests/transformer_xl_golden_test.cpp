@@ -4,8 +4,10 @@
 
 #include <array>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "autograd/tape.h"
+#include "core/safetensors.h"
 #include "models/registry.h"
 #include "models/transformer.h"
 #include "tests/compare.h"

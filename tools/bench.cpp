@@ -1,4 +1,5 @@
 // bench: how fast operators and training steps are, and how far from what the machine can do.
+#include <fmt/format.h>
 #include <omp.h>
 
 #include <CLI/CLI.hpp>

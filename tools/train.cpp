@@ -1,5 +1,7 @@
 // train: trains a language model on a corpus, from a preset, and says how well it does on text it has not
 // seen.
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>

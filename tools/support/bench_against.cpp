@@ -1,6 +1,8 @@
 // Quantities of two records, side by side.
 #include "tools/support/bench_against.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>

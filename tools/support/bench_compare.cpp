@@ -1,6 +1,8 @@
 // The protocol, rounds and the table.
 #include "tools/support/bench_compare.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>

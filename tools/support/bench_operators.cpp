@@ -1,6 +1,8 @@
 // The list of benchmarked operators, and random inputs for them.
 #include "tools/support/bench_operators.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
