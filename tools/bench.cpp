@@ -209,6 +209,7 @@ void run(const CLI::App& app, const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
+  rest_when_waiting(argv);
   const std::string first = argc > 1 ? argv[1] : "";
   if (first == "compare") return compare_main(argc - 1, argv + 1);
   if (first == "length") return length_main(argc - 1, argv + 1);

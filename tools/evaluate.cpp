@@ -122,6 +122,7 @@ void run(CLI::App& app, const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
+  rest_when_waiting(argv);
   CLI::App app(
       "Scores a text with a model: bits per character, or perplexity of words; state and memory are carried "
       "over all "

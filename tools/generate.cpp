@@ -72,6 +72,7 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
+  rest_when_waiting(argv);
   CLI::App app("Continues a prompt with a model, writing each byte or word as it is drawn.", "generate");
   Options options;
   add_model_options(app, options.model);

@@ -213,6 +213,7 @@ void check(const Options& o) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
+  rest_when_waiting(argv);
   CLI::App app(
       "Prunes the smallest weights of a checkpoint, sparsity after sparsity, and scores each result.",
       "prune");

@@ -67,6 +67,7 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
+  rest_when_waiting(argv);
   CLI::App app("Rounds the weights of a checkpoint to few bits, and scores each result.", "quantize");
   Options options;
   app.add_option("checkpoint", options.checkpoint, "checkpoint of train or prune")->required();

@@ -354,6 +354,7 @@ void train(const CLI::App& app, Options& o) {
 }  // namespace tandem
 
 int main(int argc, char** argv) {
+  tandem::rest_when_waiting(argv);
   CLI::App app(
       "Trains a language model on a corpus: train gcide needs no network, train enwik8 downloads it once.",
       "train");

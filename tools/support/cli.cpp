@@ -7,9 +7,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <system_error>
 
 #include "core/backend.h"
 #include "core/check.h"
@@ -41,6 +44,21 @@ std::string cpu_name() {
 }
 
 }  // namespace
+
+void rest_when_waiting(char** argv) {
+  constexpr const char *kSpins = "GOMP_SPINCOUNT", *kStartedAgain = "TANDEM_STARTED_AGAIN";
+  const bool again = std::getenv(kStartedAgain) != nullptr;
+  if (!again && (std::getenv(kSpins) || std::getenv("OMP_WAIT_POLICY"))) return;
+  std::error_code none;
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe", none).string();
+  if (!again && !none) {
+    setenv(kSpins, "3000", 1);
+    setenv(kStartedAgain, "1", 1);
+    execv(program.c_str(), argv);  // returns only where it is not allowed: then libgomp's way must do
+  }
+  unsetenv(kSpins);
+  unsetenv(kStartedAgain);
+}
 
 int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
   if (app.get_name().empty() && argc > 0) app.name(argv[0]);
