@@ -29,10 +29,10 @@ std::string settings(const std::string& environment) {
 }  // namespace
 
 TEST_CASE("tools: waiting threads spin briefly, or as the user said") {
-  CHECK(contains(settings(""), "GOMP_SPINCOUNT = '3000'"));
+  CHECK(contains(settings(""), "GOMP_SPINCOUNT = '10000'"));
   CHECK(contains(settings("GOMP_SPINCOUNT=77"), "GOMP_SPINCOUNT = '77'"));
   CHECK(contains(settings("OMP_WAIT_POLICY=active"), "OMP_WAIT_POLICY = 'ACTIVE'"));
-  CHECK(!contains(settings("OMP_WAIT_POLICY=active"), "GOMP_SPINCOUNT = '3000'"));
+  CHECK(!contains(settings("OMP_WAIT_POLICY=active"), "GOMP_SPINCOUNT = '10000'"));
 }
 
 #else

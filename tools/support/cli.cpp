@@ -52,7 +52,7 @@ void rest_when_waiting(char** argv) {
   std::error_code none;
   const std::string program = std::filesystem::read_symlink("/proc/self/exe", none).string();
   if (!again && !none) {
-    setenv(kSpins, "3000", 1);
+    setenv(kSpins, "10000", 1);
     setenv(kStartedAgain, "1", 1);
     execv(program.c_str(), argv);  // returns only where it is not allowed: then libgomp's way must do
   }
