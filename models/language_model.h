@@ -75,7 +75,7 @@ class LanguageModel : public Module {
   // The same state in less memory, if there is a way that the next segment, run in the precision of now,
   // cannot tell. For a state that is to wait when nothing else of its segment is left: until then they share
   // tensors.
-  virtual State waiting(const State& state) const = 0;
+  virtual State waiting(State state) const = 0;
 
   // Floating-point operations of the products that one token of a forward pass takes, of segments of `steps`
   // tokens with `memory` rows carried over: 2 m n k each, the masked part of attention left out. Training

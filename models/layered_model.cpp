@@ -23,6 +23,13 @@ std::string part_name(const std::string& what, size_t layer) {
   return fmt::format("{}.{}", what, layer);
 }
 
+// Of the parts of a state, that of a layer; the end where there is none.
+template <class Parts>
+auto find_part(Parts& parts, const std::string& what, size_t layer) {
+  return std::find_if(parts.begin(), parts.end(),
+                      [wanted = part_name(what, layer)](const NamedTensor& e) { return e.name == wanted; });
+}
+
 // The state of each layer, in its own order.
 std::vector<LayerState> unpack(const State& state, const std::vector<std::unique_ptr<Layer>>& layers,
                                int64_t batch) {
@@ -30,9 +37,7 @@ std::vector<LayerState> unpack(const State& state, const std::vector<std::unique
   size_t known = 0;
   for (size_t i = 0; i < layers.size(); ++i)
     for (const std::string& name : layers[i]->state_names()) {
-      const auto found =
-          std::find_if(state.parts.begin(), state.parts.end(),
-                       [wanted = part_name(name, i)](const NamedTensor& e) { return e.name == wanted; });
+      const auto found = find_part(state.parts, name, i);
       all[i].push_back(found == state.parts.end() ? Tensor() : found->value);
       known += found != state.parts.end();
     }
@@ -104,16 +109,15 @@ bool LayeredModel::carries_state() const {
                      [](const auto& layer) { return !layer->state_names().empty(); });
 }
 
-State LayeredModel::waiting(const State& state) const {
-  State kept = state;
-  for (size_t i = 0; i < parts_.layers.size(); ++i) {
-    const Layer& layer = *parts_.layers[i];
-    for (const std::string& name : layer.state_names())
-      for (NamedTensor& part : kept.parts)
-        if (part.name == part_name(name, i))
-          part.value = part.value.to(layer.waiting_dtype(name, part.value.dtype()));
-  }
-  return kept;
+State LayeredModel::waiting(State state) const {
+  for (size_t i = 0; i < parts_.layers.size(); ++i)
+    for (const std::string& name : parts_.layers[i]->state_names()) {
+      const auto found = find_part(state.parts, name, i);
+      if (found == state.parts.end()) continue;
+      Tensor& value = found->value;
+      value = value.to(parts_.layers[i]->waiting_dtype(name, value.dtype()));
+    }
+  return state;
 }
 
 double LayeredModel::forward_flops(int64_t steps, int64_t memory) const {

@@ -24,7 +24,7 @@ class LayeredModel : public LanguageModel {
                       const Pass& pass) const override;
   std::unique_ptr<Decoder> decoder(int64_t batch, const Context& context) const override;
   bool carries_state() const override;
-  State waiting(const State& state) const override;
+  State waiting(State state) const override;
   double forward_flops(int64_t steps, int64_t memory) const override;
   int64_t vocabulary_size() const override { return parts_.vocabulary; }
   DType dtype() const override { return parts_.embedding->rows().dtype(); }

@@ -298,7 +298,7 @@ void gemm(float* c, const bf16* a, const float* b, const Gemm& p) {
 }
 
 void gemm(float* c, const float* a, const bf16* b, const Gemm& p) {
-  CHECK(p.transpose_a && !p.transpose_b,
+  CHECK(is_weight_gradient(p),
         "gemm: ({}, {}) times ({}, {}) with a right operand in bf16{}{}; it must be A^T B", p.m, p.k, p.k,
         p.n, p.transpose_a ? ", A transposed" : "", p.transpose_b ? ", B transposed" : "");
   if (begin_half(p, false)) gemm_bf16(c, a, b, p);

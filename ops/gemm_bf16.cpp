@@ -202,10 +202,6 @@ void multiply_columns(float* c, const A* a, const B* b, const Gemm& p) {
   ColumnTasks<B, A>{flipped, c, b, a, true}.run();
 }
 
-bool is_weight_gradient(const Gemm& p) {
-  return p.transpose_a && !p.transpose_b;
-}
-
 }  // namespace
 
 void gemm_bf16(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {

@@ -28,10 +28,14 @@ inline int64_t column_offset(const Gemm& p, int64_t j) {
   return p.transpose_b ? j * p.ldb : j;
 }
 
+// A^T B, as the gradient of a weight is.
+inline bool is_weight_gradient(const Gemm& p) {
+  return p.transpose_a && !p.transpose_b;
+}
 // A^T B with m > n, the gradient of a wide weight, runs faster as the transpose of B^T A: walking a matrix
 // against its rows costs most, so it had better be the smaller one.
 inline bool better_flipped(const Gemm& p, const float* bias) {
-  return p.transpose_a && !p.transpose_b && p.m > p.n && !bias;
+  return is_weight_gradient(p) && p.m > p.n && !bias;
 }
 // The product B^T A; ldc stays that of C, which is then the transpose of the result.
 inline Gemm flip(Gemm p) {

@@ -8,8 +8,6 @@
 
 using namespace tandem::testing;
 
-#if defined(__GNUC__) && !defined(__clang__)  // clang's OpenMP is another
-
 namespace {
 
 // What libgomp prints of itself when a tool is loaded with these settings, the last of its starts.
@@ -29,16 +27,12 @@ std::string settings(const std::string& environment) {
 }  // namespace
 
 TEST_CASE("tools: waiting threads spin briefly, or as the user said") {
+#ifdef __clang__
+  MESSAGE("skipped: clang's OpenMP library is another");
+  return;
+#endif
   CHECK(contains(settings(""), "GOMP_SPINCOUNT = '10000'"));
   CHECK(contains(settings("GOMP_SPINCOUNT=77"), "GOMP_SPINCOUNT = '77'"));
   CHECK(contains(settings("OMP_WAIT_POLICY=active"), "OMP_WAIT_POLICY = 'ACTIVE'"));
   CHECK(!contains(settings("OMP_WAIT_POLICY=active"), "GOMP_SPINCOUNT = '10000'"));
 }
-
-#else
-
-TEST_CASE("tools: waiting threads spin as another OpenMP library lets them") {
-  CHECK(run_tool("generate", {"--help"}).exit_code == 0);
-}
-
-#endif

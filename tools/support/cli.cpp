@@ -21,6 +21,12 @@
 namespace tandem {
 namespace {
 
+#ifdef __clang__
+constexpr bool kLibgomp = false;  // its OpenMP library is another, with other settings
+#else
+constexpr bool kLibgomp = true;
+#endif
+
 constexpr int kFailure = 1;
 constexpr int kWrongUsage = 2;
 
@@ -48,10 +54,10 @@ std::string cpu_name() {
 void rest_when_waiting(char** argv) {
   constexpr const char *kSpins = "GOMP_SPINCOUNT", *kStartedAgain = "TANDEM_STARTED_AGAIN";
   const bool again = std::getenv(kStartedAgain) != nullptr;
-  if (!again && (std::getenv(kSpins) || std::getenv("OMP_WAIT_POLICY"))) return;
-  std::error_code none;
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe", none).string();
-  if (!again && !none) {
+  if (!again && (!kLibgomp || std::getenv(kSpins) || std::getenv("OMP_WAIT_POLICY"))) return;
+  std::error_code unknown;
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe", unknown).string();
+  if (!again && !unknown) {
     setenv(kSpins, "10000", 1);
     setenv(kStartedAgain, "1", 1);
     execv(program.c_str(), argv);  // returns only where it is not allowed: then libgomp's way must do
