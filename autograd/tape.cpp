@@ -141,8 +141,8 @@ void Tape::check_output(const char* name, size_t output, const Tensor& y,
 
 void Tape::backward(const Tensor& loss) {
   CHECK(loss.numel() == 1,
-        "backward: needs a loss of one element, got {}; reduce it with sum() or mean(), or give the gradient "
-        "that flows into it",
+        "backward: needs a loss of one element, got {}; reduce it with "
+        "sum() or mean(), or give the gradient that flows into it",
         loss.str());
   backward({loss}, {full(loss.shape(), 1.0, loss.dtype(), loss.device())});
 }

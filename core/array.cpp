@@ -166,11 +166,11 @@ void copy(const Tensor& y, const Tensor& x) {
 }
 
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
-  CHECK(x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() &&
-            flag.device() == y.device() && flag.dtype() == DType::f64 && flag.numel() == 1,
-        "copy_if: needs two tensors of one shape, dtype and device and an f64 flag there: from {}, to {}, "
-        "flag {}",
-        x.str(), y.str(), flag.str());
+  CHECK(
+      x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() &&
+          flag.device() == y.device() && flag.dtype() == DType::f64 && flag.numel() == 1,
+      "copy_if: needs two tensors of one shape, dtype and device and an f64 flag there: from {}, to {}, flag {}",
+      x.str(), y.str(), flag.str());
   y.storage()->touch();
   DISPATCH(y.device(), copy_if(y, x, flag));
 }

@@ -290,8 +290,7 @@ size_t CachingAllocator::largest_free() const {
 void CachingAllocator::throw_out_of_memory(size_t bytes) const {
   throw OutOfMemory(fmt::format(
       "{}: out of memory: asked for {} ({} bytes); {} in use, {} cached with {} as its largest free block, "
-      "{} in all; "
-      "use a smaller batch, shorter segments, recomputation (--recompute) or --precision=bf16",
+      "{} in all; use a smaller batch, shorter segments, recomputation (--recompute) or --precision=bf16",
       source_.name(), human(bytes), bytes, human(statistics_.in_use),
       human(statistics_.reserved - statistics_.in_use), human(largest_free()), human(source_.total_bytes())));
 }

@@ -1,27 +1,21 @@
-// CachingAllocator: keeps the memory it has obtained and hands it out again, for the host and for CUDA
-// devices.
+// CachingAllocator: keeps the memory that it has obtained and hands it out again, for the host and for CUDA devices.
 //
 // The policy. Training asks for the same sizes step after step, and asking the system is slow: a page fault
 // per 4 KiB on a host, a device-wide wait in cudaMalloc. So memory is obtained in segments and kept.
 //
-// - A request is rounded up to 512 bytes and served from one of two pools: small (to 1 MiB, cut from segments
-// of
-//   2 MiB) and large (cut from segments of 32 MiB, or from a segment of its own from 16 MiB on). Two pools,
-//   so that a long-lived scalar never pins a large segment.
-// - Each pool has a free list per stream, ordered by size and then address. The smallest block that fits is
-// taken
-//   (best fit); what is left over goes back as a block of its own (split), in the large pool only when it
-//   exceeds 1 MiB. A freed block joins its free neighbours of the same segment (merge), so an idle segment is
-//   one block again.
-// - A block belongs to the stream it was allocated for. Freed there, it may be reused there at once, though
-// the device
-//   may not have reached the free yet: whatever comes next on that stream comes after it.
-// - A block that another stream has touched must be announced by record_use(). free() then records an event
-// on each
-//   such stream, and the block stays out of the free lists until all of them have passed.
-// - When the source has no more memory: wait for the pending events and look again; give every idle segment
-// back and
-//   ask again, for no more than needed; then throw OutOfMemory, with the numbers and with advice.
+// - A request is rounded up to 512 bytes and served from one of two pools: small (up to 1 MiB, cut from segments
+//   of 2 MiB) and large (cut from segments of 32 MiB, or from a segment of its own from 16 MiB on). There are two
+//   pools so that a long-lived scalar never pins a large segment.
+// - Each pool has a free list per stream, ordered by size and then by address. The smallest block that fits is
+//   taken (best fit). The rest goes back as a block of its own (split), in the large pool only when it exceeds
+//   1 MiB. A freed block joins its free neighbours of the same segment (merge), so an idle segment is one block.
+// - A block belongs to the stream it was allocated for. Freed there, it may be reused there at once, although
+//   the device may not have reached the free yet: whatever comes next on that stream comes after it.
+// - A block that another stream has used must be announced by record_use(). free() then records an event on
+//   each such stream, and the block stays out of the free lists until all of these events have passed.
+// - When the source has no more memory, the allocator waits for the pending events and looks again; then it
+//   returns every idle segment and asks again, for no more than is needed; then it throws OutOfMemory, with the
+//   numbers and with advice.
 //
 // No size needs tuning. The calls to the device are injected (MemorySource), so all of this is tested without
 // one. All functions may be called from any thread.

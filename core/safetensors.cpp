@@ -126,10 +126,10 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   CHECK(size >= sizeof length, "{}: {} bytes are too few for a safetensors file: it is truncated", path,
         size);
   file.reader_->read_at(0, &length, sizeof length, "header length");
-  CHECK(length <= kLongestHeader && length <= size - sizeof length,
-        "{}: header length is {}, but {} bytes follow (and {} are allowed): not a safetensors file, or "
-        "truncated",
-        path, length, size - sizeof length, kLongestHeader);
+  CHECK(
+      length <= kLongestHeader && length <= size - sizeof length,
+      "{}: header length is {}, but {} bytes follow (and {} are allowed): not a safetensors file, or truncated",
+      path, length, size - sizeof length, kLongestHeader);
   std::string header(length, '\0');
   file.reader_->read_at(sizeof length, header.data(), length, "header");
   file.data_start_ = sizeof length + length;

@@ -1,10 +1,10 @@
 // Safetensors files: named tensors behind a JSON header. Reading that survives any bytes, and atomic writing.
 //
-// The format (huggingface.co/docs/safetensors): 8 bytes, the header's length n as a little-endian u64; n
-// bytes of JSON,
-//   {"__metadata__": {"key": "text"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
-//   ...}
-// and the data, which the tensors cover without holes or overlaps; offsets count from its first byte.
+// The format (huggingface.co/docs/safetensors):
+//     8 bytes   the header's length n, a little-endian u64
+//     n bytes   JSON: {"__metadata__": {"key": "text"},
+//                      "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
+//     the rest  the data, which the tensors cover without holes or overlaps; offsets count from its first byte
 #pragma once
 #include <cstdint>
 #include <map>

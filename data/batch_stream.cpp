@@ -50,8 +50,7 @@ bool BatchStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targe
 void BatchStream::set_position(StreamPosition position) {
   CHECK(position.epoch >= 0 && position.segment >= 0 && position.segment < segments_per_epoch(),
         "batch stream: position (epoch {}, segment {}) is outside of this stream, whose epochs have {} "
-        "segments; resume "
-        "with the text, batch size and segment length that the position was saved with",
+        "segments; resume with the text, batch size and segment length that the position was saved with",
         position.epoch, position.segment, segments_per_epoch());
   position_ = position;
   starts_epoch_ = false;

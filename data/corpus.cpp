@@ -56,9 +56,8 @@ void check_splits(const Corpus& corpus, const CorpusOptions& options) {
                       (options.valid_fraction == 0 || corpus.dev.size() >= kMinSplitTokens) &&
                       (options.test_fraction == 0 || corpus.test.size() >= kMinSplitTokens);
   CHECK(enough,
-        "{}: {} {} split into {} for training, {} for dev and {} for test; each needs at least {}: use a "
-        "longer "
-        "file or other fractions (0 for no dev or test part){}",
+        "{}: {} {} split into {} for training, {} for dev and {} for test; each needs at least "
+        "{}: use a longer file or other fractions (0 for no dev or test part){}",
         corpus.name, corpus.size(), tokens_name(corpus.level()), corpus.train.size(), corpus.dev.size(),
         corpus.test.size(), kMinSplitTokens,
         corpus.level() == Level::byte ? "" : "; words are split at the borders of lines");
@@ -173,8 +172,7 @@ fs::path find_gcide(const std::vector<fs::path>& places) {
   }
   detail::fail(
       "gcide: gcide.dict.dz is in none of{}\nIt is in Debian's package dict-gcide: run tools/setup, or `apt "
-      "install "
-      "dict-gcide`, or put the file into the first of these folders.",
+      "install dict-gcide`, or put the file into the first of these folders.",
       looked);
 }
 

@@ -140,8 +140,7 @@ class Fetch {
     const std::string archive = spec_.packed ? spec_.name + ".zip" : spec_.name;
     tandem::detail::fail(
         "{0}: could not be downloaded; tried{1}\nWith no network: put {2} into {3} (set TANDEM_DATA for "
-        "another folder), or name a copy by --url=file:///path/to/{4}, or run `train gcide`, which needs no "
-        "download.",
+        "another folder), or name a copy by --url=file:///path/to/{4}, or run `train gcide`, which needs no download.",
         spec_.name, failures, spec_.packed ? spec_.name + " or " + archive : archive, dir_.string(), archive);
   }
 

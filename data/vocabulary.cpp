@@ -83,9 +83,8 @@ uint8_t Vocabulary::byte(int32_t id) const {
 void Vocabulary::check_covers(std::span<const uint8_t> bytes) const {
   for (size_t offset = 0; offset < bytes.size(); ++offset)
     CHECK(contains(bytes[offset]),
-          "vocabulary: byte {:#04x} at offset {} is not among the {} byte values that this vocabulary has; "
-          "use text "
-          "of the corpus that it was made from",
+          "vocabulary: byte {:#04x} at offset {} is not among the {} byte values that "
+          "this vocabulary has; use text of the corpus that it was made from",
           bytes[offset], offset, size());
 }
 

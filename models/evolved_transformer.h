@@ -2,12 +2,11 @@
 //
 // A block is four sub-layers, each in a residual sum with the norm before it; one block has the parameters of
 // nearly two of an ordinary transformer, and a norm ends the stack:
-//     attention with twice the heads, of half the width
-//     convolutions: n = norm(x), S = norm(dropout(relu(conv11(n))) + dropout(conv7(n))), y = conv7(S), where
-//         conv11 maps d to 2d, the first conv7 d to d/2, which adds to the first d/2 channels, the last one
-//         2d to d
+//     attention      with twice the heads, each of half the width
+//     convolutions   n = norm(x);  S = norm(dropout(relu(conv11(n))) + dropout(conv7(n)));  y = conv7(S)
+//                    conv11: d -> 2d;  the first conv7: d -> d/2, added to the first d/2 channels;  the last: 2d -> d
 //     attention
-//     feed-forward part of width 4d with swish
+//     feed-forward   of width 4d, with swish
 // The convolutions are separable: a filter for each channel over time, then a matrix; neither has a bias.
 // Sizes and order follow the authors' code (tensor2tensor). Ours: Transformer-XL's positions and memory in
 // the attention sub-layers (d^2 parameters each beyond the published sizes), its initial weights, and the

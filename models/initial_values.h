@@ -9,9 +9,9 @@ namespace tandem {
 Tensor uniform(Random& random, Shape shape, double bound, const TokenConfig& config);
 Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& config);
 
-// Those of a transformer. Two ways, by `deviation`:
-//     > 0   matrices and embeddings N(0, deviation^2), gains of norms N(1, deviation^2): Transformer-XL's
-//     code 0     matrices Xavier-uniform, embeddings N(0, 1 / width), gains 1: Baevski and Auli's
+// Initial parameters of transformers, in one of two ways that `deviation` chooses:
+//     deviation > 0  weights and embeddings ~ N(0, deviation^2), gains of norms ~ N(1, deviation^2): Transformer-XL
+//     deviation = 0  matrices Xavier-uniform, embeddings ~ N(0, 1 / width), gains 1: Baevski and Auli
 class InitialValues {
  public:
   InitialValues(const TokenConfig& config, double deviation, uint64_t seed)

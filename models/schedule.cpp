@@ -40,9 +40,8 @@ Schedule::Schedule(ScheduleConfig config) : config_(std::move(config)) {
   CHECK(c.floor >= 0 && c.floor <= c.lr, "schedule: the floor {} must be between 0 and the rate {}", c.floor,
         c.lr);
   CHECK(c.cycle >= 0 && c.cycle_growth >= 1 && c.cycle_shrink > 0 && c.cycle_shrink <= 1,
-        "schedule: a cycle of {} steps, each next one {} times as long and with {} of the rate; give 0 or "
-        "more, 1 "
-        "or more, and a factor in (0, 1]",
+        "schedule: a cycle of {} steps, each next one {} times as long and with {} "
+        "of the rate; give 0 or more, 1 or more, and a factor in (0, 1]",
         c.cycle, c.cycle_growth, c.cycle_shrink);
 }
 

@@ -32,9 +32,8 @@ class Schedule {
   //
   //     cosine         lr (1 + cos(pi step / N)) / (1 + cos(pi (W - 1) / N)), and without warm-up
   //                    lr (1 + cos(pi step / N)) / 2
-  //     cosine-cycles  s floor + s (lr - floor) (1 + cos(pi x)) / 2, with x in [0, 1) the part of its cycle
-  //     that
-  //                    has passed since it began, and s = cycle_shrink^i in cycle i = 0, 1, ...
+  //     cosine-cycles  s floor + s (lr - floor) (1 + cos(pi x)) / 2, with x in [0, 1) the part of its
+  //                    cycle that has passed since it began, and s = cycle_shrink^i in cycle i = 0, 1, ...
   //     linear         lr (N - step) / (N - W)
   //     rsqrt          lr sqrt(W / n)
   //     noam           lr d^-1/2 min(n^-1/2, n W^-3/2), during the warm-up too: rsqrt whose peak is

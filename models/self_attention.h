@@ -2,8 +2,8 @@
 //
 // Relative: Transformer-XL (Dai et al., ACL 2019, arXiv 1901.02860), sections 3.2 and 3.3. With n the layer's
 // input x, or its norm, c = [memory; n] and P the sinusoids of the distances:
-//     q = n W_q    [k, v] = c W_kv    r = P W_r    score(i, j) = ((q_i + u) k_j + (q_i + v) r_{i-j}) /
-//     sqrt(e)
+//     q = n W_q,   [k, v] = c W_kv,   r = P W_r
+//     score(i, j) = ((q_i + u) k_j + (q_i + v) r_{i-j}) / sqrt(e)
 // The memory holds x itself, the last rows of it, without gradient, and is projected again each segment. In
 // evaluation every query sees as many keys as the memory has rows, its own included, as in the authors' code;
 // what they project and throw away, the queries of the memory, is not computed.

@@ -1,10 +1,13 @@
 // SRU++ (Lei 2021, arXiv 2102.12459): attention inside the linear map of a fast recurrence.
 //
 // A layer maps X (T, B, d) with memory Mem (M, B, d):
-//     Z = W_q [Mem; X]          Q = the rows of X             d' wide; attention, norm and residual live in
-//     d' < d [K; V] = W_kv Z           A = softmax(Q K' / sqrt(d' / heads) + causal mask) V Y = LayerNorm(Q +
-//     alpha A)                              alpha starts at 0: the layer starts as a low-rank SRU U = W_o
-//     dropout(Y)        h, c = SRU recurrence of U with skip X and highway bias -2
+//     Z      = W_q [Mem; X]                 (M + T, B, d')   d' < d: attention, its norm and its residual live in d'
+//     [K; V] = W_kv Z                       (M + T, B, 2 d')
+//     Q      = the last T rows of Z         (T, B, d')
+//     A      = softmax(Q K' / sqrt(d' / heads) + causal mask) V
+//     Y      = LayerNorm(Q + alpha A)       (T, B, d')       alpha starts at 0: a new layer is an SRU of low rank
+//     U      = W_o dropout(Y)               (T, B, 3 d)
+//     h, c   = SRU recurrence of U with skip X and highway bias -2 (ops/sru_scan.h)
 // A projected layer has no attention: U = W_o dropout(LayerNorm(W_q X)).
 // The paper gives the equations; initialisation, weight order and dropout sites follow the authors' code
 // (asappresearch/sru, branch 3.0.0-dev). Ours: the three parts of U are planes, not interleaved

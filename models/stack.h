@@ -2,12 +2,14 @@
 // attention freely: "srupp*8", "sru*3,attention", "qrnn*2,attention,feed-forward,lstm".
 //
 // Ours. Every layer maps width d to width d:
-//     srupp          SRU++ with attention (models/srupp.h)       srupp-projected   the same without
-//     sru            models/sru.h                                qrnn              QRNN with fo-pooling,
-//     window 2 lstm           models/lstm.h attention      self-attention in a residual sum with the norm
-//     before it, Transformer-XL's relative
-//                    positions and memory (models/self_attention.h)
-//     feed-forward   d -> d_inner -> d by squared ReLU, the norm before it (models/feed_forward.h)
+//     srupp            SRU++ with attention (models/srupp.h)
+//     srupp-projected  SRU++ without attention: U = W_o dropout(LayerNorm(W_q X))
+//     sru              SRU (models/sru.h)
+//     qrnn             QRNN with fo-pooling and window 2 (models/qrnn.h)
+//     lstm             LSTM (models/lstm.h)
+//     attention        pre-norm self-attention in a residual sum, with Transformer-XL's relative positions and
+//                      memory (models/self_attention.h)
+//     feed-forward     d -> d_inner -> d with squared ReLU, pre-norm, in a residual sum (models/feed_forward.h)
 // Dropout is that of each layer's own model; a recurrence that has none of its own (qrnn, lstm) gets it from
 // the dropout of its neighbours and of embedding and output.
 #pragma once

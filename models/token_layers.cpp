@@ -67,9 +67,8 @@ void TokenConfig::check(int64_t d) const {
   CHECK(band_divisor >= 1, "vocabulary: band_divisor must be 1 or more, got {}", band_divisor);
   for (const Band& band : bands_of(*this, d))
     CHECK(band.size > 0 && band.width > 0,
-          "vocabulary: the cutoffs {} of {} words, with {} features divided by {}, leave a band of {} words "
-          "with {} "
-          "features",
+          "vocabulary: the cutoffs {} of {} words, with {} features "
+          "divided by {}, leave a band of {} words with {} features",
           fmt::join(cutoffs, ", "), vocabulary, band_width > 0 ? band_width : d, band_divisor, band.size,
           band.width);
   CHECK(adaptive != "pytorch" || !tied,

@@ -4,8 +4,7 @@
 //   transformer      Baevski and Auli (ICLR 2019, arXiv 1809.10853), after fairseq's code: norm before each
 //                    sub-layer and none at the end, absolute sinusoidal positions, no memory, biases in the
 //                    projections, Xavier-uniform weights. The frequencies of the sinusoids are Vaswani's.
-//   transformer-xl   Dai et al. (ACL 2019, arXiv 1901.02860), after the authors' PyTorch code: norm after
-//   each
+//   transformer-xl   Dai et al. (ACL 2019, arXiv 1901.02860), after the authors' PyTorch code: norm after each
 //                    sub-layer, relative positions with one (u, v) for all layers, memory, output tied with a
 //                    bias of its own, weights N(0, 0.02^2).
 //   primer-ez        So et al. (NeurIPS 2021, arXiv 2109.08668): norm before each sub-layer and at the end,

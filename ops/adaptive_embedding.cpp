@@ -42,8 +42,7 @@ VocabularyBands checked_bands(const Weights& w) {
   const VocabularyBands bands = vocabulary_bands(kName, w.cutoffs, w.rows);
   CHECK(
       w.projections.empty() || w.projections.size() == w.rows.size(),
-      "{}: {} projections beside {} matrices of rows; each takes one (undefined: none), or there are none at "
-      "all",
+      "{}: {} projections beside {} matrices of rows; each takes one (undefined: none), or there are none at all",
       kName, w.projections.size(), w.rows.size());
   const Tensor first = projection_of(w, 0);
   const int64_t d = first.defined() ? first.size(0) : w.rows[0].size(1);

@@ -275,13 +275,12 @@ namespace {
 bool begin_half(const Gemm& p, bool result) {
   CHECK(
       p.precision == MatmulPrecision::bf16 && p.k > 0,
-      "gemm: ({}, {}) times ({}, {}) with an operand or a result in bf16; it must be of precision bf16, and "
-      "k positive",
+      "gemm: ({}, {}) times ({}, {}) with an operand or a result in bf16; it must be of precision bf16, and k positive",
       p.m, p.k, p.k, p.n);
-  CHECK(!result || (!p.accumulate && p.ldc == p.n),
-        "gemm: ({}, {}) times ({}, {}){} with rows {} apart in bf16; such a result must be overwritten and "
-        "have no gaps",
-        p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "", p.ldc);
+  CHECK(
+      !result || (!p.accumulate && p.ldc == p.n),
+      "gemm: ({}, {}) times ({}, {}){} with rows {} apart in bf16; such a result must be overwritten and have no gaps",
+      p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "", p.ldc);
   if (p.m == 0 || p.n == 0 || p.batch == 0) return false;
   note_gemm(call_of(p, DType::bf16, false));
   return true;

@@ -258,30 +258,26 @@ TEST_CASE("adaptive_embedding: errors") {
       },
       "adaptive_embedding: cutoffs (30, 7) must ascend, all above 0 and below the vocabulary of 42");
   say([](Weights& w, auto&) { w.projections.pop_back(); },
-      "adaptive_embedding: 2 projections beside 3 matrices of rows; each takes one (undefined: none), or "
-      "there "
-      "are none at all");
+      "adaptive_embedding: 2 projections beside 3 matrices of rows; each "
+      "takes one (undefined: none), or there are none at all");
   say([](Weights& w, auto&) { w.projections[1] = {}; },
       "adaptive_embedding: rows 1 have 8 features and no projection to the 33 of the result");
   say(
       [](Weights& w, auto&) {
         w.projections[1] = zeros({8, 33}, DType::f32);
       },
-      "adaptive_embedding: projection 1 is f32 (8, 33) on cpu; from rows of 8 features to 33 it must be (33, "
-      "8)");
+      "adaptive_embedding: projection 1 is f32 (8, 33) on cpu; from rows of 8 features to 33 it must be (33, 8)");
   say([](Weights& w, auto&) { w.projections[1] = w.projections[1].to(DType::f64); },
-      "adaptive_embedding: a weight is f64 (33, 8) on cpu beside f32 (7, 33) on cpu; it must be f32, on the "
-      "same "
-      "device");
+      "adaptive_embedding: a weight is f64 (33, 8) on cpu beside f32 (7, 33) on cpu; it must be f32, on the same device");
   say([](Weights&, auto& options) { options.dtype = DType::bf16; },
       "adaptive_embedding: rows are f32 (7, 33) on cpu; they cannot give bf16");
   say([](Weights&, auto& options) { options.dropout = 1; },
       "adaptive_embedding: probability 1 of dropping is outside [0, 1)");
-  CHECK(error_of([&] {
-          adaptive_embedding(tensor_of<int32_t>({2}, {64, 65}), good);
-        }) ==
-        "adaptive_embedding: ids: 65 at position (1) of (2) is outside 0..64; does the vocabulary fit the "
-        "model?");
+  CHECK(
+      error_of([&] {
+        adaptive_embedding(tensor_of<int32_t>({2}, {64, 65}), good);
+      }) ==
+      "adaptive_embedding: ids: 65 at position (1) of (2) is outside 0..64; does the vocabulary fit the model?");
 }
 
 }  // namespace

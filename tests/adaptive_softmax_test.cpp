@@ -307,8 +307,7 @@ TEST_CASE("adaptive_softmax: errors") {
   };
   const auto say = [&](const auto& change, const char* message) { CHECK(error_with(change) == message); };
   say([](Weights& w) { w.cutoffs = {7}; },
-      "adaptive_softmax: 3 matrices of rows; cutoffs (7) make 2 bands, which take one each, or one table for "
-      "all");
+      "adaptive_softmax: 3 matrices of rows; cutoffs (7) make 2 bands, which take one each, or one table for all");
   say(
       [](Weights& w) {
         w.cutoffs = {30, 7};
@@ -339,13 +338,10 @@ TEST_CASE("adaptive_softmax: errors") {
       [](Weights& w) {
         w.projections[1] = zeros({8, 33}, DType::f32);
       },
-      "adaptive_softmax: projection 1 is f32 (8, 33) on cpu; from hidden (..., 33) to rows of 8 features it "
-      "must "
-      "be (33, 8)");
+      "adaptive_softmax: projection 1 is f32 (8, 33) on cpu; from hidden "
+      "(..., 33) to rows of 8 features it must be (33, 8)");
   say([](Weights& w) { w.biases.pop_back(); },
-      "adaptive_softmax: 2 biases beside 3 matrices of rows; each takes one (undefined: none), or there are "
-      "none "
-      "at all");
+      "adaptive_softmax: 2 biases beside 3 matrices of rows; each takes one (undefined: none), or there are none at all");
   say([](Weights& w) { w.biases[2] = zeros({34}, DType::f32); },
       "adaptive_softmax: bias 2 is f32 (34) on cpu; beside rows (35, 2) it must be (35)");
   say(
@@ -358,9 +354,7 @@ TEST_CASE("adaptive_softmax: errors") {
   say([](Weights& w) { w.cluster_bias = zeros({3}, DType::f32); },
       "adaptive_softmax: the cluster bias is (3); there are 2 clusters");
   say([](Weights& w) { w.rows[2] = w.rows[2].to(DType::f64); },
-      "adaptive_softmax: a weight is f64 (35, 2) on cpu beside f32 (2, 33) on cpu; it must be f32, on the "
-      "same "
-      "device");
+      "adaptive_softmax: a weight is f64 (35, 2) on cpu beside f32 (2, 33) on cpu; it must be f32, on the same device");
   CHECK(error_of([&] { adaptive_softmax_loss(hidden, zeros({3}, DType::i32), good); }) ==
         "adaptive_softmax: hidden is f32 (2, 33) on cpu, targets i32 (3) on cpu; targets must have hidden's "
         "leading sizes (2) and device");
@@ -370,11 +364,11 @@ TEST_CASE("adaptive_softmax: errors") {
         "adaptive_softmax: dropout 1 must be in [0, 1), and 33554432 logits at once more than none");
   for (const Device device : test_devices()) {
     Weights moved = leaves_of(good, device);
-    CHECK(error_of([&] {
-            adaptive_softmax_nll(hidden.to(device), tensor_of<int32_t>({2}, {64, 65}).to(device), moved);
-          }) ==
-          "adaptive_softmax: targets: 65 at position (1) of (2) is outside 0..64; does the vocabulary fit "
-          "the model?");
+    CHECK(
+        error_of([&] {
+          adaptive_softmax_nll(hidden.to(device), tensor_of<int32_t>({2}, {64, 65}).to(device), moved);
+        }) ==
+        "adaptive_softmax: targets: 65 at position (1) of (2) is outside 0..64; does the vocabulary fit the model?");
   }
 }
 

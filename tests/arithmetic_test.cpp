@@ -121,10 +121,10 @@ TEST_CASE("arithmetic: errors") {
   CHECK_THROWS_WITH_AS(mul(a, zeros({2}, DType::f32)),
                        "mul: shapes do not fit: a is (2, 3), b is (2); b's must be a's or the end of a's",
                        Error);
-  CHECK_THROWS_WITH_AS(mul(a, zeros({3}, DType::bf16)),
-                       "mul: a is f32 (2, 3) on cpu, b is bf16 (3) on cpu; bring both to one dtype and "
-                       "device with .to()",
-                       Error);
+  CHECK_THROWS_WITH_AS(
+      mul(a, zeros({3}, DType::bf16)),
+      "mul: a is f32 (2, 3) on cpu, b is bf16 (3) on cpu; bring both to one dtype and device with .to()",
+      Error);
   CHECK_THROWS_WITH_AS(add(a, zeros({2}, DType::f32)),
                        "add: shapes do not fit: a is (2, 3), b is (2); b's must be a's or the end of a's",
                        Error);

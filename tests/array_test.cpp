@@ -118,8 +118,7 @@ TEST_CASE("array: copy and add refuse what does not match") {
   CHECK_THROWS_AS(copy(x, zeros({6}, DType::f32)), Error);
   CHECK_THROWS_WITH_AS(
       add_in_place(x, zeros({2, 3}, DType::f64)),
-      "add_in_place: needs two floating tensors of one shape, dtype and device: f32 (2, 3) on cpu += "
-      "f64 (2, 3) on cpu",
+      "add_in_place: needs two floating tensors of one shape, dtype and device: f32 (2, 3) on cpu += f64 (2, 3) on cpu",
       Error);
   CHECK_THROWS_AS(add_in_place(x, zeros({3, 2}, DType::f32)), Error);
   CHECK_THROWS_AS(add_in_place(zeros({2}, DType::i32), zeros({2}, DType::i32)), Error);

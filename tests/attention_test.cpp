@@ -345,11 +345,10 @@ TEST_CASE("attention: messages") {
   const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 8}), f32({4, 16})),
                        doctest::Contains("q is f32 (4, 8) on cpu; it must be (T, B, D)"), Error);
-  CHECK_THROWS_WITH_AS(
-      causal_attention(f32({4, 2, 8}), f32({4, 2, 8})),
-      "causal_attention: q is (4, 2, 8), keys and values are (4, 2, 8); they must be (rows, 2, 16): keys and "
-      "values side by side",
-      Error);
+  CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({4, 2, 8})),
+                       "causal_attention: q is (4, 2, 8), keys and values are (4, 2, 8); "
+                       "they must be (rows, 2, 16): keys and values side by side",
+                       Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({3, 2, 16})),
                        doctest::Contains("3 keys for 4 queries"), Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({4, 2, 16}), {.heads = 3}),

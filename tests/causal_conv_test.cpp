@@ -145,8 +145,8 @@ TEST_CASE("causal_conv: errors say what is wrong") {
   CHECK(error(x, weight, none, zeros({5, 2, 3}, DType::f32)) ==
         "causal_conv: prefix is (5, 2, 3), but x is (4, 2, 3) and takes prefix (4, 2, 3)");
   CHECK(error(x, zeros({3, 5}, DType::f64), none, none) ==
-        "causal_conv: weight is f64 (3, 5) on cpu, but x is f32 (4, 2, 3) on cpu; give weight in f32, on the "
-        "device of x");
+        "causal_conv: weight is f64 (3, 5) on cpu, but x is f32 (4, 2, "
+        "3) on cpu; give weight in f32, on the device of x");
   CHECK(error(zeros({4, 2, 3}, DType::bf16), weight, none, none) ==
         "causal_conv: dtype bf16 is not supported on the CPU; use f32 or f64");
 }

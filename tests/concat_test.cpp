@@ -97,13 +97,11 @@ TEST_CASE("concat: errors") {
   CHECK_THROWS_WITH_AS(concat({Tensor()}), "concat: none of the 1 tensors is defined", Error);
   CHECK_THROWS_WITH_AS(
       concat({zeros({1, 2}, DType::f32), zeros({1, 3}, DType::f32)}),
-      "concat: input 1 is f32 (1, 3) on cpu, input 0 is f32 (1, 2) on cpu; all but the leading sizes "
-      "must agree",
+      "concat: input 1 is f32 (1, 3) on cpu, input 0 is f32 (1, 2) on cpu; all but the leading sizes must agree",
       Error);
   CHECK_THROWS_WITH_AS(
       concat({zeros({1}, DType::f32), zeros({1}, DType::f64)}),
-      "concat: input 1 is f64 (1) on cpu, input 0 is f32 (1) on cpu; all but the leading sizes must "
-      "agree",
+      "concat: input 1 is f64 (1) on cpu, input 0 is f32 (1) on cpu; all but the leading sizes must agree",
       Error);
   CHECK_THROWS_WITH_AS(concat({zeros({}, DType::f32)}),
                        "concat: input 0 is f32 () on cpu, which has no axis to join along", Error);

@@ -200,8 +200,7 @@ TEST_CASE("corpus cache: an altered download of the right length is refused") {
 }
 
 TEST_CASE(
-    "corpus cache: files put there by hand are refused when truncated or altered, and do not stay in the "
-    "way") {
+    "corpus cache: files put there by hand are refused when truncated or altered, and do not stay in the way") {
   Fixture f;
   SUBCASE("unpacked, truncated") {
     write_text(f.target(), f.text.substr(0, 99'000));

@@ -87,8 +87,8 @@ TEST_CASE("corpus: bad names, files and fractions") {
   TempDir dir;
   const std::string unknown = error_of([] { load_corpus(named("enwik7")); });
   CHECK(contains(unknown,
-                 "'enwik7' is neither a corpus (gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b) "
-                 "nor an existing file"));
+                 "'enwik7' is neither a corpus (gcide, enwik8, text8, "
+                 "wikitext-103, wikitext-2, ptb, lm1b) nor an existing file"));
   CHECK(contains(error_of([] { load_corpus(named("")); }), "''"));
   CHECK(contains(error_of([&] { load_corpus(named(dir.path())); }), "is a folder"));
 

@@ -196,8 +196,7 @@ TEST_CASE("cross_entropy: errors") {
   Tape tape;
   CHECK_THROWS_WITH_AS(
       cross_entropy_in_place(requires_grad(logits), zeros({2, 3}, DType::i32)),
-      "cross_entropy_in_place: the logits f32 (2, 3, 5) on cpu are a leaf, whose values would be lost; "
-      "use cross_entropy",
+      "cross_entropy_in_place: the logits f32 (2, 3, 5) on cpu are a leaf, whose values would be lost; use cross_entropy",
       Error);
 }
 

@@ -140,8 +140,7 @@ TEST_CASE("embedding: errors") {
                        Error);
   CHECK_THROWS_WITH_AS(
       embedding(zeros({2}, DType::i32), table, DType::bf16),
-      "embedding: table is f32 (5, 2) on cpu; on the CPU its rows come out in its own dtype, "
-      "not as bf16",
+      "embedding: table is f32 (5, 2) on cpu; on the CPU its rows come out in its own dtype, not as bf16",
       Error);
   CHECK_THROWS_WITH_AS(embedding(zeros({2}, DType::i32), table, DType::f64),
                        "embedding: table is f32 (5, 2) on cpu; rows of f64 come from one of f64", Error);

@@ -221,12 +221,12 @@ TEST_CASE("layer_norm: errors say what is wrong") {
         "layer_norm: eps is 0; it must be positive, such as 1e-5");
   CHECK(error_of([&] { layer_norm(x, w, w, {.dropout = 1}); }) ==
         "layer_norm: probability 1 of dropping is outside [0, 1)");
-  CHECK(error_of([&] {
-          const Tensor half = zeros({3}, DType::bf16);
-          layer_norm(x.to(DType::bf16), half, half);
-        }) ==
-        "layer_norm: gain is bf16 (3) on cpu, but x is bf16 (2, 3) on cpu; give gain in f32, on the device "
-        "of x");
+  CHECK(
+      error_of([&] {
+        const Tensor half = zeros({3}, DType::bf16);
+        layer_norm(x.to(DType::bf16), half, half);
+      }) ==
+      "layer_norm: gain is bf16 (3) on cpu, but x is bf16 (2, 3) on cpu; give gain in f32, on the device of x");
   CHECK(error_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);
   CHECK(error_of([&] {
           layer_norm(zeros({2, 0}, DType::f32), w, w);

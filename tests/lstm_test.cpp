@@ -268,8 +268,7 @@ TEST_CASE("lstm: two segments chained through the state are one long pass, gradi
 }
 
 TEST_CASE(
-    "lstm: multiplied in bf16 on the CPU it is f32 but for rounding, the same bits for any number of "
-    "threads") {
+    "lstm: multiplied in bf16 on the CPU it is f32 but for rounding, the same bits for any number of threads") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16 instructions that oneDNN can use");
     return;

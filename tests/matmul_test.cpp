@@ -110,8 +110,7 @@ TEST_CASE("matmul: messages") {
       "matmul: inner sizes differ: a is (64, 512), b is (256, 1024); a's last must equal b's first", Error);
   CHECK_THROWS_WITH_AS(
       matmul(f32({64, 512}), f32({256, 1024}), {true, true}),
-      "matmul: inner sizes differ: a is (64, 512) transposed, b is (256, 1024) transposed; a's first must "
-      "equal b's last",
+      "matmul: inner sizes differ: a is (64, 512) transposed, b is (256, 1024) transposed; a's first must equal b's last",
       Error);
   CHECK_THROWS_WITH_AS(
       matmul(f32({2, 4, 3}), f32({2, 4, 3})),

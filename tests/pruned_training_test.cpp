@@ -20,8 +20,7 @@ Tensor third_pruned(const Shape& shape) {
 }
 
 TEST_CASE(
-    "optimizer: held weights and their moments are exactly 0, and the others move as if those were not "
-    "there") {
+    "optimizer: held weights and their moments are exactly 0, and the others move as if those were not there") {
   constexpr int64_t n = 30;
   const Tensor mask = third_pruned({n}), start = random_tensor({n}, DType::f64, 1);
   const auto rest = [&mask](const Tensor& x) {

@@ -340,15 +340,14 @@ TEST_CASE("qrnn_scan: errors say what is wrong") {
   CHECK(error(zeros({0, 2, 9}, DType::f32), none, {}).find("at least one time step") != std::string::npos);
   CHECK(error(zeros({4, 2, 0}, DType::f32), none, {}).find("(T, B, 3 D)") != std::string::npos);
   CHECK(error(u, none, {.pooling = QrnnPooling::ifo})
-            .find("u is (4, 2, 9); for this pooling it must be "
-                  "(T, B, 4 D)") != std::string::npos);
+            .find("u is (4, 2, 9); for this pooling it must be (T, B, 4 D)") != std::string::npos);
   CHECK(error(u, none, {.zoneout = 1}) == "qrnn_scan: zoneout 1 is outside [0, 1)");
   CHECK(error(u, none, {.zoneout = -0.5}) == "qrnn_scan: zoneout -0.5 is outside [0, 1)");
   CHECK(error(u, zeros({2, 2}, DType::f32), {}) ==
         "qrnn_scan: c0 is (2, 2), but u is (4, 2, 9) and takes c0 (2, 3)");
-  CHECK(error(u, zeros({2, 3}, DType::f64), {}) ==
-        "qrnn_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of "
-        "u");
+  CHECK(
+      error(u, zeros({2, 3}, DType::f64), {}) ==
+      "qrnn_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of u");
   CHECK(error(zeros({4, 2, 9}, DType::bf16), none, {}) ==
         "qrnn_scan: dtype bf16 is not supported on the CPU; use f32 or f64");
   CHECK(error(zeros({4, 2, 9}, DType::i32), none, {}).find("qrnn_scan: dtype i32 is not supported") == 0);

@@ -347,13 +347,12 @@ TEST_CASE("relative_attention: messages") {
     CHECK(error(q, kv, wrong, bias, bias) ==
           "relative_attention: r is " + wrong.shape().str() +
               "; it must be (P, 8), a row for each distance, P at least 1");
-  CHECK(error(q, kv, r.to(DType::f64), bias, bias) ==
-        "relative_attention: q is f32 (4, 2, 8) on cpu, r is f64 (6, 8) on cpu; they must have one dtype and "
-        "one device");
+  CHECK(
+      error(q, kv, r.to(DType::f64), bias, bias) ==
+      "relative_attention: q is f32 (4, 2, 8) on cpu, r is f64 (6, 8) on cpu; they must have one dtype and one device");
   CHECK(error(q, kv, r, f32({4}), bias) == "relative_attention: u is (4); it must be (8)");
   CHECK(error(q, kv, r, bias, f32({2, 4})) == "relative_attention: v is (2, 4); it must be (8)");
   CHECK(
       error(q, kv, r, bias, bias.to(DType::f64)) ==
-      "relative_attention: q is f32 (4, 2, 8) on cpu, v is f64 (8) on cpu; they must have one dtype and one "
-      "device");
+      "relative_attention: q is f32 (4, 2, 8) on cpu, v is f64 (8) on cpu; they must have one dtype and one device");
 }

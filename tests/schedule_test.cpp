@@ -140,9 +140,8 @@ TEST_CASE("schedule: bad settings") {
   CHECK(refusal({.kind = "cosine-cycles", .lr = 1, .floor = 2, .steps = 9}) ==
         "schedule: the floor 2 must be between 0 and the rate 1");
   CHECK(refusal({.kind = "cosine-cycles", .steps = 9, .cycle_shrink = 2}) ==
-        "schedule: a cycle of 0 steps, each next one 1 times as long and with 2 of the rate; give 0 or more, "
-        "1 or "
-        "more, and a factor in (0, 1]");
+        "schedule: a cycle of 0 steps, each next one 1 times as long and with 2 of "
+        "the rate; give 0 or more, 1 or more, and a factor in (0, 1]");
   CHECK_THROWS_WITH_AS(Schedule({.steps = 5}).lr(-1), "schedule: step -1; the first update is step 0", Error);
 }
 

@@ -409,9 +409,8 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   CHECK(error(zeros({4, 2, 8}, DType::f32), x, w, w, none, none) ==
         "sru_scan: u is (4, 2, 8) and weight_c (6): the last axis of u must be 3 D or 4 D, 9 or 12");
   CHECK(error(u4, x, w, w, none, none) ==
-        "sru_scan: u is (4, 2, 12), four planes of 3, whose last is the skip, and x (4, 2, 3) is given too; "
-        "drop one "
-        "of them");
+        "sru_scan: u is (4, 2, 12), four planes of 3, whose last is the "
+        "skip, and x (4, 2, 3) is given too; drop one of them");
   CHECK(error(u, bad, w, w, none, none) ==
         "sru_scan: x is (4, 3, 3), but u is (4, 2, 9) and takes x (4, 2, 3)");
   CHECK(error(u, x, w, zeros({3}, DType::f32), none, none) ==
@@ -425,8 +424,8 @@ TEST_CASE("sru_scan: errors say what is wrong") {
       "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of u");
   const Tensor half = zeros({4, 2, 9}, DType::bf16);
   CHECK(error(half, none, zeros({6}, DType::bf16), w, none, none) ==
-        "sru_scan: weight_c is bf16 (6) on cpu, but u is bf16 (4, 2, 9) on cpu; give weight_c in f32, "
-        "on the device of u");
+        "sru_scan: weight_c is bf16 (6) on cpu, but u is bf16 (4, 2, 9) "
+        "on cpu; give weight_c in f32, on the device of u");
   CHECK(error(zeros({4, 2, 12}, DType::bf16), none, w, w, none, none) ==
         "sru_scan: u is bf16 (4, 2, 12) on cpu: four planes cannot be bf16 on a CPU; give three, or f32");
   CHECK(error_of([] {

@@ -57,13 +57,11 @@ TEST_CASE("backward refuses what is no loss of this tape") {
   Tape tape;
   const Tensor y = scale(x, 2);
   CHECK(error_of([&] { tape.backward(y); }) ==
-        "backward: needs a loss of one element, got f64 (2) on cpu; reduce it with sum() or mean(), or give "
-        "the "
-        "gradient that flows into it");
+        "backward: needs a loss of one element, got f64 (2) on cpu; reduce it "
+        "with sum() or mean(), or give the gradient that flows into it");
   const std::string elsewhere =
-      "backward: output 0, f64 () on cpu, was not recorded on this tape: nothing that needs a gradient led "
-      "to it, or "
-      "another tape was current";
+      "backward: output 0, f64 () on cpu, was not recorded on this tape: nothing "
+      "that needs a gradient led to it, or another tape was current";
   CHECK(error_of([&] { tape.backward(full({}, 1, DType::f64)); }) == elsewhere);
   {
     Tape inner;
@@ -92,9 +90,8 @@ TEST_CASE("a spent tape says so, for a second backward and for recording") {
   const Tensor loss = sum(x);
   tape.backward(loss);
   CHECK(error_of([&] { tape.backward(loss); }) ==
-        "backward: this tape is spent: its entries were freed as the first backward pass went; run the "
-        "forward pass "
-        "again under a new Tape");
+        "backward: this tape is spent: its entries were freed as the first "
+        "backward pass went; run the forward pass again under a new Tape");
   CHECK(error_of([&] { scale(x, 2); }) ==
         "scale: recorded on a tape whose backward pass is over; make a new Tape for every pass");
   CHECK(list(grad(x)) == Values{1});
@@ -103,9 +100,8 @@ TEST_CASE("a spent tape says so, for a second backward and for recording") {
 TEST_CASE("an input recorded on another tape is refused, one outside or one that is gone") {
   const Tensor x = leaf_of({1});
   const std::string message =
-      "mul: input 1, f64 (1) on cpu, was recorded on another tape (an outer one, or one that is spent); "
-      "detach() it to "
-      "carry only its value over";
+      "mul: input 1, f64 (1) on cpu, was recorded on another tape (an outer one, "
+      "or one that is spent); detach() it to carry only its value over";
   Tensor y;
   {
     Tape outer;

@@ -215,10 +215,10 @@ int main(int argc, char** argv) {
   if (first == "length") return length_main(argc - 1, argv + 1);
   if (first == "contender") return contender_main(argc - 1, argv + 1);
   CLI::App app(
-      "Benchmarks. OP: checks an operator, then times it forward and backward. peak: what products and "
-      "copies reach at most. step: training steps, their split, and the floor that products set. compare:"
-      " Tandem and PyTorch in turn (bench compare --help). length: what steps cost as segments grow "
-      "(bench length --help).",
+      "Benchmarks. OP: checks an operator, then times it forward and backward. peak: what "
+      "products and copies reach at most. step: training steps, their split, and the floor "
+      "that products set. compare: Tandem and PyTorch in turn (bench compare --help). "
+      "length: what steps cost as segments grow (bench length --help).",
       "bench");
   Options options;
   app.add_option("what", options.targets,

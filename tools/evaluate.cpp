@@ -124,9 +124,8 @@ int main(int argc, char** argv) {
   using namespace tandem;
   rest_when_waiting(argv);
   CLI::App app(
-      "Scores a text with a model: bits per character, or perplexity of words; state and memory are carried "
-      "over all "
-      "of it.",
+      "Scores a text with a model: bits per character, or perplexity of "
+      "words; state and memory are carried over all of it.",
       "evaluate");
   Options options;
   add_model_options(app, options.model);

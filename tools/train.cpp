@@ -73,8 +73,7 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--preset", o.preset, presets)->capture_default_str();
   app.add_option(
          "--precision", o.precision,
-         "of matrix products, and on a GPU of activations: f32, tf32 (GPUs), bf16, or auto: bf16 where the "
-         "device has it")
+         "of matrix products, and on a GPU of activations: f32, tf32 (GPUs), bf16, or auto: bf16 where the device has it")
       ->check(CLI::IsMember({"auto", "f32", "tf32", "bf16"}))
       ->capture_default_str();
   add_device_option(app, o.device);

@@ -184,10 +184,10 @@ double relative_difference(const Tensor& actual, const Tensor& expected) {
 
 double check_case(const BenchCase& c) {
   const double error = c.error();
-  CHECK(error <= c.tolerance,
-        "{} {}: wrong: the {} result differs from the reference by {:.2g} of the largest value; {:.2g} is "
-        "allowed",
-        c.op, c.name, name_of(c.precision), error, c.tolerance);
+  CHECK(
+      error <= c.tolerance,
+      "{} {}: wrong: the {} result differs from the reference by {:.2g} of the largest value; {:.2g} is allowed",
+      c.op, c.name, name_of(c.precision), error, c.tolerance);
   return error;
 }
 

@@ -55,9 +55,9 @@ LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype,
 
 LoadedModel from_authors(const SafetensorsFile& file, int64_t heads, DType dtype, Device device) {
   const auto vocabulary = file.metadata().find("vocab");
-  CHECK(vocabulary != file.metadata().end(),
-        "the authors' SRU++ weights need the metadata \"vocab\": two hex digits for each byte value, in id "
-        "order");
+  CHECK(
+      vocabulary != file.metadata().end(),
+      "the authors' SRU++ weights need the metadata \"vocab\": two hex digits for each byte value, in id order");
   std::vector<NamedTensor> weights;
   for (const std::string& name : file.names()) weights.push_back({name, file.get(name)});
 

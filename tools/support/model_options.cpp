@@ -51,9 +51,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--heads", options.heads, "attention heads of the authors' weights, which do not tell [1]")
       ->check(CLI::PositiveNumber);
   app.add_option("--precision", options.precision,
-                 "f32; bf16: matrix products in bf16, on a GPU activations too; tf32: products on a GPU; "
-                 "int8: products "
-                 "with quantized weights on a CPU; f64: everything in f64")
+                 "f32; bf16: matrix products in bf16, on a GPU activations too; tf32: products on a "
+                 "GPU; int8: products with quantized weights on a CPU; f64: everything in f64")
       ->check(CLI::IsMember({"f32", "tf32", "bf16", "int8", "f64"}))
       ->capture_default_str();
   add_device_option(app, options.device);

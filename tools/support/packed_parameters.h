@@ -1,9 +1,9 @@
 // How a checkpoint keeps parameters that were pruned or quantized. In place of the tensor NAME:
 //
-//     NAME.mask    u8, one bit an element, the first the lowest of its byte: 1 where there is a weight
-//     (pruned only) NAME.values  f32, the weights that there are, in order NAME.codes   u8, instead of
-//     values: `bits` a weight, without gaps, the first the lowest NAME.scale   f32 (2), with codes: step and
-//     zero of w = step (code - zero)
+//     NAME.mask    u8       one bit per element, the lowest bit of a byte first; 1: the weight was kept (pruned only)
+//     NAME.values  f32      the weights that were kept, in order (not quantized)
+//     NAME.codes   u8       `bits` bits per weight without gaps, the lowest bit first (quantized: instead of values)
+//     NAME.scale   f32 (2)  step and zero of w = step * (code - zero) (quantized only)
 //
 // and for each an entry {"NAME": {"shape": [512, 128], "bits": 8}} of a JSON object, 32 bits for values.
 #pragma once

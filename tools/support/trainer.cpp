@@ -229,9 +229,8 @@ void Trainer::fail_not_finite(const StepRecord& record) {
   }
   optimizer_.zero_grad();
   detail::fail(
-      "training stopped at step {}: {} steps in a row were not finite (loss {}, gradient norm {}, lr {}): "
-      "{}; a lower "
-      "--lr or a longer --warmup may help",
+      "training stopped at step {}: {} steps in a row were not finite (loss {}, "
+      "gradient norm {}, lr {}): {}; a lower --lr or a longer --warmup may help",
       record.step, progress_.skipped_in_row, record.loss, record.gradient_norm, record.lr, where);
 }
 
