@@ -15,11 +15,11 @@ struct GradNode {
   int64_t entry = -1;  // index on that tape
   int output = 0;      // which of the entry's outputs
   Tensor grad;         // of a leaf; undefined until a backward pass reaches it
-  // A leaf's elements rounded to bf16, for GPU kernels (ops/weights.h), and the version they were made from.
+  // A leaf's elements rounded to bf16, for GPU kernels (ops/support/weight_cache.h), and the version they were made from.
   Tensor low_precision;
   uint64_t low_precision_version = 0;
   std::shared_ptr<const Int8Weight>
-      int8;  // a leaf's 8-bit form (ops/weights.h), and the version it stands for
+      int8;  // a leaf's 8-bit form (ops/support/weight_cache.h), and the version it stands for
   uint64_t int8_version = 0;
   std::shared_ptr<const Bf16Weight> packed;  // a leaf's packed bf16 form, the same way
   uint64_t packed_version = 0;

@@ -9,7 +9,7 @@
 #include "core/array.h"
 #include "core/backend.h"
 #include "core/check.h"
-#include "core/macros.h"
+#include "core/dispatch.h"
 
 namespace tandem {
 namespace {

@@ -5,40 +5,13 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
 #include "core/parallel.h"
 
 namespace tandem {
 
-void fail_not_float(const char* what, int dtype) {
-  detail::fail("{}: dtype {} is not supported on the CPU; use f32 or f64", what,
-               name_of(static_cast<DType>(dtype)));
-}
-
-void fail_not_floating(const char* what, int dtype) {
-  detail::fail("{}: dtype {} is not supported on a GPU; use f32, f64 or bf16", what,
-               name_of(static_cast<DType>(dtype)));
-}
-
 namespace {
-
-// Runs f(element type's zero) for the dtype.
-template <class F>
-void visit(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::bf16:
-      return f(bf16{});
-    case DType::i32:
-      return f(int32_t{});
-    case DType::i64:
-      return f(int64_t{});
-    case DType::u8:
-      return f(uint8_t{});
-  }
-}
 
 template <class To, class From>
 To cast(From value) {
@@ -91,10 +64,7 @@ void fill(const Tensor& y, double value) {
     if (y.numel() > 0) std::memset(y.raw(), 0, y.nbytes());
     return;
   }
-  visit(y.dtype(), [&y, value](auto zero) {
-    using T = decltype(zero);
-    std::fill_n(y.data<T>(), y.numel(), cast<T>(value));
-  });
+  dispatch_dtype(y.dtype(), [&]<class T>() { std::fill_n(y.data<T>(), y.numel(), cast<T>(value)); });
 }
 
 void convert(const Tensor& y, const Tensor& x) {
@@ -102,10 +72,8 @@ void convert(const Tensor& y, const Tensor& x) {
     if (x.numel() > 0) std::memcpy(y.raw(), x.raw(), x.nbytes());
     return;
   }
-  visit(x.dtype(), [&y, &x](auto from) {
-    visit(y.dtype(), [&y, &x](auto to) {
-      using To = decltype(to);
-      using From = decltype(from);
+  dispatch_dtype(x.dtype(), [&]<class From>() {
+    dispatch_dtype(y.dtype(), [&]<class To>() {
       const int64_t n = x.numel();
       const From* in = x.data<From>();
       To* out = y.data<To>();
@@ -121,8 +89,7 @@ void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
 }
 
 void add_in_place(const Tensor& y, const Tensor& x) {
-  visit(y.dtype(), [&y, &x](auto zero) {
-    using T = decltype(zero);
+  dispatch_dtype(y.dtype(), [&]<class T>() {
     if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>) {
       const int64_t n = y.numel();
       T* out = y.data<T>();

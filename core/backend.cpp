@@ -1,7 +1,7 @@
 // Which devices there are.
 #include "core/backend.h"
 
-#include "core/macros.h"
+#include "core/dispatch.h"
 
 namespace tandem {
 

@@ -11,7 +11,7 @@
 
 #include "core/backend.h"
 #include "core/check.h"
-#include "core/macros.h"
+#include "core/dispatch.h"
 
 namespace tandem {
 namespace {

@@ -1,33 +1,38 @@
-// How loops are split over cores.
+// Loops of CPU kernels over elements or rows: cut into fixed blocks, which are shared among the threads when there is
+// enough work. The cuts do not depend on the number of threads, so neither does any result.
 #pragma once
+#include <algorithm>
 #include <cstdint>
-
-#include "core/macros.h"
 
 namespace tandem {
 
-// Elements below which a loop over an array is not worth waking the other threads for. For use in
+// Minimum number of elements for which a loop runs on several threads, as in
 // `#pragma omp parallel for if (n > kParallelGrain)`.
 inline constexpr int64_t kParallelGrain = 1 << 15;
 
-// Bodies that differ only by element type: `FOR_FLOAT(x.dtype(), "softmax", T, kernel<T>(y, x))` runs
-// kernel<float> or kernel<double>. Error naming the operator for any other dtype.
-[[noreturn]] void fail_not_float(const char* what, int dtype);
-// The same for kernels on a GPU, which take bf16 too.
-[[noreturn]] void fail_not_floating(const char* what, int dtype);
-
 }  // namespace tandem
 
-#define FOR_FLOAT(dtype_value, what, T, ...)                             \
-  do {                                                                   \
-    const ::tandem::DType for_float_dtype = (dtype_value);               \
-    if (for_float_dtype == ::tandem::DType::f32) {                       \
-      using T = float;                                                   \
-      __VA_ARGS__;                                                       \
-    } else if (for_float_dtype == ::tandem::DType::f64) {                \
-      using T = double;                                                  \
-      __VA_ARGS__;                                                       \
-    } else {                                                             \
-      ::tandem::fail_not_float(what, static_cast<int>(for_float_dtype)); \
-    }                                                                    \
-  } while (0)
+namespace tandem::cpu {
+
+// Calls f(begin, end) for every block of `block` items of 0..count-1. `work` is the cost of an item, in elements.
+// f must not throw.
+template <class F>
+void for_blocks(int64_t count, int64_t block, int64_t work, const F& f) {
+  const int64_t blocks = (count + block - 1) / block;
+#pragma omp parallel for schedule(static) if (blocks > 1 && count * work > kParallelGrain)
+  for (int64_t b = 0; b < blocks; ++b) f(b * block, std::min(count, (b + 1) * block));
+}
+
+// Calls f(begin, end) for blocks of single elements.
+template <class F>
+void for_elements(int64_t count, const F& f) {
+  for_blocks(count, 1 << 13, 1, f);
+}
+
+// Calls f(begin, end) for blocks of rows of `width` elements, with enough rows in a block to be worth a thread's while.
+template <class F>
+void for_rows(int64_t rows, int64_t width, const F& f) {
+  for_blocks(rows, std::max<int64_t>(1, (1 << 13) / std::max<int64_t>(1, width)), width, f);
+}
+
+}  // namespace tandem::cpu

@@ -13,9 +13,9 @@
 
 #if defined(__SSE2__) && !defined(__CUDACC__)
 #include <emmintrin.h>
-#endif
 
 #include "core/macros.h"
+#endif
 
 namespace tandem {
 

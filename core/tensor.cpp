@@ -62,7 +62,7 @@ Tensor Tensor::detach() const {
   return y;
 }
 
-Tensor Tensor::alias_rows(int64_t begin, int64_t end) const {
+Tensor Tensor::view_rows(int64_t begin, int64_t end) const {
   CHECK(rank() >= 1 && begin >= 0 && begin <= end && end <= size(0),
         "tensor: rows {} to {} of {} do not exist", begin, end, str());
   Tensor y = detach();
@@ -72,7 +72,7 @@ Tensor Tensor::alias_rows(int64_t begin, int64_t end) const {
   return y;
 }
 
-Tensor Tensor::alias_shape(Shape shape) const {
+Tensor Tensor::view_as(Shape shape) const {
   CHECK(shape.numel() == numel(), "tensor: {} cannot be seen as {}: the number of elements differs", str(),
         shape.str());
   Tensor y = detach();

@@ -70,8 +70,8 @@ class Tensor {
   // Same elements, no gradient history.
   Tensor detach() const;
   // Views that share memory and carry NO gradient: operators `slice` and `reshape` are the ones that do.
-  Tensor alias_rows(int64_t begin, int64_t end) const;  // of the leading axis
-  Tensor alias_shape(Shape shape) const;                // Error: another number of elements
+  Tensor view_rows(int64_t begin, int64_t end) const;  // of the leading axis
+  Tensor view_as(Shape shape) const;                   // Error: another number of elements
 
   // Copies; no gradient history.
   Tensor clone() const;

@@ -1,7 +1,8 @@
 // Elementwise functions of one input.
 #include "ops/activation.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -13,7 +14,7 @@ struct Value {
 
 template <Activation kind, class C>
 struct Slope {
-  __device__ C operator()(int64_t, C dy, C saved) const { return dy * activation_slope<kind>(saved); }
+  __device__ C operator()(int64_t, C dy, C saved) const { return dy * activation_derivative<kind>(saved); }
 };
 
 template <template <Activation, class> class F, class T, class... In>
@@ -51,12 +52,14 @@ void run(Activation kind, T* y, int64_t n, const In*... xs) {
 }  // namespace
 
 void activation_forward(const Tensor& y, const Tensor& x, Activation kind) {
-  FOR_DEVICE_FLOAT(x.dtype(), "activation", T, run<Value>(kind, y.data<T>(), y.numel(), x.data<T>()));
+  dispatch_device_float(x.dtype(), "activation",
+                        [&]<class T>() { run<Value>(kind, y.data<T>(), y.numel(), x.data<T>()); });
 }
 
 void activation_backward(const Tensor& dx, const Tensor& dy, const Tensor& saved, Activation kind) {
-  FOR_DEVICE_FLOAT(dy.dtype(), "activation", T,
-                   run<Slope>(kind, dx.data<T>(), dx.numel(), dy.data<T>(), saved.data<T>()));
+  dispatch_device_float(dy.dtype(), "activation", [&]<class T>() {
+    run<Slope>(kind, dx.data<T>(), dx.numel(), dy.data<T>(), saved.data<T>());
+  });
 }
 
 }  // namespace tandem::cuda

@@ -1,7 +1,8 @@
-// adaptive_embedding: the rows of one band; the rest is products and the kernels of embedding.
+// adaptive_embedding: the rows of one cluster; the rest is products and the kernels of embedding.
 #include "ops/adaptive_embedding.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -12,11 +13,11 @@ constexpr int kThreads = 256;
 template <class Y, class W, int N>
 __global__ void __launch_bounds__(kThreads)
     band_rows_kernel(Y* y, const int32_t* ids, int64_t tokens, const W* table, int64_t count, int64_t width,
-                     BandIds band, W scale) {
+                     BandIds cluster, W scale) {
   const int64_t token = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   if (token >= tokens) return;
-  const int64_t id = ids[token], row = id - band.begin;
-  const bool here = row >= 0 && row < count, somewhere = id >= 0 && id < band.vocabulary;
+  const int64_t id = ids[token], row = id - cluster.begin;
+  const bool here = row >= 0 && row < count, somewhere = id >= 0 && id < cluster.vocabulary;
   for (int64_t j = threadIdx.x % kWarp * N; j < width; j += kWarp * N) {
     Vec<W, N> in{};
     if (here) in = load_vector<W, N>(table + row * width + j);
@@ -28,13 +29,13 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class Y, class W>
-void rows_of_band(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds band, double scale) {
+void rows_of_band(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale) {
   constexpr int N = kVector<Y>;
   const int64_t width = table.size(1);
   const bool wide = width % N == 0 && is_aligned(y.raw()) && is_aligned(table.raw(), sizeof(Vec<W, N>));
   launch(wide ? band_rows_kernel<Y, W, N> : band_rows_kernel<Y, W, 1>,
          blocks_for(ids.numel(), kThreads / kWarp), kThreads, 0, compute_stream(), y.data<Y>(),
-         ids.data<int32_t>(), ids.numel(), table.data<W>(), table.size(0), width, band,
+         ids.data<int32_t>(), ids.numel(), table.data<W>(), table.size(0), width, cluster,
          static_cast<W>(scale));
 }
 
@@ -46,9 +47,9 @@ __global__ void __launch_bounds__(kMapThreads)
 
 }  // namespace
 
-void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds band, double scale) {
-  FOR_DEVICE_FLOAT(y.dtype(), "adaptive_embedding", T,
-                   rows_of_band<T, Compute<T>>(y, ids, table, band, scale));
+void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale) {
+  dispatch_device_float(y.dtype(), "adaptive_embedding",
+                        [&]<class T>() { rows_of_band<T, Compute<T>>(y, ids, table, cluster, scale); });
 }
 
 void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin) {

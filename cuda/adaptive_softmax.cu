@@ -2,8 +2,9 @@
 // logits that lie among other columns.
 #include "ops/adaptive_softmax.h"
 
-#include "cuda/gemm.h"
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
+#include "cuda/runtime/gemm.h"
 
 namespace tandem::cuda {
 namespace {
@@ -58,8 +59,9 @@ __global__ void __launch_bounds__(kMapThreads)
 }  // namespace
 
 void add_to_rows(const Tensor& y, const Tensor& x, const Tensor& index) {
-  FOR_DEVICE_FLOAT(y.dtype(), "adaptive_softmax", T,
-                   add_to_rows(y.data<T>(), x.data<T>(), index.data<int32_t>(), index.numel(), y.size(1)));
+  dispatch_device_float(y.dtype(), "adaptive_softmax", [&]<class T>() {
+    add_to_rows(y.data<T>(), x.data<T>(), index.data<int32_t>(), index.numel(), y.size(1));
+  });
 }
 
 void product_at(const Tensor& c, int64_t first_c, const Tensor& a, int64_t first_a, const Tensor& b,
@@ -72,19 +74,20 @@ void product_at(const Tensor& c, int64_t first_c, const Tensor& a, int64_t first
 }
 
 void fill_columns(const Tensor& x, int64_t first, double value) {
-  FOR_DEVICE_FLOAT(
-      x.dtype(), "adaptive_softmax", T,
-      launch(fill_columns_kernel<T>, blocks_for(x.size(0), kMapThreads), kMapThreads, 0, compute_stream(),
-             x.data<T>(), x.size(0), x.size(1), first, static_cast<T>(static_cast<Compute<T>>(value))));
+  dispatch_device_float(x.dtype(), "adaptive_softmax", [&]<class T>() {
+    launch(fill_columns_kernel<T>, blocks_for(x.size(0), kMapThreads), kMapThreads, 0, compute_stream(),
+           x.data<T>(), x.size(0), x.size(1), first, static_cast<T>(static_cast<Compute<T>>(value)));
+  });
 }
 
 void shift_logits(const Tensor& y, int64_t first, int64_t columns, const Tensor& logits,
                   const Tensor& shift) {
-  FOR_DEVICE_FLOAT(logits.dtype(), "adaptive_softmax", T,
-                   launch(shift_logits_kernel<T>,
-                          dim3(static_cast<unsigned>(logits.size(0)), blocks_for(columns, kMapThreads)),
-                          kMapThreads, 0, compute_stream(), y.data<Compute<T>>() + first, y.size(1), columns,
-                          logits.data<T>(), logits.size(1), shift.data<double>()));
+  dispatch_device_float(logits.dtype(), "adaptive_softmax", [&]<class T>() {
+    launch(shift_logits_kernel<T>,
+           dim3(static_cast<unsigned>(logits.size(0)), blocks_for(columns, kMapThreads)), kMapThreads, 0,
+           compute_stream(), y.data<Compute<T>>() + first, y.size(1), columns, logits.data<T>(),
+           logits.size(1), shift.data<double>());
+  });
 }
 
 void refuse_capture(const char* why) {

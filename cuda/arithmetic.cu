@@ -2,7 +2,8 @@
 // read once and written once.
 #include "ops/arithmetic.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -61,7 +62,7 @@ void run(Arithmetic kind, T* y, const T* a, const B* b, int64_t n, int64_t width
 }  // namespace
 
 void arithmetic(const Tensor& y, const Tensor& a, const Tensor& b, Arithmetic kind) {
-  FOR_DEVICE_FLOAT(y.dtype(), "arithmetic", T, {
+  dispatch_device_float(y.dtype(), "arithmetic", [&]<class T>() {
     const auto with = [&](const auto* right) {
       run(kind, y.data<T>(), a.data<T>(), right, y.numel(), b.numel());
     };
@@ -73,9 +74,9 @@ void arithmetic(const Tensor& y, const Tensor& a, const Tensor& b, Arithmetic ki
 }
 
 void scale(const Tensor& y, const Tensor& x, double factor) {
-  FOR_DEVICE_FLOAT(
-      y.dtype(), "scale", T,
-      map(y.data<T>(), y.numel(), Scaled<Compute<T>>{static_cast<Compute<T>>(factor)}, x.data<T>()));
+  dispatch_device_float(y.dtype(), "scale", [&]<class T>() {
+    map(y.data<T>(), y.numel(), Scaled<Compute<T>>{static_cast<Compute<T>>(factor)}, x.data<T>());
+  });
 }
 
 }  // namespace tandem::cuda

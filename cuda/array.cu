@@ -1,28 +1,11 @@
 // Whole-array primitives on the GPU (core/array.h).
 #include "core/array.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
-
-template <class F>
-void visit(DType dtype, const F& f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::bf16:
-      return f(bf16{});
-    case DType::i32:
-      return f(int32_t{});
-    case DType::i64:
-      return f(int64_t{});
-    case DType::u8:
-      return f(uint8_t{});
-  }
-}
 
 template <class To, class From>
 __device__ __forceinline__ To cast(From value) {
@@ -88,8 +71,7 @@ void fill(const Tensor& y, double value) {
     CUDA_CHECK(cudaMemsetAsync(y.raw(), 0, y.nbytes(), compute_stream()));
     return;
   }
-  visit(y.dtype(), [&y, value](auto zero) {
-    using T = decltype(zero);
+  dispatch_dtype(y.dtype(), [&]<class T>() {
     const T element = [value] {
       if constexpr (std::is_same_v<T, bf16>)
         return bf16(static_cast<float>(value));
@@ -111,10 +93,8 @@ void convert(const Tensor& y, const Tensor& x) {
     return map(y.data<bf16>(), y.numel(), Rounded<float>(), x.data<float>());
   if (x.dtype() == DType::bf16 && y.dtype() == DType::f32)
     return map(y.data<float>(), y.numel(), Rounded<bf16>(), x.data<bf16>());
-  visit(x.dtype(), [&y, &x](auto from) {
-    visit(y.dtype(), [&y, &x](auto to) {
-      using To = decltype(to);
-      using From = decltype(from);
+  dispatch_dtype(x.dtype(), [&]<class From>() {
+    dispatch_dtype(y.dtype(), [&]<class To>() {
       launch(convert_kernel<To, From>, blocks_for(y.numel(), kMapThreads), kMapThreads, 0, compute_stream(),
              y.data<To>(), x.data<From>(), y.numel());
     });
@@ -135,8 +115,8 @@ void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
 }
 
 void add_in_place(const Tensor& y, const Tensor& x) {
-  FOR_DEVICE_FLOAT(y.dtype(), "add_in_place", T,
-                   map(y.data<T>(), y.numel(), Plus(), y.data<T>(), x.data<T>()));
+  dispatch_device_float(y.dtype(), "add_in_place",
+                        [&]<class T>() { map(y.data<T>(), y.numel(), Plus(), y.data<T>(), x.data<T>()); });
 }
 
 void all_finite(bool& finite, const Tensor& x) {
@@ -146,9 +126,10 @@ void all_finite(bool& finite, const Tensor& x) {
   cuda::fill(found, 0);
   const unsigned blocks =
       std::min(blocks_for(x.numel(), kMapThreads), 4u * static_cast<unsigned>(context().multiprocessors));
-  FOR_DEVICE_FLOAT(x.dtype(), "all_finite", T,
-                   launch(not_finite_kernel<T>, blocks, kMapThreads, 0, compute_stream(),
-                          found.data<int32_t>(), x.data<T>(), x.numel()));
+  dispatch_device_float(x.dtype(), "all_finite", [&]<class T>() {
+    launch(not_finite_kernel<T>, blocks, kMapThreads, 0, compute_stream(), found.data<int32_t>(), x.data<T>(),
+           x.numel());
+  });
   finite = found.to_vector<int32_t>()[0] == 0;
 }
 

@@ -10,8 +10,9 @@
 #include "ops/attention.h"
 
 #include "core/array.h"
-#include "cuda/attention_rows.cuh"
-#include "cuda/gemm.h"
+#include "core/dispatch.h"
+#include "cuda/device/attention_rows.cuh"
+#include "cuda/runtime/gemm.h"
 #include "ops/reduce.h"
 
 namespace tandem::cuda {
@@ -221,7 +222,7 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
   using C = Compute<T>;
   using Positions = std::conditional_t<kRelative, RelativePositionsBackward<T>, NoPositions>;
   const Layout at(q, kv, term, kernel);
-  cuda::fill(dkv.alias_rows(0, at.origin), 0);  // keys that nobody sees
+  cuda::fill(dkv.view_rows(0, at.origin), 0);  // keys that nobody sees
   const int64_t kept_ld = round_up(at.keys - at.origin, kAlignment);
   const int64_t distances = at.distances_of({0, at.queries}), distances_ld = round_up(distances, kAlignment);
   const bool vectors = at.head % kVector<T> == 0 && is_aligned(y.raw()) && is_aligned(dy.raw());
@@ -289,8 +290,8 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
   }
   if constexpr (kRelative) {
     const AxisSplit over_batch{1, at.batch, distances * at.width};
-    cuda::sum_axis(dterm.r.alias_rows(0, distances), dr_parts, over_batch, 1.0, false);
-    cuda::fill(dterm.r.alias_rows(distances, at.positions), 0);  // distances that do not occur
+    cuda::sum_axis(dterm.r.view_rows(0, distances), dr_parts, over_batch, 1.0, false);
+    cuda::fill(dterm.r.view_rows(distances, at.positions), 0);  // distances that do not occur
   }
 }
 
@@ -299,13 +300,13 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
                        const PositionTerm& positions, const AttentionKernel& kernel) {
   if (q.numel() == 0) return;
-  FOR_DEVICE_FLOAT(q.dtype(), "attention", T, {
+  dispatch_device_float(q.dtype(), "attention", [&]<class T>() {
     const auto run = positions.any() ? forward<T, true> : forward<T, false>;
     run(y, lse, q, kv, positions, kernel);
   });
 }
 
-// The formulas stand above the CPU's (ops/attention_blocks.cpp).
+// The formulas stand above the CPU's (ops/attention_cpu/blocks.cpp).
 void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dpositions, const Tensor& dy,
                         const Tensor& q, const Tensor& kv, const PositionTerm& positions, const Tensor& y,
                         const Tensor& lse, const AttentionKernel& kernel) {
@@ -314,7 +315,7 @@ void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm&
     if (positions.any()) cuda::fill(dpositions.r, 0);
     return;
   }
-  FOR_DEVICE_FLOAT(q.dtype(), "attention", T, {
+  dispatch_device_float(q.dtype(), "attention", [&]<class T>() {
     const auto run = positions.any() ? backward<T, true> : backward<T, false>;
     run(dq, dkv, dpositions, dy, q, kv, positions, y, lse, kernel);
   });

@@ -5,7 +5,8 @@
 // its width, which runs over all rows.
 #include <cmath>
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 #include "ops/attention.h"
 
 namespace tandem::cuda {
@@ -105,7 +106,7 @@ void run(const Tensor& y, const Tensor& scores, const Tensor& q, const Tensor& k
 void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   if (q.numel() == 0) return;
   const Cache cache{valid, q.size(0), q.size(1), heads, q.size(1) / heads};
-  FOR_DEVICE_FLOAT(q.dtype(), "attend_cached", T, {
+  dispatch_device_float(q.dtype(), "attend_cached", [&]<class T>() {
     const Tensor scores({q.size(0), heads, valid}, dtype_of<Compute<T>>(), q.device());
     if (cache.head % kVector<T> == 0 && is_aligned(q.raw()) && is_aligned(kv_cache.raw()))
       run<kVector<T>, T>(y, scores, q, kv_cache, cache);

@@ -4,7 +4,8 @@
 // by K taps is left to the caches: blocks take neighbouring time steps.
 #include "ops/causal_conv.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 #include "ops/reduce.h"
 
 namespace tandem::cuda {
@@ -209,11 +210,11 @@ void backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInpu
 }  // namespace
 
 void causal_conv_forward(const Tensor& y, const CausalConvInputs& in) {
-  FOR_DEVICE_FLOAT(y.dtype(), "causal_conv", T, forward<T>(y, in));
+  dispatch_device_float(y.dtype(), "causal_conv", [&]<class T>() { forward<T>(y, in); });
 }
 
 void causal_conv_backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInputs& in) {
-  FOR_DEVICE_FLOAT(dy.dtype(), "causal_conv", T, backward<T>(out, dy, in));
+  dispatch_device_float(dy.dtype(), "causal_conv", [&]<class T>() { backward<T>(out, dy, in); });
 }
 
 }  // namespace tandem::cuda

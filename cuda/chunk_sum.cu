@@ -1,7 +1,8 @@
 // chunk_sum: memory's floor both ways, each element read once and written once.
 #include "ops/chunk_sum.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -63,13 +64,15 @@ void backward(T* dx, const T* dy, int64_t count, int64_t n, int64_t width) {
 }  // namespace
 
 void chunk_sum_forward(const Tensor& y, const Tensor& x) {
-  FOR_DEVICE_FLOAT(x.dtype(), "chunk_sum", T,
-                   forward<T>(y.data<T>(), x.data<T>(), y.numel(), x.size(-1), y.size(-1)));
+  dispatch_device_float(x.dtype(), "chunk_sum", [&]<class T>() {
+    forward<T>(y.data<T>(), x.data<T>(), y.numel(), x.size(-1), y.size(-1));
+  });
 }
 
 void chunk_sum_backward(const Tensor& dx, const Tensor& dy) {
-  FOR_DEVICE_FLOAT(dy.dtype(), "chunk_sum", T,
-                   backward<T>(dx.data<T>(), dy.data<T>(), dx.numel(), dx.size(-1), dy.size(-1)));
+  dispatch_device_float(dy.dtype(), "chunk_sum", [&]<class T>() {
+    backward<T>(dx.data<T>(), dy.data<T>(), dx.numel(), dx.size(-1), dy.size(-1));
+  });
 }
 
 }  // namespace tandem::cuda

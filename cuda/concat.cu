@@ -1,7 +1,8 @@
 // concat_columns: columns copied, in vectors where every row's begin allows it.
 #include "ops/concat.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -31,9 +32,10 @@ void copy_columns(T* y, const T* x, int64_t rows, int64_t columns, int64_t y_wid
 
 void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
   const int64_t y_width = to.x.size(-1), x_width = from.x.size(-1);
-  FOR_DEVICE_FLOAT(from.x.dtype(), "concat_columns", T,
-                   copy_columns<T>(to.x.data<T>() + to.begin, from.x.data<T>() + from.begin,
-                                   from.x.numel() / x_width, columns, y_width, x_width));
+  dispatch_device_float(from.x.dtype(), "concat_columns", [&]<class T>() {
+    copy_columns<T>(to.x.data<T>() + to.begin, from.x.data<T>() + from.begin, from.x.numel() / x_width,
+                    columns, y_width, x_width);
+  });
 }
 
 }  // namespace tandem::cuda

@@ -3,7 +3,8 @@
 
 #include <cfloat>
 
-#include "cuda/rows.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/rows.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -125,7 +126,7 @@ void scale(T* x, int64_t n, const Compute<T>* factor) {
 }  // namespace
 
 void token_nll_forward(const Tensor& nll, const Tensor& lse, const Tensor& logits, const Tensor& targets) {
-  FOR_DEVICE_FLOAT(logits.dtype(), "cross_entropy", T, {
+  dispatch_device_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     const Losses<T, false> rows{
         nll.data<double>(), lse.data<double>(), logits.data<T>(), targets.data<int32_t>(),
         targets.numel(),    logits.size(-1),    Compute<T>(0)};
@@ -135,7 +136,7 @@ void token_nll_forward(const Tensor& nll, const Tensor& lse, const Tensor& logit
 
 void token_nll_backward(const Tensor& dlogits, const Tensor& dy, const Tensor& logits, const Tensor& lse,
                         const Tensor& targets, double factor) {
-  FOR_DEVICE_FLOAT(logits.dtype(), "cross_entropy", T, {
+  dispatch_device_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     using C = Compute<T>;
     const Backward<T> rows{dlogits.data<T>(), dy.data<C>(),       dy.numel() == 1 ? 0 : 1,
                            logits.data<T>(),  lse.data<double>(), targets.data<int32_t>(),
@@ -145,7 +146,7 @@ void token_nll_backward(const Tensor& dlogits, const Tensor& dy, const Tensor& l
 }
 
 void token_nll_in_place(const Tensor& nll, const Tensor& logits, const Tensor& targets, double factor) {
-  FOR_DEVICE_FLOAT(logits.dtype(), "cross_entropy", T, {
+  dispatch_device_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     const Losses<T, true> rows{nll.data<double>(),
                                nullptr,
                                logits.data<T>(),
@@ -158,7 +159,7 @@ void token_nll_in_place(const Tensor& nll, const Tensor& logits, const Tensor& t
 }
 
 void scale_by(const Tensor& x, const Tensor& factor) {
-  FOR_DEVICE_FLOAT(x.dtype(), "cross_entropy", T, {
+  dispatch_device_float(x.dtype(), "cross_entropy", [&]<class T>() {
     constexpr int N = kVector<T>;
     const auto* by = factor.data<Compute<T>>();
     if (x.numel() % N == 0 && is_aligned(x.raw()))

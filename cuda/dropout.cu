@@ -1,8 +1,9 @@
 // Dropout: masks drawn where they are used, never stored.
 #include "ops/dropout.h"
 
-#include "cuda/dropout.cuh"
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/dropout.cuh"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -63,13 +64,14 @@ void run(T* y, const T* x, int64_t period, int64_t repeats, double p, const Drop
 
 void dropout(const Tensor& y, const Tensor& x, int64_t period, double p, DropoutKey key) {
   if (x.numel() == 0) return;
-  FOR_DEVICE_FLOAT(x.dtype(), "dropout", T,
-                   run<false>(y.data<T>(), x.data<T>(), period, x.numel() / period, p, key));
+  dispatch_device_float(x.dtype(), "dropout", [&]<class T>() {
+    run<false>(y.data<T>(), x.data<T>(), period, x.numel() / period, p, key);
+  });
 }
 
 void dropout_mask(const Tensor& mask, double p, DropoutKey key) {
-  FOR_DEVICE_FLOAT(mask.dtype(), "dropout_mask", T,
-                   run<true, T>(mask.data<T>(), nullptr, mask.numel(), 1, p, key));
+  dispatch_device_float(mask.dtype(), "dropout_mask",
+                        [&]<class T>() { run<true, T>(mask.data<T>(), nullptr, mask.numel(), 1, p, key); });
 }
 
 }  // namespace tandem::cuda

@@ -4,7 +4,8 @@
 #include <bit>
 
 #include "core/array.h"
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -271,7 +272,7 @@ void add_runs(const Tensor& dtable, const Tensor& dy, const Tensor& order) {
 }  // namespace
 
 void embedding_forward(const Tensor& y, const Tensor& ids, const Tensor& table) {
-  FOR_DEVICE_FLOAT(y.dtype(), "embedding", T, {
+  dispatch_device_float(y.dtype(), "embedding", [&]<class T>() {
     if (table.dtype() == y.dtype())
       gather<T, T>(y, ids, table);
     else
@@ -286,7 +287,8 @@ void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& id
     throw Error("embedding: " + std::to_string(ids.numel()) + " tokens of a table of " +
                 std::to_string(dtable.size(0)) + " rows; on a GPU both must be below 2^31");
   const Tensor order = sorted(ids, dtable.size(0));
-  FOR_DEVICE_FLOAT(dy.dtype(), "embedding", T, add_runs<T, Compute<T>>(dtable, dy, order));
+  dispatch_device_float(dy.dtype(), "embedding",
+                        [&]<class T>() { add_runs<T, Compute<T>>(dtable, dy, order); });
 }
 
 }  // namespace tandem::cuda

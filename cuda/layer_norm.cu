@@ -1,8 +1,9 @@
 // Layer normalisation: one warp or one block a row, which is held in registers where it fits.
 #include "ops/layer_norm.h"
 
-#include "cuda/dropout.cuh"
-#include "cuda/rows.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/dropout.cuh"
+#include "cuda/device/rows.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -285,12 +286,14 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
 
 void layer_norm_forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
                         const Tensor& bias, const LayerNormOptions& options) {
-  FOR_DEVICE_FLOAT(y.dtype(), "layer_norm", T, forward<T>(y, stats, in, gain, bias, options));
+  dispatch_device_float(y.dtype(), "layer_norm",
+                        [&]<class T>() { forward<T>(y, stats, in, gain, bias, options); });
 }
 
 void layer_norm_backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in,
                          const Tensor& gain, const Tensor& stats, const LayerNormOptions& options) {
-  FOR_DEVICE_FLOAT(dy.dtype(), "layer_norm", T, backward<T>(out, dy, in, gain, stats, options));
+  dispatch_device_float(dy.dtype(), "layer_norm",
+                        [&]<class T>() { backward<T>(out, dy, in, gain, stats, options); });
 }
 
 }  // namespace tandem::cuda

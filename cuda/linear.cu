@@ -1,9 +1,10 @@
 // linear: three products, and the column sums for the bias.
 #include "ops/linear.h"
 
-#include "cuda/gemm.h"
-#include "cuda/kernel.cuh"
-#include "ops/weights.h"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
+#include "cuda/runtime/gemm.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem::cuda {
 namespace {
@@ -68,7 +69,7 @@ void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tenso
 
 void linear_backward_bias(const Tensor& dbias, const Tensor& dy, bool accumulate) {
   const int64_t rows = rows_of(dy), width = dbias.size(0), chunks = (rows + kChunkRows - 1) / kChunkRows;
-  FOR_DEVICE_FLOAT(dy.dtype(), "linear", T, {
+  dispatch_device_float(dy.dtype(), "linear", [&]<class T>() {
     using C = Compute<T>;
     const Tensor sums({chunks, width}, dtype_of<C>(), dy.device());
     launch(chunk_sums<T>, dim3(blocks_for(width, kWarp), static_cast<unsigned>(chunks)), kWarp * kRowLanes, 0,

@@ -2,10 +2,11 @@
 #include "ops/lstm.h"
 
 #include "autograd/gradient.h"
-#include "cuda/gemm.h"
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
+#include "cuda/runtime/gemm.h"
 #include "ops/linear.h"
-#include "ops/weights.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem::cuda {
 namespace {
@@ -89,12 +90,13 @@ void backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, 
 }  // namespace
 
 void lstm_forward(const LstmSteps& steps, const LstmInputs& in) {
-  FOR_DEVICE_FLOAT(in.x.dtype(), "lstm", T, forward<T>(steps, in));
+  dispatch_device_float(in.x.dtype(), "lstm", [&]<class T>() { forward<T>(steps, in); });
 }
 
 void lstm_backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, const LstmSteps& steps,
                    const LstmInputs& in) {
-  FOR_DEVICE_FLOAT(in.x.dtype(), "lstm", T, backward<T>(dh_carry, dc_carry, dh, steps, in));
+  dispatch_device_float(in.x.dtype(), "lstm",
+                        [&]<class T>() { backward<T>(dh_carry, dc_carry, dh, steps, in); });
 }
 
 }  // namespace tandem::cuda

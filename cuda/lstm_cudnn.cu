@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/array.h"
-#include "cuda/cudnn.h"
+#include "cuda/runtime/cudnn.h"
 #include "ops/lstm.h"
 
 namespace tandem::cuda {
@@ -138,7 +138,7 @@ LstmWeights weights_in(const Tensor& space, const Plan& plan, const LstmInputs& 
       if (at != begin + gate * gate_size)
         throw Error("cudnn: the gates of an LSTM's weight do not lie in a row");
     }
-    return space.alias_rows(begin, begin + like.numel()).alias_shape(like.shape());
+    return space.view_rows(begin, begin + like.numel()).view_as(like.shape());
   };
   const LstmWeights& w = in.weights;
   return {view(0, w.input), view(4, w.hidden), view(0, w.input_bias), view(4, w.hidden_bias)};

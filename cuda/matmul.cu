@@ -1,7 +1,7 @@
 // matmul: cuBLASLt does all of it.
 #include "ops/matmul.h"
 
-#include "cuda/gemm.h"
+#include "cuda/runtime/gemm.h"
 
 namespace tandem::cuda {
 

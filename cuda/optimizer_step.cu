@@ -2,7 +2,8 @@
 // of parameters, each of which takes the addresses by value, so that a CUDA graph can hold them.
 #include "ops/optimizer_step.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(kThreads) square_sum_kernel(double* partials, 
 // tables each decides anew, and alike.
 __global__ void __launch_bounds__(kDecideThreads)
     decide_kernel(double* outcome, AdamCoefficients* coefficients, const Table table, const double* partials,
-                  int partial_count, const double* lr, const double* loss, const AdamRule rule) {
+                  int partial_count, const double* lr, const double* loss, const UpdateRule rule) {
   double sum = 0;
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < partial_count; i += kDecideThreads) sum += partials[i];
@@ -149,7 +150,7 @@ __global__ void __launch_bounds__(kThreads)
 // One block an entry: LAMB's trust ratio, multiplied into the numbers of its update.
 __global__ void __launch_bounds__(kThreads)
     trust_kernel(AdamCoefficients* coefficients, const Table table, const Squares* partials, const double* lr,
-                 const double* outcome, const AdamRule rule) {
+                 const double* outcome, const UpdateRule rule) {
   if (outcome[2] == 0) return;
   const int entry = static_cast<int>(blockIdx.x);
   const int begin = entry == 0 ? 0 : table.entries[entry - 1].end_block;
@@ -205,9 +206,9 @@ __global__ void __launch_bounds__(kThreads)
   update<1>(entry, k, share.middle, share.end);
 }
 
-std::vector<Batch> batches_of(const std::vector<AdamSlot>& slots) {
+std::vector<Batch> batches_of(const std::vector<ParameterSlot>& slots) {
   std::vector<Batch> batches(1);
-  for (const AdamSlot& slot : slots) {
+  for (const ParameterSlot& slot : slots) {
     const DType dtype = slot.value.dtype();
     const int last = batches.back().table.count;
     if (last == kEntries || (last > 0 && batches.back().dtype != dtype)) batches.emplace_back();
@@ -226,7 +227,7 @@ std::vector<Batch> batches_of(const std::vector<AdamSlot>& slots) {
 
 }  // namespace
 
-void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome) {
   const std::vector<Batch> batches = batches_of(slots);
   int blocks = 0;
@@ -241,30 +242,32 @@ void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, co
 
   double* partial = partials.data<double>();
   for (const Batch& batch : batches) {
-    FOR_FLOAT(
-        batch.dtype, "optimizer", T,
-        launch(square_sum_kernel<T>, batch.blocks, kThreads, 0, compute_stream(), partial, batch.table));
+    dispatch_float(batch.dtype, "optimizer", [&]<class T>() {
+      launch(square_sum_kernel<T>, batch.blocks, kThreads, 0, compute_stream(), partial, batch.table);
+    });
     partial += batch.blocks;
   }
   for (size_t i = 0; i < batches.size(); ++i)
     launch(decide_kernel, 1, kDecideThreads, 0, compute_stream(), told, coefficients_of(i), batches[i].table,
            partials.data<double>(), blocks, lr.data<double>(), loss.defined() ? loss.data<double>() : nullptr,
            rule);
-  if (rule.kind == AdamKind::lamb) {
+  if (rule.kind == OptimizerKind::lamb) {
     const Tensor squares({blocks * static_cast<int64_t>(sizeof(Squares))}, DType::u8, outcome.device());
     for (size_t i = 0; i < batches.size(); ++i) {
       Squares* const parts = static_cast<Squares*>(squares.raw());  // one batch after the other
-      FOR_FLOAT(batches[i].dtype, "optimizer", T,
-                launch(trust_squares_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), parts,
-                       batches[i].table, coefficients_of(i), told));
+      dispatch_float(batches[i].dtype, "optimizer", [&]<class T>() {
+        launch(trust_squares_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), parts,
+               batches[i].table, coefficients_of(i), told);
+      });
       launch(trust_kernel, batches[i].table.count, kThreads, 0, compute_stream(), coefficients_of(i),
              batches[i].table, parts, lr.data<double>(), told, rule);
     }
   }
   for (size_t i = 0; i < batches.size(); ++i)
-    FOR_FLOAT(batches[i].dtype, "optimizer", T,
-              launch(update_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), batches[i].table,
-                     coefficients_of(i), told));
+    dispatch_float(batches[i].dtype, "optimizer", [&]<class T>() {
+      launch(update_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), batches[i].table,
+             coefficients_of(i), told);
+    });
 }
 
 }  // namespace tandem::cuda

@@ -5,15 +5,16 @@
 // from one state to the next is a single multiplication with addition.
 #include "ops/qrnn_scan.h"
 
-#include "cuda/dropout.cuh"
-#include "cuda/scan.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/dropout.cuh"
+#include "cuda/device/scan.cuh"
 
 namespace tandem::cuda {
 namespace {
 
 // What both directions read.
 template <class T>
-struct Problem {
+struct ScanArgs {
   using C = Compute<T>;
   int64_t steps, columns, width;
   Rows<const T> u;
@@ -27,11 +28,11 @@ struct Problem {
 // The factor of a column's update at one time step after the other, from element `at` of (T, B, D) on.
 template <bool kDraws, class T>
 struct Zone {
-  const Problem<T>& p;
+  const ScanArgs<T>& p;
   int64_t at, step;
   DropoutKey key;
 
-  __device__ Zone(const Problem<T>& p, int64_t at, int64_t step)
+  __device__ Zone(const ScanArgs<T>& p, int64_t at, int64_t step)
       : p(p), at(at), step(step), key(kDraws ? current_key(p.zoneout) : DropoutKey()) {}
   __device__ __forceinline__ Compute<T> next() {
     if constexpr (!kDraws) return p.zone;
@@ -52,7 +53,7 @@ __device__ __forceinline__ QrnnInput<C> input_of(const Value& value, C zone, C c
 
 template <QrnnPooling kPooling, bool kDraws, bool kVectors, class T>
 __global__ void __launch_bounds__(kWarp)
-    forward_kernel(const Rows<T> h, const Rows<T> c, Compute<T>* c_last, const Problem<T> p) {
+    forward_kernel(const Rows<T> h, const Rows<T> c, Compute<T>* c_last, const ScanArgs<T> p) {
   using C = Compute<T>;
   constexpr int kPlanes = qrnn_planes(kPooling);
   const Lane<T, kVectors> lane(p.columns);
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(kWarp)
 template <QrnnPooling kPooling, bool kDraws, bool kVectors, class T>
 __global__ void __launch_bounds__(kWarp)
     backward_kernel(const Rows<T> du, Compute<T>* dc0, const Rows<const T> dh, const Compute<T>* dc_last,
-                    const Rows<const T> c, const Problem<T> p) {
+                    const Rows<const T> c, const ScanArgs<T> p) {
   using C = Compute<T>;
   constexpr int kPlanes = qrnn_planes(kPooling);
   const Lane<T, kVectors> lane(p.columns);
@@ -123,7 +124,7 @@ __global__ void __launch_bounds__(kWarp)
 }
 
 template <class T>
-Problem<T> problem_of(const QrnnScanInputs& in) {
+ScanArgs<T> problem_of(const QrnnScanInputs& in) {
   using C = Compute<T>;
   const QrnnScanOptions& options = in.options;
   const int64_t width = in.u.size(2) / qrnn_planes(options.pooling);
@@ -162,7 +163,7 @@ void choose(const QrnnScanOptions& options, bool vectors, const F& f) {
 template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnScanInputs& in) {
   const Tensor states = or_scratch(c, c_last.shape(), h);
-  const Problem<T> p = problem_of<T>(in);
+  const ScanArgs<T> p = problem_of<T>(in);
   choose(in.options, takes_vectors<T>(p.width, p.u), [&]<QrnnPooling kPooling, bool kDraws, bool kVectors>() {
     launch(forward_kernel<kPooling, kDraws, kVectors, T>, blocks_for(p.columns, kWarp), kWarp, 0,
            compute_stream(), rows_of<T>(h), rows_of<T>(states), c_last.data<Compute<T>>(), p);
@@ -174,7 +175,7 @@ void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tenso
               const QrnnScanInputs& in) {
   using C = Compute<T>;
   const Tensor dy = or_zeros(dh, dc0.shape(), c);
-  Problem<T> p = problem_of<T>(in);
+  ScanArgs<T> p = problem_of<T>(in);
   p.u = backwards(p.u, p.steps);
   const Rows<T> du_rows = backwards(rows_of<T>(du), p.steps);
   const Rows<const T> dh_rows = backwards(rows_of<const T>(dy), p.steps);
@@ -189,12 +190,13 @@ void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tenso
 }  // namespace
 
 void qrnn_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnScanInputs& in) {
-  FOR_DEVICE_FLOAT(in.u.dtype(), "qrnn_scan", T, forward<T>(h, c, c_last, in));
+  dispatch_device_float(in.u.dtype(), "qrnn_scan", [&]<class T>() { forward<T>(h, c, c_last, in); });
 }
 
 void qrnn_scan_backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tensor& dc_last,
                         const Tensor& c, const QrnnScanInputs& in) {
-  FOR_DEVICE_FLOAT(in.u.dtype(), "qrnn_scan", T, backward<T>(du, dc0, dh, dc_last, c, in));
+  dispatch_device_float(in.u.dtype(), "qrnn_scan",
+                        [&]<class T>() { backward<T>(du, dc0, dh, dc_last, c, in); });
 }
 
 }  // namespace tandem::cuda

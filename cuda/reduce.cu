@@ -2,7 +2,8 @@
 // is cut into pieces of fixed length, whose sums in f64 are summed again, in order.
 #include "ops/reduce.h"
 
-#include "cuda/kernel.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -161,11 +162,13 @@ void repeat_axis_of(T* y, const T* x, AxisSplit s, double factor) {
 }  // namespace
 
 void sum_axis(const Tensor& y, const Tensor& x, AxisSplit split, double factor, bool accumulate) {
-  FOR_DEVICE_FLOAT(x.dtype(), "sum", T, sum_axis_of(y, x.data<T>(), split, factor, accumulate));
+  dispatch_device_float(x.dtype(), "sum",
+                        [&]<class T>() { sum_axis_of(y, x.data<T>(), split, factor, accumulate); });
 }
 
 void repeat_axis(const Tensor& y, const Tensor& x, AxisSplit split, double factor) {
-  FOR_DEVICE_FLOAT(x.dtype(), "sum", T, repeat_axis_of(y.data<T>(), x.data<T>(), split, factor));
+  dispatch_device_float(x.dtype(), "sum",
+                        [&]<class T>() { repeat_axis_of(y.data<T>(), x.data<T>(), split, factor); });
 }
 
 }  // namespace tandem::cuda

@@ -4,7 +4,8 @@
 // only written. 16 bytes a load wherever rows begin on 16 bytes.
 #include "ops/softmax.h"
 
-#include "cuda/softmax.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/softmax.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -103,17 +104,18 @@ void run(const Direction& direction, bool aligned) {
 void forward(const Tensor& y, const Tensor& x, int64_t queries, CausalMask mask) {
   if (x.numel() == 0) return;
   const Rows rows{x.numel() / x.size(-1), x.size(-1), queries, mask};
-  FOR_DEVICE_FLOAT(
-      x.dtype(), "softmax", T,
-      run<T>(Forward<T>{rows, y.data<T>(), x.data<T>()}, is_aligned(y.raw()) && is_aligned(x.raw())));
+  dispatch_device_float(x.dtype(), "softmax", [&]<class T>() {
+    run<T>(Forward<T>{rows, y.data<T>(), x.data<T>()}, is_aligned(y.raw()) && is_aligned(x.raw()));
+  });
 }
 
 void backward(const Tensor& dx, const Tensor& dy, const Tensor& y, int64_t queries, CausalMask mask) {
   if (y.numel() == 0) return;
   const Rows rows{y.numel() / y.size(-1), y.size(-1), queries, mask};
-  FOR_DEVICE_FLOAT(y.dtype(), "softmax", T,
-                   run<T>(Backward<T>{rows, dx.data<T>(), dy.data<T>(), y.data<T>()},
-                          is_aligned(dx.raw()) && is_aligned(dy.raw()) && is_aligned(y.raw())));
+  dispatch_device_float(y.dtype(), "softmax", [&]<class T>() {
+    run<T>(Backward<T>{rows, dx.data<T>(), dy.data<T>(), y.data<T>()},
+           is_aligned(dx.raw()) && is_aligned(dy.raw()) && is_aligned(y.raw()));
+  });
 }
 
 }  // namespace

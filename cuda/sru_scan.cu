@@ -5,14 +5,15 @@
 // backward, while the chain from c to c waits for exp and 1 / x.
 #include "ops/sru_scan.h"
 
-#include "cuda/scan.cuh"
+#include "core/dispatch.h"
+#include "cuda/device/scan.cuh"
 
 namespace tandem::cuda {
 namespace {
 
 // What both directions read.
 template <class T>
-struct Problem {
+struct ScanArgs {
   using C = Compute<T>;
   int64_t steps, columns, width;
   Rows<const T> u, skip;
@@ -28,7 +29,7 @@ struct Problem {
 
 template <bool kTanh, bool kVectors, class T>
 __global__ void __launch_bounds__(kWarp)
-    forward_kernel(const Rows<T> h, const Rows<T> c, Compute<T>* c_last, const Problem<T> p) {
+    forward_kernel(const Rows<T> h, const Rows<T> c, Compute<T>* c_last, const ScanArgs<T> p) {
   using C = Compute<T>;
   const Lane<T, kVectors> lane(p.columns);
   const Column mine(lane.column, p.width), source(lane.source, p.width);
@@ -59,11 +60,11 @@ struct Gradients {
   C* sums;  // (B, 4, D): dv_f, dv_r, db_f, db_r of each batch row
 };
 
-// The formulas stand in ops/sru_scan_blocks.cpp. All rows begin with the last time step.
+// The formulas stand in ops/scan_cpu/sru_blocks.cpp. All rows begin with the last time step.
 template <bool kTanh, bool kVectors, class T>
 __global__ void __launch_bounds__(kWarp)
     backward_kernel(const Gradients<T> out, const Rows<const T> dh, const Compute<T>* dc_last,
-                    const Rows<const T> c, const Problem<T> p) {
+                    const Rows<const T> c, const ScanArgs<T> p) {
   using C = Compute<T>;
   const Lane<T, kVectors> lane(p.columns);
   const Column mine(lane.column, p.width), source(lane.source, p.width);
@@ -142,7 +143,7 @@ Shape row_shape(const SruScanInputs& in) {
 }
 
 template <class T>
-Problem<T> problem_of(const SruScanInputs& in, const Tensor& skip) {
+ScanArgs<T> problem_of(const SruScanInputs& in, const Tensor& skip) {
   using C = Compute<T>;
   const int64_t width = in.weight_c.numel() / 2;
   return {.steps = in.u.size(0),
@@ -161,7 +162,7 @@ template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
   const Shape row = row_shape(in);
   const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, row, in.u), states = or_scratch(c, row, in.u);
-  const Problem<T> p = problem_of<T>(in, skip);
+  const ScanArgs<T> p = problem_of<T>(in, skip);
   const auto run = [&](auto kernel) {
     launch(kernel, blocks_for(p.columns, kWarp), kWarp, 0, compute_stream(), rows_of<T>(h),
            rows_of<T>(states), c_last.data<Compute<T>>(), p);
@@ -180,7 +181,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   const Shape row = row_shape(in);
   const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, row, in.u);
   const Tensor dskip = is_four(in) ? du : or_scratch(dx, row, in.u), dy = or_zeros(dh, row, in.u);
-  Problem<T> p = problem_of<T>(in, skip);
+  ScanArgs<T> p = problem_of<T>(in, skip);
   const int64_t batch = in.u.size(1), n = 2 * p.width;
   const Tensor sums({batch, 2 * n}, dtype_of<C>(), in.u.device());
   p.u = backwards(p.u, p.steps);
@@ -206,14 +207,14 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
 }  // namespace
 
 void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
-  FOR_DEVICE_FLOAT(in.u.dtype(), "sru_scan", T, forward<T>(h, c, c_last, in));
+  dispatch_device_float(in.u.dtype(), "sru_scan", [&]<class T>() { forward<T>(h, c, c_last, in); });
 }
 
 void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
                        const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
                        const SruScanInputs& in) {
-  FOR_DEVICE_FLOAT(in.u.dtype(), "sru_scan", T,
-                   backward<T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in));
+  dispatch_device_float(in.u.dtype(), "sru_scan",
+                        [&]<class T>() { backward<T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in); });
 }
 
 }  // namespace tandem::cuda

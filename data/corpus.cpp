@@ -60,18 +60,18 @@ void check_splits(const Corpus& corpus, const CorpusOptions& options) {
         "{}: use a longer file or other fractions (0 for no dev or test part){}",
         corpus.name, corpus.size(), tokens_name(corpus.level()), corpus.train.size(), corpus.dev.size(),
         corpus.test.size(), kMinSplitTokens,
-        corpus.level() == Level::byte ? "" : "; words are split at the borders of lines");
+        corpus.level() == TokenUnit::byte ? "" : "; words are split at the borders of lines");
 }
 
-Level level_of(const CorpusOptions& options, const WordCorpusSpec* words) {
+TokenUnit level_of(const CorpusOptions& options, const WordCorpusSpec* words) {
   const std::string& name = options.name_or_path;
-  const Level usual = words ? Level::word : Level::byte;
-  const Level level = options.level.value_or(options.vocabulary ? options.vocabulary->level() : usual);
+  const TokenUnit usual = words ? TokenUnit::word : TokenUnit::byte;
+  const TokenUnit level = options.level.value_or(options.vocabulary ? options.vocabulary->level() : usual);
   CHECK(!options.vocabulary || options.vocabulary->level() == level,
         "{}: cannot be read as {}s by a vocabulary of {}s", name, name_of(level),
         name_of(options.vocabulary->level()));
   CHECK(level == usual || !words, "{}: is a benchmark of words, and has no level of bytes", name);
-  CHECK(level == Level::word || (options.words.size == 0 && options.words.min_count == 1),
+  CHECK(level == TokenUnit::word || (options.words.size == 0 && options.words.min_count == 1),
         "{}: of bytes there is no choice; a vocabulary's size and smallest count are of words", name);
   return level;
 }
@@ -132,7 +132,7 @@ WordSource source_in_file(const CorpusOptions& options, const CorpusSpec* spec, 
 }  // namespace
 
 int64_t Corpus::size() const {
-  return level() == Level::byte ? static_cast<int64_t>(bytes.size()) : words.info().tokens;
+  return level() == TokenUnit::byte ? static_cast<int64_t>(bytes.size()) : words.info().tokens;
 }
 
 Tokens Corpus::split(std::string_view split_name) const {
@@ -148,7 +148,7 @@ Tokens Corpus::split(std::string_view split_name) const {
     range = {0, size()};
   }
   const auto begin = static_cast<size_t>(range.begin), count = static_cast<size_t>(range.size());
-  if (level() == Level::byte) return {std::span(bytes).subspan(begin, count), vocabulary};
+  if (level() == TokenUnit::byte) return {std::span(bytes).subspan(begin, count), vocabulary};
   return {words.ids().subspan(begin, count), vocabulary.size()};
 }
 
@@ -185,7 +185,7 @@ Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& 
   const std::string& name = options.name_or_path;
   const CorpusSpec* spec = find_spec(downloadable, name);
   const WordCorpusSpec* word_spec = find_spec(word_specs, name);
-  const Level level = level_of(options, word_spec);
+  const TokenUnit level = level_of(options, word_spec);
   check_fractions(options);
   CHECK(!(spec || word_spec) || default_fractions(options),
         "{} is always split {}, as published results are; leave out the fractions", name,
@@ -204,7 +204,7 @@ Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& 
   for (const CorpusSpec& row : downloadable) known += ", " + row.name;
   for (const WordCorpusSpec& row : word_specs) known += ", " + row.name;
   const fs::path path = file_of(options, spec, known);
-  if (level == Level::byte)
+  if (level == TokenUnit::byte)
     load_bytes(corpus, options, spec, path);
   else
     load_words(corpus, source_in_file(options, spec, path), word_options);

@@ -7,10 +7,10 @@
 #include <string_view>
 #include <vector>
 
-#include "data/corpus_cache.h"
+#include "data/download/cache.h"
 #include "data/token_file.h"
 #include "data/tokens.h"
-#include "data/word_corpus.h"
+#include "data/words/benchmarks.h"
 
 namespace tandem {
 
@@ -23,7 +23,7 @@ struct Corpus {
   Vocabulary vocabulary;
   std::string sha256;  // of `bytes`; of words the key of the token file: the same ids, the same key
 
-  Level level() const { return vocabulary.level(); }
+  TokenUnit level() const { return vocabulary.level(); }
   int64_t size() const;  // tokens in all
   // "train", "dev", "test" or "all"; throws for other names. Valid as long as the corpus is.
   Tokens split(std::string_view split_name) const;
@@ -37,8 +37,8 @@ struct CorpusOptions {
   std::string name_or_path;
 
   // Bytes or words; by default words for benchmarks of words, which have no other, and bytes for all else.
-  std::optional<Level> level;
-  WordChoice
+  std::optional<TokenUnit> level;
+  VocabularyLimit
       words;  // of words: which the vocabulary has; by default all, of lm1b those of its published list
   // To read the text with, at its level, instead of one of the text's own, of whose words `words` speaks.
   std::optional<Vocabulary> vocabulary;

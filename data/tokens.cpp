@@ -7,7 +7,7 @@ namespace tandem {
 
 Tokens::Tokens(std::span<const uint8_t> bytes, const Vocabulary& vocabulary)
     : bytes_(bytes.data()), size_(static_cast<int64_t>(bytes.size())), vocabulary_size_(vocabulary.size()) {
-  CHECK(vocabulary.level() == Level::byte, "tokens: a vocabulary of words cannot be applied to bytes");
+  CHECK(vocabulary.level() == TokenUnit::byte, "tokens: a vocabulary of words cannot be applied to bytes");
   vocabulary.check_covers(bytes);
   for (int value = 0; value < 256; ++value) table_[value] = vocabulary.id(static_cast<uint8_t>(value));
 }

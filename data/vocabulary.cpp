@@ -15,17 +15,17 @@ int hex_digit(char c) {
 
 }  // namespace
 
-const char* name_of(Level level) {
-  return level == Level::byte ? "byte" : "word";
+const char* name_of(TokenUnit level) {
+  return level == TokenUnit::byte ? "byte" : "word";
 }
 
-const char* tokens_name(Level level) {
-  return level == Level::byte ? "bytes" : "tokens";
+const char* tokens_name(TokenUnit level) {
+  return level == TokenUnit::byte ? "bytes" : "tokens";
 }
 
-Level level_named(std::string_view name) {
+TokenUnit level_named(std::string_view name) {
   CHECK(name == "byte" || name == "word", "no level is named '{}'; there are byte and word", name);
-  return name == "byte" ? Level::byte : Level::word;
+  return name == "byte" ? TokenUnit::byte : TokenUnit::word;
 }
 
 void Vocabulary::append(uint8_t byte) {

@@ -8,16 +8,16 @@
 #include <string_view>
 #include <vector>
 
-#include "data/word_vocabulary.h"
+#include "data/words/vocabulary.h"
 
 namespace tandem {
 
 // What a token is.
-enum class Level { byte, word };
-const char* name_of(Level level);      // "byte", "word"
-const char* tokens_name(Level level);  // "bytes", "tokens": words and line ends
+enum class TokenUnit { byte, word };
+const char* name_of(TokenUnit level);      // "byte", "word"
+const char* tokens_name(TokenUnit level);  // "bytes", "tokens": words and line ends
 // Reads name_of() back; throws for other names.
-Level level_named(std::string_view name);
+TokenUnit level_named(std::string_view name);
 
 // A bijection between symbols (up to 256 byte values, or words) and the ids 0 .. size() - 1.
 class Vocabulary {
@@ -34,7 +34,7 @@ class Vocabulary {
   // Of words: WordVocabulary(text), with its errors.
   static Vocabulary of_words(std::string_view text);
 
-  Level level() const { return words_ ? Level::word : Level::byte; }
+  TokenUnit level() const { return words_ ? TokenUnit::word : TokenUnit::byte; }
   int32_t size() const { return words_ ? words_->size() : static_cast<int32_t>(bytes_.size()); }
 
   // Ids of a text. Bytes: throws as check_covers does. Words: one a word, wherever blanks are, and the line

@@ -7,14 +7,14 @@
 namespace tandem {
 
 Tensor LanguageModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
-                           const Pass& pass) const {
+                           const ForwardOptions& pass) const {
   return cross_entropy_in_place(logits(tokens, state, pass), targets);
 }
 
 Tensor LanguageModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,
-                                   const Pass& pass) const {
+                                   const ForwardOptions& pass) const {
   NoGrad pause;
-  return token_nll(logits(tokens, state, pass), targets).alias_shape(targets.shape());
+  return token_nll(logits(tokens, state, pass), targets).view_as(targets.shape());
 }
 
 }  // namespace tandem

@@ -10,7 +10,7 @@
 namespace tandem {
 
 // How far back attention looks, and what it keeps for the next segment.
-struct Context {
+struct AttentionContext {
   // Rows of the past that an attention layer carries over; -1: as many as the segment has, which is how SRU++
   // and Transformer-XL are trained.
   int64_t memory = -1;
@@ -28,11 +28,11 @@ struct Context {
 };
 
 // How one forward pass is run.
-struct Pass {
+struct ForwardOptions {
   bool training = false;  // dropout on
   uint64_t seed = 0;      // of the dropout masks, together with step
   uint32_t step = 0;      // counts micro-batches: each has its own masks
-  Context context = {};
+  AttentionContext context = {};
   bool recompute = false;  // keep layer inputs only, and run each layer again in backward
 };
 
@@ -56,19 +56,20 @@ class LanguageModel : public Module {
   // Logits (T, B, V) for tokens (T, B) i32; of an adaptive softmax, log-probabilities. `state` is what the
   // last segment left and becomes what this one leaves. Error: token ids outside 0..V-1; a state of another
   // batch size.
-  virtual Tensor logits(const Tensor& tokens, State& state, const Pass& pass) const = 0;
+  virtual Tensor logits(const Tensor& tokens, State& state, const ForwardOptions& pass) const = 0;
 
   // Generates what evaluation with this context scores: queries see as many keys as with same_length. Error:
   // a memory below 1 where the model attends.
-  virtual std::unique_ptr<Decoder> decoder(int64_t batch, const Context& context) const = 0;
+  virtual std::unique_ptr<Decoder> decoder(int64_t batch, const AttentionContext& context) const = 0;
 
   // Mean negative log-likelihood in nats, a scalar, ready for backward: the training loss.
-  virtual Tensor loss(const Tensor& tokens, const Tensor& targets, State& state, const Pass& pass) const;
+  virtual Tensor loss(const Tensor& tokens, const Tensor& targets, State& state,
+                      const ForwardOptions& pass) const;
   // Negative log-likelihood of each target, (T, B), without gradient: evaluation.
   virtual Tensor token_losses(const Tensor& tokens, const Tensor& targets, State& state,
-                              const Pass& pass) const;
+                              const ForwardOptions& pass) const;
 
-  // False: the model knows of a text only what is in the segment, and State stays empty. Context.memory
+  // False: the model knows of a text only what is in the segment, and State stays empty. AttentionContext.memory
   // counts tokens to read again then.
   virtual bool carries_state() const = 0;
 

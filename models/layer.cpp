@@ -9,7 +9,9 @@ namespace {
 
 class StateDecoder : public LayerDecoder {
  public:
-  StateDecoder(const Layer& layer, const Context& context) : layer_(layer) { pass_.context = context; }
+  StateDecoder(const Layer& layer, const AttentionContext& context) : layer_(layer) {
+    pass_.context = context;
+  }
 
   Tensor step(const Tensor& x) override {
     Layer::Output out = layer_.forward(x, state_, pass_, 0);
@@ -19,13 +21,13 @@ class StateDecoder : public LayerDecoder {
 
  private:
   const Layer& layer_;
-  Pass pass_;
+  ForwardOptions pass_;
   LayerState state_;
 };
 
 }  // namespace
 
-std::unique_ptr<LayerDecoder> Layer::decoder(int64_t, const Context& context) const {
+std::unique_ptr<LayerDecoder> Layer::decoder(int64_t, const AttentionContext& context) const {
   return std::make_unique<StateDecoder>(*this, context);
 }
 
@@ -33,14 +35,14 @@ DType Layer::waiting_dtype(const std::string&, DType dtype) const {
   return dtype;
 }
 
-Tensor next_memory(const Tensor& old, const Tensor& x, const Context& context) {
+Tensor next_memory(const Tensor& old, const Tensor& x, const AttentionContext& context) {
   const int64_t rows = context.memory_after(x.size(0));
   if (rows == 0) return Tensor();
   const int64_t from_old = old.defined() ? std::min(old.size(0), rows - x.size(0)) : 0;
-  if (from_old <= 0) return x.detach().alias_rows(std::max<int64_t>(0, x.size(0) - rows), x.size(0));
+  if (from_old <= 0) return x.detach().view_rows(std::max<int64_t>(0, x.size(0) - rows), x.size(0));
   Tensor memory({from_old + x.size(0), x.size(1), x.size(2)}, x.dtype(), x.device());
-  copy(memory.alias_rows(0, from_old), old.alias_rows(old.size(0) - from_old, old.size(0)));
-  copy(memory.alias_rows(from_old, memory.size(0)), x.detach());
+  copy(memory.view_rows(0, from_old), old.view_rows(old.size(0) - from_old, old.size(0)));
+  copy(memory.view_rows(from_old, memory.size(0)), x.detach());
   return memory;
 }
 

@@ -26,7 +26,7 @@ class Layer : public Module {
     LayerState state;
   };
   // x (T, B, D) to h (T, B, D), D being each its own. `site` is the first of the layer's kSites.
-  virtual Output forward(const Tensor& x, const LayerState& before, const Pass& pass,
+  virtual Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
                          uint32_t site) const = 0;
 
   // Names of the parts of the state: "c", "memory", ...
@@ -36,7 +36,7 @@ class Layer : public Module {
 
   // By default, forward() with T = 1 and the state carried: right for layers whose state is all they know of
   // the past and whose cost does not grow with it.
-  virtual std::unique_ptr<LayerDecoder> decoder(int64_t batch, const Context& context) const;
+  virtual std::unique_ptr<LayerDecoder> decoder(int64_t batch, const AttentionContext& context) const;
 
   // Of one token, see LanguageModel::forward_flops().
   virtual double forward_flops(int64_t steps, int64_t memory) const = 0;
@@ -49,6 +49,6 @@ inline Tensor part(const LayerState& state, size_t i) {
 
 // The rows that a layer keeps of (old, x), both (rows, B, D), for the next segment: the last ones, as many as
 // the context says, in x's dtype. `old` may be undefined. Without gradient.
-Tensor next_memory(const Tensor& old, const Tensor& x, const Context& context);
+Tensor next_memory(const Tensor& old, const Tensor& x, const AttentionContext& context);
 
 }  // namespace tandem

@@ -7,7 +7,7 @@
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "ops/dropout.h"
-#include "ops/weights.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -59,7 +59,7 @@ LayeredModel::LayeredModel(Parts parts) : parts_(std::move(parts)) {
   add_child("output", *parts_.output);
 }
 
-Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const Pass& pass) const {
+Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOptions& pass) const {
   CHECK(tokens.rank() == 2, "language model: tokens must be (T, B), got {}", tokens.str());
   CHECK(!pass.context.same_length || pass.context.memory >= 0,
         "language model: queries that see equally many keys need a memory that is given, got {}",
@@ -90,16 +90,17 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const Pass& pass
   return dropout(x, pass.training ? parts_.output_dropout : 0, {pass.seed, pass.step, kOutput});
 }
 
-Tensor LayeredModel::logits(const Tensor& tokens, State& state, const Pass& pass) const {
+Tensor LayeredModel::logits(const Tensor& tokens, State& state, const ForwardOptions& pass) const {
   return parts_.output->logits(hidden(tokens, state, pass));
 }
 
-Tensor LayeredModel::loss(const Tensor& tokens, const Tensor& targets, State& state, const Pass& pass) const {
+Tensor LayeredModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
+                          const ForwardOptions& pass) const {
   return parts_.output->loss(hidden(tokens, state, pass), targets, pass, kOutputBands);
 }
 
 Tensor LayeredModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,
-                                  const Pass& pass) const {
+                                  const ForwardOptions& pass) const {
   NoGrad pause;
   return parts_.output->token_losses(hidden(tokens, state, pass), targets);
 }
@@ -128,7 +129,7 @@ double LayeredModel::forward_flops(int64_t steps, int64_t memory) const {
 
 class LayeredModel::StepDecoder : public Decoder {
  public:
-  StepDecoder(const LayeredModel& model, int64_t batch, const Context& context)
+  StepDecoder(const LayeredModel& model, int64_t batch, const AttentionContext& context)
       : model_(model), batch_(batch), context_(context) {
     context_.same_length = true;
     start();
@@ -141,7 +142,7 @@ class LayeredModel::StepDecoder : public Decoder {
     const GenerationScope generation;
     if (!model_.carries_state()) make_room(tokens);
     const Tensor y = model_.parts_.output->logits(read(tokens));
-    return y.alias_shape({batch_, y.size(-1)});
+    return y.view_as({batch_, y.size(-1)});
   }
 
  private:
@@ -151,7 +152,7 @@ class LayeredModel::StepDecoder : public Decoder {
   }
 
   Tensor read(const Tensor& tokens) {
-    Tensor x = model_.parts_.embedding->forward(tokens.alias_shape({1, batch_}), Pass{}, kBands);
+    Tensor x = model_.parts_.embedding->forward(tokens.view_as({1, batch_}), ForwardOptions{}, kBands);
     for (const auto& layer : layers_) x = layer->step(x);
     return x;
   }
@@ -171,12 +172,12 @@ class LayeredModel::StepDecoder : public Decoder {
 
   const LayeredModel& model_;
   int64_t batch_;
-  Context context_;
+  AttentionContext context_;
   std::vector<std::unique_ptr<LayerDecoder>> layers_;
   std::vector<Tensor> past_;  // of a model that carries no state
 };
 
-std::unique_ptr<Decoder> LayeredModel::decoder(int64_t batch, const Context& context) const {
+std::unique_ptr<Decoder> LayeredModel::decoder(int64_t batch, const AttentionContext& context) const {
   CHECK(context.memory >= 0, "generation: needs to be told a memory of 0 or more tokens, got {}",
         context.memory);
   return std::make_unique<StepDecoder>(*this, batch, context);

@@ -2,7 +2,7 @@
 // here share.
 #pragma once
 #include "models/layer.h"
-#include "models/token_layers.h"
+#include "models/layers/token_layers.h"
 
 namespace tandem {
 
@@ -18,11 +18,12 @@ class LayeredModel : public LanguageModel {
   };
   explicit LayeredModel(Parts parts);
 
-  Tensor logits(const Tensor& tokens, State& state, const Pass& pass) const override;
-  Tensor loss(const Tensor& tokens, const Tensor& targets, State& state, const Pass& pass) const override;
+  Tensor logits(const Tensor& tokens, State& state, const ForwardOptions& pass) const override;
+  Tensor loss(const Tensor& tokens, const Tensor& targets, State& state,
+              const ForwardOptions& pass) const override;
   Tensor token_losses(const Tensor& tokens, const Tensor& targets, State& state,
-                      const Pass& pass) const override;
-  std::unique_ptr<Decoder> decoder(int64_t batch, const Context& context) const override;
+                      const ForwardOptions& pass) const override;
+  std::unique_ptr<Decoder> decoder(int64_t batch, const AttentionContext& context) const override;
   bool carries_state() const override;
   State waiting(State state) const override;
   double forward_flops(int64_t steps, int64_t memory) const override;
@@ -35,7 +36,7 @@ class LayeredModel : public LanguageModel {
   class StepDecoder;
 
   // What the output layer gets, (T, B, D).
-  Tensor hidden(const Tensor& tokens, State& state, const Pass& pass) const;
+  Tensor hidden(const Tensor& tokens, State& state, const ForwardOptions& pass) const;
 
   Parts parts_;
 };

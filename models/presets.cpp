@@ -8,7 +8,7 @@
 
 #include "core/check.h"
 #include "models/registry.h"
-#include "models/srupp.h"
+#include "models/srupp/srupp.h"
 
 namespace tandem {
 namespace {

@@ -17,7 +17,7 @@ struct Recipe {
   int64_t eval_clamp = 0;       // largest relative distance told apart in evaluation; 0: no limit
   int64_t eval_batch_size = 0;  // rows in evaluations during training; the last one uses 1
   std::string optimizer = "radam";
-  std::string schedule = "cosine";  // its numbers up to `cycle_shrink`: models/schedule.h
+  std::string schedule = "cosine";  // its numbers up to `cycle_shrink`: models/training/schedule.h
   double lr = 0;
   double lr_floor = 0;
   int64_t warmup = 0;  // updates

@@ -5,14 +5,14 @@
 
 #include "core/check.h"
 #include "models/config_fields.h"
-#include "models/evolved_transformer.h"
-#include "models/lstm.h"
-#include "models/qrnn.h"
-#include "models/sha_rnn.h"
-#include "models/sru.h"
-#include "models/srupp.h"
-#include "models/stack.h"
-#include "models/transformer.h"
+#include "models/evolved_transformer/evolved_transformer.h"
+#include "models/lstm/lstm.h"
+#include "models/qrnn/qrnn.h"
+#include "models/sha_rnn/sha_rnn.h"
+#include "models/sru/sru.h"
+#include "models/srupp/srupp.h"
+#include "models/stack/stack.h"
+#include "models/transformer/transformer.h"
 
 namespace tandem {
 namespace {

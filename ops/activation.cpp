@@ -2,7 +2,9 @@
 #include "ops/activation.h"
 
 #include "autograd/tape.h"
-#include "ops/blocks.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -53,7 +55,7 @@ struct Values {
 };
 
 template <class T>
-struct Slopes {
+struct Derivatives {
   T* dx;
   const T* dy;
   const T* saved;
@@ -62,7 +64,7 @@ struct Slopes {
   template <Activation kind>
   TANDEM_INLINE void run() const {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * activation_slope<kind>(saved[i]);
+    for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * activation_derivative<kind>(saved[i]);
   }
 };
 
@@ -73,10 +75,10 @@ TANDEM_SIMD void forward_row(Activation kind, double* y, const double* x, int64_
   choose(kind, Values<double>{y, x, n});
 }
 TANDEM_SIMD void backward_row(Activation kind, float* dx, const float* dy, const float* saved, int64_t n) {
-  choose(kind, Slopes<float>{dx, dy, saved, n});
+  choose(kind, Derivatives<float>{dx, dy, saved, n});
 }
 TANDEM_SIMD void backward_row(Activation kind, double* dx, const double* dy, const double* saved, int64_t n) {
-  choose(kind, Slopes<double>{dx, dy, saved, n});
+  choose(kind, Derivatives<double>{dx, dy, saved, n});
 }
 
 const char* name_of_activation(Activation kind) {
@@ -90,7 +92,7 @@ const char* name_of_activation(Activation kind) {
 namespace cpu {
 
 void activation_forward(const Tensor& y, const Tensor& x, Activation kind) {
-  FOR_FLOAT(x.dtype(), name_of_activation(kind), T, {
+  dispatch_float(x.dtype(), name_of_activation(kind), [&]<class T>() {
     T* out = y.data<T>();
     const T* in = x.data<T>();
     for_elements(x.numel(),
@@ -99,7 +101,7 @@ void activation_forward(const Tensor& y, const Tensor& x, Activation kind) {
 }
 
 void activation_backward(const Tensor& dx, const Tensor& dy, const Tensor& saved, Activation kind) {
-  FOR_FLOAT(dy.dtype(), name_of_activation(kind), T, {
+  dispatch_float(dy.dtype(), name_of_activation(kind), [&]<class T>() {
     T* out = dx.data<T>();
     const T* in = dy.data<T>();
     const T* kept = saved.data<T>();

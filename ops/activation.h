@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 
+#include "core/macros.h"
 #include "core/math.h"
 #include "core/tensor.h"
 
@@ -111,7 +112,7 @@ TANDEM_HD constexpr bool saves_output(Activation kind) {
 
 // dy/dx from `saved`, which is y or x.
 template <Activation kind, class T>
-TANDEM_HD TANDEM_INLINE T activation_slope(T saved) {
+TANDEM_HD TANDEM_INLINE T activation_derivative(T saved) {
   using A = Activation;
   [[maybe_unused]] const T x = saved, y = saved;
   if constexpr (kind == A::relu) return y > T(0) ? T(1) : T(0);

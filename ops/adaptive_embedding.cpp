@@ -1,16 +1,18 @@
-// adaptive_embedding: rows of each band, projected and added up.
+// adaptive_embedding: rows of each cluster, projected and added up.
 #include "ops/adaptive_embedding.h"
 
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
+#include "ops/adaptive/clusters.h"
 #include "ops/arithmetic.h"
-#include "ops/blocks.h"
 #include "ops/embedding.h"
-#include "ops/ids.h"
 #include "ops/matmul.h"
-#include "ops/vocabulary_bands.h"
-#include "ops/weights.h"
+#include "ops/support/check_ids.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -37,9 +39,9 @@ Tensor projection_of(const Weights& w, int64_t i) {
   return w.projections.empty() ? Tensor() : w.projections[i];
 }
 
-// One table is one band, whatever the cutoffs.
+// One table is one cluster, whatever the cutoffs.
 VocabularyBands checked_bands(const Weights& w) {
-  const VocabularyBands bands = vocabulary_bands(kName, w.cutoffs, w.rows);
+  const VocabularyBands clusters = vocabulary_bands(kName, w.cutoffs, w.rows);
   CHECK(
       w.projections.empty() || w.projections.size() == w.rows.size(),
       "{}: {} projections beside {} matrices of rows; each takes one (undefined: none), or there are none at all",
@@ -57,25 +59,25 @@ VocabularyBands checked_bands(const Weights& w) {
     check_weight(kName, w.rows[0], w.rows[i]);
     check_weight(kName, w.rows[0], projection);
   }
-  return w.rows.size() == 1 ? VocabularyBands{{bands.vocabulary()}} : bands;
+  return w.rows.size() == 1 ? VocabularyBands{{clusters.vocabulary()}} : clusters;
 }
 
 struct Call {
   Tensor ids;
   Weights weights;
-  VocabularyBands bands;
+  VocabularyBands clusters;
   Options options;
   DType dtype;
   MatmulPrecision precision;
 };
 
-// g (N, d_i) = scale dropout(the rows of band i), 0 for tokens of other bands.
+// g (N, d_i) = scale dropout(the rows of cluster i), 0 for tokens of other clusters.
 Tensor rows_of(const Call& call, int64_t i) {
   const Options& options = call.options;
   const Tensor& table = call.weights.rows[i];
   const Tensor g({call.ids.numel(), table.size(1)}, call.dtype, table.device());
-  const BandIds band{call.bands.begin(i), call.bands.vocabulary()};
-  DISPATCH(g.device(), band_rows(g, call.ids, table, band, options.scale));
+  const BandIds cluster{call.clusters.begin(i), call.clusters.vocabulary()};
+  DISPATCH(g.device(), band_rows(g, call.ids, table, cluster, options.scale));
   if (options.dropout > 0)
     DISPATCH(g.device(), dropout(g, g, g.numel(), options.dropout, band_key(options.key, i)));
   return g;
@@ -104,14 +106,14 @@ Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
   DISPATCH(dy.device(), scale(dg, projection.defined() ? dg : dy, options.scale));
   if (options.dropout > 0)
     DISPATCH(dg.device(), dropout(dg, dg, dg.numel(), options.dropout, band_key(options.key, i)));
-  DISPATCH(dy.device(), shift_ids(local, call.ids, call.bands.begin(i)));
+  DISPATCH(dy.device(), shift_ids(local, call.ids, call.clusters.begin(i)));
   const GradTarget target = grad_target(table);
   DISPATCH(dy.device(), embedding_backward(target.grad, dg, local, target.accumulate));
   return target.grad;
 }
 
 Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
-  const VocabularyBands bands = checked_bands(w);
+  const VocabularyBands clusters = checked_bands(w);
   const Tensor& table = w.rows[0];
   const DType dtype = options.dtype.value_or(table.dtype());
   CHECK(ids.device() == table.device(), "{}: ids are {}, rows {}; bring both to one device with .to()", kName,
@@ -120,20 +122,20 @@ Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
         "{}: rows are {}; they cannot give {}", kName, table.str(), name_of(dtype));
   CHECK(options.dropout >= 0 && options.dropout < 1, "{}: probability {} of dropping is outside [0, 1)",
         kName, options.dropout);
-  check_ids("adaptive_embedding: ids", ids, bands.vocabulary());
-  return {ids, w, bands, options, dtype, matmul_precision()};
+  check_ids("adaptive_embedding: ids", ids, clusters.vocabulary());
+  return {ids, w, clusters, options, dtype, matmul_precision()};
 }
 
 }  // namespace
 
 namespace cpu {
 
-void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds band, double scale) {
-  FOR_FLOAT(y.dtype(), kName, T, {
+void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale) {
+  dispatch_float(y.dtype(), kName, [&]<class T>() {
     T* out = y.data<T>();
     const T* rows = table.data<T>();
     const int32_t* id = ids.data<int32_t>();
-    const int64_t count = table.size(0), width = table.size(1), begin = band.begin;
+    const int64_t count = table.size(0), width = table.size(1), begin = cluster.begin;
     for_rows(ids.numel(), width, [out, rows, id, count, width, begin, scale](int64_t t, int64_t end) {
       for (; t < end; ++t) {
         const int64_t row = id[t] - begin;
@@ -153,11 +155,11 @@ void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin) {
 
 }  // namespace cpu
 
-// y = sum over bands of g_i P_i^T, where g_i = scale dropout(rows_i[ids]) is 0 but in the token's own band.
+// y = sum over clusters of g_i P_i^T, where g_i = scale dropout(rows_i[ids]) is 0 but in the token's own cluster.
 Tensor adaptive_embedding(const Tensor& ids, const Weights& w, const Options& options) {
   const Call call = checked_call(ids, w, options);
   Tensor y;  // (N, d)
-  for (int64_t i = 0; i < call.bands.count(); ++i) {
+  for (int64_t i = 0; i < call.clusters.count(); ++i) {
     const Tensor g = rows_of(call, i), projection = projection_of(w, i);
     if (projection.defined()) {
       if (i == 0) y = Tensor({g.size(0), projection.size(0)}, g.dtype(), g.device());
@@ -173,10 +175,10 @@ Tensor adaptive_embedding(const Tensor& ids, const Weights& w, const Options& op
   sizes.push_back(y.size(1));
   std::vector<Tensor> inputs = w.rows;
   inputs.insert(inputs.end(), w.projections.begin(), w.projections.end());
-  return record(kName, y.alias_shape(Shape(std::span<const int64_t>(sizes))), inputs,
+  return record(kName, y.view_as(Shape(std::span<const int64_t>(sizes))), inputs,
                 [call, inputs](const Tensor& dy) -> Grads {
-                  const Tensor rows = dy.alias_shape({call.ids.numel(), dy.size(-1)});
-                  const int64_t count = call.bands.count();
+                  const Tensor rows = dy.view_as({call.ids.numel(), dy.size(-1)});
+                  const int64_t count = call.clusters.count();
                   Grads grads(inputs.size());
                   for (int64_t i = 0; i < static_cast<int64_t>(inputs.size()); ++i)
                     if (needs_grad(inputs[i]))

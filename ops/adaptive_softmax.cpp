@@ -8,14 +8,15 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
-#include "ops/adaptive_softmax_parts.h"
-#include "ops/blocks.h"
+#include "core/dispatch.h"
+#include "core/parallel.h"
+#include "ops/adaptive/parts.h"
 #include "ops/cross_entropy.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
-#include "ops/weights.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -26,14 +27,14 @@ using Weights = AdaptiveSoftmaxWeights;
 struct Call {
   Tensor hidden;    // (N, d)
   Weights weights;  // of its dtype
-  VocabularyBands bands;
+  VocabularyBands clusters;
   SoftmaxTokens tokens;
   AdaptiveSoftmaxOptions options;
   MatmulPrecision precision;
 };
 
 Tensor as_rows(const Tensor& x) {
-  return x.alias_shape({x.numel() / x.size(-1), x.size(-1)});
+  return x.view_as({x.numel() / x.size(-1), x.size(-1)});
 }
 
 Weights weights_as(const Weights& w, DType dtype) {
@@ -79,7 +80,7 @@ void for_logits(const Softmax& softmax, const Tensor& z, int64_t logits_at_once,
   const Tensor memory({each, width}, z.dtype(), z.device());
   for (int64_t begin = 0; begin < n; begin += each) {
     const int64_t end = std::min(n, begin + each);
-    const Tensor logits = memory.alias_rows(0, end - begin), features = z.alias_rows(begin, end);
+    const Tensor logits = memory.view_rows(0, end - begin), features = z.view_rows(begin, end);
     for (const Softmax::Piece& piece : softmax.pieces) {
       Gemm product = linear_product(end - begin, piece.rows, precision);
       product.ldc = width;
@@ -101,7 +102,7 @@ std::vector<Tensor> numbers_for(const SoftmaxTokens& tokens) {
 
 // The losses in all softmaxes, added up token by token: -log P_head - log P_tail. Into that of the head.
 Tensor total_of(const std::vector<Tensor>& nll, const SoftmaxTokens& tokens) {
-  const auto as_column = [](const Tensor& x) { return x.alias_shape({x.numel(), 1}); };
+  const auto as_column = [](const Tensor& x) { return x.view_as({x.numel(), 1}); };
   for (size_t i = 1; i < nll.size(); ++i)
     DISPATCH(nll[0].device(), add_to_rows(as_column(nll[0]), as_column(nll[i]), tokens.index[i]));
   return nll[0];
@@ -125,12 +126,12 @@ void differentiate(const Call& call, const Softmax& softmax, const Softmax& grad
         Gemm product = linear_input_product(end - begin, rows, call.precision);
         product.lda = width;
         product.accumulate = k > 0;
-        DISPATCH(z.device(), product_at(dz.alias_rows(begin, end), 0, logits, first, rows, product, {}));
+        DISPATCH(z.device(), product_at(dz.view_rows(begin, end), 0, logits, first, rows, product, {}));
       }
       if (const Tensor& drows = gradients.pieces[k].rows; drows.defined()) {
         Gemm product = linear_weight_product(end - begin, rows, accumulate || begin > 0, call.precision);
         product.lda = width;
-        DISPATCH(z.device(), product_at(drows, 0, logits, first, z.alias_rows(begin, end), product, {}));
+        DISPATCH(z.device(), product_at(drows, 0, logits, first, z.view_rows(begin, end), product, {}));
       }
     }
     if (!wants_biases) return;
@@ -140,7 +141,7 @@ void differentiate(const Call& call, const Softmax& softmax, const Softmax& grad
   for_logits(softmax, z, call.options.logits_at_once, call.precision, use);
   for (const auto& [rows, bias, first] : gradients.pieces) {
     if (!bias.defined()) continue;
-    const Tensor own = sums.alias_rows(first, first + bias.size(0)).to(bias.dtype());
+    const Tensor own = sums.view_rows(first, first + bias.size(0)).to(bias.dtype());
     accumulate ? add_in_place(bias, own) : copy(bias, own);
   }
 }
@@ -152,9 +153,9 @@ void differentiate(const Call& call, const Softmax& softmax, const Softmax& grad
 template <class F>
 void gradients_of(const Call& call, const Tensor& dhidden, const Weights& dweights, bool accumulate,
                   const F& loss) {
-  for (int64_t i = 0; i < call.bands.count(); ++i) {
-    const Softmax softmax = softmax_of(call.weights, call.bands, i);
-    const Softmax gradients = softmax_of(dweights, call.bands, i);
+  for (int64_t i = 0; i < call.clusters.count(); ++i) {
+    const Softmax softmax = softmax_of(call.weights, call.clusters, i);
+    const Softmax gradients = softmax_of(dweights, call.clusters, i);
     const auto [x, z] = features_of(call, softmax, i);
     const Tensor dx = i == 0 || !dhidden.defined() ? dhidden : empty_like(x);
     const bool projects = softmax.projection.defined();
@@ -186,7 +187,7 @@ void gradients_of(const Call& call, const Tensor& dhidden, const Weights& dweigh
 
 Call checked_call(const Tensor& hidden, const Tensor& targets, const Weights& w,
                   const AdaptiveSoftmaxOptions& options) {
-  VocabularyBands bands = checked_bands(hidden, w);
+  VocabularyBands clusters = checked_bands(hidden, w);
   const std::span<const int64_t> leading(hidden.shape().begin(), hidden.rank() - 1);
   CHECK(targets.shape() == Shape(leading) && targets.device() == hidden.device(),
         "adaptive_softmax: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device",
@@ -194,20 +195,19 @@ Call checked_call(const Tensor& hidden, const Tensor& targets, const Weights& w,
   CHECK(options.dropout >= 0 && options.dropout < 1 && options.logits_at_once > 0,
         "adaptive_softmax: dropout {} must be in [0, 1), and {} logits at once more than none",
         options.dropout, options.logits_at_once);
-  SoftmaxTokens tokens = softmax_tokens(targets, w, bands);
-  return {as_rows(hidden),   weights_as(w, hidden.dtype()), std::move(bands), std::move(tokens), options,
+  SoftmaxTokens tokens = softmax_tokens(targets, w, clusters);
+  return {as_rows(hidden),   weights_as(w, hidden.dtype()), std::move(clusters), std::move(tokens), options,
           matmul_precision()};
 }
 
 // The losses, and lse of each softmax's tokens, which backward needs.
 Tensor losses_of(const Call& call, const std::vector<Tensor>& lse) {
   const std::vector<Tensor> nll = numbers_for(call.tokens);
-  for (int64_t i = 0; i < call.bands.count(); ++i) {
-    const Softmax softmax = softmax_of(call.weights, call.bands, i);
+  for (int64_t i = 0; i < call.clusters.count(); ++i) {
+    const Softmax softmax = softmax_of(call.weights, call.clusters, i);
     const auto use = [&call, &nll, &lse, i](const Tensor& logits, int64_t begin, int64_t end) {
-      DISPATCH(logits.device(),
-               token_nll_forward(nll[i].alias_rows(begin, end), lse[i].alias_rows(begin, end), logits,
-                                 call.tokens.columns[i].alias_rows(begin, end)));
+      DISPATCH(logits.device(), token_nll_forward(nll[i].view_rows(begin, end), lse[i].view_rows(begin, end),
+                                                  logits, call.tokens.columns[i].view_rows(begin, end)));
     };
     for_logits(softmax, features_of(call, softmax, i).z, call.options.logits_at_once, call.precision, use);
   }
@@ -233,13 +233,14 @@ void product_at(const Tensor& c, int64_t first_c, const Tensor& a, int64_t first
   if (const Int8Weight* form = product.transpose_b ? int8_form(b) : nullptr)
     return gemm_int8(c.data<float>() + first_c, a.data<float>() + first_a, product, *form,
                      bias.defined() ? bias.data<float>() : nullptr);
-  FOR_FLOAT(c.dtype(), "adaptive_softmax", T,
-            gemm(c.data<T>() + first_c, a.data<T>() + first_a, b.data<T>(), product,
-                 bias.defined() ? bias.data<T>() : nullptr));
+  dispatch_float(c.dtype(), "adaptive_softmax", [&]<class T>() {
+    gemm(c.data<T>() + first_c, a.data<T>() + first_a, b.data<T>(), product,
+         bias.defined() ? bias.data<T>() : nullptr);
+  });
 }
 
 void fill_columns(const Tensor& x, int64_t first, double value) {
-  FOR_FLOAT(x.dtype(), "adaptive_softmax", T, {
+  dispatch_float(x.dtype(), "adaptive_softmax", [&]<class T>() {
     T* row = x.data<T>();
     for (int64_t i = 0; i < x.size(0); ++i, row += x.size(1))
       std::fill(row + first, row + x.size(1), static_cast<T>(value));
@@ -248,7 +249,7 @@ void fill_columns(const Tensor& x, int64_t first, double value) {
 
 void shift_logits(const Tensor& y, int64_t first, int64_t columns, const Tensor& logits,
                   const Tensor& shift) {
-  FOR_FLOAT(logits.dtype(), "adaptive_softmax", T, {
+  dispatch_float(logits.dtype(), "adaptive_softmax", [&]<class T>() {
     T* out = y.data<T>() + first;
     const T* in = logits.data<T>();
     const double* by = shift.data<double>();
@@ -266,10 +267,10 @@ Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets, const W
                             const AdaptiveSoftmaxOptions& options) {
   const Call call = checked_call(hidden, targets, w, options);
   const std::vector<Tensor> lse = numbers_for(call.tokens);
-  const Tensor nll = losses_of(call, lse).alias_shape(targets.shape());
-  const auto backward = [hidden, w, lse, bands = call.bands, tokens = call.tokens, options,
+  const Tensor nll = losses_of(call, lse).view_as(targets.shape());
+  const auto backward = [hidden, w, lse, clusters = call.clusters, tokens = call.tokens, options,
                          precision = call.precision](const Tensor& dy) -> Grads {
-    const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), bands, tokens, options, precision};
+    const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), clusters, tokens, options, precision};
     const Tensor dhidden = needs_grad(hidden) ? empty_like(hidden) : Tensor();
     // All are added to, or none is: where one already has a gradient, a new one begins with zeros.
     bool accumulate = false;
@@ -285,13 +286,13 @@ Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets, const W
 
     std::vector<Tensor> dnll;
     for (const Tensor& index : tokens.index) {
-      const Tensor own = rows_at(index, dy.alias_shape({dy.numel(), 1}));
-      dnll.push_back(own.alias_shape({own.numel()}));
+      const Tensor own = rows_at(index, dy.view_as({dy.numel(), 1}));
+      dnll.push_back(own.view_as({own.numel()}));
     }
     const auto replace = [&call, &dnll, &lse](int64_t i, const Tensor& logits, int64_t begin, int64_t end) {
-      DISPATCH(logits.device(), token_nll_backward(logits, dnll[i].alias_rows(begin, end), logits,
-                                                   lse[i].alias_rows(begin, end),
-                                                   call.tokens.columns[i].alias_rows(begin, end), 1));
+      DISPATCH(logits.device(),
+               token_nll_backward(logits, dnll[i].view_rows(begin, end), logits, lse[i].view_rows(begin, end),
+                                  call.tokens.columns[i].view_rows(begin, end), 1));
     };
     gradients_of(call, dhidden.defined() ? as_rows(dhidden) : dhidden, dw, accumulate, replace);
     return inputs_of(dhidden, dw);
@@ -314,8 +315,8 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
   const std::vector<Tensor> nll = numbers_for(call.tokens);
   const double share = 1 / static_cast<double>(targets.numel());
   const auto replace = [&call, &nll, share](int64_t i, const Tensor& logits, int64_t begin, int64_t end) {
-    DISPATCH(logits.device(), token_nll_in_place(nll[i].alias_rows(begin, end), logits,
-                                                 call.tokens.columns[i].alias_rows(begin, end), share));
+    DISPATCH(logits.device(), token_nll_in_place(nll[i].view_rows(begin, end), logits,
+                                                 call.tokens.columns[i].view_rows(begin, end), share));
   };
   gradients_of(call, dhidden.defined() ? as_rows(dhidden) : dhidden, dw, false, replace);
   // Given away: what nobody else holds, a leaf takes without a copy.
@@ -329,18 +330,19 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
 
 // log P(w) = logit - lse in the head; in a tail, logit - lse - (its cluster's loss in the head).
 Tensor adaptive_log_probabilities(const Tensor& hidden, const Weights& w) {
-  const VocabularyBands bands = checked_bands(hidden, w);
-  const int64_t count = bands.count();
+  const VocabularyBands clusters = checked_bands(hidden, w);
+  const int64_t count = clusters.count();
   const SoftmaxTokens all{std::vector<Tensor>(count), {}};
-  const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), bands, all, {}, matmul_precision()};
-  const Tensor y(hidden.shape().with(-1, bands.vocabulary()), parameter_dtype(hidden.dtype()),
+  const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), clusters, all, {}, matmul_precision()};
+  const Tensor y(hidden.shape().with(-1, clusters.vocabulary()), parameter_dtype(hidden.dtype()),
                  hidden.device());
   std::vector<Tensor> cluster_nll(count);
   for (Tensor& nll : cluster_nll) nll = Tensor({call.hidden.size(0)}, DType::f64, y.device());
   const Tensor rows = as_rows(y);
   for (int64_t i = 0; i < count; ++i) {
-    const Softmax softmax = softmax_of(call.weights, bands, i);
-    const auto use = [&w, &bands, &rows, &cluster_nll, i](const Tensor& logits, int64_t begin, int64_t end) {
+    const Softmax softmax = softmax_of(call.weights, clusters, i);
+    const auto use = [&w, &clusters, &rows, &cluster_nll, i](const Tensor& logits, int64_t begin,
+                                                             int64_t end) {
       const Device device = rows.device();
       const Tensor shift({end - begin}, DType::f64, device), ignored = empty_like(shift);
       const auto forward = [&logits, device](const Tensor& nll, const Tensor& lse, int64_t column) {
@@ -348,11 +350,11 @@ Tensor adaptive_log_probabilities(const Tensor& hidden, const Weights& w) {
         DISPATCH(device, token_nll_forward(nll, lse, logits, columns));
       };
       forward(ignored, shift, 0);
-      if (i > 0) add_in_place(shift, cluster_nll[i].alias_rows(begin, end));
-      for (int64_t j = 1; i == 0 && j < bands.count(); ++j)
-        forward(cluster_nll[j].alias_rows(begin, end), ignored, cluster_column(w, bands, j));
+      if (i > 0) add_in_place(shift, cluster_nll[i].view_rows(begin, end));
+      for (int64_t j = 1; i == 0 && j < clusters.count(); ++j)
+        forward(cluster_nll[j].view_rows(begin, end), ignored, cluster_column(w, clusters, j));
       DISPATCH(device,
-               shift_logits(rows.alias_rows(begin, end), bands.begin(i), bands.size(i), logits, shift));
+               shift_logits(rows.view_rows(begin, end), clusters.begin(i), clusters.size(i), logits, shift));
     };
     for_logits(softmax, features_of(call, softmax, i).z, call.options.logits_at_once, call.precision, use);
   }

@@ -1,7 +1,7 @@
 // adaptive_softmax: the loss of a large vocabulary, in which rare words cost less.
 //
-// The ids, most frequent first, are cut into bands. The first and a cluster for each other band share one
-// softmax, the head; each other band, a tail, has a softmax of its own, over fewer features, through which
+// The ids, most frequent first, are cut into clusters. The first and a cluster for each other cluster share one
+// softmax, the head; each other cluster, a tail, has a softmax of its own, over fewer features, through which
 // only its own tokens go:  P(w | h) = P_head(cluster of w | h) P_tail(w | h).
 // Grave et al., "Efficient softmax approximation for GPUs" (ICML 2017). With projections, biases and tied
 // weights: Transformer-XL (Dai et al., ACL 2019); without biases: Baevski and Auli, "Adaptive input
@@ -12,24 +12,25 @@
 
 #include "core/tensor.h"
 #include "ops/dropout.h"
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 
 namespace tandem {
 
 // d features, V ids, J cutoffs. Rows and projections may be those of an adaptive_embedding too. PyTorch,
-// which stores projections as (d_i, d), has the rows of band 0 and the clusters in one matrix.
+// which stores projections as (d_i, d), has the rows of cluster 0 and the clusters in one matrix.
 struct AdaptiveSoftmaxWeights {
-  std::vector<int64_t> cutoffs;  // ascending: the ends of bands 0..J-1; the last ends at V. None: one softmax
-  std::vector<Tensor> rows;      // (n_i, d_i) of each band; or one (V, d_0) that the bands share out
-  std::vector<Tensor> biases;    // (n_i) of each band or undefined; or one (V) beside one table; or none
-  std::vector<Tensor> projections;  // (d, d_i) of each band, or undefined where d_i is d; or none
-  Tensor cluster_rows;              // (J, d_0): with row j the head scores the band j + 1
+  std::vector<int64_t>
+      cutoffs;               // ascending: the ends of clusters 0..J-1; the last ends at V. None: one softmax
+  std::vector<Tensor> rows;  // (n_i, d_i) of each cluster; or one (V, d_0) that the clusters share out
+  std::vector<Tensor> biases;  // (n_i) of each cluster or undefined; or one (V) beside one table; or none
+  std::vector<Tensor> projections;  // (d, d_i) of each cluster, or undefined where d_i is d; or none
+  Tensor cluster_rows;              // (J, d_0): with row j the head scores the cluster j + 1
   Tensor cluster_bias;              // (J) or undefined
   bool reversed_clusters = false;   // row J - 1 - j instead, as in Transformer-XL's PyTorch code
 };
 
 struct AdaptiveSoftmaxOptions {
-  double dropout = 0;  // of the projected features, each band with a mask of its own
+  double dropout = 0;  // of the projected features, each cluster with a mask of its own
   DropoutKey key = {};
   int64_t logits_at_once = int64_t{1} << 25;  // about so many are in memory at a time
 };
@@ -38,7 +39,7 @@ struct AdaptiveSoftmaxOptions {
 // Backward makes the logits again. The result is of hidden's dtype, or f32 for bf16, and so may the weights
 // be. Error: shapes, dtypes or devices that do not fit; cutoffs as in vocabulary_bands(); a target outside
 // 0..V-1 (value and position are named). On a GPU the device is waited for once, since the numbers of tokens
-// in the bands are sizes of products: inside a CUDA graph's capture that is an Error.
+// in the clusters are sizes of products: inside a CUDA graph's capture that is an Error.
 Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets,
                             const AdaptiveSoftmaxWeights& weights,
                             const AdaptiveSoftmaxOptions& options = {});

@@ -4,9 +4,11 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
-#include "ops/blocks.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
 #include "ops/reduce.h"
-#include "ops/weights.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -98,7 +100,7 @@ Tensor sum_of_repeats(const Tensor& d, const Tensor& b) {
 namespace cpu {
 
 void arithmetic(const Tensor& y, const Tensor& a, const Tensor& b, Arithmetic kind) {
-  FOR_FLOAT(y.dtype(), "arithmetic", T, {
+  dispatch_float(y.dtype(), "arithmetic", [&]<class T>() {
     T* out = y.data<T>();
     const T* left = a.data<T>();
     const T* right = b.data<T>();
@@ -117,7 +119,7 @@ void arithmetic(const Tensor& y, const Tensor& a, const Tensor& b, Arithmetic ki
 }
 
 void scale(const Tensor& y, const Tensor& x, double factor) {
-  FOR_FLOAT(y.dtype(), "scale", T, {
+  dispatch_float(y.dtype(), "scale", [&]<class T>() {
     T* out = y.data<T>();
     const T* in = x.data<T>();
     for_elements(x.numel(), [out, in, factor](int64_t i, int64_t end) {

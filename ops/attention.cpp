@@ -9,10 +9,12 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
 #include "core/math.h"
 #include "core/parallel.h"
 #include "core/streaming.h"
-#include "ops/weights.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -169,9 +171,9 @@ void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, in
 }
 
 // Of keys and values, where bf16 beside f32 may be: a CPU's kernels take it.
-DType half_or_same(const Tensor& q, const Tensor& kv, bool may_be_half) {
+DType bf16_or_same(const Tensor& q, const Tensor& kv, bool may_be_bf16) {
   const bool half =
-      may_be_half && kv.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu();
+      may_be_bf16 && kv.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu();
   return half ? DType::bf16 : q.dtype();
 }
 
@@ -195,8 +197,9 @@ void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int
   if (kv_cache.dtype() == DType::bf16)
     return attend_rows(y.data<float>(), q.data<float>(), kv_cache.data<bf16>(), q.size(0), q.size(1), valid,
                        heads);
-  FOR_FLOAT(q.dtype(), "attend_cached", T,
-            attend_rows(y.data<T>(), q.data<T>(), kv_cache.data<T>(), q.size(0), q.size(1), valid, heads));
+  dispatch_float(q.dtype(), "attend_cached", [&]<class T>() {
+    attend_rows(y.data<T>(), q.data<T>(), kv_cache.data<T>(), q.size(0), q.size(1), valid, heads);
+  });
 }
 
 }  // namespace cpu
@@ -215,7 +218,7 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType 
 
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
   const AttentionKernel kernel{options, matmul_precision()};
-  check_attention("causal_attention", q, kv, half_or_same(q, kv, kernel.precision == MatmulPrecision::bf16),
+  check_attention("causal_attention", q, kv, bf16_or_same(q, kv, kernel.precision == MatmulPrecision::bf16),
                   options);
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
@@ -229,7 +232,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
-  check_shapes("attend_cached", q, kv_cache, half_or_same(q, kv_cache, true), heads);
+  check_shapes("attend_cached", q, kv_cache, bf16_or_same(q, kv_cache, true), heads);
   CHECK(valid >= 1 && valid <= kv_cache.size(0),
         "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
         kv_cache.size(0));

@@ -6,7 +6,7 @@
 #pragma once
 #include "core/tensor.h"
 #include "ops/dropout.h"
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 
 namespace tandem {
 
@@ -22,7 +22,7 @@ struct AttentionOptions {
 // j <= M + t, and with a window only if j > M + t - window (SRU++ with a memory of M rows evaluates with
 // window = M + 1). The masked triangle is not computed, and weights are not stored: backward computes them
 // again, block by block, from q, kv, and one number a query and head. f32 goes by matmul_precision(); where
-// that is bf16 on a CPU, kv may be bf16 beside q in f32 (linear_in_half() makes it), and so is its gradient:
+// that is bf16 on a CPU, kv may be bf16 beside q in f32 (linear_bf16_out() makes it), and so is its gradient:
 // the same bits, for the products round it anyway. Error: shapes or dtypes that do not fit, T > M + T, heads
 // that do not divide D, a negative window, dropout outside [0, 1).
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options = {});

@@ -3,10 +3,12 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
-#include "ops/blocks.h"
-#include "ops/operands.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
 #include "ops/reduce.h"
-#include "ops/weights.h"
+#include "ops/support/check_operand.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -143,11 +145,11 @@ void check_inputs(const CausalConvInputs& in) {
 namespace cpu {
 
 void causal_conv_forward(const Tensor& y, const CausalConvInputs& in) {
-  FOR_FLOAT(y.dtype(), "causal_conv", T, forward<T>(y, in));
+  dispatch_float(y.dtype(), "causal_conv", [&]<class T>() { forward<T>(y, in); });
 }
 
 void causal_conv_backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInputs& in) {
-  FOR_FLOAT(dy.dtype(), "causal_conv", T, backward<T>(out, dy, in));
+  dispatch_float(dy.dtype(), "causal_conv", [&]<class T>() { backward<T>(out, dy, in); });
 }
 
 }  // namespace cpu

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "autograd/gradient.h"
+#include "core/macros.h"
 #include "core/tensor.h"
 
 namespace tandem {

@@ -3,7 +3,9 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
-#include "ops/blocks.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -49,13 +51,15 @@ void backward(T* dx, const T* dy, int64_t rows, int64_t n, int64_t width) {
 namespace cpu {
 
 void chunk_sum_forward(const Tensor& y, const Tensor& x) {
-  FOR_FLOAT(x.dtype(), "chunk_sum", T,
-            forward(y.data<T>(), x.data<T>(), y.numel() / y.size(-1), x.size(-1), y.size(-1)));
+  dispatch_float(x.dtype(), "chunk_sum", [&]<class T>() {
+    forward(y.data<T>(), x.data<T>(), y.numel() / y.size(-1), x.size(-1), y.size(-1));
+  });
 }
 
 void chunk_sum_backward(const Tensor& dx, const Tensor& dy) {
-  FOR_FLOAT(dy.dtype(), "chunk_sum", T,
-            backward(dx.data<T>(), dy.data<T>(), dy.numel() / dy.size(-1), dx.size(-1), dy.size(-1)));
+  dispatch_float(dy.dtype(), "chunk_sum", [&]<class T>() {
+    backward(dx.data<T>(), dy.data<T>(), dy.numel() / dy.size(-1), dx.size(-1), dy.size(-1));
+  });
 }
 
 }  // namespace cpu

@@ -5,7 +5,8 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
-#include "ops/blocks.h"
+#include "core/dispatch.h"
+#include "core/parallel.h"
 
 namespace tandem {
 
@@ -30,13 +31,13 @@ Tensor concat(const std::vector<Tensor>& xs) {
 
   const Tensor y(first.shape().with(0, total), first.dtype(), first.device());
   for (int64_t begin = 0; const Tensor& x : inputs) {
-    copy(y.alias_rows(begin, begin + x.size(0)), x);
+    copy(y.view_rows(begin, begin + x.size(0)), x);
     begin += x.size(0);
   }
   return record("concat", y, inputs, [rows](const Tensor& dy) -> Grads {
     Grads dxs;
     for (int64_t begin = 0; const int64_t count : rows) {
-      dxs.push_back(dy.alias_rows(begin, begin + count));
+      dxs.push_back(dy.view_rows(begin, begin + count));
       begin += count;
     }
     return dxs;
@@ -46,7 +47,7 @@ Tensor concat(const std::vector<Tensor>& xs) {
 namespace cpu {
 
 void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
-  FOR_FLOAT(from.x.dtype(), "concat_columns", T, {
+  dispatch_float(from.x.dtype(), "concat_columns", [&]<class T>() {
     const int64_t to_width = to.x.size(-1), from_width = from.x.size(-1);
     T* const y = to.x.data<T>() + to.begin;
     const T* const x = from.x.data<T>() + from.begin;

@@ -5,12 +5,14 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
 #include "core/math.h"
+#include "core/parallel.h"
 #include "ops/arithmetic.h"
-#include "ops/blocks.h"
-#include "ops/ids.h"
 #include "ops/reduce.h"
-#include "ops/weights.h"
+#include "ops/support/check_ids.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -113,7 +115,7 @@ double share_of_one(const char* name, const Tensor& targets) {
 namespace cpu {
 
 void token_nll_forward(const Tensor& nll, const Tensor& lse, const Tensor& logits, const Tensor& targets) {
-  FOR_FLOAT(logits.dtype(), "cross_entropy", T, {
+  dispatch_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     double* loss = nll.data<double>();
     double* sum = lse.data<double>();
     const T* x = logits.data<T>();
@@ -130,7 +132,7 @@ void token_nll_forward(const Tensor& nll, const Tensor& lse, const Tensor& logit
 
 void token_nll_backward(const Tensor& dlogits, const Tensor& dy, const Tensor& logits, const Tensor& lse,
                         const Tensor& targets, double factor) {
-  FOR_FLOAT(logits.dtype(), "cross_entropy", T, {
+  dispatch_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     T* dx = dlogits.data<T>();
     const T* dloss = dy.data<T>();
     const T* x = logits.data<T>();
@@ -150,7 +152,7 @@ void token_nll_backward(const Tensor& dlogits, const Tensor& dy, const Tensor& l
 }
 
 void token_nll_in_place(const Tensor& nll, const Tensor& logits, const Tensor& targets, double factor) {
-  FOR_FLOAT(logits.dtype(), "cross_entropy", T, {
+  dispatch_float(logits.dtype(), "cross_entropy", [&]<class T>() {
     double* loss = nll.data<double>();
     T* x = logits.data<T>();
     const int32_t* target = targets.data<int32_t>();

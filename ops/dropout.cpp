@@ -3,7 +3,9 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
-#include "ops/blocks.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -121,11 +123,12 @@ namespace cpu {
 
 void dropout(const Tensor& y, const Tensor& x, int64_t period, double p, DropoutKey key) {
   const int64_t repeats = period > 0 ? x.numel() / period : 0;
-  FOR_FLOAT(x.dtype(), "dropout", T, dropout_of(y.data<T>(), x.data<T>(), period, repeats, p, key));
+  dispatch_float(x.dtype(), "dropout",
+                 [&]<class T>() { dropout_of(y.data<T>(), x.data<T>(), period, repeats, p, key); });
 }
 
 void dropout_mask(const Tensor& mask, double p, DropoutKey key) {
-  FOR_FLOAT(mask.dtype(), "dropout_mask", T, {
+  dispatch_float(mask.dtype(), "dropout_mask", [&]<class T>() {
     T* out = mask.data<T>();
     for_elements(mask.numel(),
                  [out, p, key](int64_t i, int64_t end) { mask_row(out + i, i, end - i, p, key); });

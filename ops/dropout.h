@@ -6,6 +6,7 @@
 // al., "Dropout" (JMLR 2014); Gal and Ghahramani, "A theoretically grounded application of dropout in
 // recurrent neural networks" (NIPS 2016) for the mask that time steps share.
 #pragma once
+#include "core/macros.h"
 #include "core/philox.h"
 #include "core/tensor.h"
 

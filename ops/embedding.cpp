@@ -6,9 +6,11 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
-#include "ops/blocks.h"
-#include "ops/ids.h"
-#include "ops/weights.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
+#include "ops/support/check_ids.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -49,7 +51,7 @@ Shape with_width(const Shape& ids, int64_t width) {
 namespace cpu {
 
 void embedding_forward(const Tensor& y, const Tensor& ids, const Tensor& table) {
-  FOR_FLOAT(table.dtype(), "embedding", T, {
+  dispatch_float(table.dtype(), "embedding", [&]<class T>() {
     T* out = y.data<T>();
     const T* rows = table.data<T>();
     const int32_t* index = ids.data<int32_t>();
@@ -63,7 +65,7 @@ void embedding_forward(const Tensor& y, const Tensor& ids, const Tensor& table) 
 // Each thread owns columns, not ids: no two write to one place, and each place sees the ids in order.
 void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids, bool accumulate) {
   if (!accumulate) cpu::fill(dtable, 0);
-  FOR_FLOAT(dy.dtype(), "embedding", T, {
+  dispatch_float(dy.dtype(), "embedding", [&]<class T>() {
     T* out = dtable.data<T>();
     const T* in = dy.data<T>();
     const int32_t* index = ids.data<int32_t>();

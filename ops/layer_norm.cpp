@@ -6,9 +6,11 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
 #include "core/parallel.h"
-#include "ops/operands.h"
-#include "ops/weights.h"
+#include "ops/support/check_operand.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -205,12 +207,13 @@ namespace cpu {
 
 void layer_norm_forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
                         const Tensor& bias, const LayerNormOptions& options) {
-  FOR_FLOAT(y.dtype(), "layer_norm", T, forward<T>(y, stats, in, gain, bias, options));
+  dispatch_float(y.dtype(), "layer_norm", [&]<class T>() { forward<T>(y, stats, in, gain, bias, options); });
 }
 
 void layer_norm_backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in,
                          const Tensor& gain, const Tensor& stats, const LayerNormOptions& options) {
-  FOR_FLOAT(dy.dtype(), "layer_norm", T, backward<T>(out, dy, in, gain, stats, options));
+  dispatch_float(dy.dtype(), "layer_norm",
+                 [&]<class T>() { backward<T>(out, dy, in, gain, stats, options); });
 }
 
 }  // namespace cpu

@@ -6,8 +6,10 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
-#include "ops/blocks.h"
-#include "ops/weights.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -96,15 +98,17 @@ void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, cons
                             bias.defined() ? bias.data<float>() : nullptr);
   }
   if (y.dtype() == DType::bf16) return gemm(y.data<bf16>(), x.data<float>(), weight.data<float>(), p);
-  FOR_FLOAT(y.dtype(), "linear", T,
-            gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr));
+  dispatch_float(y.dtype(), "linear", [&]<class T>() {
+    gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr);
+  });
 }
 
 void linear_backward_input(const Tensor& dx, const Tensor& dy, const Tensor& weight,
                            MatmulPrecision precision) {
   const Gemm p = linear_input_product(rows_of(dx), weight, precision);
   if (dy.dtype() == DType::bf16) return gemm(dx.data<float>(), dy.data<bf16>(), weight.data<float>(), p);
-  FOR_FLOAT(dx.dtype(), "linear", T, gemm(dx.data<T>(), dy.data<T>(), weight.data<T>(), p));
+  dispatch_float(dx.dtype(), "linear",
+                 [&]<class T>() { gemm(dx.data<T>(), dy.data<T>(), weight.data<T>(), p); });
 }
 
 void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tensor& x, bool accumulate,
@@ -112,12 +116,14 @@ void linear_backward_weight(const Tensor& dweight, const Tensor& dy, const Tenso
   const Gemm p = linear_weight_product(rows_of(dy), dweight, accumulate, precision);
   if (dy.dtype() == DType::bf16) return gemm(dweight.data<float>(), dy.data<bf16>(), x.data<float>(), p);
   if (x.dtype() == DType::bf16) return gemm(dweight.data<float>(), dy.data<float>(), x.data<bf16>(), p);
-  FOR_FLOAT(dweight.dtype(), "linear", T, gemm(dweight.data<T>(), dy.data<T>(), x.data<T>(), p));
+  dispatch_float(dweight.dtype(), "linear",
+                 [&]<class T>() { gemm(dweight.data<T>(), dy.data<T>(), x.data<T>(), p); });
 }
 
 void linear_backward_bias(const Tensor& dbias, const Tensor& dy, bool accumulate) {
-  FOR_FLOAT(dy.dtype(), "linear", T,
-            column_sums(dbias.data<T>(), dy.data<T>(), rows_of(dy), dbias.size(0), accumulate));
+  dispatch_float(dy.dtype(), "linear", [&]<class T>() {
+    column_sums(dbias.data<T>(), dy.data<T>(), rows_of(dy), dbias.size(0), accumulate);
+  });
 }
 
 }  // namespace cpu
@@ -152,7 +158,7 @@ Tensor input_gradient(const Tensor& dy, const Tensor& weight, const Shape& shape
 }
 
 // On a CPU: products of rows like x that take bf16 beside f32, for they round to it.
-bool takes_half(const Tensor& x, const Tensor& weight) {
+bool accepts_bf16(const Tensor& x, const Tensor& weight) {
   return x.device().is_cpu() && x.dtype() == DType::f32 && x.rank() > 0 && x.size(-1) > 0 &&
          matmul_precision() == MatmulPrecision::bf16 && !int8_form(weight);
 }
@@ -201,8 +207,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return linear_in(x.dtype(), x, weight, bias);
 }
 
-Tensor linear_in_half(const Tensor& x, const Tensor& weight) {
-  return linear_in(takes_half(x, weight) ? DType::bf16 : x.dtype(), x, weight, {});
+Tensor linear_bf16_out(const Tensor& x, const Tensor& weight) {
+  return linear_in(accepts_bf16(x, weight) ? DType::bf16 : x.dtype(), x, weight, {});
 }
 
 LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& weight) {
@@ -215,7 +221,7 @@ LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& wei
         "linear_rows: {} before {}; of another dtype it must be floating and need no gradient", earlier.str(),
         x.str());
   const bool as_it_lies =
-      earlier.dtype() == x.dtype() || (earlier.dtype() == DType::bf16 && takes_half(x, weight));
+      earlier.dtype() == x.dtype() || (earlier.dtype() == DType::bf16 && accepts_bf16(x, weight));
   const Tensor before = as_it_lies ? earlier : earlier.to(x.dtype());
   check_arguments(before, weight, {});
   CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail(),
@@ -223,8 +229,8 @@ LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& wei
   const MatmulPrecision precision = matmul_precision();
   const int64_t rows = before.size(0), end = rows + x.size(0);
   const Tensor all(x.shape().with(0, end).with(-1, weight.size(0)), x.dtype(), x.device());
-  const Tensor y = all.alias_rows(rows, end);
-  DISPATCH(x.device(), linear_forward(all.alias_rows(0, rows), before, weight, {}, precision));
+  const Tensor y = all.view_rows(rows, end);
+  DISPATCH(x.device(), linear_forward(all.view_rows(0, rows), before, weight, {}, precision));
   DISPATCH(x.device(), linear_forward(y, x, weight, {}, precision));
   const bool wants_weight = needs_grad(weight);
   const std::vector<Tensor> saved = wants_weight ? std::vector<Tensor>{before, x} : std::vector<Tensor>();
@@ -235,7 +241,7 @@ LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& wei
       [saved, shapes, wanted, weight, precision, rows, end, dtype = x.dtype(),
        wants_weight](const Grads& dys) {
         Tensor dy[2];  // of the two parts: that of y is what came to y and what came to its rows of `all`
-        if (dys[0].defined()) dy[0] = dys[0].alias_rows(0, rows), dy[1] = dys[0].alias_rows(rows, end);
+        if (dys[0].defined()) dy[0] = dys[0].view_rows(0, rows), dy[1] = dys[0].view_rows(rows, end);
         if (dys[1].defined() && dy[1].defined()) {
           const Tensor sum = dys[1].sole_owner() ? dys[1] : dys[1].clone();
           add_in_place(sum, dy[1]);

@@ -1,12 +1,12 @@
 // linear: y = x W^T + b, the layer that most of a model's work is spent in.
 #pragma once
 #include "core/tensor.h"
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 
 namespace tandem {
 
 // x (..., in), weight (out, in), bias (out) or undefined for none -> (..., out). f32 goes by
-// matmul_precision(), but for a weight with an 8-bit form (set_int8() in ops/weights.h), which is multiplied
+// matmul_precision(), but for a weight with an 8-bit form (set_int8() in ops/support/weight_cache.h), which is multiplied
 // in int8, forward only; where x is bf16, on a GPU, weight and bias may be f32, and so are their gradients
 // then. Error: weight is not a matrix, x's last size is not `in`, bias is not (out), dtypes or devices
 // differ.
@@ -15,7 +15,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 // linear() for a result that is large and goes to an operator that takes bf16 beside f32 on a CPU (sru_scan,
 // the keys and values of causal_attention): where products are in bf16 on the CPU, y is kept in bf16, which
 // is half the memory, and so must its gradient be.
-Tensor linear_in_half(const Tensor& x, const Tensor& weight);
+Tensor linear_bf16_out(const Tensor& x, const Tensor& weight);
 
 // concat({linear(before, weight), y}) and y = linear(x, weight), computed in place: y is a view of the rows
 // of `all` behind those of `before`. The same bits, without the copy. With `before` undefined both are

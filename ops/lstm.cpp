@@ -6,11 +6,13 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
-#include "ops/blocks.h"
-#include "ops/gemm_repeated.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
+#include "ops/gemm/repeated.h"
 #include "ops/linear.h"
-#include "ops/operands.h"
-#include "ops/weights.h"
+#include "ops/support/check_operand.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -132,7 +134,7 @@ void check_inputs(const Tensor& x, const LstmWeights& weights, const Tensor& h0,
 }
 
 Tensor last_of(const Tensor& x) {
-  return x.alias_rows(x.size(0) - 1, x.size(0)).alias_shape(x.shape().tail()).clone();
+  return x.view_rows(x.size(0) - 1, x.size(0)).view_as(x.shape().tail()).clone();
 }
 
 LstmGrads wanted_grads(const LstmInputs& in) {
@@ -179,10 +181,10 @@ void backward_by_steps(const LstmGrads& grads, const Grads& dys, const LstmSteps
     DISPATCH(device, linear_backward_weight(dw, d, in.x, accumulate, in.precision));
   if (const auto& [du, accumulate] = grads.hidden; du.defined()) {
     const int64_t steps_count = d.size(0);
-    DISPATCH(device, linear_backward_weight(du, d.alias_rows(0, 1), in.h0, accumulate, in.precision));
+    DISPATCH(device, linear_backward_weight(du, d.view_rows(0, 1), in.h0, accumulate, in.precision));
     if (steps_count > 1)
-      DISPATCH(device, linear_backward_weight(du, d.alias_rows(1, steps_count),
-                                              steps.h.alias_rows(0, steps_count - 1), true, in.precision));
+      DISPATCH(device, linear_backward_weight(du, d.view_rows(1, steps_count),
+                                              steps.h.view_rows(0, steps_count - 1), true, in.precision));
   }
   for (const auto& [db, accumulate] : {grads.input_bias, grads.hidden_bias})
     if (db.defined()) DISPATCH(device, linear_backward_bias(db, d, accumulate));
@@ -193,12 +195,12 @@ void backward_by_steps(const LstmGrads& grads, const Grads& dys, const LstmSteps
 namespace cpu {
 
 void lstm_forward(const LstmSteps& steps, const LstmInputs& in) {
-  FOR_FLOAT(in.x.dtype(), "lstm", T, forward<T>(steps, in));
+  dispatch_float(in.x.dtype(), "lstm", [&]<class T>() { forward<T>(steps, in); });
 }
 
 void lstm_backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, const LstmSteps& steps,
                    const LstmInputs& in) {
-  FOR_FLOAT(in.x.dtype(), "lstm", T, backward<T>(dh_carry, dc_carry, dh, steps, in));
+  dispatch_float(in.x.dtype(), "lstm", [&]<class T>() { backward<T>(dh_carry, dc_carry, dh, steps, in); });
 }
 
 }  // namespace cpu

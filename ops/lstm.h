@@ -6,9 +6,10 @@
 #include <cstdint>
 
 #include "autograd/gradient.h"
+#include "core/macros.h"
 #include "core/math.h"
 #include "core/tensor.h"
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 
 namespace tandem {
 

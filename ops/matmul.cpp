@@ -3,7 +3,7 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
-#include "core/parallel.h"
+#include "core/dispatch.h"
 
 namespace tandem {
 
@@ -30,7 +30,7 @@ namespace cpu {
 
 void matmul(const Tensor& c, const Tensor& a, const Tensor& b, MatmulKernel kernel) {
   const Gemm p = product_of(c, a, b, kernel);
-  FOR_FLOAT(c.dtype(), "matmul", T, gemm(c.data<T>(), a.data<T>(), b.data<T>(), p));
+  dispatch_float(c.dtype(), "matmul", [&]<class T>() { gemm(c.data<T>(), a.data<T>(), b.data<T>(), p); });
 }
 
 }  // namespace cpu

@@ -1,7 +1,7 @@
 // matmul: the product of two matrices, or of two batches of them. A transpose is an argument, not a tensor.
 #pragma once
 #include "core/tensor.h"
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 
 namespace tandem {
 

@@ -5,8 +5,9 @@
 #include <cmath>
 
 #include "core/check.h"
-#include "core/parallel.h"
-#include "ops/round_bf16.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "ops/gemm/round_bf16.h"
 
 namespace tandem {
 namespace {
@@ -19,7 +20,7 @@ struct Block {
   int64_t begin, count;
 };
 
-std::vector<Block> blocks_of(const std::vector<AdamSlot>& slots) {
+std::vector<Block> blocks_of(const std::vector<ParameterSlot>& slots) {
   std::vector<Block> blocks;
   for (size_t i = 0; i < slots.size(); ++i) {
     const int64_t n = slots[i].value.numel();
@@ -95,14 +96,15 @@ TANDEM_SIMD Squares trust_squares(const double* value, const double* m, const do
   return trust_squares_block(value, m, v, gradient, factors, n);
 }
 
-double norm_of(const std::vector<AdamSlot>& slots, const std::vector<Block>& blocks) {
+double norm_of(const std::vector<ParameterSlot>& slots, const std::vector<Block>& blocks) {
   const int64_t count = static_cast<int64_t>(blocks.size());
   std::vector<double> sums(blocks.size());
 #pragma omp parallel for if (count > 1)
   for (int64_t i = 0; i < count; ++i) {
     const Tensor& gradient = slots[blocks[i].slot].gradient;
-    FOR_FLOAT(gradient.dtype(), "optimizer", T,
-              sums[i] = square_sum(gradient.data<T>() + blocks[i].begin, blocks[i].count));
+    dispatch_float(gradient.dtype(), "optimizer", [&]<class T>() {
+      sums[i] = square_sum(gradient.data<T>() + blocks[i].begin, blocks[i].count);
+    });
   }
   double sum = 0;
   for (const double block : sums) sum += block;
@@ -110,18 +112,19 @@ double norm_of(const std::vector<AdamSlot>& slots, const std::vector<Block>& blo
 }
 
 // Multiplies LAMB's trust ratios into the numbers of each slot's update.
-void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<AdamSlot>& slots,
-                 const std::vector<Block>& blocks, const AdamRule& rule, double lr) {
+void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<ParameterSlot>& slots,
+                 const std::vector<Block>& blocks, const UpdateRule& rule, double lr) {
   const int64_t count = static_cast<int64_t>(blocks.size());
   std::vector<Squares> parts(blocks.size());
 #pragma omp parallel for if (count > 1)
   for (int64_t i = 0; i < count; ++i) {
     const auto& [index, begin, n] = blocks[i];
-    const AdamSlot& slot = slots[index];
-    FOR_FLOAT(slot.value.dtype(), "optimizer", T,
-              parts[i] = trust_squares(slot.value.data<T>() + begin, slot.m.data<T>() + begin,
-                                       slot.v.data<T>() + begin, slot.gradient.data<T>() + begin,
-                                       AdamFactors<T>(coefficients[index]), n));
+    const ParameterSlot& slot = slots[index];
+    dispatch_float(slot.value.dtype(), "optimizer", [&]<class T>() {
+      parts[i] =
+          trust_squares(slot.value.data<T>() + begin, slot.m.data<T>() + begin, slot.v.data<T>() + begin,
+                        slot.gradient.data<T>() + begin, AdamFactors<T>(coefficients[index]), n);
+    });
   }
   std::vector<Squares> sums(slots.size());
   for (size_t i = 0; i < blocks.size(); ++i) {
@@ -146,7 +149,7 @@ void round_to_bf16(bf16* y, const double* x, int64_t n) {
 
 }  // namespace
 
-void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome) {
   const std::vector<Block> blocks = blocks_of(slots);
   const double loss_value = loss.defined() ? *loss.data<double>() : 0, norm = norm_of(slots, blocks);
@@ -159,17 +162,17 @@ void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, co
 
   const double gradient_scale = adam_gradient_scale(rule, norm), rate = *lr.data<double>();
   std::vector<AdamCoefficients> coefficients;
-  for (const AdamSlot& slot : slots) {
+  for (const ParameterSlot& slot : slots) {
     const int64_t t = ++*slot.steps.data<int64_t>();
     coefficients.push_back(adam_coefficients(rule, t, rate, gradient_scale));
   }
-  if (rule.kind == AdamKind::lamb) apply_trust(coefficients, slots, blocks, rule, rate);
+  if (rule.kind == OptimizerKind::lamb) apply_trust(coefficients, slots, blocks, rule, rate);
   const int64_t count = static_cast<int64_t>(blocks.size());
 #pragma omp parallel for if (count > 1)
   for (int64_t i = 0; i < count; ++i) {
     const auto& [index, begin, n] = blocks[i];
-    const AdamSlot& slot = slots[index];
-    FOR_FLOAT(slot.value.dtype(), "optimizer", T, {
+    const ParameterSlot& slot = slots[index];
+    dispatch_float(slot.value.dtype(), "optimizer", [&]<class T>() {
       T* const value = slot.value.data<T>() + begin;
       update(value, slot.m.data<T>() + begin, slot.v.data<T>() + begin, slot.gradient.data<T>() + begin,
              AdamFactors<T>(coefficients[index]), n);
@@ -180,7 +183,7 @@ void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, co
 
 }  // namespace cpu
 
-void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome) {
   const Device device = outcome.device();
   const auto check = [device](const char* name, const Tensor& x, int64_t count) {

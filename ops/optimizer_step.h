@@ -11,11 +11,11 @@
 namespace tandem {
 
 // NAG is no Adam, but of the same form.
-enum class AdamKind { radam, adamw, lamb, nag };
+enum class OptimizerKind { radam, adamw, lamb, nag };
 
-// What stays the same from step to step; models/optimizer.h explains the numbers and checks them.
-struct AdamRule {
-  AdamKind kind = AdamKind::radam;
+// What stays the same from step to step; models/training/optimizer.h explains the numbers and checks them.
+struct UpdateRule {
+  OptimizerKind kind = OptimizerKind::radam;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double weight_decay = 0.1;
   double clip = 1.0;  // 0: no clipping
@@ -24,7 +24,7 @@ struct AdamRule {
 };
 
 // A parameter, its gradient and its moments: one shape, and all f32 or all f64.
-struct AdamSlot {
+struct ParameterSlot {
   Tensor value, gradient, m, v;
   Tensor copy;   // bf16 of the same shape, receives the rounded new value; undefined: none
   Tensor steps;  // i64 (1): updates so far, which the bias corrections go by
@@ -39,7 +39,7 @@ struct AdamSlot {
 // lr: f64 (1), finite. loss: f64 (1), or undefined. outcome: f64 (3), receives the loss (0 without one), the
 // norm before clipping, and 1 where the update was made, 0 where it was not. A slot of no elements only
 // counts. Error: lr, loss or outcome is of another shape, dtype or device; Optimizer checks the slots.
-void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome);
 
 // The numbers of one update, in which the kinds differ:
@@ -55,7 +55,7 @@ struct AdamCoefficients {
   double fresh, m_share = 1, g_share = 0;
 };
 
-TANDEM_HD inline double adam_gradient_scale(const AdamRule& rule, double norm) {
+TANDEM_HD inline double adam_gradient_scale(const UpdateRule& rule, double norm) {
   const double scale = rule.clip / (norm + 1e-6);
   return rule.clip > 0 && scale < 1 ? scale : 1;
 }
@@ -70,7 +70,7 @@ TANDEM_HD inline double adam_gradient_scale(const AdamRule& rule, double norm) {
 //             else:     p -= lr wd p + lr m_hat, or nothing at all
 //     NAG     p -= lr wd p + lr (g + beta1 m),   m = beta1 m + g
 //     LAMB    p -= lr r (wd p + m / (sqrt(v) + eps)), see lamb_trust(); the numbers here are those of r = 1
-TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_t t, double lr,
+TANDEM_HD inline AdamCoefficients adam_coefficients(const UpdateRule& rule, int64_t t, double lr,
                                                     double gradient_scale) {
   const double steps = static_cast<double>(t), beta2_power = std::pow(rule.beta2, steps);
   const double correction1 = 1 - std::pow(rule.beta1, steps), correction2 = 1 - beta2_power;
@@ -82,18 +82,18 @@ TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_
                      .root_scale = 1,
                      .eps = rule.eps,
                      .fresh = 1 - rule.beta1};
-  if (rule.kind == AdamKind::nag) {
+  if (rule.kind == OptimizerKind::nag) {
     c.rate = lr;
     c.root_scale = 0;
     c.beta2 = c.eps = c.fresh = c.g_share = 1;  // v stays as it is
     c.m_share = rule.beta1;
     return c;
   }
-  if (rule.kind == AdamKind::lamb) {
+  if (rule.kind == OptimizerKind::lamb) {
     c.rate = lr;
     return c;
   }
-  if (rule.kind == AdamKind::adamw) {
+  if (rule.kind == OptimizerKind::adamw) {
     c.root_scale = 1 / std::sqrt(correction2);
     return c;
   }
@@ -114,7 +114,7 @@ TANDEM_HD inline AdamCoefficients adam_coefficients(const AdamRule& rule, int64_
 // min(|p|, 10) / |s|, or 1 where one of them is 0, but no less than min_trust. Merity 2019 (arXiv
 // 1911.11423) after You et al., ICLR 2020 (arXiv 1904.00962), which corrects the bias of m and v and has no
 // least ratio.
-TANDEM_HD inline double lamb_trust(const AdamRule& rule, double value_norm, double move_norm, double lr) {
+TANDEM_HD inline double lamb_trust(const UpdateRule& rule, double value_norm, double move_norm, double lr) {
   const double largest = value_norm < 10 ? value_norm : 10;
   const double trust = value_norm > 0 && move_norm > 0 ? lr * largest / move_norm : 1;
   return trust > rule.min_trust ? trust : rule.min_trust;
@@ -166,12 +166,12 @@ TANDEM_HD TANDEM_INLINE AdamState<T> adam_element(const AdamState<T>& before, T 
 }
 
 namespace cpu {
-void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome);
 }  // namespace cpu
 
 namespace cuda {
-void optimizer_step(const std::vector<AdamSlot>& slots, const AdamRule& rule, const Tensor& lr,
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome);
 }  // namespace cuda
 

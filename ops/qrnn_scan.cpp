@@ -7,10 +7,12 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
 #include "core/parallel.h"
-#include "ops/operands.h"
-#include "ops/scan_blocks.h"
-#include "ops/weights.h"
+#include "ops/scan_cpu/column_blocks.h"
+#include "ops/support/check_operand.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -203,12 +205,12 @@ void check_inputs(const QrnnScanInputs& in) {
 namespace cpu {
 
 void qrnn_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnScanInputs& in) {
-  FOR_FLOAT(in.u.dtype(), "qrnn_scan", T, forward<T>(h, c, c_last, in));
+  dispatch_float(in.u.dtype(), "qrnn_scan", [&]<class T>() { forward<T>(h, c, c_last, in); });
 }
 
 void qrnn_scan_backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tensor& dc_last,
                         const Tensor& c, const QrnnScanInputs& in) {
-  FOR_FLOAT(in.u.dtype(), "qrnn_scan", T, backward<T>(du, dc0, dh, dc_last, c, in));
+  dispatch_float(in.u.dtype(), "qrnn_scan", [&]<class T>() { backward<T>(du, dc0, dh, dc_last, c, in); });
 }
 
 }  // namespace cpu

@@ -6,6 +6,7 @@
 // one. With f and fo pooling f is the library's here, with ifo pooling, which only the paper has, the
 // paper's.
 #pragma once
+#include "core/macros.h"
 #include "core/math.h"
 #include "core/tensor.h"
 #include "ops/dropout.h"

@@ -3,7 +3,9 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
-#include "ops/blocks.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
+#include "core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -122,11 +124,13 @@ Tensor reduce(const char* name, const Tensor& x, Shape shape, AxisSplit split, d
 namespace cpu {
 
 void sum_axis(const Tensor& y, const Tensor& x, AxisSplit split, double factor, bool accumulate) {
-  FOR_FLOAT(x.dtype(), "sum", T, sum_axis_of(y.data<T>(), x.data<T>(), split, factor, accumulate));
+  dispatch_float(x.dtype(), "sum",
+                 [&]<class T>() { sum_axis_of(y.data<T>(), x.data<T>(), split, factor, accumulate); });
 }
 
 void repeat_axis(const Tensor& y, const Tensor& x, AxisSplit split, double factor) {
-  FOR_FLOAT(x.dtype(), "sum", T, repeat_axis_of(y.data<T>(), x.data<T>(), split, factor));
+  dispatch_float(x.dtype(), "sum",
+                 [&]<class T>() { repeat_axis_of(y.data<T>(), x.data<T>(), split, factor); });
 }
 
 }  // namespace cpu

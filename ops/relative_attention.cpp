@@ -4,9 +4,10 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "core/dispatch.h"
 #include "ops/arithmetic.h"
 #include "ops/linear.h"
-#include "ops/weights.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {

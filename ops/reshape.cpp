@@ -10,8 +10,8 @@ Tensor reshape(const Tensor& x, Shape shape) {
   CHECK(x.numel() == shape.numel(), "reshape: {} has {} elements, {} has {}; the number must stay",
         x.shape().str(), x.numel(), shape.str(), shape.numel());
   const Shape from = x.shape();
-  return record("reshape", x.alias_shape(shape), {x},
-                [from](const Tensor& dy) -> Grads { return {dy.alias_shape(from)}; });
+  return record("reshape", x.view_as(shape), {x},
+                [from](const Tensor& dy) -> Grads { return {dy.view_as(from)}; });
 }
 
 }  // namespace tandem

@@ -21,15 +21,15 @@ Tensor slice(const Tensor& x, int64_t begin, int64_t end) {
   const Tensor target = leaf ? x : Tensor();
   const Shape shape = x.shape();
   return record(
-      "slice", x.alias_rows(begin, end), {x}, [target, shape, begin, end](const Tensor& dy) -> Grads {
+      "slice", x.view_rows(begin, end), {x}, [target, shape, begin, end](const Tensor& dy) -> Grads {
         const GradTarget dx =
             target.defined() ? grad_target(target) : GradTarget{Tensor(shape, dy.dtype(), dy.device())};
         if (dx.accumulate) {
-          add_in_place(dx.grad.alias_rows(begin, end), dy);
+          add_in_place(dx.grad.view_rows(begin, end), dy);
         } else {
-          fill(dx.grad.alias_rows(0, begin), 0);
-          copy(dx.grad.alias_rows(begin, end), dy);
-          fill(dx.grad.alias_rows(end, shape[0]), 0);
+          fill(dx.grad.view_rows(0, begin), 0);
+          copy(dx.grad.view_rows(begin, end), dy);
+          fill(dx.grad.view_rows(end, shape[0]), 0);
         }
         return {dx.grad};
       });
@@ -46,7 +46,7 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& rows) {
         x.shape().str(), x.size(0));
   std::vector<Tensor> ys;
   for (int64_t begin = 0; const int64_t count : rows) {
-    ys.push_back(x.alias_rows(begin, begin + count));
+    ys.push_back(x.view_rows(begin, begin + count));
     begin += count;
   }
   const Shape shape = x.shape();
@@ -56,7 +56,7 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& rows) {
     const Tensor dx(shape, dtype, device);
     int64_t begin = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const Tensor part = dx.alias_rows(begin, begin + rows[i]);
+      const Tensor part = dx.view_rows(begin, begin + rows[i]);
       if (dys[i].defined())
         copy(part, dys[i]);
       else

@@ -5,8 +5,10 @@
 
 #include "autograd/tape.h"
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/macros.h"
 #include "core/math.h"
-#include "ops/blocks.h"
+#include "core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -99,25 +101,28 @@ namespace cpu {
 
 void softmax_forward(const Tensor& y, const Tensor& x) {
   const AllColumns columns{x.size(-1)};
-  FOR_FLOAT(x.dtype(), "softmax", T, forward_rows(y.data<T>(), x.data<T>(), rows_of(x), x.size(-1), columns));
+  dispatch_float(x.dtype(), "softmax",
+                 [&]<class T>() { forward_rows(y.data<T>(), x.data<T>(), rows_of(x), x.size(-1), columns); });
 }
 
 void softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y) {
   const AllColumns columns{y.size(-1)};
-  FOR_FLOAT(y.dtype(), "softmax", T,
-            backward_rows(dx.data<T>(), dy.data<T>(), y.data<T>(), rows_of(y), y.size(-1), columns));
+  dispatch_float(y.dtype(), "softmax", [&]<class T>() {
+    backward_rows(dx.data<T>(), dy.data<T>(), y.data<T>(), rows_of(y), y.size(-1), columns);
+  });
 }
 
 void masked_softmax_forward(const Tensor& y, const Tensor& x, CausalMask mask) {
   const VisibleColumns columns{mask, x.size(-2)};
-  FOR_FLOAT(x.dtype(), "masked_softmax", T,
-            forward_rows(y.data<T>(), x.data<T>(), rows_of(x), x.size(-1), columns));
+  dispatch_float(x.dtype(), "masked_softmax",
+                 [&]<class T>() { forward_rows(y.data<T>(), x.data<T>(), rows_of(x), x.size(-1), columns); });
 }
 
 void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y, CausalMask mask) {
   const VisibleColumns columns{mask, y.size(-2)};
-  FOR_FLOAT(y.dtype(), "masked_softmax", T,
-            backward_rows(dx.data<T>(), dy.data<T>(), y.data<T>(), rows_of(y), y.size(-1), columns));
+  dispatch_float(y.dtype(), "masked_softmax", [&]<class T>() {
+    backward_rows(dx.data<T>(), dy.data<T>(), y.data<T>(), rows_of(y), y.size(-1), columns);
+  });
 }
 
 }  // namespace cpu

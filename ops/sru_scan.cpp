@@ -8,11 +8,12 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "core/dispatch.h"
 #include "core/parallel.h"
 #include "core/streaming.h"
-#include "ops/operands.h"
-#include "ops/sru_scan_blocks.h"
-#include "ops/weights.h"
+#include "ops/scan_cpu/sru_blocks.h"
+#include "ops/support/check_operand.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -129,7 +130,7 @@ Shape kept_states(const Tensor& h) {
 
 // Memory for a gradient like x: that of `done` where nobody else holds it, for a CPU's backward has read a
 // strip of it before it writes there. It saves the largest tensor of a layer, and cache lines.
-Tensor in_place_of(const Tensor& done, const Tensor& x) {
+Tensor reuse_buffer_or_new(const Tensor& done, const Tensor& x) {
   return done.sole_owner() && done.device().is_cpu() ? done.detach() : empty_like(x);
 }
 
@@ -166,7 +167,7 @@ namespace cpu {
 
 void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
   if (in.u.dtype() == DType::bf16) return forward<float, bf16>(h, c, c_last, in);
-  FOR_FLOAT(in.u.dtype(), "sru_scan", T, forward<T, T>(h, c, c_last, in));
+  dispatch_float(in.u.dtype(), "sru_scan", [&]<class T>() { forward<T, T>(h, c, c_last, in); });
 }
 
 void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
@@ -174,7 +175,8 @@ void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, co
                        const SruScanInputs& in) {
   if (in.u.dtype() == DType::bf16)
     return backward<float, bf16>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in);
-  FOR_FLOAT(in.u.dtype(), "sru_scan", T, backward<T, T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in));
+  dispatch_float(in.u.dtype(), "sru_scan",
+                 [&]<class T>() { backward<T, T>(du, dx, dc0, dweight_c, dbias, dh, dc_last, c, in); });
 }
 
 }  // namespace cpu
@@ -191,8 +193,9 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
   const Tensor c = recorded ? Tensor(kept_states(h), h.dtype(), h.device()) : Tensor();
   DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));
   const std::vector<Tensor> ys = record("sru_scan", {h, c_last}, inputs, [in, c](const Grads& dys) -> Grads {
-    const Tensor du = in_place_of(in.u, in.u), dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
-    const Tensor dx = needs_grad(in.x) ? in_place_of(dys[0], in.x) : Tensor();
+    const Tensor du = reuse_buffer_or_new(in.u, in.u),
+                 dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
+    const Tensor dx = needs_grad(in.x) ? reuse_buffer_or_new(dys[0], in.x) : Tensor();
     const GradTarget dweight_c = target_if_wanted(in.weight_c);
     const GradTarget dbias = target_if_wanted(in.bias);
     DISPATCH(c.device(), sru_scan_backward(du, dx, dc0, dweight_c, dbias, dys[0], dys[1], c, in));

@@ -4,6 +4,7 @@
 // Attention Meets Fast Recurrence" (EMNLP 2021) uses it with three matrices and rescale 1.
 #pragma once
 #include "autograd/gradient.h"
+#include "core/macros.h"
 #include "core/math.h"
 #include "core/tensor.h"
 

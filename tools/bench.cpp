@@ -10,14 +10,14 @@
 #include "core/atomic_file.h"
 #include "core/caching_allocator.h"
 #include "core/check.h"
-#include "tools/support/bench_against.h"
-#include "tools/support/bench_compare.h"
-#include "tools/support/bench_contender.h"
-#include "tools/support/bench_json.h"
-#include "tools/support/bench_length.h"
-#include "tools/support/bench_report.h"
-#include "tools/support/bench_step.h"
-#include "tools/support/cli.h"
+#include "tools/bench/baseline.h"
+#include "tools/bench/contender.h"
+#include "tools/bench/json.h"
+#include "tools/bench/length.h"
+#include "tools/bench/report.h"
+#include "tools/bench/step.h"
+#include "tools/bench/versus.h"
+#include "tools/run/cli.h"
 
 namespace tandem {
 namespace {
@@ -209,7 +209,7 @@ void run(const CLI::App& app, const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  rest_when_waiting(argv);
+  limit_openmp_spinning(argv);
   const std::string first = argc > 1 ? argv[1] : "";
   if (first == "compare") return compare_main(argc - 1, argv + 1);
   if (first == "length") return length_main(argc - 1, argv + 1);

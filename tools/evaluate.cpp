@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
-#include "tools/support/cli.h"
-#include "tools/support/evaluation.h"
-#include "tools/support/model_options.h"
-#include "tools/support/score.h"
+#include "models/training/evaluation.h"
+#include "models/training/score.h"
+#include "tools/run/cli.h"
+#include "tools/run/model_options.h"
 
 namespace tandem {
 namespace {
@@ -44,7 +44,7 @@ Corpus load_text(CLI::App& app, CorpusOptions options, const std::string& split,
   return corpus;
 }
 
-std::string progress_text(Level level, const Evaluation& so_far, int64_t symbols) {
+std::string progress_text(TokenUnit level, const Evaluation& so_far, int64_t symbols) {
   const double share = static_cast<double>(so_far.symbols) / static_cast<double>(symbols);
   return fmt::format("{:.0f} %  {}  {:.0f} symbols/s  ETA {}", 100 * share,
                      score_text(level, so_far.mean_nats()),
@@ -52,7 +52,7 @@ std::string progress_text(Level level, const Evaluation& so_far, int64_t symbols
                      duration_text(so_far.seconds * (1 - share) / share));
 }
 
-void print_json(const Options& options, Level level, const EvaluationOptions& evaluation,
+void print_json(const Options& options, TokenUnit level, const EvaluationOptions& evaluation,
                 const Evaluation& result) {
   nlohmann::ordered_json json;
   json["checkpoint"] = options.model.checkpoint;
@@ -73,7 +73,7 @@ void print_json(const Options& options, Level level, const EvaluationOptions& ev
   std::cout << json.dump(2) << std::endl;
 }
 
-void print_text(Level level, const EvaluationOptions& evaluation, const Evaluation& result) {
+void print_text(TokenUnit level, const EvaluationOptions& evaluation, const Evaluation& result) {
   std::cout << fmt::format(
                    "{}: {:.6f}\n"
                    "nats: {:.6f} a symbol\n"
@@ -94,7 +94,7 @@ void run(CLI::App& app, const Options& options) {
   evaluation.batch_size = options.batch_size;
   ProgressLine line;
   const Corpus corpus = load_text(app, options.corpus, options.split, loaded, line);
-  const Level level = corpus.level();
+  const TokenUnit level = corpus.level();
   Tokens tokens = corpus.split(options.split);
   if (options.limit > 0) tokens = tokens.first(std::min(tokens.size(), options.limit));
   CHECK(tokens.size() >= 2,
@@ -122,7 +122,7 @@ void run(CLI::App& app, const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  rest_when_waiting(argv);
+  limit_openmp_spinning(argv);
   CLI::App app(
       "Scores a text with a model: bits per character, or perplexity of "
       "words; state and memory are carried over all of it.",

@@ -9,9 +9,9 @@
 #include <optional>
 
 #include "core/check.h"
-#include "tools/support/cli.h"
-#include "tools/support/model_options.h"
-#include "tools/support/sampling.h"
+#include "models/training/sampling.h"
+#include "tools/run/cli.h"
+#include "tools/run/model_options.h"
 
 namespace tandem {
 namespace {
@@ -40,7 +40,7 @@ void run(const Options& options) {
   const Device device = options.model.resolved_device();
   const PrecisionScope precision(options.model.products(), device);
   const LoadedModel loaded = options.model.load();
-  const Context context = options.model.evaluation_for(loaded).context();
+  const AttentionContext context = options.model.evaluation_for(loaded).context();
   std::string prompt = options.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   check_prompt(loaded.vocabulary, prompt);  // before anything is printed
@@ -72,7 +72,7 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  rest_when_waiting(argv);
+  limit_openmp_spinning(argv);
   CLI::App app("Continues a prompt with a model, writing each byte or word as it is drawn.", "generate");
   Options options;
   add_model_options(app, options.model);

@@ -7,10 +7,10 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
-#include "tools/support/cli.h"
-#include "tools/support/compression_score.h"
-#include "tools/support/device.h"
-#include "tools/support/training_run.h"
+#include "tools/run/cli.h"
+#include "tools/run/compression_score.h"
+#include "tools/run/device.h"
+#include "tools/run/training_run.h"
 
 namespace tandem {
 namespace {
@@ -213,7 +213,7 @@ void check(const Options& o) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  rest_when_waiting(argv);
+  limit_openmp_spinning(argv);
   CLI::App app(
       "Prunes the smallest weights of a checkpoint, sparsity after sparsity, and scores each result.",
       "prune");

@@ -3,9 +3,9 @@
 #include <filesystem>
 
 #include "core/check.h"
-#include "tools/support/checkpoint.h"
-#include "tools/support/cli.h"
-#include "tools/support/compression_score.h"
+#include "models/training/checkpoint.h"
+#include "tools/run/cli.h"
+#include "tools/run/compression_score.h"
 
 namespace tandem {
 namespace {
@@ -67,7 +67,7 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  rest_when_waiting(argv);
+  limit_openmp_spinning(argv);
   CLI::App app("Rounds the weights of a checkpoint to few bits, and scores each result.", "quantize");
   Options options;
   app.add_option("checkpoint", options.checkpoint, "checkpoint of train or prune")->required();

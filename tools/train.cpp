@@ -12,9 +12,9 @@
 #include "core/check.h"
 #include "models/presets.h"
 #include "models/registry.h"
-#include "tools/support/cli.h"
-#include "tools/support/device.h"
-#include "tools/support/training_run.h"
+#include "tools/run/cli.h"
+#include "tools/run/device.h"
+#include "tools/run/training_run.h"
 
 namespace tandem {
 namespace {
@@ -337,7 +337,7 @@ void train(const CLI::App& app, Options& o) {
   if (o.describe) return print_description(config, *make_model(config.model_config, config.seed));
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
 
-  o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == Level::byte ? 400 : 80);
+  o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == TokenUnit::byte ? 400 : 80);
   Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);
   trainer.check_nan(o.check_nan);
   trainer.use_graph(!o.eager);
@@ -353,7 +353,7 @@ void train(const CLI::App& app, Options& o) {
 }  // namespace tandem
 
 int main(int argc, char** argv) {
-  tandem::rest_when_waiting(argv);
+  tandem::limit_openmp_spinning(argv);
   CLI::App app(
       "Trains a language model on a corpus: train gcide needs no network, train enwik8 downloads it once.",
       "train");

@@ -6,6 +6,7 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "core/dispatch.h"
 #include "core/parallel.h"
 
 using namespace tandem;
@@ -53,12 +54,12 @@ Tensor snake(const Tensor& x, const Tensor& alpha) {
         "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.str(), alpha.str());
   CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.str(), alpha.str());
   Tensor y = empty_like(x);
-  FOR_FLOAT(x.dtype(), "snake", T, forward<T>(y, x, alpha));
+  dispatch_float(x.dtype(), "snake", [&]<class T>() { forward<T>(y, x, alpha); });
   return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(x);
     const GradTarget dalpha = grad_target(alpha);  // a parameter's gradient is added to where it is
     if (!dalpha.accumulate) fill(dalpha.grad, 0);
-    FOR_FLOAT(x.dtype(), "snake", T, backward<T>(dx, dalpha.grad, dy, x, alpha));
+    dispatch_float(x.dtype(), "snake", [&]<class T>() { backward<T>(dx, dalpha.grad, dy, x, alpha); });
     return {dx, dalpha.grad};
   });
 }

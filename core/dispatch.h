@@ -1,0 +1,79 @@
+// Choosing a kernel at run time: by device (DISPATCH) and by element type (dispatch_float, dispatch_dtype).
+#pragma once
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace tandem {
+
+#ifdef TANDEM_WITH_CUDA
+inline constexpr bool kWithCuda = true;
+#else
+inline constexpr bool kWithCuda = false;
+#endif
+
+// Throw an Error that names the operator, the dtype and the dtypes that would do.
+[[noreturn]] void fail_not_float(const char* op, DType dtype);         // on a CPU: f32 or f64
+[[noreturn]] void fail_not_device_float(const char* op, DType dtype);  // on a GPU: f32, f64 or bf16
+
+// Calls f<float>() or f<double>():
+//     dispatch_float(x.dtype(), "softmax", [&]<class T>() { forward(y.data<T>(), x.data<T>(), rows, columns); });
+// Error: any other dtype; the message names the operator.
+template <class F>
+void dispatch_float(DType dtype, const char* op, const F& f) {
+  if (dtype == DType::f32) {
+    f.template operator()<float>();
+  } else if (dtype == DType::f64) {
+    f.template operator()<double>();
+  } else {
+    fail_not_float(op, dtype);
+  }
+}
+
+// The same for kernels on a GPU, which take bf16 too.
+template <class F>
+void dispatch_device_float(DType dtype, const char* op, const F& f) {
+  if (dtype == DType::f32) {
+    f.template operator()<float>();
+  } else if (dtype == DType::bf16) {
+    f.template operator()<bf16>();
+  } else if (dtype == DType::f64) {
+    f.template operator()<double>();
+  } else {
+    fail_not_device_float(op, dtype);
+  }
+}
+
+// Calls f<T>() with the element type T of any dtype.
+template <class F>
+void dispatch_dtype(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::f64:
+      return f.template operator()<double>();
+    case DType::bf16:
+      return f.template operator()<bf16>();
+    case DType::i32:
+      return f.template operator()<int32_t>();
+    case DType::i64:
+      return f.template operator()<int64_t>();
+    case DType::u8:
+      return f.template operator()<uint8_t>();
+  }
+}
+
+}  // namespace tandem
+
+// Calls tandem::cuda::call where `device` is a GPU, else tandem::cpu::call. In a build without CUDA the first is
+// checked by the compiler and discarded: there are no stubs and no #ifdef. Use it inside namespace tandem.
+#define DISPATCH(device, call)           \
+  do {                                   \
+    if constexpr (::tandem::kWithCuda) { \
+      if ((device).is_cuda()) {          \
+        cuda::call;                      \
+        break;                           \
+      }                                  \
+    }                                    \
+    cpu::call;                           \
+  } while (0)

@@ -1,0 +1,226 @@
+// The fused kernels of attention between its products: mask, softmax and dropout of a block of scores, and
+// their gradient.
+#pragma once
+#include "core/macros.h"
+#include "cuda/device/dropout.cuh"
+#include "cuda/device/softmax.cuh"
+#include "ops/softmax.h"
+
+namespace tandem::cuda {
+
+struct Range {
+  int64_t begin, end;
+  TANDEM_HD int64_t size() const { return end - begin; }
+};
+
+// What the kernels know of a block of queries. Its rows are numbered (item, query) row-major; s holds their
+// scores against the keys first .. end - 1, `ld` elements a row.
+template <class C>
+struct AttentionRows {
+  int64_t count;
+  int rows;
+  int64_t begin;  // the first query
+  int64_t first, end, ld;
+  int64_t item;  // the chunk's first
+  int64_t queries, keys;
+  CausalMask mask;
+  DeviceDropout dropout;
+  C scale;
+
+  struct Place {
+    unsigned item;  // of the chunk
+    int64_t query;  // of the sequence
+  };
+  __device__ Place place(int64_t row) const {
+    const unsigned at = static_cast<unsigned>(row), n = static_cast<unsigned>(rows);
+    return {at / n, begin + at % n};
+  }
+  // Number of a row's first weight among all.
+  __device__ int64_t element(Place at) const { return ((item + at.item) * queries + at.query) * keys; }
+};
+
+// Scores are those of the contents alone.
+struct NoPositions {
+  static constexpr bool kAny = false;
+};
+
+// What relative positions add to the scores of a block's rows: a number for each distance 0 .. last, beyond
+// which keys share the last.
+template <class C>
+struct RelativePositions {
+  static constexpr bool kAny = true;
+  const C* scores;
+  int64_t ld, last;
+
+  // To the chunk whose first key is `distance` away from the row's query; below 0 is the masked future.
+  template <class Index, int N>
+  __device__ __forceinline__ void add(Vec<C, N>& chunk, int64_t row, Index distance) const {
+    const C* own = scores + row * ld;
+    const Index farthest = static_cast<Index>(last);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const Index back = distance - k;
+      chunk.v[k] += own[back > farthest ? farthest : back < 0 ? 0 : back];
+    }
+  }
+};
+
+// The same, and its gradient: dS of each row summed by distance, 0 .. columns - 1, zeros where no key is.
+template <class T>
+struct RelativePositionsBackward : RelativePositions<Compute<T>> {
+  T* sums;  // (items, all queries, sums_ld)
+  int64_t sums_ld, columns;
+};
+
+// Dropout factors of one row's keys, from `first_element` on; 1 where nothing is dropped.
+struct RowFactors {
+  const DeviceDropout& dropout;
+  int64_t first_element;
+  DropoutKey key;
+
+  __device__ RowFactors(const DeviceDropout& of, int64_t first)
+      : dropout(of), first_element(first), key(of.on() ? current_key(of) : DropoutKey{}) {}
+  template <class Index, class C, int N>
+  __device__ void operator()(Index column, C (&f)[N]) const {
+    static_assert(N <= 4);
+#pragma unroll
+    for (int k = 0; k < N; ++k) f[k] = 1;
+    if (!dropout.on()) return;
+    const int64_t element = first_element + column;
+    FourFactors<C> four = four_factors<C>(dropout, key, element / 4);
+    if (element % 4 != 0) {  // four elements of two blocks of the mask: shifted into place
+      const FourFactors<C> next = four_factors<C>(dropout, key, element / 4 + 1);
+      const bool odd = element % 2 != 0;
+      if (odd) four = {{four.v[1], four.v[2], four.v[3], next.v[0]}};
+      if (element % 4 >= 2)
+        four = {{four.v[2], four.v[3], odd ? next.v[1] : next.v[0], odd ? next.v[2] : next.v[1]}};
+    }
+#pragma unroll
+    for (int k = 0; k < N; ++k) f[k] = four.v[k];
+  }
+};
+
+// P = dropout(softmax(scale S)) and the log of the sum of the exponentials.
+// Floor: reads S once, 4 bytes an element, and writes P, 2 in bf16; with positions reads 4 more.
+template <class T, class Positions>
+struct AttentionForward : AttentionRows<Compute<T>> {
+  using C = Compute<T>;
+  Positions positions;
+  T* p;
+  const C* s;
+  C* lse;
+
+  template <class Shape>
+  __device__ void run(int64_t row) const {
+    const auto at = this->place(row);
+    const int64_t first = this->first, columns = this->end - first;
+    const VisibleColumns<int64_t> visible(this->mask.begin(at.query) - first,
+                                          this->mask.end(at.query) - first);
+    const RowFactors factors(this->dropout, this->element(at) + first);
+    const int64_t offset = row * this->ld;
+    const auto load = [&](auto column) {
+      Vec<C, Shape::kWidth> chunk = load_vector<C, Shape::kWidth>(s + offset + column);
+      if constexpr (Positions::kAny)
+        positions.add(chunk, row, static_cast<decltype(column)>(visible.end - 1) - column);
+      return chunk;
+    };
+    const C log_sum = softmax_row<Shape, C>(p + offset, load, visible, columns, this->scale, factors);
+    if (threadIdx.x == 0) lse[(this->item + at.item) * this->queries + at.query] = log_sum;
+  }
+};
+
+// The part of a . b that falls to this thread.
+template <int kThreads, int N, class T>
+__device__ __forceinline__ Compute<T> partial_dot(const T* a, const T* b, int64_t n) {
+  Compute<T> dot = 0;
+#pragma unroll 1
+  for (int64_t i = int64_t{threadIdx.x} * N; i < n; i += kThreads * N) {
+    const Vec<T, N> x = load_vector<T, N>(a + i), y = load_vector<T, N>(b + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) dot += static_cast<Compute<T>>(x.v[k]) * static_cast<Compute<T>>(y.v[k]);
+  }
+  return dot;
+}
+
+// From S and dP:  P = dropout(exp(scale S - lse)),  dS = P (dropout(dP) - delta) scale,  delta = dY . Y.
+// Floor: reads S and dP once, 8 bytes an element, and writes P and dS, 4 in bf16; with positions reads 4 more
+// and writes 2.
+template <class T, class Positions>
+struct AttentionBackward : AttentionRows<Compute<T>> {
+  using C = Compute<T>;
+  Positions positions;
+  T *p, *ds;  // (items, all queries, kept_ld) from the origin on
+  int64_t origin, kept_ld;
+  Range kept;  // the keys to write, the others 0: at least first .. end
+  const C *s, *dp, *lse;
+  const T *dy, *y;
+  int64_t row_stride, batch_stride, head;  // of dy and y
+  unsigned heads;
+  bool vectors;  // in which dy and y may be read
+
+  template <class Shape>
+  __device__ void run(int64_t row) const {
+    using Index = typename Shape::Index;
+    constexpr int N = Shape::kWidth;
+    const auto at = this->place(row);
+    const Index before = static_cast<Index>(this->first - kept.begin);  // columns count from kept.begin
+    const VisibleColumns<Index> visible(VisibleColumns<int64_t>(this->mask.begin(at.query) - kept.begin,
+                                                                this->mask.end(at.query) - kept.begin));
+    const int64_t columns = kept.size();
+    const int64_t offset = row * this->ld - before;
+    Vec<C, N> score[Shape::kStored], slope[Shape::kStored];
+    const auto load = [&](int i, Index column) {
+      score[i] = slope[i] = {};
+      if (!visible.has_some(column, N)) return;
+      score[i] = load_vector<C, N>(s + offset + column);
+      slope[i] = load_vector<C, N>(dp + offset + column);
+      if constexpr (Positions::kAny) positions.add(score[i], row, visible.end - 1 - column);
+    };
+    if constexpr (Shape::kHeld) for_chunks<Shape>(columns, load);  // on their way during what follows
+
+    const int64_t place = at.query * row_stride + at.item / heads * batch_stride + at.item % heads * head;
+    constexpr int kThreads = Shape::kThreads;
+    const C delta =
+        block_sum<kThreads>(vectors ? partial_dot<kThreads, kVector<T>>(dy + place, y + place, head)
+                                    : partial_dot<kThreads, 1>(dy + place, y + place, head));
+    const C log_sum = lse[(this->item + at.item) * this->queries + at.query];
+    const RowFactors factors(this->dropout, this->element(at) + kept.begin);
+    const int64_t out_row = at.item * this->queries + at.query;
+    const int64_t out = out_row * kept_ld + (kept.begin - origin);
+    C farthest = 0;  // sum of dS over the keys of the last position
+    for_chunks<Shape>(columns, [&](int i, Index column) {
+      if (column >= columns) return;
+      if constexpr (!Shape::kHeld) load(i, column);
+      C f[N];
+      factors(column, f);
+      Vec<T, N> p_out, ds_out;
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const bool seen = visible.has(column + k);
+        const C weight = fast_exp(score[i].v[k] * this->scale - log_sum);
+        const C ds_value = seen ? weight * (slope[i].v[k] * f[k] - delta) * this->scale : C(0);
+        p_out.v[k] = static_cast<T>(seen ? weight * f[k] : C(0));
+        ds_out.v[k] = static_cast<T>(ds_value);
+        if constexpr (Positions::kAny) {
+          const Index distance = visible.end - 1 - (column + k);
+          if (distance >= positions.last)
+            farthest += ds_value;
+          else if (seen)
+            positions.sums[out_row * positions.sums_ld + distance] = ds_out.v[k];
+        }
+      }
+      store_vector(p + out + column, p_out);
+      store_vector(ds + out + column, ds_out);
+    });
+    if constexpr (Positions::kAny) {
+      T* sums = positions.sums + out_row * positions.sums_ld;
+      const int64_t last = positions.last, seen = visible.end - visible.begin;
+      farthest = block_sum<kThreads>(farthest);
+      if (threadIdx.x == 0) sums[last] = static_cast<T>(farthest);
+      for (int64_t d = seen + threadIdx.x; d < positions.columns; d += kThreads)
+        if (d != last) sums[d] = T{};
+    }
+  }
+};
+
+}  // namespace tandem::cuda

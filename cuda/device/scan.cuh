@@ -1,0 +1,140 @@
+// What the kernels of recurrences share: one thread a column of one batch row, over all time steps.
+//
+// Time is sequential, so there are only B D threads to hide memory's latency: each warp, which is a block,
+// has kStages - 1 chunks of time steps on their way to shared memory while it computes. Kept in registers
+// they would cost a load and two additions for each element; here one instruction of a warp copies 512 bytes.
+// A chunk is free of branches, so that all else is done while the chain from state to state waits for its
+// arithmetic.
+#pragma once
+#include "cuda/device/kernel.cuh"
+
+namespace tandem::cuda {
+
+inline constexpr int kStages = 4;
+
+// Rows of a tensor (T, B, ...), or of one plane of it: how far from one batch row to the next, and from one
+// time step to the one that is computed after it: negative on the way back, 0 if one row serves all steps.
+template <class T>
+struct Rows {
+  T* first;
+  int64_t batch, step;
+};
+
+// A column that a lane computes: its place in (B D), and in (B, D).
+struct Column {
+  int64_t at, b, j;
+
+  __device__ Column(int64_t at, int64_t width) : at(at), b(at / width), j(at % width) {}
+  template <class U>
+  __device__ __forceinline__ U* in(const Rows<U>& rows) const {
+    return rows.first + b * rows.batch + j;
+  }
+};
+
+// What a lane does for the 32 columns of its warp. It computes one of them: lanes beyond the last column
+// compute that one once more, so that no step needs a test. And it copies: 16 bytes of one of the kRows rows
+// that the warp copies at once, or, where vectors do not fit, one element of one row, and waits for it.
+template <class T, bool kVectors>
+struct Lane {
+  static constexpr int kRows = kVectors ? kVector<T> : 1;
+  static constexpr int kSteps = 2 * kVector<T>;  // of a chunk
+  int of_column;                                 // the lane whose column it computes
+  int row, element;                              // that it copies first
+  int64_t column, source;                        // of what it computes, of what it copies
+  bool copies;
+
+  __device__ explicit Lane(int64_t columns) {
+    const int lane = static_cast<int>(threadIdx.x);
+    const int64_t first = static_cast<int64_t>(blockIdx.x) * kWarp, last = columns - first - 1;
+    of_column = lane < last ? lane : static_cast<int>(last);
+    column = first + of_column;
+    row = lane * kRows / kWarp;
+    element = lane * kRows % kWarp;
+    copies = element <= last;
+    source = copies ? first + element : column;
+  }
+};
+
+// Runs step(value, last) for all time steps, where value(k) is the lane's element of plane k. Each plane
+// begins with what the lane copies first; the last kShort planes have no row for the last step.
+template <int kShort, bool kVectors, class T, int kPlanes, class Step>
+__device__ __forceinline__ void for_steps(const Lane<T, kVectors>& lane, const T* const (&firsts)[kPlanes],
+                                          const int64_t (&strides)[kPlanes], int64_t steps,
+                                          const Step& step) {
+  constexpr int kSteps = Lane<T, kVectors>::kSteps, kRows = Lane<T, kVectors>::kRows;
+  __shared__ __align__(16) T ring[kStages][kPlanes][kSteps][kWarp];
+  const T* from[kPlanes];
+#pragma unroll
+  for (int k = 0; k < kPlanes; ++k) from[k] = firsts[k];
+  int64_t to_send = lane.copies ? steps - lane.row : 0;
+  int end = 0;
+  const auto send = [&] {
+#pragma unroll
+    for (int k = 0; k < kPlanes; ++k) {
+#pragma unroll
+      for (int i = 0; i < kSteps; i += kRows) {
+        T* to = &ring[end][k][lane.row + i][lane.element];
+        const bool wanted = i < to_send - (k < kPlanes - kShort ? 0 : 1);
+        if constexpr (kVectors)
+          copy_async(to, from[k], wanted);
+        else if (wanted)
+          *to = *from[k];
+        from[k] += kRows * strides[k];
+      }
+    }
+    to_send -= kSteps;
+    send_group();
+    end = end + 1 == kStages ? 0 : end + 1;
+  };
+  int stage = 0;
+  const auto run = [&](int i, bool last) {
+    step([&](int k) { return static_cast<Compute<T>>(ring[stage][k][i][lane.of_column]); }, last);
+  };
+
+  for (int i = 0; i < kStages - 1; ++i) send();
+  int64_t left = steps;
+  for (; left >= kSteps; left -= kSteps) {
+    await_group<kStages - 2>();
+    __syncwarp();  // all lanes' copies are here, and all are done with the chunk that is sent over below
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) run(i, i + 1 == kSteps && left == kSteps);
+    send();
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
+  await_group<0>();
+  __syncwarp();
+#pragma unroll 1
+  for (int i = 0; i < left; ++i) run(i, i + 1 == left);
+}
+
+// Rows of x (T, B, k D), from its element `first` on; of (B, D), which serves all time steps.
+template <class T>
+Rows<T> rows_of(const Tensor& x, int64_t first = 0) {
+  return {x.data<std::remove_const_t<T>>() + first, x.size(-1), x.rank() == 3 ? x.size(1) * x.size(2) : 0};
+}
+template <class T>
+Rows<T> backwards(const Rows<T>& rows, int64_t steps) {
+  return {rows.first + (steps - 1) * rows.step, rows.batch, -rows.step};
+}
+
+// Stands for a tensor (T, B, D) that is undefined, with one row `shape`, (B, D), for all time steps: zeros to
+// read, or a place for what nobody wants.
+inline Tensor or_zeros(const Tensor& x, const Shape& shape, const Tensor& like) {
+  return x.defined() ? x : zeros(shape, like.dtype(), like.device());
+}
+inline Tensor or_scratch(const Tensor& x, const Shape& shape, const Tensor& like) {
+  return x.defined() ? x : Tensor(shape, like.dtype(), like.device());
+}
+
+template <class C>
+const C* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<C>() : nullptr;
+}
+
+// Whether a lane's 16 bytes lie in one batch row, on their boundary.
+template <class T, class... Read>
+bool takes_vectors(int64_t width, const Read&... read) {
+  return width % kVector<T> == 0 && (is_aligned(read.first) && ...);
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,82 @@
+// The device: found, described, set up.
+#include "cuda/runtime/context.h"
+
+#include <cstdio>
+
+#include "core/backend.h"
+#include "cuda/runtime/gemm.h"
+
+namespace tandem::cuda {
+namespace {
+
+constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA advises for Hopper
+
+std::string version_text(int version) {  // 13010 is 13.1
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+Context make_context() {
+  Context made{};
+  CUDA_CHECK(cudaSetDevice(0));
+  cudaDeviceProp properties{};
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  made.multiprocessors = properties.multiProcessorCount;
+  made.shared_bytes_per_block = properties.sharedMemPerBlockOptin;
+  CUDA_CHECK(cudaStreamCreateWithFlags(&made.compute, cudaStreamNonBlocking));
+  CUDA_CHECK(cudaStreamCreateWithFlags(&made.copy, cudaStreamNonBlocking));
+  CUBLAS_CHECK(cublasLtCreate(&made.blas));
+  made.workspace_bytes = kWorkspaceBytes;
+  CUDA_CHECK(cudaMalloc(&made.workspace, made.workspace_bytes));
+  CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&made.step_offset), sizeof(uint32_t)));
+  CUDA_CHECK(cudaMemsetAsync(made.step_offset, 0, sizeof(uint32_t), made.compute));
+  return made;
+}
+
+}  // namespace
+
+Context& context() {
+  static Context& made = *new Context(make_context());  // never destroyed: tensors of static lifetime need it
+  return made;
+}
+
+void describe(CudaStatus& status) {
+  int driver = 0, runtime = 0, devices = 0;
+  cudaRuntimeGetVersion(&runtime);
+  cudaDriverGetVersion(&driver);
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // sticks otherwise, and the next call of any kind would report it
+    status.text = driver == 0 ? "no NVIDIA driver" : cudaGetErrorString(error);
+    return;
+  }
+  if (devices == 0) {
+    status.text = "no CUDA device";
+    return;
+  }
+  cudaDeviceProp properties{};
+  const cudaError_t refused = cudaGetDeviceProperties(&properties, 0);
+  if (refused != cudaSuccess) {
+    cudaGetLastError();
+    status.text = cudaGetErrorString(refused);
+    return;
+  }
+  if (properties.major < 8) {
+    status.text = std::string(properties.name) + " is of compute capability " +
+                  std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                  "; 8.0 is needed";
+    return;
+  }
+  char memory[32];
+  std::snprintf(memory, sizeof memory, "%.1f GiB",
+                static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+  status.available = true;
+  status.name = properties.name;
+  status.text =
+      status.name + ", " + memory + ", driver " + version_text(driver) + ", runtime " + version_text(runtime);
+}
+
+void synchronize() {
+  CUDA_CHECK(cudaDeviceSynchronize());
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,71 @@
+// Capture and replay.
+#include "cuda/runtime/graph.h"
+
+#include <atomic>
+
+#include "core/backend.h"
+#include "cuda/device/kernel.cuh"
+
+namespace tandem::cuda {
+namespace {
+
+std::atomic<StreamId> next_pool{kFirstGraphPool};
+
+__global__ void set_word(uint32_t* word, uint32_t value) {
+  *word = value;
+}
+
+// Ends a capture that failed: nothing of it remains, and the stream works again.
+void abandon(cudaStream_t stream) {
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(stream, &graph);
+  if (graph) cudaGraphDestroy(graph);
+  cudaGetLastError();
+}
+
+}  // namespace
+
+Graph::Graph() : pool_(next_pool++) {
+  if (allocator_mode_from_environment() == AllocatorMode::direct)
+    throw Error(
+        "cuda graph: TANDEM_ALLOCATOR=direct gives freed memory back, which a graph would go on using");
+  allocator().keep(pool_, true);
+}
+
+Graph::~Graph() {
+  if (executable_) {
+    cudaStreamSynchronize(compute_stream());
+    cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(executable_));
+  }
+  allocator().keep(pool_, false);
+}
+
+void Graph::capture(const std::function<void()>& f) {
+  if (executable_) throw Error("cuda graph: captured already; make a new one");
+  const AllocationScope memory(pool_);
+  const cudaStream_t stream = compute_stream();
+  // Relaxed: the allocator may call cudaMalloc meanwhile.
+  CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+  try {
+    f();
+  } catch (...) {
+    abandon(stream);
+    throw;
+  }
+  cudaGraph_t graph = nullptr;
+  CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  CUDA_CHECK(status);
+  executable_ = executable;
+}
+
+void Graph::replay(uint32_t step_offset) {
+  if (!executable_) throw Error("cuda graph: replayed before it was captured");
+  launch(set_word, 1, 1, 0, compute_stream(), context().step_offset, step_offset);
+  CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(executable_), compute_stream()));
+  launch(set_word, 1, 1, 0, compute_stream(), context().step_offset, 0u);
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,66 @@
+// The GPU's memory: where the caching allocator's segments come from.
+#include "core/backend.h"
+#include "cuda/runtime/context.h"
+
+namespace tandem::cuda {
+namespace {
+
+class CudaMemory final : public MemorySource {
+ public:
+  CudaMemory() {
+    size_t free = 0;
+    context();  // sets the device
+    CUDA_CHECK(cudaMemGetInfo(&free, &total_));
+  }
+
+  std::string name() const override { return "cuda:0"; }
+  size_t total_bytes() const override { return total_; }
+
+  void* acquire(size_t bytes) override {
+    void* segment = nullptr;
+    const cudaError_t status = cudaMalloc(&segment, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    CUDA_CHECK(status);
+    return segment;
+  }
+  // Waits for the whole device: work that still uses the segment ends first.
+  void release(void* segment, size_t) override { cudaFree(segment); }
+
+  Event record(StreamId stream) override {
+    cudaEvent_t event = nullptr;
+    CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    CUDA_CHECK(cudaEventRecord(event, stream_of(stream)));
+    return event;
+  }
+  bool done(Event event) override {
+    const cudaError_t status = cudaEventQuery(static_cast<cudaEvent_t>(event));
+    if (status == cudaErrorNotReady) return false;
+    CUDA_CHECK(status);
+    return true;
+  }
+  void wait(Event event) override { CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event))); }
+  void discard(Event event) override { CUDA_CHECK(cudaEventDestroy(static_cast<cudaEvent_t>(event))); }
+  void poison(void* block, size_t bytes, StreamId stream) override {
+    CUDA_CHECK(cudaMemsetAsync(block, 0xff, bytes, stream_of(stream)));
+  }
+
+ private:
+  static cudaStream_t stream_of(StreamId stream) {
+    return stream == kCopyStream ? context().copy : context().compute;
+  }
+
+  size_t total_ = 0;
+};
+
+}  // namespace
+
+CachingAllocator& allocator() {
+  // Never destroyed: tensors with static lifetime are freed after this function's statics would be.
+  static CachingAllocator& made = *new CachingAllocator(*new CudaMemory, allocator_mode_from_environment());
+  return made;
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,220 @@
+// Reading of gzip by zlib, of zip by libzip, and of tar.
+#include "data/download/archive.h"
+
+#include <zip.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "core/check.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+
+struct GzipFile::Handle {
+  explicit Handle(const fs::path& path) : file(gzopen(path.c_str(), "rb")) {}
+  ~Handle() {
+    if (file) gzclose_r(file);
+  }
+  gzFile file;
+};
+
+GzipFile::GzipFile(const fs::path& path) : name_(path.string()) {
+  std::error_code ignored;
+  CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", name_);
+  handle_ = std::make_unique<Handle>(path);
+  CHECK(handle_->file, "{}: cannot be opened: {}", name_, std::strerror(errno));
+  gzbuffer(handle_->file, 1 << 18);
+}
+
+GzipFile::~GzipFile() = default;
+
+bool GzipFile::is_gzip() const {
+  return gzdirect(handle_->file) == 0;
+}
+
+size_t GzipFile::read(std::span<uint8_t> block) {
+  const int count = gzread(handle_->file, block.data(), static_cast<unsigned>(block.size()));
+  int code = Z_OK;
+  const char* message = gzerror(handle_->file, &code);
+  if (count < 0 || code == Z_BUF_ERROR)  // the latter is how a premature end shows
+    throw CorruptArchive(fmt::format("{}: gzip data is truncated or altered: {}", name_, message));
+  return static_cast<size_t>(count);
+}
+
+void GzipFile::rewind() {
+  gzrewind(handle_->file);
+}
+
+namespace {
+
+class SingleFile : public Archive {
+ public:
+  explicit SingleFile(std::unique_ptr<GzipFile> file) : file_(std::move(file)) {}
+  bool next(std::string& name) override {
+    name.clear();
+    return std::exchange(first_, false);
+  }
+  size_t read(std::span<uint8_t> block) override { return file_->read(block); }
+
+ private:
+  std::unique_ptr<GzipFile> file_;
+  bool first_ = true;
+};
+
+class ZipArchive : public Archive {
+ public:
+  explicit ZipArchive(const fs::path& path)
+      : name_(path.string()), archive_(nullptr, zip_discard), file_(nullptr, zip_fclose) {
+    int code = 0;
+    archive_.reset(zip_open(path.c_str(), ZIP_RDONLY, &code));
+    if (archive_) return;
+    zip_error_t error;
+    zip_error_init_with_code(&error, code);
+    const std::string message = zip_error_strerror(&error);
+    zip_error_fini(&error);
+    broken(message.c_str());
+  }
+  bool next(std::string& name) override {
+    if (index_ == zip_get_num_entries(archive_.get(), 0)) return false;
+    const auto index = static_cast<zip_uint64_t>(index_++);
+    file_.reset(zip_fopen_index(archive_.get(), index, 0));
+    const char* entry = zip_get_name(archive_.get(), index, 0);
+    if (!file_ || !entry) broken(zip_strerror(archive_.get()));
+    name = entry;
+    return true;
+  }
+  size_t read(std::span<uint8_t> block) override {
+    const zip_int64_t count = zip_fread(file_.get(), block.data(), block.size());
+    if (count < 0) broken(zip_file_strerror(file_.get()));
+    return static_cast<size_t>(count);
+  }
+
+ private:
+  [[noreturn]] void broken(const char* message) {
+    throw CorruptArchive(fmt::format("{}: zip archive is truncated or altered: {}", name_, message));
+  }
+
+  std::string name_;
+  std::unique_ptr<zip_t, void (*)(zip_t*)> archive_;  // before file_: closed after it
+  std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file_;
+  zip_int64_t index_ = 0;
+};
+
+// A tar archive (POSIX.1-1988 ustar): blocks of 512 bytes, a header before each file's data. Names of more
+// than 100 bytes come in one of three ways, and archives use all of them: a prefix in the header; a file of
+// type L before it that holds the name (GNU tar); one of type x with lines "LENGTH path=NAME" (POSIX.1-2001).
+// libarchive would do it too, but brings 40 MB of libraries of its own for this one format.
+class TarArchive : public Archive {
+ public:
+  TarArchive(std::string name, std::unique_ptr<GzipFile> file)
+      : name_(std::move(name)), file_(std::move(file)) {}
+
+  static bool is_tar(GzipFile& file) {
+    Header header;
+    const size_t count = file.read(header);
+    file.rewind();
+    return count == header.size() && std::memcmp(&header[257], "ustar", 5) == 0;
+  }
+
+  bool next(std::string& name) override {
+    std::string long_name;
+    while (true) {
+      skip(left_ + padding_);
+      Header header;
+      if (file_->read(header) < kBlock) broken("it ends early");
+      if (header[0] == 0) return false;  // a block of zeros is the end
+      left_ = octal(header, 124, 12);
+      padding_ = (kBlock - left_ % kBlock) % kBlock;
+      const char type = static_cast<char>(header[156]);
+      if (type == 'L') {
+        long_name = content().c_str();  // up to the 0 behind it
+      } else if (type == 'x') {
+        long_name = pax_path(content());
+      } else if (type == '0' || type == 0) {
+        const std::string prefix = text(header, 345, 155);
+        // GNU tar, whose magic goes on with a blank, has other things in the place of the prefix.
+        const bool posix = header[262] == 0 && !prefix.empty();
+        name = !long_name.empty() ? long_name : (posix ? prefix + "/" : "") + text(header, 0, 100);
+        return true;
+      } else {
+        long_name.clear();  // was of a folder or a link
+      }
+    }
+  }
+
+  size_t read(std::span<uint8_t> block) override {
+    if (left_ == 0) return 0;
+    const size_t count = file_->read(block.first(std::min(block.size(), left_)));
+    if (count == 0) broken("it ends inside of a file");
+    left_ -= count;
+    return count;
+  }
+
+ private:
+  static constexpr size_t kBlock = 512;
+  using Header = std::array<uint8_t, kBlock>;
+
+  [[noreturn]] void broken(const char* reason) {
+    throw CorruptArchive(fmt::format("{}: tar archive is truncated or altered: {}", name_, reason));
+  }
+  static std::string text(const Header& header, size_t begin, size_t longest) {
+    const char* field = reinterpret_cast<const char*>(&header[begin]);
+    return {field, strnlen(field, longest)};
+  }
+  size_t octal(const Header& header, size_t begin, size_t longest) {
+    const std::string digits = text(header, begin, longest);
+    char* end = nullptr;
+    const size_t value = std::strtoull(digits.c_str(), &end, 8);
+    if (end == digits.c_str()) broken("a header without a size");
+    return value;
+  }
+  void skip(size_t bytes) {
+    std::array<uint8_t, 1 << 16> block;
+    left_ = bytes;
+    while (left_ > 0) read(block);
+  }
+  // Of the entry at hand, a list of attributes or a name.
+  std::string content() {
+    if (left_ > size_t{1} << 20) broken("a name of more than 1 MiB");
+    std::string all(left_, '\0');
+    for (size_t at = 0; at < all.size();)
+      at += read({reinterpret_cast<uint8_t*>(all.data()) + at, all.size() - at});
+    return all;
+  }
+  static std::string pax_path(const std::string& attributes) {
+    constexpr std::string_view kKey = " path=";
+    const size_t found = attributes.find(kKey);
+    if (found == std::string::npos) return {};
+    const size_t begin = found + kKey.size();
+    return attributes.substr(begin, attributes.find('\n', begin) - begin);
+  }
+
+  std::string name_;
+  std::unique_ptr<GzipFile> file_;
+  size_t left_ = 0;     // bytes of the file at hand that are not read yet
+  size_t padding_ = 0;  // bytes after it up to the next header
+};
+
+bool is_zip(const fs::path& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  std::array<char, 4> magic{};
+  return file && std::fread(magic.data(), 1, magic.size(), file.get()) == magic.size() &&
+         std::memcmp(magic.data(), "PK\3\4", magic.size()) == 0;
+}
+
+}  // namespace
+
+std::unique_ptr<Archive> Archive::open(const fs::path& path) {
+  if (is_zip(path)) return std::make_unique<ZipArchive>(path);
+  auto file = std::make_unique<GzipFile>(path);
+  if (TarArchive::is_tar(*file)) return std::make_unique<TarArchive>(path.string(), std::move(file));
+  return std::make_unique<SingleFile>(std::move(file));
+}
+
+}  // namespace tandem

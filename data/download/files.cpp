@@ -1,0 +1,191 @@
+// Whole-file reading, digests by OpenSSL, unpacking, durable writes.
+#include "data/download/files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <memory>
+
+#include "core/check.h"
+#include "data/download/archive.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr size_t kBlock = size_t{1} << 20;
+
+struct FileCloser {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, FileCloser>;
+
+File open_to_read(const fs::path& path) {
+  std::error_code ignored;
+  CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", path.string());
+  File file(std::fopen(path.c_str(), "rb"));
+  CHECK(file, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
+  return file;
+}
+
+// Calls sink(span) on every block of the file.
+template <class Sink>
+void for_each_block(const fs::path& path, Sink&& sink) {
+  File file = open_to_read(path);
+  std::vector<uint8_t> block(kBlock);
+  while (const size_t count = std::fread(block.data(), 1, block.size(), file.get()))
+    sink(std::span<const uint8_t>(block.data(), count));
+  CHECK(!std::ferror(file.get()), "{}: cannot be read: {}", path.string(), std::strerror(errno));
+}
+
+class Digest {
+ public:
+  explicit Digest(const std::string& algorithm) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    const EVP_MD* method = EVP_get_digestbyname(algorithm.c_str());
+    CHECK(method && context_ && EVP_DigestInit_ex(context_.get(), method, nullptr) == 1,
+          "checksum: OpenSSL has no digest named '{}' here", algorithm);
+  }
+  void update(std::span<const uint8_t> bytes) {
+    CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1, "checksum: OpenSSL failed");
+  }
+  std::string hex() {
+    std::array<uint8_t, EVP_MAX_MD_SIZE> digest;
+    unsigned int size = 0;
+    CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, "checksum: OpenSSL failed");
+    return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + size, ""));
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
+};
+
+// An archive opened at its file `entry`, in any folder of it, or at its only one.
+std::unique_ptr<Archive> open_entry(const fs::path& path, const std::string& entry) {
+  std::unique_ptr<Archive> archive = Archive::open(path);
+  for (std::string name; archive->next(name);)
+    if (name.empty() || fs::path(name).filename() == entry) return archive;
+  throw CorruptArchive(fmt::format("{}: archive holds no file named '{}'", path.string(), entry));
+}
+
+void sync_path(const fs::path& path, int flags) {
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
+  CHECK(descriptor >= 0, "{}: cannot be opened to sync: {}", path.string(), std::strerror(errno));
+  // Some file systems cannot sync a folder and say EINVAL; there is nothing better to do there.
+  const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
+  ::close(descriptor);
+  CHECK(error == 0, "{}: cannot be synced to disk: {}", path.string(), std::strerror(error));
+}
+
+}  // namespace
+
+std::vector<uint8_t> read_file(const fs::path& path) {
+  std::vector<uint8_t> bytes;
+  std::error_code not_regular;
+  const auto size = fs::file_size(path, not_regular);
+  if (!not_regular) bytes.reserve(size);
+  for_each_block(path, [&bytes](std::span<const uint8_t> block) {
+    bytes.insert(bytes.end(), block.begin(), block.end());
+  });
+  return bytes;
+}
+
+namespace {
+
+// What a gzip file says at its end that it holds, so that memory is touched once; no more than the format can
+// hold, for a damaged file may say anything.
+size_t claimed_size(const fs::path& path) {
+  constexpr size_t kMostTimes = 1032;
+  std::array<uint8_t, 4> end{};
+  std::ifstream file(path, std::ios::binary);
+  file.seekg(-static_cast<std::streamoff>(end.size()), std::ios::end);
+  if (!file.read(reinterpret_cast<char*>(end.data()), end.size())) return 0;
+  const size_t size = end[0] | size_t{end[1]} << 8 | size_t{end[2]} << 16 | size_t{end[3]} << 24;
+  return std::min(size, kMostTimes * static_cast<size_t>(fs::file_size(path)));
+}
+
+}  // namespace
+
+std::vector<uint8_t> read_gzip(const fs::path& path) {
+  GzipFile source(path);
+  if (!source.is_gzip()) throw CorruptArchive(fmt::format("{}: not a gzip file", path.string()));
+  std::vector<uint8_t> bytes;
+  bytes.reserve(claimed_size(path));
+  std::vector<uint8_t> block(kBlock);
+  while (const size_t count = source.read(block))
+    bytes.insert(bytes.end(), block.begin(), block.begin() + count);
+  return bytes;
+}
+
+std::string checksum(const std::string& algorithm, std::span<const uint8_t> bytes) {
+  Digest digest(algorithm);
+  digest.update(bytes);
+  return digest.hex();
+}
+
+std::string file_checksum(const std::string& algorithm, const fs::path& path) {
+  Digest digest(algorithm);
+  for_each_block(path, [&digest](std::span<const uint8_t> block) { digest.update(block); });
+  return digest.hex();
+}
+
+Unpacked read_through(ByteSource& source, const std::string& algorithm) {
+  Digest digest(algorithm);
+  Unpacked result;
+  std::vector<uint8_t> block(kBlock);
+  while (const size_t count = source.read(block)) {
+    digest.update({block.data(), count});
+    result.size += static_cast<int64_t>(count);
+  }
+  result.checksum = digest.hex();
+  return result;
+}
+
+Unpacked unpack(const fs::path& archive, const std::string& entry, const fs::path& destination,
+                int64_t max_size, const std::string& algorithm, const ByteProgress& progress) {
+  const std::unique_ptr<Archive> source = open_entry(archive, entry);
+  Digest digest(algorithm);
+  Unpacked result;
+  File file(std::fopen(destination.c_str(), "wb"));
+  CHECK(file, "{}: cannot be written: {}", destination.string(), std::strerror(errno));
+  try {
+    std::vector<uint8_t> block(kBlock);
+    while (const size_t count = source->read(block)) {
+      result.size += static_cast<int64_t>(count);
+      if (result.size > max_size)
+        throw CorruptArchive(
+            fmt::format("{}: holds more than the {} bytes expected", archive.string(), max_size));
+      digest.update({block.data(), count});
+      CHECK(std::fwrite(block.data(), 1, count, file.get()) == count, "{}: cannot be written: {}",
+            destination.string(), std::strerror(errno));
+      if (progress) progress(result.size, max_size);
+    }
+    CHECK(std::fflush(file.get()) == 0 && ::fsync(::fileno(file.get())) == 0, "{}: cannot be written: {}",
+          destination.string(), std::strerror(errno));
+  } catch (...) {
+    file.reset();
+    std::error_code ignored;
+    fs::remove(destination, ignored);
+    throw;
+  }
+  result.checksum = digest.hex();
+  return result;
+}
+
+void commit_file(const fs::path& temporary, const fs::path& destination) {
+  sync_path(temporary, O_RDONLY);
+  std::error_code error;
+  fs::rename(temporary, destination, error);
+  CHECK(!error, "{}: cannot be renamed to {}: {}", temporary.string(), destination.string(), error.message());
+  const fs::path folder = destination.parent_path();
+  sync_path(folder.empty() ? fs::path(".") : folder, O_RDONLY | O_DIRECTORY);
+}
+
+}  // namespace tandem

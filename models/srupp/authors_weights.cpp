@@ -1,0 +1,162 @@
+// Names and layout of the SRU++ authors' weights, and ours.
+#include "models/srupp/authors_weights.h"
+
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "core/check.h"
+
+namespace tandem {
+namespace {
+
+struct NamePair {
+  std::string ours, theirs;
+  bool interleaved = false;  // theirs holds the three planes of U row by row
+};
+
+std::vector<NamePair> name_pairs(const SruppConfig& config) {
+  std::vector<NamePair> pairs = {{"embedding.weight", "embedding_layer.weight"},
+                                 {"output.weight", "output_layer.weight"},
+                                 {"output.bias", "output_layer.bias"}};
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const std::string ours = fmt::format("layers.{}.", i);
+    const std::string theirs = fmt::format("rnn.rnn_lst.{}.", i);
+    const std::string transform = theirs + "transform_module.";
+    pairs.push_back({ours + "query.weight", transform + "linear1.weight"});
+    if (config.attends(i)) {
+      pairs.push_back({ours + "key_value.weight", transform + "linear2.weight"});
+      pairs.push_back({ours + "alpha", transform + "alpha"});
+    }
+    pairs.push_back({ours + "norm.gain", transform + "layer_norm.weight"});
+    pairs.push_back({ours + "norm.bias", transform + "layer_norm.bias"});
+    pairs.push_back({ours + "output.weight",
+                     transform + (config.attends(i) ? "linear3.weight" : "linear2.weight"), true});
+    pairs.push_back({ours + "scan.weight", theirs + "weight_c"});
+    pairs.push_back({ours + "scan.bias", theirs + "bias"});
+  }
+  return pairs;
+}
+
+// Rows of a (3d, n) matrix: plane m, unit j at m d + j in ours, at 3j + m in theirs.
+Tensor permute_planes(const Tensor& from, bool to_interleaved) {
+  const Tensor source = from.to(Device::cpu());
+  const int64_t d = source.size(0) / 3;
+  Tensor to = empty_like(source);
+  const size_t row = static_cast<size_t>(source.size(1)) * size_of(source.dtype());
+  const auto* in = static_cast<const std::byte*>(source.raw());
+  auto* out = static_cast<std::byte*>(to.raw());
+  for (int64_t m = 0; m < 3; ++m)
+    for (int64_t j = 0; j < d; ++j) {
+      const int64_t planar = m * d + j;
+      const int64_t interleaved = 3 * j + m;
+      std::memcpy(out + row * static_cast<size_t>(to_interleaved ? interleaved : planar),
+                  in + row * static_cast<size_t>(to_interleaved ? planar : interleaved), row);
+    }
+  return to;
+}
+
+class WeightMap {
+ public:
+  explicit WeightMap(const std::vector<NamedTensor>& weights) {
+    for (const NamedTensor& weight : weights) by_name_[weight.name] = weight.value;
+  }
+  bool has(const std::string& name) const { return by_name_.count(name) > 0; }
+  const Tensor& get(const std::string& name) const {
+    const auto found = by_name_.find(name);
+    CHECK(found != by_name_.end(), "authors' SRU++ weights: there is no tensor {}", name);
+    return found->second;
+  }
+  // A matrix, for its sizes.
+  const Tensor& matrix(const std::string& name) const {
+    const Tensor& w = get(name);
+    CHECK(w.rank() == 2, "authors' SRU++ weights: {} must have two axes, is {}", name, w.str());
+    return w;
+  }
+  const std::map<std::string, Tensor>& all() const { return by_name_; }
+
+ private:
+  std::map<std::string, Tensor> by_name_;
+};
+
+// Which layers attend, as one of the two patterns that the configuration can say.
+void infer_attention(const std::vector<bool>& attends, SruppConfig& config) {
+  const auto matches = [&attends, &config] {
+    for (int64_t i = 0; i < config.layers; ++i)
+      if (config.attends(i) != attends[static_cast<size_t>(i)]) return false;
+    return true;
+  };
+  config.attention_last = 0;
+  for (config.attention_every = 1; config.attention_every <= config.layers; ++config.attention_every)
+    if (matches()) return;
+  config.attention_every = 0;
+  for (config.attention_last = 0; config.attention_last <= config.layers; ++config.attention_last)
+    if (matches()) return;
+  std::string pattern;
+  for (const bool attending : attends) pattern += attending ? 'A' : '-';
+  detail::fail("authors' SRU++ weights: attention in layers {} is neither every k layers nor the last n",
+               pattern);
+}
+
+SruppConfig infer_config(const WeightMap& weights, int64_t heads, DType dtype, Device device) {
+  SruppConfig config;
+  const Tensor& embedding = weights.matrix("embedding_layer.weight");
+  config.vocabulary = embedding.size(0);
+  config.d = embedding.size(1);
+  config.d_projected = weights.matrix("rnn.rnn_lst.0.transform_module.linear1.weight").size(0);
+  config.heads = heads;
+  config.dtype = dtype;
+  config.device = device;
+  std::vector<bool> attends;
+  for (config.layers = 0; weights.has(fmt::format("rnn.rnn_lst.{}.weight_c", config.layers)); ++config.layers)
+    attends.push_back(weights.has(fmt::format("rnn.rnn_lst.{}.transform_module.alpha", config.layers)));
+  CHECK(config.layers > 0, "authors' SRU++ weights: there is no tensor rnn.rnn_lst.0.weight_c");
+  infer_attention(attends, config);
+  return config;
+}
+
+}  // namespace
+
+bool is_authors_srupp(const std::vector<NamedTensor>& weights) {
+  const WeightMap map(weights);
+  return map.has("embedding_layer.weight") && map.has("rnn.rnn_lst.0.weight_c");
+}
+
+std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>& weights, int64_t heads,
+                                                  DType dtype, Device device) {
+  const WeightMap map(weights);
+  const SruppConfig config = infer_config(map, heads, dtype, device);
+  std::unique_ptr<LanguageModel> model = make_srupp(config, 0);
+  std::map<std::string, Tensor> own;
+  for (const NamedTensor& parameter : model->parameters()) own[parameter.name] = parameter.value;
+
+  std::set<std::string> used;
+  for (int64_t i = 0; i < config.layers; ++i)
+    used.insert(fmt::format("rnn.rnn_lst.{}.scale_x", i));  // not used by SRU++
+  std::vector<NamedTensor> values;
+  for (const NamePair& pair : name_pairs(config)) {
+    const Tensor& value = map.get(pair.theirs);
+    const Tensor& ours = own.at(pair.ours);
+    CHECK(value.shape() == ours.shape(), "authors' SRU++ weights: {} is {}; with d {}, d' {} it must be {}",
+          pair.theirs, value.str(), config.d, config.d_projected, ours.shape().str());
+    values.push_back({pair.ours, pair.interleaved ? permute_planes(value, false) : value});
+    used.insert(pair.theirs);
+  }
+  for (const auto& [name, value] : map.all())
+    CHECK(used.count(name) > 0, "authors' SRU++ weights: tensor {}, {}, belongs to nothing in this model",
+          name, value.str());
+  model->load(values);
+  return model;
+}
+
+std::vector<NamedTensor> to_authors_layout(const std::vector<NamedTensor>& ours, const SruppConfig& config) {
+  const WeightMap map(ours);
+  std::vector<NamedTensor> theirs;
+  for (const NamePair& pair : name_pairs(config)) {
+    const Tensor& value = map.get(pair.ours);
+    theirs.push_back({pair.theirs, pair.interleaved ? permute_planes(value, true) : value});
+  }
+  return theirs;
+}
+
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// Reading the SRU++ authors' weights: a PyTorch state_dict of their enwik8 model, as named tensors.
+#pragma once
+#include <memory>
+
+#include "models/language_model.h"
+#include "models/srupp/srupp.h"
+
+namespace tandem {
+
+// True when the names are those of the authors' model (embedding_layer.weight, rnn.rnn_lst.0.weight_c, ...).
+bool is_authors_srupp(const std::vector<NamedTensor>& weights);
+
+// Sizes are inferred from shapes; a layer without `alpha` is a projected layer. Their output matrix has the
+// planes of U interleaved per hidden unit (rows 3j, 3j+1, 3j+2 are candidate, forget and reset of unit j);
+// ours has three planes. Error naming the tensor: one is missing, left over, or of a shape that does not fit
+// the others.
+std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>& weights, int64_t heads = 1,
+                                                  DType dtype = DType::f32, Device device = Device::cpu());
+
+// The authors' name of each of our parameters, and a gradient or value moved from our layout into theirs.
+std::vector<NamedTensor> to_authors_layout(const std::vector<NamedTensor>& ours, const SruppConfig& config);
+
+}  // namespace tandem

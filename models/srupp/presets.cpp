@@ -1,0 +1,103 @@
+// SRU++'s sizes and recipes. Sources: arXiv 2102.12459 and the authors' training scripts (asappresearch/sru,
+// 3.0.0-dev).
+#include "models/presets.h"
+#include "models/srupp/srupp.h"
+
+namespace tandem {
+namespace {
+
+Preset srupp_preset(const char* name, int64_t d, int64_t d_projected, int64_t layers, double dropout,
+                    const Recipe& recipe, const char* about) {
+  SruppConfig config;
+  config.d = d;
+  config.d_projected = d_projected;
+  config.layers = layers;
+  config.dropout = config.attention_dropout = dropout;
+  return {"srupp", name, config.text(), recipe, about};
+}
+
+// What the authors' enwik8 models share. Batches are totals over their eight GPUs.
+Recipe enwik8_recipe(int64_t batch_size, double lr) {
+  return {.batch_size = batch_size,
+          .unroll = 1024,
+          .eval_window = 3072,
+          .eval_batch_size = 16,
+          .lr = lr,
+          .warmup = 16000,
+          .steps = 400000};
+}
+
+// Word level. Bands of 1024, 256, 64 and, of WikiText, 16 features; the authors count a cluster's end so that
+// with its clusters the head has a round number of rows.
+Preset word_preset(const char* name, int64_t d, int64_t d_projected, int64_t every, double dropout,
+                   bool wikitext, const Recipe& recipe, const char* about) {
+  SruppConfig config;
+  config.d = d;
+  config.d_projected = d_projected;
+  config.attention_every = every;
+  config.dropout = dropout;
+  config.attention_dropout = wikitext ? dropout : 0;
+  config.band_dropout = wikitext ? dropout : 0;
+  config.cutoffs =
+      wikitext ? std::vector<int64_t>{19997, 39997, 199997} : std::vector<int64_t>{59998, 159998};
+  config.band_width = 1024;
+  config.band_divisor = 4;
+  config.tied = true;
+  config.tied_projections = wikitext ? "all" : "none";
+  return {"srupp", name, config.text(), recipe, about};
+}
+
+Recipe wikitext_recipe(int64_t unroll) {
+  return {.batch_size = 64,
+          .unroll = unroll,
+          .eval_window = 2560,
+          .eval_batch_size = 16,
+          .lr = 3e-4,
+          .warmup = 16000,
+          .steps = 400000};
+}
+
+Recipe lm1b_recipe(int64_t batch_size) {
+  return {.batch_size = batch_size,
+          .unroll = 64,
+          .eval_window = 96,
+          .eval_batch_size = 8,
+          .lr = 2e-4,
+          .warmup = 16000,
+          .steps = 800000};
+}
+
+}  // namespace
+
+std::vector<Preset> srupp_presets() {
+  const Recipe txl_matched = {.batch_size = 24,
+                              .unroll = 512,
+                              .eval_window = 512,
+                              .eval_batch_size = 32,
+                              .lr = 2.5e-4,
+                              .warmup = 0,
+                              .steps = 400000};
+  return {
+      srupp_preset("laptop", 512, 128, 4, 0.0, laptop_recipe(6e-3, 16000),
+                   "ours: what five minutes on two cores can buy"),
+      srupp_preset("txl-matched", 1920, 480, 10, 0.1, txl_matched,
+                   "42M, matched to Transformer-XL base: 1.03 bpc on enwik8"),
+      srupp_preset("base", 3072, 768, 10, 0.22, enwik8_recipe(32, 3e-4), "108M: 0.974 bpc on enwik8"),
+      srupp_preset("large", 4096, 1024, 10, 0.32, enwik8_recipe(64, 4e-4), "191M: 0.96 bpc on enwik8"),
+      srupp_preset("large-ratio8", 6016, 752, 10, 0.32, enwik8_recipe(64, 4e-4),
+                   "195M: 0.953 bpc on enwik8; its dropout was not published, that of `large` stands in"),
+      word_preset("wt103-base", 3072, 768, 1, 0.15, true, wikitext_recipe(768),
+                  "148M: perplexity 18.3 on WikiText-103"),
+      word_preset("wt103-large", 4096, 1024, 1, 0.2, true, wikitext_recipe(1024),
+                  "232M: perplexity 17.4 on WikiText-103"),
+      word_preset(
+          "wt103-large-ratio8", 5952, 744, 1, 0.2, true, wikitext_recipe(1024),
+          "234M: perplexity 17.1 on WikiText-103; its dropout was not published, that of `large` stands in"),
+      word_preset("lm1b-base", 4096, 1024, 1, 0.05, false, lm1b_recipe(1024),
+                  "328M: perplexity 25.1 on LM1B"),
+      word_preset("lm1b-large", 7616, 1024, 5, 0.1, false, lm1b_recipe(1536),
+                  "465M: perplexity 23.5 on LM1B"),
+  };
+}
+
+}  // namespace tandem

@@ -1,0 +1,197 @@
+// Stacks of layers from a text.
+#include "models/stack/stack.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "core/check.h"
+#include "models/config_fields.h"
+#include "models/layered_model.h"
+#include "models/layers/feed_forward.h"
+#include "models/layers/self_attention.h"
+#include "models/lstm/lstm.h"
+#include "models/qrnn/qrnn.h"
+#include "models/sru/sru.h"
+#include "models/srupp/srupp.h"
+
+namespace tandem {
+namespace {
+
+template <class Visitor, class Config>
+void visit(Visitor& v, Config& c) {
+  visit_tokens(v, c);
+  v("layers", c.layers);
+  v("d", c.d);
+  v("d_projected", c.d_projected);
+  v("heads", c.heads);
+  v("d_inner", c.d_inner);
+  v("dropout", c.dropout);
+  v("attention_dropout", c.attention_dropout);
+  v("highway_bias", c.highway_bias);
+}
+
+constexpr double kDeviation = 0.02;  // of attention's and feed-forward's weights, as in Transformer-XL
+
+// What layers are made from.
+struct Maker {
+  const StackConfig& config;
+  int64_t layers;  // in all
+  Random& random;
+  InitialValues& values;
+  std::shared_ptr<const Sinusoids> sinusoids;
+
+  std::unique_ptr<Layer> srupp(int64_t i, bool attends) const {
+    SruppConfig c;
+    static_cast<TokenConfig&>(c) = config;
+    c.d = config.d;
+    c.d_projected = config.d_projected;
+    c.layers = layers;
+    c.attention_every = attends ? 1 : 0;
+    c.dropout = config.dropout;
+    c.attention_dropout = config.attention_dropout;
+    c.highway_bias = config.highway_bias;
+    return std::make_unique<SruppLayer>(c, i, random);
+  }
+
+  std::unique_ptr<Layer> sru(int64_t i) const {
+    SruConfig c;
+    static_cast<TokenConfig&>(c) = config;
+    c.d = config.d;
+    c.d_projected = config.d_projected;
+    c.layers = layers;
+    c.dropout = config.dropout;
+    c.highway_bias = config.highway_bias;
+    return std::make_unique<SruLayer>(c, i, random);
+  }
+
+  std::unique_ptr<Layer> attention() const {
+    SelfAttentionConfig c;
+    c.d = config.d;
+    c.heads = config.heads;
+    c.d_head = config.d / config.heads;
+    c.attention_dropout = config.attention_dropout;
+    c.residual.dropout = config.dropout;
+    return std::make_unique<SelfAttention>(c, sinusoids, values);
+  }
+
+  std::unique_ptr<Layer> feed_forward() const {
+    FeedForwardConfig c;
+    c.d = config.d;
+    c.inner = config.d_inner;
+    c.activation = Activation::squared_relu;
+    c.residual.dropout = config.dropout;
+    return std::make_unique<FeedForward>(c, values);
+  }
+};
+
+struct Kind {
+  const char* name;
+  std::unique_ptr<Layer> (*make)(const Maker& maker, int64_t layer);
+};
+
+constexpr Kind kKinds[] = {
+    {"srupp", [](const Maker& m, int64_t i) { return m.srupp(i, true); }},
+    {"srupp-projected", [](const Maker& m, int64_t i) { return m.srupp(i, false); }},
+    {"sru", [](const Maker& m, int64_t i) { return m.sru(i); }},
+    {"qrnn",
+     [](const Maker& m, int64_t) -> std::unique_ptr<Layer> {
+       return std::make_unique<QrnnLayer>(m.config.d, m.config.d, QrnnLayerOptions{.window = 2}, m.config,
+                                          m.random);
+     }},
+    {"lstm",
+     [](const Maker& m, int64_t) -> std::unique_ptr<Layer> {
+       return std::make_unique<LstmLayer>(m.config.d, m.config.d, m.config, m.random);
+     }},
+    {"attention", [](const Maker& m, int64_t) { return m.attention(); }},
+    {"feed-forward", [](const Maker& m, int64_t) { return m.feed_forward(); }},
+};
+
+const Kind* find_kind(const std::string& name) {
+  for (const Kind& kind : kKinds)
+    if (name == kind.name) return &kind;
+  return nullptr;
+}
+
+std::string known_kinds() {
+  std::string all;
+  for (const Kind& kind : kKinds) all += (all.empty() ? "" : ", ") + std::string(kind.name);
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::string> stack_layers(const std::string& text) {
+  constexpr int64_t kMost = 1000;
+  std::vector<std::string> layers;
+  for (size_t begin = 0, place = 1; begin <= text.size(); ++place) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string entry = text.substr(begin, end - begin);
+    const std::string name = entry.substr(0, entry.find('*'));
+    CHECK(find_kind(name) != nullptr,
+          "stack: \"{}\", number {} of \"{}\", is not a layer; there are {}, as NAME or NAME*COUNT", name,
+          place, text, known_kinds());
+    int64_t count = 1;
+    if (name.size() < entry.size()) {
+      const char* const last = entry.data() + entry.size();
+      const auto [stop, error] = std::from_chars(entry.data() + name.size() + 1, last, count);
+      CHECK(error == std::errc() && stop == last && count > 0 && count <= kMost,
+            "stack: in \"{}\", number {} of \"{}\", the count must be a number from 1 to {}", entry, place,
+            text, kMost);
+    }
+    layers.insert(layers.end(), static_cast<size_t>(count), name);
+    begin = end + 1;
+  }
+  return layers;
+}
+
+std::string StackConfig::text() const {
+  FieldWriter writer("stack");
+  visit(writer, *this);
+  return writer.text();
+}
+
+StackConfig StackConfig::from_text(const std::string& text) {
+  StackConfig config;
+  FieldReader reader("stack", text);
+  visit(reader, config);
+  reader.finish();
+  return config;
+}
+
+std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t seed) {
+  CHECK(config.d > 0 && config.d_projected >= 0 && config.heads > 0 && config.d_inner > 0,
+        "stack: sizes must be positive: d {}, d' {}, heads {}, d_inner {}", config.d, config.d_projected,
+        config.heads, config.d_inner);
+  CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
+            config.attention_dropout < 1,
+        "stack: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
+        config.attention_dropout);
+  const std::vector<std::string> layers = stack_layers(config.layers);
+  const auto has = [&layers](const char* name) {
+    return std::find(layers.begin(), layers.end(), name) != layers.end();
+  };
+  CHECK(!has("attention") || config.d % config.heads == 0, "stack: heads must divide d: d is {}, heads {}",
+        config.d, config.heads);
+  CHECK(config.d_projected > 0 || !(has("srupp") || has("srupp-projected")),
+        "stack: srupp needs a d' above 0");
+
+  Random random(seed);
+  InitialValues values(config, kDeviation, seed + 1);
+  const Maker maker{config, static_cast<int64_t>(layers.size()), random, values,
+                    has("attention") ? std::make_shared<const Sinusoids>(config.d) : nullptr};
+  const Initializer rows = [&random, &config](Shape shape) {
+    return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(shape[1])), config);
+  };
+  LayeredModel::Parts parts;
+  parts.embedding = std::make_unique<TokenEmbedding>(config, config.d, 1, rows);
+  for (size_t i = 0; i < layers.size(); ++i)
+    parts.layers.push_back(find_kind(layers[i])->make(maker, static_cast<int64_t>(i)));
+  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows);
+  parts.vocabulary = config.vocabulary;
+  parts.input_dropout = parts.output_dropout = config.dropout;
+  parts.config = config.text();
+  return std::make_unique<LayeredModel>(std::move(parts));
+}
+
+}  // namespace tandem

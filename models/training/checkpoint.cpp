@@ -1,0 +1,90 @@
+// Checkpoints as safetensors: prefixes say what a tensor is, metadata holds the rest.
+#include "models/training/checkpoint.h"
+
+#include "core/check.h"
+#include "core/safetensors.h"
+#include "models/training/packed_parameters.h"
+
+namespace tandem {
+namespace {
+
+constexpr const char* kFormat = "tandem-checkpoint-1";
+constexpr const char* kOptimizer = "optimizer.";
+constexpr const char* kState = "state.";
+constexpr const char* kCompressed = "compressed";   // metadata: see packed_parameters.h
+constexpr const char* kWords = "vocabulary.words";  // as WordVocabulary::text(); of bytes: metadata "vocab"
+
+void append(NamedTensors& to, const char* prefix, const std::vector<NamedTensor>& from) {
+  for (const NamedTensor& tensor : from)
+    to.emplace_back(prefix + tensor.name, tensor.value.to(Device::cpu()));
+}
+
+Tensor tensor_of_text(const std::string& text) {
+  return tensor_of({static_cast<int64_t>(text.size())}, std::vector<uint8_t>(text.begin(), text.end()));
+}
+
+std::string text_of_tensor(const Tensor& tensor) {
+  const std::vector<uint8_t> bytes = tensor.to_vector<uint8_t>();
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string field(const SafetensorsFile& file, const std::string& key) {
+  const auto found = file.metadata().find(key);
+  CHECK(found != file.metadata().end(), "{}: checkpoint without metadata \"{}\"", file.path(), key);
+  return found->second;
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
+  NamedTensors tensors;
+  const PackedParameters packed = pack_parameters(checkpoint);
+  append(tensors, kModelPrefix, packed.tensors);
+  append(tensors, kOptimizer, checkpoint.optimizer);
+  append(tensors, kState, checkpoint.state);
+  std::map<std::string, std::string> metadata = {{"format", kFormat},
+                                                 {"model", checkpoint.model_config},
+                                                 {"run", checkpoint.run_config},
+                                                 {"progress", checkpoint.progress}};
+  if (checkpoint.vocabulary.level() == TokenUnit::word)
+    tensors.emplace_back(kWords, tensor_of_text(checkpoint.vocabulary.words().text()));
+  else
+    metadata["vocab"] = checkpoint.vocabulary.to_hex();
+  if (!packed.index.empty()) metadata[kCompressed] = packed.index;
+  write_safetensors(path, tensors, metadata);
+}
+
+Checkpoint load_checkpoint(const std::string& path, CheckpointPart part) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  const auto format = file.metadata().find("format");
+  CHECK(format != file.metadata().end() && format->second == kFormat,
+        "{}: not a checkpoint of Tandem (metadata \"format\" is not {})", path, kFormat);
+  Checkpoint checkpoint;
+  checkpoint.model_config = field(file, "model");
+  checkpoint.run_config = field(file, "run");
+  checkpoint.progress = field(file, "progress");
+  checkpoint.vocabulary = file.has(kWords) ? Vocabulary::of_words(text_of_tensor(file.get(kWords)))
+                                           : Vocabulary::from_hex(field(file, "vocab"));
+  PackedParameters packed;
+  if (file.metadata().contains(kCompressed)) packed.index = file.metadata().at(kCompressed);
+  for (const std::string& name : file.names()) {
+    if (name == kWords) continue;
+    const auto take = [&file, &name](const char* prefix, bool wanted, std::vector<NamedTensor>& into) {
+      if (!name.starts_with(prefix)) return false;
+      if (wanted) into.push_back({name.substr(std::string(prefix).size()), file.get(name)});
+      return true;
+    };
+    const bool all = part == CheckpointPart::all;
+    CHECK(take(kModelPrefix, true, packed.tensors) || take(kOptimizer, all, checkpoint.optimizer) ||
+              take(kState, all, checkpoint.state),
+          "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path, name);
+  }
+  try {
+    unpack_parameters(checkpoint, packed);
+  } catch (const Error& error) {
+    detail::fail("{}: {}", path, error.what());
+  }
+  return checkpoint;
+}
+
+}  // namespace tandem

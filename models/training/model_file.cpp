@@ -1,0 +1,123 @@
+// Telling the two kinds of model files apart, and loading each.
+#include "models/training/model_file.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/check.h"
+#include "core/safetensors.h"
+#include "models/registry.h"
+#include "models/srupp/authors_weights.h"
+#include "models/training/checkpoint.h"
+#include "ops/support/weight_cache.h"
+
+namespace tandem {
+namespace {
+
+// ", 8-bit weights, 60 % pruned"
+std::string compression_text(const Checkpoint& checkpoint) {
+  std::string text;
+  if (!checkpoint.quantized.empty())
+    text += fmt::format(", {}-bit weights", checkpoint.quantized.begin()->second.bits);
+  int64_t weights = 0, kept = 0;
+  for (const NamedTensor& mask : checkpoint.masks) {
+    weights += mask.value.numel();
+    for (const uint8_t one : mask.value.span<uint8_t>()) kept += one;
+  }
+  if (weights > 0)
+    text += fmt::format(", {:.3g} % pruned",
+                        100 * (1 - static_cast<double>(kept) / static_cast<double>(weights)));
+  return text;
+}
+
+LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype, Device device) {
+  const Checkpoint checkpoint = load_checkpoint(path, CheckpointPart::model);
+  nlohmann::json config = nlohmann::json::parse(checkpoint.model_config, nullptr, false);
+  CHECK(config.is_object(), "the model's configuration is not a JSON object: {}", checkpoint.model_config);
+  const nlohmann::json own_heads = config.value("heads", nlohmann::json(1));
+  CHECK(heads == 0 || own_heads == heads,
+        "heads are given as {}, but this checkpoint was trained with {}; leave them out", heads,
+        own_heads.dump());
+  config["dtype"] = name_of(dtype);
+
+  LoadedModel loaded;
+  loaded.model = make_model(config.dump(), 0, device);
+  loaded.model->load(checkpoint.parameters);
+  loaded.vocabulary = checkpoint.vocabulary;
+  loaded.kind = "checkpoint of Tandem";
+  const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress, nullptr, false);
+  if (progress.is_object() && progress.contains("step")) loaded.kind += ", step " + progress["step"].dump();
+  loaded.kind += compression_text(checkpoint);
+  loaded.quantized = checkpoint.quantized;
+  if (!checkpoint.run_config.empty()) loaded.run = RunConfig::from_text(checkpoint.run_config);
+  return loaded;
+}
+
+LoadedModel from_authors(const SafetensorsFile& file, int64_t heads, DType dtype, Device device) {
+  const auto vocabulary = file.metadata().find("vocab");
+  CHECK(
+      vocabulary != file.metadata().end(),
+      "the authors' SRU++ weights need the metadata \"vocab\": two hex digits for each byte value, in id order");
+  std::vector<NamedTensor> weights;
+  for (const std::string& name : file.names()) weights.push_back({name, file.get(name)});
+
+  LoadedModel loaded;
+  loaded.vocabulary = Vocabulary::from_hex(vocabulary->second);
+  loaded.model = load_authors_srupp(weights, heads == 0 ? 1 : heads, dtype, device);
+  loaded.kind = "the authors' SRU++ weights";
+  return loaded;
+}
+
+constexpr const char* kExpected =
+    "expected a checkpoint of Tandem or the authors' SRU++ weights, as safetensors";
+
+SafetensorsFile open_model(const std::string& path) {
+  try {
+    return SafetensorsFile::open(path);
+  } catch (const Error& error) {
+    if (!std::filesystem::exists(path)) throw;
+    detail::fail("{}; {}", error.what(), kExpected);
+  }
+}
+
+LoadedModel load_any(const std::string& path, int64_t heads, DType dtype, Device device) {
+  const SafetensorsFile file = open_model(path);
+  if (file.metadata().contains("format") && file.metadata().contains("model"))
+    return from_checkpoint(path, heads, dtype, device);
+  std::vector<NamedTensor> names;
+  for (const std::string& name : file.names()) names.push_back({name, Tensor()});
+  CHECK(is_authors_srupp(names), "not a model: {} tensors{}; {}", names.size(),
+        names.empty() ? "" : ", the first is " + names[0].name, kExpected);
+  return from_authors(file, heads, dtype, device);
+}
+
+}  // namespace
+
+LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype, Device device) {
+  CHECK(heads >= 0, "{}: heads are {}; give a positive number, or none", path, heads);
+  CHECK(dtype == DType::f32 || dtype == DType::f64, "{}: a model computes in f32 or f64, not in {}", path,
+        name_of(dtype));
+  LoadedModel loaded;
+  try {
+    loaded = load_any(path, heads, dtype, device);
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    if (message.find(path) != std::string::npos) throw;
+    detail::fail("{}: {}", path, message);
+  }
+  CHECK(loaded.vocabulary.size() == loaded.model->vocabulary_size(),
+        "{}: the vocabulary has {} symbols, the model predicts {}", path, loaded.vocabulary.size(),
+        loaded.model->vocabulary_size());
+  return loaded;
+}
+
+void multiply_in_int8(const LoadedModel& loaded) {
+  for (const NamedTensor& parameter : loaded.model->parameters()) {
+    const auto found = loaded.quantized.find(parameter.name);
+    if (found == loaded.quantized.end() || parameter.value.rank() != 2) continue;
+    const Quantized& q = found->second;
+    set_int8(parameter.value, std::make_shared<const Int8Weight>(q.codes, q.step, q.zero));
+  }
+}
+
+}  // namespace tandem

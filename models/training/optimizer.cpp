@@ -1,0 +1,185 @@
+// The checks of settings and parameters, and saving and restoring the moments.
+#include "models/training/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "autograd/gradient.h"
+#include "core/array.h"
+#include "core/check.h"
+#include "core/dispatch.h"
+#include "ops/arithmetic.h"
+#include "ops/support/weight_cache.h"
+
+namespace tandem {
+namespace {
+
+constexpr std::pair<const char*, OptimizerKind> kKinds[] = {{"radam", OptimizerKind::radam},
+                                                            {"adamw", OptimizerKind::adamw},
+                                                            {"lamb", OptimizerKind::lamb},
+                                                            {"nag", OptimizerKind::nag}};
+
+OptimizerKind kind_of(const OptimizerConfig& config) {
+  for (const auto& [name, kind] : kKinds)
+    if (config.kind == name) return kind;
+  detail::fail("optimizer: unknown kind \"{}\"; use radam, adamw, lamb or nag", config.kind);
+}
+
+UpdateRule rule_of(const OptimizerConfig& config) {
+  const OptimizerKind kind = kind_of(config);
+  const double own_eps = kind == OptimizerKind::lamb ? 1e-6 : 1e-8;
+  return {.kind = kind,
+          .beta1 = kind == OptimizerKind::nag ? config.momentum : config.beta1,
+          .beta2 = config.beta2,
+          .eps = config.eps > 0 ? config.eps : own_eps,
+          .weight_decay = config.weight_decay,
+          .clip = config.clip,
+          .degenerated_to_sgd = config.degenerated_to_sgd,
+          .min_trust = config.min_trust};
+}
+
+void check_config(const OptimizerConfig& config) {
+  kind_of(config);
+  for (const auto& [name, beta] : {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2},
+                                   std::pair{"momentum", config.momentum}})
+    CHECK(beta >= 0 && beta < 1, "optimizer: {} is {}; it must be at least 0 and below 1", name, beta);
+  CHECK(config.eps >= 0 && std::isfinite(config.eps),
+        "optimizer: eps is {}; it must be positive, such as 1e-8, or 0 for the kind's own", config.eps);
+  for (const auto& [name, value] :
+       {std::pair{"weight decay", config.weight_decay}, std::pair{"clip", config.clip},
+        std::pair{"least trust ratio", config.min_trust}})
+    CHECK(value >= 0 && std::isfinite(value), "optimizer: {} is {}; it must be a finite number, 0 for none",
+          name, value);
+}
+
+void multiply(const Tensor& x, const Tensor& factor) {
+  DISPATCH(x.device(), arithmetic(x, x, factor, Arithmetic::mul));
+}
+
+}  // namespace
+
+Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config)
+    : config_(std::move(config)) {
+  check_config(config_);
+  if (!parameters.empty()) device_ = parameters[0].value.device();
+  steps_ = zeros({1 + static_cast<int64_t>(parameters.size())}, DType::i64, device_);
+  std::set<std::string> names;
+  for (NamedTensor& parameter : parameters) {
+    const auto& [name, value] = parameter;
+    CHECK(names.insert(name).second, "optimizer: two parameters are named {}; state is kept by name", name);
+    CHECK(value.node() && value.node()->is_leaf(),
+          "optimizer: parameter {}, {}, is not a leaf; call requires_grad() on it", name, value.str());
+    CHECK(value.dtype() == DType::f32 || value.dtype() == DType::f64,
+          "optimizer: parameter {} is {}; keep parameters in f32 or f64", name, value.str());
+    CHECK(value.device() == parameters[0].value.device(),
+          "optimizer: parameter {} is {}, but {} is on {}; move them to one device", name, value.str(),
+          parameters[0].name, parameters[0].value.device().str());
+    const Tensor m = zeros_like(value), v = zeros_like(value);
+    const int64_t row = static_cast<int64_t>(slots_.size()) + 1;
+    slots_.push_back({parameter, m, v, steps_.view_rows(row, row + 1), Tensor()});
+  }
+}
+
+std::vector<ParameterSlot> Optimizer::adam_slots() const {
+  const Tensor none({0}, DType::f32, device_);
+  std::vector<ParameterSlot> slots{{none, none, none, none, Tensor(), steps_.view_rows(0, 1)}};
+  for (const Slot& slot : slots_) {
+    const Tensor& value = slot.parameter.value;
+    const Tensor gradient = grad(value);
+    if (!gradient.defined()) continue;
+    if (slot.mask.defined()) multiply(gradient, slot.mask);
+    // A copy that is out of date is made anew: an update that is not made leaves it as it is.
+    const bool copied = low_precision_copy(value).defined();
+    slots.push_back(
+        {value, gradient, slot.m, slot.v, copied ? weight_as(value, DType::bf16) : Tensor(), slot.steps});
+  }
+  return slots;
+}
+
+void Optimizer::step(const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
+  const std::vector<ParameterSlot> slots = adam_slots();
+  optimizer_step(slots, rule_of(config_), lr, loss, outcome);
+  for (const ParameterSlot& slot : slots) mark_low_precision_current(slot.value);
+  zero_grad();
+}
+
+Optimizer::StepOutcome Optimizer::step(double lr) {
+  CHECK(std::isfinite(lr), "optimizer: learning rate {}; it must be finite", lr);
+  const Tensor outcome({3}, DType::f64, device_);
+  step(full({1}, lr, DType::f64, device_), Tensor(), outcome);
+  const std::vector<double> told = outcome.to_vector<double>();
+  return {.norm = told[1], .updated = told[2] != 0};
+}
+
+double Optimizer::gradient_norm() const {
+  // A step whose loss is not finite tells the norm and changes nothing.
+  const Tensor outcome({3}, DType::f64, device_), lr = zeros({1}, DType::f64, device_);
+  const Tensor loss = full({1}, std::numeric_limits<double>::quiet_NaN(), DType::f64, device_);
+  optimizer_step(adam_slots(), rule_of(config_), lr, loss, outcome);
+  return outcome.to_vector<double>()[1];
+}
+
+int64_t Optimizer::steps() const {
+  return steps_.view_rows(0, 1).to_vector<int64_t>()[0];
+}
+
+void Optimizer::hold(const std::vector<NamedTensor>& masks) {
+  std::vector<Tensor> by_slot(slots_.size());
+  for (const NamedTensor& held : masks) {
+    const std::string& name = held.name;
+    const Tensor& mask = held.value;
+    const auto slot = std::find_if(slots_.begin(), slots_.end(),
+                                   [&name](const Slot& s) { return s.parameter.name == name; });
+    CHECK(slot != slots_.end(), "optimizer: there is a mask for {}, which this model does not have", name);
+    const Tensor& value = slot->parameter.value;
+    CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
+          "optimizer: the mask of {} is {}; it must be u8 {}", name, mask.str(), value.shape().str());
+    by_slot[static_cast<size_t>(slot - slots_.begin())] = mask.to(value.dtype()).to(device_);
+  }
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    slot.mask = by_slot[i];
+    if (!slot.mask.defined()) continue;
+    for (const Tensor& x : {slot.parameter.value, slot.m, slot.v}) multiply(x, slot.mask);
+    slot.parameter.value.storage()->touch();
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (const Slot& slot : slots_) tandem::zero_grad(slot.parameter.value);
+}
+
+std::vector<NamedTensor> Optimizer::state() const {
+  std::vector<NamedTensor> state{{"steps", steps_.view_rows(0, 1)}};
+  for (const Slot& slot : slots_) {
+    const std::string& name = slot.parameter.name;
+    state.push_back({name + ".steps", slot.steps});
+    state.push_back({name + ".m", slot.m});
+    state.push_back({name + ".v", slot.v});
+  }
+  return state;
+}
+
+void Optimizer::load_state(const std::vector<NamedTensor>& state) {
+  const std::vector<NamedTensor> wanted = this->state();
+  std::vector<Tensor> found;
+  for (const NamedTensor& own : wanted) {
+    const auto given =
+        std::find_if(state.begin(), state.end(), [&own](const NamedTensor& x) { return x.name == own.name; });
+    CHECK(given != state.end(), "optimizer: the state has no {}; it is of another model, or incomplete",
+          own.name);
+    CHECK(given->value.shape() == own.value.shape() && given->value.dtype() == own.value.dtype(),
+          "optimizer: {} of the state is {}, but this model takes {}", own.name, given->value.str(),
+          own.value.str());
+    found.push_back(given->value);
+  }
+  for (const NamedTensor& given : state)
+    CHECK(std::any_of(wanted.begin(), wanted.end(),
+                      [&given](const NamedTensor& x) { return x.name == given.name; }),
+          "optimizer: the state holds {}, which this model does not have", given.name);
+  for (size_t i = 0; i < wanted.size(); ++i) copy(wanted[i].value, found[i]);
+}
+
+}  // namespace tandem

@@ -1,0 +1,30 @@
+// RunConfig: what a training run is made of, as kept in its checkpoints.
+#pragma once
+#include <string>
+
+#include "data/vocabulary.h"
+#include "models/presets.h"
+
+namespace tandem {
+
+struct RunConfig {
+  std::string corpus;         // name or path, as given
+  std::string corpus_sha256;  // Corpus::sha256: a resumed run must read the same tokens
+  TokenUnit level = TokenUnit::byte;
+  VocabularyLimit words;  // of words
+  double valid_fraction = 0.05;
+  double test_fraction = 0.05;
+  std::string preset;
+  std::string model_config;  // JSON for make_model(), with the vocabulary's size
+  Recipe recipe;
+  std::string precision = "f32";  // of the matrix products: f32 or bf16
+  uint64_t seed = 1234;
+  bool recompute = false;
+  int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
+
+  std::string text() const;  // JSON
+  // Error: not JSON, or a field that is missing or of another type.
+  static RunConfig from_text(const std::string& text);
+};
+
+}  // namespace tandem

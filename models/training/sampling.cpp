@@ -1,0 +1,111 @@
+// Sampling distributions, and the loop that generates.
+#include "models/training/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/check.h"
+#include "core/random.h"
+
+namespace tandem {
+namespace {
+
+std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt) {
+  check_prompt(vocabulary, prompt);
+  const std::vector<int32_t> ids = vocabulary.encode(prompt);
+  return ids.empty() ? std::vector{std::max(vocabulary.line_end(), 0)} : ids;
+}
+
+// The id where a uniform number falls among the probabilities laid side by side.
+int32_t draw(const std::vector<double>& probabilities, Random& random) {
+  double left = random.uniform(0, 1);
+  int32_t last = 0;  // rounding may leave `left` just above the sum: then the last token that can be drawn
+  for (size_t id = 0; id < probabilities.size(); ++id) {
+    if (probabilities[id] <= 0) continue;
+    last = static_cast<int32_t>(id);
+    left -= probabilities[id];
+    if (left < 0) break;
+  }
+  return last;
+}
+
+}  // namespace
+
+void SamplingOptions::check() const {
+  CHECK(temperature >= 0 && std::isfinite(temperature),
+        "sampling: temperature is {}; it must be 0 (always the most probable token) or above", temperature);
+  CHECK(top_k >= 0, "sampling: top_k is {}; it must be 0 (all) or a number of tokens", top_k);
+  CHECK(top_p > 0 && top_p <= 1, "sampling: top_p is {}; it must be above 0 and at most 1", top_p);
+}
+
+std::vector<double> sampling_distribution(std::span<const double> logits, const SamplingOptions& options) {
+  options.check();
+  CHECK(!logits.empty(), "sampling: there are no logits to draw from");
+  for (size_t id = 0; id < logits.size(); ++id)
+    CHECK(std::isfinite(logits[id]), "sampling: the logit of id {} is {}; the model has diverged", id,
+          logits[id]);
+
+  std::vector<size_t> order(logits.size());  // ids, most probable first
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&logits](size_t a, size_t b) { return logits[a] > logits[b]; });
+  if (options.temperature == 0) order.resize(1);
+  if (options.top_k > 0) order.resize(std::min(order.size(), static_cast<size_t>(options.top_k)));
+
+  std::vector<double> probabilities(logits.size(), 0.0);
+  const double highest = logits[order[0]];
+  double sum = 0;
+  for (const size_t id : order) {
+    // Of one candidate the temperature plays no part, so that 0 is never divided by.
+    probabilities[id] = order.size() == 1 ? 1 : std::exp((logits[id] - highest) / options.temperature);
+    sum += probabilities[id];
+  }
+  double kept = 0;
+  for (const size_t id : order) {
+    if (options.top_p < 1 && kept >= options.top_p * sum) probabilities[id] = 0;
+    kept += probabilities[id];
+  }
+  for (double& p : probabilities) p /= kept;
+  return probabilities;
+}
+
+void check_prompt(const Vocabulary& vocabulary, std::string_view prompt) {
+  try {
+    vocabulary.encode(prompt);
+  } catch (const Error& error) {
+    detail::fail("prompt: {}", error.what());
+  }
+}
+
+std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,
+                          int64_t tokens, const SamplingOptions& options, const AttentionContext& context,
+                          const OnText& on_text) {
+  options.check();
+  CHECK(tokens >= 0, "generate: {} tokens cannot be drawn", tokens);
+  CHECK(vocabulary.size() == model.vocabulary_size(),
+        "generate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
+        vocabulary.size(), model.vocabulary_size());
+  const std::unique_ptr<Decoder> decoder = model.decoder(1, context);
+  const auto step = [&decoder, &model](int32_t id) {
+    return decoder->step(tensor_of({1}, std::vector<int32_t>{id}).to(model.device()));
+  };
+  Tensor logits;
+  int32_t before = -1;
+  for (const int32_t id : prompt_ids(vocabulary, prompt)) logits = step(before = id);
+
+  Random random(options.seed);
+  std::string text;
+  for (int64_t i = 0; i < tokens; ++i) {
+    const int32_t id =
+        draw(sampling_distribution(logits.to(DType::f64).to_vector<double>(), options), random);
+    const std::string piece = vocabulary.piece(id, before);
+    text += piece;
+    before = id;
+    if (on_text) on_text(piece);
+    if (i + 1 < tokens) logits = step(id);
+  }
+  return text;
+}
+
+}  // namespace tandem

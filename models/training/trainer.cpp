@@ -1,0 +1,298 @@
+// The training step, and saving and restoring all it depends on.
+#include "models/training/trainer.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/array.h"
+#include "core/check.h"
+#include "core/dispatch.h"
+#include "models/registry.h"
+#include "ops/arithmetic.h"
+#include "ops/support/weight_cache.h"
+#include "tools/run/device.h"
+
+namespace tandem {
+namespace {
+
+OptimizerConfig optimizer_config(const Recipe& recipe) {
+  OptimizerConfig config;
+  config.kind = recipe.optimizer;
+  config.weight_decay = recipe.weight_decay;
+  config.clip = recipe.clip;
+  return config;
+}
+
+bool same_layout(const State& a, const State& b) {
+  return std::equal(a.parts.begin(), a.parts.end(), b.parts.begin(), b.parts.end(),
+                    [](const NamedTensor& x, const NamedTensor& y) {
+                      return x.name == y.name && x.value.shape() == y.value.shape() &&
+                             x.value.dtype() == y.value.dtype();
+                    });
+}
+
+}  // namespace
+
+ScheduleConfig schedule_config(const Recipe& recipe) {
+  return {.kind = recipe.schedule,
+          .lr = recipe.lr,
+          .floor = recipe.lr_floor,
+          .warmup = recipe.warmup,
+          .steps = recipe.steps,
+          .width = recipe.noam_width,
+          .cycle = recipe.cycle,
+          .cycle_growth = recipe.cycle_growth,
+          .cycle_shrink = recipe.cycle_shrink};
+}
+
+Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary, Device device)
+    : config_(config),
+      vocabulary_(vocabulary),
+      model_(make_model(config.model_config, config.seed, device)),
+      optimizer_(model_->parameters(), optimizer_config(config.recipe)),
+      schedule_(schedule_config(config.recipe)),
+      stream_(train, config.recipe.batch_size, config.recipe.unroll),
+      loss_({1}, DType::f64, device),
+      lr_({1}, DType::f64, device),
+      outcome_({3}, DType::f64, device),
+      history_({kHistory, 3}, DType::f64, device) {
+  CHECK(model_->vocabulary_size() == vocabulary.size(),
+        "trainer: the model knows {} symbols, the text has {}", model_->vocabulary_size(), vocabulary.size());
+  CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
+        config.recipe.accumulate);
+  const PrecisionScope allowed(precision(), device);
+  const Shape shape{config.recipe.unroll, config.recipe.batch_size};
+  for (int64_t i = 0; i < config.recipe.accumulate; ++i)
+    batches_.push_back({Tensor(shape, DType::i32, device), Tensor(shape, DType::i32, device)});
+  if constexpr (kWithCuda)
+    if (device.is_cuda()) batch_copy_ = std::make_shared<cuda::BatchCopy>(shape.numel());
+}
+
+MatmulPrecision Trainer::precision() const {
+  return precision_named(config_.precision);
+}
+
+void Trainer::use_graph(bool on) {
+  use_graph_ = on;
+  graph_.reset();
+}
+
+void Trainer::next_batches() {
+  const auto send = [this](const Tensor& to, const std::vector<int32_t>& ids) {
+    if constexpr (kWithCuda)
+      if (batch_copy_) return batch_copy_->send(to, ids);
+    std::copy(ids.begin(), ids.end(), to.data<int32_t>());
+  };
+  for (Batch& batch : batches_) {
+    stream_.next(inputs_, targets_);
+    batch.starts_epoch = stream_.starts_epoch();
+    send(batch.inputs, inputs_);
+    send(batch.targets, targets_);
+  }
+}
+
+void Trainer::segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
+  if (batch.starts_epoch) state = State();
+  const ForwardOptions pass{.training = true,
+                            .seed = config_.seed,
+                            .step = micro_step,
+                            .context = {.memory = config_.recipe.memory},
+                            .recompute = config_.recompute};
+  Tape tape({.check_nan = check_nan, .profile = profile_});
+  const Tensor loss = model_->loss(batch.inputs, batch.targets, state, pass);
+  const double share = 1.0 / static_cast<double>(config_.recipe.accumulate);
+  add_in_place(loss_, scale(loss.detach().to(DType::f64), share).view_as({1}));
+  tape.backward({loss}, {full(loss.shape(), share, loss.dtype(), loss.device())});
+  if (profile_) last_profile_ = tape.times();
+}
+
+void Trainer::compute(uint32_t first_micro_step) {
+  fill(loss_, 0);
+  State state = state_;
+  for (size_t i = 0; i < batches_.size(); ++i)
+    segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), check_nan_);
+  optimizer_.step(lr_, loss_, outcome_);
+  keep(std::move(state));
+}
+
+// The carried state is that of the last step that was finite. On a GPU it has a place of its own, into which
+// the device copies when it finds that the step was.
+void Trainer::keep(State next) {
+  const Tensor updated = outcome_.view_rows(2, 3);
+  if (device().is_cuda() && same_layout(state_, next)) {
+    for (size_t i = 0; i < next.parts.size(); ++i)
+      copy_if(state_.parts[i].value, next.parts[i].value, updated);
+    return;
+  }
+  if (updated.item() == 0) return;
+  state_ = model_->waiting(std::move(next));
+  if (!device().is_cuda()) return;
+  for (NamedTensor& part : state_.parts) part.value = part.value.clone();
+  graph_.reset();
+}
+
+// A step that begins an epoch has no state to start from: its shapes are its own.
+bool Trainer::can_use_graph() const {
+  return use_graph_ && device().is_cuda() && graph_refusal_.empty() && !check_nan_ && !profile_ &&
+         !state_.empty() && std::none_of(batches_.begin(), batches_.end(), [](const Batch& batch) {
+           return batch.starts_epoch;
+         });
+}
+
+void Trainer::run_graph(uint32_t first_micro_step) {
+  if constexpr (kWithCuda) {
+    const std::vector<NamedTensor> parameters = model_->parameters();
+    // What has been written to the weights since is not part of the graph.
+    for (const NamedTensor& parameter : parameters)
+      if (low_precision_copy(parameter.value).defined()) weight_as(parameter.value, DType::bf16);
+    if (!graph_) {
+      try {
+        const auto graph = std::make_shared<cuda::Graph>();
+        graph->capture([this, first_micro_step] { compute(first_micro_step); });
+        graph_ = graph;
+        graph_micro_step_ = first_micro_step;
+      } catch (const Error& error) {
+        graph_refusal_ = error.what();
+        optimizer_.zero_grad();
+        for (const NamedTensor& parameter : parameters) parameter.value.storage()->touch();
+        return compute(first_micro_step);
+      }
+    }
+    graph_->replay(first_micro_step - graph_micro_step_);
+  }
+}
+
+void Trainer::advance() {
+  const PrecisionScope scope(precision(), device());
+  if (static_cast<int64_t>(unread_.size()) == kHistory) read_history();
+  StepRecord record;
+  record.step = progress_.step + 1;
+  record.lr = schedule_.lr(progress_.step);
+  for (const Batch& batch : batches_) record.tokens += batch.inputs.numel();
+
+  const uint32_t first_micro_step = progress_.micro_step;
+  next_batches();
+  fill(lr_, record.lr);
+  if (can_use_graph() && steps_before_graph_++ >= kStepsBeforeGraph)
+    run_graph(first_micro_step);
+  else
+    compute(first_micro_step);
+  progress_.micro_step += static_cast<uint32_t>(batches_.size());
+  ++progress_.step;
+  const auto row = static_cast<int64_t>(unread_.size());
+  copy(history_.view_rows(row, row + 1).view_as({3}), outcome_);
+  unread_.push_back(record);
+}
+
+void Trainer::read_history() {
+  if (unread_.empty()) return;
+  const std::vector<double> rows =
+      history_.view_rows(0, static_cast<int64_t>(unread_.size())).to_vector<double>();
+  for (size_t i = 0; i < unread_.size(); ++i) {
+    StepRecord& record = unread_[i];
+    record.loss = rows[3 * i];
+    record.gradient_norm = rows[3 * i + 1];
+    record.skipped = rows[3 * i + 2] == 0;
+    progress_.skipped += record.skipped;
+    progress_.skipped_in_row = record.skipped ? progress_.skipped_in_row + 1 : 0;
+    read_.push_back(record);
+    if (progress_.skipped_in_row < config_.max_skipped) continue;
+    const StepRecord failed = record;
+    unread_.clear();
+    fail_not_finite(failed);
+  }
+  unread_.clear();
+}
+
+std::vector<StepRecord> Trainer::collect() {
+  read_history();
+  return std::exchange(read_, {});
+}
+
+StepRecord Trainer::step() {
+  advance();
+  return collect().back();
+}
+
+void Trainer::fail_not_finite(const StepRecord& record) {
+  const PrecisionScope scope(precision(), device());
+  std::string where = "every operator's output and gradient is finite when computed again";
+  try {
+    for (const NamedTensor& parameter : model_->parameters())
+      CHECK(all_finite(parameter.value), "parameter {} is not finite before the step", parameter.name);
+    State state = state_;
+    const uint32_t first_micro_step = progress_.micro_step - static_cast<uint32_t>(batches_.size());
+    for (size_t i = 0; i < batches_.size(); ++i)
+      segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), true);
+  } catch (const Error& error) {
+    where = error.what();
+  }
+  optimizer_.zero_grad();
+  detail::fail(
+      "training stopped at step {}: {} steps in a row were not finite (loss {}, "
+      "gradient norm {}, lr {}): {}; a lower --lr or a longer --warmup may help",
+      record.step, progress_.skipped_in_row, record.loss, record.gradient_norm, record.lr, where);
+}
+
+Checkpoint Trainer::weights() const {
+  Checkpoint checkpoint;
+  checkpoint.model_config = model_->config();
+  checkpoint.run_config = config_.text();
+  checkpoint.vocabulary = vocabulary_;
+  checkpoint.parameters = model_->parameters();
+  checkpoint.masks = masks_;
+  return checkpoint;
+}
+
+Checkpoint Trainer::checkpoint() const {
+  CHECK(unread_.empty(), "checkpoint: {} steps are not collected yet", unread_.size());
+  Checkpoint checkpoint = weights();
+  checkpoint.optimizer = optimizer_.state();
+  checkpoint.state = state_.parts;
+  const StreamPosition position = stream_.position();
+  checkpoint.progress = nlohmann::json{
+      {"step", progress_.step},
+      {"skipped", progress_.skipped},
+      {"skipped_in_row", progress_.skipped_in_row},
+      {"micro_step", progress_.micro_step},
+      {"epoch", position.epoch},
+      {"segment", position.segment},
+      {"best_dev_nats", counters.best_dev_nats},
+      {"best_step",
+       counters.best_step}}.dump();
+  return checkpoint;
+}
+
+void Trainer::restore(const Checkpoint& checkpoint) {
+  CHECK(checkpoint.resumable(),
+        "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
+  CHECK(checkpoint.model_config == model_->config(),
+        "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
+        model_->config());
+  CHECK(checkpoint.vocabulary == vocabulary_,
+        "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
+        checkpoint.vocabulary.size(), vocabulary_.size());
+  try {
+    const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress);
+    progress_.step = progress.at("step");
+    progress_.skipped = progress.at("skipped");
+    progress_.skipped_in_row = progress.at("skipped_in_row");
+    progress_.micro_step = progress.at("micro_step");
+    stream_.set_position({progress.at("epoch"), progress.at("segment")});
+    counters = {progress.at("best_dev_nats"), progress.at("best_step")};
+  } catch (const nlohmann::json::exception& error) {
+    detail::fail("resume: the checkpoint's progress cannot be read: {}: {}", error.what(),
+                 checkpoint.progress);
+  }
+  graph_.reset();
+  steps_before_graph_ = 0;
+  model_->load(checkpoint.parameters);
+  optimizer_.load_state(checkpoint.optimizer);
+  optimizer_.hold(checkpoint.masks);
+  masks_ = checkpoint.masks;
+  state_.parts = checkpoint.state;
+  for (NamedTensor& part : state_.parts) part.value = part.value.to(model_->device());
+}
+
+}  // namespace tandem

@@ -1,0 +1,52 @@
+// Bands of a vocabulary, checked.
+#include "ops/adaptive/clusters.h"
+
+#include <fmt/format.h>
+
+#include "core/check.h"
+#include "ops/support/weight_cache.h"
+
+namespace tandem {
+
+VocabularyBands vocabulary_bands(const char* op, const std::vector<int64_t>& cutoffs,
+                                 const std::vector<Tensor>& rows) {
+  const size_t count = cutoffs.size() + 1;
+  CHECK(rows.size() == 1 || rows.size() == count,
+        "{}: {} matrices of rows; cutoffs ({}) make {} clusters, which take one each, or one table for all",
+        op, rows.size(), fmt::join(cutoffs, ", "), count);
+  for (size_t i = 0; i < rows.size(); ++i)
+    CHECK(rows[i].defined() && rows[i].rank() == 2 && is_floating(rows[i].dtype()),
+          "{}: rows {} are {}; they must be a floating matrix, a row for each id", op, i, rows[i].str());
+  VocabularyBands clusters{cutoffs};
+  const int64_t before_last = rows.size() == 1 || cutoffs.empty() ? 0 : cutoffs.back();
+  clusters.ends.push_back(before_last + rows.back().size(0));
+  for (int64_t i = 0; i < clusters.count(); ++i)
+    CHECK(clusters.size(i) > 0, "{}: cutoffs ({}) must ascend, all above 0 and below the vocabulary of {}",
+          op, fmt::join(cutoffs, ", "), clusters.vocabulary());
+  for (size_t i = 0; i < rows.size() && rows.size() > 1; ++i)
+    CHECK(rows[i].size(0) == clusters.size(static_cast<int64_t>(i)),
+          "{}: rows {} are {}; by the cutoffs ({}) the cluster has {} ids", op, i, rows[i].shape().str(),
+          fmt::join(cutoffs, ", "), clusters.size(static_cast<int64_t>(i)));
+  return clusters;
+}
+
+Tensor of_band(const std::vector<Tensor>& tensors, const VocabularyBands& clusters, int64_t i) {
+  if (tensors.size() > 1) return tensors[static_cast<size_t>(i)];
+  if (tensors.empty() || !tensors[0].defined()) return {};
+  return tensors[0].view_rows(clusters.begin(i), clusters.ends[static_cast<size_t>(i)]);
+}
+
+// Another seed is another stream of Philox; the step stays free for the device to complete.
+DropoutKey band_key(DropoutKey key, int64_t i) {
+  key.seed += static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u;
+  return key;
+}
+
+void check_weight(const char* op, const Tensor& x, const Tensor& w) {
+  CHECK(!w.defined() ||
+            ((w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype())) && w.device() == x.device()),
+        "{}: a weight is {} beside {}; it must be {}, on the same device", op, w.str(), x.str(),
+        name_of(parameter_dtype(x.dtype())));
+}
+
+}  // namespace tandem

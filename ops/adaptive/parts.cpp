@@ -1,0 +1,98 @@
+// The parts of an adaptive softmax: checks, and tokens sorted by cluster.
+#include "ops/adaptive/parts.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/dispatch.h"
+#include "ops/support/check_ids.h"
+
+namespace tandem {
+
+VocabularyBands checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
+  constexpr const char* kName = "adaptive_softmax";
+  CHECK(is_floating(hidden.dtype()) && hidden.rank() >= 1 && hidden.size(-1) > 0,
+        "{}: hidden is {}; it must be floating (..., d)", kName, hidden.str());
+  VocabularyBands clusters = vocabulary_bands(kName, w.cutoffs, w.rows);
+  CHECK(w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
+        "{}: {} projections; {} clusters take one each (undefined: none), or there are none at all", kName,
+        w.projections.size(), clusters.count());
+  CHECK(
+      w.biases.empty() || w.biases.size() == w.rows.size(),
+      "{}: {} biases beside {} matrices of rows; each takes one (undefined: none), or there are none at all",
+      kName, w.biases.size(), w.rows.size());
+  for (size_t i = 0; i < w.biases.size(); ++i)
+    CHECK(!w.biases[i].defined() || w.biases[i].shape() == Shape{w.rows[i].size(0)},
+          "{}: bias {} is {}; beside rows {} it must be ({})", kName, i, w.biases[i].str(),
+          w.rows[i].shape().str(), w.rows[i].size(0));
+  const int64_t d = hidden.size(-1);
+  for (int64_t i = 0; i < clusters.count(); ++i) {
+    const Softmax softmax = softmax_of(w, clusters, i);
+    const int64_t width = softmax.pieces[0].rows.size(1);
+    const Tensor& projection = softmax.projection;
+    CHECK(projection.defined() || width == d,
+          "{}: cluster {} has rows of {} features and no projection to them from hidden's {}", kName, i,
+          width, d);
+    CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
+          "{}: projection {} is {}; from hidden (..., {}) to rows of {} features it must be ({}, {})", kName,
+          i, projection.str(), d, width, d, width);
+  }
+  const int64_t clusters = clusters.count() - 1;
+  const auto text = [](const Tensor& x) { return x.defined() ? x.shape().str() : "undefined"; };
+  CHECK(clusters == 0
+            ? !w.cluster_rows.defined()
+            : w.cluster_rows.defined() && w.cluster_rows.shape() == Shape({clusters, w.rows[0].size(1)}),
+        "{}: cluster rows are {}; {} cutoffs and rows {} want {}", kName, text(w.cluster_rows), clusters,
+        w.rows[0].shape().str(), clusters == 0 ? "none" : Shape({clusters, w.rows[0].size(1)}).str());
+  CHECK(!w.cluster_bias.defined() || (clusters > 0 && w.cluster_bias.shape() == Shape{clusters}),
+        "{}: the cluster bias is {}; there are {} clusters", kName, text(w.cluster_bias), clusters);
+  transformed(w, [&hidden](const Tensor& x) {
+    check_weight(kName, hidden, x);
+    return x;
+  });
+  return clusters;
+}
+
+Softmax softmax_of(const AdaptiveSoftmaxWeights& w, const VocabularyBands& clusters, int64_t i) {
+  Softmax softmax;
+  if (!w.projections.empty()) softmax.projection = w.projections[static_cast<size_t>(i)];
+  softmax.pieces.push_back({of_band(w.rows, clusters, i), of_band(w.biases, clusters, i)});
+  if (i == 0 && clusters.count() > 1)
+    softmax.pieces.push_back({w.cluster_rows, w.cluster_bias, clusters.size(0)});
+  return softmax;
+}
+
+int64_t cluster_column(const AdaptiveSoftmaxWeights& w, const VocabularyBands& clusters, int64_t i) {
+  return clusters.size(0) + (w.reversed_clusters ? clusters.count() - 1 - i : i - 1);
+}
+
+SoftmaxTokens softmax_tokens(const Tensor& targets, const AdaptiveSoftmaxWeights& w,
+                             const VocabularyBands& clusters) {
+  if constexpr (kWithCuda)
+    if (targets.device().is_cuda())
+      cuda::refuse_capture("adaptive_softmax waits for the numbers of tokens in its clusters");
+  const Tensor host = targets.to(Device::cpu());
+  check_ids("adaptive_softmax: targets", host, clusters.vocabulary());
+  const int64_t n = host.numel(), count = clusters.count();
+  std::vector<std::vector<int32_t>> index(count), columns(count);
+  for (int64_t t = 0; t < n; ++t) {
+    const int32_t id = host.data<int32_t>()[t];
+    const int64_t cluster =
+        std::upper_bound(clusters.ends.begin(), clusters.ends.end(), id) - clusters.ends.begin();
+    columns[0].push_back(static_cast<int32_t>(cluster == 0 ? id : cluster_column(w, clusters, cluster)));
+    if (cluster == 0) continue;
+    index[cluster].push_back(static_cast<int32_t>(t));
+    columns[cluster].push_back(id - static_cast<int32_t>(clusters.begin(cluster)));
+  }
+  const auto on_device = [&targets](const std::vector<int32_t>& values) {
+    return tensor_of<int32_t>({static_cast<int64_t>(values.size())}, values).to(targets.device());
+  };
+  SoftmaxTokens tokens{{Tensor()}, {on_device(columns[0])}};
+  for (int64_t i = 1; i < count; ++i) {
+    tokens.index.push_back(on_device(index[i]));
+    tokens.columns.push_back(on_device(columns[i]));
+  }
+  return tokens;
+}
+
+}  // namespace tandem

@@ -1,0 +1,138 @@
+// How a call of attention is cut into blocks, and what a block works with: the sides it is multiplied with, a
+// thread's scratch. Internal to attention_blocks.cpp.
+#pragma once
+#include <omp.h>
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/storage.h"
+#include "ops/attention.h"
+#include "ops/attention_cpu/operands.h"
+#include "ops/dropout.h"
+#include "ops/softmax.h"
+
+namespace tandem::cpu {
+
+struct QueryBlock {
+  int64_t begin, end;  // query rows
+  RowRange keys, positions;
+  int64_t rows() const { return end - begin; }
+};
+
+// Sizes and masks of one call, and where its blocks lie. Positions are numbered from the farthest on, as keys
+// are: a query that sees n keys has the last n of them, or, beyond the first, shares that.
+struct AttentionLayout {
+  int64_t queries, batch, width, keys, positions, heads, head;
+  CausalMask mask;
+  double dropout;
+  DropoutKey key;
+  int64_t alignment;  // ranges begin and end on multiples of it, the last one up to padding
+  int64_t block;      // query rows
+  int64_t chunk;      // keys at a time, backward
+
+  AttentionLayout(const Tensor& q, const Tensor& kv, const PositionTerm& term,
+                  const AttentionOptions& options, int64_t align, const BlockSizes& sizes)
+      : queries(q.size(0)),
+        batch(q.size(1)),
+        width(q.size(2)),
+        keys(kv.size(0)),
+        positions(term.any() ? term.r.size(0) : 0),
+        heads(options.heads),
+        head(width / heads),
+        mask{keys - queries, options.window},
+        dropout(options.dropout),
+        key(options.key),
+        alignment(align),
+        block(std::min(sizes.rows, queries)),
+        chunk(sizes.chunk) {}
+
+  int64_t items() const { return batch * heads; }
+  int64_t blocks() const { return (queries + block - 1) / block; }
+  bool worth_threads() const { return items() * queries * keys > kParallelGrain; }
+  int64_t visible(int64_t query) const { return mask.end(query) - mask.begin(query); }
+  int64_t farthest(int64_t visible_keys) const { return positions - std::min(positions, visible_keys); }
+  int64_t q_offset(int64_t item, int64_t row) const {
+    return (row * batch + item / heads) * width + item % heads * head;
+  }
+  int64_t kv_offset(int64_t item, int64_t row) const {
+    return (row * batch + item / heads) * 2 * width + item % heads * head;
+  }
+  int64_t mask_element(int64_t item, int64_t row) const { return (item * queries + row) * keys; }
+  RowRange aligned(int64_t begin, int64_t end) const {
+    const int64_t first = begin / alignment * alignment;
+    return {first, round_up(end, alignment) - first};
+  }
+  // What a row sees of some keys.
+  RowRange seen(int64_t query, RowRange of) const {
+    const int64_t begin = std::clamp(mask.begin(query), of.first, of.end());
+    return {begin, std::clamp(mask.end(query), begin, of.end()) - begin};
+  }
+  // The part of a block's keys, from `first` on, that lies in one chunk.
+  RowRange chunk_at(const QueryBlock& of, int64_t first) const {
+    return {first, std::min(of.keys.end(), first / chunk * chunk + chunk) - first};
+  }
+  QueryBlock block_at(int64_t index) const {
+    const int64_t begin = index * block, end = std::min(queries, begin + block);
+    return {begin, end, aligned(mask.begin(begin), mask.end(end - 1)),
+            aligned(farthest(visible(end - 1)), positions)};
+  }
+};
+
+// What blocks are multiplied with.
+template <class Operand>
+struct AttentionProducts {
+  using S = typename Operand::Stored;
+  Operand keys, values, positions;
+
+  // Keys and values of so many items at once; positions, which a batch shares, of all heads.
+  AttentionProducts(const AttentionLayout& at, const Tensor& kv, const PositionTerm& term, bool backward,
+                    int64_t slots)
+      : keys(side_of(at, kv, 0), backward ? OperandUse::both : OperandUse::transposed, at.chunk, slots),
+        values(side_of(at, kv, at.width), backward ? OperandUse::transposed : OperandUse::straight, at.chunk,
+               slots),
+        positions(side_of(at, term), backward ? OperandUse::both : OperandUse::transposed, kAllKeys,
+                  at.heads) {}
+
+  // With q, dy and the queries of positions taken.
+  int64_t scratch_bytes(const AttentionLayout& at) const {
+    return 3 * keys.rows_bytes(at.block) +
+           keys.scratch_bytes(at.block,
+                              std::min(at.chunk, std::max(keys.padded_rows(), positions.padded_rows())));
+  }
+  void prepare(int64_t slot, int64_t item) {
+    keys.prepare(slot, item);
+    values.prepare(slot, item);
+  }
+
+ private:
+  static Side<S> side_of(const AttentionLayout& at, const Tensor& kv, int64_t column) {
+    const int64_t row = 2 * at.width;
+    return {kv.data<S>() + column, at.keys, at.batch * row, row, at.heads, at.head};
+  }
+  static Side<S> side_of(const AttentionLayout& at, const PositionTerm& term) {
+    const S* farthest = term.any() ? term.r.data<S>() + (at.positions - 1) * at.width : nullptr;
+    return {farthest, at.positions, -at.width, 0, at.heads, at.head};
+  }
+};
+
+// Scratch of each thread, one piece of memory taken before the threads start.
+class ThreadScratch {
+ public:
+  ThreadScratch(size_t bytes, int threads)
+      : bytes_(round_up(static_cast<int64_t>(bytes), 512)), storage_(bytes_ * threads, Device::cpu()) {}
+  char* own() const { return static_cast<char*>(storage_.data()) + bytes_ * omp_get_thread_num(); }
+
+ private:
+  size_t bytes_;
+  Storage storage_;
+};
+
+// Zeros outside of what the row sees, so that products may run over the whole range.
+template <class T>
+void clear_hidden(T* row, RowRange range, RowRange seen) {
+  std::fill(row, row + (seen.first - range.first), T(0));
+  std::fill(row + (seen.end() - range.first), row + range.count, T(0));
+}
+
+}  // namespace tandem::cpu

@@ -1,0 +1,326 @@
+// Matrix products: f32 and f64 in blocks of C, the f64 loop, precision, counts and the log.
+#include "ops/gemm/gemm.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+
+#include "core/check.h"
+#include "core/macros.h"
+#include "core/storage.h"
+#include "ops/gemm/few_rows.h"
+#include "ops/gemm/onednn.h"
+#include "ops/gemm/pack.h"
+#include "ops/gemm/partition.h"
+
+namespace tandem {
+namespace {
+
+thread_local MatmulPrecision thread_precision = MatmulPrecision::f32;
+
+std::atomic<int64_t> flops_f32{0}, flops_bf16{0}, flops_f64{0};
+
+std::mutex log_mutex;
+std::atomic<const GemmLog*> current_log{nullptr};
+std::vector<GemmCall> logged;
+
+bool same_kind(const GemmCall& a, const GemmCall& b) {
+  return a.m == b.m && a.n == b.n && a.k == b.k && a.transpose_a == b.transpose_a &&
+         a.transpose_b == b.transpose_b && a.accumulate == b.accumulate && a.dtype == b.dtype &&
+         a.serial == b.serial;
+}
+
+}  // namespace
+
+MatmulPrecision matmul_precision() {
+  return thread_precision;
+}
+
+PrecisionScope::PrecisionScope(MatmulPrecision precision, Device device) : outer_(thread_precision) {
+  CHECK(device.is_cuda() || precision != MatmulPrecision::tf32,
+        "precision tf32: only GPUs have it; use f32 or bf16");
+  CHECK(
+      device.is_cuda() || precision == MatmulPrecision::f32 || cpu_has_bf16(),
+      "precision bf16: this CPU has no bf16 instructions (AMX or AVX-512 BF16) that oneDNN can use; use f32");
+  thread_precision = precision;
+}
+PrecisionScope::~PrecisionScope() {
+  thread_precision = outer_;
+}
+
+bool cpu_has_bf16() {
+  return cpu::onednn_has_bf16();
+}
+
+GemmFlops gemm_flops() {
+  return {flops_f32, flops_bf16, flops_f64};
+}
+
+GemmLog::GemmLog() {
+  const std::scoped_lock lock(log_mutex);
+  CHECK(current_log == nullptr, "GemmLog: another log is recording; one at a time");
+  logged.clear();
+  current_log = this;
+}
+
+GemmLog::~GemmLog() {
+  current_log = nullptr;
+}
+
+std::vector<GemmCall> GemmLog::calls() const {
+  const std::scoped_lock lock(log_mutex);
+  return logged;
+}
+
+void note_gemm(const GemmCall& call) {
+  std::atomic<int64_t>& flops =
+      call.dtype == DType::f32 ? flops_f32 : (call.dtype == DType::bf16 ? flops_bf16 : flops_f64);
+  flops.fetch_add(2 * call.m * call.n * call.k * call.count, std::memory_order_relaxed);
+  if (!current_log.load(std::memory_order_relaxed)) return;
+  const std::scoped_lock lock(log_mutex);
+  for (GemmCall& seen : logged) {
+    if (!same_kind(seen, call)) continue;
+    seen.count += call.count;
+    return;
+  }
+  logged.push_back(call);
+}
+
+namespace cpu {
+namespace {
+
+GemmCall call_of(const Gemm& p, DType dtype, bool serial) {
+  return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.accumulate, dtype, serial, p.batch};
+}
+
+// c += x y where x has `depth` elements and y is (depth, n), contiguous.
+TANDEM_SIMD void add_weighted_rows(double* c, const double* x, const double* y, int64_t depth, int64_t n) {
+  for (int64_t k = 0; k < depth; ++k, y += n) {
+    const double weight = x[k];
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) c[j] += weight * y[j];
+  }
+}
+
+// f64 serves gradcheck and golden numbers: clear, and fast enough. op(B) goes through a contiguous block.
+void multiply(const Gemm& p, double* c, const double* a, const double* b) {
+  constexpr int64_t kDepth = 32, kWidth = 128;
+  double block[kDepth * kWidth], weights[kDepth];
+  for (int64_t i = 0; i < p.m && !p.accumulate; ++i) std::fill_n(c + i * p.ldc, p.n, 0.0);
+  for (int64_t k0 = 0; k0 < p.k; k0 += kDepth) {
+    const int64_t depth = std::min(kDepth, p.k - k0);
+    for (int64_t j0 = 0; j0 < p.n; j0 += kWidth) {
+      const int64_t width = std::min(kWidth, p.n - j0);
+      for (int64_t k = 0; k < depth; ++k)
+        for (int64_t j = 0; j < width; ++j)
+          block[k * width + j] = p.transpose_b ? b[(j0 + j) * p.ldb + k0 + k] : b[(k0 + k) * p.ldb + j0 + j];
+      for (int64_t i = 0; i < p.m; ++i) {
+        for (int64_t k = 0; k < depth; ++k)
+          weights[k] = p.transpose_a ? a[(k0 + k) * p.lda + i] : a[i * p.lda + k0 + k];
+        add_weighted_rows(c + i * p.ldc + j0, weights, block, depth, width);
+      }
+    }
+  }
+}
+
+// k in slices: with a transposed A they keep the strip of A that a block walks down within the caches' reach.
+void multiply(const Gemm& p, float* c, const float* a, const float* b) {
+  const int64_t slice = p.transpose_a ? kSliceDepth : p.k;
+  for (int64_t k = 0; k < p.k; k += slice)
+    onednn_sgemm(p.transpose_a, p.transpose_b, p.m, p.n, std::min(slice, p.k - k),
+                 p.transpose_a ? a + k * p.lda : a + k, p.lda, p.transpose_b ? b + k : b + k * p.ldb, p.ldb,
+                 p.accumulate || k > 0, c, p.ldc);
+  for (int64_t i = 0; i < p.m && p.k == 0 && !p.accumulate; ++i) std::fill_n(c + i * p.ldc, p.n, 0.0f);
+}
+
+// Blocks of C: large enough to amortise the packing inside, and, if possible, kMinTasks of them to share out.
+// On AVX-512 oneDNN is fastest with wide ones of whole 48 columns, so they lose rows before columns.
+struct BlockSize {
+  int64_t m, n;
+};
+
+BlockSize block_size(const Gemm& p) {
+  constexpr int64_t kMostRows = 256, kMostColumns = 960, kLeastRows = 64, kLeastColumns = 96, kWhole = 48;
+  int64_t parts = (p.n + kMostColumns - 1) / kMostColumns;
+  const auto columns = [&p, &parts] { return std::min(p.n, round_up((p.n + parts - 1) / parts, kWhole)); };
+  BlockSize size{std::min(kMostRows, p.m), columns()};
+  while (p.batch * ((p.m + size.m - 1) / size.m) * ((p.n + size.n - 1) / size.n) < kMinTasks) {
+    if (size.m > kLeastRows) {
+      size.m = round_up((size.m + 1) / 2, 32);
+    } else if (size.n > kLeastColumns) {
+      parts *= 2;
+      size.n = columns();
+    } else {
+      break;
+    }
+  }
+  return size;
+}
+
+template <class T>
+void multiply_in_blocks(T* c, const T* a, const T* b, const Gemm& p, const T* bias) {
+  const BlockSize size = block_size(p);
+  const int64_t down = (p.m + size.m - 1) / size.m, across = (p.n + size.n - 1) / size.n;
+  const int64_t blocks = p.batch * down * across;
+#pragma omp parallel if (worth_threads(p))
+  {
+    const SingleThreaded single;
+#pragma omp for schedule(dynamic)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t item = block / (down * across);
+      const int64_t i = block / across % down * size.m, j = block % across * size.n;
+      Gemm part = p;
+      part.m = std::min(size.m, p.m - i);
+      part.n = std::min(size.n, p.n - j);
+      T* target = c + item * p.stride_c + i * p.ldc + j;
+      multiply(part, target, a + item * p.stride_a + row_offset(p, i),
+               b + item * p.stride_b + column_offset(p, j));
+      for (int64_t row = 0; row < part.m && bias; ++row) add_to_row(target + row * p.ldc, bias + j, part.n);
+    }
+  }
+}
+
+void multiply_flipped(float* c, const float* a, const float* b, const Gemm& p) {
+  const BlockSize size = block_size(p);
+  const int64_t down = (p.m + size.m - 1) / size.m, across = (p.n + size.n - 1) / size.n;
+  const int64_t tile = size.m * size.n;
+  const bool parallel = worth_threads(p);
+  const Storage scratch((parallel ? omp_get_max_threads() : 1) * tile * sizeof(float), Device::cpu());
+#pragma omp parallel if (parallel)
+  {
+    const SingleThreaded single;
+    float* own = static_cast<float*>(scratch.data()) + omp_get_thread_num() * tile;
+#pragma omp for schedule(dynamic)
+    for (int64_t block = 0; block < p.batch * down * across; ++block) {
+      const int64_t item = block / (down * across);
+      const int64_t i = block / across % down * size.m, j = block % across * size.n;
+      Gemm part = p;
+      part.m = std::min(size.m, p.m - i);
+      part.n = part.ldc = std::min(size.n, p.n - j);
+      part.accumulate = false;
+      multiply(part, own, a + item * p.stride_a + i, b + item * p.stride_b + j);
+      transpose_into(c + item * p.stride_c + j * p.ldc + i, p.ldc, p.accumulate, own, part.n, part.m, part.n);
+    }
+  }
+}
+
+// oneDNN packs B again for each block, and slowly where it is stored transposed: with many rows it is turned
+// once for all of them.
+constexpr int64_t kTurnedRows = 128;  // of C, from which on that is worth while
+
+bool better_turned(const Gemm& p) {
+  return p.transpose_b && !p.transpose_a && p.m >= kTurnedRows && (p.stride_b == 0 || p.batch == 1);
+}
+
+void multiply_turned(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
+  constexpr int64_t kRows = 64;
+  Gemm turned = p;
+  turned.transpose_b = false;
+  turned.ldb = round_up(p.n, 16);
+  const Storage copy(p.k * turned.ldb * sizeof(float), Device::cpu());
+  float* const rows = static_cast<float*>(copy.data());
+#pragma omp parallel for if (worth_threads(p))
+  for (int64_t j = 0; j < p.n; j += kRows)
+    transpose_into(rows + j, turned.ldb, false, b + j * p.ldb, p.ldb, std::min(kRows, p.n - j), p.k);
+  multiply_in_blocks(c, a, rows, turned, bias);
+}
+
+TANDEM_SIMD void add_to_row_clones(float* y, const float* x, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) y[j] += x[j];
+}
+TANDEM_SIMD void add_to_row_clones(double* y, const double* x, int64_t n) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) y[j] += x[j];
+}
+
+}  // namespace
+
+void add_to_row(float* y, const float* x, int64_t n) {
+  add_to_row_clones(y, x, n);
+}
+void add_to_row(double* y, const double* x, int64_t n) {
+  add_to_row_clones(y, x, n);
+}
+
+void write_row(float* y, float* x, int64_t n, const float* bias, bool accumulate) {
+  if (bias) add_to_row(x, bias, n);
+  if (accumulate)
+    add_to_row(y, x, n);
+  else
+    std::copy_n(x, n, y);
+}
+
+void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return;
+  const bool packed = p.precision == MatmulPrecision::bf16 && p.k > 0;
+  note_gemm(call_of(p, packed ? DType::bf16 : DType::f32, false));
+  if (packed)
+    gemm_bf16(c, a, b, p, bias);
+  else if (has_few_rows(p))
+    gemm_few_rows(c, a, b, p, bias);
+  else if (better_flipped(p, bias))
+    multiply_flipped(c, b, a, flip(p));
+  else if (better_turned(p))
+    multiply_turned(c, a, b, p, bias);
+  else
+    multiply_in_blocks(c, a, b, p, bias);
+}
+
+namespace {
+
+// With an operand, or with a result, in bf16. False: there is nothing to compute.
+bool begin_bf16(const Gemm& p, bool result) {
+  CHECK(
+      p.precision == MatmulPrecision::bf16 && p.k > 0,
+      "gemm: ({}, {}) times ({}, {}) with an operand or a result in bf16; it must be of precision bf16, and k positive",
+      p.m, p.k, p.k, p.n);
+  CHECK(
+      !result || (!p.accumulate && p.ldc == p.n),
+      "gemm: ({}, {}) times ({}, {}){} with rows {} apart in bf16; such a result must be overwritten and have no gaps",
+      p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "", p.ldc);
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return false;
+  note_gemm(call_of(p, DType::bf16, false));
+  return true;
+}
+
+}  // namespace
+
+void gemm(bf16* c, const float* a, const float* b, const Gemm& p) {
+  if (begin_bf16(p, true)) gemm_bf16(c, a, b, p);
+}
+
+void gemm(float* c, const bf16* a, const float* b, const Gemm& p) {
+  if (begin_bf16(p, false)) gemm_bf16(c, a, b, p);
+}
+
+void gemm(float* c, const float* a, const bf16* b, const Gemm& p) {
+  CHECK(is_weight_gradient(p),
+        "gemm: ({}, {}) times ({}, {}) with a right operand in bf16{}{}; it must be A^T B", p.m, p.k, p.k,
+        p.n, p.transpose_a ? ", A transposed" : "", p.transpose_b ? ", B transposed" : "");
+  if (begin_bf16(p, false)) gemm_bf16(c, a, b, p);
+}
+
+void gemm(double* c, const double* a, const double* b, const Gemm& p, const double* bias) {
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return;
+  note_gemm(call_of(p, DType::f64, false));
+  multiply_in_blocks(c, a, b, p, bias);
+}
+
+void gemm_serial(float* c, const float* a, const float* b, const Gemm& p) {
+  if (p.m == 0 || p.n == 0) return;
+  note_gemm(call_of(p, DType::f32, true));
+  const SingleThreaded single;
+  multiply(p, c, a, b);
+}
+
+void gemm_serial(double* c, const double* a, const double* b, const Gemm& p) {
+  if (p.m == 0 || p.n == 0) return;
+  note_gemm(call_of(p, DType::f64, true));
+  multiply(p, c, a, b);
+}
+
+}  // namespace cpu
+}  // namespace tandem

@@ -1,0 +1,80 @@
+// The memory of the host as the allocator gets it, shared by threads, and the allocator of each device.
+#include "core/host_memory.h"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/dispatch.h"
+#include "core/storage.h"
+#include "tests/support/devices.h"
+#include "tests/support/errors.h"
+#include "tests/support/fake_memory.h"
+
+namespace tandem::testing {
+
+TEST_CASE("host memory: writable, aligned, limited, and usable by threads at once") {
+  HostMemory source(/*visible_to_sanitizers=*/false, 600 * kMiB);
+  CachingAllocator allocator(source);
+  std::vector<std::thread> threads;
+  std::vector<int> damaged(4, 0);
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([t, &allocator, &damaged] {
+      std::mt19937 random(t);
+      std::vector<std::pair<unsigned char*, size_t>> blocks;
+      for (int step = 0; step < 2000; ++step) {
+        if (blocks.size() < 20) {
+          const size_t bytes = random() % 10 == 0 ? 2 * kMiB + random() % kMiB : 1 + random() % 3000;
+          auto* block = static_cast<unsigned char*>(allocator.allocate(bytes, 0));
+          damaged[t] += reinterpret_cast<uintptr_t>(block) % 512 != 0;
+          block[0] = block[bytes - 1] = static_cast<unsigned char>(t);
+          blocks.emplace_back(block, bytes);
+        } else {
+          std::swap(blocks[random() % blocks.size()], blocks.back());
+          const auto [block, bytes] = blocks.back();
+          damaged[t] += block[0] != t || block[bytes - 1] != t;
+          allocator.free(block);
+          blocks.pop_back();
+        }
+      }
+      for (const auto& [block, bytes] : blocks) allocator.free(block);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(damaged == std::vector<int>{0, 0, 0, 0});
+  CHECK(allocator.statistics().in_use == 0);
+  CHECK(allocator.statistics().allocations > 4000);
+  CHECK_THROWS_AS(allocator.allocate(601 * kMiB, 0), OutOfMemory);
+}
+
+TEST_CASE("host memory: what is left of an odd mapping is given back, and poison is NaN") {
+  HostMemory source(/*visible_to_sanitizers=*/false, 64 * kMiB);
+  for (size_t bytes : {2 * kMiB, 6 * kMiB, size_t{777}}) {
+    auto* data = static_cast<char*>(source.acquire(bytes));
+    REQUIRE(data != nullptr);
+    CHECK(reinterpret_cast<uintptr_t>(data) % (bytes % (2 * kMiB) == 0 ? 2 * kMiB : 512) == 0);
+    std::memset(data, 1, bytes);
+    source.poison(data, bytes, 0);
+    float value = 0;
+    std::memcpy(&value, data + 8, sizeof value);
+    CHECK(value != value);
+    source.release(data, bytes);
+  }
+  CHECK(source.acquire(65 * kMiB) == nullptr);
+  CHECK(host_memory_limit() > 100 * kMiB);
+}
+
+TEST_CASE("allocators by device: the host's is one and the same, a missing device is an error") {
+  CHECK(&allocator_of(Device::cpu()) == &host_allocator());
+  CHECK(contains(error_of([] { allocator_of(Device::cuda(63)); }), "cuda:63"));
+  if constexpr (kWithCuda) {
+    if (has_cuda()) CHECK(&allocator_of(Device::cuda()) == &cuda::allocator());
+  }
+}
+
+}  // namespace tandem::testing

@@ -1,0 +1,187 @@
+// Whole models on a GPU, real or simulated: the authors' golden numbers, training in every precision, graphs
+// against single operators, exact resume, memory that does not grow.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "core/array.h"
+#include "core/backend.h"
+#include "core/dispatch.h"
+#include "models/training/evaluation.h"
+#include "models/training/sampling.h"
+#include "tests/support/devices.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
+#include "tests/support/small_run.h"
+
+namespace tandem::testing {
+namespace {
+
+constexpr Device kCuda = Device::cuda();
+
+RunConfig run_in(const std::string& precision) {
+  RunConfig config = small_run();
+  config.precision = precision;
+  return config;
+}
+
+bool has_graphs() {
+  return allocator_mode_from_environment() != AllocatorMode::direct;
+}
+
+}  // namespace
+
+TEST_CASE("cuda: training follows the CPU's losses in f32, and near them in tf32 and bf16") {
+  if (!has_cuda()) return;
+  Trainer reference = make_trainer(run_in("f32"));
+  const std::vector<double> expected = losses(reference, 20);
+  for (const auto& kind : {std::pair{"f32", 1e-4}, {"tf32", 2e-2}, {"bf16", 5e-2}}) {
+    const std::string precision = kind.first;
+    const double tolerance = kind.second;
+    CAPTURE(precision);
+    Trainer trainer = make_trainer(run_in(precision), kCuda);
+    const std::vector<double> seen = losses(trainer, 20);
+    for (size_t i = 0; i < seen.size(); ++i)
+      CHECK(seen[i] == doctest::Approx(expected[i]).epsilon(tolerance));
+    CHECK(seen.back() < seen.front());
+  }
+}
+
+TEST_CASE("cuda: a step as one graph is the step operator by operator, bit for bit") {
+  if (!has_cuda() || !has_graphs()) return;
+  for (const std::string precision : {"f32", "bf16"}) {
+    for (const bool recompute : {false, true}) {
+      for (const int64_t accumulate : {1, 2}) {
+        CAPTURE(precision);
+        RunConfig config = run_in(precision);
+        config.recompute = recompute;
+        config.recipe.accumulate = accumulate;
+        Trainer eager = make_trainer(config, kCuda), graph = make_trainer(config, kCuda);
+        eager.use_graph(false);
+        CHECK(losses(graph, 20) == losses(eager, 20));  // across the end of an epoch, which has 14 segments
+        CHECK(graph.uses_graph());
+        CHECK(graph.graph_refusal() == "");
+        CHECK_FALSE(eager.uses_graph());
+      }
+    }
+  }
+}
+
+TEST_CASE("cuda: steps are enqueued, and their records come later, none lost") {
+  if (!has_cuda()) return;
+  const RunConfig config = run_in("bf16");
+  Trainer one = make_trainer(config, kCuda), many = make_trainer(config, kCuda);
+  const std::vector<double> expected = losses(one, 30);
+  for (int i = 0; i < 30; ++i) many.advance();
+  CHECK(contains(error_of([&many] { many.checkpoint(); }), "30 steps are not collected yet"));
+  const std::vector<StepRecord> records = many.collect();
+  REQUIRE(records.size() == 30);
+  for (size_t i = 0; i < records.size(); ++i) {
+    CHECK(records[i].step == static_cast<int64_t>(i) + 1);
+    CHECK(records[i].loss == expected[i]);
+  }
+  CHECK(many.collect().empty());
+}
+
+TEST_CASE("cuda: stopping after any step and resuming gives the same losses bit for bit") {
+  if (!has_cuda()) return;
+  for (const std::string precision : {"f32", "bf16"}) {
+    const RunConfig config = run_in(precision);
+    Trainer whole = make_trainer(config, kCuda);
+    const std::vector<double> expected = losses(whole, 20);
+    const TempDir folder;
+    const std::string path = folder / "resume";
+    for (const int64_t stop : {0, 1, 4, 14, 15}) {
+      CAPTURE(stop);
+      Trainer before = make_trainer(config, kCuda);
+      std::vector<double> seen = losses(before, stop);
+      save_checkpoint(path, before.checkpoint());
+      Trainer after = make_trainer(RunConfig::from_text(load_checkpoint(path).run_config), kCuda);
+      after.restore(load_checkpoint(path));
+      const std::vector<double> rest = losses(after, 20 - stop);
+      seen.insert(seen.end(), rest.begin(), rest.end());
+      CHECK(seen == expected);
+    }
+  }
+}
+
+TEST_CASE("cuda: a run goes on on the other device, near where it would have gone") {
+  if (!has_cuda()) return;
+  Trainer whole = make_trainer(run_in("f32"), kCuda);
+  const std::vector<double> expected = losses(whole, 10);
+  for (const std::string precision : {"f32", "bf16"}) {
+    for (const bool to_cpu : {true, false}) {
+      Trainer before = make_trainer(run_in(to_cpu ? precision : "f32"), to_cpu ? kCuda : Device::cpu());
+      losses(before, 6);
+      Trainer after = make_trainer(run_in(to_cpu ? "f32" : precision), to_cpu ? Device::cpu() : kCuda);
+      after.restore(before.checkpoint());
+      CHECK(losses(after, 4).back() == doctest::Approx(expected.back()).epsilon(5e-2));
+    }
+  }
+}
+
+TEST_CASE("cuda: steps that are not finite change nothing, and are explained") {
+  if (!has_cuda()) return;
+  for (const bool graph : {false, true}) {
+    RunConfig config = run_in("bf16");
+    config.max_skipped = 3;
+    Trainer trainer = make_trainer(config, kCuda);
+    trainer.use_graph(graph);
+    losses(trainer, 6);
+    Tensor weight;
+    std::vector<NamedTensor> before;
+    for (const NamedTensor& p : trainer.model().parameters())
+      if (p.name == "layers.0.query.weight") weight = p.value;
+    const Tensor kept = weight.clone();
+    fill(weight.view_rows(0, 1), INFINITY);
+    const StepRecord record = trainer.step();
+    CHECK(record.skipped);
+    CHECK(trainer.steps_skipped() == 1);
+    copy(weight, kept);
+    CHECK_FALSE(trainer.step().skipped);  // state and weights are still sound
+    fill(weight.view_rows(0, 1), INFINITY);
+    for (int i = 0; i < 3; ++i) trainer.advance();
+    const std::string error = error_of([&trainer] { trainer.collect(); });
+    CHECK(contains(error, "3 steps in a row"));
+    CHECK(contains(error, "layers.0.query.weight"));
+  }
+}
+
+TEST_CASE("cuda: no memory comes from the device after the third step, nor from the host's system") {
+  if (!has_cuda() || !has_graphs()) return;
+  if constexpr (kWithCuda) {
+    for (const bool graph : {false, true}) {
+      Trainer trainer = make_trainer(run_in("bf16"), kCuda);
+      trainer.use_graph(graph);
+      losses(trainer, graph ? 4 : 3);
+      const int64_t calls = cuda::allocator().statistics().source_calls;
+      losses(trainer, 20);
+      CHECK(cuda::allocator().statistics().source_calls == calls);
+    }
+  }
+}
+
+TEST_CASE("cuda: evaluation and generation are the CPU's") {
+  if (!has_cuda()) return;
+  Trainer host = make_trainer(run_in("f32"));
+  losses(host, 5);
+  Trainer device = make_trainer(run_in("f32"), kCuda);
+  device.restore(host.checkpoint());
+  const auto bpc = [](const Trainer& trainer, MatmulPrecision precision) {
+    const PrecisionScope scope(precision, trainer.device());
+    return evaluate(trainer.model(), Tokens(sample_text(), trainer.vocabulary()), {.window = 16}).bpc();
+  };
+  const double expected = bpc(host, MatmulPrecision::f32);
+  CHECK(bpc(device, MatmulPrecision::f32) == doctest::Approx(expected).epsilon(1e-5));
+  CHECK(bpc(device, MatmulPrecision::bf16) == doctest::Approx(expected).epsilon(1e-2));
+  SamplingOptions sampling;
+  sampling.temperature = 0;
+  const auto text = [&sampling](const Trainer& trainer) {
+    return generate_text(trainer.model(), trainer.vocabulary(), "abcabc", 40, sampling, {.memory = 16});
+  };
+  CHECK(text(device) == text(host));
+  const PrecisionScope half(MatmulPrecision::bf16, kCuda);
+  CHECK(text(device).size() == 40);
+}
+
+}  // namespace tandem::testing

@@ -1,0 +1,41 @@
+// Tokens of bytes and of ids are the same to those who read them.
+#include "data/tokens.h"
+
+#include <doctest/doctest.h>
+
+#include "data/batch_stream.h"
+#include "tests/support/data_files.h"
+#include "tests/support/errors.h"
+
+namespace tandem::testing {
+namespace {
+
+TEST_CASE("tokens: bytes through a vocabulary, and ids as they are") {
+  const std::string text = "cabbage";
+  const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));
+  const std::vector<int32_t> ids = vocabulary.encode(text);
+  const Tokens of_bytes(as_bytes(text), vocabulary), of_ids(ids, vocabulary.size());
+  for (const Tokens& tokens : {of_bytes, of_ids}) {
+    CHECK(tokens.size() == 7);
+    CHECK(tokens.vocabulary_size() == 5);
+    for (int64_t i = 0; i < 7; ++i) CHECK(tokens[i] == ids[static_cast<size_t>(i)]);
+    CHECK(tokens.first(3).size() == 3);
+    CHECK(tokens.first(3)[2] == ids[2]);
+    CHECK(tokens.first(0).size() == 0);
+    CHECK(contains(error_of([&] { tokens.first(8); }), "the first 8 of 7"));
+  }
+  BatchStream a(of_bytes, 2, 3), b(of_ids, 2, 3);
+  std::vector<int32_t> a_inputs, a_targets, b_inputs, b_targets;
+  a.next(a_inputs, a_targets);
+  b.next(b_inputs, b_targets);
+  CHECK(a_inputs == b_inputs);
+  CHECK(a_targets == b_targets);
+
+  CHECK(Tokens().size() == 0);
+  CHECK(contains(error_of([&] { Tokens(as_bytes("cabX"), vocabulary); }), "byte 0x58 at offset 3"));
+  CHECK(contains(error_of([&] { Tokens(as_bytes("cab"), Vocabulary::of_words("<unk>\n<eos>\n")); }),
+                 "a vocabulary of words cannot be applied to bytes"));
+}
+
+}  // namespace
+}  // namespace tandem::testing

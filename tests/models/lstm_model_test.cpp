@@ -1,0 +1,92 @@
+// LSTM models, and what stacks of recurrent layers share: counts, initialisation, variational dropout.
+#include "models/lstm/lstm.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/array.h"
+#include "models/presets.h"
+#include "models/registry.h"
+#include "tests/support/devices.h"
+#include "tests/support/errors.h"
+
+namespace tandem::testing {
+namespace {
+
+constexpr int64_t kWidth = 16, kSteps = 5, kBatch = 4;
+
+// Of a model whose logits are what its last layer puts out after dropout: which are 0.
+std::vector<bool> dropped_outputs(bool variational, Device device) {
+  LstmConfig config;
+  config.vocabulary = config.d = kWidth;
+  config.layers = 1;
+  config.output_dropout = 0.5;
+  config.variational = variational;
+  config.device = device;
+  const auto model = make_lstm(config, 1);
+  for (const NamedTensor& parameter : model->parameters())
+    if (parameter.name == "output.weight") {
+      std::vector<float> identity(kWidth * kWidth, 0.0f);
+      for (int64_t i = 0; i < kWidth; ++i) identity[i * kWidth + i] = 1;
+      copy(parameter.value, tensor_of<float>({kWidth, kWidth}, identity));
+    }
+  State state;
+  const Tensor tokens = zeros({kSteps, kBatch}, DType::i32, device);
+  std::vector<bool> dropped;
+  for (const float y : model->logits(tokens, state, {.training = true, .seed = 3}).to_vector<float>())
+    dropped.push_back(y == 0);
+  return dropped;
+}
+
+}  // namespace
+
+TEST_CASE("lstm: exact parameter counts") {
+  nlohmann::json config = nlohmann::json::parse(preset("lstm", "enwik8").model_config);
+  config["vocabulary"] = 205;
+  CHECK(make_model(config.dump(), 1)->parameter_count() == 47270045);
+}
+
+TEST_CASE("lstm: weights and biases start within 1 / sqrt(d), rows at both ends within 0.1") {
+  LstmConfig config;
+  config.vocabulary = 50;
+  config.d = 64;
+  for (const NamedTensor& parameter : make_lstm(config, 1)->parameters()) {
+    CAPTURE(parameter.name);
+    const bool cell = parameter.name.find("cell") != std::string::npos;
+    double largest = 0;
+    for (const float w : parameter.value.to_vector<float>())
+      largest = std::max(largest, std::abs(static_cast<double>(w)));
+    const double bound = parameter.name == "output.bias" ? 0 : cell ? 1 / 8.0 : 0.1;
+    CHECK(largest <= bound + 1e-7);
+    CHECK(largest >= 0.95 * bound);
+  }
+}
+
+TEST_CASE("lstm: variational dropout has one mask for all time steps, the other one for each") {
+  for (const Device device : test_devices())
+    for (const bool variational : {true, false}) {
+      const std::vector<bool> dropped = dropped_outputs(variational, device);
+      const size_t row = kBatch * kWidth;
+      const auto count = std::count(dropped.begin(), dropped.end(), true);
+      CHECK(count > static_cast<int64_t>(dropped.size()) / 4);
+      CHECK(count < static_cast<int64_t>(dropped.size()) * 3 / 4);
+      bool same = true;
+      for (size_t i = row; i < dropped.size(); ++i) same = same && dropped[i] == dropped[i % row];
+      CHECK(same == variational);
+    }
+}
+
+TEST_CASE("lstm: errors") {
+  const auto error = [](const std::string& fields) {
+    return error_of([&] { make_model(R"({"model":"lstm","vocabulary":5,)" + fields + "}", 1); });
+  };
+  CHECK(error(R"("layers":0)") ==
+        "lstm: sizes must be positive: vocabulary 5, d 512, layers 0, d of the embedding 0");
+  CHECK(error(R"("dropout":1.5)") == "lstm: dropout 1.5 must be in [0, 1)");
+  CHECK(error(R"("window":2)") == "lstm: unknown configuration field window");
+}
+
+}  // namespace tandem::testing

@@ -1,0 +1,165 @@
+// SRU++ and SRU: published parameter counts, initialisation, configuration and weights. What all models share
+// is in language_models_test.cpp.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/random.h"
+#include "models/presets.h"
+#include "models/registry.h"
+#include "models/srupp/authors_weights.h"
+#include "models/srupp/srupp.h"
+#include "tests/support/errors.h"
+#include "tests/support/max_difference.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+int64_t parameter_count(const std::string& name) {
+  nlohmann::json config = nlohmann::json::parse(preset("srupp", name).model_config);
+  config["vocabulary"] = 205;
+  return make_model(config.dump(), 1)->parameter_count();
+}
+
+SruppConfig small_srupp(DType dtype = DType::f64) {
+  SruppConfig config;
+  config.vocabulary = 11;
+  config.d = 24;
+  config.d_projected = 8;
+  config.layers = 3;
+  config.dtype = dtype;
+  return config;
+}
+
+Tensor random_tokens(int64_t t, int64_t b, int64_t vocabulary, uint64_t seed) {
+  Random random(seed);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < t * b; ++i)
+    ids.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocabulary))));
+  return tensor_of<int32_t>({t, b}, ids);
+}
+
+}  // namespace
+
+TEST_CASE("parameter counts are the published ones (V = 205)") {
+  CHECK(parameter_count("txl-matched") == 42345815);
+  CHECK(parameter_count("base") == 107566295);
+  CHECK(parameter_count("large") == 190607575);
+  CHECK(parameter_count("large-ratio8") == 194993815);
+}
+
+TEST_CASE("attention every k layers takes the published formula's share") {
+  // attention layer 4dd' + 2d'^2 + 2d' + 1 + 4d, projected layer 4dd' + 2d' + 4d
+  const int64_t difference = 2 * 768 * 768 + 1;
+  CHECK(parameter_count("base-k2") == 107566295 - 5 * difference);
+  CHECK(parameter_count("base-k5") == 107566295 - 8 * difference);
+  CHECK(parameter_count("base-k10") == 107566295 - 9 * difference);
+  CHECK(parameter_count("base-k0") == 107566295 - 10 * difference);
+}
+
+TEST_CASE("a corpus of words has sizes of its own") {
+  CHECK(preset_for_corpus("srupp", "base", "wikitext-103") == "wt103-base");
+  CHECK(preset_for_corpus("srupp", "large-k5", "lm1b") == "lm1b-large-k5");
+  CHECK(preset_for_corpus("transformer-xl", "large", "wikitext-103") == "wt103-large");
+  CHECK(preset_for_corpus("srupp", "wt103-base", "wikitext-103") == "wt103-base");
+  CHECK(preset_for_corpus("srupp", "base", "enwik8") == "base");
+  CHECK(preset_for_corpus("srupp", "laptop", "wikitext-103") == "laptop");
+  CHECK(preset_for_corpus("sru", "enwik8", "lm1b") == "enwik8");
+  CHECK(has_preset("srupp", "base-k5"));
+  CHECK_FALSE(has_preset("srupp", "huge-k5"));
+  CHECK_FALSE(has_preset("transformer-xl", "base-k5"));
+}
+
+TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
+  SruppConfig config;
+  config.vocabulary = 50;
+  config.d = 256;
+  config.d_projected = 64;
+  config.layers = 2;
+  config.dropout = 0.19;
+  const auto model = make_srupp(config, 7);
+  const auto largest = [&model](const std::string& name) {
+    for (const NamedTensor& p : model->parameters())
+      if (p.name == name) {
+        double most = 0;
+        for (const float v : p.value.to_vector<float>())
+          most = std::max(most, std::abs(static_cast<double>(v)));
+        return most;
+      }
+    return -1.0;
+  };
+  const auto close = [](double value, double bound) { return value <= bound && value > 0.99 * bound; };
+  CHECK(close(largest("embedding.weight"), std::sqrt(3.0 / 256)));
+  CHECK(close(largest("output.weight"), std::sqrt(3.0 / 256)));
+  CHECK(close(largest("layers.0.query.weight"), std::sqrt(6.0 / (256 + 64))));
+  CHECK(close(largest("layers.0.key_value.weight"), std::sqrt(6.0 / (3 * 64))));
+  CHECK(close(largest("layers.0.output.weight"), std::sqrt(6.0 / (64 + 3 * 256)) * std::sqrt(1 - 0.19)));
+  CHECK(close(largest("layers.0.scan.weight"), 1));
+  CHECK(largest("layers.0.alpha") == 0);
+  CHECK(largest("layers.0.norm.gain") == 1);
+  CHECK(largest("layers.0.scan.bias") == 2);
+}
+
+TEST_CASE("wrong configurations are refused") {
+  CHECK(contains(error_of([] { make_model("{\"model\": \"gpt\"}", 1); }),
+                 "gpt is not known; there are srupp, sru"));
+  CHECK(contains(error_of([] { make_model("nonsense", 1); }), "nonsense"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"widht":3})", 1); }), "widht"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":"many"})", 1); }), "vocabulary"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"heads":3})", 1); }),
+                 "d' is 128, heads 3"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"attention_last":3})", 1); }),
+                 "give one of the two"));
+  CHECK(contains(error_of([] { make_model(R"({"model":"sru","vocabulary":5,"dropout":1.0})", 1); }),
+                 "dropout 1"));
+  CHECK(contains(error_of([] { preset("srupp", "huge"); }), "laptop, txl-matched, base"));
+}
+
+TEST_CASE("wrong states, tokens and weights are refused") {
+  const auto model = make_srupp(small_srupp(), 1);
+  State state;
+  model->logits(random_tokens(3, 2, 11, 1), state, {});
+  CHECK(contains(error_of([&model, &state] { model->logits(random_tokens(3, 4, 11, 1), state, {}); }),
+                 "batch has 4 rows"));
+  State empty;
+  CHECK(contains(error_of([&model, &empty] {
+                   model->logits(full({3, 1}, 11, DType::i32), empty, {});
+                 }),
+                 "11"));
+  std::vector<NamedTensor> weights = model->parameters();
+  const std::string lost = weights.back().name;
+  weights.pop_back();
+  CHECK(contains(error_of([&model, &weights] { model->load(weights); }), "no value for parameter " + lost));
+  weights = model->parameters();
+  weights[0].value = zeros({3}, DType::f64);
+  CHECK(contains(error_of([&model, &weights] { model->load(weights); }), "embedding.weight"));
+  weights = model->parameters();
+  weights.push_back({"extra", zeros({1}, DType::f64)});
+  CHECK(contains(error_of([&model, &weights] { model->load(weights); }), "extra"));
+}
+
+TEST_CASE("authors' weights: projected layers are recognised, and what does not fit is named") {
+  SruppConfig config = small_srupp(DType::f32);
+  for (const auto& [every, last] : {std::pair<int64_t, int64_t>{1, 0}, {2, 0}, {3, 0}, {0, 2}, {0, 0}}) {
+    config.attention_every = every;
+    config.attention_last = last;
+    const auto model = make_srupp(config, 3);
+    const std::vector<NamedTensor> theirs = to_authors_layout(model->parameters(), config);
+    const auto loaded = load_authors_srupp(theirs);
+    const Tensor tokens = random_tokens(5, 2, 11, 1);
+    State a, b;
+    CHECK(relative_error(loaded->logits(tokens, a, {}), model->logits(tokens, b, {})) == 0);
+  }
+  std::vector<NamedTensor> theirs = to_authors_layout(make_srupp(config, 3)->parameters(), config);
+  theirs.push_back({"rnn.rnn_lst.0.other", zeros({1}, DType::f32)});
+  CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), "rnn.rnn_lst.0.other"));
+  theirs.pop_back();
+  theirs.back().value = zeros({5}, DType::f32);
+  CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), theirs.back().name));
+  theirs.pop_back();
+  CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), "there is no tensor"));
+}

@@ -1,0 +1,211 @@
+// The trainer: exact resume, non-finite steps, accumulation, memory that does not grow.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/host_memory.h"
+#include "models/registry.h"
+#include "ops/gemm/gemm.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
+#include "tests/support/small_models.h"
+#include "tests/support/small_run.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+TEST_CASE("training learns, and two runs of one seed are the same bits") {
+  Trainer a = make_trainer(small_run()), b = make_trainer(small_run());
+  const std::vector<double> first = losses(a, 40);
+  CHECK(first == losses(b, 40));
+  CHECK(first.back() < first.front());
+  CHECK(a.finished());
+  RunConfig other = small_run();
+  other.seed = 7;
+  Trainer c = make_trainer(other);
+  CHECK(losses(c, 40) != first);
+}
+
+TEST_CASE("stopping after any step and resuming from the file gives the same losses bit for bit") {
+  // 14 segments an epoch, so that stops fall inside the first epoch, at its end, and in the second.
+  for (const std::string precision : {"f32", "bf16"}) {
+    for (const int64_t accumulate : {1, 3}) {
+      RunConfig config = small_run();
+      config.recipe.accumulate = accumulate;
+      config.precision = precision;
+      if (precision == "bf16" && !cpu_has_bf16()) continue;
+      Trainer whole = make_trainer(config);
+      const std::vector<double> expected = losses(whole, 20);
+      const TempDir folder;
+      const std::string path = folder / "resume";
+      for (const int64_t stop : {0, 1, 4, 13, 14, 15, 19}) {
+        CAPTURE(stop);
+        Trainer before = make_trainer(config);
+        std::vector<double> seen = losses(before, stop);
+        save_checkpoint(path, before.checkpoint());
+        Trainer after = make_trainer(RunConfig::from_text(load_checkpoint(path).run_config));
+        after.restore(load_checkpoint(path));
+        CHECK(after.steps_done() == stop);
+        const std::vector<double> rest = losses(after, 20 - stop);
+        seen.insert(seen.end(), rest.begin(), rest.end());
+        CHECK(seen == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("every model resumes bit for bit: its state, its dropout, and each optimizer's") {
+  const std::vector<uint8_t> text = random_text(400, kSmallVocabulary);
+  const Vocabulary vocabulary = Vocabulary::of(text);
+  REQUIRE(vocabulary.size() == kSmallVocabulary);
+  const std::string optimizers[] = {"radam", "adamw", "lamb", "nag"};
+  for (size_t i = 0; const std::string& model : kSmallModels) {
+    CAPTURE(model);
+    nlohmann::json json = nlohmann::json::parse(model);
+    json["vocabulary"] = kSmallVocabulary;
+    json = nlohmann::json::parse(make_model(json.dump(), 1)->config());
+    for (auto& [key, value] : json.items())
+      if (key.ends_with("dropout") || key == "zoneout") value = 0.2;
+    RunConfig config = small_run();
+    config.model_config = json.dump();
+    config.recipe.unroll = 8;
+    config.recipe.optimizer = optimizers[i++ % 4];
+    const auto start = [&config, &text, &vocabulary] {
+      return Trainer(config, Tokens(text, vocabulary), vocabulary, Device::cpu());
+    };
+    Trainer whole = start(), before = start(), after = start();
+    const std::vector<double> expected = losses(whole, 7);
+    std::vector<double> seen = losses(before, 3);
+    const TempDir folder;
+    save_checkpoint(folder / "resume", before.checkpoint());
+    after.restore(load_checkpoint(folder / "resume"));
+    for (const double loss : losses(after, 4)) seen.push_back(loss);
+    CHECK(seen == expected);
+    CHECK(expected[0] != expected[1]);
+  }
+}
+
+TEST_CASE(
+    "a run from before other models, schedules and words is read, and what was always there is asked for") {
+  const RunConfig config = small_run();
+  nlohmann::json old = nlohmann::json::parse(config.text());
+  for (const char* field : {"level", "words"}) old.erase(field);
+  for (const char* field : {"memory", "eval_memory", "eval_clamp", "schedule", "lr_floor", "noam_width",
+                            "cycle", "cycle_growth", "cycle_shrink"})
+    CHECK(old["recipe"].erase(field) == 1);
+  CHECK(RunConfig::from_text(old.dump()).text() == config.text());
+  for (const char* field : {"lr", "batch_size", "optimizer"}) {
+    nlohmann::json broken = old;
+    broken["recipe"].erase(field);
+    CHECK(error_of([&broken] { RunConfig::from_text(broken.dump()); }).find(field) != std::string::npos);
+  }
+}
+
+TEST_CASE("accumulating over segments is the mean of their gradients") {
+  // The first update at a fixed rate: one step over two segments against the mean loss of two single ones.
+  RunConfig config = small_run();
+  config.recipe.accumulate = 2;
+  Trainer two = make_trainer(config);
+  RunConfig still = small_run();
+  still.recipe.lr = 1e-30;
+  still.recipe.weight_decay = 0;
+  Trainer one = make_trainer(still);
+  const StepRecord record = two.step();
+  const double mean = (one.step().loss + one.step().loss) / 2;
+  CHECK(record.loss == doctest::Approx(mean).epsilon(1e-6));
+  CHECK(record.tokens == 2 * 3 * 16);
+}
+
+TEST_CASE("steps that are not finite are skipped, counted and at last explained") {
+  RunConfig config = small_run();
+  config.max_skipped = 3;
+  Trainer trainer = make_trainer(config);
+  losses(trainer, 2);
+  const std::vector<NamedTensor> parameters = trainer.model().parameters();
+  Tensor weight;
+  for (const NamedTensor& p : parameters)
+    if (p.name == "layers.0.query.weight") weight = p.value;
+  const float kept = weight.span<float>()[0];
+  const auto values = [&parameters] {
+    std::vector<std::vector<float>> all;
+    for (const NamedTensor& p : parameters) all.push_back(p.value.to_vector<float>());
+    return all;
+  };
+  const auto before = values();
+  weight.span<float>()[0] = INFINITY;
+  StepRecord record = trainer.step();
+  CHECK(record.skipped);
+  CHECK(trainer.steps_skipped() == 1);
+  weight.span<float>()[0] = kept;
+  CHECK(values() == before);  // nothing was updated
+  record = trainer.step();
+  CHECK(!record.skipped);  // and the carried state is still sound
+  CHECK(std::isfinite(record.loss));
+
+  weight.span<float>()[0] = INFINITY;
+  trainer.step();
+  trainer.step();
+  const std::string error = error_of([&trainer] { trainer.step(); });
+  CHECK(contains(error, "3 steps in a row"));
+  CHECK(contains(error, "layers.0.query.weight"));
+}
+
+TEST_CASE("an overflow in the model names the operator where it arises") {
+  RunConfig config = small_run();
+  config.max_skipped = 1;
+  Trainer trainer = make_trainer(config);
+  for (const NamedTensor& parameter : trainer.model().parameters())
+    if (parameter.name == "layers.1.query.weight" || parameter.name == "embedding.weight")
+      for (float& w : parameter.value.span<float>()) w = 3e38f;
+  const std::string error = error_of([&trainer] { trainer.step(); });
+  CAPTURE(error);
+  CHECK(contains(error, "linear"));
+  CHECK(contains(error, "is not finite"));
+}
+
+TEST_CASE("no memory comes from the system after the third step") {
+  if (host_allocator().statistics().source_calls == host_allocator().statistics().allocations)
+    return;  // mode direct
+  for (const std::string precision : {"f32", "bf16"}) {
+    if (precision == "bf16" && !cpu_has_bf16()) continue;
+    RunConfig config = small_run();
+    config.precision = precision;
+    Trainer trainer = make_trainer(config);
+    losses(trainer, 3);
+    const int64_t calls = host_allocator().statistics().source_calls;
+    losses(trainer, 30);  // across the end of an epoch, too
+    CHECK(host_allocator().statistics().source_calls == calls);
+  }
+}
+
+TEST_CASE("in bf16 the memory waits for the next step rounded, as products round it") {
+  for (const std::string precision : {"f32", "bf16"}) {
+    if (precision == "bf16" && !cpu_has_bf16()) continue;
+    RunConfig config = small_run();
+    config.precision = precision;
+    Trainer trainer = make_trainer(config);
+    losses(trainer, 2);
+    for (const NamedTensor& part : trainer.checkpoint().state) {
+      CAPTURE(part.name);
+      const bool rounded = precision == "bf16" && part.name.starts_with("memory");
+      CHECK(part.value.dtype() == (rounded ? DType::bf16 : DType::f32));
+    }
+  }
+}
+
+TEST_CASE("resuming refuses what does not belong to the run") {
+  Trainer trainer = make_trainer(small_run());
+  losses(trainer, 1);
+  Trainer other = make_trainer(small_run());
+  CHECK(contains(error_of([&] { other.restore(trainer.weights()); }), "weights only"));
+  Checkpoint checkpoint = trainer.checkpoint();
+  checkpoint.model_config = "{}";
+  CHECK(contains(error_of([&] { other.restore(checkpoint); }), "checkpoint is of the model {}"));
+  checkpoint = trainer.checkpoint();
+  checkpoint.progress = "{\"step\": 1}";
+  CHECK(contains(error_of([&] { other.restore(checkpoint); }), "progress cannot be read"));
+  checkpoint = trainer.checkpoint();
+  checkpoint.optimizer.pop_back();
+  CHECK(error_of([&] { other.restore(checkpoint); }) != "no error");
+}

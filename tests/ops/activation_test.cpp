@@ -1,0 +1,133 @@
+// Elementwise functions: cases, golden GELUs, edges of the domains.
+#include "ops/activation.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "autograd/tape.h"
+#include "tests/support/golden.h"
+#include "tests/support/op_cases.h"
+
+namespace tandem::testing {
+namespace {
+
+void add_cases(const char* name, Activation kind, double (*reference)(double), double lo, double hi) {
+  for (const Shape& shape : {Shape{1}, Shape{3}, Shape{33, 65}, Shape{70000}})
+    add_op_case({.op = "activation",
+                 .name = std::string(name) + " " + shape.str(),
+                 .inputs = [shape, lo, hi](DType dtype, uint64_t seed) -> Tensors {
+                   return {random_tensor(shape, dtype, seed, lo, hi)};
+                 },
+                 .run = [kind](const Tensors& x) -> Tensors { return {activation(x[0], kind)}; },
+                 .reference = [reference](const Tensors& x) -> Tensors {
+                   const double* a = x[0].data<double>();
+                   return {tensor_from(x[0].shape(), [a, reference](int64_t i) { return reference(a[i]); })};
+                 },
+                 // A value by itself may lie where the terms of a GELU all but cancel.
+                 .tolerance_f32 = shape.numel() == 1 ? 1e-4 : 1e-5,
+                 // And the slope 1 - y^2 of tanh is taken from a y that bf16 has rounded near 1.
+                 .tolerance_bf16 = shape.numel() == 1 && kind == Activation::tanh ? 0.5 : 2e-2});
+}
+
+double sigmoid_of(double x) {
+  return 1 / (1 + std::exp(-x));
+}
+
+OP_CASES(activation) {
+  using A = Activation;
+  add_cases(
+      "relu", A::relu, [](double x) { return std::max(x, 0.0); }, -2, 2);
+  add_cases(
+      "squared_relu", A::squared_relu, [](double x) { return x > 0 ? x * x : 0; }, -2, 2);
+  add_cases("sigmoid", A::sigmoid, sigmoid_of, -8, 8);
+  add_cases(
+      "tanh", A::tanh, [](double x) { return std::tanh(x); }, -4, 4);
+  add_cases(
+      "silu", A::silu, [](double x) { return x * sigmoid_of(x); }, -6, 6);
+  add_cases(
+      "gelu_erf", A::gelu_erf, [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); }, -4, 4);
+  add_cases(
+      "gelu_tanh", A::gelu_tanh,
+      [](double x) {
+        return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * std::pow(x, 3))));
+      },
+      -4, 4);
+  add_cases(
+      "gelu_sigmoid1702", A::gelu_sigmoid1702, [](double x) { return x * sigmoid_of(1.702 * x); }, -4, 4);
+  add_cases(
+      "exp", A::exp, [](double x) { return std::exp(x); }, -3, 3);
+  add_cases(
+      "log", A::log, [](double x) { return std::log(x); }, 0.25, 4);
+  add_cases(
+      "sqrt", A::sqrt, [](double x) { return std::sqrt(x); }, 0.25, 4);
+  add_cases(
+      "square", A::square, [](double x) { return x * x; }, -3, 3);
+}
+
+TEST_CASE("activation: the three GELUs match the golden numbers, forward and backward") {
+  const std::pair<const char*, Gelu> forms[] = {
+      {"erf", Gelu::erf}, {"tanh", Gelu::tanh}, {"sigmoid1702", Gelu::sigmoid1702}};
+  for (const auto& entry : forms) {
+    const std::string name = entry.first;
+    const Gelu form = entry.second;
+    INFO(name);
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const Tensor x = requires_grad(golden("ops/inputs", "gelu.x").to(dtype));
+      Tape tape;
+      const Tensor y = gelu(x, form);
+      tape.backward({y}, {golden("ops/inputs", "gelu.dy").to(dtype)});
+      const double tolerance = dtype == DType::f64 ? 1e-9 : 1e-6;
+      CHECK(relative_error(y, golden("ops/outputs", "gelu." + name + ".y")) <= tolerance);
+      CHECK(relative_error(grad(x), golden("ops/grads", "gelu." + name + ".x")) <= tolerance);
+    }
+  }
+}
+
+TEST_CASE("activation: the named functions are the kinds they say") {
+  const Tensor x = tensor_of<double>({2}, {0.75, -0.5});
+  const auto check = [](const Tensor& y, double first, double second) {
+    CHECK(y.to_vector<double>()[0] == doctest::Approx(first));
+    CHECK(y.to_vector<double>()[1] == doctest::Approx(second));
+  };
+  check(relu(x), 0.75, 0);
+  check(squared_relu(x), 0.5625, 0);
+  check(sigmoid(x), 0.679178699, 0.377540669);
+  check(tanh(x), 0.635148952, -0.462117157);
+  check(silu(x), 0.509384024, -0.188770334);
+  check(exp(x), 2.117000017, 0.606530660);
+  check(square(x), 0.5625, 0.25);
+  check(log(square(x)), -0.575364145, -1.386294361);
+  check(sqrt(square(x)), 0.75, 0.5);
+}
+
+TEST_CASE("activation: far from zero, and NaN") {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Tensor x = tensor_of<float>({4}, {-inf, -1e4f, 1e4f, inf});
+  CHECK(sigmoid(x).to_vector<float>() == std::vector<float>{0, 0, 1, 1});
+  CHECK(tanh(x).to_vector<float>() == std::vector<float>{-1, -1, 1, 1});
+  CHECK(relu(x).to_vector<float>() == std::vector<float>{0, 0, 1e4f, inf});
+  CHECK(gelu(x, Gelu::erf).to_vector<float>()[2] == 1e4f);
+  CHECK(std::isnan(log(tensor_of<float>({1}, {-1})).item()));
+  const Tensor nan = tensor_of<float>({1}, {std::nanf("")});
+  for (int kind = 0; kind <= static_cast<int>(Activation::square); ++kind) {
+    INFO(kind);
+    CHECK(std::isnan(activation(nan, static_cast<Activation>(kind)).item()));
+  }
+}
+
+TEST_CASE("activation: the error function in f32") {
+  double largest = 0;
+  for (float x = -5; x < 5; x += 1e-3f)
+    largest = std::max(largest, std::abs(double{fast_erf(x)} - std::erf(double{x})));
+  CHECK(largest < 3e-7);
+}
+
+TEST_CASE("activation: errors") {
+  CHECK_THROWS_WITH_AS(relu(zeros({2}, DType::i64)),
+                       "relu: dtype i64 is not supported on the CPU; use f32 or f64", Error);
+}
+
+}  // namespace
+}  // namespace tandem::testing

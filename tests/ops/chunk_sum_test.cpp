@@ -1,0 +1,64 @@
+// chunk_sum: cases with and without a rest, and errors.
+#include "ops/chunk_sum.h"
+
+#include <doctest/doctest.h>
+
+#include "autograd/tape.h"
+#include "tests/support/devices.h"
+#include "tests/support/errors.h"
+#include "tests/support/op_cases.h"
+
+namespace tandem::testing {
+namespace {
+
+OP_CASES(chunk_sum) {
+  for (const auto& [shape, width] : {std::pair<Shape, int64_t>{{1}, 1},
+                                     {{33}, 33},
+                                     {{65}, 3},
+                                     {{3, 33}, 5},
+                                     {{3, 65, 4}, 1},
+                                     {{5, 3, 72}, 24},
+                                     {{70, 1032}, 256},
+                                     {{200, 300}, 75}})
+    add_op_case({.op = "chunk_sum",
+                 .name = shape.str() + " in chunks of " + std::to_string(width),
+                 .inputs = [shape = shape](DType dtype, uint64_t seed) -> Tensors {
+                   return {random_tensor(shape, dtype, seed)};
+                 },
+                 .run = [width = width](const Tensors& x) -> Tensors { return {chunk_sum(x[0], width)}; },
+                 .reference = [width = width](const Tensors& x) -> Tensors {
+                   const double* in = x[0].data<double>();
+                   const int64_t n = x[0].size(-1);
+                   return {tensor_from(x[0].shape().with(-1, width), [in, n, width](int64_t i) {
+                     double sum = 0;
+                     for (int64_t k = 0; k < n / width; ++k) sum += in[i / width * n + k * width + i % width];
+                     return sum;
+                   })};
+                 }});
+}
+
+TEST_CASE("chunk_sum: a rest is dropped and gets no gradient") {
+  for (const Device device : test_devices()) {
+    const Tensor x = requires_grad(tensor_of<float>({2, 5}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}).to(device));
+    Tape tape;
+    const Tensor y = chunk_sum(x, 2);
+    CHECK(y.to_vector<float>() == std::vector<float>{4, 6, 14, 16});
+    tape.backward({y}, {tensor_of<float>({2, 2}, {1, 2, 3, 4}).to(device)});
+    CHECK(grad(x).to_vector<float>() == std::vector<float>{1, 2, 1, 2, 0, 3, 4, 3, 4, 0});
+    CHECK(chunk_sum(zeros({0, 5}, DType::f32, device), 2).shape() == Shape{0, 2});
+  }
+}
+
+TEST_CASE("chunk_sum: errors") {
+  const auto error = [](Shape shape, int64_t width, DType dtype) {
+    return error_of([&] { chunk_sum(zeros(shape, dtype), width); });
+  };
+  CHECK(error({2, 3}, 4, DType::f32) ==
+        "chunk_sum: x is f32 (2, 3) on cpu and a chunk 4 wide; the last axis must hold at least one");
+  CHECK(error({2, 3}, 0, DType::f32).find("a chunk 0 wide") != std::string::npos);
+  CHECK(error({}, 1, DType::f32).find("the last axis") != std::string::npos);
+  CHECK(error({2, 3}, 3, DType::i32) == "chunk_sum: dtype i32 is not supported on the CPU; use f32 or f64");
+}
+
+}  // namespace
+}  // namespace tandem::testing

@@ -1,0 +1,33 @@
+// reshape: cases, memory shared, errors.
+#include "ops/reshape.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/support/op_cases.h"
+
+namespace tandem::testing {
+namespace {
+
+OP_CASES(reshape) {
+  for (const auto& [from, to] :
+       {std::pair{Shape{1}, Shape{}}, {Shape{3, 33}, Shape{99}}, {Shape{65}, Shape{5, 1, 13}}})
+    add_op_case({.op = "reshape",
+                 .name = from.str() + " to " + to.str(),
+                 .inputs = [from = from](DType dtype, uint64_t seed) -> Tensors {
+                   return {random_tensor(from, dtype, seed)};
+                 },
+                 .run = [to = to](const Tensors& x) -> Tensors { return {reshape(x[0], to)}; },
+                 .reference = [to = to](const Tensors& x) -> Tensors {
+                   return {tensor_from(to, [&x](int64_t i) { return x[0].data<double>()[i]; })};
+                 }});
+}
+
+TEST_CASE("reshape: a view of any dtype") {
+  const Tensor x = zeros({4, 2}, DType::i32);
+  CHECK(reshape(x, {8}).raw() == x.raw());
+  CHECK_THROWS_WITH_AS(reshape(x, {3, 3}),
+                       "reshape: (4, 2) has 8 elements, (3, 3) has 9; the number must stay", Error);
+}
+
+}  // namespace
+}  // namespace tandem::testing

@@ -1,0 +1,104 @@
+// Running a case of the table: forward, and backward from random gradients, on any device.
+#pragma once
+#include <doctest/doctest.h>
+
+#include <cstring>
+
+#include "autograd/tape.h"
+#include "tests/support/op_cases.h"
+
+namespace tandem::testing {
+
+inline constexpr uint64_t kSeed = 17;
+
+inline bool is_checked(const Tensor& x) {
+  return x.defined() && is_floating(x.dtype());
+}
+
+inline Tensors converted(const Tensors& xs, DType dtype) {
+  Tensors ys;
+  for (const Tensor& x : xs) ys.push_back(is_checked(x) ? x.to(dtype) : x);
+  return ys;
+}
+
+inline Tensors clones(const Tensors& xs) {
+  Tensors ys;
+  for (const Tensor& x : xs) ys.push_back(x.defined() ? x.clone() : x);
+  return ys;
+}
+
+inline bool same_bits(const Tensors& a, const Tensors& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].defined() != b[i].defined()) return false;
+    if (!a[i].defined()) continue;
+    if (a[i].shape() != b[i].shape() || a[i].dtype() != b[i].dtype()) return false;
+    if (a[i].device() != b[i].device()) return false;
+    const Tensor x = a[i].to(Device::cpu()), y = b[i].to(Device::cpu());
+    if (x.numel() > 0 && std::memcmp(x.raw(), y.raw(), x.nbytes()) != 0) return false;
+  }
+  return true;
+}
+
+struct Result {
+  Tensors outputs;
+  Tensors gradients;  // of the inputs; undefined where none was asked for
+};
+
+// y = x, as an operator: what leaves it is no leaf, so gradients arrive in fresh memory.
+inline Tensor pass_through(const Tensor& x) {
+  return record("pass_through", x.detach(), {x}, [](const Tensor& dy) -> Grads { return {dy}; });
+}
+
+struct Differentiate {
+  int only = -1;         // gradient of this input alone; -1 for all
+  bool through = false;  // inputs reach the operator as results instead of leaves
+  int passes = 1;        // backward passes that add up in the leaves
+};
+
+// Runs the case under a tape and backwards from random output gradients, the same for every dtype.
+inline Result differentiate(const OpCase& op_case, const Tensors& inputs, const Differentiate& how = {}) {
+  Result result;
+  Tensors leaves = clones(inputs);
+  const auto wanted = [&leaves, &how](size_t i) {
+    return is_checked(leaves[i]) && (how.only < 0 || how.only == static_cast<int>(i));
+  };
+  for (size_t i = 0; i < leaves.size(); ++i)
+    if (wanted(i)) requires_grad(leaves[i]);
+  for (int pass = 0; pass < how.passes; ++pass) {
+    Tape tape;
+    Tensors xs = leaves;
+    if (how.through)
+      for (size_t i = 0; i < xs.size(); ++i)
+        if (wanted(i)) xs[i] = pass_through(xs[i]);
+    result.outputs = op_case.run(xs);
+    xs.clear();
+    Tensors roots;
+    Grads dys;
+    for (size_t k = 0; k < result.outputs.size(); ++k) {
+      const Tensor& y = result.outputs[k];
+      if (!is_checked(y) || !needs_grad(y) || y.node()->is_leaf()) continue;
+      roots.push_back(y);
+      dys.push_back(random_tensor(y.shape(), y.dtype(), 1000 + k).to(y.device()));
+    }
+    if (!roots.empty()) tape.backward(roots, dys);
+  }
+  for (size_t i = 0; i < leaves.size(); ++i)
+    result.gradients.push_back(wanted(i) ? grad(leaves[i]) : Tensor());
+  return result;
+}
+
+template <class F>
+void for_each_case(F&& f) {
+  for (const OpCase& op_case : op_cases()) {
+    INFO("operator ", op_case.op, ", case ", op_case.name);
+    // An error thrown by one case must not hide the others.
+    try {
+      f(op_case);
+    } catch (const std::exception& error) {
+      FAIL_CHECK("threw: ", std::string(error.what()));
+    }
+  }
+}
+
+}  // namespace tandem::testing

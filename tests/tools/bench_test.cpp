@@ -1,0 +1,356 @@
+// The benchmarks as a program: what they check, count and refuse. Nothing here depends on how fast anything
+// is.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/array.h"
+#include "core/caching_allocator.h"
+#include "op_names.h"
+#include "ops/arithmetic.h"
+#include "ops/gemm/gemm.h"
+#include "ops/matmul.h"
+#include "tests/support/devices.h"
+#include "tests/support/errors.h"
+#include "tests/support/run_tool.h"
+#include "tools/bench/operators.h"
+#include "tools/bench/replay.h"
+#include "tools/bench/report.h"
+#include "tools/bench/step.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+using Tensors = std::vector<Tensor>;
+
+BenchSizes small_sizes() {
+  BenchSizes overrides;
+  overrides.unroll = 12;
+  overrides.batch_size = 3;
+  overrides.d = 40;
+  overrides.d_projected = 16;
+  overrides.heads = 2;
+  overrides.vocabulary = 7;
+  overrides.words = 500;
+  return bench_sizes("laptop", overrides);
+}
+
+// Of the bench device.
+std::vector<MatmulPrecision> precisions() {
+  std::vector<MatmulPrecision> all;
+  for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
+    if (bench_has(precision)) all.push_back(precision);
+  return all;
+}
+
+bool has_graphs() {
+  return allocator_mode_from_environment() != AllocatorMode::direct;
+}
+
+}  // namespace
+
+TEST_CASE("every operator that records on the tape has a benchmark, but for views and the README's example") {
+  const std::vector<std::string>& names = bench_operator_names();
+  for (const std::string op : kOpFiles) {
+    CAPTURE(op);
+    const bool none = op == "slice" || op == "reshape" || op == "softsign";
+    CHECK((std::find(names.begin(), names.end(), op) != names.end()) == !none);
+  }
+}
+
+TEST_CASE("every case passes its own check, on each device and in each precision that it has") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    CAPTURE(device.str());
+    for (const std::string& op : bench_operator_names()) {
+      size_t cases = 0;
+      double largest = 0;
+      for (const MatmulPrecision precision : precisions()) {
+        const std::vector<BenchCase> all = bench_cases(op, small_sizes(), precision);
+        if (precision == MatmulPrecision::f32 || (device.is_cuda() && precision == MatmulPrecision::bf16))
+          CHECK(!all.empty());
+        for (const BenchCase& c : all) {
+          CAPTURE(c.op);
+          CAPTURE(c.name);
+          CAPTURE(std::string(name_of(precision)));
+          CHECK(c.op == op);
+          CHECK(c.precision == precision);
+          CHECK(!c.forward.empty());
+          const double error = check_case(c);
+          CHECK(error <= c.tolerance);
+          largest = std::max(largest, error);
+          const PassTimes times = c.run(2);
+          CHECK(times.forward_ms >= 0);
+          CHECK(times.backward_ms >= 0);
+          if (device.is_cpu()) CHECK(times.forward_ms > 0);  // by its own clock, not as a difference
+          ++cases;
+        }
+      }
+      CHECK(cases > 0);
+      if (op != "concat" && op != "embedding") CHECK(largest > 0);  // f32 is not f64: they were compared
+    }
+  }
+}
+
+TEST_CASE("inputs lie on the bench device, and activations are bf16 on a GPU in that precision alone") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    CHECK(bench_random({3}, 1).device() == device);
+    CHECK(bench_ids({3}, 5, 1).device() == device);
+    for (const MatmulPrecision precision : precisions()) {
+      const bool half = device.is_cuda() && precision == MatmulPrecision::bf16;
+      const Tensor x = bench_activation({3}, precision, 1);
+      CHECK(x.device() == device);
+      CHECK(x.dtype() == (half ? DType::bf16 : DType::f32));
+      const BenchCase add = bench_cases("arithmetic", small_sizes(), MatmulPrecision::f32)[0];
+      CHECK(add.forward.bytes == 3 * 12 * 3 * 40 * 4);
+      if (half) {
+        const BenchCase rounded = bench_cases("arithmetic", small_sizes(), precision)[0];
+        CHECK(rounded.forward.bytes == add.forward.bytes / 2);
+      }
+    }
+  }
+  CHECK(bench_device() == Device::cpu());
+}
+
+TEST_CASE("work is timed as often as was asked for") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    const Tensor sum = zeros({1}, DType::f32, device), one = full({1}, 1, DType::f32, device);
+    TimedWork work([sum, one] { add_in_place(sum, one); });
+    CHECK(work.run_ms(3) >= 0);
+    // On a GPU once by itself, then a graph of three twice, of which the second is timed.
+    CHECK(sum.item() == (device.is_cuda() && has_graphs() ? 1 + 2 * 3 : 3));
+    fill(sum, 0);
+    CHECK(work.run_ms(3) >= 0);
+    CHECK(sum.item() == (device.is_cuda() && has_graphs() ? 2 * 3 : 3));
+    CHECK(work.round_ms() >= 0);
+    CHECK(contains(error_of([&work] { work.run_ms(0); }), "0 repeats"));
+  }
+}
+
+TEST_CASE("a wrong forward, a wrong gradient and a NaN are caught") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    TapeCase c;
+    c.op = "wrong";
+    c.name = "case";
+    c.inputs = {bench_random({5, 3}, 1)};
+    const auto message = [&c](TensorFunction run) {
+      c.run = std::move(run);
+      return error_of([&c] { check_case(tape_case(c)); });
+    };
+    CHECK(message([](const Tensors& in) { return Tensors{scale(in[0], 2)}; }) == "no error");
+    const std::string forward = message(
+        [](const Tensors& in) { return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? 2.001 : 2.0)}; });
+    CHECK(contains(forward, "wrong case: wrong"));
+    CHECK(contains(forward, "0.0005 of the largest value"));
+    const std::string backward = message([](const Tensors& in) {
+      const double slope = in[0].dtype() == DType::f32 ? 2.001 : 2.0;
+      return Tensors{record("off", scale(in[0].detach(), 2), {in[0]},
+                            [slope](const Tensor& dy) -> Grads { return {scale(dy, slope)}; })};
+    });
+    CHECK(contains(backward, "wrong case: wrong"));
+    CHECK(contains(message([](const Tensors& in) {
+                     return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? NAN : 2.0)};
+                   }),
+                   "inf of the largest value"));
+    // One element of many, in a tensor that takes several blocks of threads.
+    const Tensor expected = full({70000}, 2, DType::f64, device), actual = expected.to(DType::f32).clone();
+    CHECK(relative_difference(actual, expected) == 0);
+    fill(actual.view_rows(69999, 70000), 2.5);
+    CHECK(relative_difference(actual, expected) == 0.25);
+    fill(actual.view_rows(300, 301), INFINITY);
+    CHECK(relative_difference(actual, expected) == INFINITY);
+    CHECK(relative_difference(expected, actual) == INFINITY);
+    CHECK(relative_difference(zeros({2}, DType::f32), zeros({3}, DType::f32)) == INFINITY);
+  }
+}
+
+TEST_CASE("flops of the cases are those of the products that they run") {
+  for (const std::string op : {"linear", "matmul"}) {
+    for (const BenchCase& c : bench_cases(op, small_sizes(), MatmulPrecision::f32)) {
+      CAPTURE(c.name);
+      const int64_t before = gemm_flops().f32;
+      c.run(1);
+      CHECK(static_cast<double>(gemm_flops().f32 - before) == c.forward.flops + c.backward.flops);
+    }
+  }
+  // Attention works in blocks, so it may compute a little of what the mask hides, and backward computes the
+  // scores again.
+  for (const BenchCase& c : bench_cases("attention", small_sizes(), MatmulPrecision::f32)) {
+    const int64_t before = gemm_flops().f32;
+    c.run(1);
+    CHECK(static_cast<double>(gemm_flops().f32 - before) >= 7.0 / 6 * (c.forward.flops + c.backward.flops));
+  }
+}
+
+TEST_CASE("a replay runs the products that were logged, no more and no fewer") {
+  for (const MatmulPrecision precision : precisions()) {
+    std::vector<GemmCall> calls;
+    {
+      const GemmLog log;
+      for (const std::string op : {"linear", "matmul", "attention"})
+        for (const BenchCase& c : bench_cases(op, small_sizes(), precision)) c.run(1);
+      calls = log.calls();
+    }
+    REQUIRE(!calls.empty());
+    CHECK(std::any_of(calls.begin(), calls.end(), [](const GemmCall& call) { return call.serial; }));
+    const GemmFlops expected = flops_of(calls);
+    CHECK((precision == MatmulPrecision::bf16 ? expected.bf16 : expected.f32) > 0);
+    const GemmReplay replay(calls);
+    const GemmLog log;
+    CHECK(replay.run_ms() > 0);
+    const GemmFlops replayed = flops_of(log.calls());
+    CHECK(replayed.f32 == expected.f32);
+    CHECK(replayed.bf16 == expected.bf16);
+  }
+  GemmCall call;
+  call.m = call.n = call.k = call.count = 1;
+  call.dtype = DType::f64;
+  CHECK(contains(error_of([&call] { const GemmReplay replay({call}); }), "f64"));
+}
+
+TEST_CASE("a step is accounted for to the last token, product and byte") {
+  const BenchSizes sizes = small_sizes();
+  Peaks peaks;
+  peaks.f32_gflops = 2;
+  peaks.tf32_gflops = 3;
+  peaks.bf16_gflops = 4;
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    CAPTURE(device.str());
+    for (const MatmulPrecision precision : precisions()) {
+      CAPTURE(std::string(name_of(precision)));
+      const StepResult r = bench_step(sizes, precision, 5, peaks);
+      CHECK(r.steps == 5);
+      CHECK(r.tokens_per_step == 12 * 3);
+      CHECK(r.step_ms.min > 0);
+      CHECK(r.step_ms.min <= r.step_ms.median);
+      CHECK(r.step_ms.median <= r.step_ms.max);
+      CHECK(r.tokens_per_second() == doctest::Approx(36e3 / r.step_ms.median));
+      CHECK((precision == MatmulPrecision::bf16 ? r.flops.bf16 : r.flops.f32) > 0);
+      CHECK(r.flops.f64 == 0);
+      const double f32 = static_cast<double>(r.flops.f32), bf16 = static_cast<double>(r.flops.bf16);
+      const double wide = precision == MatmulPrecision::tf32 ? 3e6 : 2e6;
+      CHECK(r.peak_floor_ms == doctest::Approx(f32 / wide + bf16 / 4e6));
+      CHECK(r.peak_bytes > 0);
+      if (has_graphs()) CHECK(r.peak_bytes <= r.reserved_bytes);
+      if (has_graphs()) CHECK(r.system_allocations == 0);
+      // What the model needs is at most what it ran: attention's backward computes scores again.
+      CHECK(r.flops_per_token > 0);
+      CHECK(r.flops_per_token * 36 <= f32 + bf16);
+      const auto calls_of = [&r](const std::string& name) {
+        for (const OperatorTime& time : r.operators)
+          if (time.name == name) return time.calls;
+        return int64_t{0};
+      };
+      CHECK(calls_of("sru_scan") == 4);  // one a layer
+      CHECK(calls_of("causal_attention") == 4);
+      CHECK(calls_of("linear") == 3 * 4 + 1);  // query, of the memory too; keys and values; output; logits
+      CHECK(r.split_ms > 0);
+      for (const OperatorTime& time : r.operators) CHECK(time.forward_ms > 0);
+      const std::string text = step_text(r, peaks);
+      for (const char* part :
+           {"tokens/s", "sru_scan", "optimizer", "floor at the measured peak", "allocations from the system"})
+        CHECK(contains(text, part));
+      if (device.is_cpu()) {
+        CHECK(r.replay_ms.min > 0);
+        CHECK(contains(text, "floor in practice"));
+        continue;
+      }
+      CHECK(r.eager_ms.min > 0);
+      CHECK(contains(text, "operator by operator: "));
+      CHECK(contains(text, "MFU: "));
+      CHECK(r.graph_refusal.empty() == has_graphs());
+      if (!has_graphs()) CHECK(contains(text, "no CUDA graph: "));
+    }
+    const StepResult kept = bench_step(sizes, MatmulPrecision::f32, 1, peaks),
+                     again = bench_step(sizes, MatmulPrecision::f32, 1, peaks, true);
+    CHECK(again.peak_bytes < kept.peak_bytes);
+    CHECK(again.flops.f32 > kept.flops.f32);  // a third forward pass of the layers' products
+    CHECK(contains(step_text(again, peaks), "step f32 with recomputation: "));
+    CHECK(contains(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
+  }
+}
+
+TEST_CASE("peaks: every precision that the device has, and no other") {
+  for (const Device device : test_devices()) {
+    const BenchDeviceScope on(device);
+    const std::string text = peak_text(measure_peak_table(1));
+    for (const MatmulPrecision precision :
+         {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16}) {
+      const bool none =
+          text.find(std::string("products ") + name_of(precision) + ": none on this ") != std::string::npos;
+      CHECK(none == !bench_has(precision));
+      if (none) CHECK(contains(error_of([precision] { measure_gemm_peak(precision, 1); }), "use f32"));
+    }
+    CHECK(contains(text, "1024 x 1024 x 1024"));
+    CHECK(contains(text, device.is_cpu() ? "GFLOP/s" : "TFLOP/s"));
+    CHECK(contains(text, device.is_cpu() ? "of 256 MiB" : "of 1024 MiB"));
+    CHECK(contains(text, "read: ") == device.is_cpu());
+  }
+}
+
+TEST_CASE("sizes come from the preset unless they are given") {
+  const BenchSizes laptop = bench_sizes("txl-matched");
+  CHECK(laptop.d == 1920);
+  CHECK(laptop.d_projected == 480);
+  CHECK(laptop.unroll == 512);
+  const BenchSizes small = small_sizes();
+  CHECK(contains(small.text(), "T 12, M 12, B 3, d 40, d' 16, 2 heads, V 7"));
+  BenchSizes bad;
+  bad.heads = 7;
+  CHECK(contains(error_of([&bad] { bench_sizes("laptop", bad); }), "heads must divide d'"));
+  CHECK(contains(error_of([] { bench_cases("frobnicate", small_sizes(), MatmulPrecision::f32); }),
+                 "linear, matmul"));
+}
+
+TEST_CASE("medians") {
+  const Spread odd = spread_of({3, 1, 2});
+  CHECK(odd.min == 1);
+  CHECK(odd.median == 2);
+  CHECK(odd.max == 3);
+  CHECK(spread_of({4, 1, 2, 3}).median == 2.5);
+  CHECK(contains(error_of([] { spread_of({}); }), "no timings"));
+}
+
+TEST_CASE("the program") {
+  const ToolRun unknown = run_tool("bench", {"frobnicate"});
+  CHECK(unknown.exit_code == 2);
+  CHECK(contains(unknown.err, "frobnicate"));
+  for (const std::string& op : bench_operator_names()) CHECK(contains(unknown.err, op));
+  CHECK(run_tool("bench", {}).exit_code == 2);
+  CHECK(run_tool("bench", {"softmax", "--rounds=0"}).exit_code == 2);
+  CHECK(run_tool("bench", {"softmax", "--preset=nothing"}).exit_code == 1);
+  const ToolRun no_tf32 = run_tool("bench", {"linear", "--device=cpu", "--precision=tf32"});
+  CHECK(no_tf32.exit_code == 1);
+  CHECK(contains(no_tf32.err, "only GPUs have it"));
+  for (const Device device : test_devices()) {
+    const auto small_run = [device](std::vector<std::string> arguments) {
+      arguments.insert(arguments.end(),
+                       {"--unroll=8", "--batch-size=2", "--d=16", "--d-projected=8", "--vocabulary=5",
+                        "--rounds=1", device.is_cpu() ? "--device=cpu" : "--device=cuda"});
+      return run_tool("bench", arguments);
+    };
+    const ToolRun ops = small_run({"softmax", "linear", "--precision=f32"});
+    CAPTURE(ops.err);
+    CHECK(ops.exit_code == 0);
+    CHECK(contains(ops.out, device.is_cpu() ? "device: cpu, " : "device: cuda:0, "));
+    CHECK(contains(ops.out, "softmax f32 masked"));
+    CHECK(contains(ops.out, "% of f32 products"));
+    CHECK(contains(ops.out, "% of a copy"));
+    const std::string precision = device.is_cpu() ? "f32" : "bf16";
+    const ToolRun step = small_run({"step", "--steps=2", "--precision=" + precision});
+    CAPTURE(step.err);
+    CHECK(step.exit_code == 0);
+    CHECK(contains(step.out, "step " + precision + ": "));
+    CHECK(contains(step.out, "step / floor"));
+  }
+  if (!has_cuda())
+    CHECK(contains(run_tool("bench", {"softmax", "--device=cuda"}).err,
+                   "--device=cuda: " + cuda_status().text));
+}

@@ -1,0 +1,243 @@
+// The train program as a user runs it: a whole small run, kills at random moments, resuming, signals, exit
+// codes.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/random.h"
+#include "models/training/checkpoint.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Words of a small language, so that there is something to learn.
+fs::path write_sample(const TempDir& folder) {
+  Random random(1);
+  const char* words[] = {"tape ", "tensor ", "gradient ", "scan ", "memory. "};
+  std::ofstream out(folder / "text.txt");
+  for (int i = 0; i < 2500; ++i) out << words[random.below(5)];
+  return folder / "text.txt";
+}
+
+struct Process {
+  pid_t pid;
+  fs::path output;  // stdout and stderr
+
+  int wait() const {
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+};
+
+Process start(const TempDir& folder, const std::vector<std::string>& arguments) {
+  static int count = 0;
+  const fs::path output = folder / ("output" + std::to_string(count++));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const int file = open(output.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    dup2(file, STDOUT_FILENO);
+    dup2(file, STDERR_FILENO);
+    if (chdir(folder.path().c_str()) != 0) _exit(126);
+    const std::string program = std::string(TANDEM_TOOL_DIR) + "/train";
+    std::vector<char*> argv{const_cast<char*>(program.c_str())};
+    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    execv(program.c_str(), argv.data());
+    _exit(127);
+  }
+  return {pid, output};
+}
+
+struct Result {
+  int code;
+  std::string output;
+};
+
+Result run(const TempDir& folder, const std::vector<std::string>& arguments) {
+  const Process process = start(folder, arguments);
+  const int code = process.wait();
+  return {code, read_text(process.output)};
+}
+
+std::vector<std::string> small_run(const fs::path& text, const std::string& out,
+                                   std::vector<std::string> more = {}) {
+  std::vector<std::string> all = {text.string(),         "--out=" + out,   "--d=32",
+                                  "--d-projected=8",     "--layers=2",     "--dropout=0.1",
+                                  "--batch-size=4",      "--unroll=16",    "--eval-window=16",
+                                  "--lr=3e-3",           "--warmup=10",    "--steps=120",
+                                  "--eval-batch-size=2", "--eval-every=7", "--sample-bytes=30"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+// The text of each step's loss, so that equal means equal bits.
+std::map<int64_t, std::string> losses(const fs::path& run_folder) {
+  std::map<int64_t, std::string> all;
+  std::ifstream in(run_folder / "metrics.jsonl");
+  for (std::string line; std::getline(in, line);) {
+    const nlohmann::json json = nlohmann::json::parse(line);
+    if (!json.contains("loss")) continue;
+    CHECK(all.count(json["step"]) == 0);  // no step twice
+    all[json["step"]] = json["loss"].dump() + " " + json["gradient_norm"].dump();
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("train: a run to the end, and the same run killed again and again and resumed") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  const Result whole = run(folder, small_run(text, "whole"));
+  CAPTURE(whole.output);
+  REQUIRE(whole.code == 0);
+  for (const char* part : {"device: cpu", "parameters", "corpus: ", "step ", "ETA", "bpc",
+                           "dev: ", "test: ", "sample at step", "checkpoint: whole/best.safetensors"})
+    CHECK(contains(whole.output, part));
+  const auto expected = losses(folder / "whole");
+  REQUIRE(expected.size() == 120);
+
+  Random random(static_cast<uint64_t>(getpid()));
+  const fs::path last = folder / "killed" / "last.safetensors";
+  int code = -1;
+  for (int attempt = 0; attempt < 200 && code != 0; ++attempt) {
+    const bool resume = fs::exists(last);
+    const Process process =
+        start(folder, resume ? std::vector<std::string>{text.string(), "--resume=killed", "--sample-bytes=0"}
+                             : small_run(text, "killed", {}));
+    // The first attempts are killed at random moments, whatever the program is doing; the last may finish.
+    if (attempt < 12) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20 + random.below(250)));
+      kill(process.pid, SIGKILL);
+    }
+    code = process.wait();
+    if (fs::exists(last)) CHECK_NOTHROW(load_checkpoint(last.string()));  // whole, whenever the kill came
+  }
+  REQUIRE(code == 0);
+  CHECK(losses(folder / "killed") == expected);
+  for (const char* name : {"last.safetensors", "best.safetensors"}) {
+    const Checkpoint a = load_checkpoint((folder / "whole" / name).string());
+    const Checkpoint b = load_checkpoint((folder / "killed" / name).string());
+    REQUIRE(a.parameters.size() == b.parameters.size());
+    for (size_t i = 0; i < a.parameters.size(); ++i)
+      CHECK(a.parameters[i].value.to_vector<float>() == b.parameters[i].value.to_vector<float>());
+  }
+}
+
+TEST_CASE("train: SIGTERM writes a checkpoint at the step it came, and resuming goes on from there") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  const auto arguments = small_run(text, "run", {"--steps=100000", "--eval-every=100000"});
+  const Process process = start(folder, arguments);
+  const fs::path metrics = folder / "run" / "metrics.jsonl";
+  for (int i = 0; i < 1000 && (!fs::exists(metrics) || fs::file_size(metrics) == 0); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  kill(process.pid, SIGTERM);
+  CHECK(process.wait() == 1);
+  CHECK(contains(read_text(process.output), "--resume goes on from run/last.safetensors"));
+  const auto before = losses(folder / "run");
+  REQUIRE(!before.empty());
+  const int64_t reached = before.rbegin()->first;
+  const std::string limit = "--max-steps=" + std::to_string(reached + 5);
+  const Result resumed = run(folder, {text.string(), "--resume=run", limit});
+  CAPTURE(resumed.output);
+  CHECK(resumed.code == 0);
+  CHECK(losses(folder / "run").rbegin()->first == reached + 5);
+}
+
+TEST_CASE("train: limits, and a run is never written over") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  CHECK(run(folder, small_run(text, "run", {"--max-steps=3"})).code == 0);
+  CHECK(losses(folder / "run").size() == 3);
+  const Result again = run(folder, small_run(text, "run"));
+  CHECK(again.code == 1);
+  CHECK(contains(again.output, "holds a run already"));
+  const Result timed =
+      run(folder, small_run(text, "timed", {"--steps=100000", "--max-time=1s", "--eval-every=100000"}));
+  CHECK(timed.code == 0);
+  CHECK(contains(timed.output, "--max-time is over"));
+  CHECK(contains(timed.output, "test: "));
+  const Result changed = run(folder, {text.string(), "--resume=run", "--lr=1"});
+  CHECK(changed.code == 2);
+  CHECK(contains(changed.output, "--lr was settled when the run began"));
+  const Result other_preset = run(folder, {text.string(), "--resume=run", "--preset=base"});
+  CHECK(other_preset.code == 1);
+  CHECK(contains(other_preset.output, "the run has preset laptop, not base"));
+  // A file of the working folder, and with it a run of the same preset.
+  const Result by_file =
+      run(folder, {text.string(), "--resume=run/last.safetensors", "--preset=laptop", "--max-steps=4"});
+  CHECK(by_file.code == 0);
+  CHECK(losses(folder / "run").size() == 4);
+  std::ofstream(text, std::ios::app) << "more";
+  const Result other_text = run(folder, {text.string(), "--resume=run"});
+  CHECK(other_text.code == 1);
+  CHECK(contains(other_text.output, "sha256"));
+}
+
+TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  CHECK(run(folder, {}).code == 2);
+  CHECK(run(folder, {"--help"}).code == 0);
+  CHECK(run(folder, {text.string(), "--no-such-flag"}).code == 2);
+  CHECK(run(folder, {text.string(), "--precision=f8"}).code == 2);
+  const Result time = run(folder, {text.string(), "--max-time=soon"});
+  CHECK(time.code == 2);
+  CHECK(contains(time.output, "soon is not a time"));
+  const Result unknown = run(folder, {"no-such-corpus"});
+  CHECK(unknown.code == 1);
+  CHECK(contains(unknown.output, "gcide"));
+  CHECK(contains(run(folder, {text.string(), "--preset=huge"}).output, "huge is not known"));
+  const Result cuda = run(folder, {text.string(), "--device=cuda"});
+  CHECK(cuda.code == 1);
+  CHECK(contains(cuda.output, "error: --device=cuda: no "));
+  const Result offline =
+      run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path().string()});
+  CHECK(offline.code == 1);
+  CHECK(contains(offline.output, "file:///no/such/file.zip"));
+  CHECK(contains(offline.output, "train gcide"));
+}
+
+TEST_CASE("train: what evaluations will refuse is refused before the first step") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  for (const char* flag : {"--eval-window=0", "--eval-batch-size=0", "--eval-batch-size=100000"}) {
+    const Result result = run(folder, small_run(text, std::string("run") + flag, {flag}));
+    CHECK(result.code == 1);
+    CHECK(!contains(result.output, "step "));
+  }
+}
+
+TEST_CASE("train: a diverging run stops and names the operator") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  const Result result = run(folder, small_run(text, "run", {"--lr=1e20", "--warmup=0", "--max-skipped=4"}));
+  CAPTURE(result.output);
+  CHECK(result.code == 1);
+  CHECK(contains(result.output, "4 steps in a row were not finite"));
+  CHECK(contains(result.output, "skipped"));
+
+  const Result checked = run(folder, small_run(text, "checked", {"--lr=1e20", "--warmup=0", "--check-nan"}));
+  CAPTURE(checked.output);
+  CHECK(checked.code == 1);
+  CHECK(contains(checked.output, "not finite"));
+  CHECK(checked.output.find("skipped") == std::string::npos);
+}

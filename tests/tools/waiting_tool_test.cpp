@@ -1,0 +1,38 @@
+// How long the tools' threads spin while they wait for one another: what libgomp says it was told.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+
+#include "tests/support/errors.h"
+#include "tests/support/run_tool.h"
+
+using namespace tandem::testing;
+
+namespace {
+
+// What libgomp prints of itself when a tool is loaded with these settings, the last of its starts.
+std::string settings(const std::string& environment) {
+  const TempDir folder;
+  const std::string command = "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose " +
+                              environment + " " + shell_quoted(std::string(TANDEM_TOOL_DIR) + "/generate") +
+                              " --help >" + (folder / "out").string() + " 2>" + (folder / "err").string();
+  REQUIRE(std::system(command.c_str()) == 0);
+  CHECK(contains(read_text(folder / "out"), "Usage: "));
+  const std::string all = read_text(folder / "err");
+  const size_t last = all.rfind("DISPLAY ENVIRONMENT BEGIN");
+  REQUIRE(last != std::string::npos);
+  return all.substr(last);
+}
+
+}  // namespace
+
+TEST_CASE("tools: waiting threads spin briefly, or as the user said") {
+#ifdef __clang__
+  MESSAGE("skipped: clang's OpenMP library is another");
+  return;
+#endif
+  CHECK(contains(settings(""), "GOMP_SPINCOUNT = '10000'"));
+  CHECK(contains(settings("GOMP_SPINCOUNT=77"), "GOMP_SPINCOUNT = '77'"));
+  CHECK(contains(settings("OMP_WAIT_POLICY=active"), "OMP_WAIT_POLICY = 'ACTIVE'"));
+  CHECK(!contains(settings("OMP_WAIT_POLICY=active"), "GOMP_SPINCOUNT = '10000'"));
+}

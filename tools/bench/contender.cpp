@@ -1,0 +1,156 @@
+// The three tasks, and their command line.
+#include "tools/bench/contender.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "core/array.h"
+#include "core/check.h"
+#include "data/batch_stream.h"
+#include "data/download/files.h"
+#include "models/training/checkpoint.h"
+#include "models/training/evaluation.h"
+#include "models/training/model_file.h"
+#include "models/training/trainer.h"
+#include "tools/bench/timing.h"
+#include "tools/run/cli.h"
+#include "tools/run/device.h"
+
+namespace tandem {
+namespace {
+
+using nlohmann::json;
+
+struct Options {
+  std::string task, checkpoint, text;
+  std::string precision = "f32";
+  int64_t steps = 1;    // timed: of training, of generation, or segments
+  int64_t warm_up = 2;  // before them, and in training and evaluation behind a first one
+  int64_t window = 2560;
+  int64_t memory = 1;
+  std::vector<int64_t> batches = {1, 32};
+  bool recompute = false;
+};
+
+void tell(const json& facts) {
+  std::cout << facts.dump() << std::endl;
+}
+
+void train(const Options& options, std::span<const uint8_t> text) {
+  Checkpoint checkpoint = load_checkpoint(options.checkpoint);
+  RunConfig config = RunConfig::from_text(checkpoint.run_config);
+  config.precision = options.precision;
+  config.recompute = options.recompute;
+  Trainer trainer(config, {text, checkpoint.vocabulary}, checkpoint.vocabulary);
+  const std::vector<NamedTensor> parameters = trainer.model().parameters();
+  CHECK(parameters.size() == checkpoint.parameters.size(), "{}: other parameters than its model's",
+        options.checkpoint);
+  for (size_t i = 0; i < parameters.size(); ++i) copy(parameters[i].value, checkpoint.parameters[i].value);
+  checkpoint.parameters.clear();
+
+  std::vector<double> losses, ms;
+  const auto step = [&trainer, &losses] { losses.push_back(trainer.step().loss); };
+  step();
+  tell({{"first_loss", losses[0]}});
+  for (int64_t i = 0; i < options.warm_up; ++i) step();
+  for (int64_t i = 0; i < options.steps; ++i) ms.push_back(time_ms(step));
+  tell({{"losses", losses}, {"ms", ms}});
+}
+
+void evaluate(const Options& options, std::span<const uint8_t> text) {
+  const PrecisionScope precision(precision_named(options.precision), Device::cpu());
+  const LoadedModel loaded = load_model_file(options.checkpoint);
+  const int64_t untimed = 1 + options.warm_up;
+  const Tokens tokens = Tokens(text, loaded.vocabulary).first(options.window * (untimed + options.steps) + 1);
+  std::vector<double> ends;
+  const Evaluation result =
+      evaluate(*loaded.model, tokens, {.window = options.window},
+               [&ends](const Evaluation& so_far, int64_t) { ends.push_back(1e3 * so_far.seconds); });
+  std::vector<double> ms;
+  for (size_t i = static_cast<size_t>(untimed); i < ends.size(); ++i) ms.push_back(ends[i] - ends[i - 1]);
+  tell({{"nats", result.mean_nats()}, {"ms", ms}});
+}
+
+// -log p(target) of a row of logits.
+double nats_of(std::span<const float> logits, int32_t target) {
+  const double highest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - highest);
+  return std::log(sum) + highest - logits[static_cast<size_t>(target)];
+}
+
+// Greedy, behind a text as long as the memory, so that every step sees all the keys there can be.
+json decode(const Options& options, const LoadedModel& loaded, const Tokens& tokens, int64_t batch) {
+  const std::unique_ptr<Decoder> decoder =
+      loaded.model->decoder(batch, {.memory = options.memory, .same_length = true});
+  std::vector<int32_t> inputs, targets;
+  TokenColumns(tokens, batch).gather(0, options.memory, inputs, targets);
+  const auto width = static_cast<size_t>(tokens.vocabulary_size()), rows = static_cast<size_t>(batch);
+  std::vector<float> logits;
+  const auto read = [&](const std::vector<int32_t>& ids) {
+    logits = decoder->step(tensor_of({batch}, ids)).to(DType::f32).to_vector<float>();
+  };
+  const auto row = [&](size_t i) { return std::span<const float>(logits).subspan(i * width, width); };
+  double nats = 0;
+  for (auto at = inputs.begin(), target = targets.begin(); at != inputs.end(); at += batch) {
+    read({at, at + batch});
+    for (size_t i = 0; i < rows; ++i) nats += nats_of(row(i), *target++);
+  }
+  const auto step = [&] {
+    std::vector<int32_t> ids;
+    for (size_t i = 0; i < rows; ++i) {
+      const std::span<const float> of_row = row(i);
+      ids.push_back(static_cast<int32_t>(std::max_element(of_row.begin(), of_row.end()) - of_row.begin()));
+    }
+    read(ids);
+  };
+  for (int64_t i = 0; i < options.warm_up; ++i) step();
+  std::vector<double> ms;
+  for (int64_t i = 0; i < options.steps; ++i) ms.push_back(time_ms(step));
+  return {{fmt::format("nats_{}", batch), nats / static_cast<double>(inputs.size())},
+          {fmt::format("ms_{}", batch), ms}};
+}
+
+void generate(const Options& options, std::span<const uint8_t> text) {
+  const PrecisionScope precision(precision_named(options.precision), Device::cpu());
+  const LoadedModel loaded = load_model_file(options.checkpoint);
+  const Tokens tokens(text, loaded.vocabulary);
+  for (const int64_t batch : options.batches) tell(decode(options, loaded, tokens, batch));
+}
+
+void run(const Options& options) {
+  const std::vector<uint8_t> text = read_file(options.text);
+  (options.task == "train" ? train : options.task == "evaluate" ? evaluate : generate)(options, text);
+}
+
+}  // namespace
+
+int contender_main(int argc, char** argv) {
+  CLI::App app("One task of `bench compare`, measured in this process and told in lines of JSON.",
+               "bench contender");
+  Options options;
+  app.add_option("--task", options.task)->required()->check(CLI::IsMember({"train", "generate", "evaluate"}));
+  app.add_option("--checkpoint", options.checkpoint, "its recipe has the sizes of training")->required();
+  app.add_option("--text", options.text, "bytes to train on, to evaluate, and to generate behind")
+      ->required();
+  app.add_option("--precision", options.precision)
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--steps", options.steps, "timed: of training, of generation, or segments")
+      ->required()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--warm-up", options.warm_up, "steps before them")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_flag("--recompute", options.recompute, "of training: run each layer again in the backward pass");
+  app.add_option("--window", options.window, "of evaluation")->check(CLI::PositiveNumber);
+  app.add_option("--memory", options.memory, "of generation: a token sees so many keys and its own")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--batches", options.batches, "of generation")->delimiter(',')->check(CLI::PositiveNumber);
+  return run_main(app, argc, argv, [&options] { run(options); });
+}
+
+}  // namespace tandem

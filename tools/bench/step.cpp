@@ -1,0 +1,277 @@
+// Timing the trainer.
+#include "tools/bench/step.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <optional>
+
+#include "core/backend.h"
+#include "core/check.h"
+#include "core/dispatch.h"
+#include "core/host_memory.h"
+#include "core/random.h"
+#include "models/training/trainer.h"
+#include "tools/bench/replay.h"
+
+namespace tandem {
+namespace {
+
+constexpr int64_t kWarmUp = 3;    // shapes are those of every later step from the second on
+constexpr int64_t kEnqueued = 4;  // steps on a GPU that are not waited for one by one
+
+RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
+  RunConfig config;
+  config.preset = sizes.preset;
+  config.model_config = sizes.model_config;
+  config.recipe = preset("srupp", sizes.preset).recipe;
+  config.recipe.batch_size = sizes.batch_size;
+  config.recipe.unroll = sizes.unroll;
+  config.precision = name_of(precision);
+  return config;
+}
+
+// Enough for `segments` within one epoch; every value below `vocabulary` occurs.
+std::vector<uint8_t> random_text(const Recipe& recipe, int64_t segments, int64_t vocabulary) {
+  CHECK(vocabulary >= 2 && vocabulary <= 256, "benchmark: a vocabulary of {} bytes; give 2 to 256",
+        vocabulary);
+  const int64_t size = std::max(vocabulary, recipe.batch_size * recipe.unroll * segments + 1);
+  std::vector<uint8_t> text;
+  Random random(11);
+  for (int64_t i = 0; i < size; ++i)
+    text.push_back(static_cast<uint8_t>(i < vocabulary ? static_cast<uint64_t>(i)
+                                                       : random.below(static_cast<uint64_t>(vocabulary))));
+  return text;
+}
+
+size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  size_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+std::vector<double> ratios(std::vector<double> ms, const std::vector<double>& floor_ms) {
+  CHECK(ms.size() == floor_ms.size(), "benchmark: {} timings beside {} of the floor", ms.size(),
+        floor_ms.size());
+  for (size_t i = 0; i < ms.size(); ++i) ms[i] /= floor_ms[i];
+  return ms;
+}
+
+// Profiles of several steps, brought to medians by operator.
+class Profiles {
+ public:
+  // Returns the sum of all operators, in milliseconds. `segments` of a step are alike.
+  double add(const std::vector<OperatorTime>& profile, int64_t segments) {
+    double sum = 0;
+    for (const OperatorTime& time : profile) {
+      Times& times = times_[time.name];
+      const double factor = static_cast<double>(segments);
+      times.calls = time.calls * segments;
+      times.forward.push_back(time.forward_ms * factor);
+      times.backward.push_back(time.backward_ms * factor);
+      times.both.push_back(times.forward.back() + times.backward.back());
+      sum += times.both.back();
+    }
+    return sum;
+  }
+
+  // In units of the floors, one for each profile.
+  void add_parts(std::vector<StepPart>& parts, const std::vector<double>& floor_ms) const {
+    for (const auto& [name, times] : times_) parts.push_back({name, spread_of(ratios(times.both, floor_ms))});
+  }
+
+  std::vector<OperatorTime> medians() const {
+    std::vector<OperatorTime> all;
+    for (const auto& [name, times] : times_)
+      all.push_back({name, times.calls, spread_of(times.forward).median, spread_of(times.backward).median});
+    std::sort(all.begin(), all.end(), [](const OperatorTime& a, const OperatorTime& b) {
+      return a.forward_ms + a.backward_ms > b.forward_ms + b.backward_ms;
+    });
+    return all;
+  }
+
+ private:
+  struct Times {
+    int64_t calls = 0;
+    std::vector<double> forward, backward, both;
+  };
+  std::map<std::string, Times> times_;
+};
+
+int64_t allocations_from_system() {
+  int64_t calls = host_allocator().statistics().source_calls;
+  if constexpr (kWithCuda)
+    if (bench_device().is_cuda()) calls += cuda::allocator().statistics().source_calls;
+  return calls;
+}
+
+void wait_for_device() {
+  if constexpr (kWithCuda)
+    if (bench_device().is_cuda()) cuda::synchronize();
+}
+
+// The last step of the warm-up: its products, and memory at its height.
+std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& result) {
+  bench_allocator().reset_peak();
+  std::vector<GemmCall> calls;
+  {
+    const GemmLog log;
+    trainer.step();
+    calls = log.calls();
+  }
+  const MemoryStatistics memory = bench_allocator().statistics();
+  result.peak_bytes = memory.peak_in_use;
+  result.reserved_bytes = memory.reserved;
+  result.resident_bytes = resident_bytes();
+  result.flops = flops_of(calls);
+  return calls;
+}
+
+BenchCase optimizer_case(const BenchSizes& sizes, MatmulPrecision precision) {
+  std::vector<BenchCase> cases;
+  add_optimizer_cases(cases, sizes, precision);
+  return cases[0];
+}
+
+// What the products of a step take at the rate of one timed now.
+class StepFloor {
+ public:
+  explicit StepFloor(const GemmFlops& flops) : flops_(flops) {
+    if (flops.f32 > 0) f32_.emplace(MatmulPrecision::f32);
+    if (flops.bf16 > 0) bf16_.emplace(MatmulPrecision::bf16);
+  }
+  double run_ms() {
+    double ms = 0;
+    if (f32_) ms += f32_->floor_ms(static_cast<double>(flops_.f32));
+    if (bf16_) ms += bf16_->floor_ms(static_cast<double>(flops_.bf16));
+    return ms;
+  }
+
+ private:
+  GemmFlops flops_;
+  std::optional<ProductBench> f32_, bf16_;
+};
+
+void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<GemmCall>& calls,
+                 StepResult& result) {
+  const GemmReplay replay(calls);
+  const BenchCase optimizer = optimizer_case(sizes, MatmulPrecision::f32);
+  StepFloor floor(result.flops);
+  // These took some of the memory that the trainer had used in turn, so all find their places again.
+  for (int64_t i = 0; i < kWarmUp; ++i) {
+    trainer.step();
+    replay.run_ms();
+    optimizer.run(1);
+    floor.run_ms();
+  }
+  Profiles profiles;
+  std::vector<double> step_ms, replay_ms, optimizer_ms, rest_ms, floor_ms;
+  for (int64_t i = 0; i < result.steps; ++i) {
+    const int64_t before = allocations_from_system();
+    step_ms.push_back(time_ms([&trainer] { trainer.step(); }));
+    result.system_allocations += allocations_from_system() - before;
+    replay_ms.push_back(replay.run_ms());
+    optimizer_ms.push_back(optimizer.run(1).forward_ms);
+    floor_ms.push_back(floor.run_ms());
+    const double operators_ms = profiles.add(trainer.last_profile(), trainer.config().recipe.accumulate);
+    rest_ms.push_back(step_ms.back() - operators_ms - optimizer_ms.back());
+  }
+  result.step_ms = spread_of(step_ms);
+  result.split_ms = result.step_ms.median;
+  result.replay_ms = spread_of(replay_ms);
+  result.optimizer_ms = spread_of(optimizer_ms).median;
+  result.rest_ms = spread_of(rest_ms).median;
+  result.operators = profiles.medians();
+  result.parts = {{"step", spread_of(ratios(step_ms, floor_ms))},
+                  {"replay", spread_of(ratios(replay_ms, floor_ms))},
+                  {"optimizer", spread_of(ratios(optimizer_ms, floor_ms))}};
+  profiles.add_parts(result.parts, floor_ms);
+}
+
+// Milliseconds of a step: means of a few that were enqueued without waiting in between.
+Spread time_enqueued(Trainer& trainer, StepResult& result) {
+  std::vector<double> ms;
+  for (int64_t left = result.steps; left > 0;) {
+    const int64_t steps = std::min(left, kEnqueued);
+    const int64_t before = allocations_from_system();
+    const double all_ms = time_ms([&trainer, steps] {
+      for (int64_t i = 0; i < steps; ++i) trainer.advance();
+      wait_for_device();
+    });
+    result.system_allocations += allocations_from_system() - before;
+    ms.push_back(all_ms / static_cast<double>(steps));
+    trainer.collect();
+    left -= steps;
+  }
+  return spread_of(ms);
+}
+
+void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) {
+  Profiles profiles;
+  std::vector<double> split_ms, rest_ms, optimizer_ms;
+  for (int64_t i = 0; i < kWarmUp; ++i) {
+    split_ms.push_back(time_ms([&trainer] { trainer.step(); }));
+    rest_ms.push_back(split_ms.back() -
+                      profiles.add(trainer.last_profile(), trainer.config().recipe.accumulate));
+  }
+  trainer.profile(false);
+  trainer.use_graph(false);
+  result.eager_ms = time_enqueued(trainer, result);
+  trainer.use_graph(true);
+  for (int64_t i = 0; i <= kWarmUp; ++i) trainer.step();
+  result.graph_refusal = trainer.graph_refusal();
+  result.step_ms = trainer.uses_graph() ? time_enqueued(trainer, result) : result.eager_ms;
+  result.reserved_bytes = bench_allocator().statistics().reserved;
+
+  const BenchCase optimizer = optimizer_case(sizes, result.precision);
+  const int repeats = repeats_in_round(optimizer.run(1).forward_ms);
+  for (int64_t i = 0; i < kWarmUp; ++i) optimizer_ms.push_back(optimizer.run(repeats).forward_ms);
+  result.optimizer_ms = spread_of(optimizer_ms).median;
+  result.split_ms = spread_of(split_ms).median;
+  result.rest_ms = spread_of(rest_ms).median - result.optimizer_ms;
+  result.operators = profiles.medians();
+  const auto in_floors = [floor = result.peak_floor_ms](const Spread& ms) {
+    return Spread{ms.min / floor, ms.median / floor, ms.max / floor};
+  };
+  result.parts = {{"step", in_floors(result.step_ms)},
+                  {"operator by operator", in_floors(result.eager_ms)},
+                  {"optimizer", in_floors(spread_of(optimizer_ms))}};
+  profiles.add_parts(result.parts, std::vector<double>(kWarmUp, result.peak_floor_ms));
+}
+
+}  // namespace
+
+StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks,
+                      bool recompute) {
+  CHECK(steps >= 1, "benchmark: {} steps; at least 1", steps);
+  host_allocator().release_cached();
+  bench_allocator().release_cached();
+  RunConfig config = run_config(sizes, precision);
+  config.recompute = recompute;
+  const int64_t segments = (4 * kWarmUp + 1 + 2 * steps) * config.recipe.accumulate;
+  const std::vector<uint8_t> text = random_text(config.recipe, segments, sizes.vocabulary);
+  const Vocabulary vocabulary = Vocabulary::of(text);
+  Trainer trainer(config, {text, vocabulary}, vocabulary, bench_device());
+  trainer.profile(true);
+
+  StepResult result;
+  result.precision = precision;
+  result.steps = steps;
+  result.recompute = recompute;
+  result.flops_per_token = 3 * trainer.model().forward_flops(config.recipe.unroll, config.recipe.unroll);
+  for (int64_t i = 0; i < kWarmUp; ++i) result.tokens_per_step = trainer.step().tokens;
+  const std::vector<GemmCall> calls = measure_memory_and_products(trainer, result);
+  result.peak_floor_ms = static_cast<double>(result.flops.f32) / peaks.gflops(result.wide()) / 1e6;
+  if (result.flops.bf16 > 0)
+    result.peak_floor_ms += static_cast<double>(result.flops.bf16) / peaks.bf16_gflops / 1e6;
+  if (bench_device().is_cpu())
+    time_on_cpu(trainer, sizes, calls, result);
+  else
+    time_on_gpu(trainer, sizes, result);
+  return result;
+}
+
+}  // namespace tandem

@@ -1,0 +1,117 @@
+// Scoring compressed files, and the table.
+#include "tools/run/compression_score.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+
+#include "core/check.h"
+#include "core/safetensors.h"
+#include "models/training/checkpoint.h"
+#include "models/training/evaluation.h"
+#include "models/training/model_file.h"
+#include "models/training/score.h"
+#include "tools/run/cli.h"
+#include "tools/run/device.h"
+
+namespace tandem {
+namespace {
+
+Corpus load_held_out(CorpusOptions options, const RunConfig& run) {
+  if (options.name_or_path.empty()) options.name_or_path = run.corpus;
+  options.level = run.level;
+  options.words = run.words;
+  options.valid_fraction = run.valid_fraction;
+  options.test_fraction = run.test_fraction;
+  ProgressLine line;
+  options.progress = corpus_progress(line);
+  return load_corpus(options);
+}
+
+// Of the weights alone, whatever else the file holds.
+int64_t weight_bytes(const std::string& path) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  int64_t bytes = 0;
+  for (const std::string& name : file.names())
+    if (name.starts_with(kModelPrefix))
+      bytes += file.shape(name).numel() * static_cast<int64_t>(size_of(file.dtype(name)));
+  return bytes;
+}
+
+int64_t count_nonzero(const LanguageModel& model) {
+  int64_t count = 0;
+  for (const NamedTensor& parameter : model.parameters())
+    for (const float x : parameter.value.to_vector<float>()) count += x != 0;
+  return count;
+}
+
+}  // namespace
+
+void add_scoring_options(CLI::App& app, ScoringOptions& options) {
+  app.add_option("--split", options.split, "what is scored: dev or test")
+      ->check(CLI::IsMember({"dev", "test"}))
+      ->capture_default_str();
+  app.add_option("--batch-size", options.batch_size, "columns the text is cut into [as in the training run]")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--limit", options.limit,
+                 "score only the first tokens of the split [as in the training run]")
+      ->check(CLI::PositiveNumber);
+  add_device_option(app, options.device);
+  app.add_option("--corpus", options.corpus.name_or_path, "where the text is now [where it was in training]");
+  app.add_option("--url", options.corpus.url,
+                 "download enwik8 or text8 from here instead of the known mirrors");
+  app.add_option("--data-dir", options.corpus.data_dir,
+                 "folder of the corpora [$TANDEM_DATA, else ~/.cache/tandem]");
+}
+
+CompressionScorer::CompressionScorer(const ScoringOptions& options, const RunConfig& run)
+    : options_(options),
+      device_(resolve_device(options.device)),
+      corpus_(load_held_out(options.corpus, run)) {
+  batch_size_ = options.batch_size > 0 ? options.batch_size : run.recipe.eval_batch_size;
+  tokens_ = corpus_.split(options.split);
+  const int64_t limit = options.limit > 0 ? options.limit : run.recipe.eval_bytes;
+  if (limit > 0) tokens_ = tokens_.first(std::min(tokens_.size(), limit));
+  CHECK(tokens_.size() >= 2,
+        "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit",
+        corpus_.source, tokens_.size(), tokens_name(corpus_.level()), options.split);
+}
+
+CompressionScore CompressionScorer::score(const std::string& label, const std::string& path) const {
+  const LoadedModel loaded = load_model_file(path, 0, DType::f32, device_);
+  ProgressLine line;
+  const Evaluation result = evaluate(
+      *loaded.model, tokens_, evaluation_options(loaded.run->recipe, batch_size_),
+      [&line, &label](const Evaluation& so_far, int64_t symbols) {
+        if (line.due())
+          line.show(fmt::format("{}: {:.0f} %", label,
+                                100 * static_cast<double>(so_far.symbols) / static_cast<double>(symbols)));
+      });
+  return {.label = label,
+          .parameters = loaded.model->parameter_count(),
+          .nonzero = count_nonzero(*loaded.model),
+          .bytes = weight_bytes(path),
+          .nats = result.mean_nats()};
+}
+
+void CompressionScorer::print_start() const {
+  std::cout << device_line(device_) << '\n'
+            << fmt::format("text: {}, {}: {} {} in {} columns\n\n", corpus_.source, options_.split,
+                           with_commas(tokens_.size()), tokens_name(corpus_.level()), batch_size_);
+}
+
+void CompressionScorer::print_head() const {
+  std::cout << fmt::format("{:<14} {:>15} {:>10} {:>8} {:>9}", "weights", "non-zero", "MB", "of f32",
+                           score_name(corpus_.level()))
+            << std::endl;
+}
+
+void CompressionScorer::print_row(const CompressionScore& score) const {
+  const double dense = 4 * static_cast<double>(score.parameters), bytes = static_cast<double>(score.bytes);
+  std::cout << fmt::format("{:<14} {:>15} {:>10.3f} {:>6.1f} % {:>9.4f}", score.label,
+                           with_commas(score.nonzero), bytes / 1e6, 100 * bytes / dense,
+                           tandem::score(corpus_.level(), score.nats))
+            << std::endl;
+}
+
+}  // namespace tandem

@@ -1,0 +1,90 @@
+// Printing of progress.
+#include "tools/run/progress.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "core/backend.h"
+#include "core/dispatch.h"
+#include "models/training/score.h"
+#include "tools/run/cli.h"
+#include "tools/run/metrics.h"
+
+namespace tandem {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+constexpr double kRedrawSeconds = 0.2;
+
+}  // namespace
+
+Progress::Progress(int64_t first_step, int64_t last_step, const ProgressOptions& options)
+    : first_step_(first_step),
+      last_step_(last_step),
+      options_(options),
+      terminal_(isatty(STDOUT_FILENO) != 0),
+      start_(now()) {}
+
+double Progress::seconds_since_start() const {
+  return now() - start_;
+}
+
+std::string Progress::line(const StepRecord& record) const {
+  const double mean_ms = ms_sum_ / static_cast<double>(steps_);
+  // Over everything so far, evaluations too: that is what the rest will cost.
+  const double per_step = seconds_since_start() / static_cast<double>(record.step - first_step_);
+  const std::string loss =
+      record.skipped ? fmt::format("skipped: loss {} gradient norm {}", record.loss, record.gradient_norm)
+                     : fmt::format("loss {:.4f} ({})", loss_sum_ / static_cast<double>(steps_),
+                                   score_text(options_.level, loss_sum_ / static_cast<double>(steps_)));
+  std::string utilisation;
+  if (options_.flops_per_token > 0 && options_.peak_flops > 0)
+    utilisation =
+        fmt::format("  MFU {:.1f} %", 100 * options_.flops_per_token * static_cast<double>(tokens_) /
+                                          (ms_sum_ / 1e3) / options_.peak_flops);
+  return fmt::format(
+      "step {:>{}}/{}  {}  lr {:.2e}  grad {:.3f}  {:.0f} ms  {:.1f}k tok/s{}  {:.0f} MB  ETA {}",
+      record.step, fmt::formatted_size("{}", last_step_), last_step_, loss, record.lr, record.gradient_norm,
+      mean_ms, static_cast<double>(tokens_) / ms_sum_, utilisation,
+      static_cast<double>(peak_memory_bytes(options_.device)) / 1e6,
+      duration_text(per_step * static_cast<double>(last_step_ - record.step)));
+}
+
+void Progress::step(const StepRecord& record, double ms) {
+  ++steps_;
+  loss_sum_ += record.loss;
+  ms_sum_ += ms;
+  tokens_ += record.tokens;
+  const bool due =
+      record.step % options_.every == 0 || record.step == last_step_ || record.step == first_step_ + 1;
+  if (due || record.skipped) {
+    say(line(record));
+    steps_ = tokens_ = 0;
+    loss_sum_ = ms_sum_ = 0;
+  } else if (terminal_ && now() - last_drawn_ > kRedrawSeconds) {
+    std::fputs(("\r\x1b[K" + line(record)).c_str(), stdout);
+    std::fflush(stdout);
+    last_drawn_ = now();
+    live_ = true;
+  }
+}
+
+int64_t peak_memory_bytes(Device device) {
+  if constexpr (kWithCuda)
+    if (device.is_cuda()) return static_cast<int64_t>(cuda::allocator().statistics().peak_in_use);
+  return peak_resident_bytes();
+}
+
+void Progress::say(const std::string& message) {
+  std::fputs(((live_ ? "\r\x1b[K" : "") + message + "\n").c_str(), stdout);
+  std::fflush(stdout);
+  live_ = false;
+}
+
+}  // namespace tandem
