@@ -12,8 +12,8 @@ constexpr int kThreads = 256;
 // A warp a token. Floor: y written once; its rows of the table read.
 template <class Y, class W, int N>
 __global__ void __launch_bounds__(kThreads)
-    band_rows_kernel(Y* y, const int32_t* ids, int64_t tokens, const W* table, int64_t count, int64_t width,
-                     BandIds cluster, W scale) {
+    cluster_rows_kernel(Y* y, const int32_t* ids, int64_t tokens, const W* table, int64_t count,
+                        int64_t width, ClusterIds cluster, W scale) {
   const int64_t token = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   if (token >= tokens) return;
   const int64_t id = ids[token], row = id - cluster.begin;
@@ -29,11 +29,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class Y, class W>
-void rows_of_band(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale) {
+void rows_of_cluster(const Tensor& y, const Tensor& ids, const Tensor& table, ClusterIds cluster,
+                     double scale) {
   constexpr int N = kVector<Y>;
   const int64_t width = table.size(1);
   const bool wide = width % N == 0 && is_aligned(y.raw()) && is_aligned(table.raw(), sizeof(Vec<W, N>));
-  launch(wide ? band_rows_kernel<Y, W, N> : band_rows_kernel<Y, W, 1>,
+  launch(wide ? cluster_rows_kernel<Y, W, N> : cluster_rows_kernel<Y, W, 1>,
          blocks_for(ids.numel(), kThreads / kWarp), kThreads, 0, compute_stream(), y.data<Y>(),
          ids.data<int32_t>(), ids.numel(), table.data<W>(), table.size(0), width, cluster,
          static_cast<W>(scale));
@@ -47,9 +48,10 @@ __global__ void __launch_bounds__(kMapThreads)
 
 }  // namespace
 
-void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale) {
+void cluster_table_rows(const Tensor& y, const Tensor& ids, const Tensor& table, ClusterIds cluster,
+                        double scale) {
   dispatch_device_float(y.dtype(), "adaptive_embedding",
-                        [&]<class T>() { rows_of_band<T, Compute<T>>(y, ids, table, cluster, scale); });
+                        [&]<class T>() { rows_of_cluster<T, Compute<T>>(y, ids, table, cluster, scale); });
 }
 
 void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin) {

@@ -15,8 +15,8 @@ namespace {
 // Dropout sites: those of the frame, then kSites for each layer.
 constexpr uint32_t kEmbedding = 0;
 constexpr uint32_t kOutput = 1;
-constexpr uint32_t kBands = 2;
-constexpr uint32_t kOutputBands = 3;
+constexpr uint32_t kClusters = 2;
+constexpr uint32_t kOutputClusters = 3;
 constexpr uint32_t kFirstLayer = 4;
 
 std::string part_name(const std::string& what, size_t layer) {
@@ -66,7 +66,7 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOpt
         pass.context.memory);
   const std::vector<LayerState> states = unpack(state, parts_.layers, tokens.size(1));
   State next;
-  Tensor x = dropout(parts_.embedding->forward(tokens, pass, kBands),
+  Tensor x = dropout(parts_.embedding->forward(tokens, pass, kClusters),
                      pass.training ? parts_.input_dropout : 0, {pass.seed, pass.step, kEmbedding});
   for (size_t i = 0; i < parts_.layers.size(); ++i) {
     const Layer* layer = parts_.layers[i].get();
@@ -96,7 +96,7 @@ Tensor LayeredModel::logits(const Tensor& tokens, State& state, const ForwardOpt
 
 Tensor LayeredModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
                           const ForwardOptions& pass) const {
-  return parts_.output->loss(hidden(tokens, state, pass), targets, pass, kOutputBands);
+  return parts_.output->loss(hidden(tokens, state, pass), targets, pass, kOutputClusters);
 }
 
 Tensor LayeredModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,
@@ -152,7 +152,7 @@ class LayeredModel::StepDecoder : public Decoder {
   }
 
   Tensor read(const Tensor& tokens) {
-    Tensor x = model_.parts_.embedding->forward(tokens.view_as({1, batch_}), ForwardOptions{}, kBands);
+    Tensor x = model_.parts_.embedding->forward(tokens.view_as({1, batch_}), ForwardOptions{}, kClusters);
     for (const auto& layer : layers_) x = layer->step(x);
     return x;
   }

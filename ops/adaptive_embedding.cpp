@@ -40,8 +40,8 @@ Tensor projection_of(const Weights& w, int64_t i) {
 }
 
 // One table is one cluster, whatever the cutoffs.
-VocabularyBands checked_bands(const Weights& w) {
-  const VocabularyBands clusters = vocabulary_bands(kName, w.cutoffs, w.rows);
+VocabularyClusters checked_bands(const Weights& w) {
+  const VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
   CHECK(
       w.projections.empty() || w.projections.size() == w.rows.size(),
       "{}: {} projections beside {} matrices of rows; each takes one (undefined: none), or there are none at all",
@@ -59,13 +59,13 @@ VocabularyBands checked_bands(const Weights& w) {
     check_weight(kName, w.rows[0], w.rows[i]);
     check_weight(kName, w.rows[0], projection);
   }
-  return w.rows.size() == 1 ? VocabularyBands{{clusters.vocabulary()}} : clusters;
+  return w.rows.size() == 1 ? VocabularyClusters{{clusters.vocabulary()}} : clusters;
 }
 
 struct Call {
   Tensor ids;
   Weights weights;
-  VocabularyBands clusters;
+  VocabularyClusters clusters;
   Options options;
   DType dtype;
   MatmulPrecision precision;
@@ -76,10 +76,10 @@ Tensor rows_of(const Call& call, int64_t i) {
   const Options& options = call.options;
   const Tensor& table = call.weights.rows[i];
   const Tensor g({call.ids.numel(), table.size(1)}, call.dtype, table.device());
-  const BandIds cluster{call.clusters.begin(i), call.clusters.vocabulary()};
-  DISPATCH(g.device(), band_rows(g, call.ids, table, cluster, options.scale));
+  const ClusterIds cluster{call.clusters.begin(i), call.clusters.vocabulary()};
+  DISPATCH(g.device(), cluster_table_rows(g, call.ids, table, cluster, options.scale));
   if (options.dropout > 0)
-    DISPATCH(g.device(), dropout(g, g, g.numel(), options.dropout, band_key(options.key, i)));
+    DISPATCH(g.device(), dropout(g, g, g.numel(), options.dropout, cluster_key(options.key, i)));
   return g;
 }
 
@@ -105,7 +105,7 @@ Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
     DISPATCH(dy.device(), matmul(dg, dy, weight_as(projection, dy.dtype()), {.precision = call.precision}));
   DISPATCH(dy.device(), scale(dg, projection.defined() ? dg : dy, options.scale));
   if (options.dropout > 0)
-    DISPATCH(dg.device(), dropout(dg, dg, dg.numel(), options.dropout, band_key(options.key, i)));
+    DISPATCH(dg.device(), dropout(dg, dg, dg.numel(), options.dropout, cluster_key(options.key, i)));
   DISPATCH(dy.device(), shift_ids(local, call.ids, call.clusters.begin(i)));
   const GradTarget target = grad_target(table);
   DISPATCH(dy.device(), embedding_backward(target.grad, dg, local, target.accumulate));
@@ -113,7 +113,7 @@ Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
 }
 
 Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
-  const VocabularyBands clusters = checked_bands(w);
+  const VocabularyClusters clusters = checked_bands(w);
   const Tensor& table = w.rows[0];
   const DType dtype = options.dtype.value_or(table.dtype());
   CHECK(ids.device() == table.device(), "{}: ids are {}, rows {}; bring both to one device with .to()", kName,
@@ -130,7 +130,8 @@ Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
 
 namespace cpu {
 
-void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale) {
+void cluster_table_rows(const Tensor& y, const Tensor& ids, const Tensor& table, ClusterIds cluster,
+                        double scale) {
   dispatch_float(y.dtype(), kName, [&]<class T>() {
     T* out = y.data<T>();
     const T* rows = table.data<T>();

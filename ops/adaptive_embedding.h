@@ -26,25 +26,27 @@ struct AdaptiveEmbeddingOptions {
 
 // ids (...) i32 -> (..., d): y = scale P_i row, where i is the id's cluster. Every cluster takes part for all
 // tokens, with zeros for those of the others: so sizes do not depend on the ids, and a step can be a CUDA
-// graph. Error: cutoffs and rows as in vocabulary_bands(); shapes that do not fit; ids as in embedding().
+// graph. Error: cutoffs and rows as in vocabulary_clusters(); shapes that do not fit; ids as in embedding().
 Tensor adaptive_embedding(const Tensor& ids, const AdaptiveEmbeddingWeights& weights,
                           const AdaptiveEmbeddingOptions& options = {});
 
 // The row of `ids` in a cluster's table.
-struct BandIds {
+struct ClusterIds {
   int64_t begin = 0;       // the cluster's first id
   int64_t vocabulary = 0;  // ids not below it belong to no cluster
 };
 
 namespace cpu {
 // y[t] = scale * table[ids[t] - begin], or 0 where that id is of another cluster, NaN where it is of none.
-void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale);
+void cluster_table_rows(const Tensor& y, const Tensor& ids, const Tensor& table, ClusterIds cluster,
+                        double scale);
 // y = ids - begin: as ids of the cluster's table, which the others lie outside of.
 void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin);
 }  // namespace cpu
 
 namespace cuda {
-void band_rows(const Tensor& y, const Tensor& ids, const Tensor& table, BandIds cluster, double scale);
+void cluster_table_rows(const Tensor& y, const Tensor& ids, const Tensor& table, ClusterIds cluster,
+                        double scale);
 void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin);
 }  // namespace cuda
 

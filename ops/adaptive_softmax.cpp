@@ -27,7 +27,7 @@ using Weights = AdaptiveSoftmaxWeights;
 struct Call {
   Tensor hidden;    // (N, d)
   Weights weights;  // of its dtype
-  VocabularyBands clusters;
+  VocabularyClusters clusters;
   SoftmaxTokens tokens;
   AdaptiveSoftmaxOptions options;
   MatmulPrecision precision;
@@ -48,7 +48,7 @@ struct Features {
 
 void drop_in_place(const Tensor& z, const AdaptiveSoftmaxOptions& options, int64_t i) {
   if (options.dropout > 0)
-    DISPATCH(z.device(), dropout(z, z, z.numel(), options.dropout, band_key(options.key, i)));
+    DISPATCH(z.device(), dropout(z, z, z.numel(), options.dropout, cluster_key(options.key, i)));
 }
 
 Tensor rows_at(const Tensor& index, const Tensor& x) {
@@ -187,7 +187,7 @@ void gradients_of(const Call& call, const Tensor& dhidden, const Weights& dweigh
 
 Call checked_call(const Tensor& hidden, const Tensor& targets, const Weights& w,
                   const AdaptiveSoftmaxOptions& options) {
-  VocabularyBands clusters = checked_bands(hidden, w);
+  VocabularyClusters clusters = checked_bands(hidden, w);
   const std::span<const int64_t> leading(hidden.shape().begin(), hidden.rank() - 1);
   CHECK(targets.shape() == Shape(leading) && targets.device() == hidden.device(),
         "adaptive_softmax: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device",
@@ -330,7 +330,7 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
 
 // log P(w) = logit - lse in the head; in a tail, logit - lse - (its cluster's loss in the head).
 Tensor adaptive_log_probabilities(const Tensor& hidden, const Weights& w) {
-  const VocabularyBands clusters = checked_bands(hidden, w);
+  const VocabularyClusters clusters = checked_bands(hidden, w);
   const int64_t count = clusters.count();
   const SoftmaxTokens all{std::vector<Tensor>(count), {}};
   const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), clusters, all, {}, matmul_precision()};

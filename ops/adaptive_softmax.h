@@ -37,7 +37,7 @@ struct AdaptiveSoftmaxOptions {
 
 // hidden (..., d), targets (...) i32 -> (...): each token's loss in nats, in the order of the tokens.
 // Backward makes the logits again. The result is of hidden's dtype, or f32 for bf16, and so may the weights
-// be. Error: shapes, dtypes or devices that do not fit; cutoffs as in vocabulary_bands(); a target outside
+// be. Error: shapes, dtypes or devices that do not fit; cutoffs as in vocabulary_clusters(); a target outside
 // 0..V-1 (value and position are named). On a GPU the device is waited for once, since the numbers of tokens
 // in the clusters are sizes of products: inside a CUDA graph's capture that is an Error.
 Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets,

@@ -6,7 +6,7 @@
 #pragma once
 #include "core/tensor.h"
 #include "ops/dropout.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace tandem {
 

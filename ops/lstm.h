@@ -9,7 +9,7 @@
 #include "core/macros.h"
 #include "core/math.h"
 #include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace tandem {
 

@@ -21,12 +21,12 @@ namespace tandem {
 namespace {
 
 // A cluster of the vocabulary as the configuration has it.
-struct Band {
+struct Cluster {
   int64_t size, width;
 };
 
-std::vector<Band> bands_of(const TokenConfig& config, int64_t d) {
-  std::vector<Band> clusters;
+std::vector<Cluster> clusters_of(const TokenConfig& config, int64_t d) {
+  std::vector<Cluster> clusters;
   int64_t begin = 0, width = config.band_width > 0 ? config.band_width : d;
   for (size_t i = 0; i <= config.cutoffs.size(); ++i) {
     const int64_t end = i < config.cutoffs.size() ? config.cutoffs[i] : config.vocabulary;
@@ -45,7 +45,7 @@ void check_one_of(const char* field, const std::string& value, const std::array<
 
 // Transformer-XL: with clusters of one width, which is d, there is one table and nothing to project.
 bool one_table(const TokenConfig& config, int64_t d) {
-  return config.adaptive == "projected" && config.band_divisor == 1 && bands_of(config, d)[0].width == d;
+  return config.adaptive == "projected" && config.band_divisor == 1 && clusters_of(config, d)[0].width == d;
 }
 
 std::string numbered(const char* what, size_t cluster) {
@@ -65,7 +65,7 @@ void TokenConfig::check(int64_t d) const {
     return;
   }
   CHECK(band_divisor >= 1, "vocabulary: band_divisor must be 1 or more, got {}", band_divisor);
-  for (const Band& cluster : bands_of(*this, d))
+  for (const Cluster& cluster : clusters_of(*this, d))
     CHECK(cluster.size > 0 && cluster.width > 0,
           "vocabulary: the cutoffs {} of {} words, with {} features "
           "divided by {}, leave a cluster of {} words with {} features",
@@ -88,7 +88,7 @@ TokenEmbedding::TokenEmbedding(const TokenConfig& config, int64_t d, double scal
     return;
   }
   weights_.cutoffs = config.cutoffs;
-  const std::vector<Band> clusters = bands_of(config, d);
+  const std::vector<Cluster> clusters = clusters_of(config, d);
   for (size_t i = 0; i < clusters.size(); ++i) {
     weights_.rows.push_back(
         add_parameter(numbered("rows", i), values.rows({clusters[i].size, clusters[i].width})));
@@ -127,7 +127,7 @@ TokenOutput::TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedd
     if (!adaptive_) return;
   }
   weights_.cutoffs = config.cutoffs;
-  const std::vector<Band> clusters = bands_of(config, d);
+  const std::vector<Cluster> clusters = clusters_of(config, d);
   const bool projected = config.adaptive == "projected";
   if (!one_table(config, d))
     for (size_t i = 0; i < clusters.size(); ++i) {
@@ -141,9 +141,9 @@ TokenOutput::TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedd
                                : embedding.weights().projections.at(i));
       if (projected) weights_.biases.push_back(bias(numbered("biases", i), size));
     }
-  const auto clusters = static_cast<int64_t>(config.cutoffs.size());
-  weights_.cluster_rows = add_parameter("clusters.weight", values.rows({clusters, clusters[0].width}));
-  if (projected) weights_.cluster_bias = bias("clusters.bias", clusters);
+  const auto tails = static_cast<int64_t>(config.cutoffs.size());
+  weights_.cluster_rows = add_parameter("clusters.weight", values.rows({tails, clusters[0].width}));
+  if (projected) weights_.cluster_bias = bias("clusters.bias", tails);
 }
 
 Tensor TokenOutput::logits(const Tensor& h) const {
@@ -169,10 +169,10 @@ Tensor TokenOutput::token_losses(const Tensor& h, const Tensor& targets) const {
 
 double TokenOutput::forward_flops() const {
   if (!adaptive_) return 2.0 * static_cast<double>(weights_.rows[0].numel());
-  const VocabularyBands clusters = vocabulary_bands("output", weights_.cutoffs, weights_.rows);
+  const VocabularyClusters clusters = vocabulary_clusters("output", weights_.cutoffs, weights_.rows);
   double sum = 0;
   for (int64_t i = 0; i < clusters.count(); ++i) {
-    const Tensor rows = of_band(weights_.rows, clusters, i);
+    const Tensor rows = of_cluster(weights_.rows, clusters, i);
     double products = static_cast<double>(rows.numel());
     if (!weights_.projections.empty() && weights_.projections[static_cast<size_t>(i)].defined())
       products += static_cast<double>(weights_.projections[static_cast<size_t>(i)].numel());

@@ -27,7 +27,7 @@ Recipe enwik8_recipe(int64_t batch_size, double lr) {
           .steps = 400000};
 }
 
-// Word level. Bands of 1024, 256, 64 and, of WikiText, 16 features; the authors count a cluster's end so that
+// Word level. Clusters of 1024, 256, 64 and, of WikiText, 16 features; the authors count a cluster's end so that
 // with its clusters the head has a round number of rows.
 Preset word_preset(const char* name, int64_t d, int64_t d_projected, int64_t every, double dropout,
                    bool wikitext, const Recipe& recipe, const char* about) {

@@ -11,7 +11,6 @@
 #include "models/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/support/weight_cache.h"
-#include "tools/run/device.h"
 
 namespace tandem {
 namespace {

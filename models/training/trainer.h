@@ -17,7 +17,7 @@
 #include "models/training/optimizer.h"
 #include "models/training/run_config.h"
 #include "models/training/schedule.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace tandem {
 

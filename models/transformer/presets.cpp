@@ -31,10 +31,10 @@ TransformerConfig xl(int64_t layers, int64_t d, int64_t heads, int64_t d_head, i
   return config;
 }
 
-// Bands of words, each with a divisor-th of the features of the one before; rows are tied with the
+// Clusters of words, each with a divisor-th of the features of the one before; rows are tied with the
 // embedding's.
-TransformerConfig banded(TransformerConfig config, std::vector<int64_t> cutoffs, int64_t divisor,
-                         const char* tied_projections) {
+TransformerConfig clustered(TransformerConfig config, std::vector<int64_t> cutoffs, int64_t divisor,
+                            const char* tied_projections) {
   config.tied = true;
   config.cutoffs = std::move(cutoffs);
   config.band_divisor = divisor;
@@ -75,20 +75,21 @@ std::vector<Preset> xl_presets() {
                 "41M: 1.06 bpc on enwik8"),
       preset_of("large", xl(24, 1024, 8, 128, 3072, 0.15, 0.15),
                 xl_recipe(64, 768, {128, 3800, 1000}, 4000, 400000), "277M: 0.99 bpc on enwik8"),
-      preset_of("wt103-base", banded(xl(16, 410, 10, 41, 2100, 0.1, 0), kWikitextCutoffs, 1, "none"),
+      preset_of("wt103-base", clustered(xl(16, 410, 10, 41, 2100, 0.1, 0), kWikitextCutoffs, 1, "none"),
                 xl_recipe(60, 150, {64, 640, 400}, 0, 200000), "151M: perplexity 24.0 on WikiText-103"),
-      preset_of("wt103-large", banded(xl(18, 1024, 16, 64, 4096, 0.2, 0.2), kWikitextCutoffs, 4, "tails"),
+      preset_of("wt103-large", clustered(xl(18, 1024, 16, 64, 4096, 0.2, 0.2), kWikitextCutoffs, 4, "tails"),
                 xl_recipe(128, 384, {128, 1600, 1000}, 16000, 4000000),
                 "285M: perplexity 18.3 on WikiText-103"),
-      preset_of("lm1b-base", banded(xl(18, 1024, 8, 128, 4096, 0, 0), kLm1bCutoffs, 4, "none"),
+      preset_of("lm1b-base", clustered(xl(18, 1024, 8, 128, 4096, 0, 0), kLm1bCutoffs, 4, "none"),
                 xl_recipe(224, 32, {32, 128, 0}, 20000, 500000), "perplexity 23.5 on LM1B"),
-      preset_of("lm1b-large", banded(xl(24, 1280, 16, 80, 8192, 0.05, 0.05), kLm1bCutoffs, 4, "none"),
+      preset_of("lm1b-large", clustered(xl(24, 1280, 16, 80, 8192, 0.05, 0.05), kLm1bCutoffs, 4, "none"),
                 xl_recipe(512, 32, {32, 128, 0}, 30000, 1200000), "perplexity 21.8 on LM1B"),
   };
 }
 
 std::vector<Preset> baevski_presets() {
-  TransformerConfig wt103 = banded(sized("transformer", 16, 1024, 8, 128, 4096), {20000, 60000}, 4, "tails");
+  TransformerConfig wt103 =
+      clustered(sized("transformer", 16, 1024, 8, 128, 4096), {20000, 60000}, 4, "tails");
   wt103.adaptive = "baevski";
   wt103.band_dropout = 0.2;
   wt103.dropout = 0.3;

@@ -1,4 +1,4 @@
-// Bands of a vocabulary, checked.
+// Clusters of a vocabulary, checked.
 #include "ops/adaptive/clusters.h"
 
 #include <fmt/format.h>
@@ -8,8 +8,8 @@
 
 namespace tandem {
 
-VocabularyBands vocabulary_bands(const char* op, const std::vector<int64_t>& cutoffs,
-                                 const std::vector<Tensor>& rows) {
+VocabularyClusters vocabulary_clusters(const char* op, const std::vector<int64_t>& cutoffs,
+                                       const std::vector<Tensor>& rows) {
   const size_t count = cutoffs.size() + 1;
   CHECK(rows.size() == 1 || rows.size() == count,
         "{}: {} matrices of rows; cutoffs ({}) make {} clusters, which take one each, or one table for all",
@@ -17,7 +17,7 @@ VocabularyBands vocabulary_bands(const char* op, const std::vector<int64_t>& cut
   for (size_t i = 0; i < rows.size(); ++i)
     CHECK(rows[i].defined() && rows[i].rank() == 2 && is_floating(rows[i].dtype()),
           "{}: rows {} are {}; they must be a floating matrix, a row for each id", op, i, rows[i].str());
-  VocabularyBands clusters{cutoffs};
+  VocabularyClusters clusters{cutoffs};
   const int64_t before_last = rows.size() == 1 || cutoffs.empty() ? 0 : cutoffs.back();
   clusters.ends.push_back(before_last + rows.back().size(0));
   for (int64_t i = 0; i < clusters.count(); ++i)
@@ -30,14 +30,14 @@ VocabularyBands vocabulary_bands(const char* op, const std::vector<int64_t>& cut
   return clusters;
 }
 
-Tensor of_band(const std::vector<Tensor>& tensors, const VocabularyBands& clusters, int64_t i) {
+Tensor of_cluster(const std::vector<Tensor>& tensors, const VocabularyClusters& clusters, int64_t i) {
   if (tensors.size() > 1) return tensors[static_cast<size_t>(i)];
   if (tensors.empty() || !tensors[0].defined()) return {};
   return tensors[0].view_rows(clusters.begin(i), clusters.ends[static_cast<size_t>(i)]);
 }
 
 // Another seed is another stream of Philox; the step stays free for the device to complete.
-DropoutKey band_key(DropoutKey key, int64_t i) {
+DropoutKey cluster_key(DropoutKey key, int64_t i) {
   key.seed += static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u;
   return key;
 }

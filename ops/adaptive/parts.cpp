@@ -9,11 +9,11 @@
 
 namespace tandem {
 
-VocabularyBands checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
+VocabularyClusters checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
   constexpr const char* kName = "adaptive_softmax";
   CHECK(is_floating(hidden.dtype()) && hidden.rank() >= 1 && hidden.size(-1) > 0,
         "{}: hidden is {}; it must be floating (..., d)", kName, hidden.str());
-  VocabularyBands clusters = vocabulary_bands(kName, w.cutoffs, w.rows);
+  VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
   CHECK(w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
         "{}: {} projections; {} clusters take one each (undefined: none), or there are none at all", kName,
         w.projections.size(), clusters.count());
@@ -37,15 +37,14 @@ VocabularyBands checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights
           "{}: projection {} is {}; from hidden (..., {}) to rows of {} features it must be ({}, {})", kName,
           i, projection.str(), d, width, d, width);
   }
-  const int64_t clusters = clusters.count() - 1;
+  const int64_t tails = clusters.count() - 1;
   const auto text = [](const Tensor& x) { return x.defined() ? x.shape().str() : "undefined"; };
-  CHECK(clusters == 0
-            ? !w.cluster_rows.defined()
-            : w.cluster_rows.defined() && w.cluster_rows.shape() == Shape({clusters, w.rows[0].size(1)}),
-        "{}: cluster rows are {}; {} cutoffs and rows {} want {}", kName, text(w.cluster_rows), clusters,
-        w.rows[0].shape().str(), clusters == 0 ? "none" : Shape({clusters, w.rows[0].size(1)}).str());
-  CHECK(!w.cluster_bias.defined() || (clusters > 0 && w.cluster_bias.shape() == Shape{clusters}),
-        "{}: the cluster bias is {}; there are {} clusters", kName, text(w.cluster_bias), clusters);
+  CHECK(tails == 0 ? !w.cluster_rows.defined()
+                   : w.cluster_rows.defined() && w.cluster_rows.shape() == Shape({tails, w.rows[0].size(1)}),
+        "{}: cluster rows are {}; {} cutoffs and rows {} want {}", kName, text(w.cluster_rows), tails,
+        w.rows[0].shape().str(), tails == 0 ? "none" : Shape({tails, w.rows[0].size(1)}).str());
+  CHECK(!w.cluster_bias.defined() || (tails > 0 && w.cluster_bias.shape() == Shape{tails}),
+        "{}: the cluster bias is {}; there are {} clusters", kName, text(w.cluster_bias), tails);
   transformed(w, [&hidden](const Tensor& x) {
     check_weight(kName, hidden, x);
     return x;
@@ -53,21 +52,21 @@ VocabularyBands checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights
   return clusters;
 }
 
-Softmax softmax_of(const AdaptiveSoftmaxWeights& w, const VocabularyBands& clusters, int64_t i) {
+Softmax softmax_of(const AdaptiveSoftmaxWeights& w, const VocabularyClusters& clusters, int64_t i) {
   Softmax softmax;
   if (!w.projections.empty()) softmax.projection = w.projections[static_cast<size_t>(i)];
-  softmax.pieces.push_back({of_band(w.rows, clusters, i), of_band(w.biases, clusters, i)});
+  softmax.pieces.push_back({of_cluster(w.rows, clusters, i), of_cluster(w.biases, clusters, i)});
   if (i == 0 && clusters.count() > 1)
     softmax.pieces.push_back({w.cluster_rows, w.cluster_bias, clusters.size(0)});
   return softmax;
 }
 
-int64_t cluster_column(const AdaptiveSoftmaxWeights& w, const VocabularyBands& clusters, int64_t i) {
+int64_t cluster_column(const AdaptiveSoftmaxWeights& w, const VocabularyClusters& clusters, int64_t i) {
   return clusters.size(0) + (w.reversed_clusters ? clusters.count() - 1 - i : i - 1);
 }
 
 SoftmaxTokens softmax_tokens(const Tensor& targets, const AdaptiveSoftmaxWeights& w,
-                             const VocabularyBands& clusters) {
+                             const VocabularyClusters& clusters) {
   if constexpr (kWithCuda)
     if (targets.device().is_cuda())
       cuda::refuse_capture("adaptive_softmax waits for the numbers of tokens in its clusters");

@@ -19,7 +19,7 @@ AdaptiveSoftmaxWeights transformed(AdaptiveSoftmaxWeights w, const F& f) {
 }
 
 // Error as of adaptive_softmax_nll().
-VocabularyBands checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w);
+VocabularyClusters checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w);
 
 // One softmax, the head or a tail: its weights; or their gradients, undefined where none is wanted.
 struct Softmax {
@@ -33,10 +33,10 @@ struct Softmax {
 };
 
 // That of cluster i: the head for 0.
-Softmax softmax_of(const AdaptiveSoftmaxWeights& w, const VocabularyBands& clusters, int64_t i);
+Softmax softmax_of(const AdaptiveSoftmaxWeights& w, const VocabularyClusters& clusters, int64_t i);
 
 // The head's column for cluster i > 0.
-int64_t cluster_column(const AdaptiveSoftmaxWeights& w, const VocabularyBands& clusters, int64_t i);
+int64_t cluster_column(const AdaptiveSoftmaxWeights& w, const VocabularyClusters& clusters, int64_t i);
 
 // For each softmax, the tokens that go through it, in their order, and the column that each of them wants.
 struct SoftmaxTokens {
@@ -46,6 +46,6 @@ struct SoftmaxTokens {
 
 // Waits for the device. Error: a target outside the vocabulary.
 SoftmaxTokens softmax_tokens(const Tensor& targets, const AdaptiveSoftmaxWeights& w,
-                             const VocabularyBands& clusters);
+                             const VocabularyClusters& clusters);
 
 }  // namespace tandem

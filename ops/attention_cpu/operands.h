@@ -10,6 +10,7 @@
 
 #include "core/storage.h"
 #include "ops/gemm/gemm.h"
+#include "ops/gemm/log.h"
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/parallel.h"
 #include "ops/gemm/few_rows.h"
+#include "ops/gemm/log.h"
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"

@@ -1,93 +1,20 @@
-// Matrix products: f32 and f64 in blocks of C, the f64 loop, precision, counts and the log.
+// Matrix products: f32 and f64 in blocks of C, and the f64 loop.
 #include "ops/gemm/gemm.h"
 
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
-#include <mutex>
 
 #include "core/check.h"
 #include "core/macros.h"
 #include "core/storage.h"
 #include "ops/gemm/few_rows.h"
+#include "ops/gemm/log.h"
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"
 
 namespace tandem {
-namespace {
-
-thread_local MatmulPrecision thread_precision = MatmulPrecision::f32;
-
-std::atomic<int64_t> flops_f32{0}, flops_bf16{0}, flops_f64{0};
-
-std::mutex log_mutex;
-std::atomic<const GemmLog*> current_log{nullptr};
-std::vector<GemmCall> logged;
-
-bool same_kind(const GemmCall& a, const GemmCall& b) {
-  return a.m == b.m && a.n == b.n && a.k == b.k && a.transpose_a == b.transpose_a &&
-         a.transpose_b == b.transpose_b && a.accumulate == b.accumulate && a.dtype == b.dtype &&
-         a.serial == b.serial;
-}
-
-}  // namespace
-
-MatmulPrecision matmul_precision() {
-  return thread_precision;
-}
-
-PrecisionScope::PrecisionScope(MatmulPrecision precision, Device device) : outer_(thread_precision) {
-  CHECK(device.is_cuda() || precision != MatmulPrecision::tf32,
-        "precision tf32: only GPUs have it; use f32 or bf16");
-  CHECK(
-      device.is_cuda() || precision == MatmulPrecision::f32 || cpu_has_bf16(),
-      "precision bf16: this CPU has no bf16 instructions (AMX or AVX-512 BF16) that oneDNN can use; use f32");
-  thread_precision = precision;
-}
-PrecisionScope::~PrecisionScope() {
-  thread_precision = outer_;
-}
-
-bool cpu_has_bf16() {
-  return cpu::onednn_has_bf16();
-}
-
-GemmFlops gemm_flops() {
-  return {flops_f32, flops_bf16, flops_f64};
-}
-
-GemmLog::GemmLog() {
-  const std::scoped_lock lock(log_mutex);
-  CHECK(current_log == nullptr, "GemmLog: another log is recording; one at a time");
-  logged.clear();
-  current_log = this;
-}
-
-GemmLog::~GemmLog() {
-  current_log = nullptr;
-}
-
-std::vector<GemmCall> GemmLog::calls() const {
-  const std::scoped_lock lock(log_mutex);
-  return logged;
-}
-
-void note_gemm(const GemmCall& call) {
-  std::atomic<int64_t>& flops =
-      call.dtype == DType::f32 ? flops_f32 : (call.dtype == DType::bf16 ? flops_bf16 : flops_f64);
-  flops.fetch_add(2 * call.m * call.n * call.k * call.count, std::memory_order_relaxed);
-  if (!current_log.load(std::memory_order_relaxed)) return;
-  const std::scoped_lock lock(log_mutex);
-  for (GemmCall& seen : logged) {
-    if (!same_kind(seen, call)) continue;
-    seen.count += call.count;
-    return;
-  }
-  logged.push_back(call);
-}
-
 namespace cpu {
 namespace {
 

@@ -5,37 +5,11 @@
 // thread. So the bits of a result depend neither on the number of threads nor on their timing.
 #pragma once
 #include <cstdint>
-#include <vector>
 
-#include "core/device.h"
 #include "core/dtype.h"
+#include "ops/gemm/precision.h"
 
 namespace tandem {
-
-// How f32 matrices are multiplied. bf16: operands are rounded to bf16 (nearest, ties to even), products are
-// summed in f32, and the result is f32. tf32, on GPUs only: the same with 10 bits of mantissa. f64 matrices
-// are multiplied in f64, and bf16 ones (on GPUs) as they are, whatever this says.
-enum class MatmulPrecision : uint8_t { f32, bf16, tf32 };
-
-// Of this thread; f32 unless a PrecisionScope says otherwise. Operators read it in forward and keep it for
-// backward.
-MatmulPrecision matmul_precision();
-
-// Sets the thread's precision until destroyed. Error: one that the device cannot multiply in: tf32 on a CPU,
-// bf16 on a CPU without it (ask cpu_has_bf16()).
-class PrecisionScope {
- public:
-  explicit PrecisionScope(MatmulPrecision precision, Device device = Device::cpu());
-  ~PrecisionScope();
-  PrecisionScope(const PrecisionScope&) = delete;
-  PrecisionScope& operator=(const PrecisionScope&) = delete;
-
- private:
-  MatmulPrecision outer_;
-};
-
-// The CPU multiplies bf16 by instructions of its own (AMX or AVX-512 BF16), through oneDNN.
-bool cpu_has_bf16();
 
 // One product, or `batch` of them whose operands lie `stride_*` elements apart (a stride of 0 shares an
 // operand). op(A) is (m, k), op(B) is (k, n), C is (m, n), all row-major; ld* is the number of elements from
@@ -70,35 +44,5 @@ void gemm_serial(float* c, const float* a, const float* b, const Gemm& product);
 void gemm_serial(double* c, const double* a, const double* b, const Gemm& product);
 
 }  // namespace cpu
-
-// Floating-point operations (2 m n k a product) that this process has spent in products so far.
-struct GemmFlops {
-  int64_t f32 = 0, bf16 = 0, f64 = 0;
-};
-GemmFlops gemm_flops();
-
-// One kind of product and how often it ran; `batch` counts as that many.
-struct GemmCall {
-  int64_t m = 0, n = 0, k = 0;
-  bool transpose_a = false, transpose_b = false, accumulate = false;
-  DType dtype = DType::f32;  // bf16: f32 matrices multiplied in bf16
-  bool serial = false;       // one of many that ran side by side, a thread each
-  int64_t count = 0;
-};
-
-// Records the products of the whole process while it lives, so that a benchmark can run exactly these again.
-// One at a time. Error: a second log while another lives.
-class GemmLog {
- public:
-  GemmLog();
-  ~GemmLog();
-  GemmLog(const GemmLog&) = delete;
-  GemmLog& operator=(const GemmLog&) = delete;
-
-  std::vector<GemmCall> calls() const;
-};
-
-// Adds to gemm_flops() and to the log, if there is one.
-void note_gemm(const GemmCall& call);
 
 }  // namespace tandem

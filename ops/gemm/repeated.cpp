@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "core/parallel.h"
+#include "ops/gemm/log.h"
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"

@@ -6,7 +6,7 @@
 #include "autograd/gradient.h"
 #include "core/array.h"
 #include "core/check.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace tandem {
 namespace {

@@ -16,6 +16,7 @@
 #include "ops/embedding.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
+#include "tests/support/paths.h"
 #include "tests/support/tape_ops.h"
 
 using namespace tandem;
@@ -45,7 +46,7 @@ Values list(const Tensor& x) {
 }
 
 std::string read(const std::string& path) {
-  std::ifstream file(std::string(TANDEM_TEST_DIR) + "/../" + path);
+  std::ifstream file(testing::test_dir() + "/../" + path);
   std::ostringstream text;
   text << file.rdbuf();
   REQUIRE_MESSAGE(!text.str().empty(), path);

@@ -13,7 +13,7 @@
 #include "core/random.h"
 #include "models/registry.h"
 #include "models/training/optimizer.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 #include "tests/support/devices.h"
 #include "tests/support/max_difference.h"
 #include "tests/support/small_models.h"

@@ -6,7 +6,7 @@
 
 #include "core/host_memory.h"
 #include "models/registry.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/small_models.h"

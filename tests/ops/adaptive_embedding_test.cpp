@@ -136,7 +136,7 @@ TEST_CASE("adaptive_embedding: dropout is of the rows, each cluster with its own
     const Tensor dy = random_tensor(y.shape(), DType::f64, 8).to(device);
     tape.backward({y}, {dy});
     Tape again;
-    const Tensor rows = dropout(embedding(local.to(device), v.rows[1]), 0.4, band_key(options.key, 1));
+    const Tensor rows = dropout(embedding(local.to(device), v.rows[1]), 0.4, cluster_key(options.key, 1));
     const Tensor expected = matmul(rows, v.projections[1], {.transpose_b = true});
     again.backward({expected}, {dy});
     CHECK(relative_error(y, expected) < 1e-14);

@@ -250,7 +250,7 @@ TEST_CASE("adaptive_softmax: dropout is of the projected features, each cluster 
 
     Tape again;
     const auto part = [&](int i, const Tensor& rows, const Tensor& bias, const Tensor& ids) {
-      const Tensor z = dropout(matmul(y, composed.projections[i]), 0.4, band_key(options.key, i));
+      const Tensor z = dropout(matmul(y, composed.projections[i]), 0.4, cluster_key(options.key, i));
       return mean(token_nll(linear(z, rows, bias), ids.to(device)));
     };
     Tensors head_rows{composed.rows[0], composed.cluster_rows};

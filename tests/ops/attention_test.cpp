@@ -9,6 +9,7 @@
 #include "autograd/tape.h"
 #include "core/dispatch.h"
 #include "core/error.h"
+#include "ops/gemm/log.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"

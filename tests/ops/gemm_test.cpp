@@ -1,6 +1,7 @@
 // Matrix products: every transpose, batch and leading dimension against plain loops; bf16 against operands
 // rounded one by one; the same bits for any number of threads; counts and the log.
 #include "ops/gemm/gemm.h"
+#include "ops/gemm/log.h"
 
 #include <doctest/doctest.h>
 

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/streaming.h"
 #include "ops/concat.h"
+#include "ops/gemm/log.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
 

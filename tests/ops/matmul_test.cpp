@@ -5,6 +5,7 @@
 
 #include "autograd/tape.h"
 #include "core/error.h"
+#include "ops/gemm/log.h"
 #include "tests/support/op_cases.h"
 
 using namespace tandem;

@@ -11,6 +11,7 @@
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "ops/arithmetic.h"
+#include "ops/gemm/log.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"

@@ -1,5 +1,6 @@
 // Reading golden numbers.
 #include "tests/support/golden.h"
+#include "tests/support/paths.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -9,7 +10,7 @@
 namespace tandem::testing {
 
 std::string golden_path(const std::string& name) {
-  return std::string(TANDEM_TEST_DIR) + "/golden/" + name;
+  return test_dir() + "/golden/" + name;
 }
 
 nlohmann::json golden_json(const std::string& name) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/support/files.h"
+#include "tests/support/paths.h"
 
 namespace tandem::testing {
 
@@ -26,7 +27,7 @@ inline ToolRun run_tool(const std::string& tool, const std::vector<std::string>&
                         const std::string& input = "") {
   const TempDir folder;
   write_text(folder / "in", input);
-  std::string command = shell_quoted(std::string(TANDEM_TOOL_DIR) + "/" + tool);
+  std::string command = shell_quoted(tool_dir() + "/" + tool);
   for (const std::string& argument : arguments) command += " " + shell_quoted(argument);
   command +=
       " <" + (folder / "in").string() + " >" + (folder / "out").string() + " 2>" + (folder / "err").string();

@@ -9,7 +9,7 @@
 #include "core/caching_allocator.h"
 #include "op_names.h"
 #include "ops/arithmetic.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/log.h"
 #include "ops/matmul.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"

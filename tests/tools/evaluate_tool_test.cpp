@@ -6,7 +6,7 @@
 #include "models/training/checkpoint.h"
 #include "models/training/evaluation.h"
 #include "models/training/run_config.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

@@ -4,6 +4,7 @@
 #include "models/training/sampling.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
+#include "tests/support/paths.h"
 #include "tests/support/run_tool.h"
 
 namespace tandem::testing {
@@ -109,8 +110,8 @@ TEST_CASE("generate: wrong usage exits with 2, failure with 1") {
 }
 
 TEST_CASE("generate: an output that cannot be written is an error") {
-  const std::string command = shell_quoted(std::string(TANDEM_TOOL_DIR) + "/generate") + " " +
-                              shell_quoted(kWeights) + " --window=4 --prompt=abc >/dev/full 2>/dev/null";
+  const std::string command = shell_quoted(testing::tool_dir() + "/generate") + " " + shell_quoted(kWeights) +
+                              " --window=4 --prompt=abc >/dev/full 2>/dev/null";
   const int status = std::system(command.c_str());
   CHECK(WEXITSTATUS(status) == 1);
 }

@@ -19,6 +19,7 @@
 #include "models/training/checkpoint.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
+#include "tests/support/paths.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -55,7 +56,7 @@ Process start(const TempDir& folder, const std::vector<std::string>& arguments) 
     dup2(file, STDOUT_FILENO);
     dup2(file, STDERR_FILENO);
     if (chdir(folder.path().c_str()) != 0) _exit(126);
-    const std::string program = std::string(TANDEM_TOOL_DIR) + "/train";
+    const std::string program = testing::tool_dir() + "/train";
     std::vector<char*> argv{const_cast<char*>(program.c_str())};
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "tests/support/errors.h"
+#include "tests/support/paths.h"
 #include "tests/support/run_tool.h"
 
 using namespace tandem::testing;
@@ -14,7 +15,7 @@ namespace {
 std::string settings(const std::string& environment) {
   const TempDir folder;
   const std::string command = "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose " +
-                              environment + " " + shell_quoted(std::string(TANDEM_TOOL_DIR) + "/generate") +
+                              environment + " " + shell_quoted(testing::tool_dir() + "/generate") +
                               " --help >" + (folder / "out").string() + " 2>" + (folder / "err").string();
   REQUIRE(std::system(command.c_str()) == 0);
   CHECK(contains(read_text(folder / "out"), "Usage: "));

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace tandem {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 #include "tools/bench/timing.h"
 #include "tools/run/device.h"
 

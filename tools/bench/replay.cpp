@@ -7,6 +7,8 @@
 
 #include "core/check.h"
 #include "core/random.h"
+#include "ops/gemm/gemm.h"
+#include "ops/gemm/log.h"
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "tools/bench/timing.h"

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/log.h"
 
 namespace tandem {
 

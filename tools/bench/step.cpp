@@ -14,6 +14,7 @@
 #include "core/host_memory.h"
 #include "core/random.h"
 #include "models/training/trainer.h"
+#include "ops/gemm/log.h"
 #include "tools/bench/replay.h"
 
 namespace tandem {

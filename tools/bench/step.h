@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/log.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/peak.h"
 

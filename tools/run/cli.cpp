@@ -16,7 +16,7 @@
 
 #include "core/backend.h"
 #include "core/check.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace tandem {
 namespace {

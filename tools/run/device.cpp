@@ -46,25 +46,6 @@ std::string resolve_precision(const std::string& asked, Device device) {
   return asked;
 }
 
-MatmulPrecision precision_named(const std::string& name) {
-  if (name == "f32") return MatmulPrecision::f32;
-  if (name == "tf32") return MatmulPrecision::tf32;
-  CHECK(name == "bf16", "precision {} is not known; use f32, tf32 or bf16", name);
-  return MatmulPrecision::bf16;
-}
-
-const char* name_of(MatmulPrecision precision) {
-  switch (precision) {
-    case MatmulPrecision::f32:
-      return "f32";
-    case MatmulPrecision::tf32:
-      return "tf32";
-    case MatmulPrecision::bf16:
-      break;
-  }
-  return "bf16";
-}
-
 double peak_tflops(const std::string& device_name, MatmulPrecision precision) {
   for (const Peak& peak : kPeaks)
     if (device_name.find(peak.name) != std::string::npos)

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "core/device.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace CLI {
 class App;
@@ -20,10 +20,6 @@ Device resolve_device(const std::string& asked);
 // "auto": bf16 where the device has it, else f32. What the user asked for is never replaced. Error: the
 // device does not have it.
 std::string resolve_precision(const std::string& asked, Device device);
-
-// "f32", "tf32" or "bf16".
-MatmulPrecision precision_named(const std::string& name);
-const char* name_of(MatmulPrecision precision);
 
 // What a GPU of this name multiplies matrices at, dense, in TFLOP/s, by NVIDIA's data sheets; 0 where it is
 // not known.

@@ -4,7 +4,7 @@
 
 #include "models/training/evaluation.h"
 #include "models/training/model_file.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/precision.h"
 
 namespace CLI {
 class App;

@@ -18,7 +18,7 @@ namespace {
 
 using Tensors = std::vector<Tensor>;
 
-constexpr int64_t kBands = 4;
+constexpr int64_t kClusters = 4;
 
 // The ends of the clusters, of fewer words in proportion; the last is the vocabulary.
 std::vector<int64_t> ends_of(int64_t words) {
@@ -38,7 +38,7 @@ Tensors rows_and_projections(const BenchSizes& s) {
   const std::vector<int64_t> ends = ends_of(s.words);
   const int64_t d = s.d;
   Tensors rows, projections;
-  for (int64_t i = 0; i < kBands; ++i) {
+  for (int64_t i = 0; i < kClusters; ++i) {
     const int64_t width = std::max<int64_t>(1, d >> (2 * i)), begin = i > 0 ? ends[i - 1] : 0;
     const double row = 1 / std::sqrt(width), projection = 1 / std::sqrt(d);
     rows.push_back(bench_random({ends[i] - begin, width}, 10 + i, -row, row));
@@ -49,7 +49,7 @@ Tensors rows_and_projections(const BenchSizes& s) {
 }
 
 std::vector<Tensor> part(const Tensors& all, int64_t first) {
-  return {all.begin() + first, all.begin() + first + kBands};
+  return {all.begin() + first, all.begin() + first + kClusters};
 }
 
 // Ids whose frequency falls as 1 / rank.
@@ -66,7 +66,7 @@ Tensor words(const BenchSizes& s) {
 
 // Tokens in each cluster.
 std::vector<double> tokens_of(const Tensor& ids, const std::vector<int64_t>& ends) {
-  std::vector<double> tokens(kBands, 0);
+  std::vector<double> tokens(kClusters, 0);
   for (const int32_t id : ids.to_vector<int32_t>())
     ++tokens[std::upper_bound(ends.begin(), ends.end(), id) - ends.begin()];
   return tokens;
@@ -97,21 +97,21 @@ void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes&
   c.name = fmt::format("({}, {}, {}), {} words in clusters", s.unroll, s.batch_size, s.d, s.words);
   c.precision = precision;
   c.inputs = {bench_activation({s.unroll, s.batch_size, s.d}, precision, 2), targets,
-              bench_random({kBands - 1, s.d}, 3)};
+              bench_random({kClusters - 1, s.d}, 3)};
   for (const Tensor& x : rows_and_projections(s)) c.inputs.push_back(x);
   c.run = [cutoffs = cutoffs_of(s.words)](const Tensors& in) {
     AdaptiveSoftmaxWeights w;
     w.cutoffs = cutoffs;
     w.rows = part(in, 3);
-    w.projections = part(in, 3 + kBands);
+    w.projections = part(in, 3 + kClusters);
     w.cluster_rows = in[2];
     return Tensors{adaptive_softmax_loss(in[0], in[1], w)};
   };
   // All three products of each weight are in the forward pass, the gradients' too.
   std::vector<double> tokens = tokens_of(targets, ends_of(s.words));
   tokens[0] = static_cast<double>(s.tokens());
-  for (int64_t i = 0; i < kBands; ++i) {
-    const Tensor &rows = c.inputs[3 + i], &projection = c.inputs[3 + kBands + i];
+  for (int64_t i = 0; i < kClusters; ++i) {
+    const Tensor &rows = c.inputs[3 + i], &projection = c.inputs[3 + kClusters + i];
     c.forward.flops += 6 * tokens[i] * static_cast<double>(rows.numel() + projection.numel());
   }
   cases.push_back(tape_case(std::move(c)));
@@ -130,12 +130,12 @@ void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSize
     AdaptiveEmbeddingWeights w;
     w.cutoffs = cutoffs;
     w.rows = part(in, 1);
-    w.projections = part(in, 1 + kBands);
+    w.projections = part(in, 1 + kClusters);
     return Tensors{adaptive_embedding(in[0], w, {.dtype = activation_dtype(w.rows[0])})};
   };
-  for (int64_t i = 0; i < kBands; ++i)
+  for (int64_t i = 0; i < kClusters; ++i)
     c.forward.flops +=
-        2 * static_cast<double>(s.tokens()) * static_cast<double>(c.inputs[1 + kBands + i].numel());
+        2 * static_cast<double>(s.tokens()) * static_cast<double>(c.inputs[1 + kClusters + i].numel());
   c.backward.flops = 2 * c.forward.flops;
   cases.push_back(tape_case(std::move(c)));
 }

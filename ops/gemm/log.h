@@ -1,0 +1,40 @@
+// Counting matrix products: floating-point operations of the process, and a log of every kind of product that ran.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace tandem {
+
+// Floating-point operations (2 m n k a product) that this process has spent in products so far.
+struct GemmFlops {
+  int64_t f32 = 0, bf16 = 0, f64 = 0;
+};
+GemmFlops gemm_flops();
+
+// One kind of product and how often it ran; `batch` counts as that many.
+struct GemmCall {
+  int64_t m = 0, n = 0, k = 0;
+  bool transpose_a = false, transpose_b = false, accumulate = false;
+  DType dtype = DType::f32;  // bf16: f32 matrices multiplied in bf16
+  bool serial = false;       // one of many that ran side by side, a thread each
+  int64_t count = 0;
+};
+
+// Records the products of the whole process while it lives, so that a benchmark can run exactly these again.
+// One at a time. Error: a second log while another lives.
+class GemmLog {
+ public:
+  GemmLog();
+  ~GemmLog();
+  GemmLog(const GemmLog&) = delete;
+  GemmLog& operator=(const GemmLog&) = delete;
+
+  std::vector<GemmCall> calls() const;
+};
+
+// Adds to gemm_flops() and to the log, if there is one.
+void note_gemm(const GemmCall& call);
+
+}  // namespace tandem

@@ -1,0 +1,53 @@
+// The thread's precision, and the names of precisions.
+#include "ops/gemm/precision.h"
+
+#include "core/check.h"
+#include "ops/gemm/onednn.h"
+
+namespace tandem {
+namespace {
+
+thread_local MatmulPrecision thread_precision = MatmulPrecision::f32;
+
+}  // namespace
+
+MatmulPrecision matmul_precision() {
+  return thread_precision;
+}
+
+PrecisionScope::PrecisionScope(MatmulPrecision precision, Device device) : outer_(thread_precision) {
+  CHECK(device.is_cuda() || precision != MatmulPrecision::tf32,
+        "precision tf32: only GPUs have it; use f32 or bf16");
+  CHECK(
+      device.is_cuda() || precision == MatmulPrecision::f32 || cpu_has_bf16(),
+      "precision bf16: this CPU has no bf16 instructions (AMX or AVX-512 BF16) that oneDNN can use; use f32");
+  thread_precision = precision;
+}
+PrecisionScope::~PrecisionScope() {
+  thread_precision = outer_;
+}
+
+bool cpu_has_bf16() {
+  return cpu::onednn_has_bf16();
+}
+
+MatmulPrecision precision_named(const std::string& name) {
+  if (name == "f32") return MatmulPrecision::f32;
+  if (name == "tf32") return MatmulPrecision::tf32;
+  CHECK(name == "bf16", "precision {} is not known; use f32, tf32 or bf16", name);
+  return MatmulPrecision::bf16;
+}
+
+const char* name_of(MatmulPrecision precision) {
+  switch (precision) {
+    case MatmulPrecision::f32:
+      return "f32";
+    case MatmulPrecision::tf32:
+      return "tf32";
+    case MatmulPrecision::bf16:
+      break;
+  }
+  return "bf16";
+}
+
+}  // namespace tandem
