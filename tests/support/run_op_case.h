@@ -2,6 +2,7 @@
 #pragma once
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "autograd/tape.h"
@@ -90,7 +91,9 @@ inline Result differentiate(const OpCase& op_case, const Tensors& inputs, const 
 
 template <class F>
 void for_each_case(F&& f) {
+  const char* only = std::getenv("TANDEM_TEST_OPERATOR");  // the name of one operator; unset: all
   for (const OpCase& op_case : op_cases()) {
+    if (only && op_case.op != only) continue;
     INFO("operator ", op_case.op, ", case ", op_case.name);
     // An error thrown by one case must not hide the others.
     try {
