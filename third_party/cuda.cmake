@@ -1,5 +1,5 @@
-# How the CUDA backend is built: from the toolkit, where there is one, or simulated on the CPU. Sets TANDEM_CUDA_BUILD
-# to ON, OFF or SIMULATE. Included before the first library: a language enabled later does not reach its targets.
+# Decides how the CUDA backend is built: with the toolkit if there is one, or simulated on the CPU. Sets TANDEM_CUDA_BUILD
+# to ON, OFF or SIMULATE. Must be included before the first library, whose targets a language enabled later does not reach.
 set(TANDEM_CUDA AUTO CACHE STRING "CUDA backend: AUTO (where the toolkit is found), ON, OFF, or SIMULATE (on the CPU, for tests)")
 set_property(CACHE TANDEM_CUDA PROPERTY STRINGS AUTO ON OFF SIMULATE)
 set(TANDEM_CUDA_BUILD ${TANDEM_CUDA})
@@ -8,7 +8,7 @@ if(NOT TANDEM_CUDA MATCHES "^(AUTO|ON|OFF|SIMULATE)$")
 endif()
 
 if(TANDEM_CUDA MATCHES "^(AUTO|ON)$")
-  # The toolkit's installer leaves its programs out of the PATH.
+  # The toolkit's installer does not add its programs to the PATH.
   find_program(TANDEM_NVCC nvcc PATHS ENV CUDACXX /usr/local/cuda/bin)
   mark_as_advanced(TANDEM_NVCC)
   if(TANDEM_NVCC)
@@ -17,7 +17,7 @@ if(TANDEM_CUDA MATCHES "^(AUTO|ON)$")
     # The loader that CMake would add for every program is wanted by none.
     set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
     enable_language(CUDA)
-    # CMake 3.25 does not know that nvcc has C++20, and by which flag.
+    # CMake 3.25 does not know nvcc's flag for C++20.
     if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
       set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
       set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)

@@ -1,13 +1,13 @@
-# How each dependency is found, with its reason in one line (third_party/README.md says more). The build includes this
-# file and find_package(tandem) too, installed. What is missing is left in tandem_missing, by its Debian package.
+# Finds each dependency; third_party/README.md says why it is here. The build includes this file, and find_package(tandem)
+# includes its installed copy. Sets tandem_missing to the Debian packages of the dependencies that were not found.
 set(tandem_missing "")
 
-# TANDEM_PREFIX: the folder into which `tools/setup --prefix` unpacked Debian packages; it goes before the system's.
+# TANDEM_PREFIX is the folder into which `tools/setup --prefix` unpacked Debian packages. It is searched before the system's.
 if(TANDEM_PREFIX)
   list(PREPEND CMAKE_PREFIX_PATH ${TANDEM_PREFIX}/usr)
 endif()
 
-# A dependency with a CMake package or a find module that can be relied on.
+# Finds a dependency by its CMake package or find module.
 macro(tandem_find_package name debian)
   find_package(${name} QUIET ${ARGN})
   if(NOT ${name}_FOUND)
@@ -15,8 +15,8 @@ macro(tandem_find_package name debian)
   endif()
 endmacro()
 
-# A dependency found by one header and one library, as the CMake package that its distribution ships asks for more
-# than the library: oneDNN's for OpenCL's headers, libzip's for its command-line programs.
+# Finds a dependency by one header and one library, because its CMake package in Debian requires more than the library:
+# that of oneDNN requires OpenCL's headers, that of libzip its command-line programs.
 macro(tandem_find_library target header library debian)
   if(NOT TARGET ${target})
     find_path(TANDEM_${library}_INCLUDE ${header})
@@ -32,7 +32,7 @@ macro(tandem_find_library target header library debian)
   endif()
 endmacro()
 
-# With clang, OpenMP's headers and library are a package of its own, one for each version.
+# For clang, OpenMP's headers and library are a separate package, one for each version.
 set(tandem_openmp g++)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   string(REGEX MATCH "^[0-9]+" tandem_openmp ${CMAKE_CXX_COMPILER_VERSION})
@@ -43,12 +43,12 @@ tandem_find_package(OpenMP ${tandem_openmp} COMPONENTS CXX)                     
 tandem_find_package(fmt libfmt-dev)                                               # error messages and tables
 tandem_find_library(DNNL::dnnl oneapi/dnnl/dnnl.hpp dnnl libdnnl-dev)             # oneDNN: every GEMM on the CPU
 tandem_find_package(nlohmann_json nlohmann-json3-dev)                             # safetensors headers, settings, metrics
-tandem_find_package(CURL libcurl4-openssl-dev)                                    # downloads of corpora
-tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # their unpacking
-tandem_find_package(ZLIB zlib1g-dev)                                              # the gzip-readable gcide.dict.dz
-tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of what was downloaded
+tandem_find_package(CURL libcurl4-openssl-dev)                                    # downloading corpora
+tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # unpacking zip archives
+tandem_find_package(ZLIB zlib1g-dev)                                              # gzip: gcide.dict.dz, the archive of lm1b
+tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of downloads
 if(TANDEM_CUDA_BUILD STREQUAL "SIMULATE")
-  tandem_find_package(Boost libboost-context-dev COMPONENTS context)              # the simulator's threads are its fibers
+  tandem_find_package(Boost libboost-context-dev COMPONENTS context)              # fibers, the simulator's threads
 elseif(TANDEM_CUDA_BUILD STREQUAL "ON")
   find_package(CUDAToolkit REQUIRED)                                              # cublasLt: every GEMM on a GPU
   find_path(TANDEM_cudnn_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
@@ -67,7 +67,7 @@ if(TANDEM_TESTS)
   tandem_find_package(doctest doctest-dev)                                        # tests
 endif()
 
-# Debian keeps one of OpenSSL's headers in a folder that compilers search by themselves only under /usr.
+# Debian keeps one of OpenSSL's headers in a folder that compilers search only under /usr unless told.
 if(TANDEM_PREFIX AND TARGET OpenSSL::Crypto)
   target_include_directories(OpenSSL::Crypto SYSTEM INTERFACE ${TANDEM_PREFIX}/usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
 endif()
