@@ -1,5 +1,5 @@
 # Decides how the CUDA backend is built: with the toolkit if there is one, or simulated on the CPU. Sets TANDEM_CUDA_BUILD
-# to ON, OFF or SIMULATE. Must be included before the first library, whose targets a language enabled later does not reach.
+# to ON, OFF or SIMULATE. Included before the first library: a language enabled later does not reach its targets.
 set(TANDEM_CUDA AUTO CACHE STRING "CUDA backend: AUTO (where the toolkit is found), ON, OFF, or SIMULATE (on the CPU, for tests)")
 set_property(CACHE TANDEM_CUDA PROPERTY STRINGS AUTO ON OFF SIMULATE)
 set(TANDEM_CUDA_BUILD ${TANDEM_CUDA})

@@ -2,7 +2,7 @@
 # includes its installed copy. Sets tandem_missing to the Debian packages of the dependencies that were not found.
 set(tandem_missing "")
 
-# TANDEM_PREFIX is the folder into which `tools/setup --prefix` unpacked Debian packages. It is searched before the system's.
+# TANDEM_PREFIX is the folder into which `tools/setup --prefix` unpacked Debian packages, searched before the system's.
 if(TANDEM_PREFIX)
   list(PREPEND CMAKE_PREFIX_PATH ${TANDEM_PREFIX}/usr)
 endif()
