@@ -1,4 +1,4 @@
-// The parts of an adaptive softmax: checks, and tokens sorted by cluster.
+// Checks the weights of an adaptive softmax, and sorts tokens by cluster.
 #include "ops/adaptive/parts.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace tandem {
 
-VocabularyClusters checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
+VocabularyClusters checked_clusters(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
   constexpr const char* kName = "adaptive_softmax";
   CHECK(is_floating(hidden.dtype()) && hidden.rank() >= 1 && hidden.size(-1) > 0,
         "{}: hidden is {}; it must be floating (..., d)", kName, hidden.str());

@@ -15,6 +15,7 @@
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
+#include "ops/reference/adaptive_embedding.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
@@ -60,27 +61,6 @@ Tensors random_weights(const Layout& layout, DType dtype, uint64_t seed) {
   return xs;
 }
 
-Shape with_last(const Shape& shape, int64_t size) {
-  std::vector<int64_t> sizes(shape.begin(), shape.end());
-  sizes.push_back(size);
-  return Shape(std::span<const int64_t>(sizes));
-}
-
-// y[t, j] = scale * sum over k of P[j, k] row[k]
-Tensor naive(const Tensor& ids, const Weights& w, int64_t d, double scale) {
-  return tensor_from(with_last(ids.shape(), d), [&ids, &w, d, scale](int64_t at) {
-    int64_t row = ids.data<int32_t>()[at / d];
-    size_t i = 0;
-    for (; i + 1 < w.rows.size() && row >= w.rows[i].size(0); ++i) row -= w.rows[i].size(0);
-    const int64_t width = w.rows[i].size(1), j = at % d;
-    const double* x = w.rows[i].data<double>() + row * width;
-    if (!w.projections[i].defined()) return scale * x[j];
-    double total = 0;
-    for (int64_t k = 0; k < width; ++k) total += w.projections[i].data<double>()[j * width + k] * x[k];
-    return scale * total;
-  });
-}
-
 const std::vector<Layout>& layouts() {
   static const std::vector<Layout> all{{"one table", 33, 65, {5, 20}, {33}, {false}},
                                        {"one table, projected", 9, 33, {1, 3}, {5}, {true}},
@@ -105,7 +85,7 @@ void add_case(const Layout& layout, const Tensor& ids) {
                  return {adaptive_embedding(x[0], weights_of(layout, x, 1), {.scale = kScale})};
                },
                .reference = [layout](const Tensors& x) -> Tensors {
-                 return {naive(x[0], weights_of(layout, x, 1), layout.d, kScale)};
+                 return {reference::adaptive_embedding(x[0], weights_of(layout, x, 1), layout.d, kScale)};
                },
                .weights = weights});
 }

@@ -17,6 +17,8 @@
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
+#include "ops/reference/adaptive_softmax.h"
+#include "ops/reference/reduce.h"
 #include "tests/support/adaptive_weights.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
@@ -26,64 +28,6 @@ namespace tandem::testing {
 namespace {
 
 using Weights = AdaptiveSoftmaxWeights;
-
-// log softmax of x P rows^T + bias, by loops.
-std::vector<double> log_softmax(const double* x, int64_t d, const Tensor& projection,
-                                const std::vector<std::pair<const double*, double>>& rows, int64_t width) {
-  std::vector<double> z(x, x + d), logits;
-  if (projection.defined()) {
-    z.assign(width, 0);
-    for (int64_t i = 0; i < d; ++i)
-      for (int64_t j = 0; j < width; ++j) z[j] += x[i] * projection.data<double>()[i * width + j];
-  }
-  double total = 0;
-  for (const auto& [row, bias] : rows) {
-    double logit = bias;
-    for (int64_t j = 0; j < width; ++j) logit += z[j] * row[j];
-    logits.push_back(logit);
-    total += std::exp(logit);
-  }
-  for (double& logit : logits) logit -= std::log(total);
-  return logits;
-}
-
-// log P of every id (V) for one token, straight from the definition.
-std::vector<double> naive_log_probabilities(const double* x, int64_t d, const Weights& w) {
-  const bool one_table = w.rows.size() == 1;
-  const auto value = [](const Tensor& bias, int64_t i) {
-    return bias.defined() ? bias.data<double>()[i] : 0.0;
-  };
-  const auto clusters = static_cast<int64_t>(w.cutoffs.size());
-  std::vector<double> all, cluster;
-  for (int64_t i = 0, begin = 0; i <= clusters; ++i) {
-    const Tensor& table = w.rows[one_table ? 0 : i];
-    const Tensor bias = w.biases.empty() ? Tensor() : w.biases[one_table ? 0 : i];
-    const int64_t width = table.size(1);
-    const int64_t end = i < clusters ? w.cutoffs[i] : (one_table ? 0 : begin) + table.size(0);
-    std::vector<std::pair<const double*, double>> rows;
-    for (int64_t id = begin; id < end; ++id) {
-      const int64_t row = one_table ? id : id - begin;
-      rows.emplace_back(table.data<double>() + row * width, value(bias, row));
-    }
-    for (int64_t j = 0; i == 0 && j < clusters; ++j) {
-      const int64_t row = w.reversed_clusters ? clusters - 1 - j : j;
-      rows.emplace_back(w.cluster_rows.data<double>() + row * width, value(w.cluster_bias, row));
-    }
-    const Tensor projection = w.projections.empty() ? Tensor() : w.projections[i];
-    const std::vector<double> own = log_softmax(x, d, projection, rows, width);
-    for (int64_t id = begin; id < end; ++id) all.push_back(own[id - begin] + (i > 0 ? cluster[i - 1] : 0.0));
-    if (i == 0) cluster.assign(own.begin() + end, own.end());
-    begin = end;
-  }
-  return all;
-}
-
-Tensor naive_nll(const Tensor& hidden, const Tensor& targets, const Weights& w) {
-  const int64_t d = hidden.size(-1);
-  return tensor_from(targets.shape(), [&hidden, &targets, &w, d](int64_t t) {
-    return -naive_log_probabilities(hidden.data<double>() + t * d, d, w)[targets.data<int32_t>()[t]];
-  });
-}
 
 Shape with_last(const Shape& shape, int64_t size) {
   std::vector<int64_t> sizes(shape.begin(), shape.end());
@@ -109,10 +53,8 @@ void add_case(const Layout& layout, const std::string& which, const Tensor& targ
          return {adaptive_softmax_nll(x[0], x[1], w, options), adaptive_softmax_loss(x[0], x[1], w, options)};
        },
        .reference = [layout](const Tensors& x) -> Tensors {
-         const Tensor nll = naive_nll(x[0], x[1], weights_of(layout, x, 2));
-         double total = 0;
-         for (const double value : nll.span<double>()) total += value;
-         return {nll, full({}, total / static_cast<double>(nll.numel()), DType::f64)};
+         const Tensor nll = reference::adaptive_softmax_nll(x[0], x[1], weights_of(layout, x, 2));
+         return {nll, full({}, reference::sum(nll) / static_cast<double>(nll.numel()), DType::f64)};
        },
        .weights = weights});
 }

@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "ops/reduce.h"
+#include "ops/reference/arithmetic.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 
@@ -15,22 +16,17 @@ namespace {
 
 using Pair = Tensor (*)(const Tensor&, const Tensor&);
 
-void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*reference)(double, double),
+void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*f)(double, double),
                    std::vector<int> weights = {}) {
-  add_op_case({.op = "arithmetic",
-               .name = std::string(name) + " " + a.str() + " " + b.str() + (weights.empty() ? "" : " f32"),
-               .inputs = [a, b](DType dtype, uint64_t seed) -> Tensors {
-                 return {random_tensor(a, dtype, seed), random_tensor(b, dtype, seed + 1, 0.5, 2)};
-               },
-               .run = [run](const Tensors& x) -> Tensors { return {run(x[0], x[1])}; },
-               .reference = [reference](const Tensors& x) -> Tensors {
-                 const double *a = x[0].data<double>(), *b = x[1].data<double>();
-                 const int64_t width = x[1].numel();
-                 return {tensor_from(x[0].shape(), [a, b, width, reference](int64_t i) {
-                   return reference(a[i], b[i % width]);
-                 })};
-               },
-               .weights = weights});
+  add_op_case(
+      {.op = "arithmetic",
+       .name = std::string(name) + " " + a.str() + " " + b.str() + (weights.empty() ? "" : " f32"),
+       .inputs = [a, b](DType dtype, uint64_t seed) -> Tensors {
+         return {random_tensor(a, dtype, seed), random_tensor(b, dtype, seed + 1, 0.5, 2)};
+       },
+       .run = [run](const Tensors& x) -> Tensors { return {run(x[0], x[1])}; },
+       .reference = [f](const Tensors& x) -> Tensors { return {reference::elementwise(x[0], x[1], f)}; },
+       .weights = weights});
 }
 
 OP_CASES(arithmetic) {

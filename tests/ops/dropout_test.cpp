@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "ops/reference/dropout.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 
@@ -14,9 +15,8 @@ namespace {
 
 constexpr DropoutKey kKey{99, 7, 3};
 
-// The definition: element by element from the words themselves.
 double mask_at(int64_t i, double p) {
-  return dropout_word(kKey, i) >= keep_threshold(p) ? 1 / (1 - p) : 0;
+  return reference::dropout_factor(i, p, kKey);
 }
 
 OP_CASES(dropout) {
@@ -31,12 +31,9 @@ OP_CASES(dropout) {
                      return {dropout(x[0], p, kKey), variational_dropout(x[0], p, kKey)};
                    },
                    .reference = [p](const Tensors& x) -> Tensors {
-                     const double* a = x[0].data<double>();
                      const int64_t period = x[0].numel() / x[0].size(0);
-                     return {tensor_from(x[0].shape(), [a, p](int64_t i) { return a[i] * mask_at(i, p); }),
-                             tensor_from(x[0].shape(), [a, p, period](int64_t i) {
-                               return a[i] * mask_at(i % period, p);
-                             })};
+                     return {reference::dropout(x[0], x[0].numel(), p, kKey),
+                             reference::dropout(x[0], period, p, kKey)};
                    }});
 }
 

@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "core/dispatch.h"
+#include "ops/reference/embedding.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 
@@ -26,14 +27,7 @@ OP_CASES(embedding) {
            return {random_ids(shape, count, seed), random_tensor({count, width}, dtype, seed)};
          },
          .run = [](const Tensors& x) -> Tensors { return {embedding(x[0], x[1])}; },
-         .reference = [](const Tensors& x) -> Tensors {
-           std::vector<int64_t> sizes(x[0].shape().begin(), x[0].shape().end());
-           const int64_t width = x[1].size(1);
-           sizes.push_back(width);
-           return {tensor_from(Shape(std::span<const int64_t>(sizes)), [&x, width](int64_t i) {
-             return x[1].data<double>()[x[0].data<int32_t>()[i / width] * width + i % width];
-           })};
-         },
+         .reference = [](const Tensors& x) -> Tensors { return {reference::embedding(x[0], x[1])}; },
          .weights = {1}});
 }
 

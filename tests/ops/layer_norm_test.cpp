@@ -8,6 +8,7 @@
 
 #include "autograd/tape.h"
 #include "ops/arithmetic.h"
+#include "ops/reference/layer_norm.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
@@ -15,19 +16,6 @@
 
 namespace tandem::testing {
 namespace {
-
-Tensor normalised(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps) {
-  const int64_t n = gain.numel();
-  const double* in = x.data<double>();
-  return tensor_from(x.shape(), [in, &gain, &bias, n, eps](int64_t i) {
-    const double* row = in + i / n * n;
-    double mean = 0, variance = 0;
-    for (int64_t j = 0; j < n; ++j) mean += row[j] / static_cast<double>(n);
-    for (int64_t j = 0; j < n; ++j) variance += (row[j] - mean) * (row[j] - mean) / static_cast<double>(n);
-    return (in[i] - mean) / std::sqrt(variance + eps) * gain.data<double>()[i % n] +
-           bias.data<double>()[i % n];
-  });
-}
 
 void add_plain(const std::string& name, const Shape& shape, double eps, double offset = 0) {
   OpCase op_case;
@@ -39,7 +27,9 @@ void add_plain(const std::string& name, const Shape& shape, double eps, double o
             random_tensor(row, dtype, seed + 1, 0.5, 2), random_tensor(row, dtype, seed + 2)};
   };
   op_case.run = [eps](const Tensors& in) -> Tensors { return {layer_norm(in[0], in[1], in[2], {eps})}; };
-  op_case.reference = [eps](const Tensors& in) -> Tensors { return {normalised(in[0], in[1], in[2], eps)}; };
+  op_case.reference = [eps](const Tensors& in) -> Tensors {
+    return {reference::layer_norm(in[0], in[1], in[2], eps)};
+  };
   op_case.weights = {1, 2};
   add_op_case(op_case);
 }
@@ -58,9 +48,7 @@ void add_residual(const std::string& name, const Shape& shape, double alpha) {
     return {residual_layer_norm(in[0], in[1], in[2], in[3], in[4])};
   };
   op_case.reference = [](const Tensors& in) -> Tensors {
-    const double *q = in[0].data<double>(), *a = in[1].data<double>(), scale = in[2].item();
-    const Tensor sum = tensor_from(in[0].shape(), [q, a, scale](int64_t i) { return q[i] + scale * a[i]; });
-    return {normalised(sum, in[3], in[4], 1e-5)};
+    return {reference::residual_layer_norm(in[0], in[1], in[2].item(), in[3], in[4], 1e-5)};
   };
   op_case.weights = {2, 3, 4};
   add_op_case(op_case);

@@ -15,6 +15,7 @@
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
 #include "ops/linear.h"
+#include "ops/reference/lstm.h"
 #include "ops/reshape.h"
 #include "ops/slice.h"
 #include "ops/support/weight_cache.h"
@@ -56,47 +57,17 @@ Tensors run(const Case& c, const Tensors& in, LstmPath path = LstmPath::fastest)
   return {y.h, y.h_last, y.c_last};
 }
 
-double logistic(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-double dot(const double* x, const double* y, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-Tensors reference(const Case& c, const Tensors& in) {
-  const int64_t width = c.width, size = c.batch * width;
-  const double *x = in[0].data<double>(), *w = in[1].data<double>(), *u = in[2].data<double>();
-  Tensor h({c.steps, c.batch, width}, DType::f64);
-  Tensor h_before = c.h0 ? in[5].clone() : zeros({c.batch, width}, DType::f64);
-  const Tensor state = c.c0 ? in.back().clone() : zeros({c.batch, width}, DType::f64);
-  for (int64_t t = 0; t < c.steps; ++t) {
-    for (int64_t b = 0; b < c.batch; ++b)
-      for (int64_t j = 0; j < width; ++j) {
-        const auto sum = [&](int64_t gate) {
-          const int64_t row = gate * width + j;
-          return dot(x + (t * c.batch + b) * c.in, w + row * c.in, c.in) +
-                 dot(h_before.data<double>() + b * width, u + row * width, width) +
-                 in[3].data<double>()[row] + in[4].data<double>()[row];
-        };
-        double& cell = state.data<double>()[b * width + j];
-        cell = logistic(sum(1)) * cell + logistic(sum(0)) * std::tanh(sum(2));
-        h.data<double>()[t * size + b * width + j] = logistic(sum(3)) * std::tanh(cell);
-      }
-    h_before = h.view_rows(t, t + 1).view_as({c.batch, width}).clone();
-  }
-  return {h, h_before, state};
-}
-
 OpCase op_case_of(const std::string& name, const Case& c) {
   OpCase op_case;
   op_case.op = "lstm";
   op_case.name = name;
   op_case.inputs = [c](DType dtype, uint64_t seed) { return make_inputs(c, dtype, seed); };
   op_case.run = [c](const Tensors& in) { return run(c, in); };
-  op_case.reference = [c](const Tensors& in) { return reference(c, in); };
+  op_case.reference = [c](const Tensors& in) -> Tensors {
+    const LstmResult y =
+        reference::lstm(in[0], weights_of(in), c.h0 ? in[5] : Tensor(), c.c0 ? in.back() : Tensor());
+    return {y.h, y.h_last, y.c_last};
+  };
   op_case.tolerance_bf16 = 4e-2;  // gradients of four rounded gates cancel in a sum
   op_case.weights = {1, 2, 3, 4};
   if (c.c0) op_case.weights.push_back(c.h0 ? 6 : 5);

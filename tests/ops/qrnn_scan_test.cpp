@@ -14,6 +14,7 @@
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
 #include "ops/linear.h"
+#include "ops/reference/qrnn_scan.h"
 #include "ops/slice.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/devices.h"
@@ -47,37 +48,6 @@ QrnnScanResult scan(const Case& c, const Tensors& in) {
   return qrnn_scan(in[0], c.c0 ? in[1] : Tensor(), c.options());
 }
 
-double logistic(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-// With the gates as the library and the paper write them.
-Tensors reference(const Case& c, const Tensors& in) {
-  const int64_t width = c.width, planes = qrnn_planes(c.pooling);
-  Tensor h({c.steps, c.batch, width}, DType::f64), last({c.batch, width}, DType::f64);
-  for (int64_t b = 0; b < c.batch; ++b)
-    for (int64_t j = 0; j < width; ++j) {
-      double state = c.c0 ? in[1].data<double>()[b * width + j] : 0;
-      for (int64_t t = 0; t < c.steps; ++t) {
-        const double* u = in[0].data<double>() + (t * c.batch + b) * planes * width + j;
-        const int64_t at = (t * c.batch + b) * width + j;
-        double zone = c.training ? 1 : 1 - c.zoneout;
-        if (c.training) zone = dropout_word(c.options().key, at) >= keep_threshold(c.zoneout) ? 1 : 0;
-        const double z = std::tanh(u[0]);
-        if (c.pooling == QrnnPooling::ifo) {
-          const double keep = 1 - zone * (1 - logistic(u[width])), input = zone * logistic(u[3 * width]);
-          state = keep * state + input * z;
-        } else {
-          const double write = zone * logistic(u[width]);
-          state = write * z + (1 - write) * state;
-        }
-        h.data<double>()[at] = c.pooling == QrnnPooling::f ? state : logistic(u[2 * width]) * state;
-      }
-      last.data<double>()[b * width + j] = state;
-    }
-  return {h, last};
-}
-
 OpCase op_case_of(const std::string& name, const Case& c) {
   OpCase op_case;
   op_case.op = "qrnn_scan";
@@ -87,7 +57,10 @@ OpCase op_case_of(const std::string& name, const Case& c) {
     const QrnnScanResult y = scan(c, in);
     return {y.h, y.c_last};
   };
-  op_case.reference = [c](const Tensors& in) { return reference(c, in); };
+  op_case.reference = [c](const Tensors& in) -> Tensors {
+    const QrnnScanResult y = reference::qrnn_scan(in[0], c.c0 ? in[1] : Tensor(), c.options());
+    return {y.h, y.c_last};
+  };
   if (c.c0) op_case.weights = {1};
   return op_case;
 }

@@ -4,28 +4,15 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <functional>
 
 #include "autograd/tape.h"
+#include "ops/reference/softmax.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {
 namespace {
-
-using Visible = std::function<bool(int64_t row, int64_t key)>;
-
-Tensor naive_softmax(const Tensor& x, const Visible& visible) {
-  const int64_t width = x.size(-1);
-  const double* a = x.data<double>();
-  std::vector<double> totals(static_cast<size_t>(x.numel() / width));
-  for (int64_t i = 0; i < x.numel(); ++i)
-    if (visible(i / width, i % width)) totals[i / width] += std::exp(a[i]);
-  return tensor_from(x.shape(), [a, width, &visible, &totals](int64_t i) {
-    return visible(i / width, i % width) ? std::exp(a[i]) / totals[i / width] : 0;
-  });
-}
 
 OP_CASES(softmax) {
   // The long rows are there for the GPU, where the length decides how many threads share a row.
@@ -38,9 +25,7 @@ OP_CASES(softmax) {
                    return {random_tensor(shape, dtype, seed, -4, 4)};
                  },
                  .run = [](const Tensors& x) -> Tensors { return {softmax(x[0])}; },
-                 .reference = [](const Tensors& x) -> Tensors {
-                   return {naive_softmax(x[0], [](int64_t, int64_t) { return true; })};
-                 }});
+                 .reference = [](const Tensors& x) -> Tensors { return {reference::softmax(x[0])}; }});
   for (const auto& [queries, mask] : {std::pair{1, CausalMask{0, 0}},
                                       {1, {3, 0}},
                                       {33, {0, 0}},
@@ -59,11 +44,8 @@ OP_CASES(softmax) {
                    return {random_tensor({2, queries, mask.memory + queries}, dtype, seed, -4, 4)};
                  },
                  .run = [mask = mask](const Tensors& x) -> Tensors { return {masked_softmax(x[0], mask)}; },
-                 .reference = [queries = queries, mask = mask](const Tensors& x) -> Tensors {
-                   return {naive_softmax(x[0], [queries, mask](int64_t row, int64_t key) {
-                     const int64_t own = mask.memory + row % queries;
-                     return key <= own && (mask.window == 0 || key > own - mask.window);
-                   })};
+                 .reference = [mask = mask](const Tensors& x) -> Tensors {
+                   return {reference::masked_softmax(x[0], mask)};
                  }});
 }
 

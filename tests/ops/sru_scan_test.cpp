@@ -12,6 +12,7 @@
 #include "core/host_memory.h"
 #include "core/streaming.h"
 #include "ops/arithmetic.h"
+#include "ops/reference/sru_scan.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
@@ -42,42 +43,17 @@ Tensor make_mask(const Case& c, DType dtype) {
   return tensor_from({c.batch, c.width}, [](int64_t i) { return i % 4 == 1 ? 0.0 : 1.25; }).to(dtype);
 }
 
-SruScanResult scan(const Case& c, const Tensors& in) {
+template <class F>
+SruScanResult call(const F& f, const Case& c, const Tensors& in) {
   SruScanOptions options;
   if (c.mask) options.mask = make_mask(c, parameter_dtype(in[0].dtype())).to(in[0].device());
   options.rescale = c.rescale;
   options.tanh = c.tanh;
-  return sru_scan(in[0], c.skip ? in.back() : Tensor(), in[1], in[2], c.c0 ? in[3] : Tensor(), options);
+  return f(in[0], c.skip ? in.back() : Tensor(), in[1], in[2], c.c0 ? in[3] : Tensor(), options);
 }
 
-double logistic(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-Tensors reference(const Case& c, const Tensors& in) {
-  const int64_t width = c.width;
-  const double *v = in[1].data<double>(), *bias = in[2].data<double>();
-  const Tensor mask = make_mask(c, DType::f64);
-  Tensor h({c.steps, c.batch, width}, DType::f64), last({c.batch, width}, DType::f64);
-  for (int64_t b = 0; b < c.batch; ++b)
-    for (int64_t j = 0; j < width; ++j) {
-      double state = c.c0 ? in[3].data<double>()[b * width + j] : 0;
-      for (int64_t t = 0; t < c.steps; ++t) {
-        const double* u = in[0].data<double>() + (t * c.batch + b) * c.planes * width + j;
-        const int64_t at = (t * c.batch + b) * width + j;
-        double skip = 0;
-        if (c.planes == 4) skip = u[3 * width];
-        if (c.skip) skip = c.rescale * in.back().data<double>()[at];
-        const double f = logistic(u[width] + v[j] * state + bias[j]);
-        const double r = logistic(u[2 * width] + v[width + j] * state + bias[width + j]);
-        state = f * state + (1 - f) * u[0];
-        const double g = c.tanh ? std::tanh(state) : state;
-        const double m = c.mask ? mask.data<double>()[b * width + j] : 1;
-        h.data<double>()[at] = m * r * g + (1 - m * r) * skip;
-      }
-      last.data<double>()[b * width + j] = state;
-    }
-  return {h, last};
+SruScanResult scan(const Case& c, const Tensors& in) {
+  return call(sru_scan, c, in);
 }
 
 Tensors moved(const Tensors& xs, Device device) {
@@ -95,7 +71,10 @@ OpCase op_case_of(const std::string& name, const Case& c) {
     const SruScanResult y = scan(c, in);
     return {y.h, y.c_last};
   };
-  op_case.reference = [c](const Tensors& in) { return reference(c, in); };
+  op_case.reference = [c](const Tensors& in) -> Tensors {
+    const SruScanResult y = call(reference::sru_scan, c, in);
+    return {y.h, y.c_last};
+  };
   op_case.weights = {1, 2};
   if (c.c0) op_case.weights.push_back(3);
   return op_case;
