@@ -44,7 +44,7 @@ VocabularyClusters checked_clusters(const Weights& w) {
   const VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
   CHECK(
       w.projections.empty() || w.projections.size() == w.rows.size(),
-      "{}: {} projections beside {} matrices of rows; each takes one (undefined: none), or there are none at all",
+      "{}: {} projections for {} matrices of rows; each takes one (undefined: none), or there are none at all",
       kName, w.projections.size(), w.rows.size());
   const Tensor first = projection_of(w, 0);
   const int64_t d = first.defined() ? first.size(0) : w.rows[0].size(1);

@@ -23,9 +23,6 @@ struct AdaptiveEmbeddingOptions {
   DropoutKey key = {};
   std::optional<DType> dtype = {};  // of the result: the tables', or on a GPU bf16 from f32 tables
 };
-std::optional<DType> dtype =
-    {};  // of the result; default: that of the tables; on a GPU bf16 from f32 tables too
-};
 
 // Computes y = scale P_i row for each id (...), where i is the id's cluster and `row` its row in the table of
 // that cluster. Every cluster is computed for all tokens, with rows of zeros for the tokens of other clusters,

@@ -46,7 +46,7 @@ DropoutKey cluster_key(DropoutKey key, int64_t i) {
 void check_weight(const char* op, const Tensor& x, const Tensor& w) {
   CHECK(!w.defined() ||
             ((w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype())) && w.device() == x.device()),
-        "{}: a weight is {} beside {}; it must be {}, on the same device", op, w.str(), x.str(),
+        "{}: a weight is {}, with {}; it must be {}, on the same device", op, w.str(), x.str(),
         name_of(parameter_dtype(x.dtype())));
 }
 

@@ -1,4 +1,4 @@
-// Elementwise functions: cases, golden GELUs, edges of the domains.
+// activation: cases, golden numbers of the three GELUs, edges of the domains, errors.
 #include "ops/activation.h"
 
 #include <doctest/doctest.h>
@@ -26,9 +26,9 @@ void add_cases(const char* name, Activation kind, double (*reference)(double), d
                    const double* a = x[0].data<double>();
                    return {tensor_from(x[0].shape(), [a, reference](int64_t i) { return reference(a[i]); })};
                  },
-                 // A value by itself may lie where the terms of a GELU all but cancel.
+                 // A single value may lie where the terms of a GELU almost cancel.
                  .tolerance_f32 = shape.numel() == 1 ? 1e-4 : 1e-5,
-                 // And the slope 1 - y^2 of tanh is taken from a y that bf16 has rounded near 1.
+                 // The derivative 1 - y^2 of tanh is computed from a y that bf16 has rounded, near 1.
                  .tolerance_bf16 = shape.numel() == 1 && kind == Activation::tanh ? 0.5 : 2e-2});
 }
 
@@ -67,7 +67,7 @@ TEST_CASE("activation: the three GELUs match the golden numbers, forward and bac
   }
 }
 
-TEST_CASE("activation: the named functions are the kinds they say") {
+TEST_CASE("activation: relu() and the other named functions call the right kind") {
   const Tensor x = tensor_of<double>({2}, {0.75, -0.5});
   const auto check = [](const Tensor& y, double first, double second) {
     CHECK(y.to_vector<double>()[0] == doctest::Approx(first));
@@ -84,7 +84,7 @@ TEST_CASE("activation: the named functions are the kinds they say") {
   check(sqrt(square(x)), 0.75, 0.5);
 }
 
-TEST_CASE("activation: far from zero, and NaN") {
+TEST_CASE("activation: large values saturate, and NaN stays NaN") {
   const float inf = std::numeric_limits<float>::infinity();
   const Tensor x = tensor_of<float>({4}, {-inf, -1e4f, 1e4f, inf});
   CHECK(sigmoid(x).to_vector<float>() == std::vector<float>{0, 0, 1, 1});
@@ -99,7 +99,7 @@ TEST_CASE("activation: far from zero, and NaN") {
   }
 }
 
-TEST_CASE("activation: the error function in f32") {
+TEST_CASE("activation: fast_erf is within 3e-7 in f32") {
   double largest = 0;
   for (float x = -5; x < 5; x += 1e-3f)
     largest = std::max(largest, std::abs(double{fast_erf(x)} - std::erf(double{x})));

@@ -90,7 +90,7 @@ TEST_CASE("adaptive_softmax: probabilities add up to 1, and are those of the los
         for (int64_t id = 0; id < layout.vocabulary; ++id) total += std::exp(p[t * layout.vocabulary + id]);
         CHECK(std::abs(total - 1) < 1e-12);
       }
-      // Log probabilities are logits of the full softmax.
+      // Log-probabilities are also logits of the full softmax.
       CHECK(relative_error(adaptive_softmax_nll(hidden.to(device), targets.to(device), w),
                            token_nll(log_p, targets.to(device))) < 1e-12);
     }
@@ -107,7 +107,7 @@ TEST_CASE("adaptive_softmax: a gradient given to the loss scales all that forwar
       tape.backward((in_forward ? adaptive_softmax_loss(hidden, targets, w)
                                 : mean(adaptive_softmax_nll(hidden, targets, w))) *
                     -3.0);
-      if (pass == 0) zero_grad(w.rows[1]);  // one starts anew, the others are added to
+      if (pass == 0) zero_grad(w.rows[1]);  // this gradient starts anew, the others are added to
     }
     Tensors all{grad(hidden)};
     for (const Tensor& x : all_of(w)) all.push_back(grad(x));
@@ -117,7 +117,7 @@ TEST_CASE("adaptive_softmax: a gradient given to the loss scales all that forwar
   for (size_t i = 0; i < now.size(); ++i) CHECK(relative_error(now[i], later[i]) < 1e-13);
 }
 
-// Bytes that f takes at its peak, beyond those in use before.
+// Returns the peak of the bytes that f allocates.
 template <class F>
 size_t peak_of(const F& f) {
   host_allocator().reset_peak();
@@ -126,7 +126,7 @@ size_t peak_of(const F& f) {
   return host_allocator().statistics().peak_in_use - before;
 }
 
-TEST_CASE("adaptive_softmax: memory is that of a block of logits, and of gradients once") {
+TEST_CASE("adaptive_softmax: the peak of memory is one block of logits and one set of gradients") {
   constexpr int64_t kTokens = 256, kVocabulary = 40'000, kWidth = 16;
   const Tensor hidden = random_tensor({kTokens, kWidth}, DType::f32, 1);
   const Tensor targets = random_ids({kTokens}, kVocabulary, 2);
@@ -136,7 +136,7 @@ TEST_CASE("adaptive_softmax: memory is that of a block of logits, and of gradien
   options.logits_at_once = 16 * kVocabulary;
   const Threads one(1);
   const size_t block = 4 * options.logits_at_once, gradients = w.rows[0].nbytes();
-  const size_t little = 600'000;  // the scratch memory of a product, and what belongs to the tokens
+  const size_t little = 600'000;  // scratch memory of a product, and the numbers of each token
   for (const bool in_forward : {false, true}) {
     Tape tape;
     Tensor loss;
@@ -173,9 +173,10 @@ TEST_CASE("adaptive_softmax: one projection for all clusters takes the sum of it
   }
 }
 
-TEST_CASE("adaptive_softmax: dropout is of the projected features, each cluster with its own mask") {
+TEST_CASE(
+    "adaptive_softmax: dropout acts on the projected features, with a mask of its own for each cluster") {
   const Layout& layout = layouts()[3];
-  const Tensor targets = tensor_of<int32_t>({4}, {7, 29, 8, 12});  // all of cluster 1
+  const Tensor targets = tensor_of<int32_t>({4}, {7, 29, 8, 12});  // all in cluster 1
   const Tensor local = tensor_of<int32_t>({4}, {0, 22, 1, 5}), column = full({4}, 7 + 1, DType::i32);
   const AdaptiveSoftmaxOptions options{.dropout = 0.4, .key = {.seed = 5, .step = 6, .site = 7}};
   for (const Device device : test_devices()) {
@@ -210,7 +211,7 @@ TEST_CASE("adaptive_softmax: dropout is of the projected features, each cluster 
   }
 }
 
-TEST_CASE("adaptive_softmax: no tokens have losses, and no mean") {
+TEST_CASE("adaptive_softmax: no tokens have an empty result, and no mean") {
   const Layout& layout = layouts()[3];
   for (const Device device : test_devices()) {
     const Weights w = leaves_of(weights_of(layout, random_weights(layout, DType::f32, 3), 0), device);
@@ -235,7 +236,7 @@ TEST_CASE("adaptive_softmax: a CUDA graph cannot hold it, and says why") {
     cuda::Graph graph;
     CHECK(error_of([&] { graph.capture([&] { adaptive_softmax_loss(hidden, targets, w); }); }) ==
           "adaptive_softmax waits for the numbers of tokens in its clusters, which a CUDA graph cannot hold");
-    CHECK(adaptive_softmax_loss(hidden, targets, w).item() > 0);  // all works as before
+    CHECK(adaptive_softmax_loss(hidden, targets, w).item() > 0);  // the failed capture leaves no trace
   }
 }
 
@@ -284,9 +285,9 @@ TEST_CASE("adaptive_softmax: errors") {
       "adaptive_softmax: projection 1 is f32 (8, 33) on cpu; from hidden "
       "(..., 33) to rows of 8 features it must be (33, 8)");
   say([](Weights& w) { w.biases.pop_back(); },
-      "adaptive_softmax: 2 biases beside 3 matrices of rows; each takes one (undefined: none), or there are none at all");
+      "adaptive_softmax: 2 biases for 3 matrices of rows; each takes one (undefined: none), or there are none at all");
   say([](Weights& w) { w.biases[2] = zeros({34}, DType::f32); },
-      "adaptive_softmax: bias 2 is f32 (34) on cpu; beside rows (35, 2) it must be (35)");
+      "adaptive_softmax: bias 2 is f32 (34) on cpu; with rows (35, 2) it must be (35)");
   say(
       [](Weights& w) {
         w.cluster_rows = zeros({3, 33}, DType::f32);
@@ -297,7 +298,7 @@ TEST_CASE("adaptive_softmax: errors") {
   say([](Weights& w) { w.cluster_bias = zeros({3}, DType::f32); },
       "adaptive_softmax: the cluster bias is (3); there are 2 clusters");
   say([](Weights& w) { w.rows[2] = w.rows[2].to(DType::f64); },
-      "adaptive_softmax: a weight is f64 (35, 2) on cpu beside f32 (2, 33) on cpu; it must be f32, on the same device");
+      "adaptive_softmax: a weight is f64 (35, 2) on cpu, with f32 (2, 33) on cpu; it must be f32, on the same device");
   CHECK(error_of([&] { adaptive_softmax_loss(hidden, zeros({3}, DType::i32), good); }) ==
         "adaptive_softmax: hidden is f32 (2, 33) on cpu, targets i32 (3) on cpu; targets must have hidden's "
         "leading sizes (2) and device");

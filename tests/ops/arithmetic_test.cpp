@@ -1,4 +1,4 @@
-// Elementwise arithmetic: cases, operators on tensors, errors.
+// arithmetic: cases, the operators + - * / on tensors, empty tensors, errors.
 #include "ops/arithmetic.h"
 
 #include <doctest/doctest.h>
@@ -48,7 +48,7 @@ OP_CASES(arithmetic) {
       add_pair_case("add", a, b, add, sum, weights);
       add_pair_case("mul", a, b, mul, product, weights);
     }
-  add_pair_case("mul", {3, 33}, {3, 33}, mul, product, {1});  // f32 beside bf16, and repeated once
+  add_pair_case("mul", {3, 33}, {3, 33}, mul, product, {1});  // b in f32 where a is bf16, without repetition
   for (const Shape& shape : {Shape{1}, Shape{33, 65}, Shape{70000}})
     add_op_case({.op = "arithmetic",
                  .name = "scale and neg " + shape.str(),
@@ -76,7 +76,7 @@ TEST_CASE("arithmetic: y = a * b and its gradients") {
   CHECK(grad(b).to_vector<double>()[1] == doctest::Approx(-8 - 4.0 / 49 - 1));
 }
 
-TEST_CASE("arithmetic: a tensor with itself") {
+TEST_CASE("arithmetic: the gradient of a tensor used three times") {
   const Tensor a = requires_grad(tensor_of<double>({1}, {3}));
   Tape tape;
   tape.backward(a * a + a);
@@ -97,7 +97,7 @@ TEST_CASE("arithmetic: empty tensors and division by zero") {
   }
 }
 
-TEST_CASE("arithmetic: the gradient of what is repeated adds up") {
+TEST_CASE("arithmetic: the gradient of a repeated tensor adds up over the repetitions and over passes") {
   for (const Device device : test_devices()) {
     const Tensor b = requires_grad(zeros({24}, DType::f32, device));
     Tape tape;

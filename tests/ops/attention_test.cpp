@@ -86,7 +86,8 @@ struct Case {
   std::string name() const { return name_of(queries, memory, batch, width, options()); }
 };
 
-TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels") {
+TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels" *
+          doctest::test_suite("slow when emulated")) {
   const std::vector<Case> cases = {{1, 0, 2, 1, 1, 0, 0},
                                    {127, 0, 2, 40, 1, 0, 0},
                                    {128, 1, 2, 64, 1, 0, 0},
@@ -160,7 +161,8 @@ TEST_CASE("attention: however a GPU cuts batch, queries and keys, and shares its
     }
 }
 
-TEST_CASE("attention: the bits do not depend on the number of threads") {
+TEST_CASE("attention: the bits do not depend on the number of threads" *
+          doctest::test_suite("slow when emulated")) {
   const AttentionOptions options{2, 150, 0.1, kKey};
   for (const Mode& mode : modes()) {
     if (mode.device.is_cuda()) continue;  // tests/ops/cuda_operators_test.cpp

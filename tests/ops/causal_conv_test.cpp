@@ -1,4 +1,4 @@
-// The causal convolution against its definition and PyTorch's numbers, and segments chained through prefixes.
+// causal_conv: cases, golden numbers of PyTorch, segments chained through prefixes, errors.
 #include "ops/causal_conv.h"
 
 #include <doctest/doctest.h>
@@ -21,7 +21,7 @@ struct Case {
   bool bias = false, prefix = false;
 };
 
-// The operator, or its reference, on x, weight, and bias and prefix where the case has them.
+// Calls the operator or its reference with x, weight, and the bias and the prefix if the case has them.
 template <class F>
 Tensors run(const Case& c, const F& f, const Tensors& in) {
   return {f(in[0], in[1], c.bias ? in[2] : Tensor(), c.prefix ? in.back() : Tensor())};
@@ -55,7 +55,7 @@ OP_CASES(causal_conv) {
       add({.steps = 33, .batch = 1, .channels = 40, .taps = 7, .bias = bias, .prefix = prefix});
     }
   add({.steps = 65, .batch = 3, .channels = 65, .taps = 3, .prefix = true});
-  // Several blocks of channels, of time steps and of rows that a GPU sums apart.
+  // Sizes of several blocks on a GPU: of channels, of time steps and of rows that are summed apart.
   add({.steps = 70, .batch = 2, .channels = 264, .taps = 4, .bias = true, .prefix = true});
   add({.steps = 33, .batch = 17, .channels = 136, .taps = 3});
 }

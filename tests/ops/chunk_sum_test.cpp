@@ -1,4 +1,4 @@
-// chunk_sum: cases with and without a rest, and errors.
+// chunk_sum: cases with and without elements after the last whole chunk, and errors.
 #include "ops/chunk_sum.h"
 
 #include <doctest/doctest.h>
@@ -32,7 +32,7 @@ OP_CASES(chunk_sum) {
                  }});
 }
 
-TEST_CASE("chunk_sum: a rest is dropped and gets no gradient") {
+TEST_CASE("chunk_sum: elements after the last whole chunk are dropped and get no gradient") {
   for (const Device device : test_devices()) {
     const Tensor x = requires_grad(tensor_of<float>({2, 5}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}).to(device));
     Tape tape;

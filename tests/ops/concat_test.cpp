@@ -34,7 +34,7 @@ OP_CASES(concat) {
                }});
 }
 
-// Columns of these widths side by side, in 15 rows.
+// Returns a case of tensors of these widths, in 15 rows.
 OpCase columns_case(const std::vector<int64_t>& widths) {
   return {.op = "concat",
           .name = "columns, " + std::to_string(widths.size()) + " inputs from " + std::to_string(widths[0]),
@@ -52,7 +52,7 @@ OP_CASES(concat_columns) {
     add_op_case(columns_case(widths));
 }
 
-TEST_CASE("concat_columns: a tensor beside itself gets both gradients") {
+TEST_CASE("concat_columns: a tensor joined with itself gets both gradients") {
   const Tensor x = requires_grad(tensor_of<double>({2, 1}, {1, 2}));
   Tape tape;
   const Tensor y = concat_columns({x, x});
@@ -71,7 +71,7 @@ TEST_CASE("concat_columns: errors") {
                        "concat_columns: dtype i32 is not supported on the CPU; use f32 or f64", Error);
 }
 
-TEST_CASE("concat: a copy, of constants and of what needs a gradient") {
+TEST_CASE("concat: constants and leaves can be mixed") {
   const Tensor constant = full({1, 2}, 1, DType::f64);
   const Tensor x = requires_grad(full({2, 2}, 2, DType::f64));
   Tape tape;

@@ -88,7 +88,7 @@ TEST_CASE("cross_entropy: in place, the logits become their gradient while a tap
       }
       const Tensor logits = scale(leaf, 1);
       const Tensor loss = cross_entropy_in_place(logits, targets);
-      tape.backward(loss * -3.0);  // a gradient other than 1 arrives, and scales
+      tape.backward(loss * -3.0);  // the gradient of the loss is not 1
       const Tensor expected = requires_grad(values.clone());
       Tape again;
       again.backward(cross_entropy(expected, targets) * -3.0);

@@ -1,5 +1,5 @@
-// One update of many parameters: against plain loops, over many blocks and slots, the same bits every time,
-// nothing changed by what is not finite, on every device.
+// optimizer_step against plain loops on every device: many blocks and slots, the same bits every time, nothing
+// changed if a number is not finite.
 #include "ops/optimizer_step.h"
 
 #include <doctest/doctest.h>
@@ -28,7 +28,7 @@ Tensor f64_on(Device device, double value) {
   return full({1}, value, DType::f64, device);
 }
 
-// Slot i has made 9 + i updates where i is even, none where it is odd; every third has no copy.
+// Returns slots. Slot i has made 9 + i updates if i is even, none if i is odd; every third one has no copy.
 std::vector<ParameterSlot> make_slots(const std::vector<int64_t>& sizes, DType dtype, Device device) {
   std::vector<ParameterSlot> slots;
   for (const int64_t n : sizes) {
@@ -84,7 +84,7 @@ bool same_bits(const std::vector<ParameterSlot>& a, const std::vector<ParameterS
   return same;
 }
 
-// Values, moments and counts as expected, and copies the rounded values.
+// Checks values, moments and counts, and that copies are the rounded values.
 void check_slots(const std::vector<ParameterSlot>& slots, const std::vector<ParameterSlot>& expected,
                  double tolerance) {
   REQUIRE(slots.size() == expected.size());
@@ -100,14 +100,14 @@ void check_slots(const std::vector<ParameterSlot>& slots, const std::vector<Para
   }
 }
 
-// x[index] = value.
+// Sets x[index] = value.
 void put(const Tensor& x, int64_t index, double value) {
   copy(x.view_rows(index, index + 1), f64_on(x.device(), value));
 }
 
 }  // namespace
 
-TEST_CASE("optimizer_step: every element of every parameter as written, in f64 and f32") {
+TEST_CASE("optimizer_step: every element of every parameter equals the papers' update, in f64 and f32") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32})
       for (const UpdateRule rule :
@@ -143,7 +143,7 @@ TEST_CASE("optimizer_step: gradients below the clip are left as they are") {
   }
 }
 
-TEST_CASE("optimizer_step: what is not finite changes nothing and is told") {
+TEST_CASE("optimizer_step: a loss or norm that is not finite is reported and changes nothing") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32}) {
       CAPTURE(device.str());
@@ -232,7 +232,7 @@ TEST_CASE(
     const Tensor lr = f64_on(device, 0), loss = f64_on(device, 0);
     const Tensor outcome = zeros({3}, DType::f64, device), eager_outcome = zeros({3}, DType::f64, device);
     cuda::Graph graph;
-    const UpdateRule rule{.kind = OptimizerKind::lamb};  // the one that launches most
+    const UpdateRule rule{.kind = OptimizerKind::lamb};  // the rule with the most kernels
     graph.capture([&] { optimizer_step(slots, rule, lr, loss, outcome); });
     CHECK(same_bits(slots, eager));
     for (int i = 0; i < 8; ++i) {
@@ -249,7 +249,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("optimizer_step: views that begin anywhere, and nothing beside them is touched") {
+TEST_CASE("optimizer_step: unaligned views are updated, and nothing around them") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32}) {
       const std::vector<int64_t> sizes{70, 9001};
@@ -295,7 +295,7 @@ TEST_CASE("optimizer_step: squares beyond f32, no loss, and no slots") {
   }
 }
 
-TEST_CASE("optimizer_step: tensors of another kind are refused") {
+TEST_CASE("optimizer_step: errors for tensors of another shape or dtype") {
   const Tensor one = zeros({1}, DType::f64), three = zeros({3}, DType::f64);
   const auto error = [](const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
     return error_of([&] { optimizer_step({}, {}, lr, loss, outcome); });

@@ -1,5 +1,5 @@
-// The QRNN's pooling against its definition and the authors' library, its zoneout, and segments chained
-// through the state.
+// qrnn_scan: cases, golden numbers of the authors' library, zoneout, segments chained through the state,
+// errors.
 #include "ops/qrnn_scan.h"
 
 #include <doctest/doctest.h>
@@ -65,7 +65,7 @@ OpCase op_case_of(const std::string& name, const Case& c) {
   return op_case;
 }
 
-// Where a GPU reads 16 bytes at once, in several chunks of time steps and a part of one.
+// A case in which a GPU reads 16 bytes at once, in several chunks of time steps and a part of one.
 constexpr Case kWide{.steps = 83, .batch = 2, .width = 40, .zoneout = 0.3, .training = true};
 
 Tensors moved(const Tensors& xs, Device device) {
@@ -142,7 +142,7 @@ TEST_CASE("qrnn_scan: two segments chained through the state are one long pass, 
     }
 }
 
-TEST_CASE("qrnn_scan: zoneout keeps a state as it was, as often as asked") {
+TEST_CASE("qrnn_scan: zoneout keeps states exactly, with its probability") {
   const Case c{
       .steps = 50, .batch = 4, .width = 100, .pooling = QrnnPooling::f, .zoneout = 0.3, .training = true};
   for (const Device device : test_devices()) {
@@ -186,7 +186,7 @@ TEST_CASE("qrnn_scan: gates stay gates and gradients finite for huge pre-activat
     }
 }
 
-TEST_CASE("qrnn_scan: beside bf16 the state is f32, and no batch is no work") {
+TEST_CASE("qrnn_scan: with bf16 inputs the state is f32, and an empty batch is no error") {
   if (!has_cuda()) {
     MESSAGE("skipped: no GPU (", cuda_status().text, ")");
     return;
@@ -197,14 +197,14 @@ TEST_CASE("qrnn_scan: beside bf16 the state is f32, and no batch is no work") {
   CHECK(qrnn_scan(zeros({4, 0, 9}, DType::bf16, Device::cuda())).h.shape() == Shape{4, 0, 3});
 }
 
-// Columns first..first+n-1 of a matrix.
+// Returns the columns first .. first + n - 1 of a matrix.
 Tensor columns(const Tensor& x, int64_t first, int64_t n) {
   return tensor_from({x.size(0), n}, [&x, first, n](int64_t i) {
     return x.data<double>()[i / n * x.size(1) + first + i % n];
   });
 }
 
-// The layers of one golden case: a matrix for the current input and, with window 2, one for the input before.
+// A layer of a golden case: a matrix for the current input and, with window 2, one for the previous input.
 struct GoldenLayer {
   Tensor weight, weight_before, bias;
 

@@ -1,4 +1,4 @@
-// sum and mean: cases, exactness over long sums, errors.
+// reduce: cases, exactness of long sums, errors.
 #include "ops/reduce.h"
 
 #include <doctest/doctest.h>
@@ -42,7 +42,7 @@ OP_CASES(reduce) {
   }
 }
 
-TEST_CASE("reduce: shapes") {
+TEST_CASE("reduce: shapes of the results, empty axes") {
   for (const Device device : test_devices()) {
     const Tensor x = zeros({2, 3, 4}, DType::f32, device);
     CHECK(sum(x).shape() == Shape{});
@@ -56,7 +56,7 @@ TEST_CASE("reduce: shapes") {
   }
 }
 
-TEST_CASE("reduce: a long sum in f32 loses nothing") {
+TEST_CASE("reduce: a long sum in f32 is exact") {
   // In f32, 1 + 1 + ... stops growing at 2^24.
   const int64_t n = (1 << 24) + 12345;
   for (const Device device : test_devices()) {

@@ -120,7 +120,8 @@ OP_CASES(relative_attention) {
 }
 
 TEST_CASE(
-    "relative_attention: every precision equals the definition to its rounding, around blocks and panels") {
+    "relative_attention: every precision equals the definition to its rounding, around blocks and panels" *
+    doctest::test_suite("slow when emulated")) {
   const std::vector<Case> cases = {{1, 0, 1, 2, 1},
                                    {127, 0, 127, 2, 40},
                                    {128, 1, 129, 2, 64},
@@ -185,7 +186,8 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("relative_attention: the bits do not depend on the number of threads") {
+TEST_CASE("relative_attention: the bits do not depend on the number of threads" *
+          doctest::test_suite("slow when emulated")) {
   const AttentionOptions options{2, 150, 0.1, kKey};
   for (const Mode& mode : modes()) {
     if (mode.device.is_cuda()) continue;  // tests/ops/cuda_operators_test.cpp

@@ -1,4 +1,4 @@
-// reshape: cases, memory shared, errors.
+// reshape: cases, shared memory, errors.
 #include "ops/reshape.h"
 
 #include <doctest/doctest.h>
@@ -22,7 +22,7 @@ OP_CASES(reshape) {
          .reference = [to = to](const Tensors& x) -> Tensors { return {reference::reshape(x[0], to)}; }});
 }
 
-TEST_CASE("reshape: a view of any dtype") {
+TEST_CASE("reshape: the result is a view, in any dtype") {
   const Tensor x = zeros({4, 2}, DType::i32);
   CHECK(reshape(x, {8}).raw() == x.raw());
   CHECK_THROWS_WITH_AS(reshape(x, {3, 3}),

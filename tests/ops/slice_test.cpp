@@ -1,4 +1,4 @@
-// slice and split: cases, memory shared, gradients into leaves and results, errors.
+// slice and split: cases, shared memory, gradients of leaves and of results, errors.
 #include "ops/slice.h"
 
 #include <doctest/doctest.h>
@@ -54,14 +54,14 @@ OP_CASES(slice) {
                }});
 }
 
-TEST_CASE("slice: a view") {
+TEST_CASE("slice: the result is a view") {
   const Tensor x = zeros({4, 2}, DType::f32);
   const Tensor y = slice(x, 1, 3);
   CHECK(y.data<float>() == x.data<float>() + 2);
   CHECK(split(x, {1, 3})[1].data<float>() == x.data<float>() + 2);
 }
 
-TEST_CASE("slice: parts that nobody used have a zero gradient") {
+TEST_CASE("slice: unused parts of a split have a zero gradient") {
   const Tensor x = requires_grad(full({5}, 1, DType::f64));
   Tape tape;
   const std::vector<Tensor> parts = split(x, {2, 1, 2});

@@ -1,4 +1,4 @@
-// softmax and masked softmax: cases, golden masks, masked scores never read, errors.
+// softmax and masked_softmax: cases, golden masks, masked scores are never read, errors.
 #include "ops/softmax.h"
 
 #include <doctest/doctest.h>
@@ -15,7 +15,7 @@ namespace tandem::testing {
 namespace {
 
 OP_CASES(softmax) {
-  // The long rows are there for the GPU, where the length decides how many threads share a row.
+  // The long rows are for the GPU, where the length decides how many threads share a row.
   for (const Shape& shape :
        {Shape{1}, Shape{3, 33}, Shape{2, 3, 65}, Shape{33, 1}, Shape{400, 99}, Shape{5, 200}, Shape{2, 1000},
         Shape{2, 2040}, Shape{2, 2047}, Shape{2, 4200}, Shape{2, 8193}, Shape{2, 9000}})
@@ -77,7 +77,7 @@ TEST_CASE("softmax: the golden masks, forward and backward") {
   }
 }
 
-TEST_CASE("softmax: what is masked is not even read") {
+TEST_CASE("softmax: masked scores are never read") {
   const CausalMask mask{2, 3};
   const Tensor x = random_tensor({5, 7}, DType::f32, 1);
   const Tensor expected = masked_softmax(x, mask);
@@ -91,7 +91,7 @@ TEST_CASE("softmax: what is masked is not even read") {
     CHECK(relative_error(masked_softmax(x.to(device), mask).to(Device::cpu()), expected) < 1e-6);
 }
 
-TEST_CASE("softmax: what is masked is 0 even in a row that is not finite, forward and backward") {
+TEST_CASE("softmax: masked weights and gradients are 0 even in a row that is not finite") {
   const CausalMask mask{4, 4};
   for (const Device device : test_devices())
     for (const float bad : {NAN, INFINITY}) {
@@ -118,12 +118,12 @@ TEST_CASE("softmax: what is masked is 0 even in a row that is not finite, forwar
     }
 }
 
-TEST_CASE("softmax: rows that do not begin on 16 bytes") {
+TEST_CASE("softmax: rows that are not aligned to 16 bytes") {
   const Tensor whole = random_tensor({3, 5, 64}, DType::f64, 3, -4, 4);
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f32, DType::bf16}) {
       if (device.is_cpu() && dtype == DType::bf16) continue;
-      // 5 rows of 63 from a tensor of 315 elements after the first: nothing is aligned but by chance.
+      // 5 rows of 63 elements that begin 3 elements into a tensor: their alignment varies.
       const Tensor rounded = whole.to(dtype);
       const Tensor flat = rounded.view_as({960, 1}).view_rows(3, 3 + 315).view_as({5, 63});
       const Tensor y = softmax(rounded.to(device).view_as({960, 1}).view_rows(3, 3 + 315).view_as({5, 63}));
