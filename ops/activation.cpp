@@ -1,4 +1,4 @@
-// Elementwise functions: one loop forward and one backward, with the function chosen outside the loop.
+// activation on the CPU: one loop forward and one backward, with the function chosen outside the loop.
 #include "ops/activation.h"
 
 #include "autograd/tape.h"
@@ -9,7 +9,8 @@
 namespace tandem {
 namespace {
 
-// Calls f.run<kind>() for the kind: the choice is made once a block, and the loop inside knows it.
+// Calls f.run<kind>(). The choice is made once for a block of elements, so that the loop inside is compiled for
+// one kind.
 template <class F>
 TANDEM_INLINE void choose(Activation kind, const F& f) {
   using A = Activation;

@@ -1,4 +1,4 @@
-// Elementwise functions of one input: relu, squared_relu, sigmoid, tanh, silu, gelu, exp, log, sqrt, square.
+// activation: relu, squared_relu, sigmoid, tanh, silu, gelu (three forms), exp, log, sqrt, square.
 #pragma once
 #include <cmath>
 
@@ -23,8 +23,8 @@ enum class Activation {
   square
 };
 
-// y = f(x), any shape. Outside a function's domain the result is NaN or infinite, as in <cmath>.
-// Error: x is not floating.
+// Computes y = f(x), element by element, for any shape. Outside a function's domain the result is NaN or
+// infinite, as in <cmath>. Error: x is not floating.
 Tensor activation(const Tensor& x, Activation kind);
 
 inline Tensor relu(const Tensor& x) {
@@ -55,15 +55,14 @@ inline Tensor square(const Tensor& x) {
   return activation(x, Activation::square);
 }
 
-// Three functions go by the name of GELU; a model's published numbers hold for one of them. Hendrycks and
-// Gimpel, "Gaussian error linear units" (2016): erf is the definition, the others its approximations.
+// Three functions go by the name of GELU, and a model's published numbers hold for one of them only. erf is the
+// definition, the other two approximate it. Hendrycks and Gimpel, "Gaussian error linear units" (2016).
 enum class Gelu { erf, tanh, sigmoid1702 };
 Tensor gelu(const Tensor& x, Gelu form);
 
-// The error function, within 3e-7 in f32.
+// Computes the error function; in f32 within 3e-7.
 TANDEM_HD TANDEM_INLINE float fast_erf(float x) {
-  // Below 1 the Taylor series. Above, 1 - q(1 / (1 + c |x|)) exp(-x^2): Abramowitz and Stegun,
-  // formula 7.1.26.
+  // |x| < 1: the Taylor series. Else 1 - q(1 / (1 + c |x|)) exp(-x^2), Abramowitz and Stegun, formula 7.1.26.
   const float x2 = x * x, size = std::fabs(x);
   const float series =
       x * 1.128379167f *
@@ -86,6 +85,7 @@ TANDEM_HD TANDEM_INLINE double fast_erf(double x) {
 inline constexpr double kGeluTanhScale = 0.79788456080286535588;  // sqrt(2 / pi)
 inline constexpr double kGeluTanhCubic = 0.044715;
 
+// Computes f(x) of one element, for the CPU loop and the CUDA kernel.
 template <Activation kind, class T>
 TANDEM_HD TANDEM_INLINE T activation_value(T x) {
   using A = Activation;
@@ -104,13 +104,13 @@ TANDEM_HD TANDEM_INLINE T activation_value(T x) {
   if constexpr (kind == A::square) return x * x;
 }
 
-// Whose derivative is cheaper from the result than from the input: those save y, the others x.
+// True if the derivative is computed from y (relu, sigmoid, ...); then y is saved for backward, else x.
 TANDEM_HD constexpr bool saves_output(Activation kind) {
   using A = Activation;
   return kind == A::relu || kind == A::sigmoid || kind == A::tanh || kind == A::exp || kind == A::sqrt;
 }
 
-// dy/dx from `saved`, which is y or x.
+// Computes dy/dx of one element from `saved`, which is y or x as saves_output() says.
 template <Activation kind, class T>
 TANDEM_HD TANDEM_INLINE T activation_derivative(T saved) {
   using A = Activation;
@@ -124,7 +124,7 @@ TANDEM_HD TANDEM_INLINE T activation_derivative(T saved) {
     const T s = ::tandem::sigmoid(k * x);
     return s + k * x * s * (T(1) - s);
   }
-  if constexpr (kind == A::gelu_erf)  // Phi(x) + x phi(x), of the normal distribution
+  if constexpr (kind == A::gelu_erf)  // Phi(x) + x phi(x), distribution and density of the standard normal
     return T(0.5) * (T(1) + fast_erf(x * T(0.70710678118654752440))) +
            x * T(0.39894228040143267794) * fast_exp(T(-0.5) * x * x);
   if constexpr (kind == A::gelu_tanh) {

@@ -1,4 +1,4 @@
-// adaptive_embedding: rows of each cluster, projected and added up.
+// adaptive_embedding: the rows of each cluster are looked up, projected and added up.
 #include "ops/adaptive_embedding.h"
 
 #include "autograd/tape.h"
@@ -34,17 +34,17 @@ TANDEM_SIMD void scaled_row(double* y, const double* x, double scale, int64_t n)
   scaled_row_body(y, x, scale, n);
 }
 
-// Undefined where the rows have the width of the result.
+// Returns the projection of table i, undefined if there is none.
 Tensor projection_of(const Weights& w, int64_t i) {
   return w.projections.empty() ? Tensor() : w.projections[i];
 }
 
-// One table is one cluster, whatever the cutoffs.
-VocabularyClusters checked_bands(const Weights& w) {
+// Returns the clusters, after checking the weights. With one table there is one cluster, whatever the cutoffs.
+VocabularyClusters checked_clusters(const Weights& w) {
   const VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
   CHECK(
       w.projections.empty() || w.projections.size() == w.rows.size(),
-      "{}: {} projections beside {} matrices of rows; each takes one (undefined: none), or there are none at all",
+      "{}: {} projections for {} matrices of rows; each takes one (undefined: none), or there are none at all",
       kName, w.projections.size(), w.rows.size());
   const Tensor first = projection_of(w, 0);
   const int64_t d = first.defined() ? first.size(0) : w.rows[0].size(1);
@@ -71,7 +71,7 @@ struct Call {
   MatmulPrecision precision;
 };
 
-// g (N, d_i) = scale dropout(the rows of cluster i), 0 for tokens of other clusters.
+// Returns g (N, d_i) = scale dropout(the rows of cluster i), 0 for tokens of other clusters.
 Tensor rows_of(const Call& call, int64_t i) {
   const Options& options = call.options;
   const Tensor& table = call.weights.rows[i];
@@ -83,7 +83,7 @@ Tensor rows_of(const Call& call, int64_t i) {
   return g;
 }
 
-// dP = dy^T g
+// Computes dP = dy^T g.
 Tensor projection_gradient(const Call& call, const Tensor& dy, int64_t i) {
   const GradTarget target = grad_target(call.weights.projections[i]);
   if (dy.size(0) > 0)
@@ -95,7 +95,7 @@ Tensor projection_gradient(const Call& call, const Tensor& dy, int64_t i) {
   return target.grad;
 }
 
-// drows[id] += scale mask (dy P)
+// Computes drows[id] += scale mask (dy P).
 Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
   const Options& options = call.options;
   const Tensor& table = call.weights.rows[i];
@@ -113,7 +113,7 @@ Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
 }
 
 Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
-  const VocabularyClusters clusters = checked_bands(w);
+  const VocabularyClusters clusters = checked_clusters(w);
   const Tensor& table = w.rows[0];
   const DType dtype = options.dtype.value_or(table.dtype());
   CHECK(ids.device() == table.device(), "{}: ids are {}, rows {}; bring both to one device with .to()", kName,
@@ -156,7 +156,8 @@ void shift_ids(const Tensor& y, const Tensor& ids, int64_t begin) {
 
 }  // namespace cpu
 
-// y = sum over clusters of g_i P_i^T, where g_i = scale dropout(rows_i[ids]) is 0 but in the token's own cluster.
+// y = sum over clusters i of g_i P_i^T, where g_i = scale dropout(rows_i[ids]) is 0 outside the token's own
+// cluster.
 Tensor adaptive_embedding(const Tensor& ids, const Weights& w, const Options& options) {
   const Call call = checked_call(ids, w, options);
   Tensor y;  // (N, d)

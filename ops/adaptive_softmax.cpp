@@ -1,4 +1,4 @@
-// adaptive_softmax: each softmax over its own tokens, a block of logits at a time.
+// adaptive_softmax: each softmax is computed over its own tokens, a block of logits at a time.
 #include "ops/adaptive_softmax.h"
 
 #include <algorithm>
@@ -23,10 +23,10 @@ namespace {
 
 using Weights = AdaptiveSoftmaxWeights;
 
-// What a pass over the softmaxes is given.
+// A checked call, with the tokens sorted by cluster.
 struct Call {
   Tensor hidden;    // (N, d)
-  Weights weights;  // of its dtype
+  Weights weights;  // in the dtype of hidden
   VocabularyClusters clusters;
   SoftmaxTokens tokens;
   AdaptiveSoftmaxOptions options;
@@ -41,7 +41,7 @@ Weights weights_as(const Weights& w, DType dtype) {
   return transformed(w, [dtype](const Tensor& x) { return x.defined() ? weight_as(x, dtype) : x; });
 }
 
-// The tokens of one softmax: x (n, d), and z (n, d_i) = dropout(x P).
+// The features of the tokens of one softmax: x (n, d), and z (n, d_i) = dropout(x P).
 struct Features {
   Tensor x, z;
 };
@@ -67,8 +67,8 @@ Features features_of(const Call& call, const Softmax& softmax, int64_t i) {
   return {x, z};
 }
 
-// f(logits, begin, end) with the logits of rows begin .. end - 1 of z, block by block. They are padded to a
-// multiple of 8 columns, as fast products on a GPU want them: -infinity, which counts for nothing.
+// Calls f(logits, begin, end) with the logits of rows begin .. end - 1 of z, block by block. The columns are
+// padded to a multiple of 8, which a GPU multiplies faster, with -infinity, whose exponential is 0.
 template <class F>
 void for_logits(const Softmax& softmax, const Tensor& z, int64_t logits_at_once, MatmulPrecision precision,
                 const F& f) {
@@ -92,7 +92,7 @@ void for_logits(const Softmax& softmax, const Tensor& z, int64_t logits_at_once,
   }
 }
 
-// A number for each token of each softmax.
+// Returns memory for one f64 number for each token of each softmax.
 std::vector<Tensor> numbers_for(const SoftmaxTokens& tokens) {
   std::vector<Tensor> numbers;
   for (const Tensor& columns : tokens.columns)
@@ -100,7 +100,8 @@ std::vector<Tensor> numbers_for(const SoftmaxTokens& tokens) {
   return numbers;
 }
 
-// The losses in all softmaxes, added up token by token: -log P_head - log P_tail. Into that of the head.
+// Adds up the losses of all softmaxes, token by token: -log P_head - log P_tail. Overwrites and returns the
+// head's, nll[0].
 Tensor total_of(const std::vector<Tensor>& nll, const SoftmaxTokens& tokens) {
   const auto as_column = [](const Tensor& x) { return x.view_as({x.numel(), 1}); };
   for (size_t i = 1; i < nll.size(); ++i)
@@ -108,14 +109,14 @@ Tensor total_of(const std::vector<Tensor>& nll, const SoftmaxTokens& tokens) {
   return nll[0];
 }
 
-// The gradients of the matrices and biases of one softmax, and dz where it is defined. loss(logits, begin,
+// Computes the gradients of the tables and biases of one softmax, and dz if it is defined. loss(logits, begin,
 // end) replaces the logits of a block by their gradient.
 template <class F>
 void differentiate(const Call& call, const Softmax& softmax, const Softmax& gradients, bool accumulate,
                    const Tensor& z, const Tensor& dz, const F& loss) {
   const auto has_bias = [](const Softmax::Piece& piece) { return piece.bias.defined(); };
   const bool wants_biases = std::any_of(gradients.pieces.begin(), gradients.pieces.end(), has_bias);
-  Tensor sums;  // of the logits' gradients over all tokens
+  Tensor sums;  // (width): sums of the logits' gradients over all tokens
   const auto use = [&call, &softmax, &gradients, accumulate, &z, &dz, &loss, wants_biases, &sums](
                        const Tensor& logits, int64_t begin, int64_t end) {
     loss(logits, begin, end);
@@ -146,10 +147,11 @@ void differentiate(const Call& call, const Softmax& softmax, const Softmax& grad
   }
 }
 
-// The gradients of everything that has a place for one in dhidden (N, d) and in `dweights`, which are added
-// to if `accumulate`. loss(i, logits, begin, end) replaces the logits that the tokens begin .. end - 1 of
-// softmax i have by their gradient. With q = x P and z = dropout(q):
-//   drows = dlogits^T z,  dz = dlogits rows,  dq = mask dz,  dP = x^T dq,  dx = dq P^T.
+// Computes the gradients that are defined in dhidden (N, d) and `dweights`; those of the weights are added to
+// if `accumulate`. loss(i, logits, begin, end) replaces the logits of the tokens begin .. end - 1 of softmax i
+// by their gradient. With q = x P and z = dropout(q):
+//
+//     drows = dlogits^T z        dz = dlogits rows        dq = mask dz        dP = x^T dq        dx = dq P^T
 template <class F>
 void gradients_of(const Call& call, const Tensor& dhidden, const Weights& dweights, bool accumulate,
                   const F& loss) {
@@ -187,7 +189,7 @@ void gradients_of(const Call& call, const Tensor& dhidden, const Weights& dweigh
 
 Call checked_call(const Tensor& hidden, const Tensor& targets, const Weights& w,
                   const AdaptiveSoftmaxOptions& options) {
-  VocabularyClusters clusters = checked_bands(hidden, w);
+  VocabularyClusters clusters = checked_clusters(hidden, w);
   const std::span<const int64_t> leading(hidden.shape().begin(), hidden.rank() - 1);
   CHECK(targets.shape() == Shape(leading) && targets.device() == hidden.device(),
         "adaptive_softmax: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device",
@@ -200,7 +202,7 @@ Call checked_call(const Tensor& hidden, const Tensor& targets, const Weights& w,
           matmul_precision()};
 }
 
-// The losses, and lse of each softmax's tokens, which backward needs.
+// Returns the losses, and fills `lse` of the tokens of each softmax, which backward needs.
 Tensor losses_of(const Call& call, const std::vector<Tensor>& lse) {
   const std::vector<Tensor> nll = numbers_for(call.tokens);
   for (int64_t i = 0; i < call.clusters.count(); ++i) {
@@ -272,7 +274,7 @@ Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets, const W
                          precision = call.precision](const Tensor& dy) -> Grads {
     const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), clusters, tokens, options, precision};
     const Tensor dhidden = needs_grad(hidden) ? empty_like(hidden) : Tensor();
-    // All are added to, or none is: where one already has a gradient, a new one begins with zeros.
+    // If any leaf already has a gradient, all are added to, and the new ones begin with zeros.
     bool accumulate = false;
     std::vector<Tensor> fresh;
     const Weights dw = transformed(w, [&accumulate, &fresh](const Tensor& x) {
@@ -319,7 +321,7 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
                                                  call.tokens.columns[i].view_rows(begin, end), share));
   };
   gradients_of(call, dhidden.defined() ? as_rows(dhidden) : dhidden, dw, false, replace);
-  // Given away: what nobody else holds, a leaf takes without a copy.
+  // The gradients are given away: a leaf takes memory that no other tensor shares without a copy.
   const auto backward = [gradients = inputs_of(dhidden, dw)](const Tensor& dy) mutable -> Grads {
     for (const Tensor& gradient : gradients)
       if (gradient.defined()) DISPATCH(dy.device(), scale_by(gradient, dy));
@@ -328,9 +330,9 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
   return record("adaptive_softmax", mean(total_of(nll, call.tokens)).to(dtype), inputs, backward);
 }
 
-// log P(w) = logit - lse in the head; in a tail, logit - lse - (its cluster's loss in the head).
+// log P(w) = logit - lse in the head, and logit - lse - (the tail's loss in the head) in a tail.
 Tensor adaptive_log_probabilities(const Tensor& hidden, const Weights& w) {
-  const VocabularyClusters clusters = checked_bands(hidden, w);
+  const VocabularyClusters clusters = checked_clusters(hidden, w);
   const int64_t count = clusters.count();
   const SoftmaxTokens all{std::vector<Tensor>(count), {}};
   const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), clusters, all, {}, matmul_precision()};

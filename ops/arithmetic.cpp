@@ -1,5 +1,5 @@
-// Elementwise arithmetic. Backward functions are made of the same operators: recording is paused while they
-// run.
+// arithmetic on the CPU. The backward functions call the same operators, which record nothing while a backward
+// pass runs.
 #include "ops/arithmetic.h"
 
 #include "autograd/tape.h"
@@ -14,7 +14,7 @@ namespace tandem {
 namespace {
 
 template <Arithmetic kind, class T>
-TANDEM_INLINE void loop(T* y, const T* a, const T* b, int64_t n) {
+TANDEM_INLINE void arithmetic_loop(T* y, const T* a, const T* b, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = arithmetic_value<kind>(a[i], b[i]);
 }
@@ -23,13 +23,13 @@ template <class T>
 TANDEM_INLINE void arithmetic_body(Arithmetic kind, T* y, const T* a, const T* b, int64_t n) {
   switch (kind) {
     case Arithmetic::add:
-      return loop<Arithmetic::add>(y, a, b, n);
+      return arithmetic_loop<Arithmetic::add>(y, a, b, n);
     case Arithmetic::sub:
-      return loop<Arithmetic::sub>(y, a, b, n);
+      return arithmetic_loop<Arithmetic::sub>(y, a, b, n);
     case Arithmetic::mul:
-      return loop<Arithmetic::mul>(y, a, b, n);
+      return arithmetic_loop<Arithmetic::mul>(y, a, b, n);
     case Arithmetic::div:
-      return loop<Arithmetic::div>(y, a, b, n);
+      return arithmetic_loop<Arithmetic::div>(y, a, b, n);
   }
 }
 
@@ -80,12 +80,14 @@ Tensor value(const Tensor& a, const Tensor& b, Arithmetic kind) {
   return y;
 }
 
-// What sum_of_repeats() needs of b: nothing where it is like a.
+// Returns b if it is repeated over a or has another dtype, as sum_of_repeats() needs it; else an undefined
+// tensor.
 Tensor if_repeated(const Tensor& b, const Tensor& a) {
   return b.shape() == a.shape() && b.dtype() == a.dtype() ? Tensor() : b;
 }
 
-// The gradient of a b that was repeated over a's leading axes: the sum of d over the repetitions.
+// Returns the gradient of b, which was repeated over the leading axes of a: the sum of d over the repetitions.
+// Returns d itself if b is undefined, that is if it was not repeated.
 Tensor sum_of_repeats(const Tensor& d, const Tensor& b) {
   if (!b.defined()) return d;
   const GradTarget db = grad_target(b);

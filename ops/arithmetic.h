@@ -1,18 +1,21 @@
-// add, sub, mul, div, scale, neg: elementwise arithmetic, and the operators + - * / on tensors.
+// arithmetic: add, sub, mul and div of two tensors, scale and neg of one, and the operators + - * /.
 #pragma once
 #include "core/macros.h"
 #include "core/tensor.h"
 
 namespace tandem {
 
-// Elementwise, two floating tensors of one shape, dtype and device. For add and mul b may be smaller: its
-// shape then is the end of a's, (..., D) and (D), as for a bias or a gain. On a GPU it may be f32 beside a in
-// bf16, as parameters are. Error: shapes, dtypes or devices differ.
+// Combine two floating tensors of one shape, dtype and device, element by element. In add and mul, b may have
+// the last axes of a only, such as (..., D) and (D) for a bias or a gain, and is repeated over the others; on a
+// GPU it may also be f32 where a is bf16, as parameters are. Division by zero gives infinity or NaN, as in IEEE
+// 754.
+// Error: shapes, dtypes or devices differ.
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);
-Tensor div(const Tensor& a, const Tensor& b);  // no check for zeros: infinity or NaN, as in IEEE 754
+Tensor div(const Tensor& a, const Tensor& b);
 
+// Multiplies every element by `factor`, or by -1. Error: x is not floating.
 Tensor scale(const Tensor& x, double factor);
 Tensor neg(const Tensor& x);
 
@@ -40,6 +43,7 @@ inline Tensor operator-(const Tensor& x) {
 
 enum class Arithmetic { add, sub, mul, div };
 
+// Combines two elements, for the CPU loop and the CUDA kernel.
 template <Arithmetic kind, class T>
 TANDEM_HD TANDEM_INLINE T arithmetic_value(T a, T b) {
   if constexpr (kind == Arithmetic::add) return a + b;
@@ -49,7 +53,7 @@ TANDEM_HD TANDEM_INLINE T arithmetic_value(T a, T b) {
 }
 
 namespace cpu {
-// b's elements are repeated as often as they fit into a.
+// y = a (kind) b, with the elements of b repeated as often as they fit into a.
 void arithmetic(const Tensor& y, const Tensor& a, const Tensor& b, Arithmetic kind);
 void scale(const Tensor& y, const Tensor& x, double factor);
 }  // namespace cpu

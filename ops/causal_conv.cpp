@@ -1,4 +1,4 @@
-// causal_conv on the CPU: rows of channels, one tap of the filter after the other.
+// causal_conv on the CPU: rows of channels, one tap of the filter after another.
 #include "ops/causal_conv.h"
 
 #include "autograd/tape.h"
@@ -25,7 +25,7 @@ TANDEM_SIMD void add_product(double* y, const double* a, const double* b, int64_
   add_product_body(y, a, b, n);
 }
 
-// y (columns, rows) = or += x (rows, columns).
+// y (columns, rows) = the transpose of x (rows, columns), added to y if `accumulate`.
 template <class T>
 void transpose(T* y, const T* x, int64_t rows, int64_t columns, bool accumulate) {
   for (int64_t j = 0; j < columns; ++j)
@@ -35,7 +35,7 @@ void transpose(T* y, const T* x, int64_t rows, int64_t columns, bool accumulate)
     }
 }
 
-// weight (C, K) as taps (K, C), so that a tap is a row.
+// Returns weight (C, K) as taps (K, C), so that a tap is a row.
 template <class T>
 Tensor taps_of(const Tensor& weight) {
   const Tensor taps({weight.size(1), weight.size(0)}, weight.dtype());
@@ -43,8 +43,8 @@ Tensor taps_of(const Tensor& weight) {
   return taps;
 }
 
-// Steps first..out.steps-1 of out: bias, or 0, and the sum of the taps (K, C), each times the row of `in`
-// that it meets: K - 1 - k steps ago, or ahead on the way back.
+// Computes the steps first .. out.steps - 1 of `out`: the bias, or 0, plus the sum over the taps (K, C) of tap
+// k times the row of `in` that lies K - 1 - k steps before or, going back, after.
 template <class T>
 void filter(const TimeSteps<T>& out, int64_t first, const TimeSteps<const T>& in, const Tensor& taps,
             const Tensor& bias, bool back) {
@@ -77,8 +77,9 @@ void forward(const Tensor& y, const CausalConvInputs& in) {
          in.bias, false);
 }
 
-// Sums over t and b of dy times the row that each tap meets, (K + 1, C): the bias is a tap that meets ones.
-// Chunks of rows have sums of their own: the sizes decide, so that threads do not matter.
+// Returns (K + 1, C): for each tap the sum over t and b of dy times the row of x that it multiplies, and in the
+// last row the sum of dy, the bias being a tap that multiplies ones. Each chunk of rows has sums of its own;
+// its size depends on the shape only, so the number of threads does not matter.
 template <class T>
 Tensor weight_sums(const Tensor& dy, const CausalConvInputs& in) {
   const int64_t width = in.weight.size(1), channels = dy.size(2), batch = dy.size(1);

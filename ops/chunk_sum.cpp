@@ -1,4 +1,4 @@
-// chunk_sum: rows summed chunk by chunk.
+// chunk_sum on the CPU: a row is summed chunk by chunk.
 #include "ops/chunk_sum.h"
 
 #include "autograd/tape.h"
@@ -10,7 +10,7 @@
 namespace tandem {
 namespace {
 
-// y (width) = the sum of the chunks of x (n).
+// y (width) = the sum of the whole chunks of x (n).
 template <class T>
 TANDEM_INLINE void sum_body(T* y, const T* x, int64_t n, int64_t width) {
   std::copy_n(x, width, y);

@@ -1,13 +1,15 @@
-// chunk_sum: the sum of the chunks that the last axis is cut into. After an activation it takes the place of
-// the second matrix of a feed-forward layer: the "boom" of Merity, "Single Headed Attention RNN" (2019).
+// chunk_sum: the sum of the chunks that the last axis is cut into, SHA-RNN's "boom", (..., N) to (..., width).
+//
+// After an activation it replaces the second matrix of a feed-forward layer. Merity, "Single Headed Attention
+// RNN: Stop Thinking With Your Head" (2019).
 #pragma once
 #include "core/tensor.h"
 
 namespace tandem {
 
-// x (..., N) to (..., width): y_j = x_j + x_{width + j} + x_{2 width + j} + ... over the chunks that N has
-// room for. A rest that does not fill a chunk is dropped, and its gradient is 0. Error: x is not floating or
-// has no chunk.
+// Computes y_j = x_j + x_{width + j} + x_{2 width + j} + ... over the floor(N / width) whole chunks of x (...,
+// N). Elements after the last whole chunk are dropped, and their gradient is 0. Error: x is not floating; width
+// < 1 or > N.
 Tensor chunk_sum(const Tensor& x, int64_t width);
 
 namespace cpu {

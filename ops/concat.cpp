@@ -1,5 +1,4 @@
-// concat: rows copied one after the other, and backward hands out views; columns copied side by side, and
-// back.
+// concat: forward copies; backward hands out views of the rows of dy, or copies its columns.
 #include "ops/concat.h"
 
 #include "autograd/tape.h"

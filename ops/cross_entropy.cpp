@@ -1,4 +1,5 @@
-// cross_entropy: one pass over a row of logits finds its largest value and the sum of exponentials.
+// cross_entropy on the CPU, row by row: the largest logit is subtracted first, so that no exponential
+// overflows.
 #include "ops/cross_entropy.h"
 
 #include <limits>
@@ -40,7 +41,7 @@ TANDEM_SIMD double log_sum_exp(const double* x, int64_t n) {
   return log_sum_exp_body(x, n);
 }
 
-// dx = softmax(x) * factor, with the softmax's denominator known.
+// dx = softmax(x) * factor, given lse = log sum exp(x).
 template <class T>
 TANDEM_INLINE void probabilities_body(T* dx, const T* x, T lse, T factor, int64_t n) {
 #pragma omp simd
@@ -53,9 +54,9 @@ TANDEM_SIMD void probabilities(double* dx, const double* x, double lse, double f
   probabilities_body(dx, x, lse, factor, n);
 }
 
-// x = softmax(x) * factor; returns log sum exp(x).
+// Replaces x by softmax(x) * factor and returns log sum exp(x).
 template <class T>
-TANDEM_INLINE double replace_body(T* x, T factor, int64_t n) {
+TANDEM_INLINE double scaled_softmax_body(T* x, T factor, int64_t n) {
   const T largest = largest_of(x, n);
   T total = 0;
 #pragma omp simd reduction(+ : total)
@@ -68,11 +69,11 @@ TANDEM_INLINE double replace_body(T* x, T factor, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] *= share;
   return static_cast<double>(largest) + std::log(static_cast<double>(total));
 }
-TANDEM_SIMD double replace(float* x, float factor, int64_t n) {
-  return replace_body(x, factor, n);
+TANDEM_SIMD double scaled_softmax_in_place(float* x, float factor, int64_t n) {
+  return scaled_softmax_body(x, factor, n);
 }
-TANDEM_SIMD double replace(double* x, double factor, int64_t n) {
-  return replace_body(x, factor, n);
+TANDEM_SIMD double scaled_softmax_in_place(double* x, double factor, int64_t n) {
+  return scaled_softmax_body(x, factor, n);
 }
 
 void check_inputs(const char* name, const char* targets_name, const Tensor& logits, const Tensor& targets) {
@@ -161,7 +162,7 @@ void token_nll_in_place(const Tensor& nll, const Tensor& logits, const Tensor& t
       for (; row < end; ++row) {
         T* at_target = x + row * width + target[row];
         const double wanted = static_cast<double>(*at_target);
-        loss[row] = replace(x + row * width, static_cast<T>(factor), width) - wanted;
+        loss[row] = scaled_softmax_in_place(x + row * width, static_cast<T>(factor), width) - wanted;
         *at_target -= static_cast<T>(factor);
       }
     });

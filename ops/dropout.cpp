@@ -1,4 +1,4 @@
-// dropout: masks drawn in pieces that fit the cache, used at once and forgotten.
+// dropout on the CPU: masks are drawn in pieces that fit the cache and used at once.
 #include "ops/dropout.h"
 
 #include "autograd/tape.h"
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kPiece = 1024;  // mask elements drawn at a time; a multiple of 4
 
-// The words of `blocks` Philox blocks, in the order of the elements.
+// Draws the words of `blocks` Philox blocks, in the order of the elements.
 TANDEM_SIMD void draw_words(uint32_t* words, uint64_t first_block, int64_t blocks, DropoutKey key) {
 #pragma omp simd
   for (int64_t b = 0; b < blocks; ++b) {
@@ -51,7 +51,8 @@ TANDEM_SIMD void apply(double* y, const double* x, const uint32_t* words, uint32
   apply_body(y, x, words, threshold, kept, n);
 }
 
-// Calls f(offset, words, count) for elements begin..begin+n-1 in pieces; offset counts from begin.
+// Calls f(offset, words, count) for the elements begin .. begin + n - 1 in pieces; `offset` counts from
+// `begin`.
 template <class F>
 void for_words(int64_t begin, int64_t n, DropoutKey key, const F& f) {
   uint32_t words[kPiece + 4];

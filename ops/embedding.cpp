@@ -1,4 +1,4 @@
-// embedding: rows gathered forward, added up backward.
+// embedding on the CPU: forward gathers rows, backward adds them up.
 #include "ops/embedding.h"
 
 #include <cstring>
@@ -15,7 +15,7 @@
 namespace tandem {
 namespace {
 
-constexpr int64_t kColumns = 128;  // a thread's share of the width in backward
+constexpr int64_t kColumns = 128;  // columns of the table's gradient that one thread sums in backward
 
 template <class T>
 TANDEM_INLINE void add_rows_body(T* dtable, int64_t rows, const T* dy, const int32_t* ids, int64_t count,
@@ -62,7 +62,8 @@ void embedding_forward(const Tensor& y, const Tensor& ids, const Tensor& table) 
   });
 }
 
-// Each thread owns columns, not ids: no two write to one place, and each place sees the ids in order.
+// Each thread takes all ids for some of the columns: no two threads write to one place, and the ids are added
+// in order.
 void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& ids, bool accumulate) {
   if (!accumulate) cpu::fill(dtable, 0);
   dispatch_float(dy.dtype(), "embedding", [&]<class T>() {

@@ -1,4 +1,4 @@
-// Layer normalisation on the CPU, row by row, and its two operators.
+// layer_norm on the CPU, row by row, and its two operators.
 #include "ops/layer_norm.h"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ TANDEM_INLINE void add_scaled(T* y, const T* x, T alpha, const T* a, int64_t n) 
   for (int64_t j = 0; j < n; ++j) y[j] = x[j] + alpha * a[j];
 }
 
-// Two passes over a row that lies in cache: a variance by sum of squares would cancel.
+// Takes two passes over the row, which stays in cache: the variance as mean(x^2) - mean(x)^2 would cancel.
 template <class T>
 TANDEM_INLINE void forward_row(T* y, T* stats, const T* x, const T* a, T alpha, const T* gain, const T* bias,
                                T eps, int64_t n) {
@@ -57,8 +57,8 @@ TANDEM_SIMD void forward_row(double* y, double* stats, const double* x, const do
 //
 //     dx = rstd (g - mean(g) - x_hat mean(g x_hat))     dgain += dy x_hat     dbias += dy
 //
-// and for x = q + alpha a:  dq = dx,  da = alpha dx,  dalpha = sum(a dx) (returned). Ba et al. 2016.
-// `dx` holds the row of x when this is called with a.
+// and for x = q + alpha a:  dq = dx,  da = alpha dx,  dalpha = sum(a dx), which is returned. Ba et al. 2016.
+// With `a`, dx first holds the row q + alpha a.
 template <class T>
 TANDEM_INLINE T backward_row(T* dx, T* da, T* dgain, T* dbias, const T* dy, const T* x, const T* a, T alpha,
                              const T* gain, const T* stats, int64_t n) {
@@ -124,7 +124,8 @@ void forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, cons
   }
 }
 
-// target = or += the sums over chunks of `n` columns from `first` on, in order of the chunks.
+// Sets target, or adds to it, the sums over all chunks of the columns first .. first + n - 1, in the order of
+// the chunks.
 template <class T>
 void sum_over_chunks(const GradTarget& target, const Tensor& sums, int64_t first, int64_t n) {
   if (!target.grad.defined()) return;
@@ -140,12 +141,13 @@ template <class T>
 void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in, const Tensor& gain,
               const Tensor& stats, const LayerNormOptions& options) {
   const int64_t n = gain.numel(), rows = stats.size(0);
-  // Chunks of rows, each with sums of its own: the sizes decide, so that threads do not matter.
+  // Each chunk of rows has sums of its own. Its size depends on the shape only, so the number of threads does
+  // not matter.
   const int64_t chunk_rows = std::max<int64_t>(16, (rows + 63) / 64),
                 chunks = (rows + chunk_rows - 1) / chunk_rows;
   const Tensor sums = zeros({chunks, 2 * n + 1}, dy.dtype());  // dgain, dbias, dalpha
   const Tensor scratch = out.dx.defined() ? Tensor() : Tensor({chunks, n}, dy.dtype());
-  const Tensor dropped = options.dropout > 0 ? Tensor({chunks, n}, dy.dtype()) : Tensor();  // a row of dy
+  const Tensor dropped = options.dropout > 0 ? Tensor({chunks, n}, dy.dtype()) : Tensor();
   const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a), *dy_data = dy.data<T>();
   const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
   T* da = out.da.defined() ? out.da.data<T>() : nullptr;
@@ -171,8 +173,7 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
   sum_over_chunks<T>(out.dalpha, sums, 2 * n, 1);
 }
 
-// `dtype` is what is wanted of w, beside rows of x's.
-// Both operators: what they record is (x, gain, bias), or (q, a, alpha, gain, bias).
+// Checks, computes and records either operator, whose inputs are (x, gain, bias) or (q, a, alpha, gain, bias).
 Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, const Tensor& bias,
                  const LayerNormOptions& options) {
   const Tensor& x = in.x;

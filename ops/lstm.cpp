@@ -1,4 +1,4 @@
-// lstm: the input's products over all time steps at once, then one product and one cell a step; or cuDNN.
+// lstm: one product of the inputs of all time steps, then one product and the cells of each step; or cuDNN.
 #include "ops/lstm.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 namespace tandem {
 namespace {
 
-// One step of one row of the batch; gates and bias are four planes of n. c_before may not be c.
+// Computes one step of one batch row. gates and bias are four planes of n elements. c_before must not be c.
 template <class T>
 TANDEM_INLINE void forward_row_body(T* h, T* c, const T* gates, const T* bias, const T* c_before, int64_t n) {
 #pragma omp simd
@@ -41,7 +41,7 @@ TANDEM_SIMD void forward_row(double* h, double* c, const double* gates, const do
 
 template <class T>
 struct BackwardRow {
-  T *gates, *dc;  // in place
+  T *gates, *dc;  // overwritten in place
   const T *dh, *dh_carry, *bias, *c_before, *c;
 };
 
@@ -166,8 +166,9 @@ void start_carry(const Tensor& carry, const Tensor& arriving) {
   arriving.defined() ? copy(carry, arriving) : fill(carry, 0);
 }
 
-// With d the gradients of the sums, over all time steps at once:  dx = d W,  dW = d^T x,  dU = d^T h_before,
-// db = sum of d's rows, for both biases.
+// Computes all gradients. With d (T, B, 4 H) the gradients of the sums, over all time steps at once:
+//
+//     dx = d W        dW = d^T x        dU = d^T h_before        db = the sum of the rows of d, for both biases
 void backward_by_steps(const LstmGrads& grads, const Grads& dys, const LstmSteps& steps,
                        const LstmInputs& in) {
   const Device device = in.x.device();

@@ -1,4 +1,4 @@
-// The norm of all gradients and the update of all parameters on the CPU, in blocks spread over the cores.
+// optimizer_step on the CPU: the norm and the update in blocks of elements, which are shared among the threads.
 #include "ops/optimizer_step.h"
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kBlock = 1 << 14;
 
-// Part of one parameter: parameters are of very different sizes, blocks are not.
+// A part of one parameter. Parameters differ much in size, blocks do not, so that the threads get equal shares.
 struct Block {
   size_t slot;
   int64_t begin, count;
@@ -67,7 +67,7 @@ TANDEM_SIMD double square_sum(const double* x, int64_t n) {
   return square_sum_block(x, n);
 }
 
-// Of a parameter's elements and of their moves with trust 1.
+// Sums of squares of a parameter's elements and of their moves with trust ratio 1.
 struct Squares {
   double value, move;
 };
@@ -111,7 +111,7 @@ double norm_of(const std::vector<ParameterSlot>& slots, const std::vector<Block>
   return std::sqrt(sum);
 }
 
-// Multiplies LAMB's trust ratios into the numbers of each slot's update.
+// Multiplies the numbers of each slot's update by LAMB's trust ratio.
 void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<ParameterSlot>& slots,
                  const std::vector<Block>& blocks, const UpdateRule& rule, double lr) {
   const int64_t count = static_cast<int64_t>(blocks.size());
@@ -154,10 +154,10 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   const std::vector<Block> blocks = blocks_of(slots);
   const double loss_value = loss.defined() ? *loss.data<double>() : 0, norm = norm_of(slots, blocks);
   const bool updated = std::isfinite(norm) && std::isfinite(loss_value);
-  double* const told = outcome.data<double>();
-  told[0] = loss_value;
-  told[1] = norm;
-  told[2] = updated ? 1 : 0;
+  double* const result = outcome.data<double>();
+  result[kOutcomeLoss] = loss_value;
+  result[kOutcomeGradNorm] = norm;
+  result[kOutcomeUpdated] = updated ? 1 : 0;
   if (!updated) return;
 
   const double gradient_scale = adam_gradient_scale(rule, norm), rate = *lr.data<double>();
@@ -190,7 +190,7 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
     CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
           "optimizer: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
   };
-  check("outcome", outcome, 3);
+  check("outcome", outcome, kOutcomeSize);
   check("lr", lr, 1);
   if (loss.defined()) check("loss", loss, 1);
   DISPATCH(device, optimizer_step(slots, rule, lr, loss, outcome));

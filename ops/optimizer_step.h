@@ -1,5 +1,4 @@
-// optimizer_step: norm of all gradients, clipping, decay, moments and update of every parameter, without a
-// wait for the device. Not a tape operator: it changes its tensors in place.
+// optimizer_step: clips all gradients by their norm and updates all parameters in place. Not on the tape.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -10,57 +9,67 @@
 
 namespace tandem {
 
-// NAG is no Adam, but of the same form.
+// The rules of an update. All have the form of AdamCoefficients, NAG (Nesterov's gradient) with constant v.
 enum class OptimizerKind { radam, adamw, lamb, nag };
 
-// What stays the same from step to step; models/training/optimizer.h explains the numbers and checks them.
+// The numbers that stay the same from step to step. models/training/optimizer.h explains and checks them.
 struct UpdateRule {
   OptimizerKind kind = OptimizerKind::radam;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double weight_decay = 0.1;
   double clip = 1.0;  // 0: no clipping
   bool degenerated_to_sgd = true;
-  double min_trust = 0.25;  // of LAMB
+  double min_trust = 0.25;  // LAMB: least trust ratio
 };
 
-// A parameter, its gradient and its moments: one shape, and all f32 or all f64.
+// A parameter, its gradient and its moments, which have one shape and are all f32 or all f64.
 struct ParameterSlot {
   Tensor value, gradient, m, v;
-  Tensor copy;   // bf16 of the same shape, receives the rounded new value; undefined: none
-  Tensor steps;  // i64 (1): updates so far, which the bias corrections go by
+  Tensor copy;   // bf16, same shape: receives the rounded new value; may be undefined
+  Tensor steps;  // i64 (1): number of updates so far, for the bias corrections
 };
 
-// One update of all slots; everything lies on one device, which decides by itself and keeps nobody waiting:
+// The elements of the outcome of a step.
+enum StepOutcomeElement : int64_t {
+  kOutcomeLoss,      // the loss, or 0 without one
+  kOutcomeGradNorm,  // L2 norm of all gradients before clipping
+  kOutcomeUpdated,   // 1 if the update was made, 0 if it was skipped
+  kOutcomeSize
+};
+
+// Updates all slots once. All tensors are on one device; the update is asynchronous and skips itself if the
+// norm or the loss is not finite:
 //
-//     norm = L2 norm of all gradients, summed in f64 and in a fixed order: the same bits every time
-//     norm or loss not finite: no value, copy, moment or count changes
-//     else: every steps += 1, gradients are scaled by adam_gradient_scale(), numbers by adam_coefficients()
+//     norm = L2 norm of all gradients, summed in f64 in a fixed order, so that the bits are the same every time
+//     norm or loss not finite:  no value, copy, moment or count changes
+//     else:                     every steps += 1, then the update of adam_coefficients() with adam_gradient_scale()
 //
-// lr: f64 (1), finite. loss: f64 (1), or undefined. outcome: f64 (3), receives the loss (0 without one), the
-// norm before clipping, and 1 where the update was made, 0 where it was not. A slot of no elements only
-// counts. Error: lr, loss or outcome is of another shape, dtype or device; Optimizer checks the slots.
+// lr is f64 (1) and finite; loss is f64 (1) or undefined; outcome is f64 (3) and receives a StepOutcomeElement
+// each. Of a slot without elements only the count changes.
+// Error: lr, loss or outcome has another shape, dtype or device. Optimizer checks the slots.
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome);
 
-// The numbers of one update, in which the kinds differ:
+// The numbers of one update, in which the kinds differ. g is the clipped gradient, p the parameter:
 //
 //     g = gradient_scale gradient            m = beta1 m + fresh g             v = beta2 v + (1 - beta2) g^2
 //     p = p - decay p - rate (m_share m + g_share g) / (root_scale sqrt(v) + eps)
 //
-// root_scale 0 and eps 1 leave the momentum step of RAdam's first updates.
+// RAdam's first updates, plain momentum steps, have root_scale 0 and eps 1.
 struct AdamCoefficients {
   double gradient_scale, beta1, beta2;
-  double decay;  // share of p: learning rate times weight decay
+  double decay;  // learning rate times weight decay
   double rate, root_scale, eps;
   double fresh, m_share = 1, g_share = 0;
 };
 
+// Returns the factor that brings the norm of all gradients down to rule.clip, or 1 if it is below.
 TANDEM_HD inline double adam_gradient_scale(const UpdateRule& rule, double norm) {
   const double scale = rule.clip / (norm + 1e-6);
   return rule.clip > 0 && scale < 1 ? scale : 1;
 }
 
-// Of update number t = 1, 2, ... of a parameter, in f64:
+// Returns the numbers of update t = 1, 2, ... of a parameter, in f64:
 //
 //     AdamW   p -= lr wd p + lr m_hat / (sqrt(v_hat) + eps)
 //             m_hat = m / (1 - beta1^t),   v_hat = v / (1 - beta2^t)
@@ -69,7 +78,10 @@ TANDEM_HD inline double adam_gradient_scale(const UpdateRule& rule, double norm)
 //                       R = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))
 //             else:     p -= lr wd p + lr m_hat, or nothing at all
 //     NAG     p -= lr wd p + lr (g + beta1 m),   m = beta1 m + g
-//     LAMB    p -= lr r (wd p + m / (sqrt(v) + eps)), see lamb_trust(); the numbers here are those of r = 1
+//     LAMB    p -= lr r (wd p + m / (sqrt(v) + eps)), with r from lamb_trust(); the numbers returned are for r = 1
+//
+// Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019); Liu et al., "On the Variance of the
+// Adaptive Learning Rate and Beyond" (2020); You et al., "Large Batch Optimization for Deep Learning" (2020).
 TANDEM_HD inline AdamCoefficients adam_coefficients(const UpdateRule& rule, int64_t t, double lr,
                                                     double gradient_scale) {
   const double steps = static_cast<double>(t), beta2_power = std::pow(rule.beta2, steps);
@@ -110,10 +122,10 @@ TANDEM_HD inline AdamCoefficients adam_coefficients(const UpdateRule& rule, int6
   return c;
 }
 
-// LAMB's trust ratio r of a parameter of L2 norm |p| that would move by |lr s|, both over all its elements:
-// min(|p|, 10) / |s|, or 1 where one of them is 0, but no less than min_trust. Merity 2019 (arXiv
-// 1911.11423) after You et al., ICLR 2020 (arXiv 1904.00962), which corrects the bias of m and v and has no
-// least ratio.
+// Returns LAMB's trust ratio r of a parameter p that would move by lr s with r = 1: min(|p|, 10) / |s|, or 1 if
+// either norm is 0, but at least min_trust. value_norm is |p|, move_norm |lr s|, the L2 norms over all
+// elements. Merity 2019 (arXiv 1911.11423), after You et al. 2020 (arXiv 1904.00962), who correct the bias of m
+// and v and have no least ratio.
 TANDEM_HD inline double lamb_trust(const UpdateRule& rule, double value_norm, double move_norm, double lr) {
   const double largest = value_norm < 10 ? value_norm : 10;
   const double trust = value_norm > 0 && move_norm > 0 ? lr * largest / move_norm : 1;
@@ -143,7 +155,7 @@ struct AdamFactors {
         g_share(static_cast<T>(c.g_share)) {}
 };
 
-// The new moments beside the old value.
+// Returns the new moments and the old value.
 template <class T>
 TANDEM_HD TANDEM_INLINE AdamState<T> adam_moments(const AdamState<T>& before, T gradient,
                                                   const AdamFactors<T>& k) {
@@ -151,13 +163,14 @@ TANDEM_HD TANDEM_INLINE AdamState<T> adam_moments(const AdamState<T>& before, T 
   return {before.value, k.beta1 * before.m + k.fresh * g, k.beta2 * before.v + k.one_minus_beta2 * g * g};
 }
 
-// What the update takes off that value.
+// Returns what the update subtracts from the value.
 template <class T>
 TANDEM_HD TANDEM_INLINE T adam_move(const AdamState<T>& x, T gradient, const AdamFactors<T>& k) {
   const T direction = k.m_share * x.m + k.g_share * k.gradient_scale * gradient;
   return k.decay * x.value + k.rate * direction / (k.root_scale * std::sqrt(x.v) + k.eps);
 }
 
+// Returns the new moments and the new value.
 template <class T>
 TANDEM_HD TANDEM_INLINE AdamState<T> adam_element(const AdamState<T>& before, T gradient,
                                                   const AdamFactors<T>& k) {

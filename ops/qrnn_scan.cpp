@@ -1,4 +1,4 @@
-// The pooling of the QRNN on the CPU: one block of columns of one batch row at a time, over all time steps.
+// qrnn_scan on the CPU: one block of columns of one batch row at a time, over all time steps.
 #include "ops/qrnn_scan.h"
 
 #include <algorithm>
@@ -24,10 +24,10 @@ using cpu::output_rows;
 using cpu::Rows;
 using cpu::rows_of;
 
-// What one time step of a block reads, and what it writes in each direction.
+// The inputs of one time step of a block, and below its outputs in each direction.
 template <class T>
 struct Step {
-  int64_t columns, plane;  // plane: distance between the planes of u, and of du
+  int64_t columns, plane;  // plane: distance from one plane of u, or of du, to the next, in elements
   const T *u, *zone, *c_before;
 
   template <QrnnPooling kPooling>
@@ -59,14 +59,14 @@ TANDEM_INLINE void step_body(const Step<T>& in, const Forward<T>& out) {
   }
 }
 
-// With G the gradient that reaches c, from h and from later steps, going back in time (the gates are computed
+// Computes, with G the gradient of c from h and from later steps, going back in time (the gates are computed
 // again):
 //
 //     G = dh o + G_after               du_z = G m w (1 - z^2)        du_o = dh c o (1 - o)
 //     G_before = G (1 - m e)           du_w = G m z w (1 - w)        du_e = -G m c_before e (1 - e)
 //
-// where w writes and e erases. For f and fo pooling both are f, and du_f is the sum of the last two; for ifo
-// pooling w is i and e is 1 - f, so that du_f = -du_e. The pooling is that of Bradbury et al. 2017.
+// where w is the gate that writes and e the one that erases. For f and fo pooling both are f, and du_f = du_w +
+// du_e; for ifo pooling w is i and e is 1 - f, so that du_i = du_w and du_f = -du_e. Bradbury et al. 2017.
 template <QrnnPooling kPooling, class T>
 TANDEM_INLINE void step_body(const Step<T>& in, const Backward<T>& out) {
   constexpr int kPlanes = qrnn_planes(kPooling);
@@ -107,11 +107,11 @@ TANDEM_SIMD void step(QrnnPooling pooling, const Step<double>& in, const Backwar
   choose(pooling, in, out);
 }
 
-// The factor of each column's update: one row for all time steps, or one drawn for each.
+// The zoneout factor m of each column: one row for all time steps, or one drawn for each step.
 template <class T>
 class Zone {
  public:
-  // Of `columns` elements of a row of (T, B D), from the one at `first` on.
+  // For the columns first .. first + columns - 1 of (B, D); `stride` is B D.
   Zone(const QrnnScanOptions& options, int64_t first, int64_t columns, int64_t stride)
       : options_(options), first_(first), columns_(columns), stride_(stride) {
     std::fill_n(row_, columns, static_cast<T>(options.training ? 1 : 1 - options.zoneout));
@@ -129,7 +129,7 @@ class Zone {
   T row_[kMaxColumns];
 };
 
-// A block of columns: what it reads of its inputs.
+// The inputs of a block of columns.
 template <class T>
 struct Block {
   int64_t b, column, columns, plane;
@@ -145,7 +145,7 @@ struct Block {
         u(rows_of<T>(in.u, b, column)),
         c0(in.c0.defined() ? in.c0.data<T>() + first() : kZeros<T>),
         zone(in.options, first(), columns, blocks.batch * plane) {}
-  int64_t first() const { return b * plane + column; }  // of its columns in (B, D)
+  int64_t first() const { return b * plane + column; }  // index of its first column in (B, D)
   Step<T> step(int64_t t, const T* c_before) { return {columns, plane, u.at(t), zone.at(t), c_before}; }
 };
 
@@ -224,7 +224,7 @@ QrnnScanResult qrnn_scan(const Tensor& u, const Tensor& c0, const QrnnScanOption
   const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
   const Tensor states = recorded && options.pooling != QrnnPooling::f ? empty_like(h) : Tensor();
   DISPATCH(u.device(), qrnn_scan_forward(h, states, c_last, in));
-  const Tensor c = states.defined() ? states : h;  // f pooling has no other output than its states
+  const Tensor c = states.defined() ? states : h;  // with f pooling, h is the states
   const std::vector<Tensor> ys =
       record("qrnn_scan", {h, c_last}, {u, c0}, [in, c](const Grads& dys) -> Grads {
         const Tensor du = empty_like(in.u), dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());

@@ -1,4 +1,5 @@
-// Sums in f64 over fixed blocks, so that neither length nor threads cost exactness or repeatability.
+// reduce on the CPU: sums in f64 over fixed blocks, so that long sums stay exact and the number of threads does
+// not matter.
 #include "ops/reduce.h"
 
 #include "autograd/tape.h"
@@ -11,7 +12,7 @@ namespace tandem {
 namespace {
 
 constexpr int64_t kSumBlock = 1 << 13;  // elements of a contiguous sum that one thread adds up
-constexpr int64_t kColumns = 128;       // columns that are summed together when the axis is not the last
+constexpr int64_t kColumns = 128;       // columns summed together if the axis is not the last
 
 template <class T>
 TANDEM_INLINE double sum_body(const T* x, int64_t n) {
@@ -47,7 +48,7 @@ TANDEM_SIMD void sum_columns(double* y, const double* x, int64_t rows, int64_t s
   sum_columns_body(y, x, rows, stride, width, factor, accumulate);
 }
 
-// One long sum: the blocks' sums by all threads, then their sum by one.
+// Returns one long sum: all threads sum blocks, and one thread sums the results.
 template <class T>
 double sum_blocks(const T* x, int64_t n) {
   const int64_t blocks = (n + kSumBlock - 1) / kSumBlock;

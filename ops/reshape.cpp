@@ -1,4 +1,4 @@
-// reshape: a view that carries its gradient.
+// reshape: the view, and its tape entry.
 #include "ops/reshape.h"
 
 #include "autograd/tape.h"

@@ -1,10 +1,11 @@
-// reshape: the same elements under another shape.
+// reshape: the same elements under another shape, as a view.
 #pragma once
 #include "core/tensor.h"
 
 namespace tandem {
 
-// A view: no element is copied, forward or backward. Error: another number of elements.
+// Returns a view of x: neither forward nor backward copies an element. Error: `shape` has another number of
+// elements.
 Tensor reshape(const Tensor& x, Shape shape);
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// slice and split: views that carry their gradients.
+// slice and split: the views, and the gradients that are put together from theirs.
 #include "ops/slice.h"
 
 #include <fmt/format.h>
@@ -11,12 +11,12 @@
 
 namespace tandem {
 
-// y = x[begin:end]:  dx = 0 but dx[begin:end] = dy.
+// y = x[begin:end]:  dx[begin:end] = dy, and 0 elsewhere.
 Tensor slice(const Tensor& x, int64_t begin, int64_t end) {
   CHECK(x.rank() >= 1, "slice: {} has no axis to cut", x.str());
   CHECK(begin >= 0 && begin <= end && end <= x.size(0),
         "slice: rows {} to {} of {} do not exist; it has 0 to {}", begin, end, x.shape().str(), x.size(0));
-  // Of a result only the shape is wanted: x itself is kept where the gradient goes into a leaf.
+  // The gradient of a leaf is added to in place, so the leaf is captured; of a result the shape suffices.
   const bool leaf = needs_grad(x) && x.node()->is_leaf();
   const Tensor target = leaf ? x : Tensor();
   const Shape shape = x.shape();

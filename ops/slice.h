@@ -1,4 +1,4 @@
-// slice and split: rows of the leading axis, as views.
+// slice: slice and split, rows of the leading axis as views.
 #pragma once
 #include <vector>
 
@@ -6,13 +6,13 @@
 
 namespace tandem {
 
-// Rows begin..end-1 of x (N, ...): (end - begin, ...). A view: it shares x's memory.
-// The gradient of a slice is as large as x, and zero outside it. So many slices of one result cost their
-// number times its size in backward; take them with split, which costs its size once. Error: 0 <= begin <=
-// end <= N does not hold.
+// Returns the rows begin .. end - 1 of x (N, ...) as a view (end - begin, ...).
+// The gradient of a slice is as large as x and zero outside the slice, so backward through K slices of one
+// result costs K times its size; split() costs its size once. Error: 0 <= begin <= end <= N does not hold.
 Tensor slice(const Tensor& x, int64_t begin, int64_t end);
 
-// x (N, ...) cut along its leading axis into views of these many rows, which must add up to N.
+// Cuts x (N, ...) along its leading axis into views of rows[0], rows[1], ... rows.
+// Error: a number is negative; they do not add up to N.
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& rows);
 
 }  // namespace tandem

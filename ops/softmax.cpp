@@ -1,4 +1,6 @@
-// softmax, row by row: the largest value is taken off first, so that no exponential overflows.
+// softmax on the CPU, row by row. From the inside out: softmax_body() is the arithmetic of one row,
+// softmax_row() the same compiled for each instruction set, softmax_rows() the loop over all rows, and the
+// kernels choose columns and dtype.
 #include "ops/softmax.h"
 
 #include <limits>
@@ -13,8 +15,10 @@
 namespace tandem {
 namespace {
 
+// y = exp(x - max x) / sum exp(x - max x). Subtracting the largest value changes nothing, but no exponential
+// overflows.
 template <class T>
-TANDEM_INLINE void forward_body(T* y, const T* x, int64_t n) {
+TANDEM_INLINE void softmax_body(T* y, const T* x, int64_t n) {
   T largest = -std::numeric_limits<T>::infinity();
 #pragma omp simd reduction(max : largest)
   for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
@@ -28,71 +32,77 @@ TANDEM_INLINE void forward_body(T* y, const T* x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] *= factor;
 }
-TANDEM_SIMD void forward_row(float* y, const float* x, int64_t n) {
-  forward_body(y, x, n);
+TANDEM_SIMD void softmax_row(float* y, const float* x, int64_t n) {
+  softmax_body(y, x, n);
 }
-TANDEM_SIMD void forward_row(double* y, const double* x, int64_t n) {
-  forward_body(y, x, n);
+TANDEM_SIMD void softmax_row(double* y, const double* x, int64_t n) {
+  softmax_body(y, x, n);
 }
 
 // y = softmax(x):  dx = y (dy - sum(dy y)).
 template <class T>
-TANDEM_INLINE void backward_body(T* dx, const T* dy, const T* y, int64_t n) {
+TANDEM_INLINE void softmax_backward_body(T* dx, const T* dy, const T* y, int64_t n) {
   T dot = 0;
 #pragma omp simd reduction(+ : dot)
   for (int64_t i = 0; i < n; ++i) dot += dy[i] * y[i];
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) dx[i] = y[i] * (dy[i] - dot);
 }
-TANDEM_SIMD void backward_row(float* dx, const float* dy, const float* y, int64_t n) {
-  backward_body(dx, dy, y, n);
+TANDEM_SIMD void softmax_backward_row(float* dx, const float* dy, const float* y, int64_t n) {
+  softmax_backward_body(dx, dy, y, n);
 }
-TANDEM_SIMD void backward_row(double* dx, const double* dy, const double* y, int64_t n) {
-  backward_body(dx, dy, y, n);
+TANDEM_SIMD void softmax_backward_row(double* dx, const double* dy, const double* y, int64_t n) {
+  softmax_backward_body(dx, dy, y, n);
 }
 
-// The columns a row computes: all of them, or what a causal mask leaves.
-struct AllColumns {
-  int64_t width;
-  int64_t begin(int64_t) const { return 0; }
-  int64_t end(int64_t) const { return width; }
+// The columns that a row computes: all of them, or those that a causal mask lets through. The others are 0.
+struct Columns {
+  int64_t begin, end;
 };
-
-struct VisibleColumns {
-  CausalMask mask;
-  int64_t queries;
-  int64_t begin(int64_t row) const { return mask.begin(row % queries); }
-  int64_t end(int64_t row) const { return mask.end(row % queries); }
-};
-
-template <class T, class Columns>
-void forward_rows(T* y, const T* x, int64_t rows, int64_t width, Columns columns) {
-  cpu::for_rows(rows, width, [y, x, width, columns](int64_t row, int64_t last) {
-    for (; row < last; ++row) {
-      T* out = y + row * width;
-      const int64_t begin = columns.begin(row), end = columns.end(row);
-      std::fill(out, out + begin, T(0));
-      forward_row(out + begin, x + row * width + begin, end - begin);
-      std::fill(out + end, out + width, T(0));
-    }
-  });
+auto all_columns(const Tensor& x) {
+  return [width = x.size(-1)](int64_t) { return Columns{0, width}; };
 }
-
-template <class T, class Columns>
-void backward_rows(T* dx, const T* dy, const T* y, int64_t rows, int64_t width, Columns columns) {
-  cpu::for_rows(rows, width, [dx, dy, y, width, columns](int64_t row, int64_t last) {
-    for (; row < last; ++row) {
-      T* out = dx + row * width;
-      const int64_t begin = columns.begin(row), end = columns.end(row), at = row * width + begin;
-      std::fill(out, out + begin, T(0));
-      backward_row(out + begin, dy + at, y + at, end - begin);
-      std::fill(out + end, out + width, T(0));
-    }
-  });
+auto visible_columns(const Tensor& x, CausalMask mask) {
+  return [mask, queries = x.size(-2)](int64_t row) {
+    return Columns{mask.begin(row % queries), mask.end(row % queries)};
+  };
 }
 
 int64_t rows_of(const Tensor& x) {
   return x.numel() == 0 ? 0 : x.numel() / x.size(-1);
+}
+
+template <class T, class ColumnsOf>
+void softmax_rows(const Tensor& y, const Tensor& x, const ColumnsOf& columns_of) {
+  const int64_t width = x.size(-1);
+  T* const y_data = y.data<T>();
+  const T* const x_data = x.data<T>();
+  cpu::for_rows(rows_of(x), width, [y_data, x_data, width, &columns_of](int64_t row, int64_t last) {
+    for (; row < last; ++row) {
+      T* out = y_data + row * width;
+      const auto [begin, end] = columns_of(row);
+      std::fill(out, out + begin, T(0));
+      softmax_row(out + begin, x_data + row * width + begin, end - begin);
+      std::fill(out + end, out + width, T(0));
+    }
+  });
+}
+
+template <class T, class ColumnsOf>
+void softmax_backward_rows(const Tensor& dx, const Tensor& dy, const Tensor& y, const ColumnsOf& columns_of) {
+  const int64_t width = y.size(-1);
+  T* const dx_data = dx.data<T>();
+  const T *const dy_data = dy.data<T>(), *const y_data = y.data<T>();
+  cpu::for_rows(rows_of(y), width, [dx_data, dy_data, y_data, width, &columns_of](int64_t row, int64_t last) {
+    for (; row < last; ++row) {
+      T* out = dx_data + row * width;
+      const auto [begin, end] = columns_of(row);
+      const int64_t first = row * width + begin;
+      std::fill(out, out + begin, T(0));
+      softmax_backward_row(out + begin, dy_data + first, y_data + first, end - begin);
+      std::fill(out + end, out + width, T(0));
+    }
+  });
 }
 
 }  // namespace
@@ -100,29 +110,22 @@ int64_t rows_of(const Tensor& x) {
 namespace cpu {
 
 void softmax_forward(const Tensor& y, const Tensor& x) {
-  const AllColumns columns{x.size(-1)};
-  dispatch_float(x.dtype(), "softmax",
-                 [&]<class T>() { forward_rows(y.data<T>(), x.data<T>(), rows_of(x), x.size(-1), columns); });
+  dispatch_float(x.dtype(), "softmax", [&]<class T>() { softmax_rows<T>(y, x, all_columns(x)); });
 }
 
 void softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y) {
-  const AllColumns columns{y.size(-1)};
-  dispatch_float(y.dtype(), "softmax", [&]<class T>() {
-    backward_rows(dx.data<T>(), dy.data<T>(), y.data<T>(), rows_of(y), y.size(-1), columns);
-  });
+  dispatch_float(y.dtype(), "softmax",
+                 [&]<class T>() { softmax_backward_rows<T>(dx, dy, y, all_columns(y)); });
 }
 
 void masked_softmax_forward(const Tensor& y, const Tensor& x, CausalMask mask) {
-  const VisibleColumns columns{mask, x.size(-2)};
   dispatch_float(x.dtype(), "masked_softmax",
-                 [&]<class T>() { forward_rows(y.data<T>(), x.data<T>(), rows_of(x), x.size(-1), columns); });
+                 [&]<class T>() { softmax_rows<T>(y, x, visible_columns(x, mask)); });
 }
 
 void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y, CausalMask mask) {
-  const VisibleColumns columns{mask, y.size(-2)};
-  dispatch_float(y.dtype(), "masked_softmax", [&]<class T>() {
-    backward_rows(dx.data<T>(), dy.data<T>(), y.data<T>(), rows_of(y), y.size(-1), columns);
-  });
+  dispatch_float(y.dtype(), "masked_softmax",
+                 [&]<class T>() { softmax_backward_rows<T>(dx, dy, y, visible_columns(y, mask)); });
 }
 
 }  // namespace cpu

@@ -1,4 +1,5 @@
-// sru_scan: blocks of columns over the threads, sums over the batch, what is kept for backward.
+// sru_scan on the CPU: shares blocks of columns among the threads, sums over the batch, and decides what
+// backward keeps.
 #include "ops/sru_scan.h"
 
 #include <algorithm>
@@ -26,6 +27,7 @@ using cpu::output_rows;
 using cpu::Rows;
 using cpu::rows_of;
 
+// Returns the inputs of block `index`. T is the dtype of the arithmetic, U that of u.
 template <class T, class U>
 cpu::SruBlock<T, U> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_t index) {
   const int64_t b = blocks.row(index), column = blocks.column(index), d = blocks.width;
@@ -58,15 +60,17 @@ void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruSc
     const cpu::SruBlock<T, U> block = block_of<T, U>(in, blocks, i);
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T* last = c_last.data<T>() + b * blocks.width + column;
-    const Rows<T> one{last, 0}, kept = c.defined() ? output_rows<T>(c, b, column) : one,
-                                states = in_chunks ? one : kept;
+    // Without backward, or if only some states are kept, one row serves as the state of every step.
+    const Rows<T> one_row{last, 0}, kept = c.defined() ? output_rows<T>(c, b, column) : one_row;
+    const Rows<T> states = in_chunks ? one_row : kept;
     cpu::sru_forward_block(in.tanh, in_chunks, block, states, kept, output_rows<T>(h, b, column));
     finish_streaming();
     if (states.stride > 0) std::copy_n(states.at(block.steps - 1), block.columns, last);
   }
 }
 
-// target (2 D) = or += two rows of the sums (B, 4, D), in order of b, so that threads do not matter.
+// Sets target (2 D), or adds to it, two rows of the sums (B, 4, D), in the order of b, whatever the number of
+// threads.
 template <class T>
 void sum_over_batch(const GradTarget& target, const Tensor& sums, int64_t first_row,
                     const ColumnBlocks& blocks) {
@@ -117,19 +121,21 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   sum_over_batch<T>(dbias, sums, 2, blocks);
 }
 
-// Of x and h: on a CPU u alone is ever in bf16.
+// Returns the dtype of x and h. On a CPU only u may be bf16.
 DType hidden_dtype(const Tensor& u) {
   return u.device().is_cpu() ? parameter_dtype(u.dtype()) : u.dtype();
 }
 
-// The states that backward needs: all, or, of a large scan on a CPU, those before each chunk but the first.
+// Returns the shape of the states kept for backward: all of them or, of a large scan on a CPU, those before
+// each chunk of kSruChunk steps but the first.
 Shape kept_states(const Tensor& h) {
   const bool in_chunks = h.device().is_cpu() && worth_streaming(h.nbytes()) && h.size(0) > cpu::kSruChunk;
   return in_chunks ? h.shape().with(0, (h.size(0) - 1) / cpu::kSruChunk) : h.shape();
 }
 
-// Memory for a gradient like x: that of `done` where nobody else holds it, for a CPU's backward has read a
-// strip of it before it writes there. It saves the largest tensor of a layer, and cache lines.
+// Returns memory for a gradient like x: that of `done` if no other tensor shares it, which a CPU's backward may
+// overwrite because it reads each strip before it writes there. That saves the largest tensor of a layer, and
+// cache lines.
 Tensor reuse_buffer_or_new(const Tensor& done, const Tensor& x) {
   return done.sole_owner() && done.device().is_cpu() ? done.detach() : empty_like(x);
 }

@@ -1,4 +1,4 @@
-// sru_scan: the recurrence of the Simple Recurrent Unit over all time steps as one operator.
+// sru_scan: the recurrence of the SRU over all time steps, (T, B, 3 D or 4 D) to (T, B, D).
 //
 // Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence" (EMNLP 2018); Lei, "When
 // Attention Meets Fast Recurrence" (EMNLP 2021) uses it with three matrices and rescale 1.
@@ -11,10 +11,9 @@
 namespace tandem {
 
 struct SruScanOptions {
-  Tensor
-      mask;  // (B, D), multiplies the reset gate at every step: variational dropout; no gradient flows to it
+  Tensor mask;  // (B, D), multiplies the reset gate at every step (variational dropout); gets no gradient
   double rescale = 1.0;  // factor of the skip x; the projected skip of four matrices takes none
-  bool tanh = false;     // the output is tanh(c) in place of c
+  bool tanh = false;     // g(c) is tanh(c), else c
 };
 
 struct SruScanResult {
@@ -22,18 +21,19 @@ struct SruScanResult {
   Tensor c_last;  // (B, D), the state after the last step, in memory of its own
 };
 
-// For each column of the batch, in order of t and starting from c0:
+// Computes for each of the B x D columns, in the order of t and starting from c0:
 //
 //     f = sigmoid(u_f + v_f c_before + b_f)         r = sigmoid(u_r + v_r c_before + b_r)
 //     c = f c_before + (1 - f) u_c                  h = skip + (g(c) - skip) mask r
 //
-// u is (T, B, k D), the planes u_c, u_f, u_r and, for k = 4, the skip one after the other along the last
-// axis. x (T, B, D) is the skip for k = 3; undefined: no skip. weight_c (2 D) holds v_f, v_r; bias (2 D) b_f,
-// b_r. c0 is (B, D); undefined: zeros. Time is sequential because c is inside the gates. Gradients flow to u,
-// x, weight_c, bias and c0, from h, from c_last or from both. All are f32 or all are f64; u of three planes
-// may be bf16 beside f32, and on a GPU u, x and h may be bf16, beside weight_c, bias, c0, c_last and the mask
-// in f32. On a CPU the backward pass writes over u, and over the gradient of h, where nobody else holds them,
-// and of a scan whose results are worth_streaming() only every 16th state is kept for it.
+// u is (T, B, k D): the planes u_c, u_f, u_r and, for k = 4, the skip, side by side along the last axis. For k
+// = 3 the skip is rescale * x (T, B, D), or 0 if x is undefined. weight_c (2 D) holds v_f and v_r, bias (2 D)
+// b_f and b_r. c0 is (B, D), or zeros if undefined. Time is sequential because c is inside the gates.
+// Gradients flow to u, x, weight_c, bias and c0, from h, from c_last or from both.
+// All are f32 or all are f64, with two exceptions: u of three planes may be bf16 where the rest is f32, and on
+// a GPU u, x and h may be bf16 where weight_c, bias, c0, c_last and the mask are f32.
+// On a CPU the backward pass overwrites u, and the gradient of h, if no other tensor shares their memory; and a
+// scan whose results are worth_streaming() keeps only every 16th state for it.
 // Error: another shape, dtype or device; no time step; x together with four planes.
 SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
                        const Tensor& c0, const SruScanOptions& options = {});
@@ -56,7 +56,7 @@ struct SruInputGrad {
   T candidate, forget, reset, skip, c_before;  // forget and reset are also the gradients of b_f and b_r
 };
 
-// From c_before to c is what each step waits for, so the gates add it last.
+// Every step waits for the path from c_before to c, so the gates add v c_before last.
 template <bool kTanh, class T>
 TANDEM_HD TANDEM_INLINE SruOutput<T> sru_step(const SruInput<T>& in, const SruParameters<T>& w) {
   const T f = sigmoid(w.v_f * in.c_before + (in.forget + w.b_f));
@@ -66,14 +66,14 @@ TANDEM_HD TANDEM_INLINE SruOutput<T> sru_step(const SruInput<T>& in, const SruPa
   return {c, in.skip + (g - in.skip) * (w.mask * r)};
 }
 
-// c is the state after the step, dh the gradient of its output, dc what flows into c from the steps after it.
+// c is the state after the step, dh the gradient of the step's output, dc the gradient of c from later steps.
 template <bool kTanh, class T>
 TANDEM_HD TANDEM_INLINE SruInputGrad<T> sru_step_backward(const SruInput<T>& in, const SruParameters<T>& w,
                                                           T c, T dh, T dc) {
   const T f = sigmoid(w.v_f * in.c_before + (in.forget + w.b_f));
   const T r = sigmoid(w.v_r * in.c_before + (in.reset + w.b_r));
   const T g = kTanh ? fast_tanh(c) : c;
-  const T share = w.mask * r;  // of g(c) in h; the rest is the skip
+  const T share = w.mask * r;  // h = share g(c) + (1 - share) skip
   const T dreset = dh * (g - in.skip) * share * (T(1) - r);
   const T dc_total = dh * share * (kTanh ? T(1) - g * g : T(1)) + dc;
   const T dforget = dc_total * (in.c_before - in.candidate) * f * (T(1) - f);
@@ -81,7 +81,7 @@ TANDEM_HD TANDEM_INLINE SruInputGrad<T> sru_step_backward(const SruInput<T>& in,
           dc_total * f + dforget * w.v_f + dreset * w.v_r};
 }
 
-// What both directions read. Undefined x, c0, mask: as in sru_scan.
+// The inputs of both directions. x, c0 and mask may be undefined, as in sru_scan().
 struct SruScanInputs {
   Tensor u, x, weight_c, bias, c0, mask;
   double rescale = 1.0;
@@ -89,11 +89,11 @@ struct SruScanInputs {
 };
 
 namespace cpu {
-// c, in the dtype of h, is for backward, and undefined where none will follow: every state (T, B, D), or,
-// with fewer rows, the states that sru_scan keeps of a large scan.
+// c, in the dtype of h, receives the states backward needs: all of them (T, B, D), or with fewer rows only
+// every 16th of a large scan. It is undefined if no backward follows.
 void sru_scan_forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in);
-// dx may be undefined: not wanted, or the skip has its plane in du. dc0 is always written. So are the sums
-// for weight_c and bias, where the target is defined. Undefined dh, dc_last: zeros.
+// dx is undefined if it is not wanted or the skip has its plane in du. dc0 is always written; the gradients of
+// weight_c and bias are, if their targets are defined. dh and dc_last are zeros if undefined.
 void sru_scan_backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradTarget& dweight_c,
                        const GradTarget& dbias, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
                        const SruScanInputs& in);

@@ -1,4 +1,4 @@
-// Clusters of a vocabulary, checked.
+// Checks the clusters of a vocabulary.
 #include "ops/adaptive/clusters.h"
 
 #include <fmt/format.h>
@@ -36,7 +36,8 @@ Tensor of_cluster(const std::vector<Tensor>& tensors, const VocabularyClusters& 
   return tensors[0].view_rows(clusters.begin(i), clusters.ends[static_cast<size_t>(i)]);
 }
 
-// Another seed is another stream of Philox; the step stays free for the device to complete.
+// Another seed gives another stream of Philox. The step is left as it is, because a device may still have to
+// fill it in.
 DropoutKey cluster_key(DropoutKey key, int64_t i) {
   key.seed += static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u;
   return key;
@@ -45,7 +46,7 @@ DropoutKey cluster_key(DropoutKey key, int64_t i) {
 void check_weight(const char* op, const Tensor& x, const Tensor& w) {
   CHECK(!w.defined() ||
             ((w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype())) && w.device() == x.device()),
-        "{}: a weight is {} beside {}; it must be {}, on the same device", op, w.str(), x.str(),
+        "{}: a weight is {}, with {}; it must be {}, on the same device", op, w.str(), x.str(),
         name_of(parameter_dtype(x.dtype())));
 }
 

@@ -1,7 +1,5 @@
-// Clusters of a vocabulary: what adaptive_softmax and adaptive_embedding share.
-//
-// Ids come in the order of their frequency, and cutoffs cut them into clusters: the rare ones get fewer
-// features.
+// The clusters of a vocabulary, for adaptive_softmax and adaptive_embedding. Ids are sorted by frequency, and
+// cutoffs cut them into clusters, of which the rarer ones have fewer features.
 #pragma once
 #include <vector>
 
@@ -19,20 +17,22 @@ struct VocabularyClusters {
   int64_t vocabulary() const { return ends.back(); }
 };
 
-// The clusters that `cutoffs`, the ends of all but the last, make of the ids that have these rows: a matrix
-// (n_i, d_i) for each cluster, or one table (V, d) for all. Error, named after `op`: rows are no floating
-// matrices, or do not fit the cutoffs; cutoffs do not ascend, or leave a cluster empty.
+// Returns the clusters that end at `cutoffs`, and the last one, which ends with the ids of `rows`: a table
+// (n_i, d_i) for each cluster, or one table (V, d) for all.
+// Error, in the name of `op`: the tables are not floating matrices or do not fit the cutoffs; the cutoffs do
+// not ascend or leave a cluster empty.
 VocabularyClusters vocabulary_clusters(const char* op, const std::vector<int64_t>& cutoffs,
                                        const std::vector<Tensor>& rows);
 
-// What cluster i has of `tensors`: a view of its rows where they are one table; undefined where there are none.
+// Returns the tensor of cluster i: tensors[i], a view of its rows if there is one table for all, undefined if
+// there is none.
 Tensor of_cluster(const std::vector<Tensor>& tensors, const VocabularyClusters& clusters, int64_t i);
 
-// The key of cluster i, which has a mask of its own.
+// Returns the key of cluster i, so that each cluster has its own mask.
 DropoutKey cluster_key(DropoutKey key, int64_t i);
 
-// Error, named after `op`: w is defined, and neither of x's dtype nor of that of parameters beside x, or not
-// on its device.
+// Error, in the name of `op`: w is defined, and has neither x's dtype nor its parameter_dtype(), or is on
+// another device.
 void check_weight(const char* op, const Tensor& x, const Tensor& w);
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// The parts of an adaptive softmax: checks, and tokens sorted by cluster.
+// Checks the weights of an adaptive softmax, and sorts tokens by cluster.
 #include "ops/adaptive/parts.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace tandem {
 
-VocabularyClusters checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
+VocabularyClusters checked_clusters(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
   constexpr const char* kName = "adaptive_softmax";
   CHECK(is_floating(hidden.dtype()) && hidden.rank() >= 1 && hidden.size(-1) > 0,
         "{}: hidden is {}; it must be floating (..., d)", kName, hidden.str());
@@ -17,13 +17,12 @@ VocabularyClusters checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeig
   CHECK(w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
         "{}: {} projections; {} clusters take one each (undefined: none), or there are none at all", kName,
         w.projections.size(), clusters.count());
-  CHECK(
-      w.biases.empty() || w.biases.size() == w.rows.size(),
-      "{}: {} biases beside {} matrices of rows; each takes one (undefined: none), or there are none at all",
-      kName, w.biases.size(), w.rows.size());
+  CHECK(w.biases.empty() || w.biases.size() == w.rows.size(),
+        "{}: {} biases for {} matrices of rows; each takes one (undefined: none), or there are none at all",
+        kName, w.biases.size(), w.rows.size());
   for (size_t i = 0; i < w.biases.size(); ++i)
     CHECK(!w.biases[i].defined() || w.biases[i].shape() == Shape{w.rows[i].size(0)},
-          "{}: bias {} is {}; beside rows {} it must be ({})", kName, i, w.biases[i].str(),
+          "{}: bias {} is {}; with rows {} it must be ({})", kName, i, w.biases[i].str(),
           w.rows[i].shape().str(), w.rows[i].size(0));
   const int64_t d = hidden.size(-1);
   for (int64_t i = 0; i < clusters.count(); ++i) {

@@ -1,4 +1,4 @@
-// The softmaxes that make up an adaptive one: their weights, and the tokens that go through each. Internal to
+// The softmaxes that make up an adaptive softmax: the weights and the tokens of each. Internal to
 // adaptive_softmax.cpp.
 #pragma once
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace tandem {
 
-// The same weights with f(tensor) for each tensor, undefined ones too.
+// Returns the weights with f(tensor) in place of each tensor, undefined ones included.
 template <class F>
 AdaptiveSoftmaxWeights transformed(AdaptiveSoftmaxWeights w, const F& f) {
   for (std::vector<Tensor>* list : {&w.rows, &w.biases, &w.projections})
@@ -18,12 +18,12 @@ AdaptiveSoftmaxWeights transformed(AdaptiveSoftmaxWeights w, const F& f) {
   return w;
 }
 
-// Error as of adaptive_softmax_nll().
-VocabularyClusters checked_bands(const Tensor& hidden, const AdaptiveSoftmaxWeights& w);
+// Returns the clusters, after checking the weights. Error: as in adaptive_softmax_nll().
+VocabularyClusters checked_clusters(const Tensor& hidden, const AdaptiveSoftmaxWeights& w);
 
-// One softmax, the head or a tail: its weights; or their gradients, undefined where none is wanted.
+// The weights of one softmax, the head or a tail; or their gradients, undefined if not wanted.
 struct Softmax {
-  // Matrices whose logits stand side by side: those of `rows` begin at column `first`.
+  // A table whose logits begin at column `first`. The head has two: that of cluster 0 and the cluster weights.
   struct Piece {
     Tensor rows, bias;
     int64_t first = 0;
@@ -32,19 +32,19 @@ struct Softmax {
   std::vector<Piece> pieces;
 };
 
-// That of cluster i: the head for 0.
+// Returns the softmax of cluster i, the head for i = 0.
 Softmax softmax_of(const AdaptiveSoftmaxWeights& w, const VocabularyClusters& clusters, int64_t i);
 
-// The head's column for cluster i > 0.
+// Returns the head's column for cluster i > 0.
 int64_t cluster_column(const AdaptiveSoftmaxWeights& w, const VocabularyClusters& clusters, int64_t i);
 
-// For each softmax, the tokens that go through it, in their order, and the column that each of them wants.
+// For each softmax, its tokens in their order, and the column of each token's target.
 struct SoftmaxTokens {
-  std::vector<Tensor> index;  // i32; of the head undefined: all
-  std::vector<Tensor> columns;
+  std::vector<Tensor> index;    // i32; undefined for the head, which has all tokens
+  std::vector<Tensor> columns;  // i32
 };
 
-// Waits for the device. Error: a target outside the vocabulary.
+// Sorts the targets by cluster. Waits for the device. Error: a target outside the vocabulary.
 SoftmaxTokens softmax_tokens(const Tensor& targets, const AdaptiveSoftmaxWeights& w,
                              const VocabularyClusters& clusters);
 

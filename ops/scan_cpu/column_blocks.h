@@ -1,5 +1,5 @@
-// What recurrences share on the CPU: B x D columns cut into blocks. A block is taken through all time steps,
-// so that its carry, and the sums for its parameters, stay in cache.
+// How recurrences cut their B x D columns into blocks on the CPU. A block is taken through all time steps, so
+// that its carry and the gradients of its parameters stay in cache.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -8,11 +8,10 @@
 
 namespace tandem::cpu {
 
-// Columns that one call of a block function takes: its rows of scratch lie on the stack and stay in the first
-// cache.
+// Largest number of columns of a block. Its rows of scratch lie on the stack and stay in the first-level cache.
 inline constexpr int64_t kMaxColumns = 512;
 
-// A row for each time step; stride 0: one row that serves all of them, such as a skip of zeros.
+// A row for each time step. With stride 0 one row serves all steps, such as a skip of zeros.
 template <class T>
 struct Rows {
   T* first;
@@ -20,7 +19,8 @@ struct Rows {
   T* at(int64_t t) const { return first + t * stride; }
 };
 
-// How B x D columns are cut into blocks. The sizes decide, not the number of threads.
+// Cuts B x D columns into blocks, each within one batch row. The cut depends on the sizes, not on the number of
+// threads.
 struct ColumnBlocks {
   int64_t batch, width;
   int64_t columns = kMaxColumns;
@@ -43,13 +43,13 @@ inline constexpr auto kOnes = [] {
   return ones;
 }();
 
-// The part of x (T, B, D) or (T, B, k D) that a block sees, from its first column on; zeros where x is
-// undefined.
+// Returns the rows of x (T, B, k D) for batch row b, from `column` on; rows of zeros if x is undefined.
 template <class T>
 Rows<const T> rows_of(const Tensor& x, int64_t b, int64_t column) {
   if (!x.defined()) return {kZeros<T>, 0};
   return {x.data<T>() + b * x.size(2) + column, x.size(1) * x.size(2)};
 }
+// Returns the rows of y (T, B, k D) for batch row b, from `column` on, to be written.
 template <class T>
 Rows<T> output_rows(const Tensor& y, int64_t b, int64_t column) {
   return {y.data<T>() + b * y.size(2) + column, y.size(1) * y.size(2)};

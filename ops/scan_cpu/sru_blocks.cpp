@@ -1,4 +1,4 @@
-// Strips of columns through the time steps, forward and back.
+// Runs a block of columns through the time steps of sru_scan, strip by strip, forward and backward.
 #include "ops/scan_cpu/sru_blocks.h"
 
 #include <algorithm>
@@ -12,13 +12,13 @@
 namespace tandem::cpu {
 namespace {
 
-// A time step goes through its columns in strips. What a strip of a later one reads is asked for, and what
-// this one wrote leaves, between the arithmetic of two strips: whole rows at once would wait for memory
-// first, and compute while it rests.
-constexpr int64_t kStrip = 64;
+// A time step works strip by strip, so that the prefetches for a later step and the stores of this one overlap
+// with the arithmetic. With whole rows the memory would be idle during the arithmetic, and the arithmetic wait
+// for the memory.
+constexpr int64_t kStrip = 64;  // columns
 
-// A strip of results in U, computed in T: in place, or in the first cache where it is to be rounded or to go
-// past the caches.
+// Results of one strip, in dtype U, computed in T: in place, or in scratch memory if they are to be rounded or
+// stored past the caches (kStream).
 template <bool kStream, class T, class U>
 struct OutputStrip {
   static constexpr bool kRound = !std::is_same_v<T, U>;
@@ -41,8 +41,8 @@ struct OutputStrip {
   }
 };
 
-// A strip of u in T: as it lies there, or widened into the first cache. (Widening within the loop over
-// columns halves the width of its vectors.)
+// One strip of u in T: where it lies, or widened from bf16 into scratch memory. Widening inside the loop over
+// columns would halve the width of its vectors.
 template <class T, class U>
 struct InputStrip {
   static constexpr bool kWiden = !std::is_same_v<T, U>;
@@ -59,8 +59,9 @@ struct InputStrip {
   }
 };
 
-// The rows of a time step lie far from those of the next, where no hardware looks for them by itself.
-constexpr int64_t kAhead = 2;  // time steps
+// Number of time steps by which rows are prefetched. The rows of two steps lie too far apart for the hardware
+// prefetcher.
+constexpr int64_t kAhead = 2;
 
 template <class T, class U>
 TANDEM_INLINE void prefetch_inputs(const SruBlock<T, U>& in, int64_t t, int64_t first, int64_t columns) {
@@ -93,7 +94,7 @@ TANDEM_INLINE void forward_strip(const SruBlock<T, U>& in, int64_t t, int64_t fi
   h_strip.end(h, columns);
 }
 
-// `c` may be one row for all steps; the states before each chunk but the first then go to `kept`.
+// See sru_forward_block(); kStream is its `in_chunks`, and h then goes past the caches.
 template <bool kTanh, bool kStream, class T, class U>
 TANDEM_INLINE void forward_block(const SruBlock<T, U>& in, const Rows<T>& c, const Rows<T>& kept,
                                  const Rows<T>& h) {
@@ -109,8 +110,8 @@ TANDEM_INLINE void forward_block(const SruBlock<T, U>& in, const Rows<T>& c, con
 }
 
 template <class T, class U>
-TANDEM_INLINE void forward_block_as(bool tanh, bool stream, const SruBlock<T, U>& in, const Rows<T>& c,
-                                    const Rows<T>& kept, const Rows<T>& h) {
+TANDEM_INLINE void choose_forward(bool tanh, bool stream, const SruBlock<T, U>& in, const Rows<T>& c,
+                                  const Rows<T>& kept, const Rows<T>& h) {
   if (stream)
     tanh ? forward_block<true, true>(in, c, kept, h) : forward_block<false, true>(in, c, kept, h);
   else
@@ -118,18 +119,18 @@ TANDEM_INLINE void forward_block_as(bool tanh, bool stream, const SruBlock<T, U>
 }
 TANDEM_SIMD void forward_block(bool tanh, bool stream, const SruBlock<float, float>& in, const Rows<float>& c,
                                const Rows<float>& kept, const Rows<float>& h) {
-  forward_block_as(tanh, stream, in, c, kept, h);
+  choose_forward(tanh, stream, in, c, kept, h);
 }
 TANDEM_SIMD void forward_block(bool tanh, bool stream, const SruBlock<float, bf16>& in, const Rows<float>& c,
                                const Rows<float>& kept, const Rows<float>& h) {
-  forward_block_as(tanh, stream, in, c, kept, h);
+  choose_forward(tanh, stream, in, c, kept, h);
 }
 TANDEM_SIMD void forward_block(bool tanh, bool stream, const SruBlock<double, double>& in,
                                const Rows<double>& c, const Rows<double>& kept, const Rows<double>& h) {
-  forward_block_as(tanh, stream, in, c, kept, h);
+  choose_forward(tanh, stream, in, c, kept, h);
 }
 
-// With G the gradient that reaches c from later steps, going back in time (f, r and g(c) are computed again):
+// Computes, with G the gradient of c from later steps, going back in time (f, r and g(c) are computed again):
 //
 //     du_r = dh (g(c) - skip) mask r (1 - r)            dc   = dh mask r g'(c) + G
 //     du_f = dc (c_before - u_c) f (1 - f)              du_c = dc (1 - f)
@@ -183,7 +184,7 @@ TANDEM_INLINE void backward_strip(const SruBlock<T, U>& in, const T* c_before, c
   if (out.dskip.stride > 0) skip_strip.end(dx, columns);
 }
 
-// The states after the steps [begin, end) once more, from `before`.
+// Computes the states after the steps begin .. end - 1 once more, from the state `before` them.
 template <class T, class U>
 TANDEM_INLINE void compute_states(const SruBlock<T, U>& in, const T* before, const Rows<T>& states,
                                   int64_t begin, int64_t end) {
@@ -206,7 +207,7 @@ TANDEM_INLINE void compute_states(const SruBlock<T, U>& in, const T* before, con
   }
 }
 
-// c: the states after all steps, or, kStream, those before each chunk but the first.
+// See sru_backward_block(); kStream is its `in_chunks`, and the gradients then go past the caches.
 template <bool kTanh, bool kStream, class T, class U>
 TANDEM_INLINE void backward_block(const SruBlock<T, U>& in, const Rows<const T>& c, const Rows<const T>& dh,
                                   const SruBlockGrads<T, U>& out) {
@@ -237,8 +238,8 @@ TANDEM_INLINE void backward_block(const SruBlock<T, U>& in, const Rows<const T>&
 }
 
 template <class T, class U>
-TANDEM_INLINE void backward_block_as(bool tanh, bool stream, const SruBlock<T, U>& in, const Rows<const T>& c,
-                                     const Rows<const T>& dh, const SruBlockGrads<T, U>& out) {
+TANDEM_INLINE void choose_backward(bool tanh, bool stream, const SruBlock<T, U>& in, const Rows<const T>& c,
+                                   const Rows<const T>& dh, const SruBlockGrads<T, U>& out) {
   if (stream)
     tanh ? backward_block<true, true>(in, c, dh, out) : backward_block<false, true>(in, c, dh, out);
   else
@@ -247,17 +248,17 @@ TANDEM_INLINE void backward_block_as(bool tanh, bool stream, const SruBlock<T, U
 TANDEM_SIMD void backward_block(bool tanh, bool stream, const SruBlock<float, float>& in,
                                 const Rows<const float>& c, const Rows<const float>& dh,
                                 const SruBlockGrads<float, float>& out) {
-  backward_block_as(tanh, stream, in, c, dh, out);
+  choose_backward(tanh, stream, in, c, dh, out);
 }
 TANDEM_SIMD void backward_block(bool tanh, bool stream, const SruBlock<float, bf16>& in,
                                 const Rows<const float>& c, const Rows<const float>& dh,
                                 const SruBlockGrads<float, bf16>& out) {
-  backward_block_as(tanh, stream, in, c, dh, out);
+  choose_backward(tanh, stream, in, c, dh, out);
 }
 TANDEM_SIMD void backward_block(bool tanh, bool stream, const SruBlock<double, double>& in,
                                 const Rows<const double>& c, const Rows<const double>& dh,
                                 const SruBlockGrads<double, double>& out) {
-  backward_block_as(tanh, stream, in, c, dh, out);
+  choose_backward(tanh, stream, in, c, dh, out);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Checks the operator `snake` with Tandem's public gradcheck, and shows that the check refuses a wrong
-// backward. Exit code: 0 when all is as it should be, else 1.
+// backward. Exits with 0 if all checks pass, else with 1.
 #include <cmath>
 #include <cstdio>
 #include <vector>
@@ -19,7 +19,7 @@ void expect(bool ok, const char* what) {
   failures += !ok;
 }
 
-// Different values everywhere, none special.
+// Returns a tensor whose values all differ.
 Tensor waves(Shape shape, double offset) {
   std::vector<double> values(shape.numel());
   for (size_t i = 0; i < values.size(); ++i)
@@ -27,7 +27,7 @@ Tensor waves(Shape shape, double offset) {
   return tensor_of(shape, values);
 }
 
-// snake's forward with a backward that forgets the 1.
+// Computes snake with a wrong backward, which forgets the 1.
 Tensor wrong_snake(const Tensor& x, const Tensor& alpha) {
   Tensor y;
   {

@@ -1,5 +1,5 @@
 # The ctest `consumer`: installs the built Tandem into an empty folder, then configures, builds and runs this project
-# as an outsider would, with nothing but CMAKE_PREFIX_PATH to say where Tandem is.
+# as an outside project would be, with CMAKE_PREFIX_PATH alone to say where Tandem is.
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status)
   if(status)

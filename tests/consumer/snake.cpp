@@ -1,4 +1,4 @@
-// snake: forward, backward and tape entry of an operator defined outside Tandem.
+// snake: forward, backward and tape entry of an operator that is defined outside Tandem.
 #include "snake.h"
 
 #include <cmath>
@@ -26,8 +26,11 @@ void forward(const Tensor& y, const Tensor& x, const Tensor& alpha) {
   }
 }
 
-// With s = sin(alpha x): dx = dy (1 + sin(2 alpha x)); dalpha = sum over rows of dy (x sin(2 alpha x) - s^2 /
-// alpha) / alpha. Channels are split over the cores, so that each sum is made by one thread, in one order.
+// With s = sin(alpha x):
+//
+//     dx = dy (1 + sin(2 alpha x))        dalpha = sum over rows of dy (x sin(2 alpha x) - s^2 / alpha) / alpha
+//
+// The threads share the channels, so that each sum is made by one thread, in one order.
 template <class T>
 void backward(const Tensor& dx, const Tensor& dalpha, const Tensor& dy, const Tensor& x,
               const Tensor& alpha) {
@@ -57,7 +60,7 @@ Tensor snake(const Tensor& x, const Tensor& alpha) {
   dispatch_float(x.dtype(), "snake", [&]<class T>() { forward<T>(y, x, alpha); });
   return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(x);
-    const GradTarget dalpha = grad_target(alpha);  // a parameter's gradient is added to where it is
+    const GradTarget dalpha = grad_target(alpha);  // the gradient of a parameter is added to in place
     if (!dalpha.accumulate) fill(dalpha.grad, 0);
     dispatch_float(x.dtype(), "snake", [&]<class T>() { backward<T>(dx, dalpha.grad, dy, x, alpha); });
     return {dx, dalpha.grad};

@@ -1,8 +1,9 @@
-// snake: an operator that Tandem does not have, y = x + sin(alpha x)^2 / alpha (Ziyin, Hartwig and Ueda,
-// 2020).
+// snake: y = x + sin(alpha x)^2 / alpha, an operator that Tandem does not have.
+//
+// Ziyin, Hartwig and Ueda, "Neural networks fail to learn periodic functions and how to fix it" (NeurIPS 2020).
 #pragma once
 #include "core/tensor.h"
 
-// x: (..., D), f32 or f64; alpha: (D), one frequency per channel, nothing in it 0. Returns y, shaped as x.
-// Error: sizes or dtypes do not agree.
+// Computes y from x (..., D) and alpha (D), one frequency for each channel, which must not be 0. Both are f32
+// or both are f64. Error: sizes or dtypes do not agree.
 tandem::Tensor snake(const tandem::Tensor& x, const tandem::Tensor& alpha);

@@ -15,6 +15,7 @@
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
+#include "ops/reference/adaptive_embedding.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
@@ -27,11 +28,11 @@ using Weights = AdaptiveEmbeddingWeights;
 struct Layout {
   const char* name;
   int64_t d, vocabulary;
-  std::vector<int64_t> cutoffs, widths;  // widths: one for each cluster, or one of a table for all
-  std::vector<bool> projected;           // for each of them
+  std::vector<int64_t> cutoffs, widths;  // widths: of each cluster's table, or of the one table for all
+  std::vector<bool> projected;           // whether each table has a projection
 };
 
-// The rows, then the projections that there are.
+// Returns the shapes of the tables, then of the projections.
 std::vector<Shape> shapes_of(const Layout& layout) {
   std::vector<Shape> rows, projections;
   const size_t tables = layout.widths.size();
@@ -60,27 +61,6 @@ Tensors random_weights(const Layout& layout, DType dtype, uint64_t seed) {
   return xs;
 }
 
-Shape with_last(const Shape& shape, int64_t size) {
-  std::vector<int64_t> sizes(shape.begin(), shape.end());
-  sizes.push_back(size);
-  return Shape(std::span<const int64_t>(sizes));
-}
-
-// y[t, j] = scale * sum over k of P[j, k] row[k]
-Tensor naive(const Tensor& ids, const Weights& w, int64_t d, double scale) {
-  return tensor_from(with_last(ids.shape(), d), [&ids, &w, d, scale](int64_t at) {
-    int64_t row = ids.data<int32_t>()[at / d];
-    size_t i = 0;
-    for (; i + 1 < w.rows.size() && row >= w.rows[i].size(0); ++i) row -= w.rows[i].size(0);
-    const int64_t width = w.rows[i].size(1), j = at % d;
-    const double* x = w.rows[i].data<double>() + row * width;
-    if (!w.projections[i].defined()) return scale * x[j];
-    double total = 0;
-    for (int64_t k = 0; k < width; ++k) total += w.projections[i].data<double>()[j * width + k] * x[k];
-    return scale * total;
-  });
-}
-
 const std::vector<Layout>& layouts() {
   static const std::vector<Layout> all{{"one table", 33, 65, {5, 20}, {33}, {false}},
                                        {"one table, projected", 9, 33, {1, 3}, {5}, {true}},
@@ -105,7 +85,7 @@ void add_case(const Layout& layout, const Tensor& ids) {
                  return {adaptive_embedding(x[0], weights_of(layout, x, 1), {.scale = kScale})};
                },
                .reference = [layout](const Tensors& x) -> Tensors {
-                 return {naive(x[0], weights_of(layout, x, 1), layout.d, kScale)};
+                 return {reference::adaptive_embedding(x[0], weights_of(layout, x, 1), layout.d, kScale)};
                },
                .weights = weights});
 }
@@ -119,10 +99,10 @@ OP_CASES(adaptive_embedding) {
   add_case(three, zeros({0, 3}, DType::i32));
 }
 
-TEST_CASE("adaptive_embedding: dropout is of the rows, each cluster with its own mask") {
+TEST_CASE("adaptive_embedding: dropout acts on the rows, with a mask of its own for each cluster") {
   const Layout& layout = layouts()[3];
   const AdaptiveEmbeddingOptions options{.dropout = 0.4, .key = {.seed = 5, .step = 6, .site = 7}};
-  const Tensor ids = tensor_of<int32_t>({5}, {8, 23, 9, 9, 12});  // all of cluster 1
+  const Tensor ids = tensor_of<int32_t>({5}, {8, 23, 9, 9, 12});  // all in cluster 1
   const Tensor local = tensor_of<int32_t>({5}, {0, 15, 1, 1, 4});
   for (const Device device : test_devices()) {
     Tensors fused, composed;
@@ -215,7 +195,7 @@ TEST_CASE("adaptive_embedding: on a GPU an id outside the vocabulary gives NaN a
     CHECK(std::isnan(y[i]) == (i / layout.d == 1 || i / layout.d == 2));
 }
 
-TEST_CASE("adaptive_embedding: a CUDA graph holds it, for whatever ids come") {
+TEST_CASE("adaptive_embedding: a CUDA graph replays it for other ids") {
   if (!has_cuda() || allocator_mode_from_environment() == AllocatorMode::direct) return;
   if constexpr (kWithCuda) {
     const Layout& layout = layouts()[2];
@@ -259,8 +239,7 @@ TEST_CASE("adaptive_embedding: errors") {
       },
       "adaptive_embedding: cutoffs (30, 7) must ascend, all above 0 and below the vocabulary of 42");
   say([](Weights& w, auto&) { w.projections.pop_back(); },
-      "adaptive_embedding: 2 projections beside 3 matrices of rows; each "
-      "takes one (undefined: none), or there are none at all");
+      "adaptive_embedding: 2 projections for 3 matrices of rows; each takes one (undefined: none), or there are none at all");
   say([](Weights& w, auto&) { w.projections[1] = {}; },
       "adaptive_embedding: rows 1 have 8 features and no projection to the 33 of the result");
   say(
@@ -269,7 +248,7 @@ TEST_CASE("adaptive_embedding: errors") {
       },
       "adaptive_embedding: projection 1 is f32 (8, 33) on cpu; from rows of 8 features to 33 it must be (33, 8)");
   say([](Weights& w, auto&) { w.projections[1] = w.projections[1].to(DType::f64); },
-      "adaptive_embedding: a weight is f64 (33, 8) on cpu beside f32 (7, 33) on cpu; it must be f32, on the same device");
+      "adaptive_embedding: a weight is f64 (33, 8) on cpu, with f32 (7, 33) on cpu; it must be f32, on the same device");
   say([](Weights&, auto& options) { options.dtype = DType::bf16; },
       "adaptive_embedding: rows are f32 (7, 33) on cpu; they cannot give bf16");
   say([](Weights&, auto& options) { options.dropout = 1; },

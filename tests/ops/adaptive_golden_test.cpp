@@ -1,4 +1,4 @@
-// Golden numbers of PyTorch and Transformer-XL for adaptive_softmax and adaptive_embedding.
+// adaptive_softmax and adaptive_embedding against golden numbers of PyTorch and Transformer-XL.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -22,13 +22,13 @@ Tensor transposed(const Tensor& x) {
                      [in, rows, columns](int64_t i) { return in[i % rows * columns + i / rows]; });
 }
 
-// The weights of a golden case, or their gradients, as this operator has them.
+// Returns the weights of a golden case, or their gradients, in the layout of AdaptiveSoftmaxWeights.
 Weights golden_weights(const std::string& name, const std::string& file) {
   const std::string prefix = "adaptive_softmax/";
   const auto get = [&](const std::string& what) { return golden(prefix + file, name + "." + what); };
   Weights w;
   w.cutoffs = {20, 60};
-  if (name.starts_with("torch")) {  // (out, in) matrices, the head's with both kinds of rows
+  if (name.starts_with("torch")) {  // (out, in) matrices; the head's holds its table and the cluster weights
     const Tensor head = get("head.weight");
     w.rows = {head.view_rows(0, 20).clone(), get("tail.0.1.weight"), get("tail.1.1.weight")};
     w.cluster_rows = head.view_rows(20, 22).clone();
@@ -50,7 +50,7 @@ Weights golden_weights(const std::string& name, const std::string& file) {
   return w;
 }
 
-// The gradients that passes have left in the leaves of w are those in `expected`.
+// Checks the gradients of the leaves of w.
 void check_gradients(const Weights& w, const Tensors& expected, double tolerance) {
   const Tensors leaves = all_of(w);
   REQUIRE(leaves.size() == expected.size());

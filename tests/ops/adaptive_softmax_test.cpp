@@ -17,6 +17,8 @@
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
+#include "ops/reference/adaptive_softmax.h"
+#include "ops/reference/reduce.h"
 #include "tests/support/adaptive_weights.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
@@ -26,64 +28,6 @@ namespace tandem::testing {
 namespace {
 
 using Weights = AdaptiveSoftmaxWeights;
-
-// log softmax of x P rows^T + bias, by loops.
-std::vector<double> log_softmax(const double* x, int64_t d, const Tensor& projection,
-                                const std::vector<std::pair<const double*, double>>& rows, int64_t width) {
-  std::vector<double> z(x, x + d), logits;
-  if (projection.defined()) {
-    z.assign(width, 0);
-    for (int64_t i = 0; i < d; ++i)
-      for (int64_t j = 0; j < width; ++j) z[j] += x[i] * projection.data<double>()[i * width + j];
-  }
-  double total = 0;
-  for (const auto& [row, bias] : rows) {
-    double logit = bias;
-    for (int64_t j = 0; j < width; ++j) logit += z[j] * row[j];
-    logits.push_back(logit);
-    total += std::exp(logit);
-  }
-  for (double& logit : logits) logit -= std::log(total);
-  return logits;
-}
-
-// log P of every id (V) for one token, straight from the definition.
-std::vector<double> naive_log_probabilities(const double* x, int64_t d, const Weights& w) {
-  const bool one_table = w.rows.size() == 1;
-  const auto value = [](const Tensor& bias, int64_t i) {
-    return bias.defined() ? bias.data<double>()[i] : 0.0;
-  };
-  const auto clusters = static_cast<int64_t>(w.cutoffs.size());
-  std::vector<double> all, cluster;
-  for (int64_t i = 0, begin = 0; i <= clusters; ++i) {
-    const Tensor& table = w.rows[one_table ? 0 : i];
-    const Tensor bias = w.biases.empty() ? Tensor() : w.biases[one_table ? 0 : i];
-    const int64_t width = table.size(1);
-    const int64_t end = i < clusters ? w.cutoffs[i] : (one_table ? 0 : begin) + table.size(0);
-    std::vector<std::pair<const double*, double>> rows;
-    for (int64_t id = begin; id < end; ++id) {
-      const int64_t row = one_table ? id : id - begin;
-      rows.emplace_back(table.data<double>() + row * width, value(bias, row));
-    }
-    for (int64_t j = 0; i == 0 && j < clusters; ++j) {
-      const int64_t row = w.reversed_clusters ? clusters - 1 - j : j;
-      rows.emplace_back(w.cluster_rows.data<double>() + row * width, value(w.cluster_bias, row));
-    }
-    const Tensor projection = w.projections.empty() ? Tensor() : w.projections[i];
-    const std::vector<double> own = log_softmax(x, d, projection, rows, width);
-    for (int64_t id = begin; id < end; ++id) all.push_back(own[id - begin] + (i > 0 ? cluster[i - 1] : 0.0));
-    if (i == 0) cluster.assign(own.begin() + end, own.end());
-    begin = end;
-  }
-  return all;
-}
-
-Tensor naive_nll(const Tensor& hidden, const Tensor& targets, const Weights& w) {
-  const int64_t d = hidden.size(-1);
-  return tensor_from(targets.shape(), [&hidden, &targets, &w, d](int64_t t) {
-    return -naive_log_probabilities(hidden.data<double>() + t * d, d, w)[targets.data<int32_t>()[t]];
-  });
-}
 
 Shape with_last(const Shape& shape, int64_t size) {
   std::vector<int64_t> sizes(shape.begin(), shape.end());
@@ -109,10 +53,8 @@ void add_case(const Layout& layout, const std::string& which, const Tensor& targ
          return {adaptive_softmax_nll(x[0], x[1], w, options), adaptive_softmax_loss(x[0], x[1], w, options)};
        },
        .reference = [layout](const Tensors& x) -> Tensors {
-         const Tensor nll = naive_nll(x[0], x[1], weights_of(layout, x, 2));
-         double total = 0;
-         for (const double value : nll.span<double>()) total += value;
-         return {nll, full({}, total / static_cast<double>(nll.numel()), DType::f64)};
+         const Tensor nll = reference::adaptive_softmax_nll(x[0], x[1], weights_of(layout, x, 2));
+         return {nll, full({}, reference::sum(nll) / static_cast<double>(nll.numel()), DType::f64)};
        },
        .weights = weights});
 }
@@ -148,7 +90,7 @@ TEST_CASE("adaptive_softmax: probabilities add up to 1, and are those of the los
         for (int64_t id = 0; id < layout.vocabulary; ++id) total += std::exp(p[t * layout.vocabulary + id]);
         CHECK(std::abs(total - 1) < 1e-12);
       }
-      // Log probabilities are logits of the full softmax.
+      // Log-probabilities are also logits of the full softmax.
       CHECK(relative_error(adaptive_softmax_nll(hidden.to(device), targets.to(device), w),
                            token_nll(log_p, targets.to(device))) < 1e-12);
     }
@@ -165,7 +107,7 @@ TEST_CASE("adaptive_softmax: a gradient given to the loss scales all that forwar
       tape.backward((in_forward ? adaptive_softmax_loss(hidden, targets, w)
                                 : mean(adaptive_softmax_nll(hidden, targets, w))) *
                     -3.0);
-      if (pass == 0) zero_grad(w.rows[1]);  // one starts anew, the others are added to
+      if (pass == 0) zero_grad(w.rows[1]);  // this gradient starts anew, the others are added to
     }
     Tensors all{grad(hidden)};
     for (const Tensor& x : all_of(w)) all.push_back(grad(x));
@@ -175,7 +117,7 @@ TEST_CASE("adaptive_softmax: a gradient given to the loss scales all that forwar
   for (size_t i = 0; i < now.size(); ++i) CHECK(relative_error(now[i], later[i]) < 1e-13);
 }
 
-// Bytes that f takes at its peak, beyond those in use before.
+// Returns the peak of the bytes that f allocates.
 template <class F>
 size_t peak_of(const F& f) {
   host_allocator().reset_peak();
@@ -184,7 +126,7 @@ size_t peak_of(const F& f) {
   return host_allocator().statistics().peak_in_use - before;
 }
 
-TEST_CASE("adaptive_softmax: memory is that of a block of logits, and of gradients once") {
+TEST_CASE("adaptive_softmax: the peak of memory is one block of logits and one set of gradients") {
   constexpr int64_t kTokens = 256, kVocabulary = 40'000, kWidth = 16;
   const Tensor hidden = random_tensor({kTokens, kWidth}, DType::f32, 1);
   const Tensor targets = random_ids({kTokens}, kVocabulary, 2);
@@ -194,7 +136,7 @@ TEST_CASE("adaptive_softmax: memory is that of a block of logits, and of gradien
   options.logits_at_once = 16 * kVocabulary;
   const Threads one(1);
   const size_t block = 4 * options.logits_at_once, gradients = w.rows[0].nbytes();
-  const size_t little = 600'000;  // the scratch memory of a product, and what belongs to the tokens
+  const size_t little = 600'000;  // scratch memory of a product, and the numbers of each token
   for (const bool in_forward : {false, true}) {
     Tape tape;
     Tensor loss;
@@ -231,9 +173,10 @@ TEST_CASE("adaptive_softmax: one projection for all clusters takes the sum of it
   }
 }
 
-TEST_CASE("adaptive_softmax: dropout is of the projected features, each cluster with its own mask") {
+TEST_CASE(
+    "adaptive_softmax: dropout acts on the projected features, with a mask of its own for each cluster") {
   const Layout& layout = layouts()[3];
-  const Tensor targets = tensor_of<int32_t>({4}, {7, 29, 8, 12});  // all of cluster 1
+  const Tensor targets = tensor_of<int32_t>({4}, {7, 29, 8, 12});  // all in cluster 1
   const Tensor local = tensor_of<int32_t>({4}, {0, 22, 1, 5}), column = full({4}, 7 + 1, DType::i32);
   const AdaptiveSoftmaxOptions options{.dropout = 0.4, .key = {.seed = 5, .step = 6, .site = 7}};
   for (const Device device : test_devices()) {
@@ -268,7 +211,7 @@ TEST_CASE("adaptive_softmax: dropout is of the projected features, each cluster 
   }
 }
 
-TEST_CASE("adaptive_softmax: no tokens have losses, and no mean") {
+TEST_CASE("adaptive_softmax: no tokens have an empty result, and no mean") {
   const Layout& layout = layouts()[3];
   for (const Device device : test_devices()) {
     const Weights w = leaves_of(weights_of(layout, random_weights(layout, DType::f32, 3), 0), device);
@@ -293,7 +236,7 @@ TEST_CASE("adaptive_softmax: a CUDA graph cannot hold it, and says why") {
     cuda::Graph graph;
     CHECK(error_of([&] { graph.capture([&] { adaptive_softmax_loss(hidden, targets, w); }); }) ==
           "adaptive_softmax waits for the numbers of tokens in its clusters, which a CUDA graph cannot hold");
-    CHECK(adaptive_softmax_loss(hidden, targets, w).item() > 0);  // all works as before
+    CHECK(adaptive_softmax_loss(hidden, targets, w).item() > 0);  // the failed capture leaves no trace
   }
 }
 
@@ -342,9 +285,9 @@ TEST_CASE("adaptive_softmax: errors") {
       "adaptive_softmax: projection 1 is f32 (8, 33) on cpu; from hidden "
       "(..., 33) to rows of 8 features it must be (33, 8)");
   say([](Weights& w) { w.biases.pop_back(); },
-      "adaptive_softmax: 2 biases beside 3 matrices of rows; each takes one (undefined: none), or there are none at all");
+      "adaptive_softmax: 2 biases for 3 matrices of rows; each takes one (undefined: none), or there are none at all");
   say([](Weights& w) { w.biases[2] = zeros({34}, DType::f32); },
-      "adaptive_softmax: bias 2 is f32 (34) on cpu; beside rows (35, 2) it must be (35)");
+      "adaptive_softmax: bias 2 is f32 (34) on cpu; with rows (35, 2) it must be (35)");
   say(
       [](Weights& w) {
         w.cluster_rows = zeros({3, 33}, DType::f32);
@@ -355,7 +298,7 @@ TEST_CASE("adaptive_softmax: errors") {
   say([](Weights& w) { w.cluster_bias = zeros({3}, DType::f32); },
       "adaptive_softmax: the cluster bias is (3); there are 2 clusters");
   say([](Weights& w) { w.rows[2] = w.rows[2].to(DType::f64); },
-      "adaptive_softmax: a weight is f64 (35, 2) on cpu beside f32 (2, 33) on cpu; it must be f32, on the same device");
+      "adaptive_softmax: a weight is f64 (35, 2) on cpu, with f32 (2, 33) on cpu; it must be f32, on the same device");
   CHECK(error_of([&] { adaptive_softmax_loss(hidden, zeros({3}, DType::i32), good); }) ==
         "adaptive_softmax: hidden is f32 (2, 33) on cpu, targets i32 (3) on cpu; targets must have hidden's "
         "leading sizes (2) and device");

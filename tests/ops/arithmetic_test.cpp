@@ -1,4 +1,4 @@
-// Elementwise arithmetic: cases, operators on tensors, errors.
+// arithmetic: cases, the operators + - * / on tensors, empty tensors, errors.
 #include "ops/arithmetic.h"
 
 #include <doctest/doctest.h>
@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "ops/reduce.h"
+#include "ops/reference/arithmetic.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 
@@ -15,22 +16,17 @@ namespace {
 
 using Pair = Tensor (*)(const Tensor&, const Tensor&);
 
-void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*reference)(double, double),
+void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*f)(double, double),
                    std::vector<int> weights = {}) {
-  add_op_case({.op = "arithmetic",
-               .name = std::string(name) + " " + a.str() + " " + b.str() + (weights.empty() ? "" : " f32"),
-               .inputs = [a, b](DType dtype, uint64_t seed) -> Tensors {
-                 return {random_tensor(a, dtype, seed), random_tensor(b, dtype, seed + 1, 0.5, 2)};
-               },
-               .run = [run](const Tensors& x) -> Tensors { return {run(x[0], x[1])}; },
-               .reference = [reference](const Tensors& x) -> Tensors {
-                 const double *a = x[0].data<double>(), *b = x[1].data<double>();
-                 const int64_t width = x[1].numel();
-                 return {tensor_from(x[0].shape(), [a, b, width, reference](int64_t i) {
-                   return reference(a[i], b[i % width]);
-                 })};
-               },
-               .weights = weights});
+  add_op_case(
+      {.op = "arithmetic",
+       .name = std::string(name) + " " + a.str() + " " + b.str() + (weights.empty() ? "" : " f32"),
+       .inputs = [a, b](DType dtype, uint64_t seed) -> Tensors {
+         return {random_tensor(a, dtype, seed), random_tensor(b, dtype, seed + 1, 0.5, 2)};
+       },
+       .run = [run](const Tensors& x) -> Tensors { return {run(x[0], x[1])}; },
+       .reference = [f](const Tensors& x) -> Tensors { return {reference::elementwise(x[0], x[1], f)}; },
+       .weights = weights});
 }
 
 OP_CASES(arithmetic) {
@@ -52,7 +48,7 @@ OP_CASES(arithmetic) {
       add_pair_case("add", a, b, add, sum, weights);
       add_pair_case("mul", a, b, mul, product, weights);
     }
-  add_pair_case("mul", {3, 33}, {3, 33}, mul, product, {1});  // f32 beside bf16, and repeated once
+  add_pair_case("mul", {3, 33}, {3, 33}, mul, product, {1});  // b in f32 where a is bf16, without repetition
   for (const Shape& shape : {Shape{1}, Shape{33, 65}, Shape{70000}})
     add_op_case({.op = "arithmetic",
                  .name = "scale and neg " + shape.str(),
@@ -80,7 +76,7 @@ TEST_CASE("arithmetic: y = a * b and its gradients") {
   CHECK(grad(b).to_vector<double>()[1] == doctest::Approx(-8 - 4.0 / 49 - 1));
 }
 
-TEST_CASE("arithmetic: a tensor with itself") {
+TEST_CASE("arithmetic: the gradient of a tensor used three times") {
   const Tensor a = requires_grad(tensor_of<double>({1}, {3}));
   Tape tape;
   tape.backward(a * a + a);
@@ -101,7 +97,7 @@ TEST_CASE("arithmetic: empty tensors and division by zero") {
   }
 }
 
-TEST_CASE("arithmetic: the gradient of what is repeated adds up") {
+TEST_CASE("arithmetic: the gradient of a repeated tensor adds up over the repetitions and over passes") {
   for (const Device device : test_devices()) {
     const Tensor b = requires_grad(zeros({24}, DType::f32, device));
     Tape tape;

@@ -10,6 +10,7 @@
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "ops/gemm/log.h"
+#include "ops/reference/attention.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
@@ -21,41 +22,6 @@ using namespace tandem;
 using namespace tandem::testing;
 
 namespace {
-
-// The definition, query by query, in f64; dropout through the public mask.
-Tensor naive_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
-  const int64_t queries = q.size(0), batch = q.size(1), width = q.size(2), keys = kv.size(0),
-                head = width / options.heads;
-  const int64_t memory = keys - queries;
-  const Tensor mask = dropout_mask({batch, options.heads, queries, keys}, options.dropout, DType::f64,
-                                   Device::cpu(), options.key);
-  Tensor y = zeros(q.shape(), DType::f64);
-  // Rows of a head: of queries and outputs, and of keys, beside which their values lie.
-  const double *q_rows = q.data<double>(), *kv_rows = kv.data<double>(), *kept = mask.data<double>();
-  double* y_rows = y.data<double>();
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t h = 0; h < options.heads; ++h)
-      for (int64_t t = 0; t < queries; ++t) {
-        const int64_t row = (t * batch + b) * width + h * head;
-        const auto key = [&](int64_t j) { return kv_rows + (j * batch + b) * 2 * width + h * head; };
-        std::vector<double> weights(static_cast<size_t>(keys));
-        double total = 0;
-        for (int64_t j = 0; j < keys; ++j) {
-          if (j > memory + t || (options.window > 0 && j <= memory + t - options.window)) continue;
-          const double* k = key(j);
-          double score = 0;
-          for (int64_t i = 0; i < head; ++i) score += q_rows[row + i] * k[i];
-          weights[j] = std::exp(score / std::sqrt(static_cast<double>(head)));
-          total += weights[j];
-        }
-        for (int64_t j = 0; j < keys; ++j) {
-          const double weight = weights[j] / total * kept[((b * options.heads + h) * queries + t) * keys + j];
-          const double* v = key(j) + width;
-          for (int64_t i = 0; i < head; ++i) y_rows[row + i] += weight * v[i];
-        }
-      }
-  return y;
-}
 
 std::string name_of(int64_t queries, int64_t memory, int64_t batch, int64_t width,
                     const AttentionOptions& options) {
@@ -75,7 +41,7 @@ void add_attention_case(int64_t queries, int64_t memory, int64_t batch, int64_t 
        },
        .run = [options](const Tensors& x) -> Tensors { return {causal_attention(x[0], x[1], options)}; },
        .reference = [options](const Tensors& x) -> Tensors {
-         return {naive_attention(x[0], x[1], options)};
+         return {reference::causal_attention(x[0], x[1], options)};
        }});
 }
 
@@ -120,7 +86,8 @@ struct Case {
   std::string name() const { return name_of(queries, memory, batch, width, options()); }
 };
 
-TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels") {
+TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels" *
+          doctest::test_suite("slow when emulated")) {
   const std::vector<Case> cases = {{1, 0, 2, 1, 1, 0, 0},
                                    {127, 0, 2, 40, 1, 0, 0},
                                    {128, 1, 2, 64, 1, 0, 0},
@@ -134,7 +101,7 @@ TEST_CASE("attention: every precision equals the definition to its rounding, aro
   for (const Case& at : cases) {
     const Tensor q = random_tensor({at.queries, at.batch, at.width}, DType::f32, 1, -2, 2);
     const Tensor kv = random_tensor({at.memory + at.queries, at.batch, 2 * at.width}, DType::f32, 2, -2, 2);
-    const Tensor expected = naive_attention(q.to(DType::f64), kv.to(DType::f64), at.options());
+    const Tensor expected = reference::causal_attention(q.to(DType::f64), kv.to(DType::f64), at.options());
     const Tensors exact = run_attention(q.to(DType::f64), kv.to(DType::f64), at.options(),
                                         {Device::cpu(), MatmulPrecision::f32});
     for (const Mode& mode : modes()) {
@@ -194,7 +161,8 @@ TEST_CASE("attention: however a GPU cuts batch, queries and keys, and shares its
     }
 }
 
-TEST_CASE("attention: the bits do not depend on the number of threads") {
+TEST_CASE("attention: the bits do not depend on the number of threads" *
+          doctest::test_suite("slow when emulated")) {
   const AttentionOptions options{2, 150, 0.1, kKey};
   for (const Mode& mode : modes()) {
     if (mode.device.is_cuda()) continue;  // tests/ops/cuda_operators_test.cpp

@@ -1,10 +1,11 @@
-// The causal convolution against its definition and PyTorch's numbers, and segments chained through prefixes.
+// causal_conv: cases, golden numbers of PyTorch, segments chained through prefixes, errors.
 #include "ops/causal_conv.h"
 
 #include <doctest/doctest.h>
 
 #include "autograd/tape.h"
 #include "ops/concat.h"
+#include "ops/reference/causal_conv.h"
 #include "ops/slice.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
@@ -20,25 +21,10 @@ struct Case {
   bool bias = false, prefix = false;
 };
 
-// x, weight, then bias and prefix where the case has them.
-Tensor run(const Case& c, const Tensors& in) {
-  return causal_conv(in[0], in[1], c.bias ? in[2] : Tensor(), c.prefix ? in.back() : Tensor());
-}
-
-Tensor reference(const Case& c, const Tensors& in) {
-  const double *x = in[0].data<double>(), *weight = in[1].data<double>();
-  return tensor_from({c.steps, c.batch, c.channels}, [&](int64_t i) {
-    const int64_t size = c.batch * c.channels, t = i / size, channel = i % c.channels;
-    double sum = c.bias ? in[2].data<double>()[channel] : 0;
-    for (int64_t k = 0; k < c.taps; ++k) {
-      const int64_t from = t - c.taps + 1 + k;
-      double value = 0;
-      if (from >= 0) value = x[from * size + i % size];
-      if (from < 0 && c.prefix) value = in.back().data<double>()[(from + c.taps - 1) * size + i % size];
-      sum += weight[channel * c.taps + k] * value;
-    }
-    return sum;
-  });
+// Calls the operator or its reference with x, weight, and the bias and the prefix if the case has them.
+template <class F>
+Tensors run(const Case& c, const F& f, const Tensors& in) {
+  return {f(in[0], in[1], c.bias ? in[2] : Tensor(), c.prefix ? in.back() : Tensor())};
 }
 
 void add(const Case& c) {
@@ -53,8 +39,8 @@ void add(const Case& c) {
     if (c.prefix) inputs.push_back(random_tensor({c.taps - 1, c.batch, c.channels}, dtype, seed + 3));
     return inputs;
   };
-  op_case.run = [c](const Tensors& in) -> Tensors { return {run(c, in)}; };
-  op_case.reference = [c](const Tensors& in) -> Tensors { return {reference(c, in)}; };
+  op_case.run = [c](const Tensors& in) { return run(c, causal_conv, in); };
+  op_case.reference = [c](const Tensors& in) { return run(c, reference::causal_conv, in); };
   op_case.weights = {1};
   if (c.bias) op_case.weights.push_back(2);
   add_op_case(op_case);
@@ -69,7 +55,7 @@ OP_CASES(causal_conv) {
       add({.steps = 33, .batch = 1, .channels = 40, .taps = 7, .bias = bias, .prefix = prefix});
     }
   add({.steps = 65, .batch = 3, .channels = 65, .taps = 3, .prefix = true});
-  // Several blocks of channels, of time steps and of rows that a GPU sums apart.
+  // Sizes of several blocks on a GPU: of channels, of time steps and of rows that are summed apart.
   add({.steps = 70, .batch = 2, .channels = 264, .taps = 4, .bias = true, .prefix = true});
   add({.steps = 33, .batch = 17, .channels = 136, .taps = 3});
 }

@@ -8,28 +8,14 @@
 #include "autograd/tape.h"
 #include "ops/arithmetic.h"
 #include "ops/reduce.h"
+#include "ops/reference/cross_entropy.h"
+#include "ops/reference/reduce.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {
 namespace {
-
-Tensor naive_nll(const Tensor& logits, const Tensor& targets) {
-  const int64_t width = logits.size(-1);
-  return tensor_from(targets.shape(), [&logits, &targets, width](int64_t i) {
-    const double* x = logits.data<double>() + i * width;
-    double total = 0;
-    for (int64_t j = 0; j < width; ++j) total += std::exp(x[j]);
-    return std::log(total) - x[targets.data<int32_t>()[i]];
-  });
-}
-
-Tensor naive_mean(const Tensor& x) {
-  double total = 0;
-  for (const double value : x.span<double>()) total += value;
-  return full({}, total / static_cast<double>(x.numel()), DType::f64);
-}
 
 OP_CASES(cross_entropy) {
   for (const auto& [leading, vocabulary] : {std::pair{Shape{1}, 1},
@@ -54,8 +40,10 @@ OP_CASES(cross_entropy) {
                            token_nll(x[0], x[1])};
                  },
                  .reference = [](const Tensors& x) -> Tensors {
-                   const Tensor nll = naive_nll(x[0], x[1]);
-                   return {naive_mean(nll), naive_mean(nll), nll};
+                   const Tensor nll = reference::token_nll(x[0], x[1]);
+                   const Tensor mean =
+                       full({}, reference::sum(nll) / static_cast<double>(nll.numel()), DType::f64);
+                   return {mean, mean, nll};
                  }});
   }
 }
@@ -100,7 +88,7 @@ TEST_CASE("cross_entropy: in place, the logits become their gradient while a tap
       }
       const Tensor logits = scale(leaf, 1);
       const Tensor loss = cross_entropy_in_place(logits, targets);
-      tape.backward(loss * -3.0);  // a gradient other than 1 arrives, and scales
+      tape.backward(loss * -3.0);  // the gradient of the loss is not 1
       const Tensor expected = requires_grad(values.clone());
       Tape again;
       again.backward(cross_entropy(expected, targets) * -3.0);

@@ -1,5 +1,5 @@
-// Every operator on the GPU, real or simulated: the cases of op_cases.h against the CPU in f64, f32 and bf16,
-// the derivative in f64, and the same bits whatever order threads run in.
+// The checks that every operator passes on a GPU, real or simulated: the cases of op_cases.h against the CPU in
+// f64, f32 and bf16, the derivative in f64, and the same bits in whatever order threads run.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 namespace tandem::testing {
 namespace {
 
-// False, having said so, where there is no GPU to test on.
+// Returns whether there is a GPU to test on, and says so if there is none.
 bool can_run() {
   if (has_cuda()) return true;
   MESSAGE("skipped: no GPU (", cuda_status().text, ")");
@@ -30,7 +30,7 @@ Tensors moved(const Tensors& xs, Device device) {
   return ys;
 }
 
-// bf16 but for weights, which stay f32.
+// Returns the inputs in bf16, except for weights, which stay f32.
 Tensors rounded(const OpCase& op_case, const Tensors& xs) {
   Tensors ys;
   for (size_t i = 0; i < xs.size(); ++i) {
@@ -44,8 +44,8 @@ struct Tolerance {
   double value, gradient;
 };
 
-// The case on the GPU with these inputs, against the CPU in f64 on the same values. The gradients that come
-// in are the same too, rounded to the dtype of each output.
+// Compares the case on the GPU with the CPU in f64 on the same values. The gradients of the outputs are the
+// same too, rounded to the dtype of each output.
 void check_parity(const OpCase& op_case, const Tensors& inputs, Tolerance tolerance) {
   const Result actual = differentiate(op_case, moved(inputs, Device::cuda()));
   const Result expected = differentiate(op_case, converted(inputs, DType::f64));
@@ -65,7 +65,7 @@ void check_parity(const OpCase& op_case, const Tensors& inputs, Tolerance tolera
   }
 }
 
-// Crossing to the GPU and back, on the tape: so that differences are taken on the host.
+// The operator y = x on another device, so that gradcheck can take its differences on the host.
 Tensor cross(const Tensor& x, Device device) {
   return record("cross", x.to(device), {x},
                 [from = x.device()](const Tensor& dy) -> Grads { return {dy.to(from)}; });
@@ -102,7 +102,7 @@ TEST_CASE("cuda: operators: the gradient is the derivative (central differences 
     GradcheckOptions options;
     options.tolerance = op_case.gradcheck_tolerance;
     const Tensors inputs = op_case.inputs(DType::f64, kSeed);
-    // Large inputs are there for the blocks; the small ones show the derivative.
+    // Large inputs are there for the blocks; small ones show the derivative.
     options.max_elements = 12;
     for (const Tensor& x : inputs)
       if (is_checked(x) && x.numel() > 3000) options.max_elements = 2;
@@ -120,18 +120,19 @@ TEST_CASE("cuda: operators: the gradient is the derivative (central differences 
 TEST_CASE("cuda: operators: the same bits every time") {
   if (!can_run()) return;
   for_each_case([](const OpCase& op_case) {
-    for (const bool half : {false, true}) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
       const Tensors wide = op_case.inputs(DType::f32, kSeed);
-      const Tensors inputs = moved(half ? rounded(op_case, wide) : wide, Device::cuda());
+      const Tensors inputs = moved(dtype == DType::bf16 ? rounded(op_case, wide) : wide, Device::cuda());
       const Result first = differentiate(op_case, inputs);
       const auto check_again = [&op_case, &inputs, &first] {
         const Result again = differentiate(op_case, inputs);
         CHECK(same_bits(first.outputs, again.outputs));
         CHECK(same_bits(first.gradients, again.gradients));
       };
-      INFO((half ? "bf16" : "f32"));
+      INFO(std::string(name_of(dtype)));
 #ifdef TANDEM_CUDA_SIMULATED
-      simulator::for_each_order(check_again);  // what depends on the order of threads lacks a barrier
+      simulator::for_each_order(
+          check_again);  // a result that depends on the order of threads lacks a barrier
 #else
       check_again();
 #endif

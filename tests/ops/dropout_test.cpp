@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "ops/reference/dropout.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 
@@ -14,9 +15,8 @@ namespace {
 
 constexpr DropoutKey kKey{99, 7, 3};
 
-// The definition: element by element from the words themselves.
 double mask_at(int64_t i, double p) {
-  return dropout_word(kKey, i) >= keep_threshold(p) ? 1 / (1 - p) : 0;
+  return reference::dropout_factor(i, p, kKey);
 }
 
 OP_CASES(dropout) {
@@ -31,16 +31,13 @@ OP_CASES(dropout) {
                      return {dropout(x[0], p, kKey), variational_dropout(x[0], p, kKey)};
                    },
                    .reference = [p](const Tensors& x) -> Tensors {
-                     const double* a = x[0].data<double>();
                      const int64_t period = x[0].numel() / x[0].size(0);
-                     return {tensor_from(x[0].shape(), [a, p](int64_t i) { return a[i] * mask_at(i, p); }),
-                             tensor_from(x[0].shape(), [a, p, period](int64_t i) {
-                               return a[i] * mask_at(i % period, p);
-                             })};
+                     return {reference::dropout(x[0], x[0].numel(), p, kKey),
+                             reference::dropout(x[0], period, p, kKey)};
                    }});
 }
 
-TEST_CASE("dropout: the mask is that of dropout, on any device, in any dtype and in any piece of it") {
+TEST_CASE("dropout: dropout_mask is the mask of dropout, on any device, in any dtype and any piece of it") {
   const Shape shape{37, 111};
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
@@ -50,7 +47,7 @@ TEST_CASE("dropout: the mask is that of dropout, on any device, in any dtype and
       CHECK(relative_error(mask, y) == 0);
       const double tolerance = dtype == DType::bf16 ? 4e-3 : 1e-7;
       CHECK(relative_error(mask, tensor_from(shape, [](int64_t i) { return mask_at(i, 0.3); })) < tolerance);
-      // A view that begins within a vector: its elements are counted from its own first.
+      // The elements of a view that begins within a vector are counted from its own first one.
       const Tensor rows = full(shape, 1, dtype, device).view_rows(1, 37);
       CHECK(relative_error(dropout(rows, 0.3, kKey), mask.view_rows(0, 36)) == 0);
       CHECK(dropout(zeros({0, 3}, dtype, device), 0.3, kKey).numel() == 0);
@@ -67,14 +64,14 @@ TEST_CASE("dropout: the mask is that of dropout, on any device, in any dtype and
   }
 }
 
-TEST_CASE("dropout: keys make masks, and the rate is p") {
+TEST_CASE("dropout: different keys give independent masks, and the rate is p") {
   const Shape shape{1000, 200};
   const auto mask = [shape](double p, DropoutKey key) {
     return dropout_mask(shape, p, DType::f32, Device::cpu(), key).to_vector<float>();
   };
   const std::vector<float> first = mask(0.25, {1, 2, 3});
   CHECK(mask(0.25, {1, 2, 3}) == first);
-  // Masks of different seeds, steps and sites agree by chance alone: where both keep or both drop.
+  // Masks of different seeds, steps and sites agree only by chance, where both keep or both drop.
   for (const DropoutKey key :
        {DropoutKey{2, 2, 3}, DropoutKey{1, 3, 3}, DropoutKey{1, 2, 4}, DropoutKey{1ull << 32, 2, 3}}) {
     const std::vector<float> other = mask(0.25, key);
@@ -101,7 +98,7 @@ TEST_CASE("dropout: one mask for many time steps") {
   }
 }
 
-TEST_CASE("dropout: p = 0 is no operator, and dropped NaN is gone") {
+TEST_CASE("dropout: p = 0 returns x itself, and a dropped NaN becomes 0") {
   const Tensor x = full({2, 3}, 1, DType::f32);
   CHECK(dropout(x, 0, kKey).same_as(x));
   CHECK(variational_dropout(x, 0, kKey).same_as(x));

@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "core/dispatch.h"
+#include "ops/reference/embedding.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 
@@ -26,14 +27,7 @@ OP_CASES(embedding) {
            return {random_ids(shape, count, seed), random_tensor({count, width}, dtype, seed)};
          },
          .run = [](const Tensors& x) -> Tensors { return {embedding(x[0], x[1])}; },
-         .reference = [](const Tensors& x) -> Tensors {
-           std::vector<int64_t> sizes(x[0].shape().begin(), x[0].shape().end());
-           const int64_t width = x[1].size(1);
-           sizes.push_back(width);
-           return {tensor_from(Shape(std::span<const int64_t>(sizes)), [&x, width](int64_t i) {
-             return x[1].data<double>()[x[0].data<int32_t>()[i / width] * width + i % width];
-           })};
-         },
+         .reference = [](const Tensors& x) -> Tensors { return {reference::embedding(x[0], x[1])}; },
          .weights = {1}});
 }
 
@@ -51,14 +45,14 @@ TEST_CASE("embedding: the gradient of a row is the sum over its ids, and zero wh
   }
 }
 
-// Ids of which every `every`-th is the one in the middle, the others random.
+// Returns random ids, of which every `every`-th is replaced by the middle one.
 Tensor uneven_ids(int64_t tokens, int64_t count, int64_t every) {
   const Tensor ids = random_ids({tokens}, count, 5);
   for (int64_t i = 0; i < tokens; i += every) ids.data<int32_t>()[i] = static_cast<int32_t>(count / 2);
   return ids;
 }
 
-TEST_CASE("embedding: gradients of many tokens, of few and many ids, of a frequent one") {
+TEST_CASE("embedding: gradients for many tokens, with few and many ids and a frequent one") {
   struct Sizes {
     int64_t tokens, count, width, every;
   };
@@ -116,7 +110,8 @@ TEST_CASE("embedding: on a GPU an id outside the table gives NaN and no gradient
                  ones = full({300, 8}, 1, DType::f32, Device::cuda()).view_rows(0, tokens);
     const std::vector<float> y = embedding(device_ids, ones.view_rows(0, 5)).to_vector<float>();
     for (int64_t i = 0; i < tokens * 8; ++i) REQUIRE(std::isnan(y[i]) == (i / 8 % 2 == 1));
-    const Tensor rows = zeros({7, 8}, DType::f32, Device::cuda());  // of the table, and what follows it
+    const Tensor rows =
+        zeros({7, 8}, DType::f32, Device::cuda());  // 5 rows of the table, and memory after it
     if constexpr (kWithCuda) cuda::embedding_backward(rows.view_rows(0, 5), ones, device_ids, true);
     const std::vector<float> sums = rows.to_vector<float>();
     for (int64_t i = 0; i < 56; ++i) CHECK(sums[i] == (i / 8 == 4 ? static_cast<float>(tokens) / 2 : 0));

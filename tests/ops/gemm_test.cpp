@@ -119,11 +119,11 @@ std::vector<T> product(const Problem& x, int threads) {
 
 }  // namespace
 
-TEST_CASE("gemm: f64 is the definition") {
+TEST_CASE("gemm: f64 is the definition" * doctest::test_suite("slow when emulated")) {
   check_all<double>(MatmulPrecision::f32, 1e-14, exact);
 }
 
-TEST_CASE("gemm: f32 is the definition to rounding") {
+TEST_CASE("gemm: f32 is the definition to rounding" * doctest::test_suite("slow when emulated")) {
   check_all<float>(MatmulPrecision::f32, 1e-6, exact);
 }
 
@@ -263,7 +263,8 @@ TEST_CASE("gemm: NaN and infinity pass through") {
   }
 }
 
-TEST_CASE("gemm: the bits do not depend on the number of threads") {
+TEST_CASE("gemm: the bits do not depend on the number of threads" *
+          doctest::test_suite("slow when emulated")) {
   for (bool ta : {false, true})
     for (bool tb : {false, true}) {
       Problem x = problem(520, 300, 700, ta, tb, DType::f32);
@@ -279,7 +280,7 @@ TEST_CASE("gemm: the bits do not depend on the number of threads") {
     }
 }
 
-TEST_CASE("gemm: several threads may multiply at once") {
+TEST_CASE("gemm: several threads may multiply at once" * doctest::test_suite("slow when emulated")) {
   std::vector<std::thread> threads;
   std::vector<int> equal(4);
   Problem x = problem(100, 80, 600, false, true, DType::f32);

@@ -14,7 +14,7 @@
 using namespace tandem;
 using namespace tandem::testing;
 
-TEST_CASE("bf16 products are there, or refused with what is missing") {
+TEST_CASE("instruction set: bf16 products are available, or refused with what is missing") {
   const std::string error = error_of([] { const PrecisionScope bf16(MatmulPrecision::bf16); });
   if (cpu_has_bf16())
     CHECK(error == "no error");
@@ -26,7 +26,7 @@ TEST_CASE("bf16 products are there, or refused with what is missing") {
 
 namespace {
 
-// Whether a 512-bit instruction runs. It is tried in a child, which must not outlive it elsewhere.
+// Returns whether a 512-bit instruction runs. It is tried in a child process, which it ends if it does not.
 bool runs_avx512() {
   const pid_t child = fork();
   if (child == 0) {
@@ -43,13 +43,13 @@ bool runs_avx512() {
 
 }  // namespace
 
-TEST_CASE("what the CPU says of AVX-512 is so") {
+TEST_CASE("instruction set: AVX-512 runs if and only if the CPU reports it") {
   CHECK(runs_avx512() == (__builtin_cpu_supports("avx512f") != 0));
   if (!__builtin_cpu_supports("avx512f")) CHECK(!cpu_has_bf16());
 }
 
-// By the same questions that choose among the versions of a loop (core/macros.h).
-TEST_CASE("the instruction set is the one that was asked for") {
+// Asks the same questions that choose among the versions of a loop (core/macros.h).
+TEST_CASE("instruction set: TANDEM_TEST_CPU=avx2 runs without AVX-512") {
   const char* const expected = std::getenv("TANDEM_TEST_CPU");
   if (expected == nullptr) return;
   REQUIRE(std::string(expected) == "avx2");

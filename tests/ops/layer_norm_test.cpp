@@ -1,4 +1,4 @@
-// Layer normalisation alone and after a residual sum: cases, golden numbers, fused against composed.
+// layer_norm, alone and after a residual sum: cases, golden numbers, fused against composed, errors.
 #include "ops/layer_norm.h"
 
 #include <doctest/doctest.h>
@@ -8,6 +8,7 @@
 
 #include "autograd/tape.h"
 #include "ops/arithmetic.h"
+#include "ops/reference/layer_norm.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
@@ -15,19 +16,6 @@
 
 namespace tandem::testing {
 namespace {
-
-Tensor normalised(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps) {
-  const int64_t n = gain.numel();
-  const double* in = x.data<double>();
-  return tensor_from(x.shape(), [in, &gain, &bias, n, eps](int64_t i) {
-    const double* row = in + i / n * n;
-    double mean = 0, variance = 0;
-    for (int64_t j = 0; j < n; ++j) mean += row[j] / static_cast<double>(n);
-    for (int64_t j = 0; j < n; ++j) variance += (row[j] - mean) * (row[j] - mean) / static_cast<double>(n);
-    return (in[i] - mean) / std::sqrt(variance + eps) * gain.data<double>()[i % n] +
-           bias.data<double>()[i % n];
-  });
-}
 
 void add_plain(const std::string& name, const Shape& shape, double eps, double offset = 0) {
   OpCase op_case;
@@ -39,7 +27,9 @@ void add_plain(const std::string& name, const Shape& shape, double eps, double o
             random_tensor(row, dtype, seed + 1, 0.5, 2), random_tensor(row, dtype, seed + 2)};
   };
   op_case.run = [eps](const Tensors& in) -> Tensors { return {layer_norm(in[0], in[1], in[2], {eps})}; };
-  op_case.reference = [eps](const Tensors& in) -> Tensors { return {normalised(in[0], in[1], in[2], eps)}; };
+  op_case.reference = [eps](const Tensors& in) -> Tensors {
+    return {reference::layer_norm(in[0], in[1], in[2], eps)};
+  };
   op_case.weights = {1, 2};
   add_op_case(op_case);
 }
@@ -58,9 +48,7 @@ void add_residual(const std::string& name, const Shape& shape, double alpha) {
     return {residual_layer_norm(in[0], in[1], in[2], in[3], in[4])};
   };
   op_case.reference = [](const Tensors& in) -> Tensors {
-    const double *q = in[0].data<double>(), *a = in[1].data<double>(), scale = in[2].item();
-    const Tensor sum = tensor_from(in[0].shape(), [q, a, scale](int64_t i) { return q[i] + scale * a[i]; });
-    return {normalised(sum, in[3], in[4], 1e-5)};
+    return {reference::residual_layer_norm(in[0], in[1], in[2].item(), in[3], in[4], 1e-5)};
   };
   op_case.weights = {2, 3, 4};
   add_op_case(op_case);
@@ -69,7 +57,7 @@ void add_residual(const std::string& name, const Shape& shape, double alpha) {
 }  // namespace
 
 OP_CASES(layer_norm) {
-  // A row of one element is its bias, and nothing flows back through it.
+  // A row of one element gives its bias and has no gradient.
   add_plain("rows of one", {4, 1}, 1e-5);
   add_plain("3 columns, no leading axis", {3}, 1e-5);
   add_plain("33 columns, three axes", {5, 3, 33}, 1e-12);
@@ -139,7 +127,7 @@ TEST_CASE("residual_layer_norm: the fused operator is the composed one, gradient
   for (size_t i = 0; i < one.size(); ++i) CHECK(relative_error(one[i], two[i]) < 1e-12);
 }
 
-// y and the gradients of q, a, alpha, gain and bias, with dropout inside or after.
+// Returns y and the gradients of q, a, alpha, gain and bias, with dropout inside the operator or after it.
 Tensors with_dropout(const Shape& shape, DType dtype, Device device, bool fused) {
   const LayerNormOptions dropping{1e-5, 0.3, {11, 2, 5}};
   const auto leaf = [device](const Shape& of, DType type, uint64_t seed) {
@@ -160,7 +148,7 @@ Tensors with_dropout(const Shape& shape, DType dtype, Device device, bool fused)
   return results;
 }
 
-TEST_CASE("layer_norm: dropout inside is dropout after") {
+TEST_CASE("layer_norm: dropout inside the operator equals dropout after it") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
       for (const Shape& shape :
@@ -169,7 +157,7 @@ TEST_CASE("layer_norm: dropout inside is dropout after") {
         INFO(shape.str(), " ", std::string(name_of(dtype)), " on ", device.str());
         const Tensors inside = with_dropout(shape, dtype, device, true),
                       after = with_dropout(shape, dtype, device, false);
-        // On the CPU the same bits.
+        // On the CPU the bits are the same.
         const double tolerance = device.is_cpu()       ? 0
                                  : dtype == DType::f64 ? 1e-12
                                  : dtype == DType::f32 ? 1e-5
@@ -177,7 +165,7 @@ TEST_CASE("layer_norm: dropout inside is dropout after") {
         for (size_t i = 0; i < after.size(); ++i) {
           INFO("result ", i);
           CHECK(inside[i].dtype() == after[i].dtype());
-          // A row of one has no gradient but what rounding leaves.
+          // The gradient of a row of one element is 0, up to rounding.
           if (shape.back() > 1 || i == 0 || i > 3) CHECK(relative_error(inside[i], after[i]) <= tolerance);
         }
         const Tensor y = inside[0].to(Device::cpu()).to(DType::f32),
@@ -223,8 +211,8 @@ TEST_CASE("layer_norm: errors say what is wrong") {
         "layer_norm: probability 1 of dropping is outside [0, 1)");
   CHECK(
       error_of([&] {
-        const Tensor half = zeros({3}, DType::bf16);
-        layer_norm(x.to(DType::bf16), half, half);
+        const Tensor weight = zeros({3}, DType::bf16);
+        layer_norm(x.to(DType::bf16), weight, weight);
       }) ==
       "layer_norm: gain is bf16 (3) on cpu, but x is bf16 (2, 3) on cpu; give gain in f32, on the device of x");
   CHECK(error_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);

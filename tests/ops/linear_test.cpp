@@ -8,6 +8,7 @@
 #include "core/streaming.h"
 #include "ops/concat.h"
 #include "ops/gemm/log.h"
+#include "ops/reference/linear.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
 
@@ -15,16 +16,6 @@ using namespace tandem;
 using namespace tandem::testing;
 
 namespace {
-
-Tensor naive_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const int64_t in = weight.size(1), out = weight.size(0);
-  return tensor_from(x.shape().with(-1, out), [&x, &weight, &bias, in, out](int64_t at) {
-    double sum = bias.defined() ? bias.data<double>()[at % out] : 0;
-    for (int64_t i = 0; i < in; ++i)
-      sum += x.data<double>()[at / out * in + i] * weight.data<double>()[at % out * in + i];
-    return sum;
-  });
-}
 
 void add_linear_case(const Shape& x, int64_t out, bool with_bias) {
   add_op_case(
@@ -39,7 +30,7 @@ void add_linear_case(const Shape& x, int64_t out, bool with_bias) {
          return {linear(x[0], x[1], x.size() > 2 ? x[2] : Tensor())};
        },
        .reference = [](const Tensors& x) -> Tensors {
-         return {naive_linear(x[0], x[1], x.size() > 2 ? x[2] : Tensor())};
+         return {reference::linear(x[0], x[1], x.size() > 2 ? x[2] : Tensor())};
        }});
 }
 

@@ -1,5 +1,4 @@
-// The LSTM against its definition, plain operators and PyTorch's numbers; its segments, its two paths, its
-// errors.
+// lstm: cases, golden numbers of PyTorch, plain operators, segments, its two paths, CUDA graphs, errors.
 #include "ops/lstm.h"
 
 #include <doctest/doctest.h>
@@ -15,6 +14,7 @@
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
 #include "ops/linear.h"
+#include "ops/reference/lstm.h"
 #include "ops/reshape.h"
 #include "ops/slice.h"
 #include "ops/support/weight_cache.h"
@@ -33,7 +33,7 @@ struct Case {
   bool h0 = true, c0 = true;
 };
 
-// x, the four weights, and h0 and c0 where the case has them.
+// Returns x, the four weights, and h0 and c0 if the case has them.
 Tensors make_inputs(const Case& c, DType dtype, uint64_t seed) {
   const double bound = 1.5 / std::sqrt(static_cast<double>(c.width));
   Tensors inputs{random_tensor({c.steps, c.batch, c.in}, dtype, seed, -2, 2),
@@ -56,48 +56,18 @@ Tensors run(const Case& c, const Tensors& in, LstmPath path = LstmPath::fastest)
   return {y.h, y.h_last, y.c_last};
 }
 
-double logistic(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-double dot(const double* x, const double* y, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-Tensors reference(const Case& c, const Tensors& in) {
-  const int64_t width = c.width, size = c.batch * width;
-  const double *x = in[0].data<double>(), *w = in[1].data<double>(), *u = in[2].data<double>();
-  Tensor h({c.steps, c.batch, width}, DType::f64);
-  Tensor h_before = c.h0 ? in[5].clone() : zeros({c.batch, width}, DType::f64);
-  const Tensor state = c.c0 ? in.back().clone() : zeros({c.batch, width}, DType::f64);
-  for (int64_t t = 0; t < c.steps; ++t) {
-    for (int64_t b = 0; b < c.batch; ++b)
-      for (int64_t j = 0; j < width; ++j) {
-        const auto sum = [&](int64_t gate) {
-          const int64_t row = gate * width + j;
-          return dot(x + (t * c.batch + b) * c.in, w + row * c.in, c.in) +
-                 dot(h_before.data<double>() + b * width, u + row * width, width) +
-                 in[3].data<double>()[row] + in[4].data<double>()[row];
-        };
-        double& cell = state.data<double>()[b * width + j];
-        cell = logistic(sum(1)) * cell + logistic(sum(0)) * std::tanh(sum(2));
-        h.data<double>()[t * size + b * width + j] = logistic(sum(3)) * std::tanh(cell);
-      }
-    h_before = h.view_rows(t, t + 1).view_as({c.batch, width}).clone();
-  }
-  return {h, h_before, state};
-}
-
 OpCase op_case_of(const std::string& name, const Case& c) {
   OpCase op_case;
   op_case.op = "lstm";
   op_case.name = name;
   op_case.inputs = [c](DType dtype, uint64_t seed) { return make_inputs(c, dtype, seed); };
   op_case.run = [c](const Tensors& in) { return run(c, in); };
-  op_case.reference = [c](const Tensors& in) { return reference(c, in); };
-  op_case.tolerance_bf16 = 4e-2;  // gradients of four rounded gates cancel in a sum
+  op_case.reference = [c](const Tensors& in) -> Tensors {
+    const LstmResult y =
+        reference::lstm(in[0], weights_of(in), c.h0 ? in[5] : Tensor(), c.c0 ? in.back() : Tensor());
+    return {y.h, y.h_last, y.c_last};
+  };
+  op_case.tolerance_bf16 = 4e-2;  // the gradients of four rounded gates partly cancel in a sum
   op_case.weights = {1, 2, 3, 4};
   if (c.c0) op_case.weights.push_back(c.h0 ? 6 : 5);
   return op_case;
@@ -141,7 +111,7 @@ TEST_CASE("lstm: values and gradients are PyTorch's, one layer and two, on every
       };
       const std::vector<std::string> names{"weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l"};
       const Tensor x = requires_grad(input("x"));
-      std::vector<Tensors> leaves;  // of each layer: the weights, h0, c0
+      std::vector<Tensors> leaves;  // for each layer: the weights, h0, c0
       Tensors states, roots;
       Grads dys;
       Tape tape;
@@ -180,7 +150,7 @@ TEST_CASE("lstm: values and gradients are PyTorch's, one layer and two, on every
     }
 }
 
-// The same of plain operators, with a matrix for each gate: a slice of rows carries its gradient.
+// The LSTM made of plain operators, with a slice of the weights for each gate.
 Tensors composed(const Tensors& in) {
   const int64_t width = in[2].size(1), batch = in[0].size(1);
   Tensor h = in[5], c = in[6];
@@ -198,7 +168,7 @@ Tensors composed(const Tensors& in) {
   return {concat(rows), h, c};
 }
 
-TEST_CASE("lstm: one operator is its composition of plain ones") {
+TEST_CASE("lstm: the operator equals its composition of plain ones") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32}) {
       INFO(device.str(), ", ", std::string(name_of(dtype)));
@@ -236,7 +206,7 @@ TEST_CASE("lstm: gradients of one result alone, on every device") {
     }
 }
 
-TEST_CASE("lstm: a gradient is the same whoever else wants one, on every device") {
+TEST_CASE("lstm: a gradient is the same whether or not other inputs want one, on every device") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32}) {
       INFO(device.str(), ", ", std::string(name_of(dtype)));
@@ -274,7 +244,7 @@ TEST_CASE(
     MESSAGE("skipped: this CPU has no bf16 instructions that oneDNN can use");
     return;
   }
-  // Products of the steps large enough for several threads.
+  // The products of the steps are large enough for several threads.
   const Case c{.steps = 4, .batch = 9, .in = 33, .width = 200};
   const OpCase op_case = op_case_of("", c);
   const Tensors inputs = make_inputs(c, DType::f32, 13);
@@ -301,7 +271,7 @@ TEST_CASE("lstm: the last states do not keep the others alive") {
   for (const Tensor& last : {y[1], y[2]}) CHECK(last.storage()->bytes() < 64 * 8 * sizeof(float));
 }
 
-TEST_CASE("lstm: beside bf16 the cell state is f32") {
+TEST_CASE("lstm: with bf16 inputs the cell state is f32") {
   if (!has_cuda()) {
     MESSAGE("skipped: no GPU (", cuda_status().text, ")");
     return;
@@ -314,7 +284,7 @@ TEST_CASE("lstm: beside bf16 the cell state is f32") {
   CHECK(y[2].dtype() == DType::f32);
 }
 
-TEST_CASE("lstm: a CUDA graph holds it, forward and backward") {
+TEST_CASE("lstm: a CUDA graph replays it, forward and backward") {
   if (!has_cuda()) {
     MESSAGE("skipped: no GPU (", cuda_status().text, ")");
     return;
@@ -343,7 +313,7 @@ TEST_CASE("lstm: a CUDA graph holds it, forward and backward") {
     }
 }
 
-TEST_CASE("lstm: cuDNN computes what the steps do, and the same bits every time") {
+TEST_CASE("lstm: cuDNN gives the values of the steps, and the same bits every time") {
   if constexpr (!cuda::kWithCudnn) {
     MESSAGE("skipped: this build has no cuDNN");
     return;
@@ -354,21 +324,21 @@ TEST_CASE("lstm: cuDNN computes what the steps do, and the same bits every time"
   }
   for (const Case& c :
        {kSmall, Case{.steps = 17, .batch = 8, .in = 64, .width = 128, .h0 = false, .c0 = false}})
-    for (const bool half : {false, true}) {
-      INFO(std::string(half ? "bf16" : "f32"), ", width ", c.width);
+    for (const bool bf16 : {false, true}) {
+      INFO(std::string(bf16 ? "bf16" : "f32"), ", width ", c.width);
       Tensors inputs = moved(make_inputs(c, DType::f32, 15), Device::cuda());
-      if (half) inputs[0] = inputs[0].to(DType::bf16);
-      if (half && c.h0) inputs[5] = inputs[5].to(DType::bf16);
+      if (bf16) inputs[0] = inputs[0].to(DType::bf16);
+      if (bf16 && c.h0) inputs[5] = inputs[5].to(DType::bf16);
       const OpCase fastest = op_case_of("", c);
       OpCase by_steps = fastest;
       by_steps.run = [&c](const Tensors& in) { return run(c, in, LstmPath::steps); };
       const Result actual = differentiate(fastest, inputs), expected = differentiate(by_steps, inputs);
-      // Were they the same bits, cuDNN would not have been asked.
+      // The same bits would mean that cuDNN was not called.
       CHECK_FALSE(same_bits(actual.outputs, expected.outputs));
       for (size_t i = 0; i < expected.outputs.size(); ++i)
-        CHECK(relative_error(actual.outputs[i], expected.outputs[i]) < (half ? 2e-2 : 1e-5));
+        CHECK(relative_error(actual.outputs[i], expected.outputs[i]) < (bf16 ? 2e-2 : 1e-5));
       for (size_t i = 0; i < inputs.size(); ++i)
-        CHECK(relative_error(actual.gradients[i], expected.gradients[i]) < (half ? 3e-2 : 1e-4));
+        CHECK(relative_error(actual.gradients[i], expected.gradients[i]) < (bf16 ? 3e-2 : 1e-4));
       const Result again = differentiate(fastest, inputs);
       CHECK(same_bits(again.outputs, actual.outputs));
       CHECK(same_bits(again.gradients, actual.gradients));

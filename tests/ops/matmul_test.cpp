@@ -6,29 +6,13 @@
 #include "autograd/tape.h"
 #include "core/error.h"
 #include "ops/gemm/log.h"
+#include "ops/reference/matmul.h"
 #include "tests/support/op_cases.h"
 
 using namespace tandem;
 using namespace tandem::testing;
 
 namespace {
-
-// op(a) op(b) by the definition; ranks 2 and 3.
-Tensor naive_matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
-  const int64_t batch = a.rank() == 3 ? a.size(0) : 1;
-  const int64_t m = a.size(options.transpose_a ? -1 : -2), k = a.size(options.transpose_a ? -2 : -1);
-  const int64_t n = b.size(options.transpose_b ? -2 : -1);
-  Tensor c = zeros(a.rank() == 3 ? Shape{batch, m, n} : Shape{m, n}, DType::f64);
-  for (int64_t g = 0; g < batch; ++g)
-    for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j)
-        for (int64_t l = 0; l < k; ++l) {
-          const int64_t at_a = g * m * k + (options.transpose_a ? l * m + i : i * k + l);
-          const int64_t at_b = g * k * n + (options.transpose_b ? j * k + l : l * n + j);
-          c.data<double>()[g * m * n + i * n + j] += a.data<double>()[at_a] * b.data<double>()[at_b];
-        }
-  return c;
-}
 
 void add_matmul_case(const char* sizes, int64_t batch, int64_t m, int64_t n, int64_t k,
                      MatmulOptions options) {
@@ -42,7 +26,9 @@ void add_matmul_case(const char* sizes, int64_t batch, int64_t m, int64_t n, int
          return {random_tensor(a, dtype, seed), random_tensor(b, dtype, seed + 1)};
        },
        .run = [options](const Tensors& x) -> Tensors { return {matmul(x[0], x[1], options)}; },
-       .reference = [options](const Tensors& x) -> Tensors { return {naive_matmul(x[0], x[1], options)}; }});
+       .reference = [options](const Tensors& x) -> Tensors {
+         return {reference::matmul(x[0], x[1], options)};
+       }});
 }
 
 }  // namespace
@@ -67,8 +53,8 @@ TEST_CASE("matmul: gradients of leaves add up in place, also of a leaf used twic
   backward();
   const Tensor once = grad(a).clone();
   const void* place = grad(a).raw();
-  const Tensor at = naive_matmul(ones, a.detach(), {false, true}),
-               ta = naive_matmul(a.detach(), ones, {true, false});
+  const Tensor at = reference::matmul(ones, a.detach(), {false, true}),
+               ta = reference::matmul(a.detach(), ones, {true, false});
   for (int64_t i = 0; i < 25; ++i)
     CHECK(once.data<double>()[i] == doctest::Approx(at.data<double>()[i] + ta.data<double>()[i]));
   backward();
@@ -94,14 +80,16 @@ TEST_CASE("matmul: backward keeps the precision of forward") {
       c = matmul(a, b);
     }
     tape.backward({c}, {dc});
-    const double error = relative_error(c, naive_matmul(a.to(DType::f64), b.to(DType::f64), {}));
+    const double error = relative_error(c, reference::matmul(a.to(DType::f64), b.to(DType::f64), {}));
     CHECK(error > 1e-5);
     CHECK(error < 1e-2);
   }
   CHECK(gemm_flops().bf16 - before.bf16 == 3 * 2 * 40 * 50 * 60);
   CHECK(gemm_flops().f32 == before.f32);
-  CHECK(relative_error(grad(a), naive_matmul(dc.to(DType::f64), b.to(DType::f64), {false, true})) < 1e-2);
-  CHECK(relative_error(grad(b), naive_matmul(a.to(DType::f64), dc.to(DType::f64), {true, false})) < 1e-2);
+  CHECK(relative_error(grad(a), reference::matmul(dc.to(DType::f64), b.to(DType::f64), {false, true})) <
+        1e-2);
+  CHECK(relative_error(grad(b), reference::matmul(a.to(DType::f64), dc.to(DType::f64), {true, false})) <
+        1e-2);
 }
 
 TEST_CASE("matmul: messages") {

@@ -1,4 +1,4 @@
-// The checks that every operator passes: each runs over the whole table of op_cases.h.
+// The checks that every operator passes on the CPU: each test runs over the whole table of op_cases.h.
 #include "tests/support/op_cases.h"
 
 #include <doctest/doctest.h>
@@ -12,18 +12,21 @@
 
 namespace tandem::testing {
 
-TEST_CASE("operators: every one has cases, and every case has an operator") {
+TEST_CASE("operators: every operator has cases, and every case has an operator") {
   std::set<std::string> tested, written;
   for (const OpCase& op_case : op_cases()) tested.insert(op_case.op);
   for (const char* name : kOpFiles) {
     written.insert(name);
     const std::string op = name;
-    CHECK_MESSAGE(tested.count(op) == 1, "ops/", op, ".h has no case: add OP_CASES(", op, ") to tests/", op,
-                  "_test.cpp");
+    CHECK_MESSAGE(tested.count(op) == 1, "ops/", op, ".h has no case: add OP_CASES(", op, ") to tests/ops/",
+                  op, "_test.cpp");
   }
   for (const std::string& name : tested)
     CHECK_MESSAGE(written.count(name) == 1, "cases of ", name, ", not in ops/");
 }
+
+// Each of the following tests runs every case of every operator several times.
+TEST_SUITE_BEGIN("slow when emulated");
 
 TEST_CASE("operators: the forward pass is the definition, in f64 and f32") {
   for_each_case([](const OpCase& op_case) {
@@ -50,7 +53,7 @@ TEST_CASE("operators: the gradient is the derivative (central differences in f64
     options.tolerance = op_case.gradcheck_tolerance;
     options.max_elements = op_case.gradcheck_elements;
     const Tensors inputs = op_case.inputs(DType::f64, kSeed);
-    // Large inputs are there for the threads; the small ones have shown the derivative.
+    // Large inputs are there for the threads; small ones have shown the derivative.
     for (const Tensor& x : inputs)
       if (is_checked(x) && x.numel() > 10000 && options.max_elements > 0) options.max_elements = 4;
     const GradcheckResult result = gradcheck(op_case.run, inputs, options);
@@ -116,7 +119,8 @@ TEST_CASE("operators: recording changes no value, and leaves the inputs alone") 
   });
 }
 
-TEST_CASE("operators: a gradient is the same whoever else wants one, and however its input was made") {
+TEST_CASE(
+    "operators: a gradient is the same whether or not other inputs want one, and however its input was made") {
   for_each_case([](const OpCase& op_case) {
     if (!op_case.differentiable) return;
     const Tensors inputs = op_case.inputs(DType::f64, kSeed);
@@ -147,5 +151,7 @@ TEST_CASE("operators: a gradient is the same whoever else wants one, and however
     }
   });
 }
+
+TEST_SUITE_END();
 
 }  // namespace tandem::testing

@@ -1,5 +1,5 @@
-// One update of many parameters: against plain loops, over many blocks and slots, the same bits every time,
-// nothing changed by what is not finite, on every device.
+// optimizer_step against plain loops on every device: many blocks and slots, the same bits every time, nothing
+// changed if a number is not finite.
 #include "ops/optimizer_step.h"
 
 #include <doctest/doctest.h>
@@ -11,6 +11,7 @@
 #include "core/array.h"
 #include "core/dispatch.h"
 #include "cuda/runtime/graph.h"
+#include "ops/reference/optimizer_step.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
@@ -27,7 +28,7 @@ Tensor f64_on(Device device, double value) {
   return full({1}, value, DType::f64, device);
 }
 
-// Slot i has made 9 + i updates where i is even, none where it is odd; every third has no copy.
+// Returns slots. Slot i has made 9 + i updates if i is even, none if i is odd; every third one has no copy.
 std::vector<ParameterSlot> make_slots(const std::vector<int64_t>& sizes, DType dtype, Device device) {
   std::vector<ParameterSlot> slots;
   for (const int64_t n : sizes) {
@@ -57,8 +58,8 @@ Outcome run(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, Dev
             double loss = kLoss) {
   const Tensor outcome({3}, DType::f64, device);
   optimizer_step(slots, rule, f64_on(device, kLr), f64_on(device, loss), outcome);
-  const std::vector<double> told = outcome.to_vector<double>();
-  return {told[0], told[1], told[2]};
+  const std::vector<double> values = outcome.to_vector<double>();
+  return {values[kOutcomeLoss], values[kOutcomeGradNorm], values[kOutcomeUpdated]};
 }
 
 double plain_norm(const std::vector<ParameterSlot>& slots) {
@@ -66,70 +67,6 @@ double plain_norm(const std::vector<ParameterSlot>& slots) {
   for (const ParameterSlot& slot : slots)
     for (const double g : slot.gradient.to(DType::f64).to_vector<double>()) squares += g * g;
   return std::sqrt(squares);
-}
-
-double norm_of(const std::vector<double>& x) {
-  double squares = 0;
-  for (const double value : x) squares += value * value;
-  return std::sqrt(squares);
-}
-
-void reference_lamb(const ParameterSlot& slot, const UpdateRule& rule, double gradient_scale) {
-  ++*slot.steps.data<int64_t>();
-  const int64_t n = slot.value.numel();
-  double *const p = slot.value.data<double>(), *const m = slot.m.data<double>();
-  double* const v = slot.v.data<double>();
-  std::vector<double> direction;
-  for (int64_t i = 0; i < n; ++i) {
-    const double g = gradient_scale * slot.gradient.data<double>()[i];
-    m[i] = rule.beta1 * m[i] + (1 - rule.beta1) * g;
-    v[i] = rule.beta2 * v[i] + (1 - rule.beta2) * g * g;
-    direction.push_back(m[i] / (std::sqrt(v[i]) + rule.eps) + rule.weight_decay * p[i]);
-  }
-  const double p_norm = norm_of(slot.value.to_vector<double>()), s_norm = norm_of(direction);
-  double trust = p_norm > 0 && s_norm > 0 ? std::min(p_norm, 10.0) / s_norm : 1;
-  trust = std::max(trust, rule.min_trust);
-  for (int64_t i = 0; i < n; ++i) p[i] -= kLr * trust * direction[i];
-}
-
-// As fairseq has it: the buffer b = -lr m, and p moves by beta1^2 b before this step and -(1 + beta1) lr g.
-void reference_nag(const ParameterSlot& slot, const UpdateRule& rule, double gradient_scale) {
-  ++*slot.steps.data<int64_t>();
-  for (int64_t i = 0; i < slot.value.numel(); ++i) {
-    double &p = slot.value.data<double>()[i], &m = slot.m.data<double>()[i];
-    const double g = gradient_scale * slot.gradient.data<double>()[i], b = -kLr * m;
-    p = p * (1 - kLr * rule.weight_decay) + rule.beta1 * rule.beta1 * b - (1 + rule.beta1) * kLr * g;
-    m = (rule.beta1 * b - kLr * g) / -kLr;
-  }
-}
-
-// The papers' update of one f64 slot on the CPU.
-void reference_update(const ParameterSlot& slot, const UpdateRule& rule, double gradient_scale) {
-  if (rule.kind == OptimizerKind::lamb) return reference_lamb(slot, rule, gradient_scale);
-  if (rule.kind == OptimizerKind::nag) return reference_nag(slot, rule, gradient_scale);
-  const double t = static_cast<double>(++*slot.steps.data<int64_t>());
-  const double correction1 = 1 - std::pow(rule.beta1, t), correction2 = 1 - std::pow(rule.beta2, t);
-  const double rho_inf = 2 / (1 - rule.beta2) - 1;
-  const double rho = rho_inf - 2 * t * std::pow(rule.beta2, t) / correction2;
-  for (int64_t i = 0; i < slot.value.numel(); ++i) {
-    double &p = slot.value.data<double>()[i], &m = slot.m.data<double>()[i], &v = slot.v.data<double>()[i];
-    const double g = gradient_scale * slot.gradient.data<double>()[i];
-    m = rule.beta1 * m + (1 - rule.beta1) * g;
-    v = rule.beta2 * v + (1 - rule.beta2) * g * g;
-    const double m_hat = m / correction1;
-    double move = 0;
-    if (rule.kind == OptimizerKind::adamw) {
-      move = m_hat / (std::sqrt(v / correction2) + rule.eps);
-    } else if (rho > 5) {
-      const double r = std::sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho));
-      move = r * m_hat * std::sqrt(correction2) / (std::sqrt(v) + rule.eps);
-    } else if (rule.degenerated_to_sgd) {
-      move = m_hat;
-    } else {
-      continue;
-    }
-    p -= kLr * rule.weight_decay * p + kLr * move;
-  }
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
@@ -147,7 +84,7 @@ bool same_bits(const std::vector<ParameterSlot>& a, const std::vector<ParameterS
   return same;
 }
 
-// Values, moments and counts as expected, and copies the rounded values.
+// Checks values, moments and counts, and that copies are the rounded values.
 void check_slots(const std::vector<ParameterSlot>& slots, const std::vector<ParameterSlot>& expected,
                  double tolerance) {
   REQUIRE(slots.size() == expected.size());
@@ -163,14 +100,14 @@ void check_slots(const std::vector<ParameterSlot>& slots, const std::vector<Para
   }
 }
 
-// x[index] = value.
+// Sets x[index] = value.
 void put(const Tensor& x, int64_t index, double value) {
   copy(x.view_rows(index, index + 1), f64_on(x.device(), value));
 }
 
 }  // namespace
 
-TEST_CASE("optimizer_step: every element of every parameter as written, in f64 and f32") {
+TEST_CASE("optimizer_step: every element of every parameter equals the papers' update, in f64 and f32") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32})
       for (const UpdateRule rule :
@@ -187,7 +124,7 @@ TEST_CASE("optimizer_step: every element of every parameter as written, in f64 a
         const double norm = plain_norm(expected);
         REQUIRE(norm > 1);
         const double scale = rule.clip > 0 ? rule.clip / (norm + 1e-6) : 1;
-        for (const ParameterSlot& slot : expected) reference_update(slot, rule, scale);
+        for (const ParameterSlot& slot : expected) reference::optimizer_update(slot, rule, kLr, scale);
 
         const Outcome outcome = run(slots, rule, device);
         CHECK(outcome.loss == kLoss);
@@ -206,7 +143,7 @@ TEST_CASE("optimizer_step: gradients below the clip are left as they are") {
   }
 }
 
-TEST_CASE("optimizer_step: what is not finite changes nothing and is told") {
+TEST_CASE("optimizer_step: a loss or norm that is not finite is reported and changes nothing") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32}) {
       CAPTURE(device.str());
@@ -295,7 +232,7 @@ TEST_CASE(
     const Tensor lr = f64_on(device, 0), loss = f64_on(device, 0);
     const Tensor outcome = zeros({3}, DType::f64, device), eager_outcome = zeros({3}, DType::f64, device);
     cuda::Graph graph;
-    const UpdateRule rule{.kind = OptimizerKind::lamb};  // the one that launches most
+    const UpdateRule rule{.kind = OptimizerKind::lamb};  // the rule with the most kernels
     graph.capture([&] { optimizer_step(slots, rule, lr, loss, outcome); });
     CHECK(same_bits(slots, eager));
     for (int i = 0; i < 8; ++i) {
@@ -312,7 +249,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("optimizer_step: views that begin anywhere, and nothing beside them is touched") {
+TEST_CASE("optimizer_step: unaligned views are updated, and nothing around them") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32}) {
       const std::vector<int64_t> sizes{70, 9001};
@@ -358,7 +295,7 @@ TEST_CASE("optimizer_step: squares beyond f32, no loss, and no slots") {
   }
 }
 
-TEST_CASE("optimizer_step: tensors of another kind are refused") {
+TEST_CASE("optimizer_step: errors for tensors of another shape or dtype") {
   const Tensor one = zeros({1}, DType::f64), three = zeros({3}, DType::f64);
   const auto error = [](const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
     return error_of([&] { optimizer_step({}, {}, lr, loss, outcome); });

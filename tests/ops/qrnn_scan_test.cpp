@@ -1,5 +1,5 @@
-// The QRNN's pooling against its definition and the authors' library, its zoneout, and segments chained
-// through the state.
+// qrnn_scan: cases, golden numbers of the authors' library, zoneout, segments chained through the state,
+// errors.
 #include "ops/qrnn_scan.h"
 
 #include <doctest/doctest.h>
@@ -14,6 +14,7 @@
 #include "ops/arithmetic.h"
 #include "ops/concat.h"
 #include "ops/linear.h"
+#include "ops/reference/qrnn_scan.h"
 #include "ops/slice.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/devices.h"
@@ -47,37 +48,6 @@ QrnnScanResult scan(const Case& c, const Tensors& in) {
   return qrnn_scan(in[0], c.c0 ? in[1] : Tensor(), c.options());
 }
 
-double logistic(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-// With the gates as the library and the paper write them.
-Tensors reference(const Case& c, const Tensors& in) {
-  const int64_t width = c.width, planes = qrnn_planes(c.pooling);
-  Tensor h({c.steps, c.batch, width}, DType::f64), last({c.batch, width}, DType::f64);
-  for (int64_t b = 0; b < c.batch; ++b)
-    for (int64_t j = 0; j < width; ++j) {
-      double state = c.c0 ? in[1].data<double>()[b * width + j] : 0;
-      for (int64_t t = 0; t < c.steps; ++t) {
-        const double* u = in[0].data<double>() + (t * c.batch + b) * planes * width + j;
-        const int64_t at = (t * c.batch + b) * width + j;
-        double zone = c.training ? 1 : 1 - c.zoneout;
-        if (c.training) zone = dropout_word(c.options().key, at) >= keep_threshold(c.zoneout) ? 1 : 0;
-        const double z = std::tanh(u[0]);
-        if (c.pooling == QrnnPooling::ifo) {
-          const double keep = 1 - zone * (1 - logistic(u[width])), input = zone * logistic(u[3 * width]);
-          state = keep * state + input * z;
-        } else {
-          const double write = zone * logistic(u[width]);
-          state = write * z + (1 - write) * state;
-        }
-        h.data<double>()[at] = c.pooling == QrnnPooling::f ? state : logistic(u[2 * width]) * state;
-      }
-      last.data<double>()[b * width + j] = state;
-    }
-  return {h, last};
-}
-
 OpCase op_case_of(const std::string& name, const Case& c) {
   OpCase op_case;
   op_case.op = "qrnn_scan";
@@ -87,12 +57,15 @@ OpCase op_case_of(const std::string& name, const Case& c) {
     const QrnnScanResult y = scan(c, in);
     return {y.h, y.c_last};
   };
-  op_case.reference = [c](const Tensors& in) { return reference(c, in); };
+  op_case.reference = [c](const Tensors& in) -> Tensors {
+    const QrnnScanResult y = reference::qrnn_scan(in[0], c.c0 ? in[1] : Tensor(), c.options());
+    return {y.h, y.c_last};
+  };
   if (c.c0) op_case.weights = {1};
   return op_case;
 }
 
-// Where a GPU reads 16 bytes at once, in several chunks of time steps and a part of one.
+// A case in which a GPU reads 16 bytes at once, in several chunks of time steps and a part of one.
 constexpr Case kWide{.steps = 83, .batch = 2, .width = 40, .zoneout = 0.3, .training = true};
 
 Tensors moved(const Tensors& xs, Device device) {
@@ -169,7 +142,7 @@ TEST_CASE("qrnn_scan: two segments chained through the state are one long pass, 
     }
 }
 
-TEST_CASE("qrnn_scan: zoneout keeps a state as it was, as often as asked") {
+TEST_CASE("qrnn_scan: zoneout keeps states exactly, with its probability") {
   const Case c{
       .steps = 50, .batch = 4, .width = 100, .pooling = QrnnPooling::f, .zoneout = 0.3, .training = true};
   for (const Device device : test_devices()) {
@@ -213,7 +186,7 @@ TEST_CASE("qrnn_scan: gates stay gates and gradients finite for huge pre-activat
     }
 }
 
-TEST_CASE("qrnn_scan: beside bf16 the state is f32, and no batch is no work") {
+TEST_CASE("qrnn_scan: with bf16 inputs the state is f32, and an empty batch is no error") {
   if (!has_cuda()) {
     MESSAGE("skipped: no GPU (", cuda_status().text, ")");
     return;
@@ -224,14 +197,14 @@ TEST_CASE("qrnn_scan: beside bf16 the state is f32, and no batch is no work") {
   CHECK(qrnn_scan(zeros({4, 0, 9}, DType::bf16, Device::cuda())).h.shape() == Shape{4, 0, 3});
 }
 
-// Columns first..first+n-1 of a matrix.
+// Returns the columns first .. first + n - 1 of a matrix.
 Tensor columns(const Tensor& x, int64_t first, int64_t n) {
   return tensor_from({x.size(0), n}, [&x, first, n](int64_t i) {
     return x.data<double>()[i / n * x.size(1) + first + i % n];
   });
 }
 
-// The layers of one golden case: a matrix for the current input and, with window 2, one for the input before.
+// A layer of a golden case: a matrix for the current input and, with window 2, one for the previous input.
 struct GoldenLayer {
   Tensor weight, weight_before, bias;
 

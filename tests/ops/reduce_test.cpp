@@ -1,32 +1,15 @@
-// sum and mean: cases, exactness over long sums, errors.
+// reduce: cases, exactness of long sums, errors.
 #include "ops/reduce.h"
 
 #include <doctest/doctest.h>
 
 #include "core/dispatch.h"
+#include "ops/reference/reduce.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {
 namespace {
-
-// By its definition, for any axis: element (o, k, i) of x belongs to (o, i) of y.
-Tensor naive_sum(const Tensor& x, int axis, double factor) {
-  int64_t outer = 1, inner = 1;
-  std::vector<int64_t> sizes;
-  for (int a = 0; a < x.rank(); ++a) {
-    if (a == axis) continue;
-    (a < axis ? outer : inner) *= x.size(a);
-    sizes.push_back(x.size(a));
-  }
-  const int64_t count = x.size(axis);
-  return tensor_from(Shape(std::span<const int64_t>(sizes)), [&x, count, inner, factor](int64_t at) {
-    double total = 0;
-    for (int64_t k = 0; k < count; ++k)
-      total += x.data<double>()[(at / inner * count + k) * inner + at % inner];
-    return factor * total;
-  });
-}
 
 OP_CASES(reduce) {
   for (const Shape& shape : {Shape{}, Shape{1}, Shape{33}, Shape{65, 3}, Shape{3, 1000}, Shape{40000},
@@ -41,8 +24,7 @@ OP_CASES(reduce) {
                    return {sum(x[0]), mean(x[0])};
                  },
                  .reference = [](const Tensors& x) -> Tensors {
-                   double total = 0;
-                   for (const double value : x[0].span<double>()) total += value;
+                   const double total = reference::sum(x[0]);
                    return {full({}, total, DType::f64),
                            full({}, total / static_cast<double>(x[0].numel()), DType::f64)};
                  }});
@@ -54,13 +36,13 @@ OP_CASES(reduce) {
                      return {sum(x[0], axis), mean(x[0], axis - x[0].rank())};
                    },
                    .reference = [axis](const Tensors& x) -> Tensors {
-                     return {naive_sum(x[0], axis, 1),
-                             naive_sum(x[0], axis, 1 / static_cast<double>(x[0].size(axis)))};
+                     return {reference::sum_axis(x[0], axis, 1),
+                             reference::sum_axis(x[0], axis, 1 / static_cast<double>(x[0].size(axis)))};
                    }});
   }
 }
 
-TEST_CASE("reduce: shapes") {
+TEST_CASE("reduce: shapes of the results, empty axes") {
   for (const Device device : test_devices()) {
     const Tensor x = zeros({2, 3, 4}, DType::f32, device);
     CHECK(sum(x).shape() == Shape{});
@@ -74,7 +56,7 @@ TEST_CASE("reduce: shapes") {
   }
 }
 
-TEST_CASE("reduce: a long sum in f32 loses nothing") {
+TEST_CASE("reduce: a long sum in f32 is exact") {
   // In f32, 1 + 1 + ... stops growing at 2^24.
   const int64_t n = (1 << 24) + 12345;
   for (const Device device : test_devices()) {
@@ -94,7 +76,7 @@ TEST_CASE("reduce: columns of bf16 are added to an f32 gradient") {
     const Tensor x = random_tensor({300, width}, DType::f32, 1).to(DType::bf16);
     const Tensor y = full({width}, 3, DType::f32, Device::cuda());
     if constexpr (kWithCuda) cuda::sum_axis(y, x.to(Device::cuda()), {1, 300, width}, 2, true);
-    Tensor expected = naive_sum(x.to(DType::f64), 0, 2);
+    Tensor expected = reference::sum_axis(x.to(DType::f64), 0, 2);
     for (double& value : expected.span<double>()) value += 3;
     CHECK(relative_error(y.to(Device::cpu()), expected) < 1e-6);
   }

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "ops/arithmetic.h"
 #include "ops/gemm/log.h"
+#include "ops/reference/relative_attention.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
@@ -25,39 +26,8 @@ namespace {
 
 constexpr DropoutKey kKey{5, 2, 9};
 
-// The definition, score by score, in f64; dropout through the public mask.
-Tensor naive_relative_attention(const Tensors& x, const AttentionOptions& options) {
-  const Tensor &q = x[0], &kv = x[1], &r = x[2], &u = x[3], &v = x[4];
-  const int64_t queries = q.size(0), batch = q.size(1), width = q.size(2), keys = kv.size(0),
-                head = width / options.heads, memory = keys - queries;
-  const Tensor mask = dropout_mask({batch, options.heads, queries, keys}, options.dropout, DType::f64,
-                                   Device::cpu(), options.key);
-  const Tensor y = zeros(q.shape(), DType::f64);
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t c = 0; c < width; c += head)
-      for (int64_t i = 0; i < queries; ++i) {
-        const double* query = q.data<double>() + (i * batch + b) * width;
-        double* out = y.data<double>() + (i * batch + b) * width;
-        std::vector<double> weights(static_cast<size_t>(keys));
-        double total = 0;
-        for (int64_t j = 0; j <= i + memory; ++j) {
-          if (options.window > 0 && j <= i + memory - options.window) continue;
-          const double* key = kv.data<double>() + (j * batch + b) * 2 * width;
-          const double* position = r.data<double>() + std::min(i + memory - j, r.size(0) - 1) * width;
-          double score = 0;
-          for (int64_t n = c; n < c + head; ++n)
-            score +=
-                (query[n] + u.data<double>()[n]) * key[n] + (query[n] + v.data<double>()[n]) * position[n];
-          weights[j] = std::exp(score / std::sqrt(static_cast<double>(head)));
-          total += weights[j];
-        }
-        const double* factors = mask.data<double>() + ((b * options.heads + c / head) * queries + i) * keys;
-        for (int64_t j = 0; j < keys; ++j) {
-          const double* value = kv.data<double>() + (j * batch + b) * 2 * width + width;
-          for (int64_t n = c; n < c + head; ++n) out[n] += weights[j] / total * factors[j] * value[n];
-        }
-      }
-  return y;
+Tensor definition(const Tensors& x, const AttentionOptions& options) {
+  return reference::relative_attention(x[0], x[1], x[2], x[3], x[4], options);
 }
 
 struct Case {
@@ -142,7 +112,7 @@ OP_CASES(relative_attention) {
          .inputs = [at](DType dtype, uint64_t seed) { return at.inputs(dtype, seed); },
          .run = [options = at.options](const Tensors& x) -> Tensors { return {run(x, options)}; },
          .reference = [options = at.options](const Tensors& x) -> Tensors {
-           return {naive_relative_attention(x, options)};
+           return {definition(x, options)};
          },
          .weights = {3, 4},
          // q + u and q + v are rounded, and what is small in dv is the sum of what is not: dS sums to 0
@@ -150,7 +120,8 @@ OP_CASES(relative_attention) {
 }
 
 TEST_CASE(
-    "relative_attention: every precision equals the definition to its rounding, around blocks and panels") {
+    "relative_attention: every precision equals the definition to its rounding, around blocks and panels" *
+    doctest::test_suite("slow when emulated")) {
   const std::vector<Case> cases = {{1, 0, 1, 2, 1},
                                    {127, 0, 127, 2, 40},
                                    {128, 1, 129, 2, 64},
@@ -163,7 +134,7 @@ TEST_CASE(
     INFO(at.name());
     const Tensors inputs = at.inputs(DType::f32, 1);
     const Tensors exact = differentiated(in_f64(inputs), at.options, kExact);
-    CHECK(relative_error(exact[0], naive_relative_attention(in_f64(inputs), at.options)) < 1e-12);
+    CHECK(relative_error(exact[0], definition(in_f64(inputs), at.options)) < 1e-12);
     for (const Mode& mode : modes()) {
       INFO(mode.device.str(), ", precision ", static_cast<int>(mode.precision));
       check_close(differentiated(inputs, at.options, mode), exact, mode.exact() ? 1e-5 : 2e-2);
@@ -215,7 +186,8 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("relative_attention: the bits do not depend on the number of threads") {
+TEST_CASE("relative_attention: the bits do not depend on the number of threads" *
+          doctest::test_suite("slow when emulated")) {
   const AttentionOptions options{2, 150, 0.1, kKey};
   for (const Mode& mode : modes()) {
     if (mode.device.is_cuda()) continue;  // tests/ops/cuda_operators_test.cpp

@@ -1,4 +1,4 @@
-// slice and split: cases, memory shared, gradients into leaves and results, errors.
+// slice and split: cases, shared memory, gradients of leaves and of results, errors.
 #include "ops/slice.h"
 
 #include <doctest/doctest.h>
@@ -6,16 +6,11 @@
 #include "autograd/tape.h"
 #include "ops/arithmetic.h"
 #include "ops/reduce.h"
+#include "ops/reference/slice.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {
 namespace {
-
-Tensor rows_of(const Tensor& x, int64_t begin, int64_t end) {
-  const int64_t width = x.numel() / std::max<int64_t>(1, x.size(0));
-  return tensor_from(x.shape().with(0, end - begin),
-                     [&x, begin, width](int64_t i) { return x.data<double>()[begin * width + i]; });
-}
 
 OP_CASES(slice) {
   for (const auto& [shape, begin, end] : {std::tuple{Shape{1}, 0, 1},
@@ -31,19 +26,20 @@ OP_CASES(slice) {
          },
          .run = [begin = begin, end = end](const Tensors& x) -> Tensors { return {slice(x[0], begin, end)}; },
          .reference = [begin = begin, end = end](const Tensors& x) -> Tensors {
-           return {rows_of(x[0], begin, end)};
+           return {reference::slice(x[0], begin, end)};
          }});
-  add_op_case({.op = "slice",
-               .name = "overlapping slices of one tensor",
-               .inputs = [](DType dtype, uint64_t seed) -> Tensors {
-                 return {random_tensor({9, 3}, dtype, seed)};
-               },
-               .run = [](const Tensors& x) -> Tensors {
-                 return {slice(x[0], 0, 5), slice(x[0], 3, 9), slice(x[0], 8, 9)};
-               },
-               .reference = [](const Tensors& x) -> Tensors {
-                 return {rows_of(x[0], 0, 5), rows_of(x[0], 3, 9), rows_of(x[0], 8, 9)};
-               }});
+  add_op_case(
+      {.op = "slice",
+       .name = "overlapping slices of one tensor",
+       .inputs = [](DType dtype, uint64_t seed) -> Tensors {
+         return {random_tensor({9, 3}, dtype, seed)};
+       },
+       .run = [](const Tensors& x) -> Tensors {
+         return {slice(x[0], 0, 5), slice(x[0], 3, 9), slice(x[0], 8, 9)};
+       },
+       .reference = [](const Tensors& x) -> Tensors {
+         return {reference::slice(x[0], 0, 5), reference::slice(x[0], 3, 9), reference::slice(x[0], 8, 9)};
+       }});
   add_op_case({.op = "slice",
                .name = "split",
                .inputs = [](DType dtype, uint64_t seed) -> Tensors {
@@ -53,18 +49,19 @@ OP_CASES(slice) {
                  return split(x[0], {2, 0, 6, 1});
                },
                .reference = [](const Tensors& x) -> Tensors {
-                 return {rows_of(x[0], 0, 2), rows_of(x[0], 2, 2), rows_of(x[0], 2, 8), rows_of(x[0], 8, 9)};
+                 return {reference::slice(x[0], 0, 2), reference::slice(x[0], 2, 2),
+                         reference::slice(x[0], 2, 8), reference::slice(x[0], 8, 9)};
                }});
 }
 
-TEST_CASE("slice: a view") {
+TEST_CASE("slice: the result is a view") {
   const Tensor x = zeros({4, 2}, DType::f32);
   const Tensor y = slice(x, 1, 3);
   CHECK(y.data<float>() == x.data<float>() + 2);
   CHECK(split(x, {1, 3})[1].data<float>() == x.data<float>() + 2);
 }
 
-TEST_CASE("slice: parts that nobody used have a zero gradient") {
+TEST_CASE("slice: unused parts of a split have a zero gradient") {
   const Tensor x = requires_grad(full({5}, 1, DType::f64));
   Tape tape;
   const std::vector<Tensor> parts = split(x, {2, 1, 2});

@@ -1,12 +1,12 @@
-// softmax and masked softmax: cases, golden masks, masked scores never read, errors.
+// softmax and masked_softmax: cases, golden masks, masked scores are never read, errors.
 #include "ops/softmax.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <functional>
 
 #include "autograd/tape.h"
+#include "ops/reference/softmax.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
@@ -14,21 +14,8 @@
 namespace tandem::testing {
 namespace {
 
-using Visible = std::function<bool(int64_t row, int64_t key)>;
-
-Tensor naive_softmax(const Tensor& x, const Visible& visible) {
-  const int64_t width = x.size(-1);
-  const double* a = x.data<double>();
-  std::vector<double> totals(static_cast<size_t>(x.numel() / width));
-  for (int64_t i = 0; i < x.numel(); ++i)
-    if (visible(i / width, i % width)) totals[i / width] += std::exp(a[i]);
-  return tensor_from(x.shape(), [a, width, &visible, &totals](int64_t i) {
-    return visible(i / width, i % width) ? std::exp(a[i]) / totals[i / width] : 0;
-  });
-}
-
 OP_CASES(softmax) {
-  // The long rows are there for the GPU, where the length decides how many threads share a row.
+  // The long rows are for the GPU, where the length decides how many threads share a row.
   for (const Shape& shape :
        {Shape{1}, Shape{3, 33}, Shape{2, 3, 65}, Shape{33, 1}, Shape{400, 99}, Shape{5, 200}, Shape{2, 1000},
         Shape{2, 2040}, Shape{2, 2047}, Shape{2, 4200}, Shape{2, 8193}, Shape{2, 9000}})
@@ -38,9 +25,7 @@ OP_CASES(softmax) {
                    return {random_tensor(shape, dtype, seed, -4, 4)};
                  },
                  .run = [](const Tensors& x) -> Tensors { return {softmax(x[0])}; },
-                 .reference = [](const Tensors& x) -> Tensors {
-                   return {naive_softmax(x[0], [](int64_t, int64_t) { return true; })};
-                 }});
+                 .reference = [](const Tensors& x) -> Tensors { return {reference::softmax(x[0])}; }});
   for (const auto& [queries, mask] : {std::pair{1, CausalMask{0, 0}},
                                       {1, {3, 0}},
                                       {33, {0, 0}},
@@ -59,11 +44,8 @@ OP_CASES(softmax) {
                    return {random_tensor({2, queries, mask.memory + queries}, dtype, seed, -4, 4)};
                  },
                  .run = [mask = mask](const Tensors& x) -> Tensors { return {masked_softmax(x[0], mask)}; },
-                 .reference = [queries = queries, mask = mask](const Tensors& x) -> Tensors {
-                   return {naive_softmax(x[0], [queries, mask](int64_t row, int64_t key) {
-                     const int64_t own = mask.memory + row % queries;
-                     return key <= own && (mask.window == 0 || key > own - mask.window);
-                   })};
+                 .reference = [mask = mask](const Tensors& x) -> Tensors {
+                   return {reference::masked_softmax(x[0], mask)};
                  }});
 }
 
@@ -95,7 +77,7 @@ TEST_CASE("softmax: the golden masks, forward and backward") {
   }
 }
 
-TEST_CASE("softmax: what is masked is not even read") {
+TEST_CASE("softmax: masked scores are never read") {
   const CausalMask mask{2, 3};
   const Tensor x = random_tensor({5, 7}, DType::f32, 1);
   const Tensor expected = masked_softmax(x, mask);
@@ -109,7 +91,7 @@ TEST_CASE("softmax: what is masked is not even read") {
     CHECK(relative_error(masked_softmax(x.to(device), mask).to(Device::cpu()), expected) < 1e-6);
 }
 
-TEST_CASE("softmax: what is masked is 0 even in a row that is not finite, forward and backward") {
+TEST_CASE("softmax: masked weights and gradients are 0 even in a row that is not finite") {
   const CausalMask mask{4, 4};
   for (const Device device : test_devices())
     for (const float bad : {NAN, INFINITY}) {
@@ -136,12 +118,12 @@ TEST_CASE("softmax: what is masked is 0 even in a row that is not finite, forwar
     }
 }
 
-TEST_CASE("softmax: rows that do not begin on 16 bytes") {
+TEST_CASE("softmax: rows that are not aligned to 16 bytes") {
   const Tensor whole = random_tensor({3, 5, 64}, DType::f64, 3, -4, 4);
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f32, DType::bf16}) {
       if (device.is_cpu() && dtype == DType::bf16) continue;
-      // 5 rows of 63 from a tensor of 315 elements after the first: nothing is aligned but by chance.
+      // 5 rows of 63 elements that begin 3 elements into a tensor: their alignment varies.
       const Tensor rounded = whole.to(dtype);
       const Tensor flat = rounded.view_as({960, 1}).view_rows(3, 3 + 315).view_as({5, 63});
       const Tensor y = softmax(rounded.to(device).view_as({960, 1}).view_rows(3, 3 + 315).view_as({5, 63}));

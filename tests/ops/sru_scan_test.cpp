@@ -1,4 +1,5 @@
-// The SRU scan against its definition, its gradients, and segments chained through the state.
+// sru_scan: cases, gradients of each result alone, bf16, streaming, memory, segments chained through the state,
+// errors.
 #include "ops/sru_scan.h"
 
 #include <doctest/doctest.h>
@@ -12,6 +13,7 @@
 #include "core/host_memory.h"
 #include "core/streaming.h"
 #include "ops/arithmetic.h"
+#include "ops/reference/sru_scan.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
@@ -37,47 +39,22 @@ Tensors make_inputs(const Case& c, DType dtype, uint64_t seed) {
   return inputs;
 }
 
-// Dropped with probability a quarter, else scaled up: exact in f32.
+// Returns a mask that drops every fourth element; its values are exact in f32.
 Tensor make_mask(const Case& c, DType dtype) {
   return tensor_from({c.batch, c.width}, [](int64_t i) { return i % 4 == 1 ? 0.0 : 1.25; }).to(dtype);
 }
 
-SruScanResult scan(const Case& c, const Tensors& in) {
+template <class F>
+SruScanResult call(const F& f, const Case& c, const Tensors& in) {
   SruScanOptions options;
   if (c.mask) options.mask = make_mask(c, parameter_dtype(in[0].dtype())).to(in[0].device());
   options.rescale = c.rescale;
   options.tanh = c.tanh;
-  return sru_scan(in[0], c.skip ? in.back() : Tensor(), in[1], in[2], c.c0 ? in[3] : Tensor(), options);
+  return f(in[0], c.skip ? in.back() : Tensor(), in[1], in[2], c.c0 ? in[3] : Tensor(), options);
 }
 
-double logistic(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-Tensors reference(const Case& c, const Tensors& in) {
-  const int64_t width = c.width;
-  const double *v = in[1].data<double>(), *bias = in[2].data<double>();
-  const Tensor mask = make_mask(c, DType::f64);
-  Tensor h({c.steps, c.batch, width}, DType::f64), last({c.batch, width}, DType::f64);
-  for (int64_t b = 0; b < c.batch; ++b)
-    for (int64_t j = 0; j < width; ++j) {
-      double state = c.c0 ? in[3].data<double>()[b * width + j] : 0;
-      for (int64_t t = 0; t < c.steps; ++t) {
-        const double* u = in[0].data<double>() + (t * c.batch + b) * c.planes * width + j;
-        const int64_t at = (t * c.batch + b) * width + j;
-        double skip = 0;
-        if (c.planes == 4) skip = u[3 * width];
-        if (c.skip) skip = c.rescale * in.back().data<double>()[at];
-        const double f = logistic(u[width] + v[j] * state + bias[j]);
-        const double r = logistic(u[2 * width] + v[width + j] * state + bias[width + j]);
-        state = f * state + (1 - f) * u[0];
-        const double g = c.tanh ? std::tanh(state) : state;
-        const double m = c.mask ? mask.data<double>()[b * width + j] : 1;
-        h.data<double>()[at] = m * r * g + (1 - m * r) * skip;
-      }
-      last.data<double>()[b * width + j] = state;
-    }
-  return {h, last};
+SruScanResult scan(const Case& c, const Tensors& in) {
+  return call(sru_scan, c, in);
 }
 
 Tensors moved(const Tensors& xs, Device device) {
@@ -95,7 +72,10 @@ OpCase op_case_of(const std::string& name, const Case& c) {
     const SruScanResult y = scan(c, in);
     return {y.h, y.c_last};
   };
-  op_case.reference = [c](const Tensors& in) { return reference(c, in); };
+  op_case.reference = [c](const Tensors& in) -> Tensors {
+    const SruScanResult y = call(reference::sru_scan, c, in);
+    return {y.h, y.c_last};
+  };
   op_case.weights = {1, 2};
   if (c.c0) op_case.weights.push_back(3);
   return op_case;
@@ -105,7 +85,7 @@ void add(const std::string& name, const Case& c) {
   add_op_case(op_case_of(name, c));
 }
 
-// Where a GPU reads 16 bytes at once, in several chunks of time steps and a part of one.
+// A case in which a GPU reads 16 bytes at once, in several chunks of time steps and a part of one.
 constexpr Case kWide{.steps = 83, .batch = 2, .width = 40, .mask = true};
 
 }  // namespace
@@ -145,7 +125,7 @@ TEST_CASE("sru_scan: gradients of h alone and of the last state alone") {
   }
 }
 
-TEST_CASE("sru_scan: a gradient is the same whoever else wants one, on every device") {
+TEST_CASE("sru_scan: a gradient is the same whether or not other inputs want one, on every device") {
   for (const Device device : test_devices())
     for (const Case& c :
          {kWide, Case{.steps = 5, .batch = 3, .width = 17, .planes = 4, .skip = false, .c0 = false}}) {
@@ -168,7 +148,7 @@ TEST_CASE("sru_scan: a gradient is the same whoever else wants one, on every dev
     }
 }
 
-// h and the gradients of u and x, of h alone or of the last state alone.
+// Returns h and the gradients of u and x, which flow from h alone or from the last state alone.
 Tensors run_part(const Case& c, const Tensors& in, bool use_h) {
   const Tensors leaves = {requires_grad(in[0].detach()), in[1], in[2], in[3], requires_grad(in[4].detach())};
   Tape tape;
@@ -178,7 +158,7 @@ Tensors run_part(const Case& c, const Tensors& in, bool use_h) {
   return {y.h, grad(leaves[0]), grad(leaves[4])};
 }
 
-TEST_CASE("sru_scan: on every device, of h alone and of the last state alone") {
+TEST_CASE("sru_scan: every device gives the gradients of h alone and of the last state alone") {
   const Tensors inputs = make_inputs(kWide, DType::f64, 9);
   for (const Device device : test_devices())
     for (const bool use_h : {true, false}) {
@@ -190,7 +170,7 @@ TEST_CASE("sru_scan: on every device, of h alone and of the last state alone") {
 }
 
 TEST_CASE("sru_scan: the same bits wherever the tensors begin") {
-  // The same elements, one place after an address of 512 bytes.
+  // Returns the same elements, beginning one element after an address aligned to 512 bytes.
   const auto shifted = [](const Tensor& x) {
     const Tensor whole = zeros({x.numel() + 1}, x.dtype(), x.device());
     const Tensor y = whole.view_rows(1, x.numel() + 1).view_as(x.shape());
@@ -210,7 +190,7 @@ TEST_CASE("sru_scan: the same bits wherever the tensors begin") {
 
 namespace {
 
-// h, c_last and the gradients of u, weight_c, bias, c0 and x, which are leaves, for dh and dc.
+// Returns h, c_last and the gradients of u, weight_c, bias, c0 and x, given those of h and c_last.
 Tensors forward_and_back(const Tensors& in, const Tensor& dh, const Tensor& dc) {
   Tensors leaves;
   for (const Tensor& x : in) leaves.push_back(requires_grad(x.clone()));
@@ -224,25 +204,25 @@ Tensors forward_and_back(const Tensors& in, const Tensor& dh, const Tensor& dc) 
 
 }  // namespace
 
-TEST_CASE("sru_scan: u in bf16 beside f32 counts as its values, and so does its gradient") {
+TEST_CASE("sru_scan: u in bf16 gives the bits of its values in f32, and its gradient is that one rounded") {
   const Case c{.steps = 9, .batch = 3, .width = 1027};
   Tensors in = make_inputs(c, DType::f32, 31);
   const Tensor dh = random_tensor(in[4].shape(), DType::f32, 41),
                dc = random_tensor({3, 1027}, DType::f32, 42);
-  const Tensor half = in[0].to(DType::bf16);
-  in[0] = half.to(DType::f32);
+  const Tensor rounded = in[0].to(DType::bf16);
+  in[0] = rounded.to(DType::f32);
   Tensors expected = forward_and_back(in, dh, dc);
   CHECK(relative_error(expected[2], expected[2].to(DType::bf16).to(DType::f32)) > 1e-4);
   expected[2] = expected[2].to(DType::bf16);
-  in[0] = half;
+  in[0] = rounded;
   const Tensors actual = forward_and_back(in, dh, dc);
   CHECK(actual[0].dtype() == DType::f32);
   CHECK(same_bits(actual, expected));
 }
 
 TEST_CASE("sru_scan: results that are large enough to go past the caches have the same bits") {
-  // Two segments, each below the limit, and both as one, above it. An odd width: rows begin anywhere.
-  // As one they are three chunks of time steps, the last a short one.
+  // Two segments below the limit, and both as one above it, in three chunks of time steps of which the last is
+  // short. The width is odd, so that rows are not aligned.
   constexpr int64_t kSteps = 40, kWidth = kStreamingBytes / (4 * kSteps) + 3;
   REQUIRE(worth_streaming(4 * kSteps * kWidth));
   REQUIRE_FALSE(worth_streaming(4 * kSteps / 2 * kWidth));
@@ -261,7 +241,7 @@ TEST_CASE("sru_scan: results that are large enough to go past the caches have th
       first[i] = half(in[i], 0);
       second[i] = half(in[i], 1);
     }
-    // The state that the second begins with, for which any gradient will do here.
+    // The second segment begins with the last state of the first; the gradient given here does not matter.
     second[3] = forward_and_back(first, half(dh, 0), dc)[1];
     const Tensors after = forward_and_back(second, half(dh, 1), dc);
     const Tensors before = forward_and_back(first, half(dh, 0), after[5]);
@@ -303,8 +283,8 @@ TEST_CASE("sru_scan: two segments chained through the state are one long pass, g
   }
 }
 
-// Gradients of u and x, and what the backward pass took at most beyond what was there. The scan's u and dh
-// are nobody else's, or u is `held`.
+// The gradients of u and x, and the peak of the bytes that the backward pass allocates. In
+// run_between_operators() no other tensor shares the memory of the scan's u and dh, except u if it is `held`.
 struct BackwardRun {
   Tensors gradients;
   size_t peak;
@@ -325,8 +305,7 @@ BackwardRun run_between_operators(const Case& c, const Tensor& dy, bool held) {
   return run;
 }
 
-TEST_CASE(
-    "sru_scan: gradients take the place of u and dh where nobody else holds those, with the same bits") {
+TEST_CASE("sru_scan: gradients overwrite u and dh if no other tensor shares them, with the same bits") {
   for (const bool four : {false, true}) {
     CAPTURE(four);
     const Case c{.steps = 16, .batch = 4, .width = 1000, .planes = four ? 4 : 3, .skip = !four, .c0 = false};
@@ -337,11 +316,11 @@ TEST_CASE(
     CAPTURE(held.peak);
     CAPTURE(free.peak);
     CHECK(free.peak + u_bytes <= held.peak);
-    CHECK(free.peak < u_bytes + 2 * dy.nbytes());  // one of the leaf of u; dh, and no dx beside it
+    CHECK(free.peak < u_bytes + 2 * dy.nbytes());  // the gradient of u's leaf, and dh; no dx
   }
 }
 
-TEST_CASE("sru_scan: of a large scan every 16th state is kept") {
+TEST_CASE("sru_scan: a large scan keeps every 16th state") {
   const auto kept_rows = [](int64_t steps) {
     const int64_t width = kStreamingBytes / (4 * steps) + 1;
     Tensors in = make_inputs({.steps = steps, .batch = 1, .width = width, .c0 = false}, DType::f32, 91);
@@ -350,7 +329,7 @@ TEST_CASE("sru_scan: of a large scan every 16th state is kept") {
     const size_t before = host_allocator().statistics().in_use;
     const SruScanResult y = sru_scan(in[0], in.back(), in[1], in[2], Tensor());
     const size_t kept = host_allocator().statistics().in_use - before - y.h.nbytes() - y.c_last.nbytes();
-    return static_cast<int64_t>(kept) / (4 * width);  // memory is handed out a little larger
+    return static_cast<int64_t>(kept) / (4 * width);  // blocks of memory are a little larger than asked for
   };
   CHECK(kept_rows(16) >= 16);  // all: there is no second chunk
   CHECK(kept_rows(17) == 1);
@@ -377,7 +356,7 @@ TEST_CASE("sru_scan: gates stay gates and gradients finite for huge pre-activati
   }
 }
 
-TEST_CASE("sru_scan: beside bf16 the state is f32, and no batch is no work") {
+TEST_CASE("sru_scan: with bf16 inputs the state is f32, and an empty batch is no error") {
   if (!has_cuda()) {
     MESSAGE("skipped: no GPU (", cuda_status().text, ")");
     return;
@@ -422,8 +401,8 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   CHECK(
       error(u, x, w, w, zeros({2, 3}, DType::f64), none) ==
       "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of u");
-  const Tensor half = zeros({4, 2, 9}, DType::bf16);
-  CHECK(error(half, none, zeros({6}, DType::bf16), w, none, none) ==
+  const Tensor narrow = zeros({4, 2, 9}, DType::bf16);
+  CHECK(error(narrow, none, zeros({6}, DType::bf16), w, none, none) ==
         "sru_scan: weight_c is bf16 (6) on cpu, but u is bf16 (4, 2, 9) "
         "on cpu; give weight_c in f32, on the device of u");
   CHECK(error(zeros({4, 2, 12}, DType::bf16), none, w, w, none, none) ==

@@ -1,6 +1,33 @@
-// The table of operator cases: inputs and a naive reference for each, which op_cases_test.cpp puts through
-// every check that all operators share (values, gradients, dtypes, threads, repeatability). See
-// ops/README.md.
+// The table of operator cases. A row says how to make inputs, how to run the operator and what it should give;
+// every check that operators share runs over all rows. So one row of a new operator's test buys all of these:
+//
+//     op_cases_test.cpp         forward = the reference, in f64 and f32
+//                               gradient = central differences in f64, against a random projection: with a plain sum of
+//                                 the outputs, a backward of softmax that returned 0 would pass
+//                               gradients in f32 = gradients in f64
+//                               the same bits every time, with 1, 2 and 3 threads
+//                               the same values with and without a tape; inputs are never written to
+//                               the same gradients when only one input wants one, when the inputs are results of
+//                                 other operators, and twice the gradients after two backward passes
+//     cuda_operators_test.cpp   on a GPU, real or simulated: values and gradients = the CPU's, in f64 and f32
+//                               bf16 = f64 on the same rounded values; gradient = central differences
+//                               the same bits every time, in whatever order the threads of a block run
+//
+// A test file adds its rows with OP_CASES(name), before main() runs:
+//
+//     OP_CASES(softmax) {
+//       for (const Shape& shape : {Shape{1}, Shape{3, 33}})
+//         add_op_case({.op = "softmax",
+//                      .name = shape.str(),
+//                      .inputs = [shape](DType dtype, uint64_t seed) -> Tensors {
+//                        return {random_tensor(shape, dtype, seed, -4, 4)};
+//                      },
+//                      .run = [](const Tensors& x) -> Tensors { return {softmax(x[0])}; },
+//                      .reference = [](const Tensors& x) -> Tensors { return {reference::softmax(x[0])}; }});
+//     }
+//
+// Choose sizes 1, 3, 33 and 65, which no vector, warp or tile divides, and one that is large enough for several
+// threads. An operator without a row fails the first test of op_cases_test.cpp.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -17,24 +44,24 @@ namespace tandem::testing {
 using Tensors = std::vector<Tensor>;
 
 struct OpCase {
-  std::string op;    // the operator's file in ops/, such as "softmax"
-  std::string name;  // what this case varies, such as "3x65 masked"
-  // Floating inputs in the dtype asked for (f32 or f64), ids and targets in i32. The same seed gives the same
-  // values.
+  std::string op;    // name of the operator's file in ops/, such as "softmax"
+  std::string name;  // what this row varies, such as "3x65, masked"
+  // Returns the inputs: floating ones in the dtype asked for (f32 or f64), ids and targets in i32. The same
+  // seed gives the same values in every dtype.
   std::function<Tensors(DType, uint64_t seed)> inputs;
-  // The operator under test: it must use the tensors it is given and nothing random of its own.
+  // Runs the operator on the inputs, and nothing else that is random.
   std::function<Tensors(const Tensors&)> run;
-  // The definition by naive loops: f64 in, f64 out, one output for each of run's. May use no operator under
-  // test.
+  // Returns what run() should: f64 in, f64 out, by the plain loops of ops/reference/ or of the test itself.
   std::function<Tensors(const Tensors&)> reference;
-  // Largest |f32 - f64| / largest |f64| per tensor, of outputs and of gradients.
+
+  // Largest |f32 - f64| / largest |f64| of each output, and of each gradient.
   double tolerance_f32 = 1e-5;
   double gradient_tolerance_f32 = 1e-4;
   double gradcheck_tolerance = 1e-6;
-  std::vector<int> weights = {};  // inputs that stay f32 where the others are bf16
   double tolerance_bf16 = 2e-2;  // on a GPU, of outputs and gradients, against f64 on the same rounded inputs
-  int64_t gradcheck_elements = 64;  // of each input, spread evenly; 0 checks all
-  bool differentiable = true;       // false: no gradient exists, checks of it are left out
+  std::vector<int> weights = {};    // indices of the inputs that stay f32 where the others are bf16
+  int64_t gradcheck_elements = 64;  // elements checked of each input, spread evenly; 0: all
+  bool differentiable = true;       // false: there is no gradient, and its checks are left out
 };
 
 inline std::vector<OpCase>& op_cases() {
@@ -46,7 +73,7 @@ inline void add_op_case(OpCase op_case) {
   op_cases().push_back(std::move(op_case));
 }
 
-// Uniform values in [lo, hi), exact in f32, so that every dtype gets the same ones.
+// Returns uniform values in [lo, hi) that are exact in f32, so that every dtype gets the same ones.
 inline Tensor random_tensor(Shape shape, DType dtype, uint64_t seed, double lo = -1, double hi = 1) {
   Tensor x(shape, DType::f64);
   uint64_t state = seed * 0x9E3779B97F4A7C15u + 0x2545F4914F6CDD1Du;
@@ -58,7 +85,7 @@ inline Tensor random_tensor(Shape shape, DType dtype, uint64_t seed, double lo =
   return x.to(dtype);
 }
 
-// Ids in 0..count-1, i32.
+// Returns ids in 0 .. count - 1, i32.
 inline Tensor random_ids(Shape shape, int64_t count, uint64_t seed) {
   const Tensor unit = random_tensor(shape, DType::f64, seed, 0, 1);
   Tensor ids(shape, DType::i32);
@@ -68,7 +95,8 @@ inline Tensor random_ids(Shape shape, int64_t count, uint64_t seed) {
   return ids;
 }
 
-// A tensor made element by element: f(flat index) -> double. For references, and for inputs with a pattern.
+// Returns a tensor made element by element by f(index in row-major order), for references and for patterned
+// inputs.
 inline Tensor tensor_from(Shape shape, const std::function<double(int64_t)>& f) {
   Tensor y(shape, DType::f64);
   for (int64_t i = 0; i < y.numel(); ++i) y.data<double>()[i] = f(i);
@@ -77,8 +105,8 @@ inline Tensor tensor_from(Shape shape, const std::function<double(int64_t)>& f) 
 
 }  // namespace tandem::testing
 
-// OP_CASES(softmax) { add_op_case({...}); add_op_case({...}); }  once per test file: fills the table before
-// main().
+// Fills the table before main(). Use once for each name: OP_CASES(softmax) { add_op_case({...});
+// add_op_case({...}); }
 #define OP_CASES(name)                                                                          \
   static void op_cases_of_##name();                                                             \
   [[maybe_unused]] static const bool op_cases_of_##name##_added = (op_cases_of_##name(), true); \

@@ -1,5 +1,6 @@
-# Writes op_names.h: the names of the operators, which are the files ops/NAME.h whose ops/NAME.cpp records on the tape.
-# OPS: their folders, with commas between.
+# Writes op_names.h, the names of the operators: NAME for every ops/NAME.h whose ops/NAME.cpp records on the tape.
+#
+#   cmake -DOPS=FOLDER[,FOLDER...] -DOUTPUT=FILE -P op_names.cmake
 string(REPLACE "," ";" folders "${OPS}")
 set(names "")
 foreach(folder ${folders})

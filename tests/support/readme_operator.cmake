@@ -1,14 +1,18 @@
-# Takes the example operator out of ops/README.md, a file for each block of code that begins with its path, and builds it
-# into the tests: what the page says is compiled and tested. Sets README_OPERATOR_DIR.
+# Builds the example operator of ops/adding_an_operator.md into the tests, so that what the page says is compiled and
+# tested. Each block of code that begins with a line `// PATH` is written to that file, without the line, in a folder of the
+# build. Sets README_OPERATOR_DIR to that folder.
+set(README_OPERATOR_PAGE ${PROJECT_SOURCE_DIR}/ops/adding_an_operator.md)
 set(README_OPERATOR_DIR ${CMAKE_CURRENT_BINARY_DIR}/readme_operator)
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/ops/README.md)
-file(READ ${PROJECT_SOURCE_DIR}/ops/README.md page)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${README_OPERATOR_PAGE})
+file(READ ${README_OPERATOR_PAGE} page)
 foreach(path ops/softsign.h ops/softsign.cpp cuda/softsign.cu tests/ops/softsign_test.cpp)
-  string(FIND "${page}" "```cpp\n// ${path}\n" begin)
+  set(marker "```cpp\n// ${path}\n")
+  string(FIND "${page}" "${marker}" begin)
   if(begin EQUAL -1)
-    message(FATAL_ERROR "ops/README.md has no block of code that begins with // ${path}")
+    message(FATAL_ERROR "${README_OPERATOR_PAGE} has no block of code that begins with // ${path}")
   endif()
-  math(EXPR begin "${begin} + 7")
+  string(LENGTH "${marker}" length)
+  math(EXPR begin "${begin} + ${length}")
   string(SUBSTRING "${page}" ${begin} -1 text)
   string(FIND "${text}" "```" end)
   string(SUBSTRING "${text}" 0 ${end} text)

@@ -1,4 +1,4 @@
-// Running a case of the table: forward, and backward from random gradients, on any device.
+// Runs a case of the table on any device: forward, and backward from random gradients.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -12,6 +12,7 @@ namespace tandem::testing {
 
 inline constexpr uint64_t kSeed = 17;
 
+// True for floating tensors, whose values are compared and whose gradients are asked for.
 inline bool is_checked(const Tensor& x) {
   return x.defined() && is_floating(x.dtype());
 }
@@ -43,21 +44,22 @@ inline bool same_bits(const Tensors& a, const Tensors& b) {
 
 struct Result {
   Tensors outputs;
-  Tensors gradients;  // of the inputs; undefined where none was asked for
+  Tensors gradients;  // of the inputs; undefined if not asked for
 };
 
-// y = x, as an operator: what leaves it is no leaf, so gradients arrive in fresh memory.
+// The operator y = x. Its result is not a leaf, so the gradient arrives in memory of its own.
 inline Tensor pass_through(const Tensor& x) {
   return record("pass_through", x.detach(), {x}, [](const Tensor& dy) -> Grads { return {dy}; });
 }
 
 struct Differentiate {
-  int only = -1;         // gradient of this input alone; -1 for all
-  bool through = false;  // inputs reach the operator as results instead of leaves
-  int passes = 1;        // backward passes that add up in the leaves
+  int only = -1;         // index of the only input whose gradient is asked for; -1: all
+  bool through = false;  // inputs reach the operator as results of pass_through() instead of leaves
+  int passes = 1;        // number of backward passes, whose gradients add up in the leaves
 };
 
-// Runs the case under a tape and backwards from random output gradients, the same for every dtype.
+// Runs the case under a tape, then backward from random gradients of the outputs, which are the same in every
+// dtype.
 inline Result differentiate(const OpCase& op_case, const Tensors& inputs, const Differentiate& how = {}) {
   Result result;
   Tensors leaves = clones(inputs);
