@@ -10,7 +10,7 @@
 namespace tandem {
 namespace {
 
-// Weights in +-[0.5, 1.5], so that none is lost beside another.
+// Returns weights in +-[0.5, 1.5], so that no output outweighs the others.
 Tensor random_projection(const Tensor& y, uint64_t seed, uint32_t output) {
   Tensor weights(y.shape(), DType::f64);
   const std::span<double> w = weights.span<double>();
@@ -36,7 +36,7 @@ double project(const std::vector<Tensor>& outputs, const Grads& weights) {
 
 GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& f,
                           const std::vector<Tensor>& inputs, const GradcheckOptions& options) {
-  std::vector<Tensor> leaves;  // clones: the caller's tensors are neither marked nor moved
+  std::vector<Tensor> leaves;  // clones: the caller's tensors are neither marked nor changed
   bool any = false;
   for (const Tensor& x : inputs) {
     leaves.push_back(x.defined() ? x.clone() : x);

@@ -1,4 +1,4 @@
-// gradcheck: is an operator's backward the derivative of its forward? By central differences, in f64.
+// gradcheck: compares an operator's backward with central differences of its forward, in f64.
 #pragma once
 #include <functional>
 #include <string>
@@ -9,22 +9,22 @@
 namespace tandem {
 
 struct GradcheckOptions {
-  double step = 1e-6;        // of the differences, relative to max(1, |x|)
+  double step = 1e-6;        // step of the differences, relative to max(1, |x|)
   double tolerance = 1e-6;   // largest |analytic - numeric| / max(1, |numeric|) that passes
-  uint64_t seed = 1;         // of the projection
-  int64_t max_elements = 0;  // per input: check this many, spread evenly; 0 checks all
+  uint64_t seed = 1;         // seed of the random projection
+  int64_t max_elements = 0;  // number of elements to check in each input, spread evenly; 0: all
 };
 
 struct GradcheckResult {
   bool ok = true;
-  double max_error = 0;  // relative as above
-  std::string message;   // names input, element and both numbers where they differ most
+  double max_error = 0;  // the largest error, relative as in `tolerance`
+  std::string message;   // names the input, the element and both numbers of the largest error
   explicit operator bool() const { return ok; }
 };
 
-// f maps the inputs to outputs; each is checked against a random projection of all outputs, because a plain
-// sum hides wrong Jacobians (a softmax sums to 1 whatever its backward says). Inputs of other dtypes than f64
-// (ids, targets) are passed on and not checked. f must be deterministic. Error: no f64 input, or output.
+// Checks the gradients of f's f64 inputs. The outputs are reduced to one number by a random projection, because a plain
+// sum hides wrong Jacobians (a softmax sums to 1 whatever its backward says). Inputs of other dtypes (ids, targets) are
+// passed to f and not checked. f must be deterministic. Error: no input or no output is f64.
 GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& f,
                           const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
 

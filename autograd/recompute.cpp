@@ -9,7 +9,7 @@
 namespace tandem {
 namespace {
 
-// The same values with no history; where a gradient is wanted, leaves.
+// Returns the tensors without history; as leaves where a gradient is wanted.
 std::vector<Tensor> as_leaves(const std::vector<Tensor>& xs) {
   std::vector<Tensor> leaves;
   for (const Tensor& x : xs) {
@@ -19,8 +19,8 @@ std::vector<Tensor> as_leaves(const std::vector<Tensor>& xs) {
   return leaves;
 }
 
-// The backward pass of a recomputed function: forward again, this time recorded, then back through that. Its
-// outputs are wanted for their history alone, and are let go with the gradients that flow into them.
+// Runs f again, this time recorded, and goes back through it. The outputs are needed for their history alone: they are
+// freed, with the gradients that flow into them, before the walk.
 Grads run_again(const char* name, const Function& f, const std::vector<Tensor>& saved,
                 const Tape::Options& options, Grads dys) {
   Tape tape(options);
@@ -59,12 +59,12 @@ std::vector<Tensor> recompute(const char* name, Function f, const std::vector<Te
   }
   const Tape::Options options = tape->options();
   if (options.check_nan && !std::all_of(ys.begin(), ys.end(), all_finite)) {
-    Tape finder(options);  // once more and recorded, so that the operator at fault inside f is named
+    Tape finder(options);  // run f again, recorded, so that the error names the operator inside f
     f(as_leaves(inputs));
   }
-  // An output may be an input handed through, or the same tensor twice; each needs a history of its own.
+  // f may return an input or the same tensor twice, but each output needs a history of its own.
   for (Tensor& y : ys) y = y.detach();
-  // Appended even when no input needs a gradient: the leaves inside f may.
+  // Appended even if no input needs a gradient, because leaves used inside f may.
   tape->append(name, ys, inputs, [name, f, inputs, options](Grads dys) {
     return run_again(name, f, inputs, options, std::move(dys));
   });

@@ -3,65 +3,43 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <utility>
 
 #include "core/array.h"
-#include "core/backend.h"
 #include "core/check.h"
-#include "core/dispatch.h"
 
 namespace tandem {
+
 namespace {
-
-thread_local Tape* current_tape = nullptr;
-
 std::atomic<uint64_t> next_tape_id{1};
-
-double clock_ms() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double, std::milli>(now).count();
 }
 
-// A profile reads the clock when the device has done what it was asked to.
-template <class Entry>
-void wait_for_device_of(const Entry& entry) {
-  if constexpr (kWithCuda)
-    if (!entry.outputs.empty() && entry.outputs[0].device.is_cuda()) cuda::synchronize();
+struct RecordingScope::State {
+  Tape* tape;  // null: recording is paused
+  std::atomic<bool> ended{false};
+};
+
+// Returns the scopes of this thread that have not ended, in the order in which they began. The end of a scope only sets
+// its flag, so it may come on any thread and in any order; the thread drops ended scopes when it looks again.
+std::vector<std::shared_ptr<RecordingScope::State>>& RecordingScope::of_thread() {
+  thread_local std::vector<std::shared_ptr<State>> scopes;
+  std::erase_if(scopes, [](const std::shared_ptr<State>& scope) { return scope->ended.load(); });
+  return scopes;
 }
 
-}  // namespace
-
-Tape::Tape(Options options) : options_(options), id_(next_tape_id++), outer_(current_tape) {
-  current_tape = this;
-  last_ms_ = clock_ms();
+RecordingScope::RecordingScope(Tape* tape) : state_(new State{tape}) {
+  of_thread().push_back(state_);
 }
 
-Tape::~Tape() {
-  current_tape = outer_;
+RecordingScope::~RecordingScope() {
+  state_->ended = true;
 }
+
+Tape::Tape(Options options) : instruments_(options), id_(next_tape_id++), scope_(this) {}
 
 Tape* Tape::current() {
-  return current_tape;
-}
-
-NoGrad::NoGrad() : paused_(current_tape) {
-  current_tape = nullptr;
-}
-NoGrad::~NoGrad() {
-  current_tape = paused_;
-}
-
-// Milliseconds since the last call: what passed between two entries is the time of the later one.
-double Tape::lap() {
-  const double now_ms = clock_ms();
-  return now_ms - std::exchange(last_ms_, now_ms);
-}
-
-OperatorTime& Tape::time_of(const char* name) {
-  for (OperatorTime& time : times_)
-    if (time.name == name) return time;
-  return times_.emplace_back(OperatorTime{name});
+  const auto& scopes = RecordingScope::of_thread();
+  return scopes.empty() ? nullptr : scopes.back()->tape;
 }
 
 Tensor record(const char* name, const Tensor& y, std::vector<Tensor> inputs, Backward backward) {
@@ -71,7 +49,7 @@ Tensor record(const char* name, const Tensor& y, std::vector<Tensor> inputs, Bac
 
 std::vector<Tensor> record(const char* name, std::vector<Tensor> ys, std::vector<Tensor> inputs,
                            BackwardMany backward) {
-  Tape* tape = current_tape;
+  Tape* tape = Tape::current();
   if (tape && std::any_of(inputs.begin(), inputs.end(), needs_grad))
     tape->append(name, ys, inputs, std::move(backward));
   return ys;
@@ -83,66 +61,39 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
   Entry entry;
   entry.name = name;
   entry.backward = std::move(backward);
-  entry.inputs.reserve(inputs.size());
-  entry.input_nodes.reserve(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Tensor& x = inputs[i];
-    if (!needs_grad(x)) {
-      entry.inputs.push_back({});
-      entry.input_nodes.push_back(nullptr);
-      continue;
-    }
-    CHECK(x.node()->is_leaf() || x.node()->tape == id_,
+    const bool wanted = needs_grad(x);
+    CHECK(!wanted || x.node()->is_leaf() || x.node()->tape == id_,
           "{}: input {}, {}, was recorded on another tape (an outer one, or one that is spent); detach() it "
           "to carry only its value over",
           name, i, x.str());
-    entry.inputs.push_back({x.shape(), x.dtype(), x.device()});
-    entry.input_nodes.push_back(x.node());
+    entry.inputs.push_back(wanted ? TensorMeta{x.shape(), x.dtype(), x.device()} : TensorMeta());
+    entry.input_nodes.push_back(wanted ? x.node() : nullptr);
   }
-  // All checks first: an output refused leaves no other marked with an entry that does not exist.
+  // All checks come before any output is marked: a refused entry leaves no trace.
   for (size_t i = 0; i < ys.size(); ++i) {
     CHECK(ys[i].defined(), "{}: output {} is undefined; an operator records what it made", name, i);
     CHECK(!ys[i].node(), "{}: output {}, {}, already has a history; return a new tensor (detach() makes one)",
           name, i, ys[i].str());
     for (size_t k = 0; k < i; ++k)
       CHECK(!ys[k].same_as(ys[i]), "{}: outputs {} and {} are one tensor; detach() makes two", name, k, i);
-    if (options_.check_nan) check_output(name, i, ys[i], inputs);
   }
+  instruments_.check_outputs(name, size(), ys, inputs);
   for (size_t i = 0; i < ys.size(); ++i) {
     const Tensor& y = ys[i];
     entry.outputs.push_back({y.shape(), y.dtype(), y.device()});
-    if (!is_floating(y.dtype())) continue;  // an index or a count: nothing to differentiate
-    auto node = std::make_shared<GradNode>();
-    node->tape = id_;
-    node->entry = size();
-    node->output = static_cast<int>(i);
-    y.set_node(std::move(node));
+    if (!is_floating(y.dtype())) continue;  // an index or a count: there is nothing to differentiate
+    y.set_node(std::make_shared<GradNode>(GradNode{id_, size(), static_cast<int>(i), {}, {}}));
   }
-  if (options_.profile) wait_for_device_of(entry);
-  entry.forward_ms = lap();
-  if (options_.profile) {
-    OperatorTime& time = time_of(name);
-    ++time.calls;
-    time.forward_ms += entry.forward_ms;
-  }
+  entry.forward_ms = instruments_.forward_done(name, ys);
   entries_.push_back(std::move(entry));
-}
-
-void Tape::check_output(const char* name, size_t output, const Tensor& y,
-                        const std::vector<Tensor>& inputs) const {
-  if (all_finite(y)) return;
-  // What was never recorded was never checked, so the fault may have come in with an input.
-  for (size_t i = 0; i < inputs.size(); ++i)
-    CHECK(!inputs[i].defined() || all_finite(inputs[i]), "{}: input {}, {}, of entry {} is not finite", name,
-          i, inputs[i].str(), size());
-  detail::fail("{}: output {}, {}, of entry {} is not finite, and its inputs are", name, output, y.str(),
-               size());
 }
 
 void Tape::backward(const Tensor& loss) {
   CHECK(loss.numel() == 1,
-        "backward: needs a loss of one element, got {}; reduce it with "
-        "sum() or mean(), or give the gradient that flows into it",
+        "backward: needs a loss of one element, got {}; reduce it with sum() or mean(), or give the gradient "
+        "that flows into it",
         loss.str());
   backward({loss}, {full(loss.shape(), 1.0, loss.dtype(), loss.device())});
 }
@@ -163,30 +114,22 @@ void Tape::backward(std::vector<Tensor> outputs, Grads output_grads) {
     if (!dy.defined()) continue;
     CHECK(dy.shape() == y.shape() && dy.dtype() == y.dtype() && dy.device() == y.device(),
           "backward: output {} is {}, its gradient {}", i, y.str(), dy.str());
-    if (options_.check_nan)
-      CHECK(all_finite(dy), "backward: the gradient given for output {}, {}, is not finite", i, y.str());
+    instruments_.check_given_gradient(i, y, dy);
   }
   for (size_t i = 0; i < outputs.size(); ++i)
     if (output_grads[i].defined()) deliver(*outputs[i].node(), std::move(output_grads[i]));
   outputs.clear();
   output_grads.clear();
-  run_backward();
-}
 
-void Tape::run_backward() {
   spent_ = true;
-  // What backward functions compute is not recorded; a nested tape (recomputation) may still be opened there.
-  NoGrad pause;
-  if (options_.profile && !entries_.empty()) wait_for_device_of(entries_.back());
-  lap();
+  const NoGrad pause;  // backward functions are not recorded; a nested tape (recomputation) may still record
+  instruments_.backward_begins();
   while (!entries_.empty()) {
-    // Out of the list first, so that what it saved is freed as soon as it has run.
+    // The entry leaves the list first, so that what it saved is freed as soon as it has run.
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
     if (!entry.grads.empty()) step_back(entry);
-    if (!options_.profile) continue;
-    wait_for_device_of(entry);
-    time_of(entry.name).backward_ms += lap();
+    instruments_.backward_done(entry.name);
   }
 }
 
@@ -197,34 +140,26 @@ void Tape::step_back(Entry& entry) {
         entry.name, gradients.size(), entry.input_nodes.size());
   for (size_t i = 0; i < gradients.size(); ++i) {
     if (!entry.input_nodes[i]) continue;
-    check_gradient(entry, i, gradients[i]);
+    const Tensor& dx = gradients[i];
+    const TensorMeta& x = entry.inputs[i];
+    CHECK(dx.defined(), "{}: backward returned no gradient for input {}, which needs one", entry.name, i);
+    CHECK(dx.shape() == x.shape && dx.dtype() == x.dtype && dx.device() == x.device,
+          "{}: backward returned {} as the gradient of input {}, which is {} {} on {}", entry.name, dx.str(),
+          i, name_of(x.dtype), x.shape.str(), x.device.str());
+    instruments_.check_gradient(entry.name, size(), i, dx);
     deliver(*entry.input_nodes[i], std::move(gradients[i]));
   }
 }
 
-void Tape::check_gradient(const Entry& entry, size_t input, const Tensor& gradient) const {
-  const OutputInfo& x = entry.inputs[input];
-  CHECK(gradient.defined(), "{}: backward returned no gradient for input {}, which needs one", entry.name,
-        input);
-  CHECK(gradient.shape() == x.shape && gradient.dtype() == x.dtype && gradient.device() == x.device,
-        "{}: backward returned {} as the gradient of input {}, which is {} {} on {}", entry.name,
-        gradient.str(), input, name_of(x.dtype), x.shape.str(), x.device.str());
-  if (options_.check_nan)
-    CHECK(all_finite(gradient),
-          "{}: the gradient of input {}, {}, of entry {} is not finite, and the output's is", entry.name,
-          input, gradient.str(), size());
-}
-
-// The first gradient is taken, not copied; later ones are added to it. In place only where nobody else can
-// see the memory: an operator may return one tensor for two inputs (add does), or keep what it returns.
+// Takes the first gradient without a copy and adds later ones to it. It adds in place only if no one else can see the
+// memory: an operator may return one tensor for two inputs (add does), or keep what it returns.
 void Tape::deliver(GradNode& node, Tensor gradient) {
   if (node.is_leaf()) {
     if (node.grad.defined() && node.grad.same_as(gradient)) return;  // added in place through grad_target()
     if (node.grad.defined())
       add_in_place(node.grad, gradient);
-    else
-      node.grad =
-          gradient.sole_owner() ? std::move(gradient) : gradient.clone();  // a leaf's gradient is its own
+    else  // a leaf shares its gradient's memory with no other tensor
+      node.grad = gradient.sole_owner() ? std::move(gradient) : gradient.clone();
     return;
   }
   Entry& source = entries_[node.entry];
@@ -236,14 +171,6 @@ void Tape::deliver(GradNode& node, Tensor gradient) {
     if (!slot.sole_owner()) slot = slot.clone();
     add_in_place(slot, gradient);
   }
-}
-
-std::vector<OperatorTime> Tape::times() const {
-  std::vector<OperatorTime> sorted = times_;
-  std::sort(sorted.begin(), sorted.end(), [](const OperatorTime& a, const OperatorTime& b) {
-    return a.forward_ms + a.backward_ms > b.forward_ms + b.backward_ms;
-  });
-  return sorted;
 }
 
 }  // namespace tandem

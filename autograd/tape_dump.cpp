@@ -1,30 +1,30 @@
-// Printing a tape: a table for reading, Graphviz for drawing, and the bytes each operator keeps.
+// Printing a tape: a table for reading, Graphviz for drawing, and the bytes that each operator keeps.
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include "autograd/tape.h"
 #include "core/check.h"
+#include "core/copied_tensors.h"
+#include "core/format.h"
 
 namespace tandem {
 namespace {
 
-// Blocks captured by a backward function and not seen before, without those of leaves, which live anyway.
+// Returns the bytes of the blocks that `backward` captured and no earlier entry did. Leaves do not count: their memory
+// lives anyway.
 size_t saved_bytes(const BackwardMany& backward, std::set<const Storage*>& counted) {
-  CopyWatch watch;
-  const BackwardMany copy = backward;
   size_t bytes = 0;
-  for (const CopyWatch::Seen& seen : watch.seen()) {
-    const bool leaf = seen.node && seen.node->is_leaf();
-    if (!leaf && counted.insert(seen.storage.get()).second) bytes += seen.storage->bytes();
+  for (const Tensor& saved : copied_tensors([&backward] { const BackwardMany copy = backward; })) {
+    const bool leaf = saved.node() && saved.node()->is_leaf();
+    if (!leaf && counted.insert(saved.storage().get()).second) bytes += saved.storage()->bytes();
   }
   return bytes;
 }
 
-std::string bytes_text(size_t bytes) {
-  if (bytes < 10000) return fmt::format("{} B", bytes);
-  const double kib = static_cast<double>(bytes) / 1024;
-  return kib < 10000 ? fmt::format("{:.1f} KiB", kib) : fmt::format("{:.1f} MiB", kib / 1024);
+// Up to 9999 of a unit are printed in it: "8000 B", "62.6 KiB".
+std::string bytes_column(size_t bytes) {
+  return bytes_text(bytes, /*largest=*/10000);
 }
 
 template <class Infos>
@@ -56,20 +56,20 @@ std::string Tape::dump() const {
     total += bytes;
     total_ms += entry.forward_ms;
     text += fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10.3f}\n", fmt::format("#{}", i), entry.name,
-                        shapes_text(entry.outputs), inputs, bytes_text(bytes), entry.forward_ms);
+                        shapes_text(entry.outputs), inputs, bytes_column(bytes), entry.forward_ms);
   }
   return text + fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10.3f}\n", "", "all",
-                            fmt::format("{} entries", entries_.size()), "", bytes_text(total), total_ms);
+                            fmt::format("{} entries", entries_.size()), "", bytes_column(total), total_ms);
 }
 
 std::string Tape::dump_graphviz() const {
   std::string text = "digraph tape {\n  rankdir=LR;\n  node [shape=box, fontname=\"monospace\"];\n";
   std::set<const Storage*> counted;
-  std::map<const GradNode*, size_t> leaves;  // numbered as they appear: one graph, one text
+  std::map<const GradNode*, size_t> leaves;  // numbered in order of appearance, so that a graph has one text
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
     text += fmt::format("  n{} [label=\"#{} {}\\n{}\\nsaved {}\"];\n", i, i, entry.name,
-                        shapes_text(entry.outputs), bytes_text(saved_bytes(entry.backward, counted)));
+                        shapes_text(entry.outputs), bytes_column(saved_bytes(entry.backward, counted)));
     for (size_t k = 0; k < entry.input_nodes.size(); ++k) {
       const GradNode* node = entry.input_nodes[k].get();
       if (!node) continue;

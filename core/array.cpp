@@ -27,10 +27,10 @@ template <class To, class From>
 void convert_row(To* y, const From* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = cast<To>(x[i]);
 }
-// What large arrays are converted between.
+// The conversion that large arrays need.
 TANDEM_SIMD void convert_row(bf16* y, const float* x, int64_t n) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i].bits = bf16(x[i]).bits;  // a store of the struct is not made SIMD
+  for (int64_t i = 0; i < n; ++i) y[i].bits = bf16(x[i]).bits;  // a store of the struct would not become SIMD
 }
 
 TANDEM_SIMD void add_row(float* y, const float* x, int64_t n) {
@@ -47,7 +47,7 @@ void add_row(bf16* y, const bf16* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = bf16(static_cast<float>(y[i]) + static_cast<float>(x[i]));
 }
 
-// An exponent field of all ones is NaN or infinity; testing bits vectorises and is immune to compiler flags.
+// An exponent field of all ones means NaN or infinity. Testing bits vectorises, and no compiler flag changes it.
 TANDEM_SIMD bool finite_row(const uint32_t* x, int64_t n) {
   uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
@@ -125,7 +125,7 @@ void copy(const Tensor& y, const Tensor& x) {
   if (x.device() == y.device()) {
     DISPATCH(x.device(), convert(y, x));
   } else if constexpr (kWithCuda) {
-    // Convert on the side of the source, so that what crosses has one dtype.
+    // Convert on the source's device, so that the copy across has one dtype.
     cuda::copy_across(y, x.dtype() == y.dtype() ? x : x.to(y.dtype()));
   } else {
     detail::fail("copy: from {} to {}, but this build has no CUDA", x.str(), y.str());

@@ -1,19 +1,20 @@
-// Whole-array primitives that the tensor and the tape stand on: fill, copy with conversion, add, find
-// non-finite.
+// Whole-array primitives that the tensor and the tape stand on: fill, copy with conversion, add, find NaN and infinity.
+// Those that write call Storage::touch() on what they write.
 #pragma once
 #include "core/tensor.h"
 
 namespace tandem {
 
+// Sets every element to `value`, converted to y's dtype.
 void fill(const Tensor& y, double value);
-// y = x, converting the dtype and crossing devices where they differ. Error: shapes differ.
+// y = x, converted if the dtypes differ and copied across if the devices do. Error: the shapes differ.
 void copy(const Tensor& y, const Tensor& x);
-// y = x where flag, f64 (1), is not 0; else y stays as it is. One shape, dtype and device; does not wait for
-// it.
+// y = x if flag, f64 (1), is not 0; else leaves y as it is. Does not wait for the device. Error: x and y differ in
+// shape, dtype or device, or the flag is not on their device.
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag);
-// y += x, same shape, floating dtype and device.
+// y += x. Error: they differ in shape, dtype or device, or are not floating.
 void add_in_place(const Tensor& y, const Tensor& x);
-// No NaN and no infinity; true for integer dtypes. Waits for the device.
+// Returns true if x has no NaN and no infinity; true for integer dtypes. Waits for the device.
 bool all_finite(const Tensor& x);
 
 namespace cpu {
@@ -27,8 +28,7 @@ void all_finite(bool& finite, const Tensor& x);
 namespace cuda {
 void fill(const Tensor& y, double value);
 void convert(const Tensor& y, const Tensor& x);
-void copy_across(const Tensor& y,
-                 const Tensor& x);  // host to device, device to host, device to device; same dtype
+void copy_across(const Tensor& y, const Tensor& x);  // between host and device, either way; one dtype
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag);
 void add_in_place(const Tensor& y, const Tensor& x);
 void all_finite(bool& finite, const Tensor& x);

@@ -1,4 +1,4 @@
-// Temporary file, sync, rename: each step with its error.
+// Writing to a temporary file, syncing and renaming it.
 #include "core/atomic_file.h"
 
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 namespace tandem {
 namespace {
 
-// Calls put(data, bytes), which is one of the system's, until all is written.
+// Calls put(data, bytes), a system call that may write less than it is given, until everything is written.
 template <class Put>
 bool write_all(const void* data, size_t bytes, Put&& put) {
   constexpr size_t kLargestCall = size_t{1} << 30;  // the system writes at most 2 GiB at a time
@@ -46,9 +46,8 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(pa
   }
 }
 
-// Two writers of one path would mix their bytes, so the temporary file is locked. Between open and lock the
-// other writer may have renamed the file to its final name: then what is locked is the finished file, and
-// must be let go.
+// Locks the temporary file, because two writers of one path would mix their bytes. If the other writer renamed the file
+// to its final name between open and flock, the lock is on the finished file: close it and try again.
 void AtomicFile::open_temporary() {
   while (true) {
     file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -91,8 +90,8 @@ void AtomicFile::commit() {
   if (fsync(file_) != 0) fail("sync");
   if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename the temporary file");
   ::close(std::exchange(file_, -1));
-  // The name is durable only once the folder is. Some file systems cannot sync a folder; the file is whole
-  // even so.
+  // The new name is durable only when the folder is synced. Some file systems cannot sync a folder; the file is whole
+  // all the same.
   const size_t slash = path_.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
   const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

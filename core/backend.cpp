@@ -1,4 +1,4 @@
-// Which devices there are.
+// Asks once whether there is a GPU.
 #include "core/backend.h"
 
 #include "core/dispatch.h"

@@ -1,4 +1,4 @@
-// Whether a GPU can be used, and the allocator of its memory.
+// Detecting a GPU, and the functions that reach it.
 #pragma once
 #include <string>
 
@@ -8,22 +8,23 @@ namespace tandem {
 
 struct CudaStatus {
   bool available = false;
-  // "NVIDIA H100 80GB HBM3, 79.1 GiB, driver 13.0, runtime 13.0"; or why there is none.
+  // "NVIDIA H100 80GB HBM3, 79.1 GiB, driver 13.0, runtime 13.0"; or the reason why no GPU can be used.
   std::string text;
-  std::string name;  // of the device alone
+  std::string name;  // the device's name alone; empty if there is none
 };
 
-// Asked of the driver once. Never throws.
+// Returns what the driver says of cuda:0; asks once. Never throws.
 const CudaStatus& cuda_status();
 
-// cuda:0 where it can be used, else the CPU.
+// Returns cuda:0 if it can be used, else the CPU.
 Device best_device();
 
 namespace cuda {
+// Fills in `status`, for cuda_status().
 void describe(CudaStatus& status);
-// Of cuda:0, which is set up at the first use. For statistics.
+// Returns the allocator of cuda:0; the first call sets the device up.
 CachingAllocator& allocator();
-// Waits until the device has done all that was asked of it. Error: what failed there meanwhile.
+// Waits until the device has finished all work given to it. Error: a kernel or a copy failed.
 void synchronize();
 }  // namespace cuda
 

@@ -1,4 +1,4 @@
-// The caching allocator's policy, as its header tells it.
+// The caching allocator's policy, which its header describes.
 #include "core/caching_allocator.h"
 
 #include <algorithm>
@@ -7,30 +7,21 @@
 #include <string_view>
 
 #include "core/check.h"
+#include "core/format.h"
+#include "core/math.h"
 
 namespace tandem {
 namespace {
 
 constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB;
 constexpr size_t kAlignment = 512;
-constexpr size_t kSmallLimit =
-    1 * kMiB;  // largest block of the small pool; smallest rest worth a large block
+// Largest block of the small pool; the rest of a split in the large pool must be larger.
+constexpr size_t kSmallLimit = 1 * kMiB;
 constexpr size_t kSmallSegment = 2 * kMiB;
 constexpr size_t kLargeSegment = 32 * kMiB;
-constexpr size_t kOwnSegment = 16 * kMiB;  // from here on a request gets a segment of its own
+constexpr size_t kOwnSegment = 16 * kMiB;  // requests of at least this size get a segment of their own
 constexpr size_t kSegmentUnit = 2 * kMiB;  // a huge page, and the granularity of CUDA's mappings
 constexpr size_t kLargestRequest = size_t{1} << 62;
-
-size_t round_up(size_t bytes, size_t unit) {
-  return (bytes + unit - 1) / unit * unit;
-}
-
-std::string human(size_t bytes) {
-  if (bytes < kKiB) return fmt::format("{} B", bytes);
-  if (bytes < kMiB) return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / kKiB);
-  if (bytes < 1024 * kMiB) return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / kMiB);
-  return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1024 * kMiB));
-}
 
 }  // namespace
 
@@ -42,8 +33,8 @@ struct CachingAllocator::Block {
   State state = State::in_use;
   Block* left = nullptr;  // neighbours in the same segment
   Block* right = nullptr;
-  int events = 0;                 // not yet passed
-  std::vector<StreamId> users{};  // streams other than its own
+  int events = 0;                 // number of events that have not passed yet
+  std::vector<StreamId> users{};  // other streams that use the block
 };
 
 bool CachingAllocator::BySize::operator()(const Block* a, const Block* b) const {
@@ -84,7 +75,7 @@ CachingAllocator::~CachingAllocator() {
 void* CachingAllocator::allocate(size_t bytes, StreamId stream) {
   const std::lock_guard lock(mutex_);
   if (bytes > kLargestRequest) throw_out_of_memory(bytes);
-  bytes = std::max<size_t>(bytes, 1);  // so that even an empty tensor has an address of its own
+  bytes = std::max<size_t>(bytes, 1);  // so that even an empty tensor has a unique address
   if (mode_ != AllocatorMode::direct) bytes = round_up(bytes, kAlignment);
   const Pool pool = bytes <= kSmallLimit ? Pool::small : Pool::large;
 
@@ -143,7 +134,7 @@ void CachingAllocator::release_cached() {
   release_idle_segments();
 }
 
-void CachingAllocator::keep(StreamId stream, bool kept) {
+void CachingAllocator::keep_stream_memory(StreamId stream, bool kept) {
   const std::lock_guard lock(mutex_);
   if (kept) {
     kept_.insert(stream);
@@ -202,7 +193,7 @@ CachingAllocator::Block* CachingAllocator::new_segment(size_t bytes, Pool pool, 
   return (blocks_[data] = std::move(block)).get();
 }
 
-// Cuts `block` down to `bytes` where the rest is worth keeping as a block of its own.
+// Cuts `block` down to `bytes` if the rest is large enough to be kept as a separate free block.
 void CachingAllocator::split(Block& block, size_t bytes) {
   const size_t rest = block.bytes - bytes;
   if (rest < kAlignment || (block.pool == Pool::large && rest <= kSmallLimit)) return;
@@ -217,7 +208,7 @@ void CachingAllocator::split(Block& block, size_t bytes) {
   blocks_[right->data] = std::move(right);
 }
 
-// Ends the use of a block that no stream but its own can touch any more.
+// Returns a block to its free list. No other stream may still use it.
 void CachingAllocator::make_free(Block& block) {
   statistics_.in_use -= block.bytes;
   if (mode_ == AllocatorMode::direct) return release_segment(block);
@@ -244,8 +235,8 @@ CachingAllocator::Block& CachingAllocator::merge(Block& left, Block& right) {
   return left;
 }
 
-// Frees the blocks whose events have passed. Events of one stream pass in order, so the first open one ends
-// the look.
+// Frees the blocks whose events have passed. Events of one stream pass in order, so the search stops at the first that
+// has not passed.
 void CachingAllocator::process_events(bool wait) {
   for (auto& [stream, queue] : pending_) {
     while (!queue.empty()) {
@@ -290,9 +281,10 @@ size_t CachingAllocator::largest_free() const {
 void CachingAllocator::throw_out_of_memory(size_t bytes) const {
   throw OutOfMemory(fmt::format(
       "{}: out of memory: asked for {} ({} bytes); {} in use, {} cached with {} as its largest free block, "
-      "{} in all; use a smaller batch, shorter segments, recomputation (--recompute) or --precision=bf16",
-      source_.name(), human(bytes), bytes, human(statistics_.in_use),
-      human(statistics_.reserved - statistics_.in_use), human(largest_free()), human(source_.total_bytes())));
+      "{} in all; use a smaller batch, shorter segments, recomputation or bf16 precision",
+      source_.name(), bytes_text(bytes), bytes, bytes_text(statistics_.in_use),
+      bytes_text(statistics_.reserved - statistics_.in_use), bytes_text(largest_free()),
+      bytes_text(source_.total_bytes())));
 }
 
 }  // namespace tandem

@@ -9,16 +9,16 @@
 // - Each pool has a free list per stream, ordered by size and then by address. The smallest block that fits is
 //   taken (best fit). The rest goes back as a block of its own (split), in the large pool only when it exceeds
 //   1 MiB. A freed block joins its free neighbours of the same segment (merge), so an idle segment is one block.
-// - A block belongs to the stream it was allocated for. Freed there, it may be reused there at once, although
-//   the device may not have reached the free yet: whatever comes next on that stream comes after it.
+// - A block belongs to the stream it was allocated for. Once freed, it may be reused on that stream at once, although
+//   the device may not have reached the free yet: later work on the stream runs after earlier work.
 // - A block that another stream has used must be announced by record_use(). free() then records an event on
 //   each such stream, and the block stays out of the free lists until all of these events have passed.
 // - When the source has no more memory, the allocator waits for the pending events and looks again; then it
 //   returns every idle segment and asks again, for no more than is needed; then it throws OutOfMemory, with the
 //   numbers and with advice.
 //
-// No size needs tuning. The calls to the device are injected (MemorySource), so all of this is tested without
-// one. All functions may be called from any thread.
+// No size needs tuning. The calls to the device are injected (MemorySource), so all of this is tested without a
+// device. All functions may be called from any thread.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -42,11 +42,12 @@ class MemorySource {
   using Event = void*;
 
   virtual ~MemorySource() = default;
-  virtual std::string name() const = 0;     // for messages: "cpu", "cuda:0"
-  virtual size_t total_bytes() const = 0;   // what it could hand out at most, for messages
-  virtual void* acquire(size_t bytes) = 0;  // aligned to 512; null when there is no such memory
+  virtual std::string name() const = 0;    // for messages: "cpu", "cuda:0"
+  virtual size_t total_bytes() const = 0;  // the most that it can hand out, for messages
+  // Returns a segment aligned to 512 bytes; null if there is not enough memory.
+  virtual void* acquire(size_t bytes) = 0;
   virtual void release(void* segment, size_t bytes) = 0;
-  // Events mark a point of a stream's work. Every recorded event is discarded once.
+  // Events mark a point in a stream's work. Every recorded event is discarded exactly once.
   virtual Event record(StreamId stream) = 0;
   virtual bool done(Event event) = 0;
   virtual void wait(Event event) = 0;
@@ -60,39 +61,38 @@ struct MemoryStatistics {
   size_t peak_in_use = 0;  // since construction or reset_peak()
   size_t reserved = 0;     // bytes of segments held; reserved - in_use is cached
   size_t largest_free = 0;
-  int64_t source_calls = 0;  // of acquire(), successful or not
+  int64_t source_calls = 0;  // calls of acquire(), successful or not
   int64_t allocations = 0;
 };
 
 enum class AllocatorMode {
   cached,  // the policy above
-  poison,  // and each block is filled with NaN when handed out and when freed: shows reads of stale memory
-  direct,  // no caching: each block is a segment of exactly its size, for AddressSanitizer and
-           // compute-sanitizer
+  poison,  // the same, with each block filled with NaN when handed out and when freed: shows reads of stale memory
+  direct,  // no caching: each block is a segment of exactly its size, for AddressSanitizer and compute-sanitizer
 };
 
-// What the environment variable TANDEM_ALLOCATOR (cached, poison, direct) asks for. Unset: cached, or direct
-// in a build with sanitizers. Error: another value.
+// Returns the mode that the environment variable TANDEM_ALLOCATOR (cached, poison, direct) asks for. If it is not set:
+// cached, or direct in a build with sanitizers. Error: another value.
 AllocatorMode allocator_mode_from_environment();
 
 class CachingAllocator final : public Allocator {
  public:
   // `source` must outlive the allocator.
   explicit CachingAllocator(MemorySource& source, AllocatorMode mode = AllocatorMode::cached);
-  ~CachingAllocator() override;  // gives every segment back
+  ~CachingAllocator() override;  // returns every segment to the source
   CachingAllocator(const CachingAllocator&) = delete;
   CachingAllocator& operator=(const CachingAllocator&) = delete;
 
   void* allocate(size_t bytes, StreamId stream) override;
   // Error: `block` was freed before, or did not come from this allocator.
   void free(void* block) override;
-  // `block` is used by work on `stream` too. Error: as free().
+  // Announces that work on `stream` uses `block` too. Error: as free().
   void record_use(void* block, StreamId stream);
-  // Gives back every segment of which no byte is in use, after waiting for pending events.
+  // Waits for pending events, then gives back every segment of which no byte is in use.
   void release_cached();
-  // Segments of a stream that is kept are never given back: a CUDA graph goes on using what was free when it
-  // was captured. When it is not kept any more, its memory becomes the compute stream's, where its work ran.
-  void keep(StreamId stream, bool kept);
+  // kept = true: the segments of `stream` are never given back, because a CUDA graph goes on using memory that was
+  // free when it was captured. kept = false: its memory becomes the compute stream's, on which the graph's work ran.
+  void keep_stream_memory(StreamId stream, bool kept);
 
   MemoryStatistics statistics() const;
   void reset_peak();
@@ -124,10 +124,10 @@ class CachingAllocator final : public Allocator {
   MemorySource& source_;
   const AllocatorMode mode_;
   mutable std::mutex mutex_;
-  std::unordered_map<void*, std::unique_ptr<Block>> blocks_;  // all of them, by address
+  std::unordered_map<void*, std::unique_ptr<Block>> blocks_;  // all blocks, by address
   std::map<std::pair<StreamId, Pool>, FreeList> free_;
   std::map<StreamId, std::deque<std::pair<MemorySource::Event, Block*>>> pending_;  // oldest event first
-  std::set<StreamId> kept_;
+  std::set<StreamId> kept_;  // streams whose segments are never given back
   MemoryStatistics statistics_;
 };
 

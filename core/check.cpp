@@ -1,4 +1,4 @@
-// Errors with a formatted message.
+// Throwing an Error with a formatted message.
 #include "core/check.h"
 
 namespace tandem::detail {

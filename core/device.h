@@ -1,4 +1,4 @@
-// Where a tensor's memory lies: the host, or one CUDA device.
+// Device: the place of a tensor's memory, the host or a CUDA device.
 #pragma once
 #include <string>
 
@@ -12,7 +12,7 @@ class Device {
 
   constexpr bool is_cpu() const { return index_ < 0; }
   constexpr bool is_cuda() const { return index_ >= 0; }
-  constexpr int index() const { return index_; }  // of the CUDA device; -1 for the CPU
+  constexpr int index() const { return index_; }  // the CUDA device's number; -1 for the CPU
   std::string str() const { return is_cpu() ? "cpu" : "cuda:" + std::to_string(index_); }
 
   friend constexpr bool operator==(Device, Device) = default;

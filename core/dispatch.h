@@ -12,9 +12,9 @@ inline constexpr bool kWithCuda = true;
 inline constexpr bool kWithCuda = false;
 #endif
 
-// Throw an Error that names the operator, the dtype and the dtypes that would do.
-[[noreturn]] void fail_not_float(const char* op, DType dtype);         // on a CPU: f32 or f64
-[[noreturn]] void fail_not_device_float(const char* op, DType dtype);  // on a GPU: f32, f64 or bf16
+// Throw an Error that names the operator, the dtype and the supported dtypes.
+[[noreturn]] void fail_not_float(const char* op, DType dtype);         // CPU kernels: f32 or f64
+[[noreturn]] void fail_not_device_float(const char* op, DType dtype);  // GPU kernels: f32, f64 or bf16
 
 // Calls f<float>() or f<double>():
 //     dispatch_float(x.dtype(), "softmax", [&]<class T>() { forward(y.data<T>(), x.data<T>(), rows, columns); });
@@ -30,7 +30,7 @@ void dispatch_float(DType dtype, const char* op, const F& f) {
   }
 }
 
-// The same for kernels on a GPU, which take bf16 too.
+// The same for GPU kernels, which support bf16 too.
 template <class F>
 void dispatch_device_float(DType dtype, const char* op, const F& f) {
   if (dtype == DType::f32) {
@@ -44,7 +44,7 @@ void dispatch_device_float(DType dtype, const char* op, const F& f) {
   }
 }
 
-// Calls f<T>() with the element type T of any dtype.
+// Calls f<T>() with the element type T of `dtype`, which may be any.
 template <class F>
 void dispatch_dtype(DType dtype, const F& f) {
   switch (dtype) {
@@ -65,8 +65,8 @@ void dispatch_dtype(DType dtype, const F& f) {
 
 }  // namespace tandem
 
-// Calls tandem::cuda::call where `device` is a GPU, else tandem::cpu::call. In a build without CUDA the first is
-// checked by the compiler and discarded: there are no stubs and no #ifdef. Use it inside namespace tandem.
+// Calls tandem::cuda::call if `device` is a GPU, else tandem::cpu::call. In a build without CUDA the compiler checks
+// the first and discards it: there are no stubs and no #ifdef. Use it inside namespace tandem.
 #define DISPATCH(device, call)           \
   do {                                   \
     if constexpr (::tandem::kWithCuda) { \

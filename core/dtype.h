@@ -1,4 +1,4 @@
-// Element types: f32, f64, bf16 (our own type, host and device), i32, i64, u8.
+// Element types: f32, f64, bf16 (a type of our own, for host and device), i32, i64, u8.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +29,7 @@ struct bf16 {
   }
 };
 
+// Returns the bytes of one element.
 constexpr size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:

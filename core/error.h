@@ -1,4 +1,4 @@
-// The one exception type that Tandem throws: its message says what is wrong, the values, and what to do.
+// Error: the base of all exceptions that Tandem throws. The message says what is wrong, the values, and what to do.
 #pragma once
 #include <stdexcept>
 #include <string>
@@ -10,7 +10,8 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Thrown by the caching allocator when memory is used up: bytes asked for, in use, cached, and advice.
+// Thrown by an allocator that has no memory left. The message gives the bytes asked for, in use and cached. A program
+// may catch it to name its own options that need less memory.
 class OutOfMemory : public Error {
  public:
   using Error::Error;

@@ -1,4 +1,4 @@
-// Host segments from mmap or malloc, the host allocator, and the table of allocators by device.
+// Host segments from mmap or malloc, the host allocator, and the choice of allocator by device.
 #include "core/host_memory.h"
 
 #include <sys/mman.h>
@@ -24,7 +24,7 @@ size_t host_memory_limit() {
   size_t limit = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
     std::ifstream file(path);
-    size_t group = 0;  // "max" is no number: no limit
+    size_t group = 0;  // the file may hold "max", not a number: no limit
     if (file >> group && group > 0) limit = std::min(limit, group);
   }
   return limit;
@@ -33,8 +33,8 @@ size_t host_memory_limit() {
 HostMemory::HostMemory(bool visible_to_sanitizers, size_t limit)
     : visible_to_sanitizers_(visible_to_sanitizers), limit_(limit) {}
 
-// Cached segments are whole huge pages; they are mapped, so that giving one back returns it to the system at
-// once.
+// Returns true for sizes of whole huge pages, as cached segments have: these are mapped, so that release() returns them
+// to the system at once.
 bool HostMemory::mapped(size_t bytes) const {
   return !visible_to_sanitizers_ && bytes % kHugePage == 0;
 }
@@ -43,8 +43,7 @@ void* HostMemory::acquire(size_t bytes) {
   if (bytes > limit_ - acquired_) return nullptr;
   void* segment = nullptr;
   if (mapped(bytes)) {
-    // mmap aligns to 4 KiB only: map one huge page more and return what lies before and after the aligned
-    // part.
+    // mmap aligns to 4 KiB only: map one huge page more and unmap what lies before and after the aligned part.
     void* mapping = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) return nullptr;
@@ -53,7 +52,7 @@ void* HostMemory::acquire(size_t bytes) {
     if (before > 0) munmap(begin, before);
     if (before < kHugePage) munmap(begin + before + bytes, kHugePage - before);
     segment = begin + before;
-    madvise(segment, bytes, MADV_HUGEPAGE);  // only a hint: where it is refused, pages are small
+    madvise(segment, bytes, MADV_HUGEPAGE);  // only a hint: if it is refused, pages are small
   } else if (posix_memalign(&segment, kBlockAlignment, bytes) != 0) {
     return nullptr;
   }
@@ -75,7 +74,7 @@ void HostMemory::poison(void* block, size_t bytes, StreamId) {
 }
 
 CachingAllocator& host_allocator() {
-  // Never destroyed: tensors with static lifetime are freed after this function's statics would be.
+  // Never destroyed: tensors with static lifetime may be freed after this function's statics would be.
   static CachingAllocator& allocator = []() -> CachingAllocator& {
     const AllocatorMode mode = allocator_mode_from_environment();
     static HostMemory& source = *new HostMemory(mode == AllocatorMode::direct);

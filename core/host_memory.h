@@ -1,26 +1,26 @@
-// The host's memory: where the host allocator's segments come from, and that allocator itself.
+// The host's memory: the allocator of CPU tensors, and the source of its segments.
 #pragma once
 #include "core/caching_allocator.h"
 
 namespace tandem {
 
-// The allocator behind Device::cpu(), in the mode that TANDEM_ALLOCATOR asks for; for statistics and for
-// giving cached memory back. Lives until the process ends. Error, at first use: a bad TANDEM_ALLOCATOR.
+// Returns the allocator of Device::cpu(), in the mode that TANDEM_ALLOCATOR asks for; for statistics and to release
+// cached memory. It lives until the process ends. Error, at first use: an unknown TANDEM_ALLOCATOR.
 CachingAllocator& host_allocator();
 
-// Bytes of memory that this process may use: the machine's, or less where a control group limits it.
+// Returns the bytes of memory that this process may use: all of the machine's, or less if a control group limits it.
 size_t host_memory_limit();
 
-// Segments from the system, in huge pages where it grants them. A host has one stream, whose work is done
-// when the call that did it returns, so its events are always past.
+// Segments from the operating system, in huge pages where it grants them. The host has one stream, whose work is
+// finished when the function that does it returns, so events have always passed.
 class HostMemory final : public MemorySource {
  public:
-  // With `visible_to_sanitizers` every segment is a malloc block, whose ends AddressSanitizer guards.
+  // With `visible_to_sanitizers` every segment is a malloc block, so that AddressSanitizer guards its ends.
   explicit HostMemory(bool visible_to_sanitizers, size_t limit = host_memory_limit());
 
   std::string name() const override { return "cpu"; }
   size_t total_bytes() const override { return limit_; }
-  // Null beyond the limit, rather than letting the system overcommit and kill the process later.
+  // Returns null beyond the limit; otherwise the system might overcommit and kill the process later.
   void* acquire(size_t bytes) override;
   void release(void* segment, size_t bytes) override;
   Event record(StreamId) override { return nullptr; }

@@ -1,4 +1,4 @@
-// Loops of CPU kernels over elements or rows: cut into fixed blocks, which are shared among the threads when there is
+// Loops of CPU kernels over elements or rows. They are cut into fixed blocks, which the threads share if there is
 // enough work. The cuts do not depend on the number of threads, so neither does any result.
 #pragma once
 #include <algorithm>
@@ -29,7 +29,7 @@ void for_elements(int64_t count, const F& f) {
   for_blocks(count, 1 << 13, 1, f);
 }
 
-// Calls f(begin, end) for blocks of rows of `width` elements, with enough rows in a block to be worth a thread's while.
+// Calls f(begin, end) for blocks of rows of `width` elements; a block has about 8192 elements, at least one row.
 template <class F>
 void for_rows(int64_t rows, int64_t width, const F& f) {
   for_blocks(rows, std::max<int64_t>(1, (1 << 13) / std::max<int64_t>(1, width)), width, f);

@@ -1,10 +1,9 @@
 // Philox4x32-10: random words as a pure function of a key and a counter, the same on every device.
 //
-// Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Nothing is stored
-// and nothing is ordered: element i of a dropout mask can be drawn alone, in forward and again in backward,
-// by any thread.
+// Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). There is no state and no
+// order: element i of a dropout mask can be drawn alone, in forward and again in backward, by any thread.
 //
-// Who uses which counters, so that no two uses share a word:
+// The users of counters, so that no two of them draw the same word:
 //   dropout      key = seed, counter = (index of the block of four elements: two words, step, site)
 //   Random       key = seed, counter = (blocks drawn so far: two words, kRandomDomain, kRandomDomain)
 #pragma once
@@ -14,16 +13,16 @@
 
 namespace tandem {
 
-// Four words of 32 random bits. Members instead of an array: it keeps them in registers when a loop is
-// vectorised.
+// Four words of 32 random bits. They are members and not an array, so that a vectorised loop keeps them in registers.
 struct PhiloxBlock {
   uint32_t x, y, z, w;
 };
 
 inline constexpr uint32_t kRandomDomain = 0xffffffffu;  // no dropout site has this number
 
-// The words are kept in 64 bits with the upper half zero, the form that vector units multiply: a TANDEM_SIMD
-// loop over blocks then takes about 1 ns a word with AVX-512, a third of the scalar time.
+// Returns the block of this key and counter. The words are computed in 64 bits with the upper 32 zero, the form that
+// vector units multiply: a TANDEM_SIMD loop over blocks takes about 1 ns a word with AVX-512, a third of the scalar
+// time.
 TANDEM_HD TANDEM_INLINE PhiloxBlock philox(uint64_t key, uint64_t counter, uint32_t counter_2,
                                            uint32_t counter_3) {
   constexpr uint64_t kLow = 0xffffffffu;
@@ -43,13 +42,13 @@ TANDEM_HD TANDEM_INLINE PhiloxBlock philox(uint64_t key, uint64_t counter, uint3
           static_cast<uint32_t>(w)};
 }
 
-// Uniform in [0, 1): a multiple of 2^-24, so that every value is exact in f32.
+// Returns a number uniform in [0, 1): a multiple of 2^-24, so that every value is exact in f32.
 TANDEM_HD TANDEM_INLINE float uniform_float(uint32_t word) {
   return static_cast<float>(word >> 8) * 0x1p-24f;
 }
 
-// Dropout by integers alone, so that devices agree bit for bit: an element is kept where
-// word >= keep_threshold(p). It is dropped with probability p to within 2^-32; for p in [0, 1).
+// Dropout compares integers alone, so that devices agree bit for bit: an element is kept if word >= keep_threshold(p).
+// It is dropped with probability p to within 2^-32, for p in [0, 1).
 TANDEM_HD TANDEM_INLINE uint32_t keep_threshold(double drop_probability) {
   const double words = drop_probability * 0x1p32 + 0.5;
   return words >= 0x1p32 ? 0xffffffffu : static_cast<uint32_t>(words);

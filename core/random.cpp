@@ -26,17 +26,17 @@ uint64_t join(uint32_t low, uint32_t high) {
   return low | static_cast<uint64_t>(high) << 32;
 }
 
-// Two normals from two words: a radius and an angle (Box and Muller 1958).
+// Two normal numbers from two words, a radius and an angle (Box and Muller 1958).
 struct Pair {
   double first, second;
 };
 Pair box_muller(uint32_t a, uint32_t b) {
-  const double radius = std::sqrt(-2 * std::log((a + 1.0) * 0x1p-32));  // of (0, 1]: the logarithm is finite
+  const double radius = std::sqrt(-2 * std::log((a + 1.0) * 0x1p-32));  // never of 0: it is finite
   const double angle = 2 * std::numbers::pi * unit(b);
   return {radius * std::cos(angle), radius * std::sin(angle)};
 }
 
-// y[4 i .. 4 i + 3] = four(block i), in parallel; the last block may be cut.
+// y[4 i .. 4 i + 3] = four(block i), in parallel; of the last block some values may go unused.
 template <class T, class Four>
 void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) {
   T* out = y.data<T>();
@@ -57,6 +57,7 @@ void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) 
 template <class Four>
 void fill_any(const Tensor& y, Random::State& state, const Four& four) {
   CHECK(is_floating(y.dtype()), "random fill: {} is not floating", y.str());
+  y.storage()->touch();
   const Tensor host = y.device().is_cpu() ? y : Tensor(y.shape(), y.dtype());
   if (y.dtype() == DType::f64) {
     fill_blocks<double>(host, state, four);

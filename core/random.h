@@ -21,15 +21,15 @@ class Random {
 
   uint64_t next_u64();
   uint64_t below(uint64_t n);               // uniform in 0..n-1, without bias. Error: n is 0.
-  double uniform(double low, double high);  // [low, high), 53 random bits
+  double uniform(double low, double high);  // in [low, high), 53 random bits
   double normal();                          // mean 0, standard deviation 1
 
-  // Fill a floating tensor of any device. Element i depends on the state and on i alone, so neither the
-  // number of threads nor the dtype matters: every dtype gets the same values, rounded. One block is drawn
-  // per four elements. [low, high) in f64; in f32 and bf16 a value may round to `high`. Error: y is not
-  // floating; low > high.
+  // Fills a floating tensor on any device. Element i depends on the state and on i alone, so the number of threads does
+  // not matter, and every dtype gets the same values, rounded. Draws one block per four elements. Values lie in
+  // [low, high) in f64; in f32 and bf16 a value may round to `high`. Error: y is not floating; low > high.
   void fill_uniform(const Tensor& y, double low, double high);
-  // Error: y is not floating; a negative or not finite deviation.
+  // Fills with mean `mean` and standard deviation `deviation`. Error: y is not floating; the deviation is negative or
+  // not finite.
   void fill_normal(const Tensor& y, double mean, double deviation);
 
  private:

@@ -18,7 +18,7 @@
 #include "core/check.h"
 
 static_assert(std::endian::native == std::endian::little,
-              "safetensors data are read and written as they lie");
+              "safetensors data are read and written in the host's byte order");
 
 namespace tandem {
 namespace {
@@ -43,12 +43,12 @@ std::string_view format_name(DType dtype) {
   return "";
 }
 
-// A name as it may be printed: in quotes, with everything odd escaped.
+// Returns the name for messages: in quotes, with control and non-ASCII characters escaped.
 std::string in_quotes(const std::string& name) {
   return json(name).dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
 }
 
-// Refuses what the JSON library would let pass in silence: a name that occurs twice (the last would win) and
+// Refuses two things that the JSON library would accept silently: a key that occurs twice (the last would win), and
 // nesting deeper than any header has.
 class StrictKeys {
  public:
@@ -73,7 +73,7 @@ class StrictKeys {
  private:
   static constexpr int kDeepest = 4;
   const std::string& path_;
-  std::vector<std::set<std::string>> open_;  // keys of each object that is being read, outermost first
+  std::vector<std::set<std::string>> open_;  // keys seen in each object being read, outermost first
   std::string tensor_;
 };
 
@@ -96,7 +96,7 @@ class SafetensorsFile::Reader {
 
   uint64_t size() const { return size_; }
 
-  // Error, naming `what`: the system's, or the file ends early.
+  // Error, which names `what`: the system cannot read, or the file ends too early.
   void read_at(uint64_t offset, void* to, uint64_t bytes, const std::string& what) const {
     constexpr uint64_t kLargestCall = uint64_t{1} << 30;
     char* next = static_cast<char*>(to);

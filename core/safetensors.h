@@ -1,4 +1,4 @@
-// Safetensors files: named tensors behind a JSON header. Reading that survives any bytes, and atomic writing.
+// Safetensors files: named tensors after a JSON header. The reader survives any bytes; the writer is atomic.
 //
 // The format (huggingface.co/docs/safetensors):
 //     8 bytes   the header's length n, a little-endian u64
@@ -17,13 +17,13 @@
 
 namespace tandem {
 
-// An open file whose header has been checked as a whole. Tensors are read when asked for, so a file may be
-// larger than memory. Every Error names the file and, where there is one, the tensor.
+// An open file whose whole header has been checked. Tensors are read on request, so a file may be larger than memory.
+// Every Error names the file and, if it concerns one, the tensor.
 class SafetensorsFile {
  public:
-  // Errors: not readable; truncated; header too long, not JSON, or of another structure; a name twice; a
-  // dtype other than F32 F64 BF16 I32 I64 U8; data that overlap, leave holes, do not fit shape and dtype, or
-  // lie outside the file.
+  // Errors: the file is not readable or is truncated; the header is too long, not JSON, or of another structure; a name
+  // occurs twice; a dtype is not one of F32 F64 BF16 I32 I64 U8; data overlap, leave holes, do not fit shape and dtype,
+  // or lie outside the file.
   static SafetensorsFile open(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -33,12 +33,12 @@ class SafetensorsFile {
   DType dtype(const std::string& name) const { return entry(name).dtype; }         // Error: no such tensor
   const Shape& shape(const std::string& name) const { return entry(name).shape; }  // Error: no such tensor
 
-  // Where a tensor's bytes begin in the file, for those who map it. Error: no such tensor.
+  // Returns the offset of a tensor's bytes in the file, for mapping it. Error: no such tensor.
   uint64_t offset(const std::string& name) const { return data_start_ + entry(name).begin; }
 
-  // Reads one tensor into memory of the host. Error: no such tensor, or the file has shrunk since.
+  // Reads one tensor into host memory. Error: no such tensor, or the file has shrunk since it was opened.
   Tensor get(const std::string& name) const;
-  // The same. Error, too, when it is not of this dtype and shape.
+  // The same. Error also: the tensor does not have this dtype and shape.
   Tensor get(const std::string& name, DType dtype, const Shape& shape) const;
 
  private:
@@ -46,7 +46,7 @@ class SafetensorsFile {
   struct Entry {
     DType dtype = DType::f32;
     Shape shape;
-    uint64_t begin = 0, end = 0;  // in the data
+    uint64_t begin = 0, end = 0;  // bytes, from the first byte of the data
   };
 
   SafetensorsFile() = default;
@@ -62,25 +62,24 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// What a file holds, without the data.
+// Name, dtype and shape of a tensor in a file.
 struct TensorInfo {
   std::string name;
   DType dtype = DType::f32;
   Shape shape;
 };
 
-// The bytes of a file up to the data, which follow in this order without holes; they begin aligned to 8
-// bytes. For files that are too large to be in memory as tensors. Errors, which name `path`: a name twice,
-// empty or not UTF-8.
+// Returns the bytes of a file up to the data. The data follow in the order of `tensors` without holes and begin
+// aligned to 8 bytes. For files that are too large to be held in memory as tensors. Errors, which name `path`: a name
+// is given twice, is empty or not UTF-8.
 std::string safetensors_header(const std::string& path, const std::vector<TensorInfo>& tensors,
                                const std::map<std::string, std::string>& metadata = {});
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
-// Replaces `path` as a whole (core/atomic_file.h). Wider dtypes come first, else the given order, so that
-// each tensor is aligned to its element; the same input gives the same bytes. Errors: a name twice, empty or
-// not UTF-8; an undefined tensor; what AtomicFile refuses, a full disk included: then the old file is
-// unchanged.
+// Replaces `path` as a whole (core/atomic_file.h). Tensors of wider dtypes come first, else in the given order, so that
+// each is aligned to its element; the same input gives the same bytes. Errors: a name is given twice, is empty or not
+// UTF-8; a tensor is undefined; anything that AtomicFile refuses, a full disk included. The old file is then unchanged.
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

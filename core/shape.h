@@ -20,12 +20,12 @@ class Shape {
 
   int rank() const { return rank_; }
   int64_t numel() const { return numel_; }
-  // Size of an axis; -1 is the last. Error when out of range.
+  // Returns the size of an axis; -1 is the last. Error: no such axis.
   int64_t operator[](int axis) const;
   int64_t back() const { return (*this)[-1]; }
-  // The same shape with one axis of another size.
+  // Returns this shape with one axis of another size. Error: no such axis.
   Shape with(int axis, int64_t size) const;
-  // Without the leading axis.
+  // Returns this shape without the leading axis; a scalar stays a scalar.
   Shape tail() const { return Shape(std::span(sizes_.data() + 1, rank_ > 0 ? rank_ - 1 : 0)); }
 
   const int64_t* begin() const { return sizes_.data(); }

@@ -1,4 +1,4 @@
-// A block of memory owned by tensors, and the interface of the allocators that hand such blocks out.
+// Storage, the block of memory that tensors share, and the interface of the allocators that provide such blocks.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,12 +8,12 @@
 
 namespace tandem {
 
-// An order of execution on a device: 0 is the compute stream (and the only one on a CPU), 1 the copy stream.
-// From kFirstGraphPool on they are pools of memory for CUDA graphs, whose work runs on the compute stream.
+// Identifies a stream: 0 is the compute stream (the only one on a CPU), 1 the copy stream. IDs from kFirstGraphPool on
+// name the private memory pools of CUDA graphs, which run on the compute stream.
 using StreamId = int;
 inline constexpr StreamId kComputeStream = 0, kCopyStream = 1, kFirstGraphPool = 2;
 
-// The stream that memory of CUDA tensors made by this thread is allocated for.
+// The stream for which this thread allocates the memory of CUDA tensors. Set it through an AllocationScope.
 inline constinit thread_local StreamId allocation_stream = kComputeStream;
 class AllocationScope {
  public:
@@ -29,15 +29,15 @@ class AllocationScope {
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  // At least `bytes`, aligned to 512; never null (one block even for 0 bytes). Error: OutOfMemory.
+  // Returns a block of at least `bytes`, aligned to 512 bytes; never null, even for 0 bytes. Error: OutOfMemory.
   virtual void* allocate(size_t bytes, StreamId stream) = 0;
   virtual void free(void* block) = 0;
 };
 
-// The allocator of a device's memory; lives until the process ends. Error: no such device, and why.
+// Returns the allocator of a device's memory, which lives until the process ends. Error: the device cannot be used.
 Allocator& allocator_of(Device device);
 
-// One block, freed with its last owner.
+// One block of memory. Tensors and their views share it; it is freed with its last owner.
 class Storage {
  public:
   Storage(size_t bytes, Device device)
@@ -52,8 +52,14 @@ class Storage {
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
-  // Counts the writes through core/array.h and the optimizer, so that what was derived from the elements (a
-  // weight's bf16 copy) can be seen to be out of date.
+  // The version counts the writes to the elements, so that a copy derived from them (a weight in bf16, int8 or packed,
+  // ops/support/weight_cache.h) can tell that it is out of date.
+  //
+  // Rule: code that writes to a tensor that existed before must call touch() on its storage. The functions of
+  // core/array.h, Random, the optimizer and the loading of checkpoints (through copy()) do. Code that writes through
+  // data<T>(), span<T>() or raw() must do so itself if the tensor may be a parameter; otherwise products on a GPU,
+  // and products in int8 or packed bf16, silently go on with the old values. A new tensor has no copies, so operators
+  // that fill their outputs need not.
   uint64_t version() const { return version_; }
   void touch() { ++version_; }
 

@@ -1,12 +1,12 @@
-// Rows on their way from memory and to it.
+// Non-temporal stores and software prefetch for large rows.
 //
-// Streaming stores: results that are read again only after much else has passed through the caches are
-// written past them. A plain store of a line that is not in cache first reads it from memory; on machines
-// whose memory is the bottleneck that is most of what a large result costs.
+// Streaming stores write past the caches. They are for results that are read again only after much other data has
+// passed through the caches. A plain store to a line that is not in cache first reads the line from memory; where
+// memory is the bottleneck, that read is most of the cost of a large result.
 //
-// Prefetching: rows of tensors seldom lie where the hardware looks for the next one by itself. They are asked
-// for a few rows ahead, a piece at a time between the arithmetic on others: a core waits for a few dozen
-// lines at most, and a burst of requests beyond that holds up all that comes after it.
+// Prefetching: the hardware prefetcher seldom finds the next row of a tensor. Kernels request rows a few rows ahead,
+// in pieces between the arithmetic on others: a core can have only a few dozen lines in flight, and a burst of more
+// requests stalls everything after it.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -19,17 +19,17 @@
 
 namespace tandem {
 
-// Results of at least so many bytes are worth it: smaller ones may still be in the last cache when they are
-// read. On two cores of a Xeon with 480 MB of shared cache a copy alone gains from 64 MB on (128 MB: 26 GB/s
-// plainly, 37 streamed; 32 MB: 55 either way), but a step's other tensors pass through the same caches: there
-// the scan's results of 30 MiB took a third less time streamed.
+// Smallest result that is streamed; a smaller one may still be in the last-level cache when it is read. On two cores
+// of a Xeon with 480 MB of shared cache a copy alone gains from 64 MB on (128 MB: 26 GB/s plain, 37 streamed; 32 MB:
+// 55 either way). In a training step, where other tensors pass through the same caches, the scan's results of 30 MiB
+// took a third less time streamed.
 inline constexpr int64_t kStreamingBytes = 16 << 20;
 
 inline bool worth_streaming(int64_t bytes) {
   return bytes >= kStreamingBytes;
 }
 
-// out[0..n) = x[0..n), past the caches where the machine can. Other threads see it after finish_streaming().
+// out[0..n) = x[0..n), past the caches if the CPU can. Other threads see it after finish_streaming().
 template <class T>
 TANDEM_INLINE void stream_row(T* out, const T* x, int64_t n) {
 #if defined(__SSE2__) && !defined(__CUDACC__)
@@ -45,14 +45,15 @@ TANDEM_INLINE void stream_row(T* out, const T* x, int64_t n) {
 #endif
 }
 
-// Asks for x[0..n), which need not exist.
+// Requests the cache lines of x[0..n). The address need not be valid.
 template <class T>
 TANDEM_INLINE void prefetch_row(const T* x, int64_t n) {
   constexpr int64_t kLine = 64 / sizeof(T);
   for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(x + i);
 }
 
-// Each thread calls it after its last stream_row() and before it tells others.
+// Makes this thread's streamed rows visible to other threads. Call it after the last stream_row(), before
+// synchronising.
 inline void finish_streaming() {
 #if defined(__SSE2__) && !defined(__CUDACC__)
   _mm_sfence();

@@ -10,7 +10,7 @@ namespace tandem {
 
 namespace {
 
-// More than any memory when the product does not fit, so that the allocator refuses it.
+// Returns the bytes of the elements; if they overflow size_t, its maximum, which the allocator refuses.
 size_t bytes_of(const Shape& shape, DType dtype) {
   const auto elements = static_cast<size_t>(shape.numel());
   return elements > SIZE_MAX / size_of(dtype) ? SIZE_MAX : elements * size_of(dtype);
@@ -33,10 +33,6 @@ void* Tensor::raw() const {
 
 void Tensor::throw_undefined() {
   throw Error("tensor: used while undefined; give it a value first");
-}
-
-void Tensor::tell_watch() const {
-  if (impl_) copy_watch_->seen_.push_back({impl_->storage, impl_->node});
 }
 
 void Tensor::check_dtype(DType wanted) const {

@@ -11,6 +11,7 @@
 
 #include "core/array.h"
 #include "core/dispatch.h"
+#include "core/math.h"
 #include "cuda/device/attention_rows.cuh"
 #include "cuda/runtime/gemm.h"
 #include "ops/reduce.h"
@@ -20,10 +21,6 @@ namespace {
 
 constexpr int64_t kTileRows = 128, kTileColumns = 256;
 constexpr int64_t kAlignment = 8;  // of a block's first key: 16 bytes in bf16
-
-constexpr int64_t round_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
 
 // Sizes and mask of one call, and how it is cut.
 struct Layout {

@@ -1,7 +1,7 @@
 // lstm: a product and a kernel a time step.
 #include "ops/lstm.h"
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/dispatch.h"
 #include "cuda/device/kernel.cuh"
 #include "cuda/runtime/gemm.h"

@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "core/check.h"
 

@@ -1,6 +1,7 @@
 // adaptive_embedding: the rows of each cluster are looked up, projected and added up.
 #include "ops/adaptive_embedding.h"
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"

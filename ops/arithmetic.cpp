@@ -2,6 +2,7 @@
 // pass runs.
 #include "ops/arithmetic.h"
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "core/dispatch.h"

@@ -164,8 +164,8 @@ Tensor causal_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, co
     CausalConvGrads out;
     if (needs_grad(in.x)) out.dx = empty_like(in.x);
     if (needs_grad(in.prefix)) out.dprefix = empty_like(in.prefix);
-    out.dweight = target_if_wanted(in.weight);
-    out.dbias = target_if_wanted(in.bias);
+    out.dweight = grad_target(in.weight);
+    out.dbias = grad_target(in.bias);
     DISPATCH(dy.device(), causal_conv_backward(out, dy, in));
     return {out.dx, out.dweight.grad, out.dbias.grad, out.dprefix};
   });

@@ -6,7 +6,7 @@
 #pragma once
 #include <type_traits>
 
-#include "autograd/gradient.h"
+#include "autograd/accumulate.h"
 #include "core/macros.h"
 #include "core/tensor.h"
 

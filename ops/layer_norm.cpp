@@ -193,9 +193,9 @@ Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, co
     LayerNormGrads out;
     if (needs_grad(in.x)) out.dx = empty_like(in.x);
     if (needs_grad(in.a)) out.da = empty_like(in.a);
-    out.dalpha = target_if_wanted(in.alpha);
-    out.dgain = target_if_wanted(gain);
-    out.dbias = target_if_wanted(bias);
+    out.dalpha = grad_target(in.alpha);
+    out.dgain = grad_target(gain);
+    out.dbias = grad_target(bias);
     DISPATCH(dy.device(), layer_norm_backward(out, dy, in, gain, stats, options));
     if (!in.a.defined()) return {out.dx, out.dgain.grad, out.dbias.grad};
     return {out.dx, out.da, out.dalpha.grad, out.dgain.grad, out.dbias.grad};

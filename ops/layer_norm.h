@@ -2,7 +2,7 @@
 //
 // Ba, Kiros and Hinton, "Layer Normalization" (2016).
 #pragma once
-#include "autograd/gradient.h"
+#include "autograd/accumulate.h"
 #include "core/macros.h"
 #include "core/tensor.h"
 #include "ops/dropout.h"

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"

@@ -139,10 +139,10 @@ Tensor last_of(const Tensor& x) {
 
 LstmGrads wanted_grads(const LstmInputs& in) {
   return {.x = needs_grad(in.x) ? empty_like(in.x) : Tensor(),
-          .input = target_if_wanted(in.weights.input),
-          .hidden = target_if_wanted(in.weights.hidden),
-          .input_bias = target_if_wanted(in.weights.input_bias),
-          .hidden_bias = target_if_wanted(in.weights.hidden_bias),
+          .input = grad_target(in.weights.input),
+          .hidden = grad_target(in.weights.hidden),
+          .input_bias = grad_target(in.weights.input_bias),
+          .hidden_bias = grad_target(in.weights.hidden_bias),
           .h0 = needs_grad(in.h0) ? empty_like(in.h0) : Tensor(),
           .c0 = empty_like(in.c0)};
 }

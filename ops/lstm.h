@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#include "autograd/gradient.h"
+#include "autograd/accumulate.h"
 #include "core/macros.h"
 #include "core/math.h"
 #include "core/tensor.h"

@@ -1,6 +1,7 @@
 // matmul and its gradient, which is two more products.
 #include "ops/matmul.h"
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/check.h"
 #include "core/dispatch.h"

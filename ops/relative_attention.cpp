@@ -1,6 +1,7 @@
 // relative_attention: the kernels are those of causal_attention, given the positions as a second term.
 #include "ops/relative_attention.h"
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"

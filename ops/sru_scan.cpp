@@ -202,8 +202,8 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
     const Tensor du = reuse_buffer_or_new(in.u, in.u),
                  dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
     const Tensor dx = needs_grad(in.x) ? reuse_buffer_or_new(dys[0], in.x) : Tensor();
-    const GradTarget dweight_c = target_if_wanted(in.weight_c);
-    const GradTarget dbias = target_if_wanted(in.bias);
+    const GradTarget dweight_c = grad_target(in.weight_c);
+    const GradTarget dbias = grad_target(in.bias);
     DISPATCH(c.device(), sru_scan_backward(du, dx, dc0, dweight_c, dbias, dys[0], dys[1], c, in));
     return {du, dx, dweight_c.grad, dbias.grad, dc0};
   });

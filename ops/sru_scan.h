@@ -3,7 +3,7 @@
 // Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence" (EMNLP 2018); Lei, "When
 // Attention Meets Fast Recurrence" (EMNLP 2021) uses it with three matrices and rescale 1.
 #pragma once
-#include "autograd/gradient.h"
+#include "autograd/accumulate.h"
 #include "core/macros.h"
 #include "core/math.h"
 #include "core/tensor.h"

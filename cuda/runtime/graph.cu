@@ -29,7 +29,7 @@ Graph::Graph() : pool_(next_pool++) {
   if (allocator_mode_from_environment() == AllocatorMode::direct)
     throw Error(
         "cuda graph: TANDEM_ALLOCATOR=direct gives freed memory back, which a graph would go on using");
-  allocator().keep(pool_, true);
+  allocator().keep_stream_memory(pool_, true);
 }
 
 Graph::~Graph() {
@@ -37,7 +37,7 @@ Graph::~Graph() {
     cudaStreamSynchronize(compute_stream());
     cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(executable_));
   }
-  allocator().keep(pool_, false);
+  allocator().keep_stream_memory(pool_, false);
 }
 
 void Graph::capture(const std::function<void()>& f) {

@@ -6,7 +6,7 @@
 #include <limits>
 #include <set>
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "core/check.h"
 #include "core/dispatch.h"

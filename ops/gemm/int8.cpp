@@ -23,7 +23,7 @@ constexpr int64_t kDepthMultiple = 64;          // in is padded with zeros to a 
 constexpr int64_t kRows = 128, kColumns = 512;  // of a task
 
 int64_t depth_of(int64_t in) {
-  return cpu::round_up(in, kDepthMultiple);
+  return round_up(in, kDepthMultiple);
 }
 
 // Four codes, each less 128: the highest bit flipped.

@@ -9,15 +9,13 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "core/math.h"
 
 namespace tandem::cpu {
 
 inline constexpr int64_t kPackedDepth = 32;  // k is padded to a multiple of this, in both operands
 inline constexpr int64_t kPackedWidth = 64;  // columns of a panel; n is padded to a multiple
 
-constexpr int64_t round_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
 constexpr int64_t packed_depth(int64_t k) {
   return round_up(k, kPackedDepth);
 }

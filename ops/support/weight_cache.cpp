@@ -3,7 +3,7 @@
 
 #include <mutex>
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "core/check.h"
 #include "ops/gemm/precision.h"
@@ -12,21 +12,42 @@ namespace tandem {
 namespace {
 
 thread_local bool generating = false;
-std::mutex packing;  // models may generate on several threads at once
+
+// What a leaf keeps besides its values: copies in other formats, each with the version of the storage that it was made
+// from. A copy of another version is out of date.
+struct WeightForms final : LeafExtension {
+  Tensor bf16;
+  uint64_t bf16_version = 0;
+  std::shared_ptr<const Int8Weight> int8;
+  uint64_t int8_version = 0;
+  std::shared_ptr<const Bf16Weight> packed;
+  uint64_t packed_version = 0;
+};
+std::mutex forms_mutex;  // models may generate on several threads at once
+
+// Returns the forms that a leaf keeps; null for other tensors and for a leaf that keeps none.
+WeightForms* forms_of(const Tensor& weight) {
+  return weight.node() ? static_cast<WeightForms*>(weight.node()->extension.get()) : nullptr;
+}
+
+WeightForms& forms_or_new(const Tensor& leaf) {
+  if (!leaf.node()->extension) leaf.node()->extension = std::make_shared<WeightForms>();
+  return *forms_of(leaf);
+}
 
 }  // namespace
 
 Tensor weight_as(const Tensor& weight, DType dtype) {
   if (weight.dtype() == dtype) return weight;
   if (!weight.node() || !weight.node()->is_leaf() || dtype != DType::bf16) return weight.to(dtype);
-  GradNode& leaf = *weight.node();
+  WeightForms& forms = forms_or_new(weight);
   const uint64_t version = weight.storage()->version();
-  if (leaf.low_precision.defined() && leaf.low_precision_version == version) return leaf.low_precision;
+  if (forms.bf16.defined() && forms.bf16_version == version) return forms.bf16;
   const AllocationScope lasting(kComputeStream);  // it outlives a graph that is being captured
-  if (!leaf.low_precision.defined()) leaf.low_precision = Tensor(weight.shape(), dtype, weight.device());
-  copy(leaf.low_precision, weight);
-  leaf.low_precision_version = version;
-  return leaf.low_precision;
+  if (!forms.bf16.defined()) forms.bf16 = Tensor(weight.shape(), dtype, weight.device());
+  copy(forms.bf16, weight);
+  forms.bf16_version = version;
+  return forms.bf16;
 }
 
 DType activation_dtype(const Tensor& weights) {
@@ -39,14 +60,16 @@ DType cache_dtype(const Tensor& weights) {
 }
 
 Tensor low_precision_copy(const Tensor& leaf) {
-  return leaf.node() ? leaf.node()->low_precision : Tensor();
+  const WeightForms* forms = forms_of(leaf);
+  return forms ? forms->bf16 : Tensor();
 }
 
 void mark_low_precision_current(const Tensor& leaf) {
   leaf.storage()->touch();
-  if (!leaf.node()) return;
-  leaf.node()->low_precision_version = leaf.storage()->version();
-  leaf.node()->packed.reset();
+  WeightForms* forms = forms_of(leaf);
+  if (!forms) return;
+  forms->bf16_version = leaf.storage()->version();
+  forms->packed.reset();
 }
 
 void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form) {
@@ -54,13 +77,18 @@ void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form) {
         "int8: {} cannot have an 8-bit form; it must be a leaf, f32 on the CPU", leaf.str());
   CHECK(leaf.shape() == Shape({form->out, form->in}), "int8: the form is ({}, {}), the weight is {}",
         form->out, form->in, leaf.str());
-  leaf.node()->int8 = std::move(form);
-  leaf.node()->int8_version = leaf.storage()->version();
+  const std::scoped_lock lock(forms_mutex);
+  WeightForms& forms = forms_or_new(leaf);
+  forms.int8 = std::move(form);
+  forms.int8_version = leaf.storage()->version();
 }
 
 const Int8Weight* int8_form(const Tensor& weight) {
-  const GradNode* node = weight.node().get();
-  return node && node->int8 && node->int8_version == weight.storage()->version() ? node->int8.get() : nullptr;
+  if (!weight.node()) return nullptr;
+  const std::scoped_lock lock(forms_mutex);
+  const WeightForms* forms = forms_of(weight);
+  return forms && forms->int8 && forms->int8_version == weight.storage()->version() ? forms->int8.get()
+                                                                                    : nullptr;
 }
 
 GenerationScope::GenerationScope() : outer_(generating) {
@@ -71,18 +99,18 @@ GenerationScope::~GenerationScope() {
 }
 
 std::shared_ptr<const Bf16Weight> bf16_form(const Tensor& weight, int64_t rows, MatmulPrecision precision) {
-  GradNode* const node = weight.node().get();
-  if (!generating || precision != MatmulPrecision::bf16 || !node || !node->is_leaf() ||
+  if (!generating || precision != MatmulPrecision::bf16 || !weight.node() || !weight.node()->is_leaf() ||
       weight.dtype() != DType::f32 || !weight.device().is_cpu() || weight.numel() == 0 ||
       rows > cpu::kMostKeptRows)
     return nullptr;
-  const std::scoped_lock lock(packing);
+  const std::scoped_lock lock(forms_mutex);
+  WeightForms& forms = forms_or_new(weight);
   const uint64_t version = weight.storage()->version();
-  if (!node->packed || node->packed_version != version) {
-    node->packed = std::make_shared<const Bf16Weight>(weight);
-    node->packed_version = version;
+  if (!forms.packed || forms.packed_version != version) {
+    forms.packed = std::make_shared<const Bf16Weight>(weight);
+    forms.packed_version = version;
   }
-  return node->packed;
+  return forms.packed;
 }
 
 }  // namespace tandem

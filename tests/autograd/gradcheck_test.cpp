@@ -1,4 +1,4 @@
-// gradcheck: passes what is right, and fails the mistakes that a plain sum of the outputs would let through.
+// gradcheck: correct operators pass, and mistakes fail that a plain sum of the outputs would not show.
 #include "autograd/gradcheck.h"
 
 #include <doctest/doctest.h>
@@ -30,8 +30,7 @@ Tensor softmax(const Tensor& x, double factor = 1, bool with_sum = true) {
   });
 }
 
-// y_i = x_(i + shift); the way back shifts by -shift. With the same shift both ways the Jacobian is
-// transposed.
+// y_i = x_(i + shift); backward shifts by -shift. With the same shift in both directions the Jacobian is transposed.
 Tensor shifted(const Tensor& x, int64_t shift) {
   const int64_t n = x.numel();
   Tensor y = empty_like(x);
@@ -49,7 +48,7 @@ Tensor input() {
 
 }  // namespace
 
-TEST_CASE("right operators pass, with an error far below the tolerance") {
+TEST_CASE("gradcheck: correct operators pass, with an error far below the tolerance") {
   const auto all = [](const Tensors& in) -> Tensors {
     return {mul(softmax(in[0]), roll(in[1])), add(in[0], in[1])};
   };
@@ -59,12 +58,12 @@ TEST_CASE("right operators pass, with an error far below the tolerance") {
   CHECK(result.max_error > 0);
 }
 
-TEST_CASE("an operator that hands its input through is right") {
+TEST_CASE("gradcheck: a function that returns its input passes") {
   CHECK(gradcheck([](const Tensors& in) -> Tensors { return {in[0]}; }, {input()}).ok);
   CHECK(gradcheck([](const Tensors& in) -> Tensors { return {in[0], mul(in[0], in[0])}; }, {input()}).ok);
 }
 
-TEST_CASE("softmax wrong by a factor 3: a sum would not see it") {
+TEST_CASE("gradcheck: a softmax wrong by a factor 3 fails, though a sum would pass it") {
   const auto wrong = [](const Tensors& in) -> Tensors { return {softmax(in[0], 3)}; };
   const GradcheckResult result = gradcheck(wrong, {input()});
   CHECK(!result.ok);
@@ -75,7 +74,7 @@ TEST_CASE("softmax wrong by a factor 3: a sum would not see it") {
   CHECK(gradcheck(summed, {input()}).ok);
 }
 
-TEST_CASE("a transposed Jacobian: a sum would not see it") {
+TEST_CASE("gradcheck: a transposed Jacobian fails, though a sum would pass it") {
   const auto wrong = [](const Tensors& in) -> Tensors { return {roll(in[0], 1)}; };
   const GradcheckResult result = gradcheck(wrong, {input()});
   CHECK(!result.ok);
@@ -84,14 +83,14 @@ TEST_CASE("a transposed Jacobian: a sum would not see it") {
   CHECK(gradcheck(summed, {input()}).ok);
 }
 
-TEST_CASE("a missing term, and a path that is not recorded") {
+TEST_CASE("gradcheck: a missing term fails, and so does a path that is not recorded") {
   CHECK(!gradcheck([](const Tensors& in) -> Tensors { return {softmax(in[0], 1, false)}; }, {input()}).ok);
   CHECK(!gradcheck([](const Tensors& in) -> Tensors { return {mul(in[0], in[0].detach())}; }, {input()}).ok);
-  const auto half = [](const Tensors& in) -> Tensors { return {scale(in[0], 2), product(in[0], in[0])}; };
-  CHECK(!gradcheck(half, {input()}).ok);  // the second output moves with the input, but no gradient says so
+  const auto partly = [](const Tensors& in) -> Tensors { return {scale(in[0], 2), product(in[0], in[0])}; };
+  CHECK(!gradcheck(partly, {input()}).ok);  // the second output depends on the input without a gradient
 }
 
-TEST_CASE("a NaN fails, whichever element holds it") {
+TEST_CASE("gradcheck: a NaN fails, whichever element holds it") {
   const auto bad = [](const Tensors& in) -> Tensors {
     return {record("bad", in[0].clone(), {in[0]}, [](const Tensor& dy) -> Grads {
       const Tensor dx = dy.clone();
@@ -104,7 +103,7 @@ TEST_CASE("a NaN fails, whichever element holds it") {
   CHECK(result.message.starts_with("input 0, f64 (5) on cpu, element 3: backward says nan"));
 }
 
-TEST_CASE("inputs: only f64 is checked, nothing of the caller's is touched") {
+TEST_CASE("gradcheck: only f64 inputs are checked, and the caller's tensors are not changed") {
   const Tensor x = input(), ids = tensor_of<int32_t>({2}, std::vector<int32_t>{4, 1});
   const auto take = [](const Tensors& in) -> Tensors {
     CHECK(!in[2].defined());
@@ -122,7 +121,7 @@ TEST_CASE("inputs: only f64 is checked, nothing of the caller's is touched") {
   CHECK(list(x) == list(input()));
 }
 
-TEST_CASE("options: tolerance, and fewer elements spread over the input") {
+TEST_CASE("gradcheck: options set the tolerance and a number of elements spread over the input") {
   const auto wrong_last = [](const Tensors& in) -> Tensors {
     return {record("last", in[0].clone(), {in[0]}, [](const Tensor& dy) -> Grads {
       const Tensor dx = dy.clone();
@@ -136,7 +135,7 @@ TEST_CASE("options: tolerance, and fewer elements spread over the input") {
   CHECK(!gradcheck(wrong_last, {input()}, {.max_elements = 9}).ok);
 }
 
-TEST_CASE("what cannot be checked is an error") {
+TEST_CASE("gradcheck: a function that cannot be checked is an error") {
   const auto same = [](const Tensors& in) -> Tensors { return {scale(in[0], 1)}; };
   CHECK(error_of([&] { gradcheck(same, {input().to(DType::f32)}); }) ==
         "gradcheck: none of the 1 inputs is f64; central differences need f64");

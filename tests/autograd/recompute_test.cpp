@@ -1,4 +1,4 @@
-// Recomputation: the same gradients for less memory, through every way a function can be written.
+// Recomputation: the same gradients for less memory, whatever the function does with its inputs.
 #include "autograd/recompute.h"
 
 #include <doctest/doctest.h>
@@ -25,7 +25,7 @@ Tensor sine(const Tensor& x) {
                 });
 }
 
-// Keeps an element where its Philox word is odd; the key is a value, so a second run draws the same.
+// Keeps an element if its Philox word is odd; the key is a value, so a second run draws the same mask.
 Tensor drop(const Tensor& x, uint64_t seed, uint32_t step) {
   Tensor mask = empty_like(x);
   for (int64_t i = 0; i < x.numel(); ++i) mask.data<double>()[i] = philox(seed, i, step, 0).x & 1 ? 2 : 0;
@@ -41,7 +41,7 @@ struct Outcome {
   Values y, dx, dw;
 };
 
-// Four layers of sin(x * w) in place of one function or under recomputation, and what they leave.
+// Runs four layers of sines, plainly or under recomputation, forward and backward.
 Outcome run(bool recomputed, int64_t n) {
   const Tensor x = requires_grad(zeros({n}, DType::f64)), w = requires_grad(zeros({n}, DType::f64));
   for (int64_t i = 0; i < n; ++i) {
@@ -60,14 +60,14 @@ Outcome run(bool recomputed, int64_t n) {
 
 }  // namespace
 
-TEST_CASE("the same values and gradients bit for bit") {
+TEST_CASE("recompute: values and gradients are the same bit for bit") {
   const Outcome plain = run(false, 33), again = run(true, 33);
   CHECK(again.y == plain.y);
   CHECK(again.dx == plain.dx);
   CHECK(again.dw == plain.dw);
 }
 
-TEST_CASE("the memory of one layer instead of all") {
+TEST_CASE("recompute: it takes the memory of one layer instead of all") {
   constexpr int64_t kElements = 1 << 15;
   constexpr size_t kBytes = kElements * sizeof(double);
   const auto peak = [](bool recomputed) {
@@ -81,7 +81,7 @@ TEST_CASE("the memory of one layer instead of all") {
   CHECK(recomputed <= plain - 5 * kBytes);
 }
 
-TEST_CASE("outputs and the gradients that flow into them are let go before the walk") {
+TEST_CASE("recompute: outputs and their gradients are freed before the walk") {
   constexpr int64_t kSize = 1 << 18;
   const Tensor x = requires_grad(zeros({kSize}, DType::f64));
   const Function twice = [](const Tensors& in) -> Tensors { return {sine(sine(in[0]))}; };
@@ -91,11 +91,11 @@ TEST_CASE("outputs and the gradients that flow into them are let go before the w
   Grads gradients{zeros({kSize}, DType::f64)};
   host_allocator().reset_peak();
   tape.backward(std::move(outputs), std::move(gradients));
-  // At the second sine: its input, the gradient that came, the cosine, their product.
+  // At the second sine: its input, the gradient that arrived, the cosine, their product.
   CHECK(host_allocator().statistics().peak_in_use - before == 4 * x.nbytes());
 }
 
-TEST_CASE("leaves inside get gradients even when no input needs one") {
+TEST_CASE("recompute: leaves inside get gradients even when no input needs one") {
   const Tensor x = vector_of({2, 3}), w = leaf_of({5, 7});
   Tape tape;
   const auto ys = recompute("inside", [w](const Tensors& in) -> Tensors { return {mul(in[0], w)}; }, {x});
@@ -104,7 +104,7 @@ TEST_CASE("leaves inside get gradients even when no input needs one") {
   CHECK(!needs_grad(x));
 }
 
-TEST_CASE("recomputation inside recomputation") {
+TEST_CASE("recompute: it may be nested") {
   const Tensor x = leaf_of({0.3, 0.7}), w = leaf_of({2, 3});
   const Function inner = [w](const Tensors& in) -> Tensors { return {sine(mul(in[0], w))}; };
   const Function outer = [inner](const Tensors& in) -> Tensors {
@@ -123,7 +123,7 @@ TEST_CASE("recomputation inside recomputation") {
   CHECK(Tape::current() == nullptr);
 }
 
-TEST_CASE("a function may return its inputs, one output twice, or a parameter") {
+TEST_CASE("recompute: a function may return its inputs, one output twice, or a parameter") {
   const Tensor x = leaf_of({2}), plain = vector_of({3}), w = leaf_of({5});
   Tape tape;
   const auto ys = recompute("hand through",
@@ -142,7 +142,7 @@ TEST_CASE("a function may return its inputs, one output twice, or a parameter") 
   CHECK(list(grad(w)) == Values{1});
 }
 
-TEST_CASE("unused outputs, inputs without influence, undefined inputs, ids") {
+TEST_CASE("recompute: outputs may be unused, inputs without influence, undefined or ids") {
   const Tensor x = leaf_of({2}), idle = leaf_of({1, 1}), ids = zeros({3}, DType::i32);
   Tape tape;
   const auto ys = recompute("mixed",
@@ -159,7 +159,7 @@ TEST_CASE("unused outputs, inputs without influence, undefined inputs, ids") {
   CHECK(list(grad(idle)) == Values{0, 0});
 }
 
-TEST_CASE("dropout draws the same mask again from a key captured by value") {
+TEST_CASE("recompute: dropout draws the same mask again from a key captured by value") {
   const Tensor x = leaf_of(Values(64, 1.0));
   uint32_t step = 7;
   Tape tape;
@@ -174,7 +174,7 @@ TEST_CASE("dropout draws the same mask again from a key captured by value") {
   CHECK(list(grad(x)) != list(y));
 }
 
-TEST_CASE("no tape, no second run") {
+TEST_CASE("recompute: without a tape the function runs once") {
   int runs = 0;
   const Function f = [&runs](const Tensors& in) -> Tensors { return {++runs ? scale(in[0], 2) : in[0]}; };
   CHECK(list(recompute("f", f, {leaf_of({1})})[0]) == Values{2});
@@ -190,7 +190,7 @@ TEST_CASE("no tape, no second run") {
   CHECK(runs == 4);
 }
 
-TEST_CASE("a function that changes its mind is refused") {
+TEST_CASE("recompute: a function whose number of outputs changes is refused") {
   int runs = 0;
   const Function fickle = [&runs](const Tensors& in) -> Tensors { return Tensors(++runs, scale(in[0], 2)); };
   Tape tape;
@@ -199,7 +199,7 @@ TEST_CASE("a function that changes its mind is refused") {
         "fickle: recomputation gave 2 outputs, the first time it was 1");
 }
 
-TEST_CASE("check_nan names the operator inside the recomputed function") {
+TEST_CASE("recompute: check_nan names the operator inside the recomputed function") {
   const auto root = [](const Tensor& x) {
     const Tensor y = zip(x, x, [](double a, double) { return std::sqrt(a); });
     return record("root", y, {x}, [y](const Tensor& dy) -> Grads {

@@ -1,4 +1,4 @@
-// The tape printed: as a table and for Graphviz, with exactly the bytes that each operator keeps.
+// A tape printed as a table and for Graphviz, with the exact bytes that each operator keeps.
 #include <doctest/doctest.h>
 
 #include <sstream>
@@ -12,7 +12,7 @@ using namespace tape_ops;
 
 namespace {
 
-// What the column "saved" says of an entry; of all of them with -1.
+// The column "saved" of an entry; with -1, of the sum of all.
 std::string saved(const Tape& tape, int64_t entry) {
   const auto rows = rows_without_times(tape.dump());
   const auto& row = rows.at(entry < 0 ? rows.size() - 1 : static_cast<size_t>(entry) + 1);
@@ -26,11 +26,11 @@ Tensor keep(const Tensor& x, const Tensor& kept) {
 
 }  // namespace
 
-TEST_CASE("the table") {
+TEST_CASE("tape dump: the table has a row for each entry and a sum") {
   const Tensor a = leaf_of({1, 2, 3}), b = vector_of({4, 5, 6});
   Tape tape;
   const Tensor loss = sum(mul(scale(a, 2), b));
-  // Column by column, but for the times.
+  // All columns but the times.
   const char* expected[] = {
       " entry  operator             output                             inputs                    saved ",
       "    #0  scale                f64 (3)                            leaf                        0 B ",
@@ -48,7 +48,7 @@ TEST_CASE("the table") {
   CHECK(!std::getline(lines, line));
 }
 
-TEST_CASE("the drawing, the same every time") {
+TEST_CASE("tape dump: the drawing is the same every time") {
   const Tensor a = leaf_of({1, 2, 3}), b = leaf_of({4, 5, 6});
   Tape tape;
   const Tensor t = mul(a, b);
@@ -70,7 +70,7 @@ TEST_CASE("the drawing, the same every time") {
         "}\n");
 }
 
-TEST_CASE("saved bytes: a block counts once, where it is first seen, and leaves do not count") {
+TEST_CASE("tape dump: a saved block counts once, at the first entry that keeps it, and leaves do not count") {
   const Tensor x = requires_grad(zeros({100, 10}, DType::f64));
   Tape tape;
   const Tensor t = scale(x, 2);
@@ -90,7 +90,7 @@ TEST_CASE("saved bytes: a block counts once, where it is first seen, and leaves 
   CHECK(saved(tape, -1) == "62.6 KiB");  // 64,080 bytes
 }
 
-TEST_CASE("looking at a tape keeps nothing alive and changes no gradient") {
+TEST_CASE("tape dump: it keeps nothing alive and changes no gradient") {
   const Tensor x = leaf_of({3});
   std::weak_ptr<Storage> storage;
   {
@@ -108,7 +108,7 @@ TEST_CASE("looking at a tape keeps nothing alive and changes no gradient") {
   CHECK(list(grad(x)) == std::vector<double>{24});
 }
 
-TEST_CASE("recomputation saves its inputs alone") {
+TEST_CASE("tape dump: recomputation saves its inputs alone") {
   const Tensor x = requires_grad(zeros({1000}, DType::f64)), w = requires_grad(zeros({1000}, DType::f64));
   Tape tape;
   const Tensor t = scale(x, 2);
@@ -121,7 +121,7 @@ TEST_CASE("recomputation saves its inputs alone") {
   CHECK(saved(tape, 2) == "0 B");
 }
 
-TEST_CASE("several outputs stand side by side") {
+TEST_CASE("tape dump: several outputs are listed in one row") {
   const Tensor x = leaf_of({3});
   Tape tape;
   record("pair", {x.clone(), zeros({2, 3}, DType::i64)}, {x},

@@ -1,4 +1,4 @@
-// What the tape refuses, with the operator and the input named, and what holds after an error.
+// What the tape refuses, with the operator and the input named, and the state after an error.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -27,7 +27,7 @@ std::string error_of_backward(const Grads& gradients) {
 
 }  // namespace
 
-TEST_CASE("a wrong gradient is refused, with operator and input named") {
+TEST_CASE("tape: a wrong gradient is refused, with operator and input named") {
   const Tensor right = vector_of({1, 1});
   CHECK(error_of_backward({right, right}) == "no error");
   CHECK(error_of_backward({right}) == "wrong: backward returned 1 gradients for 2 inputs");
@@ -42,7 +42,7 @@ TEST_CASE("a wrong gradient is refused, with operator and input named") {
         "wrong: backward returned f64 (2, 1) on cpu as the gradient of input 0, which is f64 (2) on cpu");
 }
 
-TEST_CASE("a gradient for an input that needs none may be anything") {
+TEST_CASE("tape: a gradient for an input that needs none may be anything") {
   const Tensor x = leaf_of({1, 2}), ids = zeros({5}, DType::i32);
   Tape tape;
   const Tensor y = record("lookup", x.clone(), {x, ids}, [](const Tensor& dy) -> Grads {
@@ -52,7 +52,7 @@ TEST_CASE("a gradient for an input that needs none may be anything") {
   CHECK(list(grad(x)) == Values{1, 1});
 }
 
-TEST_CASE("backward refuses what is no loss of this tape") {
+TEST_CASE("tape: backward refuses a loss that it did not record") {
   const Tensor x = leaf_of({1, 2});
   Tape tape;
   const Tensor y = scale(x, 2);
@@ -77,14 +77,14 @@ TEST_CASE("backward refuses what is no loss of this tape") {
   CHECK(list(grad(x)) == Values{2, 2});
 }
 
-TEST_CASE("a leaf as the loss takes its gradient as it is") {
+TEST_CASE("tape: a leaf may be the loss") {
   const Tensor x = leaf_of({1});
   Tape tape;
   tape.backward(x);
   CHECK(list(grad(x)) == Values{1});
 }
 
-TEST_CASE("a spent tape says so, for a second backward and for recording") {
+TEST_CASE("tape: a spent one refuses a second backward and recording") {
   const Tensor x = leaf_of({1});
   Tape tape;
   const Tensor loss = sum(x);
@@ -97,7 +97,7 @@ TEST_CASE("a spent tape says so, for a second backward and for recording") {
   CHECK(list(grad(x)) == Values{1});
 }
 
-TEST_CASE("an input recorded on another tape is refused, one outside or one that is gone") {
+TEST_CASE("tape: an input recorded on an outer tape, or on one that is gone, is refused") {
   const Tensor x = leaf_of({1});
   const std::string message =
       "mul: input 1, f64 (1) on cpu, was recorded on another tape (an outer one, "
@@ -115,7 +115,7 @@ TEST_CASE("an input recorded on another tape is refused, one outside or one that
   CHECK(needs_grad(mul(x, y.detach())));
 }
 
-TEST_CASE("an output must be new") {
+TEST_CASE("tape: an output must be new") {
   const Tensor x = leaf_of({1}), plain = vector_of({1});
   const auto back = [](const Tensor& dy) -> Grads { return {dy}; };
   const auto back_many = [](const Grads& dys) -> Grads { return {dys[0]}; };
@@ -132,7 +132,7 @@ TEST_CASE("an output must be new") {
   CHECK(tape.size() == 0);
 }
 
-TEST_CASE("an exception during backward leaves the thread usable") {
+TEST_CASE("tape: an exception during backward leaves the thread usable") {
   const Tensor x = leaf_of({1});
   {
     Tape tape;
@@ -151,7 +151,7 @@ TEST_CASE("an exception during backward leaves the thread usable") {
   CHECK(list(grad(x)) == Values{2});
 }
 
-TEST_CASE("check_nan names the first operator whose output is not finite") {
+TEST_CASE("tape: check_nan names the first operator whose output is not finite") {
   const auto root = [](const Tensor& x) {
     const Tensor y = zip(x, x, [](double a, double) { return std::sqrt(a); });
     return record("root", y, {x}, [y](const Tensor& dy) -> Grads {

@@ -1,4 +1,4 @@
-// The tape: what is recorded, how gradients flow back, how deep and how parallel it may be.
+// The tape: what is recorded, how gradients flow back, how deep a graph may be, threads.
 #include "autograd/tape.h"
 
 #include <doctest/doctest.h>
@@ -29,7 +29,7 @@ std::vector<Tensor> split(const Tensor& x, std::vector<bool>* seen = nullptr) {
 
 }  // namespace
 
-TEST_CASE("a chain") {
+TEST_CASE("tape: a chain of operators is recorded and walked back") {
   const Tensor x = leaf_of({2, 3});
   Tape tape;
   const Tensor loss = sum(scale(scale(x, 5), 7));
@@ -41,7 +41,7 @@ TEST_CASE("a chain") {
   CHECK(tape.spent());
 }
 
-TEST_CASE("a diamond: both ways back are added") {
+TEST_CASE("tape: the two ways back of a diamond are added") {
   const Tensor x = leaf_of({2, 3});
   Tape tape;
   const Tensor t = scale(x, 2);
@@ -49,7 +49,7 @@ TEST_CASE("a diamond: both ways back are added") {
   CHECK(list(grad(x)) == Values{240, 360});
 }
 
-TEST_CASE("one tensor for both inputs, a leaf or not") {
+TEST_CASE("tape: one tensor may be both inputs, a leaf or not") {
   const Tensor x = leaf_of({2, 3});
   {
     Tape tape;
@@ -69,7 +69,7 @@ TEST_CASE("one tensor for both inputs, a leaf or not") {
   CHECK(list(grad(x)) == Values{3, 3});
 }
 
-TEST_CASE("a gradient returned for two inputs is not corrupted when one of them adds to it") {
+TEST_CASE("tape: a gradient returned for two inputs is not corrupted when one of them adds to it") {
   const Tensor x = leaf_of({1}), y = leaf_of({1});
   Tape tape;
   const Tensor a = scale(x, 2), b = scale(y, 3);
@@ -82,7 +82,7 @@ TEST_CASE("a gradient returned for two inputs is not corrupted when one of them 
   CHECK(list(grad(y)) == Values{3 * 1001});
 }
 
-TEST_CASE("leaves that receive one and the same gradient own a copy each") {
+TEST_CASE("tape: leaves that receive the same gradient own a copy each") {
   const Tensor x = leaf_of({1}), y = leaf_of({1});
   Tape tape;
   tape.backward(sum(add(x, y)));
@@ -91,7 +91,7 @@ TEST_CASE("leaves that receive one and the same gradient own a copy each") {
   CHECK(list(grad(y)) == Values{1});
 }
 
-TEST_CASE("an operator may keep the tensor it returned as a gradient") {
+TEST_CASE("tape: an operator may keep the tensor it returned as a gradient") {
   const Tensor x = leaf_of({1, 1}), kept = vector_of({7, 7});
   Tape tape;
   const Tensor t = scale(x, 1);
@@ -103,7 +103,7 @@ TEST_CASE("an operator may keep the tensor it returned as a gradient") {
   CHECK(list(kept) == Values{7, 7});
 }
 
-TEST_CASE("a saved tensor that is given away as a leaf's gradient is not copied") {
+TEST_CASE("tape: a saved tensor that is given away as a leaf's gradient is not copied") {
   const Tensor x = leaf_of({1, 1});
   Tensor kept = vector_of({7, 7});
   const void* memory = kept.raw();
@@ -114,7 +114,7 @@ TEST_CASE("a saved tensor that is given away as a leaf's gradient is not copied"
   CHECK(grad(x).raw() == memory);
 }
 
-TEST_CASE("several outputs, one of them unused") {
+TEST_CASE("tape: one of several outputs may be unused") {
   const Tensor x = leaf_of({3, 6});
   std::vector<bool> seen;
   for (const int used : {0, 1}) {
@@ -131,7 +131,7 @@ TEST_CASE("several outputs, one of them unused") {
   CHECK(list(grad(x)) == Values{2, 3});
 }
 
-TEST_CASE("an entry that no gradient reaches is skipped") {
+TEST_CASE("tape: an entry that no gradient reaches is skipped") {
   const Tensor x = leaf_of({1}), y = leaf_of({1});
   Tape tape;
   const Tensor unused =
@@ -141,7 +141,7 @@ TEST_CASE("an entry that no gradient reaches is skipped") {
   CHECK(!grad(y).defined());
 }
 
-TEST_CASE("an integer output is not tracked") {
+TEST_CASE("tape: an integer output is not tracked") {
   const Tensor x = leaf_of({1, 2});
   Tape tape;
   const auto ys = record("with index", {x.clone(), zeros({1}, DType::i64)}, {x},
@@ -152,7 +152,7 @@ TEST_CASE("an integer output is not tracked") {
   CHECK(list(grad(x)) == Values{1, 1});
 }
 
-TEST_CASE("without a tape nothing is recorded and nothing saved") {
+TEST_CASE("tape: without one nothing is recorded and nothing saved") {
   const Tensor x = leaf_of({1, 2});
   CHECK(Tape::current() == nullptr);
   std::weak_ptr<Storage> saved;
@@ -166,14 +166,14 @@ TEST_CASE("without a tape nothing is recorded and nothing saved") {
   CHECK(!needs_grad(y));
 }
 
-TEST_CASE("an operator whose inputs need no gradient is not recorded") {
+TEST_CASE("tape: an operator whose inputs need no gradient is not recorded") {
   Tape tape;
   const Tensor y = mul(vector_of({1}), vector_of({2}));
   CHECK(tape.size() == 0);
   CHECK(!needs_grad(y));
 }
 
-TEST_CASE("NoGrad pauses recording in its scope") {
+TEST_CASE("tape: NoGrad pauses recording in its scope") {
   const Tensor x = leaf_of({1});
   Tape tape;
   {
@@ -187,7 +187,7 @@ TEST_CASE("NoGrad pauses recording in its scope") {
   CHECK(tape.size() == 0);
 }
 
-TEST_CASE("tapes nest: the inner one records, its leaves are shared") {
+TEST_CASE("tape: of nested tapes the inner one records, and leaves are shared") {
   const Tensor x = leaf_of({1, 2});
   Tape outer;
   const Tensor y = scale(x, 3);
@@ -205,7 +205,7 @@ TEST_CASE("tapes nest: the inner one records, its leaves are shared") {
   CHECK(list(grad(x)) == Values{6, 9});
 }
 
-TEST_CASE("memory falls during backward") {
+TEST_CASE("tape: memory falls during backward") {
   std::vector<size_t> in_use;
   const auto probe = [&in_use](const Tensor& x) {
     return record("probe", x.clone(), {x}, [x, &in_use](const Tensor& dy) -> Grads {
@@ -225,7 +225,7 @@ TEST_CASE("memory falls during backward") {
   for (size_t i = 1; i + 1 < 8; ++i) CHECK(in_use[i] + kBytes == in_use[i - 1]);
 }
 
-TEST_CASE("a million operators: forward and backward, and dropped without it") {
+TEST_CASE("tape: a million operators go forward and backward, or are dropped without") {
   constexpr int kOperators = 1000000;
   const auto next = [](const Tensor& x) {  // keeps its input, as most operators do; the values are shared
     return record("next", x.detach(), {x}, [x](const Tensor& dy) -> Grads { return {dy}; });
@@ -241,7 +241,7 @@ TEST_CASE("a million operators: forward and backward, and dropped without it") {
   CHECK(grad(x).item() == 1);
 }
 
-TEST_CASE("one tape per thread, in parallel") {
+TEST_CASE("tape: threads record and walk their own tapes in parallel") {
   constexpr int kThreads = 4, kPasses = 200;
   std::vector<Values> results(kThreads);
   std::vector<std::thread> threads;
@@ -258,7 +258,7 @@ TEST_CASE("one tape per thread, in parallel") {
   for (int t = 0; t < kThreads; ++t) CHECK(results[t] == Values{4 * (1.0 + t) * kPasses, 8 * kPasses});
 }
 
-TEST_CASE("a profile sums calls and times by operator, the slowest first") {
+TEST_CASE("tape: a profile sums calls and times by operator, slowest first") {
   const auto slow = [](const Tensor& x) {
     std::this_thread::sleep_for(std::chrono::milliseconds(3));
     return record("slow", x.clone(), {x}, [](const Tensor& dy) -> Grads {

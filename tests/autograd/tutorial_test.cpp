@@ -1,15 +1,17 @@
-// The tutorial, autograd/README.md, kept true: its snippets are taken from here, and each question has its
-// test.
+// Keeps the tutorial, autograd/README.md, true: its snippets are taken from here, and each of its questions has a test.
 #include <doctest/doctest.h>
 #include <pthread.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <thread>
 
 #include "autograd/gradcheck.h"
 #include "autograd/recompute.h"
+#include "autograd/tiny.h"
 #include "core/error.h"
 #include "ops/arithmetic.h"
 #include "ops/dropout.h"
@@ -53,7 +55,7 @@ std::string read(const std::string& path) {
   return text.str();
 }
 
-// Lines without the blanks around them, so that a snippet may be indented otherwise.
+// Strips the blanks around each line, so that a snippet may be indented differently.
 std::string squeezed(const std::string& text) {
   std::istringstream lines(text);
   std::string result;
@@ -65,7 +67,7 @@ std::string squeezed(const std::string& text) {
   return result;
 }
 
-// Whatever stands between `open` and `close`.
+// Returns every piece of text between `open` and the next `close`.
 std::vector<std::string> between(const std::string& text, const std::string& open, const std::string& close) {
   std::vector<std::string> found;
   for (size_t at = text.find(open); at != std::string::npos; at = text.find(open, at)) {
@@ -80,7 +82,8 @@ std::vector<std::string> between(const std::string& text, const std::string& ope
 TEST_CASE("tutorial: every snippet is compiled and every named test exists") {
   const std::string readme = read("autograd/README.md"), here = read("tests/autograd/tutorial_test.cpp");
   std::string sources = squeezed(here);
-  for (const char* path : {"ops/softmax.h", "ops/softmax.cpp", "tests/ops/softmax_test.cpp"})
+  for (const char* path :
+       {"autograd/tiny.h", "ops/softmax.h", "ops/softmax.cpp", "tests/ops/softmax_test.cpp"})
     sources += squeezed(read(path));
   const auto snippets = between(readme, "```cpp\n", "```");
   CHECK(snippets.size() >= 8);
@@ -90,6 +93,33 @@ TEST_CASE("tutorial: every snippet is compiled and every named test exists") {
   CHECK(tests.size() >= 14);
   for (const std::string& name : tests)
     CHECK_MESSAGE(here.find("TEST_CASE(\"tutorial: " + name + "\")") != std::string::npos, name);
+}
+
+TEST_CASE("tutorial: the table of files states their numbers of code lines") {
+  const auto code_lines = [](const std::string& path) {
+    std::istringstream lines(squeezed(read(path)));
+    int64_t count = 0;
+    for (std::string line; std::getline(lines, line);) count += !line.starts_with("//");
+    return count;
+  };
+  const std::string readme = read("autograd/README.md");
+  const auto holds = [&readme](const std::string& file, int64_t lines) {
+    const size_t row = readme.find("| `" + file + "` |");
+    REQUIRE_MESSAGE(row != std::string::npos, file);
+    const std::string text = readme.substr(row, readme.find('\n', row) - row);
+    CHECK_MESSAGE(text.ends_with("| " + std::to_string(lines) + " |"), text << " has " << lines);
+  };
+  for (const std::string name : {"tape", "leaf", "accumulate", "recompute", "gradcheck", "tape_instruments"})
+    holds(name + ".{h,cpp}", code_lines("autograd/" + name + ".h") + code_lines("autograd/" + name + ".cpp"));
+  for (const std::string file : {"tiny.h", "tape_dump.cpp"}) holds(file, code_lines("autograd/" + file));
+}
+
+TEST_CASE("tutorial: numbers first") {
+  tiny::Value w = 0.1, x = 2.0;
+  tiny::Value error = tanh(w * x) - 0.5;
+  backward(error * error);
+  w = w.value() - 0.1 * w.grad();
+  CHECK(std::abs(std::tanh(w.value() * x.value()) - 0.5) < std::abs(error.value()));
 }
 
 TEST_CASE("tutorial: a product") {
@@ -153,8 +183,8 @@ TEST_CASE("tutorial: what zeroing clears") {
   CHECK(list(grad(a)) == Values{10});  // two passes, added up
   zero_grad(a);
   CHECK(!grad(a).defined());
-  CHECK(list(grad(b)) == Values{4});  // of another leaf: kept
-  CHECK(list(a) == Values{2});        // the value: kept
+  CHECK(list(grad(b)) == Values{4});  // another leaf keeps its gradient
+  CHECK(list(a) == Values{2});        // and a its value
   pass();
   CHECK(list(grad(a)) == Values{5});
 }
@@ -262,6 +292,17 @@ TEST_CASE("tutorial: a tape belongs to its thread") {
   CHECK(list(grad(replica)) == Values{4});
 }
 
+TEST_CASE("tutorial: a tape may be replaced by the next") {
+  const Tensor x = leaf({2});
+  auto tape = std::make_unique<Tape>();
+  for (int step = 0; step < 3; ++step) {
+    zero_grad(x);
+    tape = std::make_unique<Tape>();
+    tape->backward(sum(multiply(x, x)));
+    CHECK(list(grad(x)) == Values{4});
+  }
+}
+
 TEST_CASE("tutorial: detach carries a value over, without its history") {
   const Tensor w = leaf({3});
   Tensor state = tensor_of({1}, Values{1});
@@ -272,7 +313,7 @@ TEST_CASE("tutorial: detach carries a value over, without its history") {
     tape.backward(sum(state));
   }
   CHECK(list(state) == Values{9});
-  CHECK(list(grad(w)) == Values{3});  // of the second segment alone: with the first it would be 6
+  CHECK(list(grad(w)) == Values{3});  // from the second segment alone; with the first it would be 6
 }
 
 TEST_CASE("tutorial: why a parameter has no gradient") {

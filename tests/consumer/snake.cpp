@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/check.h"
@@ -60,7 +61,8 @@ Tensor snake(const Tensor& x, const Tensor& alpha) {
   dispatch_float(x.dtype(), "snake", [&]<class T>() { forward<T>(y, x, alpha); });
   return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(x);
-    const GradTarget dalpha = grad_target(alpha);  // the gradient of a parameter is added to in place
+    GradTarget dalpha = grad_target(alpha);  // a parameter's gradient is added to in place
+    if (!dalpha.grad.defined()) dalpha.grad = empty_like(alpha);  // alpha needs none: computed and dropped
     if (!dalpha.accumulate) fill(dalpha.grad, 0);
     dispatch_float(x.dtype(), "snake", [&]<class T>() { backward<T>(dx, dalpha.grad, dy, x, alpha); });
     return {dx, dalpha.grad};

@@ -65,11 +65,11 @@ TEST_CASE("array: copy converts between every pair of dtypes") {
   }
 }
 
-TEST_CASE("array: in a large conversion every element is what it is alone") {
+TEST_CASE("array: a large conversion gives every element the bits that it has alone") {
   Random random(1);
   const Tensor bits({(1 << 16) + 37}, DType::i32), x(bits.shape(), DType::f32);
   for (int32_t& word : bits.span<int32_t>()) word = static_cast<int32_t>(random.below(uint64_t{1} << 32));
-  std::memcpy(x.raw(), bits.raw(), x.nbytes());  // of every kind: NaN and subnormal too
+  std::memcpy(x.raw(), bits.raw(), x.nbytes());  // floats of every kind, NaN and subnormal included
   const Tensor y = x.to(DType::bf16);
   for (int64_t i = 0; i < x.numel(); ++i) REQUIRE(y.data<bf16>()[i].bits == bf16(x.data<float>()[i]).bits);
 }
@@ -98,7 +98,7 @@ TEST_CASE("array: NaN stays NaN between floating dtypes") {
       CHECK(std::isnan(full({1}, NAN, from).to(to).to(DType::f64).to_vector<double>()[0]));
 }
 
-TEST_CASE("array: copy goes to and from views, and large arrays arrive whole") {
+TEST_CASE("array: copy goes to and from views, and large arrays are copied whole") {
   const Tensor y = zeros({3, 2}, DType::f32);
   const Tensor x = tensor_of<int32_t>({2, 2}, std::vector<int32_t>{1, 2, 3, 4});
   copy(y.view_rows(1, 2), x.view_rows(1, 2));
@@ -111,7 +111,7 @@ TEST_CASE("array: copy goes to and from views, and large arrays arrive whole") {
   CHECK(large.to(DType::f64).to(DType::i32).to(DType::i64).to_vector<int64_t>() == values);
 }
 
-TEST_CASE("array: copy and add refuse what does not match") {
+TEST_CASE("array: copy and add refuse tensors that do not match") {
   const Tensor x = zeros({2, 3}, DType::f32);
   CHECK_THROWS_WITH_AS(copy(x, zeros({3, 2}, DType::f32)),
                        "copy: shapes differ: from f32 (3, 2) on cpu, to f32 (2, 3) on cpu", Error);
@@ -150,7 +150,7 @@ TEST_CASE("array: add_in_place to itself doubles") {
   CHECK(x.to_vector<float>() == std::vector<float>{2, -4, 1});
 }
 
-TEST_CASE("array: all_finite finds one bad element anywhere, and takes the largest number for finite") {
+TEST_CASE("array: all_finite finds one bad element anywhere, and counts the largest number as finite") {
   for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
     for (int64_t n : {1, 2, 33, 1000}) {
       for (int64_t at : {int64_t{0}, n / 2, n - 1}) {

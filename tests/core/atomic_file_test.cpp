@@ -1,4 +1,4 @@
-// Files that change at once or not at all: what a stopped writer leaves, two writers, links.
+// Files that are replaced as a whole or not at all: writers that stop, two writers at once, links.
 #include "core/atomic_file.h"
 
 #include <doctest/doctest.h>
@@ -11,7 +11,7 @@
 
 namespace tandem::testing {
 
-TEST_CASE("atomic file: the old content stays until commit, and goes on without it") {
+TEST_CASE("atomic file: the old content stays until commit, and for good without it") {
   const TempDir folder;
   const std::string path = folder / "f";
   write_file_atomically(path, "old");
@@ -30,7 +30,7 @@ TEST_CASE("atomic file: the old content stays until commit, and goes on without 
   CHECK(count(folder) == 1);
 }
 
-TEST_CASE("atomic file: bytes at places of their own, beside what is written in order") {
+TEST_CASE("atomic file: write_at writes at an offset and does not move write()") {
   const TempDir folder;
   AtomicFile file(folder / "f");
   file.write("one ");
@@ -41,7 +41,7 @@ TEST_CASE("atomic file: bytes at places of their own, beside what is written in 
   CHECK(read_text(folder / "f") == std::string("one two\0-\0end", 13));
 }
 
-TEST_CASE("atomic file: what a killed writer left is taken over") {
+TEST_CASE("atomic file: a temporary file that a killed writer left is overwritten") {
   const TempDir folder;
   write_text(folder / "f.tmp", "much longer than what comes next");
   write_file_atomically(folder / "f", "short");
@@ -49,7 +49,7 @@ TEST_CASE("atomic file: what a killed writer left is taken over") {
   CHECK(count(folder) == 1);
 }
 
-TEST_CASE("atomic file: two writers at once are refused, one after the other are fine") {
+TEST_CASE("atomic file: a second writer at the same time is refused, a later one is not") {
   const TempDir folder;
   const std::string path = folder / "f";
   {
@@ -59,7 +59,7 @@ TEST_CASE("atomic file: two writers at once are refused, one after the other are
     CHECK(contains(message, path));
     CHECK(contains(message, "another process is writing"));
     first.commit();
-    AtomicFile third(path);  // the first is done, though not destroyed
+    AtomicFile third(path);  // the first has committed, though it is not destroyed
     third.write("third");
     CHECK(read_text(path) == "first");
     third.commit();

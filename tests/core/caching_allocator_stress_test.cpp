@@ -1,4 +1,5 @@
-// The caching allocator under long traffic: blocks stay apart, all memory comes back, a steady load settles.
+// The caching allocator under many random requests: blocks never overlap, all memory comes back, a repeated load stops
+// asking the source.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -13,9 +14,9 @@
 
 namespace tandem::testing {
 
-// Random traffic in a small memory, against a checker that knows only addresses: blocks must be aligned,
-// inside a segment, and overlap neither live blocks nor blocks that an event still protects.
-TEST_CASE("allocator: random traffic keeps blocks apart, and all memory comes back") {
+// Sends random requests to a small memory and checks addresses alone: blocks must be aligned, lie inside a segment, and
+// overlap neither live blocks nor blocks that an event still protects.
+TEST_CASE("allocator: under random requests blocks never overlap, and all memory comes back") {
   for (unsigned seed = 0; seed < 4; ++seed) {
     Fixture f(200 * kMiB);
     std::mt19937 random(seed);
@@ -74,7 +75,7 @@ TEST_CASE("allocator: random traffic keeps blocks apart, and all memory comes ba
         f.source.pass(1 + random() % f.source.recorded.size());
       REQUIRE(f.source.held == f.allocator.statistics().reserved);
     }
-    CHECK(refused > 0);  // the ladder was climbed
+    CHECK(refused > 0);  // memory did run short
     CHECK(f.source.waits > 0);
     for (void* block : live) f.allocator.free(block);
     f.allocator.release_cached();

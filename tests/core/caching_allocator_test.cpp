@@ -67,7 +67,7 @@ TEST_CASE("allocator: small and large requests come from different segments") {
   CHECK(f.source.held == 2 * kMiB);
   void* large = f.allocator.allocate(kMiB + 1, 0);
   CHECK(f.source.held == 34 * kMiB);
-  void* own = f.allocator.allocate(17 * kMiB, 0);  // does fit into the rest of the 32 MiB
+  void* own = f.allocator.allocate(17 * kMiB, 0);  // fits into the rest of the 32 MiB
   CHECK(f.source.acquires == 2);
   void* huge = f.allocator.allocate(101 * kMiB + 1, 0);
   CHECK(f.source.held == 34 * kMiB + 102 * kMiB);
@@ -107,7 +107,7 @@ TEST_CASE("allocator: the smallest block that fits is taken, then the lowest add
   for (void* block : sizes) f.allocator.free(block);
   void* a = f.allocator.allocate(18 * kMiB, 0);
   void* b = f.allocator.allocate(20 * kMiB, 0);
-  void* c = f.allocator.allocate(20 * kMiB, 0);  // both of 20 are gone
+  void* c = f.allocator.allocate(20 * kMiB, 0);  // both blocks of 20 MiB are taken
   void* d = f.allocator.allocate(70 * kMiB, 0);
   CHECK(a == sizes[1]);
   CHECK(b == sizes[3]);
@@ -180,7 +180,7 @@ TEST_CASE("allocator: a block that waits for an event does not merge") {
   CHECK(f.allocator.allocate(32 * kMiB, 0) == a);
 }
 
-TEST_CASE("allocator: out of memory, first pending events are waited for") {
+TEST_CASE("allocator: when memory is short, it first waits for pending events") {
   Fixture f(40 * kMiB);
   void* a = f.allocator.allocate(30 * kMiB, 0);
   f.allocator.record_use(a, 1);
@@ -189,7 +189,7 @@ TEST_CASE("allocator: out of memory, first pending events are waited for") {
   CHECK(f.source.waits == 1);
 }
 
-TEST_CASE("allocator: out of memory, then idle segments go back, whatever their pool or stream") {
+TEST_CASE("allocator: when memory is short, it then returns idle segments of every pool and stream") {
   Fixture f(64 * kMiB);
   void* small = f.allocator.allocate(512, 3);
   void* large = f.allocator.allocate(30 * kMiB, 1);
@@ -203,7 +203,7 @@ TEST_CASE("allocator: out of memory, then idle segments go back, whatever their 
   f.allocator.free(held);
 }
 
-TEST_CASE("allocator: out of memory, a segment of no more than needed is tried") {
+TEST_CASE("allocator: when memory is short, it tries a segment of no more than needed") {
   Fixture f(8 * kMiB);  // less than the usual segment of 32 MiB
   void* a = f.allocator.allocate(5 * kMiB, 0);
   CHECK(f.allocator.statistics().reserved == 6 * kMiB);
@@ -219,7 +219,7 @@ TEST_CASE("allocator: OutOfMemory gives the numbers and advice, and leaves the a
   const std::string text = error_of([&f] { f.allocator.allocate(60 * kMiB, 0); });
   for (const char* part :
        {"fake:0: out of memory", "asked for 60.0 MiB (62914560 bytes)", "12.0 MiB in use", "20.0 MiB cached",
-        "10.0 MiB as its largest free block", "64.0 MiB in all", "smaller batch", "--recompute"}) {
+        "10.0 MiB as its largest free block", "64.0 MiB in all", "smaller batch", "recomputation"}) {
     CAPTURE(text);
     CHECK(contains(text, part));
   }
@@ -235,7 +235,7 @@ TEST_CASE("allocator: sizes that would overflow are out of memory") {
   CHECK(f.allocator.statistics().in_use == 0);
 }
 
-TEST_CASE("allocator: freeing twice, and freeing what is foreign, are errors") {
+TEST_CASE("allocator: freeing a block twice, or a foreign block, is an error") {
   Fixture f;
   void* a = f.allocator.allocate(1000, 0);
   void* b = f.allocator.allocate(1000, 0);
@@ -324,10 +324,10 @@ TEST_CASE("allocator: the mode comes from TANDEM_ALLOCATOR") {
   if (before) setenv("TANDEM_ALLOCATOR", saved.c_str(), 1);
 }
 
-TEST_CASE("allocator: what a stream keeps is not given back, and is the compute stream's in the end") {
+TEST_CASE("allocator: kept memory of a stream is not given back, and goes to the compute stream in the end") {
   Fixture f;
   constexpr StreamId pool = kFirstGraphPool;
-  f.allocator.keep(pool, true);
+  f.allocator.keep_stream_memory(pool, true);
   void* const left = f.allocator.allocate(20 * kMiB, pool);
   f.allocator.free(f.allocator.allocate(40 * kMiB, pool));
   const size_t held = f.source.held;
@@ -336,11 +336,11 @@ TEST_CASE("allocator: what a stream keeps is not given back, and is the compute 
   const int acquires = f.source.acquires;
   void* const other = f.allocator.allocate(40 * kMiB, kComputeStream);
   CHECK(f.source.acquires == acquires + 1);  // not from the pool
-  f.allocator.keep(pool, false);
+  f.allocator.keep_stream_memory(pool, false);
   f.allocator.free(left);
   void* const taken = f.allocator.allocate(40 * kMiB, kComputeStream);
   void* const again = f.allocator.allocate(20 * kMiB, kComputeStream);
-  CHECK(f.source.acquires == acquires + 1);  // both from what the pool had
+  CHECK(f.source.acquires == acquires + 1);  // both from the pool's memory
   CHECK(again == left);
   for (void* block : {other, taken, again}) f.allocator.free(block);
   f.allocator.release_cached();

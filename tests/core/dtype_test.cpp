@@ -1,4 +1,4 @@
-// Element types: sizes, names, and bf16 rounding against a reference that shares nothing with it.
+// Element types: sizes, names, and bf16 rounding against an independent reference.
 #include "core/dtype.h"
 
 #include <doctest/doctest.h>
@@ -13,7 +13,7 @@ using namespace tandem;
 
 namespace {
 
-// Nearest multiple of the bf16 spacing at x, ties to the even multiple: by arithmetic in double, not by bits.
+// Returns the nearest multiple of the bf16 spacing at x, ties to the even multiple, by arithmetic in double.
 double nearest_bf16(float x) {
   if (x == 0 || !std::isfinite(x)) return x;
   const int exponent = std::max(std::ilogb(x), -126);    // -126: the spacing stops shrinking below
@@ -49,7 +49,7 @@ TEST_CASE("dtype: sizes, names, kinds") {
   CHECK(dtype_of<uint8_t>() == DType::u8);
 }
 
-TEST_CASE("bf16: every value survives the way to f32 and back") {
+TEST_CASE("bf16: every value survives the conversion to f32 and back") {
   int wrong = 0;
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     bf16 value;
@@ -73,7 +73,7 @@ TEST_CASE("bf16: rounds to nearest, ties to even") {
   CHECK(bf16(0x1.FFp0f).bits == 0x4000);  // the carry reaches the exponent
 }
 
-TEST_CASE("bf16: overflow, infinity, NaN, subnormals") {
+TEST_CASE("bf16: it rounds overflow, infinity, NaN and subnormals") {
   const float largest = std::numeric_limits<float>::max();
   CHECK(bf16(largest).bits == 0x7f80);
   CHECK(bf16(-largest).bits == 0xff80);
@@ -82,7 +82,7 @@ TEST_CASE("bf16: overflow, infinity, NaN, subnormals") {
   CHECK(bf16(0x1.FFp127f).bits == 0x7f80);
   CHECK(bf16(INFINITY).bits == 0x7f80);
   CHECK(bf16(-INFINITY).bits == 0xff80);
-  // Bits of a NaN that lie in the lower half only must not turn into infinity, nor overflow into a number.
+  // A NaN whose bits lie only in the lower 16 must become neither infinity nor, by overflow, a number.
   for (uint32_t bits : {0x7f800001u, 0x7fffffffu, 0xff800001u, 0xffffffffu, 0x7fc00000u}) {
     const bf16 value(std::bit_cast<float>(bits));
     CHECK(std::isnan(static_cast<float>(value)));
@@ -93,11 +93,11 @@ TEST_CASE("bf16: overflow, infinity, NaN, subnormals") {
   CHECK(bf16(0x1.8p-134f).bits == 1);
 }
 
-TEST_CASE("bf16: agrees with arithmetic on random bits") {
+TEST_CASE("bf16: rounding agrees with arithmetic on random bits") {
   std::mt19937 random(1);
   int wrong = 0;
   for (int i = 0; i < 200000; ++i) {
-    // Every other number lies on or next to a tie, where rounding goes wrong.
+    // Every other number lies on or next to a tie, where mistakes in rounding show.
     uint32_t bits = random();
     if (i % 2 == 1) bits = (bits & 0xffff0000u) | (0x7fffu + bits % 3);
     const float x = std::bit_cast<float>(bits);

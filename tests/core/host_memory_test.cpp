@@ -1,4 +1,4 @@
-// The memory of the host as the allocator gets it, shared by threads, and the allocator of each device.
+// The host's memory source under several threads, and the allocator of each device.
 #include "core/host_memory.h"
 
 #include <doctest/doctest.h>
@@ -18,7 +18,7 @@
 
 namespace tandem::testing {
 
-TEST_CASE("host memory: writable, aligned, limited, and usable by threads at once") {
+TEST_CASE("host memory: blocks are writable, aligned, limited, and usable by several threads") {
   HostMemory source(/*visible_to_sanitizers=*/false, 600 * kMiB);
   CachingAllocator allocator(source);
   std::vector<std::thread> threads;
@@ -52,7 +52,7 @@ TEST_CASE("host memory: writable, aligned, limited, and usable by threads at onc
   CHECK_THROWS_AS(allocator.allocate(601 * kMiB, 0), OutOfMemory);
 }
 
-TEST_CASE("host memory: what is left of an odd mapping is given back, and poison is NaN") {
+TEST_CASE("host memory: the ends of a mapping are unmapped, and poison is NaN") {
   HostMemory source(/*visible_to_sanitizers=*/false, 64 * kMiB);
   for (size_t bytes : {2 * kMiB, 6 * kMiB, size_t{777}}) {
     auto* data = static_cast<char*>(source.acquire(bytes));
@@ -69,7 +69,7 @@ TEST_CASE("host memory: what is left of an odd mapping is given back, and poison
   CHECK(host_memory_limit() > 100 * kMiB);
 }
 
-TEST_CASE("allocators by device: the host's is one and the same, a missing device is an error") {
+TEST_CASE("allocator_of: the host has one allocator, and a missing device is an error") {
   CHECK(&allocator_of(Device::cpu()) == &host_allocator());
   CHECK(contains(error_of([] { allocator_of(Device::cuda(63)); }), "cuda:63"));
   if constexpr (kWithCuda) {

@@ -39,7 +39,7 @@ TEST_CASE("philox: the known answers of Random123") {
         Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
 }
 
-TEST_CASE("philox: a vectorised loop gives the same words, across the carry of the counter") {
+TEST_CASE("philox: a vectorised loop gives the same words, past a carry in the counter") {
   constexpr int64_t kBlocks = 103;
   constexpr uint64_t kFirst = 0xffffffc0u;  // passes 2^32 on the way
   std::vector<uint32_t> out(4 * kBlocks);
@@ -65,7 +65,7 @@ TEST_CASE("philox: every word of key and counter matters") {
   CHECK(seen.size() == 1 + 2 * 64 + 2 * 32);
 }
 
-TEST_CASE("uniform_float: in [0, 1), exact multiples of 2^-24") {
+TEST_CASE("uniform_float: numbers are multiples of 2^-24 in [0, 1)") {
   CHECK(uniform_float(0) == 0.0f);
   CHECK(uniform_float(0xff) == 0.0f);
   CHECK(uniform_float(0x100) == 0x1p-24f);
@@ -73,7 +73,7 @@ TEST_CASE("uniform_float: in [0, 1), exact multiples of 2^-24") {
   CHECK(uniform_float(0xffffffff) == 1 - 0x1p-24f);
 }
 
-TEST_CASE("keep_threshold: p of all words lie below it") {
+TEST_CASE("keep_threshold: a share p of all words lies below it") {
   CHECK(keep_threshold(0) == 0);
   CHECK(keep_threshold(0.5) == 0x80000000);
   CHECK(keep_threshold(0.25) == 0x40000000);

@@ -1,4 +1,4 @@
-// Random: its distributions, its state, and its independence of threads and dtype.
+// Random: its distributions, its state, and that threads and dtype do not matter.
 #include "core/random.h"
 
 #include <doctest/doctest.h>
@@ -58,7 +58,7 @@ TEST_CASE("random: normal tensors have the right moments") {
   const Moments m = moments(y.to_vector<double>());
   CHECK(std::abs(m.mean - 3) < 5 * 2 / std::sqrt(kCount));
   CHECK(m.variance == doctest::Approx(4).epsilon(0.02));
-  CHECK(m.fourth == doctest::Approx(3 * 16).epsilon(0.05));  // of a normal: 3 variance^2
+  CHECK(m.fourth == doctest::Approx(3 * 16).epsilon(0.05));  // a normal distribution has 3 variance^2
   CHECK(std::abs(m.neighbours) < 5 * 4 / std::sqrt(kCount));
   CHECK(m.high > 3 + 2 * 4);
   CHECK(m.low < 3 - 2 * 4);
@@ -75,10 +75,10 @@ TEST_CASE("random: every dtype gets the same values, rounded") {
     }
     const auto exact = filled[0].to_vector<double>();
     const auto single = filled[1].to_vector<float>();
-    const auto half = filled[2].to_vector<bf16>();
+    const auto rounded = filled[2].to_vector<bf16>();
     for (size_t i = 0; i < exact.size(); ++i) {
       CHECK(single[i] == static_cast<float>(exact[i]));
-      CHECK(half[i].bits == bf16(static_cast<float>(exact[i])).bits);
+      CHECK(rounded[i].bits == bf16(static_cast<float>(exact[i])).bits);
     }
   }
 }
@@ -125,7 +125,7 @@ TEST_CASE("random: below is unbiased and stays below") {
   for (int i = 0; i < kDraws; ++i) ++counts.at(random.below(6));
   double chi_squared = 0;
   for (int count : counts) chi_squared += (count - kDraws / 6.0) * (count - kDraws / 6.0) / (kDraws / 6.0);
-  CHECK(chi_squared < 20.5);  // 0.1 % of five degrees of freedom
+  CHECK(chi_squared < 20.5);  // exceeded by chance in 0.1 % of cases (five degrees of freedom)
   CHECK(random.below(1) == 0);
   // Two thirds of 2^64: a plain remainder would draw from the lower half twice as often as from the upper.
   const uint64_t n = 0xaaaaaaaaaaaaaaaau;
@@ -135,7 +135,7 @@ TEST_CASE("random: below is unbiased and stays below") {
   CHECK_THROWS_AS(random.below(0), Error);
 }
 
-TEST_CASE("random: single numbers") {
+TEST_CASE("random: single numbers have the right range and moments") {
   Random random(11);
   std::vector<double> uniform, normal;
   for (int i = 0; i < 50000; ++i) {

@@ -1,4 +1,4 @@
-// Safetensors files that must be refused: every malformed header, data that does not fit, random damage.
+// Safetensors files that must be refused: malformed headers, data that do not fit, random damage.
 #include <doctest/doctest.h>
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace tandem::testing {
 namespace {
 
-// Opening these bytes must be refused with a message that names the file and holds all the parts.
+// Checks that opening these bytes is an error whose message names the file and contains all the parts.
 void check_refused(const std::string& bytes, std::initializer_list<std::string> parts) {
   const TempDir folder;
   const std::string path = folder / "bad.safetensors";
@@ -29,7 +29,7 @@ const std::string kTwo =
 
 }  // namespace
 
-TEST_CASE("safetensors: a good file, the base of the bad ones") {
+TEST_CASE("safetensors: the good file from which the bad ones are made is read") {
   const TempDir folder;
   write_text(folder / "f", file_of(kTwo, 12));
   const SafetensorsFile file = SafetensorsFile::open(folder / "f");
@@ -37,7 +37,7 @@ TEST_CASE("safetensors: a good file, the base of the bad ones") {
         std::vector<int32_t>{0x07060504, 0x0b0a0908});
 }
 
-TEST_CASE("safetensors: bad header length") {
+TEST_CASE("safetensors: a bad header length is refused") {
   check_refused("", {"0 bytes are too few"});
   check_refused("1234567", {"7 bytes are too few"});
   check_refused(little_endian(1), {"header length is 1, but 0 bytes follow"});
@@ -54,7 +54,7 @@ TEST_CASE("safetensors: a header beyond 100 MB is refused before it is read") {
   check_message(error_of([&path] { SafetensorsFile::open(path); }), {path, "100000000 are allowed"});
 }
 
-TEST_CASE("safetensors: header not JSON, or of another structure") {
+TEST_CASE("safetensors: a header that is not JSON, or of another structure, is refused") {
   using namespace std::string_literals;
   for (const std::string& header : {""s, "{"s, "}"s, "{\"a\":}"s, "{}{}"s, "nonsense"s, "{\"a\":1,}"s,
                                     "\xff\xfe"s, "{\"\xff\":{}}"s, "\0\0"s, "{} x"s})
@@ -69,7 +69,7 @@ TEST_CASE("safetensors: header not JSON, or of another structure") {
   check_refused(file_of(deep, 0), {"nested more than"});
 }
 
-TEST_CASE("safetensors: metadata that is not an object of texts") {
+TEST_CASE("safetensors: metadata that is not an object of texts is refused") {
   check_refused(file_of(R"({"__metadata__":[]})", 0), {"__metadata__", "not an object"});
   check_refused(file_of(R"({"__metadata__":{"k":3}})", 0), {"__metadata__", "\"k\" is number, not text"});
   check_refused(file_of(R"({"__metadata__":{"k":{}}})", 0), {"__metadata__", "not text"});
@@ -92,14 +92,14 @@ TEST_CASE("safetensors: missing or mistyped fields name the tensor") {
                   {"tensor \"w\"", "data_offsets is missing or not an array of two offsets"});
 }
 
-TEST_CASE("safetensors: a dtype that is not supported") {
+TEST_CASE("safetensors: a dtype that is not supported is refused") {
   for (const char* dtype : {"F16", "f32", "BOOL", "I8", "", "F32 "})
     check_refused(
         file_of("{\"w\":{\"dtype\":\"" + std::string(dtype) + R"(","shape":[1],"data_offsets":[0,4]}})", 4),
         {"tensor \"w\"", "dtype \"" + std::string(dtype) + "\" is not one of F32 F64 BF16 I32 I64 U8"});
 }
 
-TEST_CASE("safetensors: a name twice") {
+TEST_CASE("safetensors: a name that occurs twice is refused") {
   const std::string entry = R"({"dtype":"U8","shape":[4],"data_offsets":[0,4]})";
   check_refused(file_of("{\"w\":" + entry + ",\"w\":" + entry + "}", 4), {"tensor \"w\" occurs twice"});
   check_refused(file_of("{\"w\":" + entry + ",\"\\u0077\":" + entry + "}", 4), {"tensor \"w\" occurs twice"});
@@ -109,7 +109,7 @@ TEST_CASE("safetensors: a name twice") {
                 {"tensor \"w\"", "\"shape\" occurs twice"});
 }
 
-TEST_CASE("safetensors: shape and offsets that do not fit") {
+TEST_CASE("safetensors: shape and offsets that do not fit are refused") {
   const auto with = [](const std::string& dtype, const std::string& shape, const std::string& offsets,
                        size_t bytes) {
     return file_of(
@@ -133,7 +133,7 @@ TEST_CASE("safetensors: shape and offsets that do not fit") {
                 {"tensor \"w\"", "truncated"});
 }
 
-TEST_CASE("safetensors: truncated data, trailing data, holes, overlaps") {
+TEST_CASE("safetensors: truncated and trailing data, holes and overlaps are refused") {
   check_refused(file_of(kTwo, 11), {"tensor \"b\"", "lie beyond the 11 bytes of data: truncated"});
   check_refused(file_of(kTwo, 0), {"tensor \"a\"", "truncated"});
   check_refused(file_of(kTwo, 13), {"1 bytes after the last tensor"});
@@ -155,8 +155,8 @@ TEST_CASE("safetensors: truncated data, trailing data, holes, overlaps") {
                 {"tensor \"b\"", "overlap"});
 }
 
-// Whatever the bytes: read, or an Error that names the file.
-TEST_CASE("safetensors: random damage is read or refused, never worse") {
+// Any bytes are either read or refused with an Error that names the file.
+TEST_CASE("safetensors: files with random damage are read or refused") {
   const TempDir folder;
   write_safetensors(folder / "good",
                     {{"first", zeros({2, 3}, DType::f32)},

@@ -1,4 +1,4 @@
-// Safetensors: round trips, the bytes themselves, what is not there, and writes that fail.
+// Safetensors: round trips, the exact bytes, missing tensors, and writes that fail.
 #include "core/safetensors.h"
 
 #include <doctest/doctest.h>
@@ -108,7 +108,7 @@ TEST_CASE(
   CHECK(file.get("b").to_vector<float>() == std::vector<float>{1.5f, -2.0f});
 }
 
-TEST_CASE("safetensors: a file of no tensors, and one of empty tensors only") {
+TEST_CASE("safetensors: a file may hold no tensors, or empty ones only") {
   const TempDir folder;
   write_safetensors(folder / "none", {}, {{"only", "metadata"}});
   const SafetensorsFile none = SafetensorsFile::open(folder / "none");
@@ -118,7 +118,7 @@ TEST_CASE("safetensors: a file of no tensors, and one of empty tensors only") {
   CHECK(SafetensorsFile::open(folder / "empty").get("b").shape() == Shape{0, 9});
 }
 
-TEST_CASE("safetensors: names and metadata of any characters") {
+TEST_CASE("safetensors: names and metadata may hold any characters") {
   const TempDir folder;
   using namespace std::string_literals;
   const std::vector<std::string> names{"rnn.rnn_lst.0.weight_c",
@@ -139,7 +139,7 @@ TEST_CASE("safetensors: names and metadata of any characters") {
   CHECK(file.metadata().at("nul\0"s) == "\x01\n\"");
 }
 
-TEST_CASE("safetensors: asking for what is not there, or is otherwise, names file and tensor") {
+TEST_CASE("safetensors: errors about a missing or different tensor name file and tensor") {
   const TempDir folder;
   const std::string path = folder / "f.safetensors";
   write_safetensors(path, {{"w", zeros({2, 3}, DType::f32)}});
@@ -160,7 +160,7 @@ TEST_CASE("safetensors: asking for what is not there, or is otherwise, names fil
   check_message(error_of([] { SafetensorsFile::open("/dev/zero"); }), {"/dev/zero", "not a regular file"});
 }
 
-TEST_CASE("safetensors: what cannot be written") {
+TEST_CASE("safetensors: tensors and paths that cannot be written are refused") {
   const TempDir folder;
   const std::string path = folder / "f";
   const Tensor one = zeros({1}, DType::f32);
@@ -189,7 +189,7 @@ TEST_CASE("safetensors: a write that fails half way leaves the old file whole an
   write_safetensors(path, {{"w", full({10}, 1, DType::f32)}});
   const std::string before = read_text(path);
 
-  // Writing past this size fails as a full disk does.
+  // Writing past this size fails as on a full disk.
   rlimit saved{};
   getrlimit(RLIMIT_FSIZE, &saved);
   const rlimit small{10000, saved.rlim_max};

@@ -5,10 +5,14 @@
 
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
+#include "core/array.h"
+#include "core/copied_tensors.h"
 #include "core/error.h"
 #include "core/host_memory.h"
+#include "core/random.h"
 
 using namespace tandem;
 
@@ -22,7 +26,7 @@ Tensor iota(Shape shape) {
 
 }  // namespace
 
-TEST_CASE("tensor: what it was made with") {
+TEST_CASE("tensor: it has the shape, dtype and device that it was made with") {
   const Tensor x({2, 3, 4}, DType::bf16);
   CHECK(x.defined());
   CHECK(x.shape() == Shape{2, 3, 4});
@@ -37,7 +41,7 @@ TEST_CASE("tensor: what it was made with") {
     CHECK(reinterpret_cast<uintptr_t>(x.raw()) % 512 == 0);
 }
 
-TEST_CASE("tensor: making by value") {
+TEST_CASE("tensor: it is made of zeros, of one value, or of given values") {
   CHECK(zeros({3}, DType::i64).to_vector<int64_t>() == std::vector<int64_t>{0, 0, 0});
   CHECK(full({2}, -1.5, DType::f64).to_vector<double>() == std::vector<double>{-1.5, -1.5});
   const Tensor x = full({2, 2}, 3, DType::i32);
@@ -51,7 +55,7 @@ TEST_CASE("tensor: making by value") {
                        "tensor: 3 values given for shape (2, 2) of 4 elements", Error);
 }
 
-TEST_CASE("tensor: scalars and empty tensors") {
+TEST_CASE("tensor: it may be a scalar or empty") {
   const Tensor scalar = full({}, 2.5, DType::f32);
   CHECK(scalar.rank() == 0);
   CHECK(scalar.item() == 2.5);
@@ -135,7 +139,7 @@ TEST_CASE("tensor: sole_owner sees other handles, views, and undefined tensors")
   CHECK(moved.sole_owner());
 }
 
-TEST_CASE("tensor: to the dtype or device it has is the same memory") {
+TEST_CASE("tensor: to() its own dtype or device shares the memory") {
   const Tensor x = iota({4});
   CHECK(x.to(DType::f32).raw() == x.raw());
   CHECK(x.to(Device::cpu()).raw() == x.raw());
@@ -172,7 +176,7 @@ TEST_CASE("tensor: errors say what was asked of what") {
   CHECK_THROWS_AS(Tensor({1}, DType::f32, Device::cuda(63)), Error);
 }
 
-TEST_CASE("tensor: more memory than there is, is OutOfMemory with the size") {
+TEST_CASE("tensor: a request for more memory than there is throws OutOfMemory with the size") {
   try {
     Tensor({int64_t{1} << 58}, DType::f64);
     FAIL("no error");
@@ -182,4 +186,46 @@ TEST_CASE("tensor: more memory than there is, is OutOfMemory with the size") {
   }
   CHECK_THROWS_AS(Tensor({int64_t{1} << 61}, DType::f64), OutOfMemory);  // 2^64 bytes
   CHECK_THROWS_AS(Tensor({int64_t{1} << 62}, DType::f64), OutOfMemory);  // 2^65 bytes
+}
+
+TEST_CASE("tensor: copied_tensors lists what a function object captured") {
+  const Tensor x = iota({4}), y = iota({2}), none;
+  const std::vector<Tensor> both{x, y};
+  const auto f = [x, both, none] { return x.numel() + both[1].numel() + none.defined(); };
+  std::vector<Tensor> inner;
+  const std::vector<Tensor> captured = copied_tensors([&] {
+    const auto copy = f;
+    inner = copied_tensors([&y] { const Tensor again = y; });  // nested: its copies are its own
+    CHECK(copy() == 6);
+  });
+  REQUIRE(captured.size() == 3);
+  CHECK(captured[0].same_as(x));
+  CHECK(captured[1].same_as(x));
+  CHECK(captured[2].same_as(y));
+  REQUIRE(inner.size() == 1);
+  CHECK(inner[0].same_as(y));
+  CHECK_THROWS_AS(copied_tensors([] { throw Error("no"); }), Error);
+  CHECK(copied_tensors([] {}).empty());
+}
+
+TEST_CASE("tensor: writing functions count a version of the storage") {
+  const Tensor x = iota({4});
+  const auto version = [&x] { return x.storage()->version(); };
+  uint64_t last = version();
+  const auto counted = [&] {
+    const uint64_t before = std::exchange(last, version());
+    return last > before;
+  };
+  fill(x.view_rows(0, 1), 2);
+  CHECK(counted());
+  copy(x, iota({4}));
+  CHECK(counted());
+  add_in_place(x, x);
+  CHECK(counted());
+  Random(1).fill_normal(x, 0, 1);
+  CHECK(counted());
+  x.data<float>()[0] = 5;
+  CHECK(!counted());  // a writer through a pointer must say so
+  x.storage()->touch();
+  CHECK(counted());
 }

@@ -2,7 +2,7 @@
 // way, arrays.
 #include <doctest/doctest.h>
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "core/backend.h"
 #include "core/dispatch.h"
@@ -161,11 +161,11 @@ TEST_CASE("cuda: memory is taken once and used again; a kept pool is not given b
       const AllocationScope scope(pool);
       const Tensor taken({1 << 22}, DType::f32, kCuda);
     }
-    allocator.keep(pool, true);
+    allocator.keep_stream_memory(pool, true);
     const size_t reserved = allocator.statistics().reserved;
     allocator.release_cached();
     CHECK(allocator.statistics().reserved >= size_t{4} << 22);
-    allocator.keep(pool, false);
+    allocator.keep_stream_memory(pool, false);
     allocator.release_cached();
     CHECK(allocator.statistics().reserved < reserved);
   }
@@ -186,7 +186,7 @@ TEST_CASE("cuda: when memory ends, what is cached is given back first, and then 
                        kCuda);  // fits after the 60 MiB are given back
     const std::string error = error_of([] { Tensor({int64_t{1} << 30}, DType::u8, kCuda); });
     CHECK(contains(error, "cuda:0: out of memory: asked for 1.00 GiB"));
-    CHECK(contains(error, "--recompute"));
+    CHECK(contains(error, "recomputation"));
     CHECK_THROWS_AS(Tensor({int64_t{1} << 30}, DType::u8, kCuda), OutOfMemory);
   }
   simulator::set_memory(size_t{4} << 30);

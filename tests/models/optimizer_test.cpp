@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "ops/support/weight_cache.h"
 #include "tests/support/devices.h"

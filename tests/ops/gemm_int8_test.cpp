@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "ops/gemm/onednn.h"
 #include "ops/linear.h"

@@ -1,6 +1,6 @@
 // Weights of adaptive softmaxes, in all their forms, for the tests of ops/adaptive_softmax.
 #pragma once
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "ops/adaptive_softmax.h"
 #include "tests/support/op_cases.h"
 

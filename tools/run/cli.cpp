@@ -5,17 +5,17 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <system_error>
+#include <utility>
 
 #include "core/backend.h"
 #include "core/check.h"
+#include "core/format.h"
 #include "ops/gemm/precision.h"
 
 namespace tandem {
@@ -38,6 +38,18 @@ int report(const std::string& what, int code) {
 
 int wrong_usage(const CLI::App& app, const std::string& what) {
   return report(fmt::format("{}\n`{} --help` lists the options", what, app.get_name()), kWrongUsage);
+}
+
+// Returns " (--recompute, a smaller --batch-size)": what of this a program offers; "" where it offers none.
+std::string flags_that_save_memory(const CLI::App& app) {
+  constexpr std::pair<const char*, const char*> kAdvice[] = {{"--recompute", "--recompute"},
+                                                             {"--precision", "--precision=bf16"},
+                                                             {"--batch-size", "a smaller --batch-size"},
+                                                             {"--unroll", "a smaller --unroll"}};
+  std::string flags;
+  for (const auto& [option, advice] : kAdvice)
+    if (app.get_option_no_throw(option)) flags += (flags.empty() ? "" : ", ") + std::string(advice);
+  return flags.empty() ? "" : " (" + flags + ")";
 }
 
 std::string cpu_name() {
@@ -79,6 +91,8 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
     return 0;
   } catch (const UsageError& error) {
     return wrong_usage(app, error.what());
+  } catch (const OutOfMemory& error) {
+    return report(error.what() + flags_that_save_memory(app), kFailure);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailure);
   } catch (const std::exception& error) {
@@ -141,20 +155,6 @@ CorpusProgress corpus_progress(ProgressLine& line) {
                         : fmt::format("{} bytes", with_commas(done)));
     if (done == total) line.clear();
   };
-}
-
-std::string with_commas(int64_t number) {
-  std::string text = std::to_string(number);
-  const size_t sign = number < 0 ? 1 : 0;
-  for (size_t at = text.size(); at > sign + 3;) text.insert(at -= 3, ",");
-  return text;
-}
-
-std::string duration_text(double seconds) {
-  const auto whole = static_cast<int64_t>(std::llround(std::max(seconds, 0.0)));
-  if (whole < 60) return fmt::format("{}s", whole);
-  if (whole < 3600) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
-  return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
 }
 
 }  // namespace tandem

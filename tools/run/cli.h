@@ -6,6 +6,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/format.h"
 #include "data/corpus.h"
 
 namespace CLI {
@@ -29,7 +30,8 @@ class UsageError : public Error {
 void limit_openmp_spinning(char** argv);
 
 // Parses the command line and runs `body`. Returns the exit code: 0 done (--help, too), 2 wrong usage, 1
-// failure. What went wrong is one message on stderr, beginning with "error: ".
+// failure. What went wrong is one message on stderr, beginning with "error: "; when memory is used up it names the
+// program's own options that need less.
 int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 
 // "device: cpu, Intel Xeon, 2 threads, bf16: yes; no GPU: no NVIDIA driver", or
@@ -67,10 +69,5 @@ class ProgressLine {
 // Shows downloads and unpacking in `line`, which must outlive it; where stderr is no terminal, one line for
 // each.
 CorpusProgress corpus_progress(ProgressLine& line);
-
-// 1234567 as "1,234,567".
-std::string with_commas(int64_t number);
-// "7s", "4m32s", "2h05m".
-std::string duration_text(double seconds);
 
 }  // namespace tandem

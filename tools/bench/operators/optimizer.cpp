@@ -3,7 +3,7 @@
 #include <memory>
 #include <utility>
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "core/check.h"
 #include "core/random.h"

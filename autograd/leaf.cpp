@@ -1,5 +1,5 @@
 // Leaves and their gradients.
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 
 #include "core/check.h"
 
@@ -27,18 +27,6 @@ void zero_grad(const Tensor& leaf) {
   CHECK(leaf.node() && leaf.node()->is_leaf(),
         "zero_grad: {} is not a leaf; call requires_grad() on it first", leaf.str());
   leaf.node()->grad = Tensor();
-}
-
-GradTarget grad_target(const Tensor& w) {
-  if (!w.node() || !w.node()->is_leaf()) return {empty_like(w), false};
-  Tensor& own = w.node()->grad;
-  if (own.defined()) return {own, true};
-  own = empty_like(w);
-  return {own, false};
-}
-
-GradTarget target_if_wanted(const Tensor& w) {
-  return needs_grad(w) ? grad_target(w) : GradTarget();
 }
 
 }  // namespace tandem

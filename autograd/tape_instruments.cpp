@@ -1,0 +1,90 @@
+// The NaN finder, and the clock that a profile reads.
+#include "autograd/tape_instruments.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "core/array.h"
+#include "core/backend.h"
+#include "core/check.h"
+#include "core/dispatch.h"
+
+namespace tandem {
+namespace {
+
+double clock_ms() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double, std::milli>(now).count();
+}
+
+}  // namespace
+
+TapeInstruments::TapeInstruments(TapeOptions options) : options_(options), last_ms_(clock_ms()) {}
+
+void TapeInstruments::check_outputs(const char* name, int64_t entry, const std::vector<Tensor>& ys,
+                                    const std::vector<Tensor>& inputs) const {
+  if (!options_.check_nan) return;
+  for (size_t output = 0; output < ys.size(); ++output) {
+    if (all_finite(ys[output])) continue;
+    for (size_t i = 0; i < inputs.size(); ++i)
+      CHECK(!inputs[i].defined() || all_finite(inputs[i]), "{}: input {}, {}, of entry {} is not finite",
+            name, i, inputs[i].str(), entry);
+    detail::fail("{}: output {}, {}, of entry {} is not finite, and its inputs are", name, output,
+                 ys[output].str(), entry);
+  }
+}
+
+void TapeInstruments::check_gradient(const char* name, int64_t entry, size_t input,
+                                     const Tensor& gradient) const {
+  CHECK(!options_.check_nan || all_finite(gradient),
+        "{}: the gradient of input {}, {}, of entry {} is not finite, and the output's is", name, input,
+        gradient.str(), entry);
+}
+
+void TapeInstruments::check_given_gradient(size_t output, const Tensor& y, const Tensor& dy) const {
+  CHECK(!options_.check_nan || all_finite(dy),
+        "backward: the gradient given for output {}, {}, is not finite", output, y.str());
+}
+
+double TapeInstruments::forward_done(const char* name, const std::vector<Tensor>& ys) {
+  on_gpu_ = on_gpu_ || (!ys.empty() && ys[0].device().is_cuda());
+  const double ms = lap();
+  if (!options_.profile) return ms;
+  OperatorTime& time = time_of(name);
+  ++time.calls;
+  time.forward_ms += ms;
+  return ms;
+}
+
+void TapeInstruments::backward_begins() {
+  lap();
+}
+
+void TapeInstruments::backward_done(const char* name) {
+  if (options_.profile) time_of(name).backward_ms += lap();
+}
+
+// Returns the milliseconds since the last call.
+double TapeInstruments::lap() {
+  if constexpr (kWithCuda)
+    if (options_.profile && on_gpu_) cuda::synchronize();
+  const double now_ms = clock_ms();
+  return now_ms - std::exchange(last_ms_, now_ms);
+}
+
+OperatorTime& TapeInstruments::time_of(const char* name) {
+  for (OperatorTime& time : times_)
+    if (time.name == name) return time;
+  return times_.emplace_back(OperatorTime{name});
+}
+
+std::vector<OperatorTime> TapeInstruments::times() const {
+  std::vector<OperatorTime> sorted = times_;
+  std::sort(sorted.begin(), sorted.end(), [](const OperatorTime& a, const OperatorTime& b) {
+    return a.forward_ms + a.backward_ms > b.forward_ms + b.backward_ms;
+  });
+  return sorted;
+}
+
+}  // namespace tandem

@@ -1,0 +1,56 @@
+// What a tape checks and measures while it records and walks: where the first NaN arose, and the time of each operator.
+// The tape itself (tape.cpp) is complete without.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace tandem {
+
+struct TapeOptions {
+  bool check_nan = false;  // stop at the first operator whose output or gradient is not finite, and name it
+  bool profile = false;    // add up the times of each operator, see Tape::times()
+};
+
+// Sums over all entries with one operator's name, for profiles.
+struct OperatorTime {
+  std::string name;
+  int64_t calls = 0;
+  double forward_ms = 0;
+  double backward_ms = 0;
+};
+
+class TapeInstruments {
+ public:
+  explicit TapeInstruments(TapeOptions options);
+  const TapeOptions& options() const { return options_; }
+
+  // With check_nan, each throws an Error if a tensor is not finite. `entry` is the index to report. check_outputs()
+  // also blames an input, since a tensor that was never recorded was never checked.
+  void check_outputs(const char* name, int64_t entry, const std::vector<Tensor>& ys,
+                     const std::vector<Tensor>& inputs) const;
+  void check_gradient(const char* name, int64_t entry, size_t input, const Tensor& gradient) const;
+  void check_given_gradient(size_t output, const Tensor& y, const Tensor& dy) const;
+
+  // Each ends a lap of the clock, and counts it for the operator of this name. Under `profile` they first wait until
+  // the device has finished its work. forward_done() returns the milliseconds since the previous entry.
+  double forward_done(const char* name, const std::vector<Tensor>& ys);
+  void backward_begins();
+  void backward_done(const char* name);
+
+  // The sums so far, slowest operator first; empty without `profile`.
+  std::vector<OperatorTime> times() const;
+
+ private:
+  double lap();
+  OperatorTime& time_of(const char* name);
+
+  TapeOptions options_;
+  bool on_gpu_ = false;  // an entry ran on a GPU, so there is something to wait for
+  double last_ms_;       // the time at which the last lap ended
+  std::vector<OperatorTime> times_;
+};
+
+}  // namespace tandem
