@@ -1,4 +1,4 @@
-// The bf16 copies and the packed forms of weights.
+// Keeps the bf16 copies and the packed forms of weights with their leaves.
 #include "ops/support/weight_cache.h"
 
 #include <mutex>
@@ -11,7 +11,12 @@
 namespace tandem {
 namespace {
 
-thread_local bool generating = false;
+ComputeContext generating_context() {
+  ComputeContext context = compute_context();
+  context.generating = true;
+  return context;
+}
+
 std::mutex packing;  // models may generate on several threads at once
 
 }  // namespace
@@ -22,7 +27,7 @@ Tensor weight_as(const Tensor& weight, DType dtype) {
   GradNode& leaf = *weight.node();
   const uint64_t version = weight.storage()->version();
   if (leaf.low_precision.defined() && leaf.low_precision_version == version) return leaf.low_precision;
-  const AllocationScope lasting(kComputeStream);  // it outlives a graph that is being captured
+  const AllocationScope lasting(kComputeStream);  // the copy outlives a CUDA graph that is being captured
   if (!leaf.low_precision.defined()) leaf.low_precision = Tensor(weight.shape(), dtype, weight.device());
   copy(leaf.low_precision, weight);
   leaf.low_precision_version = version;
@@ -34,8 +39,8 @@ DType activation_dtype(const Tensor& weights) {
 }
 
 DType cache_dtype(const Tensor& weights) {
-  const bool halve = weights.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::bf16;
-  return halve ? DType::bf16 : weights.dtype();
+  const bool rounds = weights.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::bf16;
+  return rounds ? DType::bf16 : weights.dtype();
 }
 
 Tensor low_precision_copy(const Tensor& leaf) {
@@ -63,16 +68,11 @@ const Int8Weight* int8_form(const Tensor& weight) {
   return node && node->int8 && node->int8_version == weight.storage()->version() ? node->int8.get() : nullptr;
 }
 
-GenerationScope::GenerationScope() : outer_(generating) {
-  generating = true;
-}
-GenerationScope::~GenerationScope() {
-  generating = outer_;
-}
+GenerationScope::GenerationScope() : ComputeScope(generating_context()) {}
 
 std::shared_ptr<const Bf16Weight> bf16_form(const Tensor& weight, int64_t rows, MatmulPrecision precision) {
   GradNode* const node = weight.node().get();
-  if (!generating || precision != MatmulPrecision::bf16 || !node || !node->is_leaf() ||
+  if (!compute_context().generating || precision != MatmulPrecision::bf16 || !node || !node->is_leaf() ||
       weight.dtype() != DType::f32 || !weight.device().is_cpu() || weight.numel() == 0 ||
       rows > cpu::kMostKeptRows)
     return nullptr;

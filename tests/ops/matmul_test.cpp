@@ -1,4 +1,4 @@
-// matmul: cases for the shared checks, gradients that add up in place, bf16, and messages.
+// matmul: cases for the shared checks, gradients that add up in place, bf16, errors.
 #include "ops/matmul.h"
 
 #include <doctest/doctest.h>
@@ -13,7 +13,7 @@ using namespace tandem::testing;
 
 namespace {
 
-// op(a) op(b) by the definition; ranks 2 and 3.
+// Computes op(a) op(b) by the definition, for ranks 2 and 3.
 Tensor naive_matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
   const int64_t batch = a.rank() == 3 ? a.size(0) : 1;
   const int64_t m = a.size(options.transpose_a ? -1 : -2), k = a.size(options.transpose_a ? -2 : -1);
@@ -104,7 +104,7 @@ TEST_CASE("matmul: backward keeps the precision of forward") {
   CHECK(relative_error(grad(b), naive_matmul(a.to(DType::f64), dc.to(DType::f64), {true, false})) < 1e-2);
 }
 
-TEST_CASE("matmul: messages") {
+TEST_CASE("matmul: errors name the shapes and the sizes that differ") {
   const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
   CHECK_THROWS_WITH_AS(
       matmul(f32({64, 512}), f32({256, 1024})),
