@@ -17,6 +17,7 @@
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
+#include "ops/support/data_or_null.h"
 #include "ops/support/weight_cache.h"
 
 namespace tandem {
@@ -235,10 +236,9 @@ void product_at(const Tensor& c, int64_t first_c, const Tensor& a, int64_t first
                 const Gemm& product, const Tensor& bias) {
   if (const Int8Weight* form = product.transpose_b ? int8_form(b) : nullptr)
     return gemm_int8(c.data<float>() + first_c, a.data<float>() + first_a, product, *form,
-                     bias.defined() ? bias.data<float>() : nullptr);
+                     data_or_null<float>(bias));
   dispatch_float(c.dtype(), "adaptive_softmax", [&]<class T>() {
-    gemm(c.data<T>() + first_c, a.data<T>() + first_a, b.data<T>(), product,
-         bias.defined() ? bias.data<T>() : nullptr);
+    gemm(c.data<T>() + first_c, a.data<T>() + first_a, b.data<T>(), product, data_or_null<T>(bias));
   });
 }
 

@@ -1,5 +1,5 @@
-// causal_attention and attend_cached: checks, the tape entry, and the kernel that decodes. The block kernels
-// of training are in attention_blocks.cpp.
+// causal_attention and attend_cached: checks, the tape entry, and the CPU kernel of attend_cached. The block
+// kernels of causal_attention are in ops/attention_cpu/blocks.cpp.
 #include "ops/attention.h"
 
 #include <algorithm>
@@ -19,10 +19,11 @@
 namespace tandem {
 namespace {
 
-constexpr int64_t kRowsOfTask = 64;  // keys that one task looks at
+constexpr int64_t kKeysPerTask = 64;
 
-// scores = q keys, of `rows` keys that lie `stride` elements apart, each with its value `to_value` behind it.
-// Four rows are read side by side; their values and the next four rows are asked for between the arithmetic.
+// scores[row] = q . keys[row]. The keys lie `stride` elements apart, and the value of a key lies `to_value`
+// elements after it. Four keys are read at once; their values and the next four keys are prefetched
+// meanwhile.
 template <class T, class S>
 TANDEM_INLINE void score_body(T* scores, const T* q, const S* keys, int64_t rows, int64_t stride,
                               int64_t to_value, int64_t width) {
@@ -70,17 +71,18 @@ TANDEM_SIMD void score_rows(double* scores, const double* q, const double* keys,
   score_body(scores, q, keys, rows, stride, to_value, width);
 }
 
-// What a task found: y is the sum of its values, each weighed by exp(score - largest), and `total` of those
-// weights.
+// The softmax over some of the keys, not yet divided by its total: the weight of a key is exp(score -
+// largest), and `total` is the sum of these weights.
 template <class T>
-struct Part {
+struct PartialSoftmax {
   T largest, total;
 };
 
-// Overwrites the scores. Four rows of values are read side by side.
+// Returns the partial softmax of `rows` scores, times scale, and sets y to the sum of the values with its
+// weights. Overwrites the scores. Four rows of values are read at once.
 template <class T, class S>
-TANDEM_INLINE Part<T> weigh_body(T* y, T* scores, const S* values, int64_t rows, int64_t stride,
-                                 int64_t width, T scale) {
+TANDEM_INLINE PartialSoftmax<T> accumulate_values_body(T* y, T* scores, const S* values, int64_t rows,
+                                                       int64_t stride, int64_t width, T scale) {
   T largest = -std::numeric_limits<T>::infinity(), total = 0;
   for (int64_t row = 0; row < rows; ++row) {
     scores[row] *= scale;
@@ -109,75 +111,83 @@ TANDEM_INLINE Part<T> weigh_body(T* y, T* scores, const S* values, int64_t rows,
   return {largest, total};
 }
 
-TANDEM_SIMD Part<float> weigh(float* y, float* scores, const float* values, int64_t rows, int64_t stride,
-                              int64_t width, float scale) {
-  return weigh_body(y, scores, values, rows, stride, width, scale);
+TANDEM_SIMD PartialSoftmax<float> accumulate_values(float* y, float* scores, const float* values,
+                                                    int64_t rows, int64_t stride, int64_t width,
+                                                    float scale) {
+  return accumulate_values_body(y, scores, values, rows, stride, width, scale);
 }
-TANDEM_SIMD Part<float> weigh(float* y, float* scores, const bf16* values, int64_t rows, int64_t stride,
-                              int64_t width, float scale) {
-  return weigh_body(y, scores, values, rows, stride, width, scale);
+TANDEM_SIMD PartialSoftmax<float> accumulate_values(float* y, float* scores, const bf16* values, int64_t rows,
+                                                    int64_t stride, int64_t width, float scale) {
+  return accumulate_values_body(y, scores, values, rows, stride, width, scale);
 }
-TANDEM_SIMD Part<double> weigh(double* y, double* scores, const double* values, int64_t rows, int64_t stride,
-                               int64_t width, double scale) {
-  return weigh_body(y, scores, values, rows, stride, width, scale);
+TANDEM_SIMD PartialSoftmax<double> accumulate_values(double* y, double* scores, const double* values,
+                                                     int64_t rows, int64_t stride, int64_t width,
+                                                     double scale) {
+  return accumulate_values_body(y, scores, values, rows, stride, width, scale);
 }
 
-// y = the parts of a query together, in their order.
+// y = the attention of a query, combined from `count` partial softmaxes and their sums of values (count,
+// width), in this order.
 template <class T>
-TANDEM_INLINE void join_body(T* y, const T* sums, const Part<T>* parts, int64_t count, int64_t width) {
+TANDEM_INLINE void combine_partials_body(T* y, const T* sums, const PartialSoftmax<T>* partials,
+                                         int64_t count, int64_t width) {
   T largest = -std::numeric_limits<T>::infinity(), total = 0;
-  for (int64_t i = 0; i < count; ++i) largest = parts[i].largest > largest ? parts[i].largest : largest;
-  for (int64_t i = 0; i < count; ++i) total += parts[i].total * fast_exp(parts[i].largest - largest);
+  for (int64_t i = 0; i < count; ++i) largest = partials[i].largest > largest ? partials[i].largest : largest;
+  for (int64_t i = 0; i < count; ++i) total += partials[i].total * fast_exp(partials[i].largest - largest);
   for (int64_t j = 0; j < width; ++j) y[j] = 0;
   for (int64_t i = 0; i < count; ++i, sums += width) {
-    const T weight = fast_exp(parts[i].largest - largest) / total;
+    const T weight = fast_exp(partials[i].largest - largest) / total;
 #pragma omp simd
     for (int64_t j = 0; j < width; ++j) y[j] += weight * sums[j];
   }
 }
-TANDEM_SIMD void join(float* y, const float* sums, const Part<float>* parts, int64_t count, int64_t width) {
-  join_body(y, sums, parts, count, width);
+TANDEM_SIMD void combine_partials(float* y, const float* sums, const PartialSoftmax<float>* partials,
+                                  int64_t count, int64_t width) {
+  combine_partials_body(y, sums, partials, count, width);
 }
-TANDEM_SIMD void join(double* y, const double* sums, const Part<double>* parts, int64_t count,
-                      int64_t width) {
-  join_body(y, sums, parts, count, width);
+TANDEM_SIMD void combine_partials(double* y, const double* sums, const PartialSoftmax<double>* partials,
+                                  int64_t count, int64_t width) {
+  combine_partials_body(y, sums, partials, count, width);
 }
 
-// The keys of a query are cut into blocks too, so that all threads read the cache of a single sequence.
+// A task takes one query (batch item and head) and some of its keys, so that all threads read the cache even
+// of a single sequence.
 template <class T, class S>
 void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, int64_t valid, int64_t heads) {
   const int64_t head = width / heads, stride = batch * 2 * width, queries = batch * heads;
-  const int64_t blocks = (valid + kRowsOfTask - 1) / kRowsOfTask;
+  const int64_t blocks = (valid + kKeysPerTask - 1) / kKeysPerTask;
   const T scale = T(1) / std::sqrt(static_cast<T>(head));
   const Tensor sums({queries, blocks, head}, dtype_of<T>());
   T* const all_sums = sums.data<T>();
-  std::vector<Part<T>> parts(static_cast<size_t>(queries * blocks));
+  std::vector<PartialSoftmax<T>> partials(static_cast<size_t>(queries * blocks));
 #pragma omp parallel if (batch * valid * width > kParallelGrain)
   {
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < queries * blocks; ++task) {
-      const int64_t query = task / blocks, begin = task % blocks * kRowsOfTask;
+      const int64_t query = task / blocks, begin = task % blocks * kKeysPerTask;
       const int64_t b = query / heads, offset = query % heads * head;
-      const int64_t rows = std::min(kRowsOfTask, valid - begin);
+      const int64_t rows = std::min(kKeysPerTask, valid - begin);
       const S* const keys = kv + begin * stride + b * 2 * width + offset;
-      T scores[kRowsOfTask];
+      T scores[kKeysPerTask];
       score_rows(scores, q + b * width + offset, keys, rows, stride, width, head);
-      parts[task] = weigh(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
+      partials[task] =
+          accumulate_values(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
     }
 #pragma omp for schedule(static)
     for (int64_t query = 0; query < queries; ++query)
-      join(y + query * head, all_sums + query * blocks * head, parts.data() + query * blocks, blocks, head);
+      combine_partials(y + query * head, all_sums + query * blocks * head, partials.data() + query * blocks,
+                       blocks, head);
   }
 }
 
-// Of keys and values, where bf16 beside f32 may be: a CPU's kernels take it.
-DType bf16_or_same(const Tensor& q, const Tensor& kv, bool may_be_bf16) {
-  const bool half =
-      may_be_bf16 && kv.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu();
-  return half ? DType::bf16 : q.dtype();
+// Returns the dtype that kv must have: that of q, but on a CPU kv may be bf16 with q in f32, if accepts_bf16.
+DType kv_dtype_for(const Tensor& q, const Tensor& kv, bool accepts_bf16) {
+  const bool is_bf16 =
+      accepts_bf16 && kv.dtype() == DType::bf16 && q.dtype() == DType::f32 && q.device().is_cpu();
+  return is_bf16 ? DType::bf16 : q.dtype();
 }
 
-// Checks that q's last two axes, (B, D), fit kv's, and that heads fit D.
+// Checks that the last two axes of q, (B, D), fit kv, and that `heads` divides D.
 void check_shapes(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype, int64_t heads) {
   CHECK(is_floating(q.dtype()) && kv.dtype() == kv_dtype && q.device() == kv.device(),
         "{}: q is {}, keys and values are {}; they must have one floating dtype and one device", what,
@@ -218,7 +228,7 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType 
 
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
   const AttentionKernel kernel{options, matmul_precision()};
-  check_attention("causal_attention", q, kv, bf16_or_same(q, kv, kernel.precision == MatmulPrecision::bf16),
+  check_attention("causal_attention", q, kv, kv_dtype_for(q, kv, kernel.precision == MatmulPrecision::bf16),
                   options);
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
@@ -232,7 +242,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
-  check_shapes("attend_cached", q, kv_cache, bf16_or_same(q, kv_cache, true), heads);
+  check_shapes("attend_cached", q, kv_cache, kv_dtype_for(q, kv_cache, true), heads);
   CHECK(valid >= 1 && valid <= kv_cache.size(0),
         "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
         kv_cache.size(0));

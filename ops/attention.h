@@ -1,8 +1,7 @@
-// Causal attention with memory, one head or many: softmax(Q K^T / sqrt(d)) V, where each row sees the memory
-// and the past.
+// attention: softmax(Q K^T / sqrt(d)) V over a memory and the past, with one head or many.
 //
-// Vaswani et al., "Attention is all you need" (2017); Lei, "When attention meets fast recurrence" (2021) for
-// the masks of SRU++. There are no positions here: they come from the recurrence, or are the caller's.
+// Vaswani et al., "Attention is all you need" (2017); for the masks of SRU++: Lei, "When attention meets fast
+// recurrence" (2021). There are no positions here: they come from a recurrence, or the caller adds them.
 #pragma once
 #include "core/tensor.h"
 #include "ops/dropout.h"
@@ -11,53 +10,56 @@
 namespace tandem {
 
 struct AttentionOptions {
-  int64_t heads = 1;    // contiguous slices of the width; each attends for itself
-  int64_t window = 0;   // keys a query sees at most, its own included; 0: all that are not in its future
-  double dropout = 0;   // of the attention weights, after the softmax
-  DropoutKey key = {};  // element ((b heads + h) T + t) (M + T) + j is the weight of key j in query t
+  int64_t heads = 1;    // contiguous slices of the width, each with a softmax of its own
+  int64_t window = 0;   // number of keys that a query sees at most, its own included; 0: no limit
+  double dropout = 0;   // probability of dropping an attention weight, after the softmax
+  DropoutKey key = {};  // the weight of key j for query t is element ((b heads + h) T + t) (M + T) + j
 };
 
-// q (T, B, D) and kv (M + T, B, 2 D) -> (T, B, D). Of kv's columns the first D are the keys and the last D
-// the values; of its rows the first M are memory and the others belong to the queries: query t sees key j if
-// j <= M + t, and with a window only if j > M + t - window (SRU++ with a memory of M rows evaluates with
-// window = M + 1). The masked triangle is not computed, and weights are not stored: backward computes them
-// again, block by block, from q, kv, and one number a query and head. f32 goes by matmul_precision(); where
-// that is bf16 on a CPU, kv may be bf16 beside q in f32 (linear_bf16_out() makes it), and so is its gradient:
-// the same bits, for the products round it anyway. Error: shapes or dtypes that do not fit, T > M + T, heads
-// that do not divide D, a negative window, dropout outside [0, 1).
+// Returns softmax(Q K^T / sqrt(D / heads)) V: q (T, B, D), kv (M + T, B, 2 D) -> (T, B, D). The first D
+// columns of kv are the keys, the last D the values. The first M rows are memory, the others belong to the
+// queries: query t sees key j if j <= M + t, and with a window only if also j > M + t - window. (SRU++ with a
+// memory of M rows evaluates with window = M + 1.)
+//
+// The masked triangle is not computed, and the weights are not stored: backward computes them again, block by
+// block, from q, kv and one number per query and head. f32 is multiplied in matmul_precision(). If that is
+// bf16 on a CPU, kv and its gradient may be bf16 with q in f32 (see linear_bf16_out()); the result has the
+// same bits, since the products round kv anyway. Error: shapes or dtypes that do not fit, fewer keys than
+// queries, heads that do not divide D, a negative window, dropout outside [0, 1).
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options = {});
 
-// For generation, a token at a time: q (B, D) against the first `valid` rows of a cache (capacity, B, 2 D)
-// laid out as kv. The order of the rows does not matter, so a full cache is overwritten in a ring. -> (B, D).
-// On a CPU the cache may be bf16 beside q in f32. Records nothing. Error: shapes that do not fit, valid
-// outside [1, capacity], heads that do not divide D.
+// Returns the attention of one token per sequence, for generation: q (B, D) and the first `valid` rows of
+// kv_cache (capacity, B, 2 D), laid out as kv -> (B, D). The order of the rows does not matter, so a full
+// cache can be overwritten as a ring. On a CPU the cache may be bf16 with q in f32. Records nothing on the
+// tape. Error: shapes that do not fit, valid outside [1, capacity], heads that do not divide D.
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads = 1);
 
-// What a kernel is told besides its tensors.
+// The arguments of the kernels besides the tensors.
 struct AttentionKernel {
   AttentionOptions options;
   MatmulPrecision precision = MatmulPrecision::f32;
-  int64_t scores_at_once = 0;  // a GPU's blocks hold about so many; 0: as many as fill the GPU
+  int64_t scores_at_once = 0;  // scores in one block of a GPU, about; 0: as many as fill the GPU
 };
 
-// Relative positions in a kernel's scores (ops/relative_attention.h): to that of query t and key j they add
-// q_t . r_d, d = min(M + t - j, P - 1); q (T, B, D), r (P, D). Both undefined: there are none.
+// The position term of relative attention (ops/relative_attention.h), q (T, B, D) and r (P, D). It adds
+// q_t . r_d, d = min(M + t - j, P - 1), to the score of query t and key j before the scaling. Both undefined:
+// no such term.
 struct PositionTerm {
   Tensor q, r;
   bool any() const { return r.defined(); }
 };
 
-// For an operator named `what`: throws where q, kv, which must be of kv_dtype, and the options are not as
-// said of causal_attention.
+// Checks the arguments of causal_attention() for the operator named `what`; kv must be of kv_dtype. Error: as
+// there.
 void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype,
                      const AttentionOptions& options);
 
 namespace cpu {
-// lse (B, heads, T): log of the sum of exponentials of each query's scores.
+// Writes y and lse (B, heads, T), the log of the sum of the exponentials of each query's scores.
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
                        const PositionTerm& positions, const AttentionKernel& kernel);
-// kv, and dkv with it, in bf16 beside f32: only in precision bf16, and without positions. Writes all of dq,
-// dkv and, where there are positions, dpositions.
+// Overwrites dq, dkv and, if there are positions, dpositions. kv and dkv may be bf16 with the others in f32,
+// in precision bf16 and without positions only.
 void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dpositions, const Tensor& dy,
                         const Tensor& q, const Tensor& kv, const PositionTerm& positions, const Tensor& y,
                         const Tensor& lse, const AttentionKernel& kernel);

@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "ops/reduce.h"
 #include "ops/support/check_operand.h"
+#include "ops/support/data_or_null.h"
 #include "ops/support/weight_cache.h"
 
 namespace tandem {
@@ -49,7 +50,7 @@ template <class T>
 void filter(const TimeSteps<T>& out, int64_t first, const TimeSteps<const T>& in, const Tensor& taps,
             const Tensor& bias, bool back) {
   const int64_t width = taps.size(0), channels = taps.size(1), batch = channels > 0 ? out.size / channels : 0;
-  const T *taps_data = taps.data<T>(), *bias_data = bias.defined() ? bias.data<T>() : nullptr;
+  const T *taps_data = taps.data<T>(), *bias_data = data_or_null<T>(bias);
   cpu::for_rows(
       (out.steps - first) * batch, channels * width,
       [out, first, in, width, channels, batch, taps_data, bias_data, back](int64_t row, int64_t end) {

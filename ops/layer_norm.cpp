@@ -10,6 +10,7 @@
 #include "core/macros.h"
 #include "core/parallel.h"
 #include "ops/support/check_operand.h"
+#include "ops/support/data_or_null.h"
 #include "ops/support/weight_cache.h"
 
 namespace tandem {
@@ -103,11 +104,6 @@ TANDEM_SIMD double backward_row(double* dx, double* da, double* dgain, double* d
 }
 
 template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
-template <class T>
 void forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, const Tensor& gain,
              const Tensor& bias, const LayerNormOptions& options) {
   const int64_t n = gain.numel(), rows = stats.size(0);
@@ -150,7 +146,7 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
   const Tensor dropped = options.dropout > 0 ? Tensor({chunks, n}, dy.dtype()) : Tensor();
   const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a), *dy_data = dy.data<T>();
   const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
-  T* da = out.da.defined() ? out.da.data<T>() : nullptr;
+  T* da = data_or_null<T>(out.da);
 #pragma omp parallel for if (rows * n > kParallelGrain)
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     T* sum = sums.data<T>() + chunk * (2 * n + 1);

@@ -1,4 +1,4 @@
-// linear: three products and the column sums for the bias.
+// linear: three products, and column sums for the gradient of the bias.
 #include "ops/linear.h"
 
 #include <algorithm>
@@ -10,15 +10,18 @@
 #include "core/dispatch.h"
 #include "core/macros.h"
 #include "core/parallel.h"
+#include "ops/support/data_or_null.h"
 #include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
 
+// The number of rows of x, all axes but the last taken together.
 int64_t rows_of(const Tensor& x) {
   return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1);
 }
 
+// sums (width) += the rows of x, which lie `stride` elements apart.
 template <class T>
 TANDEM_INLINE void add_columns_body(T* sums, const T* x, int64_t rows, int64_t stride, int64_t width) {
   for (int64_t row = 0; row < rows; ++row, x += stride) {
@@ -35,8 +38,8 @@ TANDEM_SIMD void add_columns(double* sums, const double* x, int64_t rows, int64_
 
 constexpr int64_t kColumns = 64, kRows = 128;
 
-// Each task owns some columns and sums them in chunks of rows, so that the rounding error grows with the
-// number of chunks and not with the number of rows.
+// sums = the sum of the rows of x (rows, width), or sums +=. A task sums some columns in chunks of rows, so
+// that the rounding error grows with the number of chunks and not with the number of rows.
 template <class T>
 void column_sums(T* sums, const T* x, int64_t rows, int64_t width, bool accumulate) {
   cpu::for_blocks(width, kColumns, rows, [sums, x, rows, width, accumulate](int64_t begin, int64_t end) {
@@ -85,23 +88,34 @@ Gemm linear_weight_product(int64_t rows, const Tensor& weight, bool accumulate, 
 
 namespace cpu {
 
+LinearPlan plan_linear(const Tensor& y, const Tensor& x, const Tensor& weight, MatmulPrecision precision) {
+  if (x.dtype() == DType::bf16 && y.dtype() == DType::f32) return {LinearPath::bf16_input};
+  if (const Int8Weight* const form = int8_form(weight)) return {LinearPath::int8, form};
+  if (std::shared_ptr<const Bf16Weight> form = bf16_form(weight, rows_of(y), precision))
+    return {LinearPath::kept_bf16, nullptr, std::move(form)};
+  if (y.dtype() == DType::bf16) return {LinearPath::bf16_output};
+  return {LinearPath::general};
+}
+
 void linear_forward(const Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                     MatmulPrecision precision) {
   const Gemm p = linear_product(rows_of(y), weight, precision);
-  if (x.dtype() == DType::bf16 && y.dtype() == DType::f32)
-    return gemm(y.data<float>(), x.data<bf16>(), weight.data<float>(), p);
-  if (const Int8Weight* form = int8_form(weight))
-    return gemm_int8(y.data<float>(), x.data<float>(), p, *form,
-                     bias.defined() ? bias.data<float>() : nullptr);
-  if (const std::shared_ptr<const Bf16Weight> form = bf16_form(weight, p.m, precision)) {
-    if (y.dtype() == DType::bf16) return gemm_bf16_weight(y.data<bf16>(), x.data<float>(), p, *form);
-    return gemm_bf16_weight(y.data<float>(), x.data<float>(), p, *form,
-                            bias.defined() ? bias.data<float>() : nullptr);
+  const LinearPlan plan = plan_linear(y, x, weight, precision);
+  switch (plan.path) {
+    case LinearPath::bf16_input:
+      return gemm(y.data<float>(), x.data<bf16>(), weight.data<float>(), p);
+    case LinearPath::int8:
+      return gemm_int8(y.data<float>(), x.data<float>(), p, *plan.int8, data_or_null<float>(bias));
+    case LinearPath::kept_bf16:
+      if (y.dtype() == DType::bf16) return gemm_bf16_weight(y.data<bf16>(), x.data<float>(), p, *plan.kept);
+      return gemm_bf16_weight(y.data<float>(), x.data<float>(), p, *plan.kept, data_or_null<float>(bias));
+    case LinearPath::bf16_output:
+      return gemm(y.data<bf16>(), x.data<float>(), weight.data<float>(), p);
+    case LinearPath::general:
+      return dispatch_float(y.dtype(), "linear", [&]<class T>() {
+        gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, data_or_null<T>(bias));
+      });
   }
-  if (y.dtype() == DType::bf16) return gemm(y.data<bf16>(), x.data<float>(), weight.data<float>(), p);
-  dispatch_float(y.dtype(), "linear", [&]<class T>() {
-    gemm(y.data<T>(), x.data<T>(), weight.data<T>(), p, bias.defined() ? bias.data<T>() : nullptr);
-  });
 }
 
 void linear_backward_input(const Tensor& dx, const Tensor& dy, const Tensor& weight,
@@ -150,7 +164,7 @@ void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) 
         "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
 }
 
-// dx = dy W, like x.
+// Returns dx = dy W, in the shape and dtype of x.
 Tensor input_gradient(const Tensor& dy, const Tensor& weight, const Shape& shape, DType dtype,
                       MatmulPrecision precision) {
   const Tensor dx(shape, dtype, dy.device());
@@ -158,7 +172,8 @@ Tensor input_gradient(const Tensor& dy, const Tensor& weight, const Shape& shape
   return dx;
 }
 
-// On a CPU: products of rows like x that take bf16 beside f32, for they round to it.
+// True if the product of x and weight accepts and gives bf16 with f32: on a CPU in precision bf16, which
+// rounds the operands anyway.
 bool accepts_bf16(const Tensor& x, const Tensor& weight) {
   return x.device().is_cpu() && x.dtype() == DType::f32 && x.rank() > 0 && x.size(-1) > 0 &&
          matmul_precision() == MatmulPrecision::bf16 && !int8_form(weight);
@@ -169,15 +184,15 @@ void add_weight_gradient(const GradTarget& target, const Tensor& dy, const Tenso
   DISPATCH(dy.device(), linear_backward_weight(target.grad, dy, x, target.accumulate, precision));
 }
 
-// y = x W^T + b over N rows:  dx = dy W,  dW = dy^T x,  db = sum of dy's rows.
-Tensor linear_in(DType dtype, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+// linear() with y in `dtype`. The gradients:  dx = dy W,  dW = dy^T x,  db = the sum of the rows of dy.
+Tensor linear_to(DType dtype, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check_arguments(x, weight, bias);
   const MatmulPrecision precision = matmul_precision();
   Tensor y(x.shape().with(-1, weight.size(0)), dtype, x.device());
   DISPATCH(x.device(), linear_forward(y, x, weight, bias, precision));
   std::vector<Tensor> inputs{x, weight};
   if (bias.defined()) inputs.push_back(bias);
-  // Only dW needs x: an embedding or an activation is not kept for a weight that is not trained.
+  // Only dW needs x: it is not saved for a weight that is not trained.
   const bool wants_x = needs_grad(x), wants_weight = needs_grad(weight),
              wants_bias = bias.defined() && needs_grad(bias);
   const Shape shape = x.shape();
@@ -205,11 +220,11 @@ Tensor linear_in(DType dtype, const Tensor& x, const Tensor& weight, const Tenso
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  return linear_in(x.dtype(), x, weight, bias);
+  return linear_to(x.dtype(), x, weight, bias);
 }
 
 Tensor linear_bf16_out(const Tensor& x, const Tensor& weight) {
-  return linear_in(accepts_bf16(x, weight) ? DType::bf16 : x.dtype(), x, weight, {});
+  return linear_to(accepts_bf16(x, weight) ? DType::bf16 : x.dtype(), x, weight, {});
 }
 
 LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& weight) {
@@ -221,9 +236,9 @@ LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& wei
   CHECK(earlier.dtype() == x.dtype() || (is_floating(earlier.dtype()) && !needs_grad(earlier)),
         "linear_rows: {} before {}; of another dtype it must be floating and need no gradient", earlier.str(),
         x.str());
-  const bool as_it_lies =
+  const bool used_as_it_is =
       earlier.dtype() == x.dtype() || (earlier.dtype() == DType::bf16 && accepts_bf16(x, weight));
-  const Tensor before = as_it_lies ? earlier : earlier.to(x.dtype());
+  const Tensor before = used_as_it_is ? earlier : earlier.to(x.dtype());
   check_arguments(before, weight, {});
   CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail(),
         "linear_rows: {} before {}; all but the leading sizes must agree", before.str(), x.str());
@@ -241,7 +256,7 @@ LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& wei
       "linear", {all, y}, {before, x, weight},
       [saved, shapes, wanted, weight, precision, rows, end, dtype = x.dtype(),
        wants_weight](const Grads& dys) {
-        Tensor dy[2];  // of the two parts: that of y is what came to y and what came to its rows of `all`
+        Tensor dy[2];  // gradients of the rows of `before` and of y; the latter adds those of y and of `all`
         if (dys[0].defined()) dy[0] = dys[0].view_rows(0, rows), dy[1] = dys[0].view_rows(rows, end);
         if (dys[1].defined() && dy[1].defined()) {
           const Tensor sum = dys[1].sole_owner() ? dys[1] : dys[1].clone();

@@ -1,4 +1,4 @@
-// matmul and its gradient, which is two more products.
+// matmul, whose gradients are two more products.
 #include "ops/matmul.h"
 
 #include "autograd/accumulate.h"
@@ -45,7 +45,8 @@ Tensor product(const Tensor& a, const Tensor& b, MatmulKernel kernel) {
   return c;
 }
 
-// left right -> the gradient of w, added in place where w is a leaf that has one already.
+// Returns the gradient of w, the product of left and right. It is added in place if w is a leaf that has a
+// gradient already.
 Tensor product_into(const Tensor& w, const Tensor& left, const Tensor& right, MatmulKernel kernel) {
   const GradTarget target = grad_target(w);
   kernel.accumulate = target.accumulate;
@@ -56,7 +57,7 @@ Tensor product_into(const Tensor& w, const Tensor& left, const Tensor& right, Ma
 }  // namespace
 
 // C = A B:            dA = dC B^T    dB = A^T dC
-// A stored as A^T:    its gradient is the transpose, B dC^T; the same for B, dC^T A.
+// A stored as A^T:    its gradient is the transpose, B dC^T; the same for B, dC^T A
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
   CHECK(a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3),
         "matmul: a is {}, b is {}; both must be matrices, or both batches of matrices (G, rows, columns)",

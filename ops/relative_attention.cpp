@@ -1,4 +1,4 @@
-// relative_attention: the kernels are those of causal_attention, given the positions as a second term.
+// relative_attention: runs the kernels of causal_attention with a position term.
 #include "ops/relative_attention.h"
 
 #include "autograd/accumulate.h"
@@ -22,6 +22,7 @@ void check_bias(const char* name, const Tensor& bias, const Tensor& q) {
         bias.str());
 }
 
+// Returns q + bias.
 Tensor biased(const Tensor& q, const Tensor& bias) {
   Tensor y = empty_like(q);
   DISPATCH(q.device(), arithmetic(y, q, weight_as(bias, q.dtype()), Arithmetic::add));
@@ -36,8 +37,8 @@ Tensor bias_gradient(const Tensor& bias, const Tensor& dy) {
 
 }  // namespace
 
-// The queries of content q + u and of position q + v are made again, not saved:
-//   dq = d(q + u) + d(q + v),  du, dv = the sums of their rows.
+// backward computes the content queries q + u and the position queries q + v again instead of saving them:
+//   dq = d(q + u) + d(q + v),    du, dv = the sums of the rows of d(q + u) and of d(q + v)
 Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, const Tensor& u,
                           const Tensor& v, const AttentionOptions& options) {
   check_attention("relative_attention", q, kv, q.dtype(), options);

@@ -1,4 +1,4 @@
-// Causal attention whose scores know how far back a key lies, as in Transformer-XL.
+// relative_attention: causal attention whose scores depend on the distance of the key, as in Transformer-XL.
 //
 // Dai et al., "Transformer-XL: attentive language models beyond a fixed-length context" (2019), section 3.3.
 #pragma once
@@ -7,13 +7,16 @@
 
 namespace tandem {
 
-// q (T, B, D), kv (M + T, B, 2 D) as in causal_attention, r (P, D), u and v (D) -> (T, B, D). Row p of r is
-// the projected vector of distance p; distances of P and more use row P - 1. The score of query i and key j,
-// for each head with its slice of the width, is
-//   ((q_i + u) . k_j + (q_i + v) . r_d) / sqrt(D / heads),   d = min(M + i - j, P - 1).
-// u and v may be f32 beside bf16, and so are their gradients then. Masks, dropout, what is computed and what
-// is stored are as in causal_attention; so are the errors. More errors: r not (P, D) with P >= 1, u or v not
-// (D), dtypes or devices that differ.
+// Returns the attention of q (T, B, D) over kv (M + T, B, 2 D), laid out as in causal_attention(), with
+// relative positions r (P, D) and biases u, v (D) -> (T, B, D). The score of query i and key j, in each head
+// with its slice of the width, is
+//
+//     ((q_i + u) . k_j + (q_i + v) . r_d) / sqrt(D / heads),    d = min(M + i - j, P - 1)
+//
+// where row d of r is the projected vector of distance d, and the last row serves all greater distances too.
+// u and v may be f32 with the others in bf16, and then their gradients are f32. Masks, dropout and memory use
+// are those of causal_attention(). Error: those of causal_attention(); r is not (P, D) with P >= 1, u or v is
+// not (D), dtypes or devices differ.
 Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, const Tensor& u,
                           const Tensor& v, const AttentionOptions& options = {});
 

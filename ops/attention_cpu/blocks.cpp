@@ -1,5 +1,5 @@
-// The block kernels of attention on the CPU, with or without relative positions. A task is a block of query
-// rows of one batch item and head; it touches only keys that some row of the block sees.
+// The block kernels of attention on the CPU, with or without relative positions. A block is some query rows
+// of one batch item and head; it reads only keys that at least one of its rows sees.
 #include <omp.h>
 
 #include <algorithm>
@@ -13,16 +13,18 @@
 #include "ops/attention_cpu/row_loops.h"
 #include "ops/gemm/round_bf16.h"
 #include "ops/softmax.h"
+#include "ops/support/data_or_null.h"
+#include "ops/support/thread_scratch.h"
 
 namespace tandem::cpu {
 namespace {
 
-// More query rows feed the matrix units better, fewer waste less on the masked triangle.
+// More query rows use the matrix units better; fewer waste less work on the masked triangle.
 constexpr BlockSizes kForward{128, kAllKeys};
 
-// Query blocks of one item add to the same dK and dV. So an item is one task, or, with few items, a fixed
-// number of groups of blocks with sums of their own, which are then added in order: no result depends on the
-// number of threads.
+// The query blocks of one item add to the same dK and dV. So an item is one task, or, with few items, a fixed
+// number of groups of blocks, each with its own sums, which are added in a fixed order afterwards. No result
+// depends on the number of threads.
 constexpr int64_t kBackwardTasks = 8;
 
 template <class T>
@@ -41,11 +43,11 @@ void forward_block(const AttentionLayout& at, const AttentionProducts<Operand>& 
   T* factors = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
-  const auto q = products.keys.take_rows(memory, x.q + offset, ld, rows, false);
-  products.keys.times_transposed(s, q, item, rows, block.keys);
+  const auto q = products.keys.load_rows(memory, x.q + offset, ld, rows, false);
+  products.keys.matmul_nt(s, q, item, rows, block.keys);
   if (at.positions > 0) {
-    const auto position_q = products.positions.take_rows(memory, x.position_q + offset, ld, rows, false);
-    products.positions.times_transposed(s_position, position_q, item % at.heads, rows, block.positions);
+    const auto position_q = products.positions.load_rows(memory, x.position_q + offset, ld, rows, false);
+    products.positions.matmul_nt(s_position, position_q, item % at.heads, rows, block.positions);
   }
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t t = block.begin + i, begin = at.mask.begin(t), visible = at.visible(t);
@@ -64,7 +66,7 @@ void forward_block(const AttentionLayout& at, const AttentionProducts<Operand>& 
       multiply_row(row, drop, visible);
     }
   }
-  products.values.times(out, false, s, item, rows, block.keys, memory);
+  products.values.matmul_nn(out, false, s, item, rows, block.keys, memory);
   for (int64_t i = 0; i < rows; ++i) scale_row(x.y + offset + i * ld, out + i * at.head, at.head, factors[i]);
 }
 
@@ -76,7 +78,7 @@ struct BackwardArguments {
   const T *dy, *q, *position_q, *y, *lse;
 };
 
-// Where a task adds up what its blocks give to the rows of each side.
+// The gradients of a task's keys, values and positions, to which its blocks add.
 template <class T>
 struct Sums {
   T *keys, *values, *positions;
@@ -90,25 +92,25 @@ void backward_block(const AttentionLayout& at, const AttentionProducts<Operand>&
                 widest = std::min(at.chunk, block.keys.count);
   T* p = take<T>(memory, rows * widest);
   T* ds = take<T>(memory, rows * widest);
-  T* s_position = take<T>(memory, rows * block.positions.count);  // and then its gradient
+  T* s_position = take<T>(memory, rows * block.positions.count);  // overwritten by its gradient
   T* out = take<T>(memory, rows * at.head);
   T* delta = take<T>(memory, rows);
   T* drop = take<T>(memory, at.keys);
   const T scale = T(1) / std::sqrt(static_cast<T>(at.head));
-  const auto q = products.keys.take_rows(memory, x.q + offset, ld, rows, true);
-  const auto dy = products.values.take_rows(memory, x.dy + offset, ld, rows, true);
+  const auto q = products.keys.load_rows(memory, x.q + offset, ld, rows, true);
+  const auto dy = products.values.load_rows(memory, x.dy + offset, ld, rows, true);
   typename Operand::Rows position_q{};
   if (at.positions > 0) {
-    position_q = products.positions.take_rows(memory, x.position_q + offset, ld, rows, true);
-    products.positions.times_transposed(s_position, position_q, item % at.heads, rows, block.positions);
+    position_q = products.positions.load_rows(memory, x.position_q + offset, ld, rows, true);
+    products.positions.matmul_nt(s_position, position_q, item % at.heads, rows, block.positions);
   }
   for (int64_t i = 0; i < rows; ++i)
     delta[i] = dot_row(x.dy + offset + i * ld, x.y + offset + i * ld, at.head);
 
   for (RowRange keys = at.chunk_at(block, block.keys.first); keys.count > 0;
        keys = at.chunk_at(block, keys.end())) {
-    products.keys.times_transposed(p, q, slot, rows, keys);
-    products.values.times_transposed(ds, dy, slot, rows, keys);
+    products.keys.matmul_nt(p, q, slot, rows, keys);
+    products.values.matmul_nt(ds, dy, slot, rows, keys);
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t t = block.begin + i;
       const RowRange seen = at.seen(t, keys);
@@ -132,26 +134,25 @@ void backward_block(const AttentionLayout& at, const AttentionProducts<Operand>&
       clear_hidden(position_row, block.positions, {farthest, at.positions - farthest});
       sum_by_position_row(by_position, ds_row, seen.count, at.positions);
     }
-    products.keys.times(out, keys.first > block.keys.first, ds, slot, rows, keys, memory);
-    products.keys.add_transposed(sums.keys, !first, ds, q, rows, keys, memory);
-    products.values.add_transposed(sums.values, !first, p, dy, rows, keys, memory);
+    products.keys.matmul_nn(out, keys.first > block.keys.first, ds, slot, rows, keys, memory);
+    products.keys.matmul_tn(sums.keys, !first, ds, q, rows, keys, memory);
+    products.values.matmul_tn(sums.values, !first, p, dy, rows, keys, memory);
   }
   const auto write = [&](T* dq) {
     for (int64_t i = 0; i < rows; ++i) std::copy_n(out + i * at.head, at.head, dq + offset + i * ld);
   };
   write(x.dq);
   if (at.positions == 0) return;
-  products.positions.times(out, false, s_position, item % at.heads, rows, block.positions, memory);
+  products.positions.matmul_nn(out, false, s_position, item % at.heads, rows, block.positions, memory);
   write(x.dposition_q);
-  products.positions.add_transposed(sums.positions, !first, s_position, position_q, rows, block.positions,
-                                    memory);
+  products.positions.matmul_tn(sums.positions, !first, s_position, position_q, rows, block.positions, memory);
 }
 
 template <class Operand, class T>
 void forward(const AttentionLayout& at, AttentionProducts<Operand>& products, const ForwardArguments<T>& x) {
   const int64_t floats =
       at.block * (products.keys.padded_rows() + products.positions.padded_rows() + at.head + 1) + at.keys;
-  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096, omp_get_max_threads());
+  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096);
 #pragma omp parallel if (at.worth_threads())
   {
     const SingleThreaded single;
@@ -161,7 +162,8 @@ void forward(const AttentionLayout& at, AttentionProducts<Operand>& products, co
     }
 #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < at.items(); ++item) products.prepare(item, item);
-      // Item after item, while its keys are in cache. The last blocks see the most keys: they come first.
+      // Blocks go item by item, while the keys of the item are in cache. The last blocks see the most keys,
+      // so they come first.
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < at.items() * at.blocks(); ++task)
       forward_block(at, products, scratch.own(), x, task / at.blocks(),
@@ -169,13 +171,15 @@ void forward(const AttentionLayout& at, AttentionProducts<Operand>& products, co
   }
 }
 
-// A task's first block overwrites the sums of what it sees; the others start from zero.
+// Clears the sums outside of `seen`, the rows that the first block of a task sees; that block overwrites
+// those.
 template <class T>
 void clear_outside(T* sums, RowRange seen, int64_t rows, int64_t head) {
   std::fill(sums, sums + seen.first * head, T(0));
   std::fill(sums + seen.end() * head, sums + rows * head, T(0));
 }
 
+// y = x
 void put_row(bf16* y, const float* x, int64_t n) {
   round_to_bf16(y, x, n);
 }
@@ -184,13 +188,14 @@ void put_row(T* y, const T* x, int64_t n) {
   std::copy_n(x, n, y);
 }
 
-// Groups of blocks into which an item's are cut, a task each.
+// Returns the number of groups into which the blocks of an item are cut. A group is one task.
 int64_t backward_groups(const AttentionLayout& at) {
   return std::clamp((kBackwardTasks + at.items() - 1) / at.items(), int64_t{1}, at.blocks());
 }
 
-// Keys and values that are ready at once, and sums for them. An item that is one task needs them only while
-// it runs: where there are fewer threads than items, each has a place of its own, which stays in its cache.
+// Returns the number of items whose packed keys and values, and sums, are held at once. An item that is one
+// task needs them only while it runs: with fewer threads than items each thread has one slot, which stays in
+// its cache.
 int64_t backward_slots(const AttentionLayout& at) {
   return backward_groups(at) > 1 ? at.items() : std::min<int64_t>(at.items(), omp_get_max_threads());
 }
@@ -206,15 +211,15 @@ void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
   T* const key_sums = static_cast<T*>(key_storage.data());
   T* const position_sums = static_cast<T*>(position_storage.data());
   const int64_t floats = at.block * (2 * std::min(at.chunk, keys) + positions + head + 1) + at.keys;
-  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096, omp_get_max_threads());
+  const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096);
   const auto add_sum = [&at](T* target, const T* sum) {
     for (int64_t j = 0; j < at.head; ++j) target[j] += sum[j];
   };
   const auto put_key = [&](int64_t slot, int64_t item, int64_t key) {
-    for (int64_t half = 0; half < 2; ++half) {
-      T* sum = key_sums + ((slot * groups * 2 + half) * keys + key) * head;
+    for (int64_t part = 0; part < 2; ++part) {  // 0: the key, 1: the value
+      T* sum = key_sums + ((slot * groups * 2 + part) * keys + key) * head;
       for (int64_t group = 1; group < groups; ++group) add_sum(sum, sum + group * 2 * keys * head);
-      put_row(x.dkv + at.kv_offset(item, key) + half * at.width, sum, at.head);
+      put_row(x.dkv + at.kv_offset(item, key) + part * at.width, sum, at.head);
     }
   };
 #pragma omp parallel if (at.worth_threads())
@@ -249,7 +254,7 @@ void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
       for (int64_t row = 0; row < at.items() * at.keys; ++row)
         put_key(row / at.keys, row / at.keys, row % at.keys);
     }
-    // All batch items share the positions.
+    // The batch items share the positions: their sums are added, and stored nearest first.
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < at.positions * at.heads; ++row) {
       const int64_t h = row % at.heads, position = row / at.heads;
@@ -263,22 +268,18 @@ void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
   }
 }
 
-template <class T>
-T* data_of(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
-}
-
 template <class Operand>
 void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv, const PositionTerm& term,
              const AttentionKernel& kernel) {
   using T = typename Operand::Element;
   const AttentionLayout layout(q, kv, term, kernel.options, Operand::kAlignment, kForward);
   AttentionProducts<Operand> products(layout, kv, term, false, layout.items());
-  forward(layout, products, ForwardArguments<T>{y.data<T>(), lse.data<T>(), q.data<T>(), data_of<T>(term.q)});
+  forward(layout, products,
+          ForwardArguments<T>{y.data<T>(), lse.data<T>(), q.data<T>(), data_or_null<T>(term.q)});
 }
 
-// With positions a row's keys are taken at once, for many may share a position; and where there are few
-// items, blocks stay small, to be tasks for more threads.
+// Returns the sizes of the blocks of backward. With positions the keys of a row are taken at once, since many
+// may share a position. With few items blocks stay small, so that there are enough tasks for all threads.
 template <class Operand>
 BlockSizes backward_sizes(const Tensor& q, const PositionTerm& term, const AttentionOptions& options) {
   BlockSizes sizes = Operand::kBackward;
@@ -296,9 +297,10 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
                                backward_sizes<Operand>(q, term, kernel.options));
   AttentionProducts<Operand> products(layout, kv, term, true, backward_slots(layout));
   backward(layout, products,
-           BackwardArguments<T, typename Operand::Stored>{
-               dq.data<T>(), dkv.data<typename Operand::Stored>(), data_of<T>(dterm.q), data_of<T>(dterm.r),
-               dy.data<T>(), q.data<T>(), data_of<T>(term.q), y.data<T>(), lse.data<T>()});
+           BackwardArguments<T, typename Operand::Stored>{dq.data<T>(), dkv.data<typename Operand::Stored>(),
+                                                          data_or_null<T>(dterm.q), data_or_null<T>(dterm.r),
+                                                          dy.data<T>(), q.data<T>(), data_or_null<T>(term.q),
+                                                          y.data<T>(), lse.data<T>()});
 }
 
 bool in_bf16(const Tensor& q, const AttentionKernel& kernel) {
@@ -316,11 +318,14 @@ void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, cons
                  [&]<class T>() { forward<PlainOperand<T>>(y, lse, q, kv, term, kernel); });
 }
 
-// With A = P V, P = softmax(S), S = (Q K^T + shifted(Qp R^T)) / sqrt(d), and P replaced by P * mask where
-// there is dropout:
+// With A = P V, P = softmax(S), S = (Q K^T + shifted(Qp R^T)) / sqrt(d), and P * mask in place of P if there
+// is dropout:
+//
 //   dV = P^T dA    dP = dA V^T    dS = P (dP - delta) / sqrt(d)    dQ = dS K    dK = dS^T Q
-// where delta = sum_j P dP = dA . A for each query (Dao et al., "FlashAttention", 2022, appendix B.2). Of the
-// positions, with E the dS of each query summed by position:  dQp = E R    dR = E^T Qp.
+//   dQp = E R      dR = E^T Qp
+//
+// where delta = sum_j P dP = dA . A for each query (Dao et al., "FlashAttention", 2022, appendix B.2), and E
+// is dS with the keys of each query summed by position.
 void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, const Tensor& dy,
                         const Tensor& q, const Tensor& kv, const PositionTerm& term, const Tensor& y,
                         const Tensor& lse, const AttentionKernel& kernel) {

@@ -1,8 +1,6 @@
-// How a call of attention is cut into blocks, and what a block works with: the sides it is multiplied with, a
-// thread's scratch. Internal to attention_blocks.cpp.
+// How a call of attention is cut into blocks, and the operands that the blocks multiply with. Internal to
+// ops/attention_cpu/blocks.cpp.
 #pragma once
-#include <omp.h>
-
 #include <algorithm>
 
 #include "core/parallel.h"
@@ -14,22 +12,23 @@
 
 namespace tandem::cpu {
 
+// Query rows begin .. end - 1, and the keys and positions that at least one of them sees.
 struct QueryBlock {
-  int64_t begin, end;  // query rows
+  int64_t begin, end;
   RowRange keys, positions;
   int64_t rows() const { return end - begin; }
 };
 
-// Sizes and masks of one call, and where its blocks lie. Positions are numbered from the farthest on, as keys
-// are: a query that sees n keys has the last n of them, or, beyond the first, shares that.
+// The sizes and the mask of one call, and its cut into blocks. Positions are stored farthest first, like
+// keys. A query that sees n keys uses the last min(n, P) positions; all farther keys share position 0.
 struct AttentionLayout {
   int64_t queries, batch, width, keys, positions, heads, head;
   CausalMask mask;
   double dropout;
   DropoutKey key;
-  int64_t alignment;  // ranges begin and end on multiples of it, the last one up to padding
-  int64_t block;      // query rows
-  int64_t chunk;      // keys at a time, backward
+  int64_t alignment;  // ranges begin and end at multiples of it; the last one may end in padding
+  int64_t block;      // query rows of a block
+  int64_t chunk;      // keys that backward takes at a time
 
   AttentionLayout(const Tensor& q, const Tensor& kv, const PositionTerm& term,
                   const AttentionOptions& options, int64_t align, const BlockSizes& sizes)
@@ -63,12 +62,12 @@ struct AttentionLayout {
     const int64_t first = begin / alignment * alignment;
     return {first, round_up(end, alignment) - first};
   }
-  // What a row sees of some keys.
+  // The part of `of`, a range of keys, that a query sees.
   RowRange seen(int64_t query, RowRange of) const {
     const int64_t begin = std::clamp(mask.begin(query), of.first, of.end());
     return {begin, std::clamp(mask.end(query), begin, of.end()) - begin};
   }
-  // The part of a block's keys, from `first` on, that lies in one chunk.
+  // The keys of a block from `first` on, up to the end of the chunk that `first` is in.
   RowRange chunk_at(const QueryBlock& of, int64_t first) const {
     return {first, std::min(of.keys.end(), first / chunk * chunk + chunk) - first};
   }
@@ -79,22 +78,20 @@ struct AttentionLayout {
   }
 };
 
-// What blocks are multiplied with.
+// The operands of all blocks.
 template <class Operand>
 struct AttentionProducts {
   using S = typename Operand::Stored;
   Operand keys, values, positions;
 
-  // Keys and values of so many items at once; positions, which a batch shares, of all heads.
+  // Keys and values hold `slots` items at a time. Positions, which the batch items share, hold all heads.
   AttentionProducts(const AttentionLayout& at, const Tensor& kv, const PositionTerm& term, bool backward,
                     int64_t slots)
-      : keys(side_of(at, kv, 0), backward ? OperandUse::both : OperandUse::transposed, at.chunk, slots),
-        values(side_of(at, kv, at.width), backward ? OperandUse::transposed : OperandUse::straight, at.chunk,
-               slots),
-        positions(side_of(at, term), backward ? OperandUse::both : OperandUse::transposed, kAllKeys,
-                  at.heads) {}
+      : keys(view_of(at, kv, 0), backward ? OperandUse::both : OperandUse::nt, at.chunk, slots),
+        values(view_of(at, kv, at.width), backward ? OperandUse::nt : OperandUse::nn, at.chunk, slots),
+        positions(view_of(at, term), backward ? OperandUse::both : OperandUse::nt, kAllKeys, at.heads) {}
 
-  // With q, dy and the queries of positions taken.
+  // Bytes of scratch for a block, including the loaded rows of q, dy and the position queries.
   int64_t scratch_bytes(const AttentionLayout& at) const {
     return 3 * keys.rows_bytes(at.block) +
            keys.scratch_bytes(at.block,
@@ -106,29 +103,17 @@ struct AttentionProducts {
   }
 
  private:
-  static Side<S> side_of(const AttentionLayout& at, const Tensor& kv, int64_t column) {
+  static OperandView<S> view_of(const AttentionLayout& at, const Tensor& kv, int64_t column) {
     const int64_t row = 2 * at.width;
     return {kv.data<S>() + column, at.keys, at.batch * row, row, at.heads, at.head};
   }
-  static Side<S> side_of(const AttentionLayout& at, const PositionTerm& term) {
+  static OperandView<S> view_of(const AttentionLayout& at, const PositionTerm& term) {
     const S* farthest = term.any() ? term.r.data<S>() + (at.positions - 1) * at.width : nullptr;
     return {farthest, at.positions, -at.width, 0, at.heads, at.head};
   }
 };
 
-// Scratch of each thread, one piece of memory taken before the threads start.
-class ThreadScratch {
- public:
-  ThreadScratch(size_t bytes, int threads)
-      : bytes_(round_up(static_cast<int64_t>(bytes), 512)), storage_(bytes_ * threads, Device::cpu()) {}
-  char* own() const { return static_cast<char*>(storage_.data()) + bytes_ * omp_get_thread_num(); }
-
- private:
-  size_t bytes_;
-  Storage storage_;
-};
-
-// Zeros outside of what the row sees, so that products may run over the whole range.
+// Sets a row to zero outside of the keys that it sees, so that products can run over the whole range.
 template <class T>
 void clear_hidden(T* row, RowRange range, RowRange seen) {
   std::fill(row, row + (seen.first - range.first), T(0));

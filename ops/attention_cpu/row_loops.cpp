@@ -1,4 +1,4 @@
-// Loops over one row of a block of attention, vectorised.
+// Vectorised loops over one row of a block of attention.
 #include "ops/attention_cpu/row_loops.h"
 
 #include <limits>
@@ -33,7 +33,8 @@ TANDEM_INLINE void softmax_backward_body(T* s, T* dp, int64_t n, T scale, T lse,
   }
 }
 
-// How many of n keys lie beyond the last position: they share it with one that does not.
+// Returns how many of n keys are farther away than the farthest position: they share it with the key that is
+// there.
 TANDEM_INLINE int64_t beyond(int64_t n, int64_t positions) {
   return n > positions ? n - positions : 0;
 }

@@ -1,5 +1,5 @@
-// bf16 products of f32 matrices: operands are packed close to where they are multiplied.
-#include <omp.h>
+// Products in bf16: operands are packed close to where they are multiplied.
+#include "ops/gemm/bf16.h"
 
 #include <algorithm>
 #include <type_traits>
@@ -10,32 +10,53 @@
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"
 #include "ops/gemm/round_bf16.h"
+#include "ops/support/thread_scratch.h"
 
 namespace tandem::cpu {
 namespace {
 
+// The number of different matrices that an operand of a batch has.
 int64_t items(const Gemm& p, int64_t stride) {
   return stride == 0 ? 1 : p.batch;
 }
 
-// Scratch is taken before the threads start, so that what is asked for does not depend on their timing.
-class ThreadMemory {
- public:
-  ThreadMemory(int64_t packed, int64_t floats, bool parallel)
-      : packed_bytes_(round_up(packed * static_cast<int64_t>(sizeof(bf16)), 512)),
-        bytes_(packed_bytes_ + round_up(floats * static_cast<int64_t>(sizeof(float)), 512)),
-        storage_(bytes_ * (parallel ? omp_get_max_threads() : 1), Device::cpu()) {}
-  bf16* packed() const { return reinterpret_cast<bf16*>(own()); }
-  float* tile() const { return reinterpret_cast<float*>(own() + packed_bytes_); }
-
- private:
-  char* own() const { return static_cast<char*>(storage_.data()) + bytes_ * omp_get_thread_num(); }
-  int64_t packed_bytes_, bytes_;
-  Storage storage_;
+// A thread's scratch memory: an operand, packed, and a tile of C.
+struct TaskMemory {
+  bf16* packed;
+  float* tile;
 };
 
-// Most products: the right operand, a weight, is packed once and shared; each task packs some rows of the
-// left one and multiplies them by all of it, a tile of C at a time that stays in cache until it is complete.
+// The two loops of a product: first all threads pack the operand that they share, by pack(shared, task), then
+// they multiply, by multiply(shared, memory, task).
+struct PackThenMultiply {
+  int64_t shared_size, pack_tasks;         // elements of the shared operand; tasks that pack it
+  int64_t multiply_tasks;                  // tasks that multiply
+  int64_t own_packed_size, own_tile_size;  // elements of a thread's TaskMemory
+
+  template <class Pack, class Multiply>
+  void run(bool parallel, const Pack& pack, const Multiply& multiply) const {
+    const Storage storage(shared_size * sizeof(bf16), Device::cpu());
+    const int64_t packed_bytes = own_packed_size * static_cast<int64_t>(sizeof(bf16)),
+                  tile_bytes = own_tile_size * static_cast<int64_t>(sizeof(float));
+    const ThreadScratch scratch(round_up(packed_bytes, 64) + tile_bytes, parallel);
+    bf16* const shared = static_cast<bf16*>(storage.data());
+#pragma omp parallel if (parallel)
+    {
+      const SingleThreaded single;
+      char* memory = scratch.own();
+      bf16* const packed = take<bf16>(memory, own_packed_size);
+      const TaskMemory own{packed, take<float>(memory, own_tile_size)};
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < pack_tasks; ++task) pack(shared, task);
+#pragma omp for schedule(dynamic)
+      for (int64_t task = 0; task < multiply_tasks; ++task) multiply(shared, own, task);
+    }
+  }
+};
+
+// Computes most products: the right operand, a weight, is packed once and shared. Each task packs some rows
+// of the left operand and multiplies them by all of the right one, a tile of C at a time, which stays in
+// cache until it is complete.
 template <class C, class A>
 struct RowTasks {
   const Gemm& p;
@@ -57,12 +78,13 @@ struct RowTasks {
                p.transpose_b, p.k, std::min(pack_columns, p.n - j));
   }
 
-  // Of bf16, whole rows that need no padding are packed as they lie.
+  // True if the stored rows are bf16 and need no padding: they are then in packed order already.
   bool packed_as_stored() const {
     return std::is_same_v<A, bf16> && !p.transpose_a && p.lda == p.k && p.k == depth;
   }
 
-  // Stored rows are read from end to end, as the prefetcher likes, and asked for piece by piece.
+  // Packs m rows. Each stored row is read from end to end, which suits the hardware prefetcher, and a later
+  // row is prefetched piece by piece.
   void pack_rows(bf16* left, const A* source, int64_t m) const {
     constexpr int64_t kRowsAhead = 4, kPiece = 512;
     if (p.transpose_a) return pack_left(left, source, p.lda, true, m, p.k);
@@ -82,28 +104,28 @@ struct RowTasks {
     return packed;
   }
 
-  void multiply_task(const bf16* right, const ThreadMemory& memory, int64_t task) const {
+  void multiply_task(const bf16* right, const TaskMemory& memory, int64_t task) const {
     const int64_t item = task / blocks(), i = task % blocks() * rows, m = std::min(rows, p.m - i);
     if (p.stride_b != 0) right += item * depth * width;
-    const bf16* left = left_rows(memory.packed(), a + item * p.stride_a + row_offset(p, i), m);
+    const bf16* left = left_rows(memory.packed, a + item * p.stride_a + row_offset(p, i), m);
     multiply_rows(c + item * p.stride_c + i * p.ldc, left, right, m, memory);
   }
 
   void multiply_rows(float* y, const bf16* left, const bf16* right, int64_t m,
-                     const ThreadMemory& memory) const {
-    // A few whole rows of C are a tile as they lie.
+                     const TaskMemory& memory) const {
+    // A tile that is whole rows of C is computed in place.
     if (!stream && !bias && p.ldc == p.n && p.n <= kTileColumns)
       return onednn_multiply_packed(y, left, right, m, p.n, depth, p.accumulate);
     for (int64_t j = 0; j < p.n; j += kTileColumns) {
       const int64_t n = std::min(kTileColumns, p.n - j);
-      onednn_multiply_packed(memory.tile(), left, right + depth * j, m, n, depth, false);
+      onednn_multiply_packed(memory.tile, left, right + depth * j, m, n, depth, false);
       for (int64_t row = 0; row < m; ++row)
-        put_row(y + row * p.ldc + j, memory.tile() + row * n, n, bias ? bias + j : nullptr);
+        put_row(y + row * p.ldc + j, memory.tile + row * n, n, bias ? bias + j : nullptr);
     }
     finish_streaming();
   }
-  // Whole rows without gaps: the kernel rounds them.
-  void multiply_rows(bf16* y, const bf16* left, const bf16* right, int64_t m, const ThreadMemory&) const {
+  // A bf16 result has whole rows without gaps, which oneDNN rounds.
+  void multiply_rows(bf16* y, const bf16* left, const bf16* right, int64_t m, const TaskMemory&) const {
     onednn_multiply_packed(y, left, right, m, p.n, depth);
   }
 
@@ -115,33 +137,28 @@ struct RowTasks {
   bool stream = worth_streaming(p.batch * p.m * p.n * sizeof(C));
 
   void run() const {
-    const bool parallel = worth_threads(p);
-    const Storage right(items(p, p.stride_b) * depth * width * sizeof(bf16), Device::cpu());
     const int64_t tile = std::is_same_v<C, float> ? rows * std::min(p.n, kTileColumns) : 0;
-    const ThreadMemory memory(packed_as_stored() ? 0 : rows * depth, tile, parallel);
-    bf16* packed = static_cast<bf16*>(right.data());
-    const int64_t pack_tasks = items(p, p.stride_b) * groups, tasks = p.batch * blocks();
-#pragma omp parallel if (parallel)
-    {
-      const SingleThreaded single;
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < pack_tasks; ++task) pack_task(packed, task);
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < tasks; ++task) multiply_task(packed, memory, task);
-    }
+    const PackThenMultiply loops{.shared_size = items(p, p.stride_b) * depth * width,
+                                 .pack_tasks = items(p, p.stride_b) * groups,
+                                 .multiply_tasks = p.batch * blocks(),
+                                 .own_packed_size = packed_as_stored() ? 0 : rows * depth,
+                                 .own_tile_size = tile};
+    loops.run(
+        worth_threads(p), [this](bf16* right, int64_t task) { pack_task(right, task); },
+        [this](const bf16* right, const TaskMemory& own, int64_t task) { multiply_task(right, own, task); });
   }
 };
 
-// A^T B, the gradient of a weight, where k is the long side: the left operand, the smaller one, is packed
-// once and shared; each task packs some columns of the right one, slice by slice, and uses them while they
-// are in cache.
+// Computes A^T B, the gradient of a weight, whose k is the long side: the left operand, the smaller one, is
+// packed once and shared. Each task packs some columns of the right operand, slice by slice, and multiplies
+// them while they are in cache.
 template <class A, class B>
 struct ColumnTasks {
   const Gemm& p;
   float* c;
   const A* a;
   const B* b;
-  bool flipped;  // C is the transpose of what is computed
+  bool transpose_c;  // C receives the transpose of the product
 
   int64_t columns = task_size(p.n, 256, kPackedWidth, p.batch);
   int64_t slices = (p.k + kSliceDepth - 1) / kSliceDepth;
@@ -161,45 +178,40 @@ struct ColumnTasks {
               std::min(pack_rows, p.m - m0), depth);
   }
 
-  void multiply_task(const bf16* left, const ThreadMemory& memory, int64_t task) const {
+  void multiply_task(const bf16* left, const TaskMemory& memory, int64_t task) const {
     const int64_t item = task / blocks(), j = task % blocks() * columns, n = std::min(columns, p.n - j);
     if (p.stride_a != 0) left += item * left_size;
     for (int64_t slice = 0; slice < slices; ++slice) {
       const int64_t depth = depth_of(slice);
-      pack_right(memory.packed(), b + item * p.stride_b + slice * kSliceDepth * p.ldb + j, p.ldb, false,
-                 depth, n);
-      onednn_multiply_packed(memory.tile(), left + slice * p.m * kSliceDepth, memory.packed(), p.m, n,
+      pack_right(memory.packed, b + item * p.stride_b + slice * kSliceDepth * p.ldb + j, p.ldb, false, depth,
+                 n);
+      onednn_multiply_packed(memory.tile, left + slice * p.m * kSliceDepth, memory.packed, p.m, n,
                              packed_depth(depth), slice > 0);
     }
     float* target = c + item * p.stride_c;
-    if (flipped) return transpose_into(target + j * p.ldc, p.ldc, p.accumulate, memory.tile(), n, p.m, n);
+    if (transpose_c) return transpose_into(target + j * p.ldc, p.ldc, p.accumulate, memory.tile, n, p.m, n);
     for (int64_t row = 0; row < p.m; ++row)
-      write_row(target + row * p.ldc + j, memory.tile() + row * n, n, nullptr, p.accumulate);
+      write_row(target + row * p.ldc + j, memory.tile + row * n, n, nullptr, p.accumulate);
   }
 
   void run() const {
-    const bool parallel = worth_threads(p);
-    const Storage left(items(p, p.stride_a) * left_size * sizeof(bf16), Device::cpu());
-    const ThreadMemory memory(kSliceDepth * columns, p.m * columns, parallel);
-    bf16* packed = static_cast<bf16*>(left.data());
-    const int64_t pack_tasks = items(p, p.stride_a) * slices * groups, tasks = p.batch * blocks();
-#pragma omp parallel if (parallel)
-    {
-      const SingleThreaded single;
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < pack_tasks; ++task) pack_task(packed, task);
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < tasks; ++task) multiply_task(packed, memory, task);
-    }
+    const PackThenMultiply loops{.shared_size = items(p, p.stride_a) * left_size,
+                                 .pack_tasks = items(p, p.stride_a) * slices * groups,
+                                 .multiply_tasks = p.batch * blocks(),
+                                 .own_packed_size = kSliceDepth * columns,
+                                 .own_tile_size = p.m * columns};
+    loops.run(
+        worth_threads(p), [this](bf16* left, int64_t task) { pack_task(left, task); },
+        [this](const bf16* left, const TaskMemory& own, int64_t task) { multiply_task(left, own, task); });
   }
 };
 
-// A^T B, the gradient of a weight.
+// Computes A^T B, the gradient of a weight.
 template <class A, class B>
 void multiply_columns(float* c, const A* a, const B* b, const Gemm& p) {
-  if (!better_flipped(p, nullptr)) return ColumnTasks<A, B>{p, c, a, b, false}.run();
-  const Gemm flipped = flip(p);
-  ColumnTasks<B, A>{flipped, c, b, a, true}.run();
+  if (!faster_via_transpose(p, nullptr)) return ColumnTasks<A, B>{p, c, a, b, false}.run();
+  const Gemm transposed = transposed_product(p);
+  ColumnTasks<B, A>{transposed, c, b, a, true}.run();
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
-// Packing a weight for good, and products with it: panels are shared out over threads.
+// Packs a weight in bf16, and multiplies by it: the threads share its panels.
 #include "ops/gemm/bf16_weight.h"
-
-#include <omp.h>
 
 #include <algorithm>
 #include <type_traits>
@@ -14,6 +12,7 @@
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"
 #include "ops/gemm/round_bf16.h"
+#include "ops/support/thread_scratch.h"
 
 namespace tandem {
 
@@ -32,7 +31,7 @@ Bf16Weight::Bf16Weight(const Tensor& weight) {
 namespace cpu {
 namespace {
 
-constexpr int64_t kPanels = 4;  // of a task of oneDNN's
+constexpr int64_t kPanels = 4;  // panels per task when oneDNN multiplies
 
 template <class C>
 void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, const float* bias) {
@@ -49,13 +48,13 @@ void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, con
   const Storage wide(few ? p.m * depth * sizeof(float) : 0, Device::cpu());
   float* const widened = static_cast<float*>(wide.data());
   for (int64_t i = 0; i < p.m * depth && few; ++i) widened[i] = left[i];
-  const Storage tiles((parallel ? omp_get_max_threads() : 1) * p.m * columns * sizeof(float), Device::cpu());
+  const ThreadScratch tiles(p.m * columns * sizeof(float), parallel);
   const bf16* const right = weight.packed.data<bf16>();
   const int64_t tasks = (p.n + columns - 1) / columns;
 #pragma omp parallel if (parallel)
   {
     const SingleThreaded single;
-    float* const tile = static_cast<float*>(tiles.data()) + omp_get_thread_num() * p.m * columns;
+    float* const tile = tiles.own<float>();
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < tasks; ++task) {
       const int64_t j = task * columns, n = std::min(columns, p.n - j), width = packed_width(n);

@@ -1,4 +1,4 @@
-// Dot products of a few rows with those of a weight, and sums over its packed panels.
+// Dot products of a few rows with the rows of a weight, and products with its packed panels.
 #include "ops/gemm/few_rows.h"
 
 #include <algorithm>
@@ -12,10 +12,10 @@ namespace tandem::cpu {
 namespace {
 
 constexpr int64_t kLanes = 16;
-constexpr int kStreams = 4;               // rows of the weight that are read side by side
-constexpr int kTogether = kFewPanelRows;  // rows of x: more sums would not fit into registers
-constexpr int64_t kBlock = 32;            // rows of the weight, a task
-constexpr int64_t kAhead = 512;  // elements that a row is asked for ahead, and so beyond its end the next
+constexpr int kStreams = 4;               // rows of the weight that are read at once
+constexpr int kTogether = kFewPanelRows;  // rows of x at once: more sums would not fit into registers
+constexpr int64_t kBlock = 32;            // rows of the weight per task
+constexpr int64_t kAhead = 512;  // distance of the prefetch in elements; it runs on into the next row
 
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Words = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
@@ -24,12 +24,12 @@ TANDEM_INLINE float sum_of(const Lanes& lanes) {
   float parts[kLanes];
   std::memcpy(parts, &lanes, sizeof lanes);
 #pragma GCC unroll 4
-  for (int64_t half = kLanes / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) parts[i] += parts[i + half];
+  for (int64_t width = kLanes / 2; width > 0; width /= 2)
+    for (int64_t i = 0; i < width; ++i) parts[i] += parts[i + width];
   return parts[0];
 }
 
-// total += x_r w_j over kLanes elements.
+// total[r][j] += x_r w_j over kLanes elements, lane by lane.
 template <int kRows, int kWeights>
 TANDEM_INLINE void add_lanes(Lanes (&total)[kRows][kWeights], const float* x, int64_t ldx, const float* w,
                              int64_t ldw) {
@@ -45,7 +45,7 @@ TANDEM_INLINE void add_lanes(Lanes (&total)[kRows][kWeights], const float* x, in
   }
 }
 
-// sums[r * ld_sums + j] = x_r w_j. The order of every sum depends on n alone.
+// sums[r * ld_sums + j] = x_r . w_j. The order of every sum depends on n alone.
 template <int kRows, int kWeights>
 TANDEM_INLINE void dots_body(float* sums, int64_t ld_sums, const float* x, int64_t ldx, const float* w,
                              int64_t ldw, int64_t n) {
@@ -91,7 +91,7 @@ TANDEM_SIMD void dots(float* sums, int64_t ld_sums, const float* x, int64_t ldx,
   }
 }
 
-// A word of the panel is a pair of a column, the even row in its low half.
+// Each 32-bit word of the panel is one column of a row pair, the even row in its low 16 bits.
 template <int kRows>
 TANDEM_INLINE void panel_body(float* c, const float* left, const bf16* panel, int64_t k) {
   constexpr int kParts = kPackedWidth / kLanes;

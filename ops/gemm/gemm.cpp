@@ -1,18 +1,18 @@
-// Matrix products: f32 and f64 in blocks of C, and the f64 loop.
+// gemm(): the choice of a way to multiply, f32 and f64 products in blocks of C, and the f64 loop.
 #include "ops/gemm/gemm.h"
-
-#include <omp.h>
 
 #include <algorithm>
 
 #include "core/check.h"
 #include "core/macros.h"
 #include "core/storage.h"
+#include "ops/gemm/bf16.h"
 #include "ops/gemm/few_rows.h"
 #include "ops/gemm/log.h"
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"
+#include "ops/support/thread_scratch.h"
 
 namespace tandem {
 namespace cpu {
@@ -22,7 +22,7 @@ GemmCall call_of(const Gemm& p, DType dtype, bool serial) {
   return {p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.accumulate, dtype, serial, p.batch};
 }
 
-// c += x y where x has `depth` elements and y is (depth, n), contiguous.
+// c += x y, where x has `depth` elements and y is (depth, n), contiguous.
 TANDEM_SIMD void add_weighted_rows(double* c, const double* x, const double* y, int64_t depth, int64_t n) {
   for (int64_t k = 0; k < depth; ++k, y += n) {
     const double weight = x[k];
@@ -31,7 +31,8 @@ TANDEM_SIMD void add_weighted_rows(double* c, const double* x, const double* y, 
   }
 }
 
-// f64 serves gradcheck and golden numbers: clear, and fast enough. op(B) goes through a contiguous block.
+// Computes an f64 product, as gradcheck and golden numbers need it: simple, and fast enough. Each block of
+// op(B) is copied into a contiguous buffer first.
 void multiply(const Gemm& p, double* c, const double* a, const double* b) {
   constexpr int64_t kDepth = 32, kWidth = 128;
   double block[kDepth * kWidth], weights[kDepth];
@@ -52,7 +53,8 @@ void multiply(const Gemm& p, double* c, const double* a, const double* b) {
   }
 }
 
-// k in slices: with a transposed A they keep the strip of A that a block walks down within the caches' reach.
+// Computes an f32 product. A transposed A is multiplied in slices of k, which keeps the strip of A that a
+// block walks down in cache.
 void multiply(const Gemm& p, float* c, const float* a, const float* b) {
   const int64_t slice = p.transpose_a ? kSliceDepth : p.k;
   for (int64_t k = 0; k < p.k; k += slice)
@@ -62,12 +64,13 @@ void multiply(const Gemm& p, float* c, const float* a, const float* b) {
   for (int64_t i = 0; i < p.m && p.k == 0 && !p.accumulate; ++i) std::fill_n(c + i * p.ldc, p.n, 0.0f);
 }
 
-// Blocks of C: large enough to amortise the packing inside, and, if possible, kMinTasks of them to share out.
-// On AVX-512 oneDNN is fastest with wide ones of whole 48 columns, so they lose rows before columns.
 struct BlockSize {
   int64_t m, n;
 };
 
+// Returns the size of the blocks of C: large enough to amortise oneDNN's packing, and, if possible, small
+// enough for kMinTasks blocks. On AVX-512 oneDNN is fastest on wide blocks of a multiple of 48 columns, so
+// rows are halved before columns.
 BlockSize block_size(const Gemm& p) {
   constexpr int64_t kMostRows = 256, kMostColumns = 960, kLeastRows = 64, kLeastColumns = 96, kWhole = 48;
   int64_t parts = (p.n + kMostColumns - 1) / kMostColumns;
@@ -86,21 +89,35 @@ BlockSize block_size(const Gemm& p) {
   return size;
 }
 
+// The blocks of all products of a batch.
+struct Blocks {
+  struct Block {
+    int64_t item, i, j;  // batch item, first row and first column
+    Gemm p;              // p.m rows and p.n columns
+  };
+
+  const Gemm& p;
+  BlockSize size = block_size(p);
+  int64_t down = (p.m + size.m - 1) / size.m, across = (p.n + size.n - 1) / size.n;
+
+  int64_t count() const { return p.batch * down * across; }
+  Block at(int64_t index) const {
+    Block block{index / (down * across), index / across % down * size.m, index % across * size.n, p};
+    block.p.m = std::min(size.m, p.m - block.i);
+    block.p.n = std::min(size.n, p.n - block.j);
+    return block;
+  }
+};
+
 template <class T>
 void multiply_in_blocks(T* c, const T* a, const T* b, const Gemm& p, const T* bias) {
-  const BlockSize size = block_size(p);
-  const int64_t down = (p.m + size.m - 1) / size.m, across = (p.n + size.n - 1) / size.n;
-  const int64_t blocks = p.batch * down * across;
+  const Blocks blocks{p};
 #pragma omp parallel if (worth_threads(p))
   {
     const SingleThreaded single;
 #pragma omp for schedule(dynamic)
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t item = block / (down * across);
-      const int64_t i = block / across % down * size.m, j = block % across * size.n;
-      Gemm part = p;
-      part.m = std::min(size.m, p.m - i);
-      part.n = std::min(size.n, p.n - j);
+    for (int64_t index = 0; index < blocks.count(); ++index) {
+      const auto [item, i, j, part] = blocks.at(index);
       T* target = c + item * p.stride_c + i * p.ldc + j;
       multiply(part, target, a + item * p.stride_a + row_offset(p, i),
                b + item * p.stride_b + column_offset(p, j));
@@ -109,49 +126,46 @@ void multiply_in_blocks(T* c, const T* a, const T* b, const Gemm& p, const T* bi
   }
 }
 
-void multiply_flipped(float* c, const float* a, const float* b, const Gemm& p) {
-  const BlockSize size = block_size(p);
-  const int64_t down = (p.m + size.m - 1) / size.m, across = (p.n + size.n - 1) / size.n;
-  const int64_t tile = size.m * size.n;
+// Computes the product p block by block in scratch memory, and writes or adds each block, transposed, to C.
+void gemm_via_transpose(float* c, const float* a, const float* b, const Gemm& p) {
+  const Blocks blocks{p};
   const bool parallel = worth_threads(p);
-  const Storage scratch((parallel ? omp_get_max_threads() : 1) * tile * sizeof(float), Device::cpu());
+  const ThreadScratch scratch(blocks.size.m * blocks.size.n * sizeof(float), parallel);
 #pragma omp parallel if (parallel)
   {
     const SingleThreaded single;
-    float* own = static_cast<float*>(scratch.data()) + omp_get_thread_num() * tile;
+    float* const tile = scratch.own<float>();
 #pragma omp for schedule(dynamic)
-    for (int64_t block = 0; block < p.batch * down * across; ++block) {
-      const int64_t item = block / (down * across);
-      const int64_t i = block / across % down * size.m, j = block % across * size.n;
-      Gemm part = p;
-      part.m = std::min(size.m, p.m - i);
-      part.n = part.ldc = std::min(size.n, p.n - j);
+    for (int64_t index = 0; index < blocks.count(); ++index) {
+      auto [item, i, j, part] = blocks.at(index);
+      part.ldc = part.n;
       part.accumulate = false;
-      multiply(part, own, a + item * p.stride_a + i, b + item * p.stride_b + j);
-      transpose_into(c + item * p.stride_c + j * p.ldc + i, p.ldc, p.accumulate, own, part.n, part.m, part.n);
+      multiply(part, tile, a + item * p.stride_a + i, b + item * p.stride_b + j);
+      transpose_into(c + item * p.stride_c + j * p.ldc + i, p.ldc, p.accumulate, tile, part.n, part.m,
+                     part.n);
     }
   }
 }
 
-// oneDNN packs B again for each block, and slowly where it is stored transposed: with many rows it is turned
-// once for all of them.
-constexpr int64_t kTurnedRows = 128;  // of C, from which on that is worth while
+// oneDNN repacks B for each block, slowly if B is stored transposed. From so many rows of C on, transposing B
+// once is faster.
+constexpr int64_t kMinRowsToTransposeB = 128;
 
-bool better_turned(const Gemm& p) {
-  return p.transpose_b && !p.transpose_a && p.m >= kTurnedRows && (p.stride_b == 0 || p.batch == 1);
+bool faster_with_transposed_b(const Gemm& p) {
+  return p.transpose_b && !p.transpose_a && p.m >= kMinRowsToTransposeB && (p.stride_b == 0 || p.batch == 1);
 }
 
-void multiply_turned(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
+void gemm_with_transposed_b(float* c, const float* a, const float* b, const Gemm& p, const float* bias) {
   constexpr int64_t kRows = 64;
-  Gemm turned = p;
-  turned.transpose_b = false;
-  turned.ldb = round_up(p.n, 16);
-  const Storage copy(p.k * turned.ldb * sizeof(float), Device::cpu());
+  Gemm straight = p;
+  straight.transpose_b = false;
+  straight.ldb = round_up(p.n, 16);
+  const Storage copy(p.k * straight.ldb * sizeof(float), Device::cpu());
   float* const rows = static_cast<float*>(copy.data());
 #pragma omp parallel for if (worth_threads(p))
   for (int64_t j = 0; j < p.n; j += kRows)
-    transpose_into(rows + j, turned.ldb, false, b + j * p.ldb, p.ldb, std::min(kRows, p.n - j), p.k);
-  multiply_in_blocks(c, a, rows, turned, bias);
+    transpose_into(rows + j, straight.ldb, false, b + j * p.ldb, p.ldb, std::min(kRows, p.n - j), p.k);
+  multiply_in_blocks(c, a, rows, straight, bias);
 }
 
 TANDEM_SIMD void add_to_row_clones(float* y, const float* x, int64_t n) {
@@ -188,24 +202,25 @@ void gemm(float* c, const float* a, const float* b, const Gemm& p, const float* 
     gemm_bf16(c, a, b, p, bias);
   else if (has_few_rows(p))
     gemm_few_rows(c, a, b, p, bias);
-  else if (better_flipped(p, bias))
-    multiply_flipped(c, b, a, flip(p));
-  else if (better_turned(p))
-    multiply_turned(c, a, b, p, bias);
+  else if (faster_via_transpose(p, bias))
+    gemm_via_transpose(c, b, a, transposed_product(p));
+  else if (faster_with_transposed_b(p))
+    gemm_with_transposed_b(c, a, b, p, bias);
   else
     multiply_in_blocks(c, a, b, p, bias);
 }
 
 namespace {
 
-// With an operand, or with a result, in bf16. False: there is nothing to compute.
-bool begin_bf16(const Gemm& p, bool result) {
+// Checks and logs a product with an operand, or with its result (bf16_result), in bf16. Returns false if
+// there is nothing to compute.
+bool begin_bf16(const Gemm& p, bool bf16_result) {
   CHECK(
       p.precision == MatmulPrecision::bf16 && p.k > 0,
       "gemm: ({}, {}) times ({}, {}) with an operand or a result in bf16; it must be of precision bf16, and k positive",
       p.m, p.k, p.k, p.n);
   CHECK(
-      !result || (!p.accumulate && p.ldc == p.n),
+      !bf16_result || (!p.accumulate && p.ldc == p.n),
       "gemm: ({}, {}) times ({}, {}){} with rows {} apart in bf16; such a result must be overwritten and have no gaps",
       p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "", p.ldc);
   if (p.m == 0 || p.n == 0 || p.batch == 0) return false;

@@ -1,7 +1,5 @@
-// Packing of 8-bit weights, rounding of activations, and the products in blocks.
+// Packs 8-bit weights, rounds activations, and multiplies them in blocks.
 #include "ops/gemm/int8.h"
-
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,26 +12,27 @@
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"
+#include "ops/support/thread_scratch.h"
 
 namespace tandem {
 namespace {
 
 constexpr int64_t kGroup = 4;                   // inputs that one instruction sums
-constexpr int64_t kDepthMultiple = 64;          // in is padded with zeros to a multiple of this
-constexpr int64_t kRows = 128, kColumns = 512;  // of a task
+constexpr int64_t kDepthMultiple = 64;          // the inputs are padded with zeros to a multiple of this
+constexpr int64_t kRows = 128, kColumns = 512;  // the block of C that a task computes
 
 int64_t depth_of(int64_t in) {
   return round_up(in, kDepthMultiple);
 }
 
-// Four codes, each less 128: the highest bit flipped.
+// Returns four codes, each less 128, which flips its highest bit.
 uint32_t centred(const uint8_t* codes) {
   uint32_t four;
   std::memcpy(&four, codes, sizeof four);
   return four ^ 0x80808080u;
 }
 
-// Rows j0 .. j0 + 63 of the codes, as far as there are, as columns of a panel.
+// Packs up to 64 rows of codes, of `in` each, as the columns of a panel.
 void pack_panel(int8_t* panel, int32_t* sums, const uint8_t* codes, int64_t columns, int64_t in) {
   std::memset(panel, 0, depth_of(in) * cpu::kPackedWidth);
   for (int64_t j = 0; j < columns; ++j, codes += in) {
@@ -49,20 +48,21 @@ void pack_panel(int8_t* panel, int32_t* sums, const uint8_t* codes, int64_t colu
   }
 }
 
-// A row of activations, x = step (q - zero).
+// The quantization of one row of activations, x = step (q - zero).
 struct RowScale {
   float step;
   int32_t zero;
-  int32_t sum;  // of q - zero
+  int32_t sum;  // sum of q - zero over the row
 };
 
+// Quantizes a row of n activations into q. If one of them is not finite, the row's step is NaN.
 TANDEM_SIMD RowScale round_row(uint8_t* q, const float* x, int64_t n) {
-  float lowest = 0, highest = 0, finite = 0;  // 0 is in the range: it stays exactly 0
+  float lowest = 0, highest = 0, finite = 0;  // the range includes 0, which is represented exactly
 #pragma omp simd reduction(min : lowest) reduction(max : highest) reduction(+ : finite)
   for (int64_t i = 0; i < n; ++i) {
     lowest = x[i] < lowest ? x[i] : lowest;
     highest = x[i] > highest ? x[i] : highest;
-    finite += x[i] * 0.0f;  // NaN where one is not
+    finite += x[i] * 0.0f;  // NaN if x[i] is not finite
   }
   const float step = (highest - lowest) / 255.0f;
   if (finite != 0.0f) {
@@ -82,7 +82,7 @@ TANDEM_SIMD RowScale round_row(uint8_t* q, const float* x, int64_t n) {
   return {step, static_cast<int32_t>(zero), sum - static_cast<int32_t>(zero) * static_cast<int32_t>(n)};
 }
 
-// The products of one row with some columns, scaled, in place of themselves or added to y.
+// y = the scaled products of one row with n columns, or y += them.
 TANDEM_SIMD void finish_row(float* y, const int32_t* products, const int32_t* sums, const RowScale& row,
                             float step, float zero, bool accumulate, int64_t n) {
   const float factor = row.step * step, offset = zero * static_cast<float>(row.sum);
@@ -144,17 +144,18 @@ void gemm_int8(float* c, const float* a, const Gemm& p, const Int8Weight& weight
   std::vector<RowScale> scales(static_cast<size_t>(p.m));
   const bool parallel = worth_threads(p);
   const int64_t tile = std::min(p.m, kRows) * std::min(packed_width(out), kColumns);
-  const Storage tiles((parallel ? omp_get_max_threads() : 1) * tile * sizeof(int32_t), Device::cpu());
+  const ThreadScratch tiles(tile * sizeof(int32_t), parallel);
 #pragma omp parallel if (parallel)
   {
     const SingleThreaded single;
-    int32_t* const products = static_cast<int32_t*>(tiles.data()) + omp_get_thread_num() * tile;
+    int32_t* const products = tiles.own<int32_t>();
 #pragma omp for
     for (int64_t i = 0; i < p.m; ++i) {
       scales[i] = round_row(left + i * depth, a + i * p.lda, in);
       std::fill(left + i * depth + in, left + (i + 1) * depth, uint8_t{0});
     }
-    // Static, so that a thread finds its columns of a small weight in its cache the next time.
+    // A static schedule gives a thread the same columns in every product: those of a small weight stay in its
+    // cache.
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < down * across; ++task) {
       const int64_t i = task / across * kRows, j = task % across * kColumns;

@@ -1,15 +1,14 @@
-// Products of f32 activations with weights kept in 8 bits, in the CPU's integer units: u8 times s8, summed in
-// i32.
+// Products of f32 activations with 8-bit weights, in the CPU's integer units: u8 times s8, summed in i32.
 //
-// A weight is w = step_w (code - zero_w) with one step and zero for the whole matrix; each row of activations
-// gets its own step and zero when it is multiplied, x = step_x (q - zero_x), from its range (dynamic
-// quantization, as Jacob et al., "Quantization and Training of Neural Networks for Efficient
-// Integer-Arithmetic-Only Inference", CVPR 2018, section 2). With the sum over the inputs in integers, which
-// is exact,
+// A weight is w = step_w (code - zero_w), with one step and one zero for the whole matrix. Each row of
+// activations is quantized when it is multiplied, x = step_x (q - zero_x), with a step and a zero from its
+// own range (dynamic quantization; Jacob et al., "Quantization and Training of Neural Networks for Efficient
+// Integer-Arithmetic-Only Inference", CVPR 2018, section 2). The sums over the inputs are integers, and
+// exact:
 //
 //     y = step_x step_w (sum (q - zero_x) s - (zero_w - 128) sum (q - zero_x)),    s = code - 128
 //
-// so only the rounding of x is new: a weight's own error is there in f32 too.
+// So the product adds only the rounding of x to the error that the quantized weight has in f32 too.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -19,27 +18,27 @@
 
 namespace tandem {
 
-// A weight in 8 bits, in the order in which the CPU multiplies it: one byte a weight.
+// A matrix of 8-bit weights in the order in which the CPU multiplies it: one byte a weight.
 struct Int8Weight {
-  // codes: u8 (out, in) on the CPU, of w = step (code - zero). Error: another dtype, rank or device; more
+  // codes: u8 (out, in) on the CPU, for w = step (code - zero). Error: another dtype, rank or device; more
   // than 2^16 inputs, whose sum might not fit into 32 bits.
   Int8Weight(const Tensor& codes, float step, float zero);
 
   int64_t out, in;
-  float step, zero;           // of s = code - 128, not of the code
-  Tensor packed;              // s8 in panels of 64 columns, groups of 4 inputs together (oneDNN's BA16a64b4a)
-  std::vector<int32_t> sums;  // of s, of each output
+  float step, zero;  // w = step (s - zero) with s = code - 128
+  Tensor packed;     // s, in panels of 64 outputs, 4 inputs of an output together (oneDNN's BA16a64b4a)
+  std::vector<int32_t> sums;  // (out) sum of s over the inputs of each output
 };
 
 namespace cpu {
 
-// gemm() of a stored weight (out, in), transposed, in its 8-bit form: C (m, out) = A (m, in) W' + bias, or +=
-// with p.accumulate; lda and ldc as there, no batch. A row of A with a value that is not finite gives NaN.
+// Computes C (m, out) = A (m, in) W^T + bias, or C += with p.accumulate, from the 8-bit form of W. p has
+// transpose_b, its own lda and ldc, and no batch. A row of A that holds a value that is not finite gives NaN.
 void gemm_int8(float* c, const float* a, const Gemm& p, const Int8Weight& weight,
                const float* bias = nullptr);
 
-// c (m, n) = left (m, k) times packed panels: what oneDNN does where the CPU has the instructions, for those
-// that have not. k is a multiple of 4, n of 64.
+// c (m, n) = left (m, k) times packed panels, like onednn_multiply_int8() but for any CPU. k is a multiple of
+// 4, n of 64.
 void multiply_int8(int32_t* c, const uint8_t* left, const int8_t* right, int64_t m, int64_t n, int64_t k);
 
 }  // namespace cpu

@@ -1,4 +1,4 @@
-// Counters and the log of matrix products.
+// Counters of floating-point operations, and the log of matrix products.
 #include "ops/gemm/log.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Calls of oneDNN, 2.6 and 3.x, and the primitives kept for reuse.
+// Calls of oneDNN, versions 2.6 and 3.x; its primitives are kept for reuse.
 #include "ops/gemm/onednn.h"
 
 #include <omp.h>
@@ -23,7 +23,7 @@ const dnnl::engine& engine() {
   return engine;
 }
 
-enum class Result { f32, bf16, i32 };  // the first two of bf16 operands, the last of 8-bit ones
+enum class Result { f32, bf16, i32 };  // f32 and bf16: bf16 operands; i32: 8-bit operands
 
 struct PackedShape {
   int64_t m, n, k;
@@ -51,7 +51,7 @@ dnnl::matmul::primitive_desc describe(const PackedShape& shape) {
                            int8 ? Tag::BA16a64b4a : Tag::BA16a64b2a);
   const memory::desc c({shape.m, shape.n}, result, memory::dims{shape.n, 1});
   dnnl::primitive_attr attributes;
-  // Without this a primitive owns its scratch memory and must not run on two threads at once.
+  // By default a primitive owns its scratch memory and must not run on two threads at once.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (shape.accumulate) {
     dnnl::post_ops sum;
@@ -65,7 +65,7 @@ dnnl::matmul::primitive_desc describe(const PackedShape& shape) {
 #endif
 }
 
-// A primitive with its arguments, of which only the addresses change from call to call.
+// A primitive with its arguments. Only their addresses change from call to call.
 class PackedProduct {
  public:
   explicit PackedProduct(const PackedShape& shape) : PackedProduct(describe(shape)) {}
@@ -95,16 +95,15 @@ class PackedProduct {
   memory left_, right_, c_, scratch_;
 };
 
-// Each thread keeps its own, so that finding one takes no lock; the code that oneDNN generated is shared
-// behind them.
 constexpr size_t kMaxProducts = 512;
 
+// The primitives of one thread, found without a lock. oneDNN shares the generated code among threads.
 struct ThreadProducts {
   dnnl::stream stream{engine()};
   std::unordered_map<PackedShape, PackedProduct, PackedShapeHash> products;
 };
 
-// oneDNN multiplies operands of these types, packed, with a kernel that was made for it.
+// True if oneDNN has a kernel of its own for packed operands with this result, not only its reference code.
 bool has_kernel(Result result) {
   try {
     const SingleThreaded single;
@@ -119,8 +118,8 @@ bool is_one_of(dnnl::cpu_isa isa, std::initializer_list<dnnl::cpu_isa> sets) {
   return std::find(sets.begin(), sets.end(), isa) != sets.end();
 }
 
-// Names of instruction sets are not ordered and grow with the versions: these are the ones known to lack what
-// is asked for.
+// The names of instruction sets are not ordered, and every version adds some. So the probes list the sets
+// that lack the instructions.
 using enum dnnl::cpu_isa;
 
 bool probe_bf16() {
@@ -147,7 +146,7 @@ void multiply_packed(const PackedShape& shape, void* c, const void* left, const 
 }  // namespace
 
 SingleThreaded::SingleThreaded() : outer_(omp_get_max_threads()) {
-  if (outer_ != 1) omp_set_num_threads(1);  // of this thread's regions only
+  if (outer_ != 1) omp_set_num_threads(1);  // affects the regions of this thread only
 }
 SingleThreaded::~SingleThreaded() {
   if (outer_ != 1) omp_set_num_threads(outer_);

@@ -11,7 +11,7 @@
 namespace tandem::cpu {
 namespace {
 
-// Two bf16 values that the matrix units take as one element: the even row in the low half.
+// Two bf16 values that the matrix units read as one element; the even row is in the low 16 bits.
 using Pair = uint32_t;
 constexpr int64_t kTile = 16;
 
@@ -35,7 +35,8 @@ void pair_last_row(Pair* out, const T* even, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = bf16(even[i]).bits;
 }
 
-// Row r of `out` from rows 2r and 2r + 1 of x (k, n); zeros beyond k and, up to `width` columns, beyond n.
+// Writes `pairs` rows of `out`, row r from rows 2r and 2r + 1 of x (k, n). Writes zeros beyond row k of x
+// and, up to `width` columns, beyond column n.
 template <class T>
 void pair_all(Pair* out, int64_t ld_out, const T* x, int64_t ldx, int64_t k, int64_t n, int64_t pairs,
               int64_t width) {
@@ -53,16 +54,17 @@ void pair_all(Pair* out, int64_t ld_out, const T* x, int64_t ldx, int64_t k, int
 
 using Lanes = Pair __attribute__((vector_size(kTile * sizeof(Pair))));
 
-// Swaps the off-diagonal quarters of every square of side 2 * kHalf: four such steps transpose the tile.
-template <int kHalf, int... kLane>
+// Swaps the off-diagonal quarters, of side kSide, of every square of side 2 * kSide. Four such steps, with
+// sides 8, 4, 2 and 1, transpose the tile.
+template <int kSide, int... kLane>
 TANDEM_INLINE void swap_quarters(Lanes* rows, std::integer_sequence<int, kLane...>) {
 #pragma GCC unroll 16
   for (int i = 0; i < kTile; ++i) {
-    if (i & kHalf) continue;
-    const Lanes upper = rows[i], lower = rows[i + kHalf];
-    rows[i] = __builtin_shufflevector(upper, lower, ((kLane & kHalf) ? kTile + kLane - kHalf : kLane)...);
-    rows[i + kHalf] =
-        __builtin_shufflevector(upper, lower, ((kLane & kHalf) ? kTile + kLane : kLane + kHalf)...);
+    if (i & kSide) continue;
+    const Lanes upper = rows[i], lower = rows[i + kSide];
+    rows[i] = __builtin_shufflevector(upper, lower, ((kLane & kSide) ? kTile + kLane - kSide : kLane)...);
+    rows[i + kSide] =
+        __builtin_shufflevector(upper, lower, ((kLane & kSide) ? kTile + kLane : kLane + kSide)...);
   }
 }
 
@@ -81,8 +83,8 @@ TANDEM_SIMD void transpose_tile(Pair* out, int64_t ld_out, const Pair* in, int64
 
 constexpr int64_t kPrefetchRows = 8;
 
-// The transposed left operand: pairs of stored rows, 16 pairs (32 of k) and 64 columns at a time, each tile
-// then transposed into place.
+// Packs a left operand that is stored transposed: pairs up stored rows, 16 pairs (32 of k) and kStrip columns
+// at a time, and transposes each tile into place.
 template <class T>
 void pack_left_transposed(Pair* out, const T* a, int64_t lda, int64_t m, int64_t k) {
   constexpr int64_t kStrip = 256;
@@ -113,11 +115,11 @@ void pack_left_transposed(Pair* out, const T* a, int64_t lda, int64_t m, int64_t
   }
 }
 
-// The transposed right operand: stored rows are columns of the panel; 16 of them at a time are rounded and
-// transposed.
+// Packs one panel of a right operand that is stored transposed: rounds 16 stored rows, which are columns of
+// the panel, at a time, and transposes them.
 template <class T>
 void pack_right_transposed(Pair* out, const T* b, int64_t ldb, int64_t k, int64_t n) {
-  constexpr int64_t kDepth = 512;  // of k at a time
+  constexpr int64_t kDepth = 512;  // length of k at a time
   alignas(64) bf16 rows[kTile * kDepth];
   for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
     const int64_t depth = std::min(kDepth, k - k0);
@@ -151,8 +153,8 @@ void pack_left(bf16* out, const T* a, int64_t lda, bool transposed, int64_t m, i
   }
 }
 
-// Row pairs in the outer loop: rows are read from end to end, as the prefetcher likes, and dealt out to the
-// panels.
+// Row pairs are the outer loop: each row is read from end to end, which suits the hardware prefetcher, and
+// dealt out to the panels.
 template <class T>
 void pack_right(bf16* out, const T* b, int64_t ldb, bool transposed, int64_t k, int64_t n) {
   Pair* pairs = reinterpret_cast<Pair*>(out);

@@ -1,4 +1,4 @@
-// The thread's precision, and the names of precisions.
+// The context of each thread, its scopes, and the names of precisions.
 #include "ops/gemm/precision.h"
 
 #include "core/check.h"
@@ -7,25 +7,34 @@
 namespace tandem {
 namespace {
 
-thread_local MatmulPrecision thread_precision = MatmulPrecision::f32;
+thread_local ComputeContext context_of_thread;
 
-}  // namespace
-
-MatmulPrecision matmul_precision() {
-  return thread_precision;
-}
-
-PrecisionScope::PrecisionScope(MatmulPrecision precision, Device device) : outer_(thread_precision) {
+ComputeContext context_with(MatmulPrecision precision, Device device) {
   CHECK(device.is_cuda() || precision != MatmulPrecision::tf32,
         "precision tf32: only GPUs have it; use f32 or bf16");
   CHECK(
       device.is_cuda() || precision == MatmulPrecision::f32 || cpu_has_bf16(),
       "precision bf16: this CPU has no bf16 instructions (AMX or AVX-512 BF16) that oneDNN can use; use f32");
-  thread_precision = precision;
+  ComputeContext context = compute_context();
+  context.precision = precision;
+  return context;
 }
-PrecisionScope::~PrecisionScope() {
-  thread_precision = outer_;
+
+}  // namespace
+
+const ComputeContext& compute_context() {
+  return context_of_thread;
 }
+
+ComputeScope::ComputeScope(const ComputeContext& inner) : outer_(context_of_thread) {
+  context_of_thread = inner;
+}
+ComputeScope::~ComputeScope() {
+  context_of_thread = outer_;
+}
+
+PrecisionScope::PrecisionScope(MatmulPrecision precision, Device device)
+    : ComputeScope(context_with(precision, device)) {}
 
 bool cpu_has_bf16() {
   return cpu::onednn_has_bf16();

@@ -1,7 +1,5 @@
-// RepeatedGemm: f64 and f32 go to gemm(), bf16 to products of packed operands.
+// RepeatedGemm: f64 and f32 products go to gemm(), bf16 products to oneDNN with packed operands.
 #include "ops/gemm/repeated.h"
-
-#include <omp.h>
 
 #include <algorithm>
 #include <type_traits>
@@ -11,6 +9,7 @@
 #include "ops/gemm/onednn.h"
 #include "ops/gemm/pack.h"
 #include "ops/gemm/partition.h"
+#include "ops/support/thread_scratch.h"
 
 namespace tandem::cpu {
 namespace {
@@ -31,13 +30,6 @@ size_t copy_bytes(const Gemm& p) {
   return is_transposed<T>(p) ? p.k * p.n * sizeof(T) : 0;
 }
 
-// Columns of C that a task computes.
-int64_t task_columns(const Gemm& p) {
-  int64_t columns = 256;
-  while (columns > kPackedWidth && (p.n + columns - 1) / columns < kMinTasks) columns /= 2;
-  return columns;
-}
-
 void multiply_packed(float* c, const float* a, const bf16* right, const Gemm& p) {
   note_gemm({.m = p.m,
              .n = p.n,
@@ -47,16 +39,16 @@ void multiply_packed(float* c, const float* a, const bf16* right, const Gemm& p)
              .dtype = DType::bf16,
              .count = 1});
   const bool parallel = worth_threads(p);
-  const int64_t depth = packed_depth(p.k), columns = task_columns(p), tile_size = p.m * columns;
+  const int64_t depth = packed_depth(p.k), columns = task_size(p.n, 256, kPackedWidth, 1);
   const Storage left(p.m * depth * sizeof(bf16), Device::cpu());
-  const Storage tiles((parallel ? omp_get_max_threads() : 1) * tile_size * sizeof(float), Device::cpu());
+  const ThreadScratch tiles(p.m * columns * sizeof(float), parallel);
   bf16* rows = static_cast<bf16*>(left.data());
   pack_left(rows, a, p.lda, false, p.m, p.k);
 #pragma omp parallel if (parallel)
   {
     const SingleThreaded single;
-    float* tile = static_cast<float*>(tiles.data()) + omp_get_thread_num() * tile_size;
-    // Static, so that a thread finds its columns of B in its cache the next time.
+    float* const tile = tiles.own<float>();
+    // A static schedule gives a thread the same columns of B in every product, which stay in its cache.
 #pragma omp for schedule(static)
     for (int64_t j = 0; j < p.n; j += columns) {
       const int64_t n = std::min(columns, p.n - j), width = packed_width(n);
@@ -70,11 +62,11 @@ void multiply_packed(float* c, const float* a, const bf16* right, const Gemm& p)
 }  // namespace
 
 template <class T>
-RepeatedGemm<T>::RepeatedGemm(const T* b, const Gemm& p, const Int8Weight* form)
-    : b_(b), p_(p), form_(form), copy_(form ? 0 : copy_bytes<T>(p), Device::cpu()) {
+RepeatedGemm<T>::RepeatedGemm(const T* b, const Gemm& p, const Int8Weight* int8_form)
+    : b_(b), p_(p), int8_form_(int8_form), copy_(int8_form ? 0 : copy_bytes<T>(p), Device::cpu()) {
   if constexpr (std::is_same_v<T, float>) {
     const bool packed = is_packed<T>(p);
-    if (form || (!packed && !is_transposed<T>(p))) return;
+    if (int8_form || (!packed && !is_transposed<T>(p))) return;
     for_blocks(p.n, kPackedWidth, p.k, [this, b, &p, packed](int64_t begin, int64_t end) {
       const T* columns = b + (p.transpose_b ? begin * p.ldb : begin);
       if (packed)
@@ -94,7 +86,7 @@ RepeatedGemm<T>::RepeatedGemm(const T* b, const Gemm& p, const Int8Weight* form)
 template <class T>
 void RepeatedGemm<T>::run(T* c, const T* a) const {
   if constexpr (std::is_same_v<T, float>) {
-    if (form_) return gemm_int8(c, a, p_, *form_);
+    if (int8_form_) return gemm_int8(c, a, p_, *int8_form_);
     if (is_packed<T>(p_)) return multiply_packed(c, a, static_cast<const bf16*>(copy_.data()), p_);
   }
   gemm(c, a, b_, p_);

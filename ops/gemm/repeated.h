@@ -1,27 +1,29 @@
 // RepeatedGemm: many products with one right operand, such as the weight that every step of a recurrence
-// multiplies with. What does not depend on the left operand is done once.
+// multiplies with. Work that does not depend on the left operand is done once.
 #pragma once
 #include "core/storage.h"
 #include "ops/gemm/int8.h"
 
 namespace tandem::cpu {
 
-// C = A op(B) + beta C, again and again, by the rules of gemm(): f64, f32, or f32 multiplied in bf16 as `p`
-// says, the same bits for any number of threads. In bf16 B is packed at the start; in f32 it is transposed
-// there if it was not, for long columns are slow to walk. With the weight's 8-bit form, if not null, it is
-// multiplied in int8 (f32 only).
+// Computes C = A op(B) + beta C many times, by the rules of gemm(): in f64, f32, or f32 multiplied in bf16,
+// as p.precision says, with the same bits for any number of threads. The constructor packs B for products in
+// bf16. For products in f32 it transposes B unless p.transpose_b is set, since walking down long columns is
+// slow.
 template <class T>
 class RepeatedGemm {
  public:
-  // p has no transpose_a and no batch. b is read by run() too, so it must keep its place and its values.
-  RepeatedGemm(const T* b, const Gemm& p, const Int8Weight* form = nullptr);
+  // p has no transpose_a and no batch. b must outlive this object, unchanged. int8_form, if not null, is the
+  // 8-bit form of b (T is float): products are then computed in int8.
+  RepeatedGemm(const T* b, const Gemm& p, const Int8Weight* int8_form = nullptr);
+  // c and a: as in gemm(), with the leading dimensions of p.
   void run(T* c, const T* a) const;
 
  private:
   const T* b_;
   Gemm p_;
-  const Int8Weight* form_;
-  Storage copy_;  // of op(B), or nothing
+  const Int8Weight* int8_form_;
+  Storage copy_;  // op(B), packed or transposed; empty if b_ is used as it is
 };
 
 }  // namespace tandem::cpu

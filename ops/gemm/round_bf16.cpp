@@ -1,4 +1,4 @@
-// Rounding by shifts and additions, or by the instruction.
+// Rounds by shifts and additions, or by the instruction.
 #include "ops/gemm/round_bf16.h"
 #include "core/macros.h"
 
@@ -54,7 +54,8 @@ TANDEM_AVX512_BF16 void round_by_instruction(bf16* out, const float* x, int64_t 
   _mm512_mask_storeu_epi16(out + i, rest, (__m512i)_mm512_cvtne2ps_pbh(high, low));
 }
 
-// The words of `low` in the low halves, those of `high` in the high ones.
+// Returns 32-bit words with the bf16 values of `low` in the low 16 bits and those of `high` in the high 16
+// bits.
 TANDEM_AVX512_BF16 inline __m512i pairs(__m512 low, __m512 high) {
   const __m512i word = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   const __m512i order =

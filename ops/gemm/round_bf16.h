@@ -1,6 +1,6 @@
-// Rows of f32 rounded to bf16, to the nearest and, halfway, to the even one, as bf16(float) does. Where the
-// CPU has an instruction for it (AVX-512 BF16), that is used; like the matrix units, it takes what is smaller
-// than any normal number for 0. NaN stays NaN. Internal to the CPU kernels.
+// Rounding of f32 rows to bf16: to nearest, ties to even, as bf16(float) does; NaN stays NaN. Uses the CPU's
+// instruction (AVX-512 BF16) where there is one. Like the matrix units, the instruction takes subnormal
+// numbers for 0. Internal to the CPU kernels.
 #pragma once
 #include <cstdint>
 
@@ -10,10 +10,11 @@ namespace tandem::cpu {
 
 void round_to_bf16(bf16* out, const float* x, int64_t n);
 
-// out[i] = even[i] in the low half, odd[i] in the high one: the pairs of gemm_pack.h.
+// out[i] = rounded even[i] in the low 16 bits and odd[i] in the high 16 bits: the row pairs of
+// ops/gemm/pack.h.
 void round_pairs(uint32_t* out, const float* even, const float* odd, int64_t n);
 
-// The same for any CPU.
+// The same without the instruction, for any CPU.
 void round_to_bf16_portable(bf16* out, const float* x, int64_t n);
 void round_pairs_portable(uint32_t* out, const float* even, const float* odd, int64_t n);
 

@@ -1,4 +1,4 @@
-// Checks of token ids.
+// Checks token ids.
 #include "ops/support/check_ids.h"
 
 #include "core/check.h"
@@ -7,7 +7,7 @@
 namespace tandem {
 namespace {
 
-// True if all are in 0..count-1. As unsigned, one comparison catches both ends.
+// True if all ids are in 0..count-1. As unsigned numbers, negative ids are too large as well.
 TANDEM_SIMD bool all_below(const int32_t* ids, int64_t n, uint32_t count) {
   uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
@@ -15,6 +15,7 @@ TANDEM_SIMD bool all_below(const int32_t* ids, int64_t n, uint32_t count) {
   return bad == 0;
 }
 
+// Returns the coordinates of an element, such as "2, 0".
 std::string position(const Shape& shape, int64_t index) {
   std::string text;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {

@@ -1,4 +1,4 @@
-// Checking operands.
+// Checks operands.
 #include "ops/support/check_operand.h"
 
 #include "core/check.h"

@@ -1,17 +1,18 @@
-// Operands of an operator that must fit its main one: the check that operators share.
+// The check that an operand fits the main operand of its operator.
 #pragma once
 #include "core/tensor.h"
 
 namespace tandem {
 
-// The main operand of `op`, by the name it has in the operator's header.
+// The main operand of `op`, with the name that the header of the operator gives it.
 struct MainOperand {
   const char* op;
   const char* name;
   const Tensor& value;
 };
 
-// Error: w, the operand `what`, is not of this shape and dtype, or not on the main operand's device.
+// Checks w, the operand called `what`. Error: w does not have this shape and dtype, or is not on the device
+// of the main operand.
 void check_operand(const MainOperand& main, const char* what, const Tensor& w, const Shape& shape,
                    DType dtype);
 

@@ -1,4 +1,4 @@
-// The bf16 copies and the packed forms of weights.
+// Keeps the bf16 copies and the packed forms of weights with their leaves.
 #include "ops/support/weight_cache.h"
 
 #include <mutex>
@@ -10,8 +10,6 @@
 
 namespace tandem {
 namespace {
-
-thread_local bool generating = false;
 
 // What a leaf keeps besides its values: copies in other formats, each with the version of the storage that it was made
 // from. A copy of another version is out of date.
@@ -35,6 +33,12 @@ WeightForms& forms_or_new(const Tensor& leaf) {
   return *forms_of(leaf);
 }
 
+ComputeContext generating_context() {
+  ComputeContext context = compute_context();
+  context.generating = true;
+  return context;
+}
+
 }  // namespace
 
 Tensor weight_as(const Tensor& weight, DType dtype) {
@@ -43,7 +47,7 @@ Tensor weight_as(const Tensor& weight, DType dtype) {
   WeightForms& forms = forms_or_new(weight);
   const uint64_t version = weight.storage()->version();
   if (forms.bf16.defined() && forms.bf16_version == version) return forms.bf16;
-  const AllocationScope lasting(kComputeStream);  // it outlives a graph that is being captured
+  const AllocationScope lasting(kComputeStream);  // the copy outlives a CUDA graph that is being captured
   if (!forms.bf16.defined()) forms.bf16 = Tensor(weight.shape(), dtype, weight.device());
   copy(forms.bf16, weight);
   forms.bf16_version = version;
@@ -55,8 +59,8 @@ DType activation_dtype(const Tensor& weights) {
 }
 
 DType cache_dtype(const Tensor& weights) {
-  const bool halve = weights.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::bf16;
-  return halve ? DType::bf16 : weights.dtype();
+  const bool rounds = weights.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::bf16;
+  return rounds ? DType::bf16 : weights.dtype();
 }
 
 Tensor low_precision_copy(const Tensor& leaf) {
@@ -91,15 +95,10 @@ const Int8Weight* int8_form(const Tensor& weight) {
                                                                                     : nullptr;
 }
 
-GenerationScope::GenerationScope() : outer_(generating) {
-  generating = true;
-}
-GenerationScope::~GenerationScope() {
-  generating = outer_;
-}
+GenerationScope::GenerationScope() : ComputeScope(generating_context()) {}
 
 std::shared_ptr<const Bf16Weight> bf16_form(const Tensor& weight, int64_t rows, MatmulPrecision precision) {
-  if (!generating || precision != MatmulPrecision::bf16 || !weight.node() || !weight.node()->is_leaf() ||
+  if (!compute_context().generating || precision != MatmulPrecision::bf16 || !weight.node() || !weight.node()->is_leaf() ||
       weight.dtype() != DType::f32 || !weight.device().is_cpu() || weight.numel() == 0 ||
       rows > cpu::kMostKeptRows)
     return nullptr;

@@ -1,5 +1,5 @@
-// Weights packed in bf16: the definition on rounded operands at any number of rows, when a leaf keeps one,
-// and that it is forgotten with every write.
+// Weights packed in bf16: products equal the definition on rounded operands for any number of rows; when a leaf
+// keeps a packed form, and that every write drops it.
 #include "ops/gemm/bf16_weight.h"
 
 #include <doctest/doctest.h>
@@ -27,7 +27,7 @@ double rounded(float x) {
   return static_cast<float>(bf16(x));
 }
 
-// Where oneDNN has no bf16, only products of few rows can be made.
+// Returns the numbers of rows to test. Without bf16 in oneDNN only products of few rows run.
 std::vector<int64_t> row_counts() {
   std::vector<int64_t> rows = {0, 1, 2, 3, cpu::kFewPanelRows};
   if (cpu_has_bf16()) rows.insert(rows.end(), {5, 6, 7, 8, 9, 32, cpu::kMostKeptRows});
@@ -57,7 +57,8 @@ struct Product {
 
 }  // namespace
 
-TEST_CASE("bf16 weight: the definition on rounded operands, bias, sums that go on, gaps left alone") {
+TEST_CASE(
+    "bf16 weight: products equal the definition on rounded operands, with bias, accumulation and gaps") {
   for (const int64_t rows : row_counts())
     for (const std::array<int64_t, 3>& sizes :
          std::vector<std::array<int64_t, 3>>{{1, 1, 0}, {31, 65, 3}, {480, 300, 0}, {1037, 63, 1}})
@@ -85,7 +86,8 @@ TEST_CASE("bf16 weight: the definition on rounded operands, bias, sums that go o
       }
 }
 
-TEST_CASE("bf16 weight: results in bf16 are rounded ones, and the bits depend on no number of threads") {
+TEST_CASE(
+    "bf16 weight: bf16 results are the rounded f32 results, and bits do not depend on the number of threads") {
   for (const int64_t rows : row_counts()) {
     if (rows == 0) continue;
     const Product at{rows, 333, 700, 0};
@@ -99,13 +101,14 @@ TEST_CASE("bf16 weight: results in bf16 are rounded ones, and the bits depend on
     const std::vector<float> y = run(1);
     CHECK(run(2) == y);
     CHECK(run(3) == y);
-    const Tensor half({rows, 700}, DType::bf16);
-    cpu::gemm_bf16_weight(half.data<bf16>(), at.x.data<float>(), at.p, weight);
-    for (size_t i = 0; i < y.size(); ++i) REQUIRE(half.data<bf16>()[i].bits == bf16(y[i]).bits);
+    const Tensor in_bf16({rows, 700}, DType::bf16);
+    cpu::gemm_bf16_weight(in_bf16.data<bf16>(), at.x.data<float>(), at.p, weight);
+    for (size_t i = 0; i < y.size(); ++i) REQUIRE(in_bf16.data<bf16>()[i].bits == bf16(y[i]).bits);
   }
 }
 
-TEST_CASE("bf16 weight: kept while a thread generates in bf16, made anew after every write") {
+TEST_CASE(
+    "bf16 weight: a leaf keeps it while the thread generates in bf16, and every write makes a new one") {
   const Tensor w = requires_grad(random_tensor({70, 40}, DType::f32, 1));
   CHECK(bf16_form(w, 1, MatmulPrecision::bf16) == nullptr);
   std::shared_ptr<const Bf16Weight> form;
@@ -139,7 +142,7 @@ TEST_CASE("bf16 weight: kept while a thread generates in bf16, made anew after e
   CHECK(bf16_form(w, 1, MatmulPrecision::bf16) == nullptr);
 }
 
-TEST_CASE("bf16 weight: linear multiplies by it, and by what was written last") {
+TEST_CASE("bf16 weight: linear multiplies by it, with the values written last") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16");
     return;
@@ -150,19 +153,19 @@ TEST_CASE("bf16 weight: linear multiplies by it, and by what was written last") 
   for (const int64_t rows : {1, 20}) {
     const Tensor x = random_tensor({rows, 70}, DType::f32, 3);
     for (uint64_t round = 0; round < 3; ++round) {
-      const Tensor packed_anew = linear(x, w, bias), in_half = linear_bf16_out(x, w);
+      const Tensor packed_anew = linear(x, w, bias), bf16_anew = linear_bf16_out(x, w);
       const GenerationScope generation;
       CHECK(relative_error(linear(x, w, bias), packed_anew) < 1e-6);
-      const Tensor half = linear_bf16_out(x, w);
-      CHECK(half.dtype() == DType::bf16);
-      CHECK(relative_error(half.to(DType::f32), in_half.to(DType::f32)) < 1e-2);
+      const Tensor kept = linear_bf16_out(x, w);
+      CHECK(kept.dtype() == DType::bf16);
+      CHECK(relative_error(kept.to(DType::f32), bf16_anew.to(DType::f32)) < 1e-2);
       CHECK(w.node()->extension != nullptr);  // the packed form
       copy(w, random_tensor({130, 70}, DType::f32, 10 + round));
     }
   }
 }
 
-TEST_CASE("bf16 weight: messages") {
+TEST_CASE("bf16 weight: errors name the sizes and the reason") {
   CHECK(contains(error_of([] { const Bf16Weight bad(zeros({3}, DType::f32)); }), "must be f32 (out, in)"));
   const Bf16Weight weight(zeros({3, 4}, DType::f32));
   Gemm p = {.m = 1, .n = 3, .k = 5, .transpose_b = true, .lda = 5, .ldb = 5, .ldc = 3};

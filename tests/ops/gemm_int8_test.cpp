@@ -1,5 +1,5 @@
-// int8 products: exact against plain integer loops, with oneDNN and without; close to f32; and when linear
-// uses them.
+// int8 products: exact against plain integer loops, with and without oneDNN; close to f32; and when linear() uses
+// them.
 #include "ops/gemm/int8.h"
 
 #include <doctest/doctest.h>
@@ -25,7 +25,7 @@ Tensor random_codes(Shape shape, uint64_t seed) {
   return random_tensor(shape, DType::f64, seed, 0, 256).to(DType::u8);
 }
 
-// Whole numbers -100..155, the ends in every row: they are their own 8-bit form.
+// Makes rows of whole numbers -100..155 with both ends in every row, so that quantization changes nothing.
 Tensor whole_rows(int64_t rows, int64_t in, uint64_t seed) {
   const Tensor x = random_tensor({rows, in}, DType::f32, seed, -100, 155);
   for (float& value : x.span<float>()) value = std::round(value);
@@ -53,7 +53,7 @@ Tensor product(const Tensor& x, const Int8Weight& weight, const Tensor& bias = {
   return y;
 }
 
-// The weight that codes stand for.
+// Returns the weight that the codes represent.
 Tensor weight_of(const Tensor& codes, float step, float zero) {
   return tensor_from(codes.shape(),
                      [&codes, step, zero](int64_t i) { return step * (codes.data<uint8_t>()[i] - zero); })
@@ -68,7 +68,7 @@ const std::vector<Sizes> kSizes = {{1, 1, 2},      {3, 33, 65},   {65, 65, 33}, 
 
 }  // namespace
 
-TEST_CASE("int8: products of whole numbers are those of a plain integer loop, exactly") {
+TEST_CASE("int8: products of whole numbers equal a plain integer loop exactly") {
   for (const Sizes& size : kSizes) {
     CAPTURE(size.rows);
     CAPTURE(size.out);
@@ -95,7 +95,7 @@ TEST_CASE("int8: the loop for CPUs without the instructions gives the same integ
   }
   constexpr int64_t m = 37, n = 192, k = 320;
   const Tensor left = random_codes({m, k}, 1), right = random_codes({n, k}, 2);
-  left.data<uint8_t>()[0] = 255;  // the largest products, whose sum of two leaves 16 bits
+  left.data<uint8_t>()[0] = 255;  // the largest products: the sum of two does not fit into 16 bits
   left.data<uint8_t>()[1] = 255;
   std::fill_n(right.data<uint8_t>(), 2, uint8_t{255});
   const Int8Weight weight(right, 1, 0);
@@ -110,7 +110,7 @@ TEST_CASE("int8: the loop for CPUs without the instructions gives the same integ
   CHECK(plain.data<int32_t>()[0] == first);
 }
 
-TEST_CASE("int8: activations are rounded to 255 steps of their row's range, no more") {
+TEST_CASE("int8: activations are rounded to 255 steps of the range of their row") {
   for (const Sizes& size : kSizes) {
     CAPTURE(size.rows);
     CAPTURE(size.out);
@@ -135,7 +135,7 @@ TEST_CASE("int8: activations are rounded to 255 steps of their row's range, no m
   }
 }
 
-TEST_CASE("int8: rows with gaps between them, and sums that go on") {
+TEST_CASE("int8: products respect gaps between rows, and accumulate") {
   constexpr int64_t rows = 5, in = 33, out = 70, lda = 40, ldc = 75;
   const Tensor codes = random_codes({out, in}, 1), x = random_tensor({rows, in}, DType::f32, 2);
   const Int8Weight weight(codes, 0.01f, 128);
@@ -156,7 +156,7 @@ TEST_CASE("int8: rows with gaps between them, and sums that go on") {
   }
 }
 
-TEST_CASE("int8: the same bits for any number of threads") {
+TEST_CASE("int8: products have the same bits for any number of threads") {
   const Tensor x = random_tensor({200, 500}, DType::f32, 1), codes = random_codes({700, 500}, 2);
   const Int8Weight weight(codes, 0.02f, 128.3f);
   const auto with = [&x, &weight](int count) {
@@ -168,7 +168,7 @@ TEST_CASE("int8: the same bits for any number of threads") {
   CHECK(with(3) == one);
 }
 
-TEST_CASE("int8: what is not finite stays visible, in its row alone") {
+TEST_CASE("int8: a value that is not finite makes its row NaN, and no other") {
   const Int8Weight weight(random_codes({5, 7}, 1), 0.1f, 128);
   for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     const Tensor x = random_tensor({3, 7}, DType::f32, 2);
@@ -179,7 +179,7 @@ TEST_CASE("int8: what is not finite stays visible, in its row alone") {
   CHECK(product(zeros({0, 7}, DType::f32), weight).shape() == Shape{0, 5});
 }
 
-TEST_CASE("int8: linear uses the form of what a leaf holds, and not one that is out of date") {
+TEST_CASE("int8: linear uses the 8-bit form of a leaf until the leaf is written to") {
   const Tensor codes = random_codes({33, 65}, 1), x = random_tensor({9, 65}, DType::f32, 2);
   const Tensor weight = requires_grad(weight_of(codes, 0.01f, 120.0f)),
                bias = random_tensor({33}, DType::f32, 3);
@@ -195,7 +195,7 @@ TEST_CASE("int8: linear uses the form of what a leaf holds, and not one that is 
   CHECK(linear(x, weight, bias).to_vector<float>() == f32);
 }
 
-TEST_CASE("int8: messages") {
+TEST_CASE("int8: errors name the tensors and the reason") {
   CHECK(contains(error_of([] {
                    Int8Weight(zeros({2, 3}, DType::f32), 1, 0);
                  }),

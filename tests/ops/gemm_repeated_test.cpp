@@ -1,4 +1,4 @@
-// RepeatedGemm: every way of storing B against gemm() and, in bf16, rounded operands; the same bits for any
+// RepeatedGemm: every way of storing B against gemm(), in bf16 against rounded operands; the same bits for any
 // number of threads.
 #include "ops/gemm/repeated.h"
 
@@ -18,7 +18,7 @@ struct Problem {
   Tensor a, b, c;
 };
 
-// Rows with gaps between them.
+// Makes operands with gaps between their rows.
 Problem problem(int64_t m, int64_t n, int64_t k, bool transpose_b, bool accumulate, DType dtype) {
   Problem x;
   x.p = {.m = m,
@@ -35,7 +35,7 @@ Problem problem(int64_t m, int64_t n, int64_t k, bool transpose_b, bool accumula
   return x;
 }
 
-// C after the product has been run with other values before, which must leave nothing behind.
+// Returns C after a first product with other values, which must not affect the second.
 template <class T>
 Tensor repeated(const Problem& x) {
   const cpu::RepeatedGemm<T> product(x.b.data<T>(), x.p);
@@ -66,14 +66,14 @@ void for_problems(DType dtype, const F& check) {
 
 }  // namespace
 
-TEST_CASE("repeated products are gemm's, gaps of C left alone") {
+TEST_CASE("RepeatedGemm: products equal those of gemm(), and gaps of C are left alone") {
   for_problems(DType::f64,
                [](const Problem& x) { CHECK(relative_error(repeated<double>(x), once<double>(x)) == 0); });
   for_problems(DType::f32,
                [](const Problem& x) { CHECK(relative_error(repeated<float>(x), once<float>(x)) < 1e-5); });
 }
 
-TEST_CASE("repeated products in bf16 are those of rounded operands") {
+TEST_CASE("RepeatedGemm: products in bf16 equal those of rounded operands") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16 instructions that oneDNN can use");
     return;
@@ -87,7 +87,7 @@ TEST_CASE("repeated products in bf16 are those of rounded operands") {
   });
 }
 
-TEST_CASE("repeated products have the same bits for any number of threads") {
+TEST_CASE("RepeatedGemm: products have the same bits for any number of threads") {
   for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
     if (precision == MatmulPrecision::bf16 && !cpu_has_bf16()) continue;
     for (const bool transpose_b : {false, true}) {

@@ -1,4 +1,4 @@
-// Rounding rows to bf16: by the instruction where there is one, and without it.
+// Rounding of rows to bf16, by the instruction where there is one and without it.
 #include "ops/gemm/round_bf16.h"
 
 #include <doctest/doctest.h>
@@ -13,7 +13,7 @@ using namespace tandem;
 
 namespace {
 
-// Numbers of all sizes, of which every other lies halfway between two bf16 values or next to that.
+// Makes numbers of all sizes. Every other one lies halfway between two bf16 values or next to halfway.
 std::vector<float> numbers(int64_t n, uint64_t seed) {
   Random random(seed);
   std::vector<float> x;
@@ -31,7 +31,7 @@ using RoundPairs = void (*)(uint32_t*, const float*, const float*, int64_t);
 
 }  // namespace
 
-TEST_CASE("round_bf16: rows of any length equal bf16(float), and nothing behind them is written") {
+TEST_CASE("round_bf16: rows of any length equal bf16(float), and nothing after them is written") {
   for (const Round round : {cpu::round_to_bf16, cpu::round_to_bf16_portable})
     for (int64_t n = 0; n <= 100; ++n) {
       const std::vector<float> x = numbers(n, 1 + static_cast<uint64_t>(n));
@@ -43,7 +43,7 @@ TEST_CASE("round_bf16: rows of any length equal bf16(float), and nothing behind 
     }
 }
 
-TEST_CASE("round_bf16: pairs of any length, the even row in the low half") {
+TEST_CASE("round_bf16: pairs of any length have the even row in the low 16 bits") {
   for (const RoundPairs round : {cpu::round_pairs, cpu::round_pairs_portable})
     for (int64_t n = 0; n <= 70; ++n) {
       const std::vector<float> even = numbers(n, 1), odd = numbers(n, 2);
@@ -56,10 +56,11 @@ TEST_CASE("round_bf16: pairs of any length, the even row in the low half") {
     }
 }
 
-TEST_CASE("round_bf16: NaN, infinity, zeros, overflow, and what is smaller than normal numbers") {
+TEST_CASE(
+    "round_bf16: NaN, infinity, zeros, overflow and subnormal numbers round as bf16(float) does, or to zero") {
   const float nan = std::numeric_limits<float>::quiet_NaN(),
               infinity = std::numeric_limits<float>::infinity();
-  const float low_nan = __builtin_bit_cast(float, 0x7f800001u);  // its upper half is that of infinity
+  const float low_nan = __builtin_bit_cast(float, 0x7f800001u);  // its upper 16 bits are those of infinity
   const std::vector<float> x{nan, -nan, low_nan, infinity, -infinity, 0.0f, -0.0f, 3.4e38f, -3.4e38f, 1e-40f};
   for (const Round round : {cpu::round_to_bf16, cpu::round_to_bf16_portable}) {
     std::vector<bf16> y(x.size());
