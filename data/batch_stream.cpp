@@ -1,4 +1,4 @@
-// The training and evaluation streams: columns of tokens cut into time-major segments of ids.
+// Cuts columns of tokens into time-major segments of ids, for training and for evaluation.
 #include "data/batch_stream.h"
 
 #include <algorithm>
@@ -40,11 +40,10 @@ BatchStream::BatchStream(const Tokens& tokens, int64_t batch_size, int64_t segme
         tokens.size(), batch_size, columns_.length(), segment_length);
 }
 
-bool BatchStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
+void BatchStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
   columns_.gather(position_.segment * segment_length_, segment_length_, inputs, targets);
   starts_epoch_ = position_.segment == 0;
   if (++position_.segment == segments_per_epoch()) position_ = {position_.epoch + 1, 0};
-  return true;
 }
 
 void BatchStream::set_position(StreamPosition position) {

@@ -1,5 +1,4 @@
-// Loading of corpora: from Debian's dictionary package, from the download cache, from any file; as bytes or
-// words.
+// Loads corpora from Debian's dictionary package, from the download cache or from any file, as bytes or as words.
 #include "data/corpus.h"
 
 #include <fmt/format.h>
@@ -23,7 +22,7 @@ const Spec* find_spec(const std::vector<Spec>& specs, const std::string& name) {
   return found == specs.end() ? nullptr : &*found;
 }
 
-// Where train and dev end in a text of `size` bytes.
+// Returns the positions where train and dev end in a text of `size` bytes.
 std::array<int64_t, 2> ends_by_fractions(int64_t size, const CorpusOptions& options) {
   const auto share = [size](double fraction) {
     return static_cast<int64_t>(std::floor(fraction * static_cast<double>(size)));
@@ -63,20 +62,22 @@ void check_splits(const Corpus& corpus, const CorpusOptions& options) {
         corpus.level() == TokenUnit::byte ? "" : "; words are split at the borders of lines");
 }
 
-TokenUnit level_of(const CorpusOptions& options, const WordCorpusSpec* words) {
+// Returns what a token of the corpus is. Error: options that contradict each other.
+TokenUnit token_unit_of(const CorpusOptions& options, const WordCorpusSpec* words) {
   const std::string& name = options.name_or_path;
-  const TokenUnit usual = words ? TokenUnit::word : TokenUnit::byte;
-  const TokenUnit level = options.level.value_or(options.vocabulary ? options.vocabulary->level() : usual);
-  CHECK(!options.vocabulary || options.vocabulary->level() == level,
-        "{}: cannot be read as {}s by a vocabulary of {}s", name, name_of(level),
+  const TokenUnit default_unit = words ? TokenUnit::word : TokenUnit::byte;
+  const TokenUnit unit =
+      options.level.value_or(options.vocabulary ? options.vocabulary->level() : default_unit);
+  CHECK(!options.vocabulary || options.vocabulary->level() == unit,
+        "{}: cannot be read as {}s by a vocabulary of {}s", name, name_of(unit),
         name_of(options.vocabulary->level()));
-  CHECK(level == usual || !words, "{}: is a benchmark of words, and has no level of bytes", name);
-  CHECK(level == TokenUnit::word || (options.words.size == 0 && options.words.min_count == 1),
-        "{}: of bytes there is no choice; a vocabulary's size and smallest count are of words", name);
-  return level;
+  CHECK(unit == default_unit || !words, "{}: is a benchmark of words, and has no level of bytes", name);
+  CHECK(unit == TokenUnit::word || (options.words.size == 0 && options.words.min_count == 1),
+        "{}: a vocabulary of bytes has no limits; size and smallest count are for words", name);
+  return unit;
 }
 
-// The file that a corpus lies in, fetched where it can be downloaded.
+// Returns the path of a corpus's file, downloaded if it has mirrors.
 fs::path file_of(const CorpusOptions& options, const CorpusSpec* spec, const std::string& known) {
   const std::string& name = options.name_or_path;
   if (spec)
@@ -96,7 +97,7 @@ fs::path file_of(const CorpusOptions& options, const CorpusSpec* spec, const std
 void load_bytes(Corpus& corpus, const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path) {
   corpus.source = path.string();
   corpus.bytes = options.name_or_path == "gcide" ? read_gzip(path) : read_file(path);
-  // Beside the vocabulary: what lies before the first step is what a user waits for.
+  // Computed on another thread, because the user waits for all of this.
   std::future<std::string> sum =
       std::async(std::launch::async, [&corpus] { return checksum("sha256", corpus.bytes); });
   const auto size = static_cast<int64_t>(corpus.bytes.size());
@@ -185,12 +186,12 @@ Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& 
   const std::string& name = options.name_or_path;
   const CorpusSpec* spec = find_spec(downloadable, name);
   const WordCorpusSpec* word_spec = find_spec(word_specs, name);
-  const TokenUnit level = level_of(options, word_spec);
+  const TokenUnit unit = token_unit_of(options, word_spec);
   check_fractions(options);
   CHECK(!(spec || word_spec) || default_fractions(options),
         "{} is always split {}, as published results are; leave out the fractions", name,
         spec ? fmt::format("into {} bytes", fmt::join(spec->split_sizes, " / ")) : "by its authors");
-  const WordOptions word_options{.choice = options.words,
+  const WordOptions word_options{.limit = options.words,
                                  .vocabulary = options.vocabulary,
                                  .data_dir = options.data_dir,
                                  .progress = options.progress};
@@ -204,7 +205,7 @@ Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& 
   for (const CorpusSpec& row : downloadable) known += ", " + row.name;
   for (const WordCorpusSpec& row : word_specs) known += ", " + row.name;
   const fs::path path = file_of(options, spec, known);
-  if (level == TokenUnit::byte)
+  if (unit == TokenUnit::byte)
     load_bytes(corpus, options, spec, path);
   else
     load_words(corpus, source_in_file(options, spec, path), word_options);

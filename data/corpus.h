@@ -1,4 +1,4 @@
-// Corpora by name or path: their tokens, bytes or words, vocabulary and train/dev/test split.
+// Corpus: a text by name or path, as bytes or as words, with its vocabulary and its train/dev/test split.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -14,64 +14,75 @@
 
 namespace tandem {
 
+// A token is a byte or a word, which level() tells. `bytes` or `words` holds the text, and the other one is
+// empty.
 struct Corpus {
-  std::string name;             // as asked for
-  std::string source;           // the file that the bytes were read from; of words the token file
-  std::vector<uint8_t> bytes;   // of bytes: all of them
-  TokenFile words;              // of words: the mapped ids
-  TokenRange train, dev, test;  // of bytes adjacent, in this order, all of them; of words see TokenFile
+  std::string name;    // as the user gave it
+  std::string source;  // path of the file that was read
   Vocabulary vocabulary;
-  std::string sha256;  // of `bytes`; of words the key of the token file: the same ids, the same key
+  TokenRange train, dev, test;
+  std::string sha256;  // equal for equal tokens only, see below
+
+  // Tokens are bytes. `source` is the text itself; train, dev and test follow each other and are all of it;
+  // sha256 is the checksum of the text.
+  std::vector<uint8_t> bytes;
+
+  // Tokens are words. `source` is the token file, whose ids are mapped into memory; sha256 is the token file's
+  // key.
+  TokenFile words;
 
   TokenUnit level() const { return vocabulary.level(); }
-  int64_t size() const;  // tokens in all
-  // "train", "dev", "test" or "all"; throws for other names. Valid as long as the corpus is.
+  int64_t size() const;  // number of tokens in all
+  // Returns the tokens of "train", "dev", "test" or "all", a view that is valid as long as the corpus. Error:
+  // any other name.
   Tokens split(std::string_view split_name) const;
 };
 
 inline constexpr double kDefaultSplitFraction = 0.05;
 
 struct CorpusOptions {
-  // gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file; a name wins over a
-  // file (write ./NAME).
+  // gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file. A name wins over a file
+  // of that name; write ./NAME for the file.
   std::string name_or_path;
 
-  // Bytes or words; by default words for benchmarks of words, which have no other, and bytes for all else.
+  // What a token is. Default: words for benchmarks of words, which allow nothing else, and bytes for all other
+  // texts.
   std::optional<TokenUnit> level;
-  VocabularyLimit
-      words;  // of words: which the vocabulary has; by default all, of lm1b those of its published list
-  // To read the text with, at its level, instead of one of the text's own, of whose words `words` speaks.
+  // Limits the vocabulary; for words only. Default: all words, for lm1b its published list.
+  VocabularyLimit words;
+  // Reads the text with this vocabulary, and at its level, instead of making one from the text.
   std::optional<Vocabulary> vocabulary;
 
-  // Share of dev and test at the end of the file, each in [0, 1) and together below 1. 0 asks for none; any
-  // other share must give at least 2 tokens, one prediction. Of bytes split by position; of words at the next
-  // line. Benchmarks have splits of their own and take only the default.
+  // Shares of dev and test at the end of the file, each in [0, 1) and together below 1. 0 makes none; any other
+  // share must give at least 2 tokens, one prediction. Bytes are split at that position, words at the next
+  // line. Corpora with a published split allow only the default.
   double valid_fraction = kDefaultSplitFraction;
   double test_fraction = kDefaultSplitFraction;
 
-  // Of what is downloaded: where from instead of the mirrors; file:// works. ptb and lm1b are several files:
-  // the folder that holds them.
+  // Where to download from in place of the known mirrors; file:// works. For corpora of several files, ptb and
+  // lm1b: the folder that holds them.
   std::string url;
   std::filesystem::path data_dir;  // empty: default_data_dir()
-  CorpusProgress progress;         // during a download
+  CorpusProgress progress;         // shows downloads, unpacking and the encoding of words
 };
 
-// Reads a corpus, downloading it first where needed. gcide: from the package dict-gcide, needs no network.
-// Words are encoded once: the next time their ids are mapped from the data folder. Throws Error for unknown
-// names, missing or broken files, bytes that a given vocabulary lacks, and splits that leave too little.
-// `downloadable` and `word_specs` are the corpora with a download; tests and applications pass their own.
+// Reads a corpus and downloads it first if needed. gcide comes from the package dict-gcide and needs no
+// network. Words are encoded once; later calls map their ids from the data folder. `downloadable` and
+// `word_specs` list the corpora that can be downloaded; tests and applications pass their own.
+// Error: an unknown name; a missing or broken file; a byte that the given vocabulary lacks; a split with too
+// few tokens. DownloadError: no mirror could be read.
 Corpus load_corpus(const CorpusOptions& options,
                    const std::vector<CorpusSpec>& downloadable = downloadable_corpora(),
                    const std::vector<WordCorpusSpec>& word_specs = word_corpora());
 
-// Whether `name` is of a corpus whose split is its own, which takes no fractions.
+// Returns whether the corpus has a published split, so that it takes no fractions.
 bool has_own_split(const std::string& name);
 
-// The places where gcide.dict.dz is looked for, in order: the data folder (unless empty), the folder of
+// Returns the places to look for gcide.dict.dz in, in order: the data folder (unless empty), the folder of
 // packages that the build was configured with (if any), the system's.
 std::vector<std::filesystem::path> gcide_places(const std::filesystem::path& data_dir);
 
-// The first of `places` that exists; throws naming all of them and how to get the package when none does.
+// Returns the first of `places` that exists. Error: none does; the message names all of them and the package.
 std::filesystem::path find_gcide(const std::vector<std::filesystem::path>& places);
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// Writing and mapping of token files.
+// Writes and maps token files.
 #include "data/token_file.h"
 
 #include <fcntl.h>
@@ -40,7 +40,7 @@ std::array<TokenRange, 3> splits_of(const std::string& text, const fs::path& pat
 
 }  // namespace
 
-// A file as a whole, read-only. Pages come from the disk as they are used, and may go again.
+// A read-only mapping of a whole file. The system loads its pages when they are used, and may drop them again.
 class TokenFile::Mapping {
  public:
   Mapping(const fs::path& path, uint64_t ids_begin, int64_t tokens)

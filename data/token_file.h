@@ -1,9 +1,14 @@
-// Token files: the ids of a text with its vocabulary, made once and mapped into memory afterwards.
+// Token files: the ids of a text and its vocabulary, written once and mapped into memory from then on.
 //
-// A token file is a safetensors file: tensor `ids` (i32, all tokens: train, dev, test), tensor `words` (u8,
-// the words in id order, a newline behind each) and the metadata `format`, `source` (where the text came
-// from, with its checksum), `key` (a sha256 of all that the ids depend on) and `splits` (JSON: begin and end
-// of train, dev and test; benchmarks that have no test set of their own give that of dev).
+// A token file is a safetensors file with
+//
+//     ids      tensor, i32   all tokens: train, dev, test
+//     words    tensor, u8    the words in id order, each followed by a newline
+//     format   metadata      "tandem-tokens-1"
+//     source   metadata      where the text came from, with its checksum
+//     key      metadata      sha256 of everything that the ids depend on
+//     splits   metadata      JSON: begin and end of train, dev and test; for benchmarks without a test set of their
+//                            own, test is dev
 #pragma once
 #include <array>
 #include <cstdint>
@@ -29,18 +34,18 @@ struct TokenFileInfo {
   std::string source;
   std::string key;
   std::array<TokenRange, 3> splits;  // train, dev, test
-  int64_t tokens = 0;                // in all
+  int64_t tokens = 0;                // number of tokens in all
 };
 
 class TokenFile {
  public:
-  // Throws Error, naming the file, when it is no token file, is truncated, or has another key than `key`.
+  // Maps a file. Error naming it: not a token file; truncated; a key other than `key`.
   static TokenFile open(const std::filesystem::path& path, const std::string& key);
 
   const std::filesystem::path& path() const { return path_; }
   const TokenFileInfo& info() const { return info_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
-  // In the mapping, which lives as long as this object or a copy of it.
+  // The ids in the mapping, which lives as long as this object or a copy of it.
   std::span<const int32_t> ids() const;
 
  private:
@@ -52,20 +57,20 @@ class TokenFile {
   std::shared_ptr<const Mapping> mapping_;
 };
 
-// Writes a token file, its ids piece by piece in any order. It is there, whole, after commit().
+// Writes a token file piece by piece, in any order. The file appears, complete, with commit().
 class TokenFileWriter {
  public:
   TokenFileWriter(const std::filesystem::path& path, const TokenFileInfo& info, const WordVocabulary& words);
-  // Ids from position `at` on; throws when they reach beyond the end.
+  // Writes ids from position `at` on. Error: they reach beyond the end.
   void write(int64_t at, std::span<const int32_t> ids);
-  // Throws when not all ids were written.
+  // Error: not all ids were written.
   void commit();
 
  private:
   std::string path_;
   int64_t tokens_;
   int64_t written_ = 0;
-  uint64_t ids_begin_ = 0;  // in the file
+  uint64_t ids_begin_ = 0;  // offset in the file, in bytes
   AtomicFile file_;
 };
 

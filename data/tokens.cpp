@@ -1,4 +1,4 @@
-// Views of tokens.
+// Views of texts as token ids.
 #include "data/tokens.h"
 
 #include "core/check.h"

@@ -1,5 +1,5 @@
-// A text as token ids, read where it lies: bytes through the table of a vocabulary, or ids in memory or in a
-// mapped file. Nothing is copied, so what it was made from must outlive it.
+// Tokens: a view of a text as token ids. The text is either bytes, looked up in a vocabulary, or ids in memory
+// or in a mapped file. Nothing is copied, so the text must outlive the view.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -12,20 +12,20 @@ namespace tandem {
 class Tokens {
  public:
   Tokens() = default;
-  // Throws when the vocabulary is not of bytes, or lacks one of these.
+  // Error: a vocabulary of words, or one that lacks a byte of the text.
   Tokens(std::span<const uint8_t> bytes, const Vocabulary& vocabulary);
-  // Ids 0 .. vocabulary_size - 1, which is not checked: a file may hold hundreds of millions.
+  // Ids must lie in 0 .. vocabulary_size - 1. This is not checked: there may be hundreds of millions.
   Tokens(std::span<const int32_t> ids, int32_t vocabulary_size);
 
   int64_t size() const { return size_; }
   int32_t vocabulary_size() const { return vocabulary_size_; }
   int32_t operator[](int64_t position) const { return bytes_ ? table_[bytes_[position]] : ids_[position]; }
-  // The first `count`; throws when there are not as many.
+  // Returns the first `count` tokens. Error: there are fewer.
   Tokens first(int64_t count) const;
 
  private:
   const uint8_t* bytes_ = nullptr;
-  std::array<int32_t, 256> table_{};  // of ids, by byte
+  std::array<int32_t, 256> table_{};  // ids by byte
   const int32_t* ids_ = nullptr;
   int64_t size_ = 0;
   int32_t vocabulary_size_ = 0;

@@ -1,4 +1,4 @@
-// Vocabularies: made from text, from hex or from words, applied both ways.
+// Builds vocabularies from text, hex or words, and applies them both ways.
 #include "data/vocabulary.h"
 
 #include "core/check.h"
@@ -15,15 +15,15 @@ int hex_digit(char c) {
 
 }  // namespace
 
-const char* name_of(TokenUnit level) {
-  return level == TokenUnit::byte ? "byte" : "word";
+const char* name_of(TokenUnit unit) {
+  return unit == TokenUnit::byte ? "byte" : "word";
 }
 
-const char* tokens_name(TokenUnit level) {
-  return level == TokenUnit::byte ? "bytes" : "tokens";
+const char* tokens_name(TokenUnit unit) {
+  return unit == TokenUnit::byte ? "bytes" : "tokens";
 }
 
-TokenUnit level_named(std::string_view name) {
+TokenUnit token_unit_named(std::string_view name) {
   CHECK(name == "byte" || name == "word", "no level is named '{}'; there are byte and word", name);
   return name == "byte" ? TokenUnit::byte : TokenUnit::word;
 }
@@ -54,7 +54,7 @@ Vocabulary Vocabulary::from_hex(std::string_view hex) {
           "vocabulary: the pair at offset {} of the hex string is not made of hex digits", i);
     const auto byte = static_cast<uint8_t>(16 * high + low);
     CHECK(!vocabulary.contains(byte),
-          "vocabulary: byte {:#04x} stands twice in the hex string, as ids {} and {}", byte,
+          "vocabulary: byte {:#04x} occurs twice in the hex string, as ids {} and {}", byte,
           vocabulary.id(byte), i / 2);
     vocabulary.append(byte);
   }
@@ -82,10 +82,11 @@ uint8_t Vocabulary::byte(int32_t id) const {
 
 void Vocabulary::check_covers(std::span<const uint8_t> bytes) const {
   for (size_t offset = 0; offset < bytes.size(); ++offset)
-    CHECK(contains(bytes[offset]),
-          "vocabulary: byte {:#04x} at offset {} is not among the {} byte values that "
-          "this vocabulary has; use text of the corpus that it was made from",
-          bytes[offset], offset, size());
+    CHECK(
+        contains(bytes[offset]),
+        "vocabulary: byte {:#04x} at offset {} is not among the {} byte values that this vocabulary has; use text of "
+        "the corpus that it was made from",
+        bytes[offset], offset, size());
 }
 
 std::vector<int32_t> Vocabulary::encode(std::span<const uint8_t> bytes) const {

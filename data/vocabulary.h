@@ -14,53 +14,57 @@ namespace tandem {
 
 // What a token is.
 enum class TokenUnit { byte, word };
-const char* name_of(TokenUnit level);      // "byte", "word"
-const char* tokens_name(TokenUnit level);  // "bytes", "tokens": words and line ends
-// Reads name_of() back; throws for other names.
-TokenUnit level_named(std::string_view name);
+const char* name_of(TokenUnit unit);      // "byte" or "word"
+const char* tokens_name(TokenUnit unit);  // "bytes", or "tokens", which are words and line ends
+// Returns the unit with that name_of(). Error: any other name.
+TokenUnit token_unit_named(std::string_view name);
 
 // A bijection between symbols (up to 256 byte values, or words) and the ids 0 .. size() - 1.
 class Vocabulary {
  public:
   Vocabulary() { ids_.fill(-1); }
 
-  // The distinct values of `bytes` in ascending order: a byte's id is its rank among them.
+  // Returns the vocabulary of the distinct values of `bytes`: a byte's id is its rank among them.
   static Vocabulary of(std::span<const uint8_t> bytes);
 
-  // Reads to_hex() back. Any order of ids is taken; an empty or odd-length string, other characters than hex
-  // digits and a repeated byte are errors.
+  // Reads to_hex() back; ids may be in any order.
+  // Error: an empty or odd-length string, other characters than hex digits, a repeated byte.
   static Vocabulary from_hex(std::string_view hex);
 
-  // Of words: WordVocabulary(text), with its errors.
+  // Returns a vocabulary of words, WordVocabulary(text). Error: as that.
   static Vocabulary of_words(std::string_view text);
 
   TokenUnit level() const { return words_ ? TokenUnit::word : TokenUnit::byte; }
   int32_t size() const { return words_ ? words_->size() : static_cast<int32_t>(bytes_.size()); }
 
-  // Ids of a text. Bytes: throws as check_covers does. Words: one a word, wherever blanks are, and the line
-  // end for each newline; words that the vocabulary does not have are the unknown one.
+  // Returns the ids of a text. Bytes: one for each byte. Words: one for each word, whatever the blanks between,
+  // and the line end for each newline; a word that the vocabulary lacks becomes <unk>. Error: as
+  // check_covers(), for bytes.
   std::vector<int32_t> encode(std::span<const uint8_t> bytes) const;
   std::vector<int32_t> encode(std::string_view text) const;
-  // Back to text: words with a blank between, a newline for the line end. Throws unless 0 <= id < size().
+  // Returns the text of ids: words have a blank between them, a line end becomes a newline.
+  // Error: an id outside 0 .. size() - 1.
   std::string decode(std::span<const int32_t> ids) const;
-  // What decode() adds for `id` behind `before`, -1 at the beginning.
+  // Returns what decode() adds for `id` after the id `before`, which is -1 at the beginning.
   std::string piece(int32_t id, int32_t before) const;
-  // The id of a newline; -1 where there is none, in some vocabularies of bytes.
+  // Returns the id of a newline, or -1 for a vocabulary of bytes without one.
   int32_t line_end() const { return words_ ? words_->line_end() : ids_['\n']; }
 
-  // Of bytes only.
+  // --- for bytes only
 
-  // Two lower-case hex digits per byte value, in id order: the metadata `vocab` of a checkpoint.
+  // Returns two lower-case hex digits for each byte value, in id order: the metadata `vocab` of a checkpoint.
   std::string to_hex() const;
   bool contains(uint8_t byte) const { return ids_[byte] >= 0; }
-  // The id of a byte, -1 for one that the vocabulary does not have.
+  // Returns the id of a byte, or -1 if the vocabulary lacks it.
   int32_t id(uint8_t byte) const { return ids_[byte]; }
-  // The byte of an id; throws unless 0 <= id < size().
+  // Returns the byte of an id. Error: an id outside 0 .. size() - 1.
   uint8_t byte(int32_t id) const;
-  // Throws on the first byte that the vocabulary does not have, naming its value and offset.
+  // Error: the vocabulary lacks a byte; the message names its value and its offset.
   void check_covers(std::span<const uint8_t> bytes) const;
 
-  // Of words only: throws for bytes.
+  // --- for words only
+
+  // Error: a vocabulary of bytes.
   const WordVocabulary& words() const;
 
   bool operator==(const Vocabulary& other) const;
@@ -68,9 +72,9 @@ class Vocabulary {
  private:
   void append(uint8_t byte);
 
-  std::vector<uint8_t> bytes_;                   // by id
-  std::array<int32_t, 256> ids_;                 // by byte, -1 where absent
-  std::shared_ptr<const WordVocabulary> words_;  // of words; null for bytes
+  std::vector<uint8_t> bytes_;                   // byte values by id; empty for words
+  std::array<int32_t, 256> ids_;                 // ids by byte value, -1 if absent
+  std::shared_ptr<const WordVocabulary> words_;  // null for bytes
 };
 
 }  // namespace tandem

@@ -55,7 +55,7 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("corpus", o.corpus.name_or_path, kCorpusNames)->required();
   add_corpus_options(app, o.corpus);
   app.add_option_function<std::string>(
-         "--level", [&o](const std::string& name) { o.corpus.level = level_named(name); },
+         "--level", [&o](const std::string& name) { o.corpus.level = token_unit_named(name); },
          "what a token is: byte, or word [word of benchmarks of words, else byte]")
       ->check(CLI::IsMember({"byte", "word"}));
   app.add_option("--vocab-size", o.corpus.words.size,

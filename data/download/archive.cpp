@@ -1,4 +1,4 @@
-// Reading of gzip by zlib, of zip by libzip, and of tar.
+// Reads gzip by zlib, zip by libzip, and tar by its own code.
 #include "data/download/archive.h"
 
 #include <zip.h>
@@ -42,7 +42,7 @@ size_t GzipFile::read(std::span<uint8_t> block) {
   const int count = gzread(handle_->file, block.data(), static_cast<unsigned>(block.size()));
   int code = Z_OK;
   const char* message = gzerror(handle_->file, &code);
-  if (count < 0 || code == Z_BUF_ERROR)  // the latter is how a premature end shows
+  if (count < 0 || code == Z_BUF_ERROR)  // Z_BUF_ERROR: the file ends early
     throw CorruptArchive(fmt::format("{}: gzip data is truncated or altered: {}", name_, message));
   return static_cast<size_t>(count);
 }
@@ -101,15 +101,16 @@ class ZipArchive : public Archive {
   }
 
   std::string name_;
-  std::unique_ptr<zip_t, void (*)(zip_t*)> archive_;  // before file_: closed after it
+  std::unique_ptr<zip_t, void (*)(zip_t*)> archive_;  // declared before file_, so that it is closed after it
   std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file_;
   zip_int64_t index_ = 0;
 };
 
-// A tar archive (POSIX.1-1988 ustar): blocks of 512 bytes, a header before each file's data. Names of more
-// than 100 bytes come in one of three ways, and archives use all of them: a prefix in the header; a file of
-// type L before it that holds the name (GNU tar); one of type x with lines "LENGTH path=NAME" (POSIX.1-2001).
-// libarchive would do it too, but brings 40 MB of libraries of its own for this one format.
+// A tar archive (POSIX.1-1988 ustar): blocks of 512 bytes, with a header before the data of each file. Names of
+// more than 100 bytes are stored in one of three ways, and all of them occur: a prefix in the header; a
+// preceding file of type L that holds the name (GNU tar); a preceding file of type x with lines "LENGTH
+// path=NAME" (POSIX.1-2001). libarchive could read all this, but would bring 40 MB of other libraries for this
+// one format.
 class TarArchive : public Archive {
  public:
   TarArchive(std::string name, std::unique_ptr<GzipFile> file)
@@ -133,17 +134,17 @@ class TarArchive : public Archive {
       padding_ = (kBlock - left_ % kBlock) % kBlock;
       const char type = static_cast<char>(header[156]);
       if (type == 'L') {
-        long_name = content().c_str();  // up to the 0 behind it
+        long_name = content().c_str();  // ends at the first 0
       } else if (type == 'x') {
         long_name = pax_path(content());
       } else if (type == '0' || type == 0) {
         const std::string prefix = text(header, 345, 155);
-        // GNU tar, whose magic goes on with a blank, has other things in the place of the prefix.
+        // GNU tar, whose magic continues with a blank, uses the bytes of the prefix for other things.
         const bool posix = header[262] == 0 && !prefix.empty();
         name = !long_name.empty() ? long_name : (posix ? prefix + "/" : "") + text(header, 0, 100);
         return true;
       } else {
-        long_name.clear();  // was of a folder or a link
+        long_name.clear();  // it named a folder or a link
       }
     }
   }
@@ -179,7 +180,7 @@ class TarArchive : public Archive {
     left_ = bytes;
     while (left_ > 0) read(block);
   }
-  // Of the entry at hand, a list of attributes or a name.
+  // Reads the whole current entry, which is a name or a list of attributes.
   std::string content() {
     if (left_ > size_t{1} << 20) broken("a name of more than 1 MiB");
     std::string all(left_, '\0');
@@ -197,8 +198,8 @@ class TarArchive : public Archive {
 
   std::string name_;
   std::unique_ptr<GzipFile> file_;
-  size_t left_ = 0;     // bytes of the file at hand that are not read yet
-  size_t padding_ = 0;  // bytes after it up to the next header
+  size_t left_ = 0;     // unread bytes of the current file
+  size_t padding_ = 0;  // bytes between its end and the next header
 };
 
 bool is_zip(const fs::path& path) {

@@ -1,4 +1,4 @@
-// Archives read as streams: the files inside a zip or a tar, one after the other, without unpacking them.
+// Archive: reads the files inside a zip or a tar as streams, one after the other, without unpacking them to disk.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -10,22 +10,22 @@
 
 namespace tandem {
 
-// What an archive holds cannot be had: truncated, altered, or without the file looked for.
+// An archive is truncated or altered, or lacks the file that was looked for.
 class CorruptArchive : public Error {
  public:
   using Error::Error;
 };
 
-// A file that is read from front to back.
+// A source of bytes that is read from front to back.
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
-  // Fills the beginning of `block`; the number of bytes, 0 at the end. Throws CorruptArchive.
+  // Reads up to block.size() bytes and returns their number, 0 at the end. CorruptArchive: they cannot be read.
   virtual size_t read(std::span<uint8_t> block) = 0;
 };
 
-// The content of a gzip file (dictzip included), or the bytes of any other file as they are. A gzip file that
-// is truncated or fails its checksum throws when its end is read.
+// The content of a gzip file (dictzip included), or the bytes of any other file. Truncation or a wrong checksum
+// shows only when the end of the file is read.
 class GzipFile : public ByteSource {
  public:
   explicit GzipFile(const std::filesystem::path& path);
@@ -40,14 +40,14 @@ class GzipFile : public ByteSource {
   std::unique_ptr<Handle> handle_;
 };
 
-// The files of an archive in the order of the archive; read() is of the one that next() went to last.
+// The files of an archive, in its own order. read() reads the file that the last next() has moved to.
 class Archive : public ByteSource {
  public:
-  // Tells zip, tar and gzipped tar apart by their content. Any other file, gzip or not, is taken for the only
-  // file of an archive, without a name. Throws when there is no such file.
+  // Opens a zip, a tar or a gzipped tar, told apart by content. Any other file, gzip or not, is read as an
+  // archive with one file that has no name. Error: there is no such file.
   static std::unique_ptr<Archive> open(const std::filesystem::path& path);
 
-  // Goes to the next file and gives its path in the archive; false when there are no more.
+  // Moves to the next file and sets `name` to its path in the archive. Returns false if there are no more files.
   virtual bool next(std::string& name) = 0;
 };
 

@@ -1,4 +1,4 @@
-// Known downloads and their checksums; the way from a mirror to a verified file in the cache.
+// The table of known downloads, and the way from a mirror to a verified file in the data folder.
 #include "data/download/cache.h"
 
 #include <cstdlib>
@@ -15,7 +15,7 @@ bool is_file(const fs::path& path) {
   return fs::exists(path, missing) && !missing;
 }
 
-// Renames a refused file to `bad`; says what became of it.
+// Renames a refused file to `bad`. Returns a text that says where it is.
 std::string set_aside(const fs::path& path, const fs::path& bad) {
   std::error_code error;
   fs::rename(path, bad, error);
@@ -31,7 +31,7 @@ class Fetch {
         target_(dir_ / spec.name) {}
 
   fs::path run() {
-    if (use_target()) return target_;  // before anything is written: the folder may be read-only
+    if (use_target()) return target_;  // first, because it works in a read-only folder, too
     make_data_dir(dir_);
     const FileLock lock(dir_ / ("." + spec_.name + ".lock"));
     if (use_target() || (spec_.packed && (use_archive(".zip") || use_archive(".gz")))) return target_;
@@ -40,21 +40,21 @@ class Fetch {
   }
 
  private:
-  void tell(const std::string& what, int64_t done, int64_t total) const {
+  void report(const std::string& what, int64_t done, int64_t total) const {
     if (options_.progress) options_.progress(what, done, total);
   }
 
   bool is_right(const std::string& digest) const {
     return spec_.content.hex.empty() || digest == spec_.content.hex;
   }
-  // "it has 10 bytes with md5 0a.., expected are 20 bytes with 0b.."
+  // Returns "it has 10 bytes with md5 0a.., expected are 20 bytes with 0b..".
   std::string mismatch(const char* subject, uintmax_t size, const std::string& digest) const {
     const std::string expected = spec_.size > 0 ? fmt::format("are {} bytes with ", spec_.size) : "is ";
     return fmt::format("{} {} bytes with {} {}, expected {}{}", subject, size, spec_.content.algorithm,
                        digest, expected, spec_.content.hex);
   }
 
-  // Whether the file is there; throws when it is another one.
+  // Returns whether the file is there. Error: its checksum is wrong.
   bool use_target() const {
     if (!is_file(target_)) return false;
     const std::string actual = file_checksum(spec_.content.algorithm, target_);
@@ -65,7 +65,8 @@ class Fetch {
                          spec_.name, target_.string(), reason, fate);
   }
 
-  // Whether an archive put there by hand was unpacked; throws when it is another one. A good one is left.
+  // Unpacks an archive that was put there by hand, and keeps it. Returns whether there is one. Error: its
+  // content is wrong.
   bool use_archive(const std::string& extension) const {
     const fs::path archive = target_.string() + extension;
     if (!is_file(archive)) return false;
@@ -76,8 +77,7 @@ class Fetch {
                          spec_.name, archive.string(), reason, fate);
   }
 
-  // Verifies what came, unpacked where it is packed, and moves it into place; gives the reason when it is
-  // refused.
+  // Verifies a file, unpacked if need be, and moves it into place. Returns the reason if it is refused, else "".
   std::string install(const fs::path& file) const {
     if (spec_.packed) return install_unpacked(file);
     const std::string digest = file_checksum(spec_.content.algorithm, file);
@@ -93,7 +93,7 @@ class Fetch {
     try {
       const Unpacked unpacked =
           unpack(archive, spec_.name, temporary, spec_.size, spec_.content.algorithm,
-                 [this, &what](int64_t done, int64_t total) { tell(what, done, total); });
+                 [this, &what](int64_t done, int64_t total) { report(what, done, total); });
       if (is_right(unpacked.checksum)) {
         commit_file(temporary, target_);
         return {};
@@ -109,13 +109,13 @@ class Fetch {
                        spec_.archive_sha256);
   }
 
-  // Downloads `url` and installs it; gives the reason when that fails.
+  // Downloads `url` and installs the file. Returns the reason if that fails, else "".
   std::string try_url(const std::string& url) const {
     const std::string stem = target_.string() + (spec_.packed ? ".zip" : "");
     const fs::path part = stem + ".part";
     DownloadOptions download_options = options_.download;
     const std::string what = "downloading " + url;
-    download_options.progress = [this, &what](int64_t done, int64_t total) { tell(what, done, total); };
+    download_options.progress = [this, &what](int64_t done, int64_t total) { report(what, done, total); };
     while (true) {
       const DownloadResult result = download(url, part, download_options);
       if (!result.failure.empty()) return result.failure;
@@ -123,7 +123,7 @@ class Fetch {
       std::error_code ignored;
       if (reason.empty() || result.resumed) fs::remove(part, ignored);
       if (reason.empty()) return {};
-      // What an earlier run had left may have come from another file: once more, from the beginning.
+      // The part that an earlier run left may belong to another file, so try once more from the beginning.
       if (result.resumed) continue;
       return fmt::format("refused: {}; {}", reason, set_aside(part, stem + ".bad"));
     }
@@ -138,10 +138,12 @@ class Fetch {
       failures += fmt::format("\n  {}: {}", url, reason);
     }
     const std::string archive = spec_.packed ? spec_.name + ".zip" : spec_.name;
-    tandem::detail::fail(
-        "{0}: could not be downloaded; tried{1}\nWith no network: put {2} into {3} (set TANDEM_DATA for "
-        "another folder), or name a copy by --url=file:///path/to/{4}, or run `train gcide`, which needs no download.",
-        spec_.name, failures, spec_.packed ? spec_.name + " or " + archive : archive, dir_.string(), archive);
+    throw DownloadError(
+        fmt::format(
+            "{0}: could not be downloaded; tried{1}\nWithout a network: put {2} into {3} (set TANDEM_DATA for "
+            "another folder), or give the URL of a copy, or use the corpus gcide, which needs no download.",
+            spec_.name, failures, spec_.packed ? spec_.name + " or " + archive : archive, dir_.string()),
+        archive);
   }
 
   const DownloadSpec& spec_;

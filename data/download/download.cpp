@@ -1,4 +1,4 @@
-// The transfer by libcurl, and the decision when to go on, to start afresh, or to give up.
+// The transfer by libcurl; decides when to resume, to start over, or to give up.
 #include "data/download/download.h"
 
 #include <curl/curl.h>
@@ -17,10 +17,10 @@ namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
-// What the callbacks of one transfer share. An exception cannot cross libcurl's C frames, so it waits here.
+// What the callbacks of one transfer share. An exception must not cross libcurl's C frames, so it is stored here.
 struct Transfer {
   std::FILE* file;
-  int64_t offset;  // bytes in the file when the transfer began
+  int64_t offset;  // bytes in the file before the transfer
   const ByteProgress& progress;
   int write_error = 0;
   std::exception_ptr thrown = nullptr;
@@ -53,11 +53,11 @@ int64_t size_or_zero(const fs::path& path) {
 
 struct Outcome {
   CURLcode code = CURLE_OK;
-  long status = 0;  // of HTTP
+  long status = 0;  // HTTP status code
   std::string message;
 };
 
-// One request for the bytes from `offset` on, appended to `part`.
+// Makes one request for the bytes from `offset` on and appends them to `part`.
 Outcome transfer_once(const std::string& url, const fs::path& part, int64_t offset,
                       const DownloadOptions& options) {
   const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
@@ -108,8 +108,8 @@ DownloadResult download(const std::string& url, const fs::path& part, const Down
   for (int attempt = 0; attempt < options.attempts; ++attempt) {
     const int64_t offset = size_or_zero(part);
     const Outcome outcome = transfer_once(url, part, offset, options);
-    // Status 416: the file has no bytes from `offset` on, so all of it is here already (or more: the digest
-    // tells).
+    // Status 416: the file has no bytes from `offset` on, so all of it is here. If `part` is longer than the
+    // file, the caller's checksum finds that out.
     if (outcome.code == CURLE_OK || (outcome.status == 416 && offset > 0)) {
       result.failure.clear();
       return result;

@@ -1,4 +1,4 @@
-// Downloading one file by libcurl: time-outs, resumption of what an earlier attempt left, progress.
+// download(): gets one file by libcurl, with time-outs, resumption of an earlier attempt, and progress.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -9,21 +9,21 @@ namespace tandem {
 
 struct DownloadOptions {
   int connect_timeout_seconds = 15;
-  int stall_timeout_seconds = 30;  // gives up when under 1,000 bytes/s arrive for that long
-  int attempts = 5;                // on one URL; only the first is made unless the others find new bytes
-  ByteProgress progress;           // what it throws ends the download and is passed on
+  int stall_timeout_seconds = 30;  // gives up after so long below 1,000 bytes/s
+  int attempts = 5;                // largest number, as long as each brings new bytes
+  ByteProgress progress;           // an exception from it ends the download and reaches the caller
 };
 
 struct DownloadResult {
-  std::string failure;   // empty when all of the file arrived, else what went wrong
-  bool resumed = false;  // bytes that were there before this call were kept and added to
+  std::string failure;   // empty: the whole file has arrived; else what went wrong
+  bool resumed = false;  // the file begins with bytes that were there before the call
 };
 
-// Fetches `url` (http, https, ftp or file) into the file `part`. Bytes already in `part` are taken for the
-// beginning of the same file and only the rest is asked for; where the server cannot do that, or `part` is
-// longer than the file, it starts afresh. What arrived stays in `part` after a failure; an empty `part` is
-// removed. Nothing tells a stale beginning from a good one here: the caller checks the digest, and after a
-// resumed download that fails it, removes `part` and calls again. Throws Error when `part` cannot be written.
+// Downloads `url` (http, https, ftp or file) into the file `part`. Bytes already in `part` are taken for the
+// beginning of the same file, and only the rest is requested; if the server cannot do that, or `part` is longer
+// than the file, the download starts over. After a failure `part` keeps the bytes that arrived, for the next
+// attempt; it is removed if it is empty. The beginning is not verified: the caller checks the checksum and, if
+// it is wrong after a resumed download, removes `part` and calls again. Error: `part` cannot be written.
 DownloadResult download(const std::string& url, const std::filesystem::path& part,
                         const DownloadOptions& options = {});
 

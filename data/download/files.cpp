@@ -1,4 +1,4 @@
-// Whole-file reading, digests by OpenSSL, unpacking, durable writes.
+// Reads whole files, computes checksums by OpenSSL, unpacks, and writes durably.
 #include "data/download/files.h"
 
 #include <fcntl.h>
@@ -36,7 +36,7 @@ File open_to_read(const fs::path& path) {
   return file;
 }
 
-// Calls sink(span) on every block of the file.
+// Calls sink(span) with each block of the file.
 template <class Sink>
 void for_each_block(const fs::path& path, Sink&& sink) {
   File file = open_to_read(path);
@@ -67,7 +67,7 @@ class Digest {
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
 };
 
-// An archive opened at its file `entry`, in any folder of it, or at its only one.
+// Opens an archive at its file `entry`, in whatever folder, or at its only file.
 std::unique_ptr<Archive> open_entry(const fs::path& path, const std::string& entry) {
   std::unique_ptr<Archive> archive = Archive::open(path);
   for (std::string name; archive->next(name);)
@@ -78,7 +78,7 @@ std::unique_ptr<Archive> open_entry(const fs::path& path, const std::string& ent
 void sync_path(const fs::path& path, int flags) {
   const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
   CHECK(descriptor >= 0, "{}: cannot be opened to sync: {}", path.string(), std::strerror(errno));
-  // Some file systems cannot sync a folder and say EINVAL; there is nothing better to do there.
+  // Some file systems cannot sync a folder and return EINVAL; there is nothing better to do then.
   const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
   ::close(descriptor);
   CHECK(error == 0, "{}: cannot be synced to disk: {}", path.string(), std::strerror(error));
@@ -99,16 +99,17 @@ std::vector<uint8_t> read_file(const fs::path& path) {
 
 namespace {
 
-// What a gzip file says at its end that it holds, so that memory is touched once; no more than the format can
-// hold, for a damaged file may say anything.
+// Returns the content's size as the last bytes of a gzip file state it, so that memory can be reserved at once.
+// A damaged file may state any number, so the result is at most what gzip can compress into a file of this
+// length.
 size_t claimed_size(const fs::path& path) {
-  constexpr size_t kMostTimes = 1032;
+  constexpr size_t kLargestRatio = 1032;
   std::array<uint8_t, 4> end{};
   std::ifstream file(path, std::ios::binary);
   file.seekg(-static_cast<std::streamoff>(end.size()), std::ios::end);
   if (!file.read(reinterpret_cast<char*>(end.data()), end.size())) return 0;
   const size_t size = end[0] | size_t{end[1]} << 8 | size_t{end[2]} << 16 | size_t{end[3]} << 24;
-  return std::min(size, kMostTimes * static_cast<size_t>(fs::file_size(path)));
+  return std::min(size, kLargestRatio * static_cast<size_t>(fs::file_size(path)));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Locks by flock().
+// File locks by flock().
 #include "data/download/lock.h"
 
 #include <fcntl.h>

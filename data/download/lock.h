@@ -1,11 +1,12 @@
-// A lock that processes which make the same file wait for.
+// FileLock: keeps two processes from making the same file at once.
 #pragma once
 #include <filesystem>
 
 namespace tandem {
 
-// Holds the lock file `path` until destroyed; waits while another process, or another FileLock of this one,
-// holds it. Where the file system has no locks, goes on without. Throws when the file cannot be made.
+// Locks the file `path`, creating it if need be, and unlocks it when destroyed. Waits while another process, or
+// another FileLock of this process, holds the lock. A file system without locks is used without. Error: the
+// file cannot be created.
 class FileLock {
  public:
   explicit FileLock(const std::filesystem::path& path);

@@ -1,4 +1,4 @@
-// The table of word-level benchmarks, and the reading of their archives and of plain files.
+// The table of benchmarks of words; reads their archives, and plain files.
 #include "data/words/benchmarks.h"
 
 #include <fnmatch.h>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kReadBytes = size_t{1} << 20;
 
-// The split whose pattern a name matches, -1 for none.
+// Returns the split whose pattern matches a name, -1 if none does.
 int split_of(const WordCorpusSpec& spec, const std::string& name) {
   for (const int split : {kTrain, kDev, kTest})
     if (fnmatch(spec.parts[static_cast<size_t>(split)].c_str(), name.c_str(), 0) == 0) return split;
@@ -34,7 +34,7 @@ void read_archives(const WordCorpusSpec& spec, const std::vector<fs::path>& path
   }
 }
 
-// Dev stands for test, too, in `counts` where they are one.
+// Error: other counts than the published ones. Where test is dev, `counts` has dev only.
 void check_tokens(const WordCorpusSpec& spec, const TextCounts& counts) {
   std::array<int64_t, 3> tokens{};
   for (const auto& [part, count] : counts.tokens) tokens[static_cast<size_t>(part.split)] += count;
@@ -48,7 +48,7 @@ void check_tokens(const WordCorpusSpec& spec, const TextCounts& counts) {
   }
 }
 
-// The words of a list, as many as they must be: its first on each line.
+// Returns the first word of each line of a list, each followed by a newline. Error: another number of words.
 std::string listed_words(const fs::path& path, int64_t expected) {
   const std::vector<uint8_t> bytes = read_file(path);
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -97,7 +97,7 @@ const std::vector<WordCorpusSpec>& word_corpora() {
        .parts = {"ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"},
        .tokens = {929'589, 73'760, 82'430},
        .vocabulary = 10'000},
-      // The authors have shuffled the sentences, so they are taken as they lie, shard after shard.
+      // The authors have shuffled the sentences; they are read in the published order, shard after shard.
       {.name = "lm1b",
        .files = {{.name = lm1b,
                   .urls = {"https://www.statmt.org/lm-benchmark/" + lm1b,
@@ -158,10 +158,10 @@ WordSource file_source(const std::string& name, const fs::path& path, const std:
       GzipFile file(path);
       std::vector<uint8_t> block(kReadBytes);
       TextPart part;
-      int64_t at = 0;  // of the text
+      int64_t at = 0;  // position in the text
       while (const size_t count = file.read(block)) {
         for (std::span<const uint8_t> rest(block.data(), count); !rest.empty();) {
-          // A line that begins at the end of a split, behind the newline before, is the next one's.
+          // A split ends with the newline at or after its last byte; the next line belongs to the next split.
           size_t cut = rest.size();
           bool ends_split = false;
           if (part.split != kTest) {

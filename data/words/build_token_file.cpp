@@ -1,4 +1,4 @@
-// Making of token files.
+// Builds token files.
 #include "data/words/build_token_file.h"
 
 #include "core/check.h"
@@ -8,15 +8,16 @@ namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
-// A sha256 of all that the ids depend on. The number counts changes in how text is cut into words.
+// Returns a sha256 of everything that the ids depend on. Increase the number in "words 1" when the way of
+// cutting text into words changes.
 std::string key_of(const WordSource& source, const std::string& vocabulary) {
   const std::string all = fmt::format("words 1\n{}\n{}\n{} {} {}\n{}", source.checksum, source.splits,
                                       source.marks.end, source.marks.begin, source.test_is_dev, vocabulary);
   return checksum("sha256", {reinterpret_cast<const uint8_t*>(all.data()), all.size()});
 }
 
-std::string own_key(const WordSource& source, const VocabularyLimit& choice) {
-  return key_of(source, fmt::format("size {} count {}", choice.size, choice.min_count));
+std::string own_key(const WordSource& source, const VocabularyLimit& limit) {
+  return key_of(source, fmt::format("size {} count {}", limit.size, limit.min_count));
 }
 
 std::string key_with(const WordSource& source, const Vocabulary& vocabulary) {
@@ -24,20 +25,20 @@ std::string key_with(const WordSource& source, const Vocabulary& vocabulary) {
   return key_of(source, checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
 }
 
-class Maker {
+class TokenFileBuilder {
  public:
-  Maker(const WordSource& source, const WordOptions& options)
+  TokenFileBuilder(const WordSource& source, const WordOptions& options)
       : source_(source), options_(options), dir_(data_dir(source.name, options.data_dir)) {}
 
   TokenFile run() {
-    const std::string own = own_key(source_, options_.choice);
-    if (!options_.vocabulary) return open_or_make(own);
-    // A vocabulary is most often the text's own, and ids by it are there already.
+    const std::string own = own_key(source_, options_.limit);
+    if (!options_.vocabulary) return open_or_build(own);
+    // The vocabulary is usually the text's own, for which a token file exists already.
     if (fs::exists(path_of(own))) {
       TokenFile file = TokenFile::open(path_of(own), own);
       if (file.vocabulary() == *options_.vocabulary) return file;
     }
-    return open_or_make(key_with(source_, *options_.vocabulary));
+    return open_or_build(key_with(source_, *options_.vocabulary));
   }
 
  private:
@@ -45,23 +46,23 @@ class Maker {
     return dir_ / fmt::format("{}-{}.tokens", source_.name, key.substr(0, 16));
   }
 
-  TokenFile open_or_make(const std::string& key) const {
+  TokenFile open_or_build(const std::string& key) const {
     const fs::path path = path_of(key);
     if (!fs::exists(path)) {
       make_data_dir(dir_);
       const FileLock lock(dir_ / ("." + path.filename().string() + ".lock"));
-      if (!fs::exists(path)) make(path, key);
+      if (!fs::exists(path)) build(path, key);
     }
     return TokenFile::open(path, key);
   }
 
-  void make(const fs::path& path, const std::string& key) const {
+  void build(const fs::path& path, const std::string& key) const {
     const TextReader text = source_.open();
     const TextCounts counts = count_words(text, source_.marks, progress("counting the words of"));
     if (source_.check_counts) source_.check_counts(counts);
     const Vocabulary vocabulary = vocabulary_of(counts.words);
 
-    std::map<TextPart, int64_t> next;  // position of each part's next token
+    std::map<TextPart, int64_t> next;  // position of the next token of each part
     TokenFileInfo info{.source = source_.checksum, .key = key, .splits = {}, .tokens = 0};
     auto entry = counts.tokens.begin();
     for (const int split : {kTrain, kDev, kTest}) {
@@ -87,11 +88,11 @@ class Maker {
 
   Vocabulary vocabulary_of(const WordCounts& counts) const {
     if (options_.vocabulary) return *options_.vocabulary;
-    const VocabularyLimit& choice = options_.choice;
-    const bool published = choice.size == 0 && choice.min_count == 1;
-    const Vocabulary vocabulary = Vocabulary::of_words(published && source_.word_list
-                                                           ? source_.word_list()
-                                                           : choose_words(counts, choice, source_.marks.end));
+    const VocabularyLimit& limit = options_.limit;
+    const bool published = limit.size == 0 && limit.min_count == 1;
+    const Vocabulary vocabulary =
+        Vocabulary::of_words(published && source_.word_list ? source_.word_list()
+                                                            : choose_words(counts, limit, source_.marks.end));
     if (published && source_.check_vocabulary) source_.check_vocabulary(vocabulary.words());
     return vocabulary;
   }
@@ -110,7 +111,7 @@ class Maker {
 }  // namespace
 
 TokenFile load_token_file(const WordSource& source, const WordOptions& options) {
-  return Maker(source, options).run();
+  return TokenFileBuilder(source, options).run();
 }
 
 }  // namespace tandem

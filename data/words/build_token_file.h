@@ -1,4 +1,4 @@
-// From a text to its token file: words are counted, the vocabulary is chosen, the text is encoded, once.
+// Builds the token file of a text: counts its words, chooses the vocabulary, encodes the text.
 #pragma once
 #include <array>
 #include <filesystem>
@@ -12,29 +12,31 @@
 
 namespace tandem {
 
-// A text and how it is cut into words and splits.
+// A text, and how it is cut into words and splits.
 struct WordSource {
-  std::string name;                  // of the corpus; begins the name of the token file
-  std::string checksum;              // of the text
-  std::string splits;                // how it is split; with the checksum, all that the parts depend on
-  std::function<TextReader()> open;  // called only where the token file is not there yet; may download
+  std::string name;      // the corpus; begins the name of the token file
+  std::string checksum;  // identifies the text
+  std::string splits;    // describes the split; together with the checksum it determines all parts
+  std::function<TextReader()> open;  // is called only if there is no token file yet; may download
   LineMarks marks;
-  bool test_is_dev = false;                // the benchmark has one held-out text for both
-  std::function<std::string()> word_list;  // of a WordVocabulary, where its authors gave one; else empty
-  // Throws when the counts are not what they must be.
+  bool test_is_dev = false;  // the benchmark has one held-out text for both
+  // Returns the published WordVocabulary::text(); empty function: none was published.
+  std::function<std::string()> word_list;
+  // Throw an Error if the counts, or the vocabulary without limits, are not the published ones.
   std::function<void(const TextCounts&)> check_counts;
-  std::function<void(const WordVocabulary&)> check_vocabulary;  // the one of the default choice
+  std::function<void(const WordVocabulary&)> check_vocabulary;
 };
 
 struct WordOptions {
-  VocabularyLimit choice;                // not the default one: instead of the source's word list, too
-  std::optional<Vocabulary> vocabulary;  // of words; instead of one of the text's own
+  VocabularyLimit limit;                 // other than the default, it also replaces the published word list
+  std::optional<Vocabulary> vocabulary;  // of words; used in place of one made from the text
   std::filesystem::path data_dir;        // empty: default_data_dir()
   CorpusProgress progress;
 };
 
-// Opens the token file DATA_DIR/NAME-KEY.tokens, or makes it first. KEY stands for the checksum, the splits
-// and the vocabulary: other ones are another file. Two processes do not make it at once.
+// Opens the token file DATA_DIR/NAME-KEY.tokens and builds it first if it does not exist. KEY is a digest of
+// the checksum, the split and the vocabulary, so a change of any of them makes another file. Two processes
+// never build the same file at once.
 TokenFile load_token_file(const WordSource& source, const WordOptions& options);
 
 }  // namespace tandem

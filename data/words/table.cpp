@@ -1,4 +1,4 @@
-// Linear probing.
+// The hash table: linear probing.
 #include "data/words/table.h"
 
 #include <functional>

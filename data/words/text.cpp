@@ -1,4 +1,4 @@
-// Blocks of whole words, worked on by as many threads as there are, and taken in the order of the text.
+// Cuts a text into blocks of whole words, which all threads work on and which are delivered in order.
 #include "data/words/text.h"
 
 #include <omp.h>
@@ -11,20 +11,20 @@ namespace tandem {
 namespace {
 
 constexpr size_t kBlockBytes = size_t{1} << 22;
-constexpr int kBlocksPerThread = 2;  // at a time: an uneven share of work evens out
+constexpr int kBlocksPerThread = 2;  // at a time: more than one evens out the work
 
 struct Block {
   TextPart part;
-  std::string text;         // ends behind a blank, or where the part does
-  bool begins_line = true;  // else goes on in the middle of one
-  bool open_line = false;   // its last line ends with the part, without a newline
-  // Results of the work.
+  std::string text;         // ends after a blank or at the end of the part
+  bool begins_line = true;  // false: begins in the middle of a line
+  bool open_line = false;   // the last line of the part, without a newline, ends here
+  // Results
   int64_t tokens = 0, marks = 0;
   std::vector<int32_t> ids;
 };
 
-// Cuts what is read into blocks; calls work(block, thread) for several at a time in parallel and then
-// done(block) for each in order.
+// Cuts the text into blocks, calls work(block, thread) for several of them in parallel, and then done(block)
+// for each in order.
 class Blocks {
  public:
   using Work = std::function<void(Block& block, int thread)>;
@@ -84,12 +84,12 @@ class Blocks {
   const TextProgress& progress_;
   size_t at_a_time_;
   std::vector<Block> blocks_;
-  Block block_;  // being read
+  Block block_;  // the block being read
   int64_t bytes_ = 0;
 };
 
-// Calls on_word(word) and on_mark() for the tokens of a block. A line is opened by the block that its first
-// byte is in.
+// Calls on_word(word) and on_mark() for the tokens of a block. The mark before a line belongs to the block with
+// the line's first byte.
 template <class OnWord, class OnMark>
 void for_each_token(const Block& block, bool marks_begin, OnWord&& on_word, OnMark&& on_mark) {
   std::string_view text = block.text;
@@ -112,7 +112,7 @@ void read_blocks(const TextReader& text, Blocks& blocks) {
 
 TextCounts count_words(const TextReader& text, const LineMarks& marks, const TextProgress& progress) {
   TextCounts result;
-  std::vector<WordCounts> counts(static_cast<size_t>(omp_get_max_threads()));  // of each thread
+  std::vector<WordCounts> counts(static_cast<size_t>(omp_get_max_threads()));  // one for each thread
   int64_t train_marks = 0;
   const auto work = [&counts, &marks](Block& block, int thread) {
     WordCounts& words = counts[static_cast<size_t>(thread)];

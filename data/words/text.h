@@ -1,8 +1,8 @@
-// Texts of any size as words: read in a stream, counted and encoded by all threads. What is in memory at a
-// time are a few blocks of text and of ids, and the words.
+// Counts and encodes the words of texts of any size, in a stream and with all threads. Memory holds a few
+// blocks of text and ids at a time, and the words.
 //
-// Tokens are the words of a line and a line end behind each line, blank ones too; in benchmarks of separate
-// sentences a mark before each as well (<S> ... <S>). A last line without a newline counts as one.
+// The tokens of a line are its words and a line end, blank lines included. Benchmarks of separate sentences
+// also have a mark before each line (<S> ... <S>). A last line without a newline counts as a line.
 #pragma once
 #include <compare>
 #include <cstdint>
@@ -16,38 +16,39 @@
 
 namespace tandem {
 
-// Train, dev or test, as they follow each other in the ids.
+// The splits, in the order in which token files store them.
 inline constexpr int kTrain = 0, kDev = 1, kTest = 2;
 
-// A part of a text: ids are ordered by split, then by name, whatever the order it is read in.
+// A part of a text. Ids are stored by split, then by name, in whatever order the parts are read.
 struct TextPart {
   int split = kTrain;
   std::string name;
   auto operator<=>(const TextPart&) const = default;
 };
 
-// Takes the next bytes of a part; those of one come before any of the next.
+// Takes the next bytes of a part. A part is complete before the next one begins.
 using TextSink = std::function<void(const TextPart& part, std::span<const uint8_t> bytes)>;
-// Reads all of a text into a sink, and the same each time it is called. A part begins and ends with a line.
+// Reads a whole text into a sink, in the same way at every call. A part consists of whole lines.
 using TextReader = std::function<void(const TextSink& sink)>;
 
 struct LineMarks {
   std::string end{kLineEnds[0]};
-  bool begin = false;  // `end` before each line, too
+  bool begin = false;  // whether the mark `end` stands before each line, too
 };
 
-// Told how many bytes of text are done.
+// Is called with the number of bytes done so far.
 using TextProgress = std::function<void(int64_t bytes)>;
 
 struct TextCounts {
-  std::map<TextPart, int64_t> tokens;  // of each part, marks included
-  WordCounts words;                    // of the training parts, marks included
+  std::map<TextPart, int64_t> tokens;  // number of tokens in each part, marks included
+  WordCounts words;                    // words of the training parts, marks included
 };
 
 TextCounts count_words(const TextReader& text, const LineMarks& marks, const TextProgress& progress = {});
 
 // Takes the next ids of a part, in the order of the text.
 using IdSink = std::function<void(const TextPart& part, std::span<const int32_t> ids)>;
+// Encodes a text by a vocabulary; `marks_begin` is LineMarks::begin.
 void encode_words(const TextReader& text, const WordVocabulary& vocabulary, bool marks_begin,
                   const IdSink& sink, const TextProgress& progress = {});
 

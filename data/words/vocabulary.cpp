@@ -1,4 +1,4 @@
-// Choosing and looking up of words.
+// Chooses and looks up words.
 #include "data/words/vocabulary.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 namespace tandem {
 namespace {
 
-// The id of the first of two names that there is, -1 where there is neither.
+// Returns the id of the first of two names that the table has, -1 if it has neither.
 int32_t either(const WordTable& words, const std::string_view (&names)[2]) {
   const int32_t first = words.find(names[0]);
   return first >= 0 ? first : words.find(names[1]);
@@ -27,13 +27,13 @@ bool is_one_word(std::string_view text) {
 WordVocabulary::WordVocabulary(std::string_view text) {
   while (!text.empty()) {
     const size_t end = text.find('\n');
-    CHECK(end != std::string_view::npos, "vocabulary: no newline behind the last word, '{}'", text);
+    CHECK(end != std::string_view::npos, "vocabulary: no newline after the last word, '{}'", text);
     const std::string_view word = text.substr(0, end);
     CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it", word, size());
     const int32_t before = size();
     const int32_t id = words_.add(word);
-    CHECK(id == before, "vocabulary: the word '{}' stands twice, as id {} and again behind {} words", word,
-          id, before);
+    CHECK(id == before, "vocabulary: the word '{}' occurs twice, as id {} and again after {} words", word, id,
+          before);
     text.remove_prefix(end + 1);
   }
   unknown_ = either(words_, kUnknownWords);
@@ -67,13 +67,12 @@ int64_t WordCounts::count(std::string_view word) const {
   return number < 0 ? 0 : count(number);
 }
 
-std::string choose_words(const WordCounts& counts, const VocabularyLimit& choice, std::string_view line_end) {
+std::string choose_words(const WordCounts& counts, const VocabularyLimit& limit, std::string_view line_end) {
   CHECK(
-      choice.size == 0 || choice.size >= 3,
+      limit.size == 0 || limit.size >= 3,
       "vocabulary: a size of {} leaves no word; {} and {} are always there, so give at least 3, or 0 for all",
-      choice.size, kUnknownWords[0], line_end);
-  CHECK(choice.min_count >= 1, "vocabulary: words occur at least {} times; give at least 1",
-        choice.min_count);
+      limit.size, kUnknownWords[0], line_end);
+  CHECK(limit.min_count >= 1, "vocabulary: words occur at least {} times; give at least 1", limit.min_count);
   using Counted = std::pair<std::string_view, int64_t>;
   Counted unknown(kUnknownWords[0], 0);
   const Counted end(line_end, counts.count(line_end));
@@ -81,7 +80,7 @@ std::string choose_words(const WordCounts& counts, const VocabularyLimit& choice
   for (int32_t i = 0; i < counts.size(); ++i) {
     const Counted word(counts.word(i), counts.count(i));
     if (word.first == end.first) continue;
-    if (word.first == unknown.first || word.second < choice.min_count)
+    if (word.first == unknown.first || word.second < limit.min_count)
       unknown.second += word.second;
     else
       words.push_back(word);
@@ -90,7 +89,7 @@ std::string choose_words(const WordCounts& counts, const VocabularyLimit& choice
     return a.second != b.second ? a.second > b.second : a.first < b.first;
   };
   std::sort(words.begin(), words.end(), more_frequent);
-  while (choice.size > 0 && std::ssize(words) > choice.size - 2) {
+  while (limit.size > 0 && std::ssize(words) > limit.size - 2) {
     unknown.second += words.back().second;
     words.pop_back();
   }

@@ -1,4 +1,4 @@
-// Words and their ids: counted in a text, chosen by frequency, looked up.
+// WordVocabulary: words and their ids, counted in a text, chosen by frequency, looked up.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -11,25 +11,26 @@
 
 namespace tandem {
 
-// Of every word that a vocabulary lacks, and at the end of every line. The second of each are those of the
-// One Billion Word benchmark (Chelba et al. 2014), where <S> begins a sentence, too.
+// The tokens for a word that the vocabulary lacks and for the end of a line. The second of each is the one of
+// the One Billion Word benchmark (Chelba et al. 2014), in which <S> also begins a sentence.
 inline constexpr std::string_view kUnknownWords[] = {"<unk>", "<UNK>"};
 inline constexpr std::string_view kLineEnds[] = {"<eos>", "<S>"};
 
 class WordVocabulary {
  public:
-  // `text` holds the words in id order, a newline behind each. Throws on an empty word, one with a blank in
-  // it, one that stands twice, and where <unk> or <eos> (or the other names above) is missing.
+  // `text` holds the words in id order, each followed by a newline.
+  // Error: a word that is empty, contains a blank or occurs twice; no <unk> or no <eos>, by either of their
+  // names.
   explicit WordVocabulary(std::string_view text);
 
   int32_t size() const { return words_.size(); }
   const std::string& text() const { return words_.text(); }
-  // The unknown word's for a word that is not there.
+  // Returns the id of a word, or unknown() if the vocabulary lacks it.
   int32_t id(std::string_view word) const {
     const int32_t found = words_.find(word);
     return found < 0 ? unknown_ : found;
   }
-  // Throws unless 0 <= id < size().
+  // Error: an id outside 0 .. size() - 1.
   std::string_view word(int32_t id) const;
   int32_t unknown() const { return unknown_; }
   int32_t line_end() const { return line_end_; }
@@ -48,8 +49,8 @@ class WordCounts {
   void add(std::string_view word, int64_t times = 1);
   void add(const WordCounts& more);
   int64_t count(std::string_view word) const;
-  int32_t size() const { return words_.size(); }  // different words
-  // Of word number 0 .. size() - 1, in the order in which they came.
+  int32_t size() const { return words_.size(); }  // number of different words
+  // The words by number, 0 .. size() - 1, in the order in which they were first added.
   std::string_view word(int32_t number) const { return words_.word(number); }
   int64_t count(int32_t number) const { return counts_[static_cast<size_t>(number)]; }
 
@@ -58,25 +59,27 @@ class WordCounts {
   std::vector<int64_t> counts_;  // by number
 };
 
+// Which words of a text its vocabulary holds.
 struct VocabularyLimit {
-  int64_t size = 0;       // at most so many words, <unk> and the line end among them; 0: all
-  int64_t min_count = 1;  // of words that are rarer, none
+  int64_t size = 0;       // largest number of words, <unk> and the line end included; 0: no limit
+  int64_t min_count = 1;  // smallest number of occurrences
 };
 
-// The text of a WordVocabulary: the words that `choice` leaves, the most frequent first, of equally frequent
-// ones the lesser in bytes; <unk>, which counts for all the others, and `line_end`, always. Throws unless
-// size is 0 or at least 3, and min_count at least 1.
-std::string choose_words(const WordCounts& counts, const VocabularyLimit& choice,
+// Returns the text of a WordVocabulary: the words within `limit`, the most frequent first, equally frequent
+// ones in the order of their bytes. <unk>, with the count of all words left out, and `line_end` are always
+// among them.
+// Error: a size of 1, 2 or below 0; min_count below 1.
+std::string choose_words(const WordCounts& counts, const VocabularyLimit& limit,
                          std::string_view line_end = kLineEnds[0]);
 
 // Calls on_word(std::string_view) for every word of `text` and on_line_end() for every newline. Words are
-// what stands between blanks, which are those of Unicode in UTF-8, as for Python's str.split().
+// separated by the blanks of Unicode, in UTF-8, as in Python's str.split().
 template <class OnWord, class OnLineEnd>
 void for_each_word(std::string_view text, OnWord&& on_word, OnLineEnd&& on_line_end);
 
 namespace detail {
 
-// What a byte may begin: 0 part of a word, 1 a blank of one byte, 2 perhaps a blank of several.
+// Kind of a byte: 0 part of a word, 1 a blank of one byte, 2 perhaps the first byte of a longer blank.
 struct BlankTable {
   uint8_t kind[256] = {};
   constexpr BlankTable() {
@@ -87,7 +90,7 @@ struct BlankTable {
 };
 inline constexpr BlankTable kBlanks;
 
-// Bytes of the blank of several bytes that `text` begins with, 0 when it does not.
+// Returns the length of the blank of several bytes that `text` begins with, 0 if it begins with none.
 size_t wide_blank(std::string_view text);
 
 }  // namespace detail

@@ -1,4 +1,4 @@
-// Checkpoints as safetensors: prefixes say what a tensor is, metadata holds the rest.
+// Checkpoints as safetensors: the prefix of a tensor's name says what it is, metadata holds the rest.
 #include "models/training/checkpoint.h"
 
 #include "core/check.h"
@@ -11,8 +11,9 @@ namespace {
 constexpr const char* kFormat = "tandem-checkpoint-1";
 constexpr const char* kOptimizer = "optimizer.";
 constexpr const char* kState = "state.";
-constexpr const char* kCompressed = "compressed";   // metadata: see packed_parameters.h
-constexpr const char* kWords = "vocabulary.words";  // as WordVocabulary::text(); of bytes: metadata "vocab"
+constexpr const char* kCompressed = "compressed";  // metadata: PackedParameters::index
+// The vocabulary is this tensor, WordVocabulary::text(), for words, and the metadata "vocab", in hex, for bytes.
+constexpr const char* kWords = "vocabulary.words";
 
 void append(NamedTensors& to, const char* prefix, const std::vector<NamedTensor>& from) {
   for (const NamedTensor& tensor : from)

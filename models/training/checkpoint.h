@@ -1,5 +1,5 @@
-// Checkpoint: all that the next training step depends on, in one safetensors file. Weights alone are a
-// checkpoint too: enough for evaluate and generate, not for resuming.
+// Checkpoint: everything that the next training step depends on, in one safetensors file. Weights alone are a
+// checkpoint too, enough to evaluate and to generate but not to resume.
 #pragma once
 #include <map>
 #include <string>
@@ -12,30 +12,33 @@
 namespace tandem {
 
 struct Checkpoint {
-  std::string model_config;  // for make_model()
-  std::string run_config;    // JSON of the tool that wrote it: recipe, corpus, seed; "" for bare weights
-  std::string progress;      // JSON: step, stream position, counters; "" for bare weights
+  std::string model_config;  // JSON for make_model()
+  std::string run_config;    // RunConfig::text(): recipe, corpus, seed; "" if the training run is not known
+  std::string progress;      // JSON: step, position in the text, counters; "" for weights alone
   Vocabulary vocabulary;
   std::vector<NamedTensor> parameters;
-  std::vector<NamedTensor> optimizer;  // empty for bare weights
-  std::vector<NamedTensor> state;      // carried state and memory of the training stream
-  // Of compressed parameters, by name; `parameters` hold what is left. Masks: see prune(). A trainer keeps
-  // them.
-  std::vector<NamedTensor> masks;
-  std::map<std::string, Quantized> quantized;
+  std::vector<NamedTensor> optimizer;  // Optimizer::state(); empty for weights alone
+  std::vector<NamedTensor> state;      // State::parts, the carried state of the training stream
+  // Compressed parameters, by name; `parameters` holds their values after compression.
+  std::vector<NamedTensor> masks;              // of pruned parameters, see prune()
+  std::map<std::string, Quantized> quantized;  // of quantized parameters
 
   bool resumable() const { return !progress.empty(); }
 };
 
-inline constexpr const char* kModelPrefix = "model.";  // of parameters' tensors in the file
+inline constexpr const char* kModelPrefix =
+    "model.";  // begins the names of the parameters' tensors in the file
 
-// Replaces the file atomically: whoever reads it, even after a crash, finds the old or the new one whole.
+// Writes the file and replaces an old one atomically: a reader, even after a crash, finds the old or the new
+// file whole.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 
-// What to read: all, or all but what only further training needs, two thirds of most files.
+// What to read: everything, or only what a model needs. The rest serves training alone and is two thirds of
+// most files.
 enum class CheckpointPart { all, model };
 
-// Error naming the file: not a checkpoint of Tandem, or a tensor without a place.
+// Reads a checkpoint. Error naming the file: not a checkpoint of Tandem, or a tensor that belongs to no part of
+// one.
 Checkpoint load_checkpoint(const std::string& path, CheckpointPart part = CheckpointPart::all);
 
 }  // namespace tandem

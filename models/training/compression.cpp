@@ -1,4 +1,4 @@
-// Thresholds of magnitude, and rounding to codes.
+// Pruning by a threshold on magnitudes, and rounding to codes.
 #include "models/training/compression.h"
 
 #include <algorithm>
@@ -10,7 +10,8 @@
 namespace tandem {
 namespace {
 
-// Weights below `threshold` in magnitude, and the first `ties` of those that equal it.
+// What to prune: weights with a magnitude below `threshold`, and the first `ties` weights whose magnitude
+// equals it.
 struct Cut {
   float threshold = 0;
   int64_t ties = 0;
@@ -30,7 +31,8 @@ void append_magnitudes(std::vector<float>& to, const Tensor& w) {
   for (const float x : w.span<float>()) to.push_back(std::abs(x));
 }
 
-// Zeroes what the cut takes away; `cut.ties` goes down by those of them that it met.
+// Sets the weights that the cut prunes to 0 and returns the mask. Subtracts the ties it has pruned from
+// `cut.ties`, so that one cut can go through several tensors.
 Tensor apply(Cut& cut, const Tensor& w) {
   Tensor mask(w.shape(), DType::u8);
   for (int64_t i = 0; i < w.numel(); ++i) {

@@ -1,4 +1,4 @@
-// Telling the two kinds of model files apart, and loading each.
+// Tells the two kinds of model files apart and loads each.
 #include "models/training/model_file.h"
 
 #include <filesystem>
@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-// ", 8-bit weights, 60 % pruned"
+// Returns ", 8-bit weights, 60 % pruned", or the half of it that applies, or "".
 std::string compression_text(const Checkpoint& checkpoint) {
   std::string text;
   if (!checkpoint.quantized.empty())

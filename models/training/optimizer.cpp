@@ -1,9 +1,9 @@
-// The checks of settings and parameters, and saving and restoring the moments.
+// Checks of settings and parameters; saving and restoring of the moments. The update itself is
+// ops/optimizer_step.h.
 #include "models/training/optimizer.h"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <set>
 
 #include "autograd/leaf.h"
@@ -82,7 +82,15 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
   }
 }
 
-std::vector<ParameterSlot> Optimizer::adam_slots() const {
+StepOutcome StepOutcome::read(std::span<const double> values) {
+  return {.loss = values[0], .gradient_norm = values[1], .updated = values[2] != 0};
+}
+
+Tensor StepOutcome::updated_flag(const Tensor& outcome) {
+  return outcome.view_rows(2, 3);
+}
+
+std::vector<ParameterSlot> Optimizer::update_slots() const {
   const Tensor none({0}, DType::f32, device_);
   std::vector<ParameterSlot> slots{{none, none, none, none, Tensor(), steps_.view_rows(0, 1)}};
   for (const Slot& slot : slots_) {
@@ -90,7 +98,7 @@ std::vector<ParameterSlot> Optimizer::adam_slots() const {
     const Tensor gradient = grad(value);
     if (!gradient.defined()) continue;
     if (slot.mask.defined()) multiply(gradient, slot.mask);
-    // A copy that is out of date is made anew: an update that is not made leaves it as it is.
+    // weight_as() refreshes a stale bf16 copy here, because an update that is skipped would leave it stale.
     const bool copied = low_precision_copy(value).defined();
     slots.push_back(
         {value, gradient, slot.m, slot.v, copied ? weight_as(value, DType::bf16) : Tensor(), slot.steps});
@@ -99,39 +107,28 @@ std::vector<ParameterSlot> Optimizer::adam_slots() const {
 }
 
 void Optimizer::step(const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
-  const std::vector<ParameterSlot> slots = adam_slots();
+  const std::vector<ParameterSlot> slots = update_slots();
   optimizer_step(slots, rule_of(config_), lr, loss, outcome);
   for (const ParameterSlot& slot : slots) mark_low_precision_current(slot.value);
   zero_grad();
 }
 
-Optimizer::StepOutcome Optimizer::step(double lr) {
+StepOutcome Optimizer::step(double lr) {
   CHECK(std::isfinite(lr), "optimizer: learning rate {}; it must be finite", lr);
-  const Tensor outcome({3}, DType::f64, device_);
+  const Tensor outcome({StepOutcome::kSize}, DType::f64, device_);
   step(full({1}, lr, DType::f64, device_), Tensor(), outcome);
-  const std::vector<double> told = outcome.to_vector<double>();
-  return {.norm = told[1], .updated = told[2] != 0};
-}
-
-double Optimizer::gradient_norm() const {
-  // A step whose loss is not finite tells the norm and changes nothing.
-  const Tensor outcome({3}, DType::f64, device_), lr = zeros({1}, DType::f64, device_);
-  const Tensor loss = full({1}, std::numeric_limits<double>::quiet_NaN(), DType::f64, device_);
-  optimizer_step(adam_slots(), rule_of(config_), lr, loss, outcome);
-  return outcome.to_vector<double>()[1];
+  return StepOutcome::read(outcome.to_vector<double>());
 }
 
 int64_t Optimizer::steps() const {
   return steps_.view_rows(0, 1).to_vector<int64_t>()[0];
 }
 
-void Optimizer::hold(const std::vector<NamedTensor>& masks) {
+void Optimizer::set_pruning_masks(const std::vector<NamedTensor>& masks) {
   std::vector<Tensor> by_slot(slots_.size());
-  for (const NamedTensor& held : masks) {
-    const std::string& name = held.name;
-    const Tensor& mask = held.value;
+  for (const auto& [name, mask] : masks) {
     const auto slot = std::find_if(slots_.begin(), slots_.end(),
-                                   [&name](const Slot& s) { return s.parameter.name == name; });
+                                   [&name = name](const Slot& s) { return s.parameter.name == name; });
     CHECK(slot != slots_.end(), "optimizer: there is a mask for {}, which this model does not have", name);
     const Tensor& value = slot->parameter.value;
     CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
@@ -166,18 +163,15 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state) {
   const std::vector<NamedTensor> wanted = this->state();
   std::vector<Tensor> found;
   for (const NamedTensor& own : wanted) {
-    const auto given =
-        std::find_if(state.begin(), state.end(), [&own](const NamedTensor& x) { return x.name == own.name; });
-    CHECK(given != state.end(), "optimizer: the state has no {}; it is of another model, or incomplete",
-          own.name);
-    CHECK(given->value.shape() == own.value.shape() && given->value.dtype() == own.value.dtype(),
-          "optimizer: {} of the state is {}, but this model takes {}", own.name, given->value.str(),
+    const Tensor given = find_tensor(state, own.name);
+    CHECK(given.defined(), "optimizer: the state has no {}; it is of another model, or incomplete", own.name);
+    CHECK(given.shape() == own.value.shape() && given.dtype() == own.value.dtype(),
+          "optimizer: {} of the state is {}, but this model takes {}", own.name, given.str(),
           own.value.str());
-    found.push_back(given->value);
+    found.push_back(given);
   }
   for (const NamedTensor& given : state)
-    CHECK(std::any_of(wanted.begin(), wanted.end(),
-                      [&given](const NamedTensor& x) { return x.name == given.name; }),
+    CHECK(find_tensor(wanted, given.name).defined(),
           "optimizer: the state holds {}, which this model does not have", given.name);
   for (size_t i = 0; i < wanted.size(); ++i) copy(wanted[i].value, found[i]);
 }

@@ -1,7 +1,8 @@
-// Optimizer: RAdam, AdamW, LAMB and NAG with decoupled weight decay and clipping by the global norm, all
-// parameters at once.
+// Optimizer: updates all parameters at once by RAdam, AdamW, LAMB or NAG, with decoupled weight decay and with
+// gradients clipped by their global norm.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,76 +14,90 @@ namespace tandem {
 struct OptimizerConfig {
   std::string kind = "radam";  // or "adamw", "lamb", "nag"
   double beta1 = 0.9, beta2 = 0.999;
-  double eps = 0;             // 0: the kind's own, 1e-6 of LAMB and 1e-8 of the others
-  double weight_decay = 0.1;  // of every parameter, biases and gains too: value -= lr weight_decay value
-  double clip = 1.0;          // largest global gradient norm; 0: gradients are left as they are
-  // RAdam's first updates (five with beta2 = 0.999), while its estimate of the variance is worth nothing.
-  // True: momentum steps. False: moments are gathered, and parameters stay where they are, decay included.
+  double eps = 0;  // 0: the kind's default, 1e-6 for LAMB and 1e-8 for the others
+  double weight_decay =
+      0.1;            // applies to every parameter, biases and gains too: value -= lr weight_decay value
+  double clip = 1.0;  // largest global gradient norm; 0: no clipping
+  // What RAdam does in its first updates (five with beta2 = 0.999), in which it cannot estimate the variance yet.
+  // True: momentum steps. False: it only gathers the moments; parameters do not change, not even by weight decay.
   bool degenerated_to_sgd = true;
-  double min_trust = 0.25;  // of LAMB: its least trust ratio
-  double momentum = 0.99;   // of NAG, in the place of beta1
+  double min_trust = 0.25;  // LAMB only: smallest trust ratio
+  double momentum = 0.99;   // NAG only: takes the place of beta1
 };
 
-// Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond" (ICLR 2020); Loshchilov and Hutter,
-// "Decoupled Weight Decay Regularization" (ICLR 2019); for LAMB see lamb_trust();
-// Nesterov's accelerated gradient as in fairseq and PyTorch. Moments have the dtype of
-// their parameter.
+// What one update did.
+struct StepOutcome {
+  double loss = 0;           // the loss that step() was given; 0 without one
+  double gradient_norm = 0;  // L2 norm of all gradients together, before clipping
+  bool updated = true;       // false: loss or norm was not finite, and nothing changed
+
+  // The same as f64 numbers in a tensor (kSize), in the order of the fields: the form in which the device
+  // writes it.
+  static constexpr int64_t kSize = 3;
+  static StepOutcome read(std::span<const double> values);
+  // Returns the element that is 1 if the update was made, else 0, as a view (1).
+  static Tensor updated_flag(const Tensor& outcome);
+};
+
+// RAdam: Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond" (ICLR 2020).
+// AdamW: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019).
+// LAMB: see lamb_trust() in ops/optimizer_step.h. NAG: Nesterov's accelerated gradient as in fairseq and PyTorch.
+// Moments have the dtype of their parameter.
 class Optimizer {
  public:
-  // Parameters are leaves (requires_grad). Error: unknown kind or a number out of its range; a parameter that
-  // is no leaf, neither f32 nor f64, on another device than the first, or of a name that another one has.
+  // Parameters are leaves (requires_grad).
+  // Error: an unknown kind, or a number out of its range; a parameter that is not a leaf, is neither f32 nor
+  // f64, is on another device than the first, or has the name of another one.
   Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config);
 
   const OptimizerConfig& config() const { return config_; }
 
-  // One update: gradients times min(1, clip / (norm + 1e-6)), decay, moments, parameters. Gradients are
-  // cleared. A parameter without a gradient is left as it is: no decay, moments and its own count of updates
-  // unchanged. Where the norm or the loss is not finite nothing changes at all. Only enqueues, and so can be
-  // captured in a CUDA graph. lr: f64 (1). loss: f64 (1), or undefined. outcome: f64 (3), receives the loss
-  // (0 without one), the norm of all gradients before clipping, and 1 where the update was made, 0 where it
-  // was not. All on the parameters' device. Error: a tensor of another shape, dtype or device.
+  // Makes one update: scales gradients by min(1, clip / (norm + 1e-6)), applies weight decay, updates moments
+  // and parameters, and clears the gradients. A parameter without a gradient stays as it is: no decay, and its
+  // moments and its own count of updates do not change. If the norm or the loss is not finite, nothing changes
+  // but the gradients. On a GPU the update is only enqueued, so that a CUDA graph can hold it.
+  //     lr       f64 (1)
+  //     loss     f64 (1), or undefined
+  //     outcome  f64 (StepOutcome::kSize), is overwritten
+  // Error: a tensor of another shape, dtype or device.
   void step(const Tensor& lr, const Tensor& loss, const Tensor& outcome);
-
-  struct StepOutcome {
-    double norm = 0;      // of all gradients together, before clipping
-    bool updated = true;  // false: the norm is not finite, and nothing changed
-  };
-  // The same, waiting for the device to tell. Error: lr is not finite; nothing is changed then.
+  // Makes one update and waits for its outcome. Error: lr is not finite; nothing is changed then.
   StepOutcome step(double lr);
 
-  // L2 norm of all gradients together, before clipping; 0 when there are none. Waits for the device.
-  double gradient_norm() const;
-
-  // Holds weights at 0: u8 masks by parameter name, of its shape, 0 where a weight is pruned. There the value
-  // and the moments become 0 and gradients count as 0 from now on, in the norm too, so that every update
-  // leaves them so. Replaces what was held before; the masks are no part of state(). Error: a mask of no
-  // parameter of this model, or of another shape or dtype; nothing is changed then.
-  void hold(const std::vector<NamedTensor>& masks);
+  // Keeps pruned weights at 0. `masks` are u8, by parameter name and of the parameter's shape, 0 where a weight
+  // is pruned. There the value and the moments become 0, and gradients count as 0 from now on, in the norm too.
+  // Replaces the masks set before; masks are not part of state().
+  // Error: a mask of a parameter that the model does not have, or of another shape or dtype; nothing is changed
+  // then.
+  void set_pruning_masks(const std::vector<NamedTensor>& masks);
 
   void zero_grad();
-  // Updates made so far. Waits for the device.
+  // Returns the number of updates made so far. Waits for the device.
   int64_t steps() const;
 
-  // All that the next step depends on besides the parameters: "steps", and per parameter "NAME.steps" (both
-  // i64 (1)), "NAME.m" and "NAME.v". They share memory with the optimizer's own.
+  // Returns everything but the parameters that the next step depends on: "steps" and, for each parameter,
+  // "NAME.steps" (both i64 (1)), "NAME.m" and "NAME.v" (moments, of the parameter's shape). They share the
+  // optimizer's memory.
   std::vector<NamedTensor> state() const;
-  // Copies a state in, so that training goes on bit for bit. Error naming the tensor: one is missing, of no
-  // parameter of this model, or of another shape or dtype; nothing is changed then.
+  // Copies a state in; training then goes on with the same bits.
+  // Error naming the tensor: one is missing, belongs to no parameter of this model, or has another shape or
+  // dtype; nothing is changed then.
   void load_state(const std::vector<NamedTensor>& state);
 
  private:
   struct Slot {
     NamedTensor parameter;
     Tensor m, v;
-    Tensor steps;  // i64 (1): updates for which there was a gradient, which bias correction goes by
-    Tensor mask;   // 1 or 0, in the parameter's dtype; undefined: nothing is held
+    Tensor steps;  // i64 (1): updates with a gradient, the t of the bias corrections
+    Tensor mask;   // 1 or 0, in the parameter's dtype; undefined: no weight is pruned
   };
-  // The parameters that have a gradient, and the count of all updates.
-  std::vector<ParameterSlot> adam_slots() const;
+  // Returns the parameters that have a gradient, after a slot that only counts all updates.
+  std::vector<ParameterSlot> update_slots() const;
 
   OptimizerConfig config_;
   Device device_;
-  Tensor steps_;  // i64 (1 + parameters): all updates, then each parameter's; on the device, which decides
+  Tensor
+      steps_;  // i64 (1 + parameters): all updates, then each parameter's; on the device, which counts them
   std::vector<Slot> slots_;
 };
 

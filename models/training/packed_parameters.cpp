@@ -1,4 +1,4 @@
-// Packing and unpacking of bits, masks and codes.
+// Packs and unpacks bits, masks and codes.
 #include "models/training/packed_parameters.h"
 
 #include <algorithm>
@@ -12,28 +12,22 @@ namespace {
 
 constexpr int kValueBits = 32;
 
-const Tensor* find(const std::vector<NamedTensor>& tensors, const std::string& name) {
-  const auto found =
-      std::find_if(tensors.begin(), tensors.end(), [&name](const NamedTensor& t) { return t.name == name; });
-  return found == tensors.end() ? nullptr : &found->value;
-}
-
-// The elements that the mask keeps; all of them without one.
+// Returns the elements that the mask keeps, in order; all of them without a mask.
 template <class T>
-std::vector<T> kept(const Tensor& x, const Tensor* mask) {
-  std::vector<T> some;
+std::vector<T> kept(const Tensor& x, const Tensor& mask) {
+  std::vector<T> values;
   for (int64_t i = 0; i < x.numel(); ++i)
-    if (!mask || mask->data<uint8_t>()[i]) some.push_back(x.data<T>()[i]);
-  return some;
+    if (!mask.defined() || mask.data<uint8_t>()[i]) values.push_back(x.data<T>()[i]);
+  return values;
 }
 
-// The inverse: what is not kept becomes `rest`.
+// Undoes kept(): elements that the mask does not keep become `rest`.
 template <class T>
-Tensor spread(const Shape& shape, const std::vector<T>& some, const Tensor* mask, T rest) {
+Tensor spread(const Shape& shape, const std::vector<T>& values, const Tensor& mask, T rest) {
   Tensor x(shape, dtype_of<T>());
   size_t next = 0;
   for (int64_t i = 0; i < x.numel(); ++i)
-    x.data<T>()[i] = !mask || mask->data<uint8_t>()[i] ? some[next++] : rest;
+    x.data<T>()[i] = !mask.defined() || mask.data<uint8_t>()[i] ? values[next++] : rest;
   return x;
 }
 
@@ -42,19 +36,19 @@ Tensor flat(const std::vector<T>& values) {
   return tensor_of({static_cast<int64_t>(values.size())}, values);
 }
 
-// The tensors that were found under a parameter's name.
+// The tensors that make up one compressed parameter: NAME.mask, NAME.values, NAME.codes, NAME.scale.
 class Parts {
  public:
   Parts(const std::vector<NamedTensor>& tensors, const std::string& name) : tensors_(tensors), name_(name) {}
 
-  bool has(const char* part) const { return find(tensors_, name_ + part) != nullptr; }
-  const Tensor& get(const char* part, DType dtype, int64_t count) const {
-    const Tensor* tensor = find(tensors_, name_ + part);
-    CHECK(tensor, "compressed parameter {}: there is no tensor {}{}", name_, name_, part);
-    CHECK(tensor->dtype() == dtype && tensor->numel() == count,
+  bool has(const char* part) const { return find_tensor(tensors_, name_ + part).defined(); }
+  Tensor get(const char* part, DType dtype, int64_t count) const {
+    const Tensor tensor = find_tensor(tensors_, name_ + part);
+    CHECK(tensor.defined(), "compressed parameter {}: there is no tensor {}{}", name_, name_, part);
+    CHECK(tensor.dtype() == dtype && tensor.numel() == count,
           "compressed parameter {}: {}{} is {}; it must be {} of {} elements", name_, name_, part,
-          tensor->str(), name_of(dtype), count);
-    return *tensor;
+          tensor.str(), name_of(dtype), count);
+    return tensor;
   }
   std::vector<uint8_t> bits(const char* part, int bits, int64_t count) const {
     return unpack_bits(get(part, DType::u8, (count * bits + 7) / 8), bits, count);
@@ -65,14 +59,15 @@ class Parts {
   const std::string& name_;
 };
 
-Quantized read_codes(const Parts& parts, const Shape& shape, const Tensor* mask, int bits, int64_t count) {
-  const Tensor& scale = parts.get(".scale", DType::f32, 2);
+Quantized read_codes(const Parts& parts, const Shape& shape, const Tensor& mask, int bits, int64_t count) {
+  const bool pruned = mask.defined();
+  const Tensor scale = parts.get(".scale", DType::f32, 2);
   Quantized q{Tensor(), scale.data<float>()[0], scale.data<float>()[1], bits};
   const float top = static_cast<float>((1 << bits) - 1);
-  CHECK(!mask || (q.zero == std::round(q.zero) && q.zero >= 0 && q.zero <= top),
+  CHECK(!pruned || (q.zero == std::round(q.zero) && q.zero >= 0 && q.zero <= top),
         "the code of 0 is {}; in a pruned tensor it must be one of 0..{}", q.zero, top);
   q.codes = spread<uint8_t>(shape, parts.bits(".codes", bits, count), mask,
-                            mask ? static_cast<uint8_t>(q.zero) : uint8_t{0});
+                            pruned ? static_cast<uint8_t>(q.zero) : uint8_t{0});
   return q;
 }
 
@@ -86,14 +81,13 @@ void unpack_one(Checkpoint& checkpoint, const Parts& parts, const std::string& n
     count = std::count(all.begin(), all.end(), uint8_t{1});
     checkpoint.masks.push_back({name, mask});
   }
-  const Tensor* keeps = mask.defined() ? &mask : nullptr;
   if (bits == kValueBits) {
-    const Tensor& values = parts.get(".values", DType::f32, count);
-    checkpoint.parameters.push_back({name, spread(shape, values.to_vector<float>(), keeps, 0.0f)});
+    const Tensor values = parts.get(".values", DType::f32, count);
+    checkpoint.parameters.push_back({name, spread(shape, values.to_vector<float>(), mask, 0.0f)});
     return;
   }
   CHECK(bits >= 1 && bits <= 8, "compressed parameter {}: {} bits are not known", name, bits);
-  const Quantized q = read_codes(parts, shape, keeps, bits, count);
+  const Quantized q = read_codes(parts, shape, mask, bits, count);
   checkpoint.parameters.push_back({name, dequantize(q)});
   checkpoint.quantized.emplace(name, q);
 }
@@ -127,16 +121,16 @@ PackedParameters pack_parameters(const Checkpoint& checkpoint) {
   PackedParameters packed;
   nlohmann::json index;
   for (const auto& [name, value] : checkpoint.parameters) {
-    const Tensor* mask = find(checkpoint.masks, name);
+    const Tensor mask = find_tensor(checkpoint.masks, name);
     const auto quantized = checkpoint.quantized.find(name);
     const bool in_codes = quantized != checkpoint.quantized.end();
-    if (!mask && !in_codes) {
+    if (!mask.defined() && !in_codes) {
       packed.tensors.push_back({name, value});
       continue;
     }
     index[name] = {{"shape", std::vector<int64_t>(value.shape().begin(), value.shape().end())},
                    {"bits", in_codes ? quantized->second.bits : kValueBits}};
-    if (mask) packed.tensors.push_back({name + ".mask", pack_bits(mask->to_vector<uint8_t>(), 1)});
+    if (mask.defined()) packed.tensors.push_back({name + ".mask", pack_bits(mask.to_vector<uint8_t>(), 1)});
     if (in_codes) {
       const Quantized& q = quantized->second;
       packed.tensors.push_back({name + ".codes", pack_bits(kept<uint8_t>(q.codes, mask), q.bits)});

@@ -1,11 +1,12 @@
-// How a checkpoint keeps parameters that were pruned or quantized. In place of the tensor NAME:
+// On-disk form of compressed parameters. A checkpoint stores a parameter NAME that was pruned or quantized as
 //
-//     NAME.mask    u8       one bit per element, the lowest bit of a byte first; 1: the weight was kept (pruned only)
-//     NAME.values  f32      the weights that were kept, in order (not quantized)
-//     NAME.codes   u8       `bits` bits per weight without gaps, the lowest bit first (quantized: instead of values)
-//     NAME.scale   f32 (2)  step and zero of w = step * (code - zero) (quantized only)
+//     NAME.mask    u8       pruned:     1 bit per element, lowest bit of a byte first; 1: the weight is kept
+//     NAME.values  f32      pruned:     the kept weights in order, unless they are quantized
+//     NAME.codes   u8       quantized:  `bits` bits per kept weight, packed without gaps, lowest bit first
+//     NAME.scale   f32 (2)  quantized:  step and zero of w = step (code - zero)
 //
-// and for each an entry {"NAME": {"shape": [512, 128], "bits": 8}} of a JSON object, 32 bits for values.
+// in place of the tensor NAME. A JSON object lists all of them: {"NAME": {"shape": [512, 128], "bits": 8},
+// ...}, with 32 bits for values.
 #pragma once
 #include "models/training/checkpoint.h"
 
@@ -13,16 +14,17 @@ namespace tandem {
 
 struct PackedParameters {
   std::vector<NamedTensor> tensors;
-  std::string index;  // the JSON object; "" where every parameter is kept as it is
+  std::string index;  // the JSON object; "" if no parameter is compressed
 };
 
 PackedParameters pack_parameters(const Checkpoint& checkpoint);
 
-// Puts parameters, masks and codes into the checkpoint. Error naming the parameter: a tensor that is missing,
-// or of another size than the index says; an index that cannot be read.
+// Puts parameters, masks and codes into the checkpoint.
+// Error naming the parameter: a tensor that is missing, or of another size than the index says; an unreadable
+// index.
 void unpack_parameters(Checkpoint& checkpoint, const PackedParameters& packed);
 
-// Numbers of `bits` each, 1 to 8, as bytes, and `count` of them back.
+// Packs numbers of `bits` bits each, 1 to 8, into bytes without gaps; and unpacks `count` of them.
 Tensor pack_bits(const std::vector<uint8_t>& numbers, int bits);
 std::vector<uint8_t> unpack_bits(const Tensor& bytes, int bits, int64_t count);
 

@@ -23,7 +23,7 @@ std::string RunConfig::text() const {
 
 RunConfig RunConfig::from_text(const std::string& text) {
   try {
-    // What runs from before there were words, other models and other schedules do not say.
+    // Defaults for fields that runs of earlier versions do not have.
     nlohmann::json json = {{"level", TokenUnit::byte}, {"words", VocabularyLimit()}};
     const nlohmann::json recipe = Recipe();
     for (const char* field : {"memory", "eval_memory", "eval_clamp", "schedule", "lr_floor", "noam_width",

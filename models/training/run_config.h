@@ -1,4 +1,4 @@
-// RunConfig: what a training run is made of, as kept in its checkpoints.
+// RunConfig: everything that defines a training run, as its checkpoints store it.
 #pragma once
 #include <string>
 
@@ -8,22 +8,23 @@
 namespace tandem {
 
 struct RunConfig {
-  std::string corpus;         // name or path, as given
+  std::string corpus;         // name or path, as the user gave it
   std::string corpus_sha256;  // Corpus::sha256: a resumed run must read the same tokens
   TokenUnit level = TokenUnit::byte;
-  VocabularyLimit words;  // of words
+  VocabularyLimit words;  // if tokens are words: which of them the vocabulary holds
   double valid_fraction = 0.05;
   double test_fraction = 0.05;
   std::string preset;
   std::string model_config;  // JSON for make_model(), with the vocabulary's size
   Recipe recipe;
-  std::string precision = "f32";  // of the matrix products: f32 or bf16
+  std::string precision = "f32";  // of matrix products: f32, tf32 or bf16
   uint64_t seed = 1234;
   bool recompute = false;
   int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
 
-  std::string text() const;  // JSON
-  // Error: not JSON, or a field that is missing or of another type.
+  // Returns the configuration as JSON.
+  std::string text() const;
+  // Reads text() back. Error: not JSON, or a field that is missing or of another type.
   static RunConfig from_text(const std::string& text);
 };
 

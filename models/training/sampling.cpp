@@ -1,4 +1,4 @@
-// Sampling distributions, and the loop that generates.
+// Sampling distributions, and the loop that generates text.
 #include "models/training/sampling.h"
 
 #include <algorithm>
@@ -17,10 +17,10 @@ std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view p
   return ids.empty() ? std::vector{std::max(vocabulary.line_end(), 0)} : ids;
 }
 
-// The id where a uniform number falls among the probabilities laid side by side.
+// Draws an id by inverting the cumulative distribution at a uniform number.
 int32_t draw(const std::vector<double>& probabilities, Random& random) {
   double left = random.uniform(0, 1);
-  int32_t last = 0;  // rounding may leave `left` just above the sum: then the last token that can be drawn
+  int32_t last = 0;  // the answer, too, if rounding leaves the uniform number above the sum
   for (size_t id = 0; id < probabilities.size(); ++id) {
     if (probabilities[id] <= 0) continue;
     last = static_cast<int32_t>(id);
@@ -57,7 +57,7 @@ std::vector<double> sampling_distribution(std::span<const double> logits, const 
   const double highest = logits[order[0]];
   double sum = 0;
   for (const size_t id : order) {
-    // Of one candidate the temperature plays no part, so that 0 is never divided by.
+    // A single candidate does not need the temperature, which may be 0 only then.
     probabilities[id] = order.size() == 1 ? 1 : std::exp((logits[id] - highest) / options.temperature);
     sum += probabilities[id];
   }

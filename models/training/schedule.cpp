@@ -1,4 +1,4 @@
-// Warm-up and the decays.
+// The warm-up and the decays.
 #include "models/training/schedule.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// Schedule: the learning rate of each update as a pure function of its number.
+// Schedule: the learning rate of each update, as a pure function of the update's number.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -7,28 +7,27 @@ namespace tandem {
 
 struct ScheduleConfig {
   std::string kind = "cosine";  // or "cosine-cycles", "linear", "rsqrt", "noam", "constant"
-  double lr = 3e-4;             // at the end of the warm-up; of noam the factor before the formula
-  double floor = 0;             // cosine-cycles: the rate at the end of the first cycle
-  int64_t warmup = 0;           // updates over which the rate rises linearly
-  int64_t steps = 0;            // updates in all; rsqrt, noam and constant do not ask for them
-  int64_t width = 0;            // noam: d
+  double lr = 3e-4;             // rate at the end of the warm-up; noam: the factor before the formula
+  double floor = 0;             // cosine-cycles: rate at the end of the first cycle
+  int64_t warmup = 0;           // number of updates over which the rate rises linearly
+  int64_t steps = 0;            // number of all updates; rsqrt, noam and constant ignore it
+  int64_t width = 0;            // noam: the model's width d
   int64_t cycle = 0;            // cosine-cycles: updates of the first cycle; 0: one cycle up to `steps`
-  double cycle_growth = 1;      // cosine-cycles: how much longer each cycle is than the one before,
-  double cycle_shrink = 1;      // and how much smaller its rates
+  double cycle_growth = 1;      // cosine-cycles: length of each cycle relative to the one before
+  double cycle_shrink = 1;      // cosine-cycles: rates of each cycle relative to the one before
 };
 
 class Schedule {
  public:
-  // Error: unknown kind; a rate that is not finite or is negative; a negative warm-up; cosine, cosine-cycles
-  // or linear with steps < 1 or with a warm-up longer than they are; rsqrt or noam without warm-up; noam
-  // without width; cycles of no length, that grow by less than 1 or shrink by a factor outside (0, 1]; a
-  // floor above lr.
+  // Error: an unknown kind; a rate that is not finite or is negative; a negative warm-up; cosine, cosine-cycles
+  // or linear with steps < 1 or with a warm-up longer than `steps`; rsqrt or noam without a warm-up; noam
+  // without a width; a negative cycle, a growth below 1 or a shrinking outside (0, 1]; a floor above lr.
   explicit Schedule(ScheduleConfig config);
 
   const ScheduleConfig& config() const { return config_; }
 
-  // Rate of update `step`, counted from 0. With W = warmup, N = steps and n = step + 1 it is lr n / W while
-  // step < W, and then
+  // Returns the rate of update `step`, counting from 0. With W = warmup, N = steps and n = step + 1 the rate is
+  // lr n / W while step < W, and then
   //
   //     cosine         lr (1 + cos(pi step / N)) / (1 + cos(pi (W - 1) / N)), and without warm-up
   //                    lr (1 + cos(pi step / N)) / 2
@@ -40,10 +39,11 @@ class Schedule {
   //                    lr (d W)^-1/2
   //     constant       lr
   //
-  // and 0 from step N on, where N is asked for. The cosine is what the SRU++ authors' training had in effect:
-  // PyTorch's recursive form, which goes on from whatever the warm-up left; it lies slightly above the
-  // textbook cosine. Loshchilov and Hutter, "SGDR" (2017), for both cosines, the cycles as in fairseq;
-  // Vaswani et al., "Attention is all you need" (2017), section 5.3, for noam. Error: a negative step.
+  // and 0 from step N on, for kinds that use N. Error: a negative step.
+  // The cosine is the one that the SRU++ authors trained with in effect: PyTorch's recursive form, which
+  // continues from the last rate of the warm-up and lies slightly above the textbook cosine.
+  // Sources: Loshchilov and Hutter, "SGDR" (2017), for both cosines, with cycles as in fairseq; Vaswani et al.,
+  // "Attention is all you need" (2017), section 5.3, for noam.
   double lr(int64_t step) const;
 
  private:

@@ -1,4 +1,4 @@
-// Scores of losses.
+// Scores of mean losses.
 #include "models/training/score.h"
 
 #include <fmt/format.h>
@@ -8,17 +8,17 @@
 
 namespace tandem {
 
-const char* score_name(TokenUnit level) {
-  return level == TokenUnit::byte ? "bpc" : "ppl";
+const char* score_name(TokenUnit unit) {
+  return unit == TokenUnit::byte ? "bpc" : "ppl";
 }
 
-double score(TokenUnit level, double nats) {
-  return level == TokenUnit::byte ? nats / std::numbers::ln2 : std::exp(nats);
+double score(TokenUnit unit, double nats) {
+  return unit == TokenUnit::byte ? nats / std::numbers::ln2 : std::exp(nats);
 }
 
-std::string score_text(TokenUnit level, double nats) {
-  const int digits = level == TokenUnit::byte ? 4 : 2;
-  return fmt::format("{:.{}f} {}", score(level, nats), digits, score_name(level));
+std::string score_text(TokenUnit unit, double nats) {
+  const int digits = unit == TokenUnit::byte ? 4 : 2;
+  return fmt::format("{:.{}f} {}", score(unit, nats), digits, score_name(unit));
 }
 
 }  // namespace tandem

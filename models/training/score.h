@@ -1,4 +1,4 @@
-// How losses are told: bits per character of bytes, perplexity of words.
+// Scores: a mean loss as people report it, bits per character for bytes and perplexity for words.
 #pragma once
 #include <string>
 
@@ -6,11 +6,11 @@
 
 namespace tandem {
 
-// "bpc" or "ppl".
-const char* score_name(TokenUnit level);
-// Of a mean loss in nats a token: nats / ln 2, or exp(nats). Lower is better, of both.
-double score(TokenUnit level, double nats);
-// "1.0234 bpc", "24.03 ppl".
-std::string score_text(TokenUnit level, double nats);
+// Returns "bpc" for bytes, "ppl" for words.
+const char* score_name(TokenUnit unit);
+// Returns the score of a mean loss in nats a token: nats / ln 2 for bytes, exp(nats) for words. Lower is better.
+double score(TokenUnit unit, double nats);
+// Returns "1.0234 bpc" or "24.03 ppl".
+std::string score_text(TokenUnit unit, double nats);
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// The training step, and saving and restoring all it depends on.
+// The training step, its records, and what a checkpoint saves and restores.
 #include "models/training/trainer.h"
 
 #include <algorithm>
@@ -8,9 +8,9 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "core/dispatch.h"
+#include "cuda/runtime/batch_copy.h"
 #include "models/registry.h"
 #include "ops/arithmetic.h"
-#include "ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -54,8 +54,8 @@ Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary&
       stream_(train, config.recipe.batch_size, config.recipe.unroll),
       loss_({1}, DType::f64, device),
       lr_({1}, DType::f64, device),
-      outcome_({3}, DType::f64, device),
-      history_({kHistory, 3}, DType::f64, device) {
+      outcome_({StepOutcome::kSize}, DType::f64, device),
+      history_({kHistory, StepOutcome::kSize}, DType::f64, device) {
   CHECK(model_->vocabulary_size() == vocabulary.size(),
         "trainer: the model knows {} symbols, the text has {}", model_->vocabulary_size(), vocabulary.size());
   CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
@@ -72,12 +72,7 @@ MatmulPrecision Trainer::precision() const {
   return precision_named(config_.precision);
 }
 
-void Trainer::use_graph(bool on) {
-  use_graph_ = on;
-  graph_.reset();
-}
-
-void Trainer::next_batches() {
+void Trainer::load_batches() {
   const auto send = [this](const Tensor& to, const std::vector<int32_t>& ids) {
     if constexpr (kWithCuda)
       if (batch_copy_) return batch_copy_->send(to, ids);
@@ -91,15 +86,15 @@ void Trainer::next_batches() {
   }
 }
 
-void Trainer::segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
+void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
   if (batch.starts_epoch) state = State();
-  const ForwardOptions pass{.training = true,
-                            .seed = config_.seed,
-                            .step = micro_step,
-                            .context = {.memory = config_.recipe.memory},
-                            .recompute = config_.recompute};
+  const ForwardOptions options{.training = true,
+                               .seed = config_.seed,
+                               .step = micro_step,
+                               .context = {.memory = config_.recipe.memory},
+                               .recompute = config_.recompute};
   Tape tape({.check_nan = check_nan, .profile = profile_});
-  const Tensor loss = model_->loss(batch.inputs, batch.targets, state, pass);
+  const Tensor loss = model_->loss(batch.inputs, batch.targets, state, options);
   const double share = 1.0 / static_cast<double>(config_.recipe.accumulate);
   add_in_place(loss_, scale(loss.detach().to(DType::f64), share).view_as({1}));
   tape.backward({loss}, {full(loss.shape(), share, loss.dtype(), loss.device())});
@@ -110,15 +105,15 @@ void Trainer::compute(uint32_t first_micro_step) {
   fill(loss_, 0);
   State state = state_;
   for (size_t i = 0; i < batches_.size(); ++i)
-    segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), check_nan_);
+    run_segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), check_nan_);
   optimizer_.step(lr_, loss_, outcome_);
-  keep(std::move(state));
+  keep_state(std::move(state));
 }
 
-// The carried state is that of the last step that was finite. On a GPU it has a place of its own, into which
-// the device copies when it finds that the step was.
-void Trainer::keep(State next) {
-  const Tensor updated = outcome_.view_rows(2, 3);
+// Keeps the state of a step that was finite; otherwise the state before it stays. On a GPU the state has memory
+// of its own, into which the device copies if its own outcome says that the step was finite.
+void Trainer::keep_state(State next) {
+  const Tensor updated = StepOutcome::updated_flag(outcome_);
   if (device().is_cuda() && same_layout(state_, next)) {
     for (size_t i = 0; i < next.parts.size(); ++i)
       copy_if(state_.parts[i].value, next.parts[i].value, updated);
@@ -128,38 +123,14 @@ void Trainer::keep(State next) {
   state_ = model_->waiting(std::move(next));
   if (!device().is_cuda()) return;
   for (NamedTensor& part : state_.parts) part.value = part.value.clone();
-  graph_.reset();
+  graph_step_.reset();
 }
 
-// A step that begins an epoch has no state to start from: its shapes are its own.
-bool Trainer::can_use_graph() const {
-  return use_graph_ && device().is_cuda() && graph_refusal_.empty() && !check_nan_ && !profile_ &&
-         !state_.empty() && std::none_of(batches_.begin(), batches_.end(), [](const Batch& batch) {
-           return batch.starts_epoch;
-         });
-}
-
-void Trainer::run_graph(uint32_t first_micro_step) {
-  if constexpr (kWithCuda) {
-    const std::vector<NamedTensor> parameters = model_->parameters();
-    // What has been written to the weights since is not part of the graph.
-    for (const NamedTensor& parameter : parameters)
-      if (low_precision_copy(parameter.value).defined()) weight_as(parameter.value, DType::bf16);
-    if (!graph_) {
-      try {
-        const auto graph = std::make_shared<cuda::Graph>();
-        graph->capture([this, first_micro_step] { compute(first_micro_step); });
-        graph_ = graph;
-        graph_micro_step_ = first_micro_step;
-      } catch (const Error& error) {
-        graph_refusal_ = error.what();
-        optimizer_.zero_grad();
-        for (const NamedTensor& parameter : parameters) parameter.value.storage()->touch();
-        return compute(first_micro_step);
-      }
-    }
-    graph_->replay(first_micro_step - graph_micro_step_);
-  }
+// A step that begins an epoch has no state to start from, so its shapes differ.
+bool Trainer::is_regular_step() const {
+  return !check_nan_ && !profile_ && !state_.empty() &&
+         std::none_of(batches_.begin(), batches_.end(),
+                      [](const Batch& batch) { return batch.starts_epoch; });
 }
 
 void Trainer::advance() {
@@ -171,16 +142,17 @@ void Trainer::advance() {
   for (const Batch& batch : batches_) record.tokens += batch.inputs.numel();
 
   const uint32_t first_micro_step = progress_.micro_step;
-  next_batches();
+  load_batches();
   fill(lr_, record.lr);
-  if (can_use_graph() && steps_before_graph_++ >= kStepsBeforeGraph)
-    run_graph(first_micro_step);
+  if (device().is_cuda() && is_regular_step())
+    graph_step_.run(first_micro_step, model_->parameters(),
+                    [this](uint32_t micro_step) { compute(micro_step); });
   else
     compute(first_micro_step);
   progress_.micro_step += static_cast<uint32_t>(batches_.size());
   ++progress_.step;
   const auto row = static_cast<int64_t>(unread_.size());
-  copy(history_.view_rows(row, row + 1).view_as({3}), outcome_);
+  copy(history_.view_rows(row, row + 1).view_as(outcome_.shape()), outcome_);
   unread_.push_back(record);
 }
 
@@ -190,9 +162,10 @@ void Trainer::read_history() {
       history_.view_rows(0, static_cast<int64_t>(unread_.size())).to_vector<double>();
   for (size_t i = 0; i < unread_.size(); ++i) {
     StepRecord& record = unread_[i];
-    record.loss = rows[3 * i];
-    record.gradient_norm = rows[3 * i + 1];
-    record.skipped = rows[3 * i + 2] == 0;
+    const auto outcome = StepOutcome::read(std::span(rows).subspan(i * StepOutcome::kSize));
+    record.loss = outcome.loss;
+    record.gradient_norm = outcome.gradient_norm;
+    record.skipped = !outcome.updated;
     progress_.skipped += record.skipped;
     progress_.skipped_in_row = record.skipped ? progress_.skipped_in_row + 1 : 0;
     read_.push_back(record);
@@ -223,14 +196,14 @@ void Trainer::fail_not_finite(const StepRecord& record) {
     State state = state_;
     const uint32_t first_micro_step = progress_.micro_step - static_cast<uint32_t>(batches_.size());
     for (size_t i = 0; i < batches_.size(); ++i)
-      segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), true);
+      run_segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), true);
   } catch (const Error& error) {
     where = error.what();
   }
   optimizer_.zero_grad();
   detail::fail(
-      "training stopped at step {}: {} steps in a row were not finite (loss {}, "
-      "gradient norm {}, lr {}): {}; a lower --lr or a longer --warmup may help",
+      "training stopped at step {}: {} steps in a row were not finite (loss {}, gradient norm {}, lr {}): {}; a lower "
+      "lr or a longer warmup may help",
       record.step, progress_.skipped_in_row, record.loss, record.gradient_norm, record.lr, where);
 }
 
@@ -284,11 +257,10 @@ void Trainer::restore(const Checkpoint& checkpoint) {
     detail::fail("resume: the checkpoint's progress cannot be read: {}: {}", error.what(),
                  checkpoint.progress);
   }
-  graph_.reset();
-  steps_before_graph_ = 0;
+  graph_step_.restart();
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);
-  optimizer_.hold(checkpoint.masks);
+  optimizer_.set_pruning_masks(checkpoint.masks);
   masks_ = checkpoint.masks;
   state_.parts = checkpoint.state;
   for (NamedTensor& part : state_.parts) part.value = part.value.to(model_->device());

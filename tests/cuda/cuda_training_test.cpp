@@ -9,6 +9,7 @@
 #include "core/dispatch.h"
 #include "models/training/evaluation.h"
 #include "models/training/sampling.h"
+#include "models/training/score.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
@@ -169,7 +170,8 @@ TEST_CASE("cuda: evaluation and generation are the CPU's") {
   device.restore(host.checkpoint());
   const auto bpc = [](const Trainer& trainer, MatmulPrecision precision) {
     const PrecisionScope scope(precision, trainer.device());
-    return evaluate(trainer.model(), Tokens(sample_text(), trainer.vocabulary()), {.window = 16}).bpc();
+    const Tokens text(sample_text(), trainer.vocabulary());
+    return score(TokenUnit::byte, evaluate(trainer.model(), text, {.window = 16}).mean_nats());
   };
   const double expected = bpc(host, MatmulPrecision::f32);
   CHECK(bpc(device, MatmulPrecision::f32) == doctest::Approx(expected).epsilon(1e-5));

@@ -1,4 +1,4 @@
-// Archives as streams: zip, tar in the formats that tar programs write, single files; cut and altered ones.
+// Archives as streams: zip, tar in all formats that tar programs write, single files, truncated and altered archives.
 #include "data/download/archive.h"
 
 #include <doctest/doctest.h>
@@ -31,7 +31,7 @@ Files files_in(const fs::path& path, size_t block_size = 1000) {
   return files;
 }
 
-// A folder whose file names are short, exactly 100 bytes long, and longer; sizes are on and off whole blocks.
+// A folder whose file names are short, exactly 100 bytes long, and longer; some sizes are whole blocks.
 struct Folder {
   TempDir dir;
   Files files;
@@ -49,7 +49,7 @@ struct Folder {
     }
     REQUIRE(files[2].first.size() == 100);
   }
-  // Packs by the system's tar, in the order of `files`, folders too.
+  // Packs the files by the system's tar, in the order of `files`, folders included.
   fs::path pack(const std::string& flags) const {
     const fs::path packed = dir / "packed";
     std::string command = "cd " + dir.path().string() + " && tar " + flags + " -cf packed --no-recursion sub";
@@ -66,7 +66,7 @@ TEST_CASE("archive: tar in every format, gzipped or not") {
     CAPTURE(flags);
     const fs::path packed = folder.pack(flags);
     Files expected = folder.files;
-    if (std::string(flags) == "--format=ustar") {  // has no place for the longest name
+    if (std::string(flags) == "--format=ustar") {  // this format cannot store the longest name
       CHECK(files_in(packed).size() + 1 >= expected.size());
       continue;
     }
@@ -103,11 +103,11 @@ TEST_CASE("archive: zip, gzip and plain files") {
   CHECK(contains(error_of([&] { Archive::open(dir.path()); }), "is a folder"));
 }
 
-TEST_CASE("archive: cut and altered tar archives") {
+TEST_CASE("archive: truncated and altered tar archives") {
   const Folder folder;
   const std::string whole = read_text(folder.pack("--format=gnu"));
   const fs::path bad = folder.dir / "bad";
-  // Inside the last file, behind a header, behind the last file.
+  // Inside the last file, after a header, after the last file.
   for (const size_t left : {whole.find("hhhh") + 2000, size_t{1024}, whole.find_last_not_of('\0') + 1}) {
     CAPTURE(left);
     write_text(bad, whole.substr(0, left));

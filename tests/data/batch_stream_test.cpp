@@ -1,4 +1,4 @@
-// The streams against their definitions, written out naively, at all small sizes; resuming at every position.
+// Compares the streams with naive loops over their definitions, at all small sizes, and resumes at every position.
 #include "data/batch_stream.h"
 
 #include <doctest/doctest.h>
@@ -16,7 +16,7 @@ struct Segment {
   bool operator==(const Segment&) const = default;
 };
 
-// Entry (t, b) straight from the definition: column b begins at b L.
+// Computes entry (t, b) from the definition: column b begins at b L.
 Segment naive(const std::vector<int32_t>& ids, int64_t batch_size, int64_t first, int64_t steps) {
   const int64_t length = (static_cast<int64_t>(ids.size()) - 1) / batch_size;
   Segment segment;
@@ -35,17 +35,17 @@ TEST_CASE("batch stream: time-major segments by hand") {
   CHECK(stream.segments_per_epoch() == 2);
   CHECK_FALSE(stream.starts_epoch());
   Segment segment;
-  CHECK(stream.next(segment.inputs, segment.targets));
+  stream.next(segment.inputs, segment.targets);
   CHECK(vocabulary.decode(segment.inputs) == "afbg");
   CHECK(vocabulary.decode(segment.targets) == "bgch");
   CHECK(stream.starts_epoch());
   CHECK(stream.position() == StreamPosition{0, 1});
-  CHECK(stream.next(segment.inputs, segment.targets));
+  stream.next(segment.inputs, segment.targets);
   CHECK(vocabulary.decode(segment.inputs) == "chdi");
   CHECK(vocabulary.decode(segment.targets) == "diej");
   CHECK_FALSE(stream.starts_epoch());
   CHECK(stream.position() == StreamPosition{1, 0});  // e and j are the remainder
-  CHECK(stream.next(segment.inputs, segment.targets));
+  stream.next(segment.inputs, segment.targets);
   CHECK(vocabulary.decode(segment.inputs) == "afbg");
   CHECK(stream.starts_epoch());
 }
@@ -73,8 +73,8 @@ TEST_CASE("batch stream: equals the naive definition, and resumes at every posit
           BatchStream resumed(Tokens(as_bytes(text), vocabulary), batch_size, steps);
           resumed.set_position(position);
           Segment a, b;
-          REQUIRE(stream.next(a.inputs, a.targets));
-          REQUIRE(resumed.next(b.inputs, b.targets));
+          stream.next(a.inputs, a.targets);
+          resumed.next(b.inputs, b.targets);
           REQUIRE(a == naive(ids, batch_size, (i % segments) * steps, steps));
           REQUIRE(a == b);
           REQUIRE(stream.starts_epoch() == (i % segments == 0));
@@ -91,8 +91,7 @@ TEST_CASE("batch stream: equals the naive definition, and resumes at every posit
 TEST_CASE("batch stream: columns are contiguous and lose nothing at their seams") {
   const std::string text = noisy_text(1000);
   const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));
-  BatchStream stream(Tokens(as_bytes(text), vocabulary), 9,
-                     111);  // (1000 - 1) = 9 * 111: all predictions are used
+  BatchStream stream(Tokens(as_bytes(text), vocabulary), 9, 111);  // 1000 - 1 = 9 * 111: uses all predictions
   Segment segment;
   stream.next(segment.inputs, segment.targets);
   std::string columns;
@@ -136,23 +135,20 @@ TEST_CASE("evaluation stream: B = 1 predicts every byte but the first, once and 
       EvaluationStream stream(Tokens(as_bytes(text), vocabulary), window);
       CHECK(stream.predictions() == static_cast<int64_t>(size) - 1);
       CHECK(stream.dropped() == 0);
-      for (int pass = 0; pass < 2; ++pass) {
-        std::string inputs, targets;
-        Segment segment;
-        while (stream.next(segment.inputs, segment.targets)) {
-          const auto left = static_cast<int64_t>(size) - 1 - static_cast<int64_t>(inputs.size());
-          REQUIRE(static_cast<int64_t>(segment.inputs.size()) == std::min(window, left));
-          inputs += vocabulary.decode(segment.inputs);
-          targets += vocabulary.decode(segment.targets);
-          REQUIRE(stream.predicted() == static_cast<int64_t>(inputs.size()));
-        }
-        CHECK(segment.inputs.empty());
-        CHECK(segment.targets.empty());
-        CHECK_FALSE(stream.next(segment.inputs, segment.targets));
-        CHECK(inputs == text.substr(0, size - 1));
-        CHECK(targets == text.substr(1));
-        stream.rewind();
+      std::string inputs, targets;
+      Segment segment;
+      while (stream.next(segment.inputs, segment.targets)) {
+        const auto left = static_cast<int64_t>(size) - 1 - static_cast<int64_t>(inputs.size());
+        REQUIRE(static_cast<int64_t>(segment.inputs.size()) == std::min(window, left));
+        inputs += vocabulary.decode(segment.inputs);
+        targets += vocabulary.decode(segment.targets);
+        REQUIRE(stream.predicted() == static_cast<int64_t>(inputs.size()));
       }
+      CHECK(segment.inputs.empty());
+      CHECK(segment.targets.empty());
+      CHECK_FALSE(stream.next(segment.inputs, segment.targets));
+      CHECK(inputs == text.substr(0, size - 1));
+      CHECK(targets == text.substr(1));
     }
   }
 }

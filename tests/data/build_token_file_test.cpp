@@ -1,4 +1,4 @@
-// Any file as words: splits, choices of words, and token files that are made once.
+// Token files of any text: splits, limits of the vocabulary, and files that are built once.
 #include "data/words/build_token_file.h"
 
 #include <doctest/doctest.h>
@@ -40,7 +40,7 @@ TEST_CASE("word tokens: any file, split at the borders of lines") {
       const Corpus corpus = load_corpus(options);
       const auto size = static_cast<double>(text.size());
       const auto test_size = static_cast<size_t>(test * size), dev_size = static_cast<size_t>(valid * size);
-      // The first line that begins at a position or behind it.
+      // Position of the first line that begins at or after `at`.
       const auto border = [&text](size_t at) { return at == 0 ? 0 : text.find('\n', at - 1) + 1; };
       const size_t train_end = border(text.size() - test_size - dev_size);
       const size_t dev_end = std::max(train_end, border(text.size() - test_size));
@@ -57,7 +57,7 @@ TEST_CASE("word tokens: any file, split at the borders of lines") {
     }
 }
 
-TEST_CASE("word tokens: choices of words, and what they are called in the cache") {
+TEST_CASE("word tokens: limits of the vocabulary, and the names of their token files") {
   const Cache cache;
   const TempDir dir;
   const std::string path = dir / "file.txt";
@@ -69,7 +69,7 @@ TEST_CASE("word tokens: choices of words, and what they are called in the cache"
   // "line", "of", "all,"; w0 .. w6; the numbers of the lines; <eos>, <unk>
   CHECK(all.vocabulary.size() == 3 + 7 + lines + 2);
   const int32_t unknown = all.vocabulary.words().unknown();
-  CHECK(all.split("dev")[1] == unknown);  // a number that train has not
+  CHECK(all.split("dev")[1] == unknown);  // a number that does not occur in train
   CHECK(fs::path(cache.token_files().at(0))
             .filename()
             .string()
@@ -83,7 +83,7 @@ TEST_CASE("word tokens: choices of words, and what they are called in the cache"
   CHECK(load_corpus(options).vocabulary.size() == 5 + 7);
   CHECK(cache.token_files().size() == 3);
 
-  // Another vocabulary: ids by it; its own: the ids that are there.
+  // Another vocabulary makes another token file; the text's own finds the file that exists.
   options = cache.options(path);
   options.vocabulary = few.vocabulary;
   const Corpus by_few = load_corpus(options);
@@ -129,7 +129,7 @@ TEST_CASE("word tokens: errors") {
   options.words.size = 1;
   CHECK(contains(error_of([&] { load_corpus(options); }), "a size of 1 leaves no word"));
   options.level = TokenUnit::byte;
-  CHECK(contains(error_of([&] { load_corpus(options); }), "of bytes there is no choice"));
+  CHECK(contains(error_of([&] { load_corpus(options); }), "a vocabulary of bytes has no limits"));
   options = cache.options(path);
   options.level = TokenUnit::byte;
   options.vocabulary = Vocabulary::of_words("<unk>\n<eos>\n");
@@ -145,7 +145,7 @@ TEST_CASE("word tokens: errors") {
   CHECK(contains(error_of([&] { load_corpus(options); }), "set TANDEM_DATA"));
 }
 
-TEST_CASE("word tokens: two at a time make one token file") {
+TEST_CASE("word tokens: two threads at a time make one token file") {
   const Cache cache;
   const TempDir dir;
   const std::string path = dir / "file.txt";

@@ -43,8 +43,8 @@ TEST_CASE("corpus: any file, split by position") {
   CHECK(text_of(corpus, "test") == text.substr(1900));
   CHECK(text_of(corpus, "all") == text);
   CHECK(corpus.vocabulary == Vocabulary::of(as_bytes(text)));
-  CHECK(corpus.vocabulary.id(0) ==
-        0);  // only the test split has this byte: the vocabulary is of the whole file
+  // Only the test split has this byte: the vocabulary is that of the whole file.
+  CHECK(corpus.vocabulary.id(0) == 0);
   CHECK(corpus.sha256 == checksum("sha256", as_bytes(text)));
   CHECK(contains(error_of([&] { corpus.split("valid"); }), "'valid'; there are train, dev, test and all"));
 
@@ -128,7 +128,7 @@ TEST_CASE("corpus: a downloaded corpus has its own split and takes no fractions"
   const ScopedEnv no_proxy("no_proxy", "*");
   const std::string no_network = error_of([&] { load_corpus(options, {spec}, {}); });
   CHECK(contains(no_network, "http://127.0.0.1:1/tiny8.zip"));
-  CHECK(contains(no_network, "`train gcide`"));
+  CHECK(contains(no_network, "use the corpus gcide"));
 
   options.url = "file://" + zip.string();
   std::string stages;
@@ -142,7 +142,7 @@ TEST_CASE("corpus: a downloaded corpus has its own split and takes no fractions"
   CHECK(text_of(corpus, "dev") == text.substr(9'000, 700));
   CHECK(text_of(corpus, "test") == text.substr(9'700));
 
-  options.url.clear();  // now it is there
+  options.url.clear();  // the corpus is in the data folder now
   CHECK(load_corpus(options, {spec}, {}).sha256 == corpus.sha256);
   options.valid_fraction = 0.1;
   CHECK(contains(error_of([&] { load_corpus(options, {spec}, {}); }),

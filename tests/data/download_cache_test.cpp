@@ -1,4 +1,4 @@
-// The way into the cache with a small corpus over file:// URLs: mirrors, resumption, and every kind of bad
+// A small corpus on its way into the data folder, over file:// URLs: mirrors, resumption, and every kind of bad
 // file.
 #include "data/download/cache.h"
 
@@ -43,7 +43,7 @@ struct Fixture {
     return error_of([&] { fetch(override_url); });
   }
   bool cached() const { return fs::exists(target()) && read_text(target()) == text; }
-  // What the cache holds besides the lock.
+  // Returns the names of the files in the data folder, without the lock.
   std::vector<std::string> files() const {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(cache.path()))
@@ -124,7 +124,7 @@ TEST_CASE("corpus cache: a mirror may pack the same content in its own way") {
   CHECK(f.cached());
 }
 
-TEST_CASE("corpus cache: with no network, one error says all") {
+TEST_CASE("corpus cache: without a network, one error says all") {
   Fixture f;
   const ScopedEnv no_proxy("no_proxy", "*");
   f.spec.urls = {"http://127.0.0.1:1/a/small8.zip", "http://127.0.0.1:1/b/small8.zip",
@@ -136,8 +136,14 @@ TEST_CASE("corpus cache: with no network, one error says all") {
   CHECK(contains(message, "no-such-host.invalid"));
   CHECK(contains(message, "put small8 or small8.zip into " + f.cache.path().string()));
   CHECK(contains(message, "TANDEM_DATA"));
-  CHECK(contains(message, "--url=file://"));
-  CHECK(contains(message, "`train gcide`"));
+  CHECK(contains(message, "give the URL of a copy"));
+  CHECK(contains(message, "the corpus gcide, which needs no download"));
+  try {
+    f.fetch();
+    FAIL("nothing was thrown");
+  } catch (const DownloadError& error) {
+    CHECK(error.file() == "small8.zip");
+  }
   CHECK(f.files().empty());
 }
 
@@ -160,7 +166,7 @@ TEST_CASE("corpus cache: the URL given replaces the mirrors, and its content is 
   CHECK(contains(message, g.spec.zip_sha256));
   CHECK(g.files() == Fixture::Names{"small8.zip.bad"});
   CHECK(contains(message, (g.cache / "small8.zip.bad").string()));
-  CHECK(g.fetch() == g.target());  // the refused file is not in the way
+  CHECK(g.fetch() == g.target());  // the refused file does not block the next try
   CHECK(g.cached());
 }
 
@@ -263,7 +269,7 @@ TEST_CASE("corpus cache: only the missing bytes are fetched") {
   const std::string whole = read_text(f.zip);
   write_text(f.cache / "small8.zip.part", whole.substr(0, 50'000));
   write_text(f.zip,
-             std::string(50'000, '?') + whole.substr(50'000));  // the server's own beginning would not do
+             std::string(50'000, '?') + whole.substr(50'000));  // downloading the beginning again would fail
   f.fetch();
   CHECK(f.cached());
 }
@@ -281,7 +287,7 @@ TEST_CASE("corpus cache: cancelling keeps what was downloaded") {
   CHECK(f.cached());
 }
 
-TEST_CASE("corpus cache: two at a time give one whole file") {
+TEST_CASE("corpus cache: several threads at a time get one whole file") {
   Fixture f;
   std::vector<std::thread> threads;
   std::array<std::string, 4> failures;

@@ -1,4 +1,4 @@
-// Reading, checksums, unpacking of whole, cut and altered archives, and renaming into place.
+// Reading, checksums, unpacking of whole, truncated and altered archives, and renaming into place.
 #include "data/download/files.h"
 
 #include <doctest/doctest.h>
@@ -50,7 +50,7 @@ TEST_CASE("byte file: checksums are those of the standards") {
   CHECK(file_checksum("sha1", dir / "file") == checksum("sha1", as_bytes(text)));
 }
 
-TEST_CASE("byte file: gzip, whole, cut and altered") {
+TEST_CASE("byte file: gzip, whole, truncated and altered") {
   TempDir dir;
   const std::string text = noisy_text(2'000'000);
   const fs::path path = dir / "file.gz";

@@ -1,5 +1,5 @@
 // Downloads from file:// and from a small HTTP server in this process that resumes, refuses, stalls or breaks
-// off.
+// the connection.
 #include "data/download/download.h"
 
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Answers each GET by what the path asks for, one connection at a time:
+// Answers one connection at a time; the path of a GET chooses how:
 //   /ranged   honours Range (416 when it begins at or past the end)
 //   /whole    ignores Range and sends all, as 200
 //   /breaks   honours Range, but closes the connection after 100,000 bytes of each answer
@@ -50,7 +50,7 @@ class HttpServer {
     return "http://127.0.0.1:" + std::to_string(port_) + path;
   }
 
-  // The requests so far, each as "PATH first-byte USER-AGENT".
+  // Returns the requests so far, each as "PATH first-byte USER-AGENT".
   std::vector<std::string> requests() {
     const std::lock_guard lock(mutex_);
     return requests_;
@@ -102,7 +102,7 @@ class HttpServer {
          body_.substr(first), path == "/breaks" ? 100'000 : std::string::npos);
   }
 
-  // Announces all of `body`, sends at most `limit` bytes of it.
+  // Announces the whole `body` but sends at most `limit` bytes of it.
   void send(int connection, const std::string& status, const std::string& fields, const std::string& body,
             size_t limit = std::string::npos, bool wait_for_hang_up = false) {
     const std::string message = "HTTP/1.1 " + status + "\r\n" + fields +
@@ -126,7 +126,7 @@ class HttpServer {
   std::thread thread_;
 };
 
-// A proxy of the environment must not get between the test and its server.
+// Keeps a proxy of the environment from answering in place of the server.
 struct NoProxy {
   ScopedEnv lower{"no_proxy", "*"};
   ScopedEnv upper{"NO_PROXY", "*"};
@@ -158,7 +158,8 @@ TEST_CASE("download: file URLs, whole and resumed") {
   CHECK_FALSE(result.resumed);
   CHECK(read_text(part) == text);
 
-  write_text(part, "other beginning" + text.substr(15, 1000));  // the caller's digest has to find this out
+  write_text(part,
+             "other beginning" + text.substr(15, 1000));  // only the caller's checksum can find this out
   result = download(url, part);
   CHECK(result.resumed);
   CHECK(read_text(part) == "other beginning" + text.substr(15));
@@ -200,7 +201,7 @@ TEST_CASE("download: HTTP, redirects, status codes, progress") {
 
   fs::remove(part);
   CHECK(contains(download(server.url("/nothing"), part).failure, "404"));
-  CHECK_FALSE(fs::exists(part));  // the page that goes with the 404 is not taken for data
+  CHECK_FALSE(fs::exists(part));  // the body of the 404 is not taken for data
   CHECK(server.requests().size() == 3);
 }
 
@@ -231,7 +232,7 @@ TEST_CASE("download: HTTP resumes with Range, and copes with servers that ignore
   CHECK_FALSE(result.resumed);
   CHECK(read_text(part) == text);
 
-  write_text(part, text);  // all was there already
+  write_text(part, text);  // the whole file is there already
   result = download(server.url("/ranged"), part);
   CHECK(result.failure == "");
   CHECK(result.resumed);
@@ -239,7 +240,7 @@ TEST_CASE("download: HTTP resumes with Range, and copes with servers that ignore
 
   write_text(
       part,
-      text + "more");  // too long: reported as resumed, so that a wrong digest makes the caller start afresh
+      text + "more");  // too long: reported as resumed, so that a wrong checksum makes the caller start over
   result = download(server.url("/ranged"), part);
   CHECK(result.failure == "");
   CHECK(result.resumed);

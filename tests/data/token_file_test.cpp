@@ -1,4 +1,4 @@
-// Token files: written in any order, mapped again; and every way in which one can be wrong.
+// Token files: written in any order, mapped, and wrong in every way.
 #include "data/token_file.h"
 
 #include <doctest/doctest.h>
@@ -56,7 +56,7 @@ TEST_CASE("token file: written piece by piece in any order, and mapped") {
     CHECK(file.vocabulary() == Vocabulary::of_words(kWords));
     copy = file;
   }
-  fs::remove(path);  // the mapping stays
+  fs::remove(path);  // the mapping stays valid
   const std::span<const int32_t> ids = copy.ids();
   CHECK(std::vector<int32_t>(ids.begin(), ids.end()) == std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6});
   CHECK(reinterpret_cast<uintptr_t>(ids.data()) % alignof(int32_t) == 0);

@@ -1,4 +1,4 @@
-// Tokens of bytes and of ids are the same to those who read them.
+// Tokens: views of bytes and views of ids read alike.
 #include "data/tokens.h"
 
 #include <doctest/doctest.h>

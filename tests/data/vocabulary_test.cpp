@@ -54,7 +54,7 @@ TEST_CASE("vocabulary: errors") {
   CHECK(contains(error_of([] { Vocabulary::from_hex("0a6"); }), "3 digits"));
   CHECK(contains(error_of([] { Vocabulary::from_hex("0a6g"); }), "offset 2"));
   CHECK(contains(error_of([] { Vocabulary::from_hex("0x61"); }), "offset 0"));
-  CHECK(contains(error_of([] { Vocabulary::from_hex("0a610A"); }), "0x0a stands twice"));
+  CHECK(contains(error_of([] { Vocabulary::from_hex("0a610A"); }), "0x0a occurs twice"));
 
   const Vocabulary vocabulary = Vocabulary::of(as_bytes("abc"));
   const std::string absent = error_of([&] { vocabulary.encode("ab\xe9"); });

@@ -1,5 +1,5 @@
-// Corpora of words in the layouts of the real ones, over file:// URLs; any file as words; token files made
-// once.
+// Small corpora in the layouts of the real benchmarks, over file:// URLs. (Other files as words:
+// build_token_file_test.cpp.)
 #include "data/words/benchmarks.h"
 
 #include <doctest/doctest.h>
@@ -30,7 +30,7 @@ const std::string kTrainText = " \n = Title = \n \n the cat saw the <unk> \n the
 const std::string kValidText = " \n the cat \n";
 const std::string kTestText = " a dog \n";
 
-// As wikitext-103-v1.zip is.
+// An archive in the layout of wikitext-103-v1.zip.
 WordCorpusSpec tiny_wikitext(const TempDir& server) {
   const fs::path zip = server / "tinytext-v1.zip";
   write_zip(zip, {{"tinytext/", ""},
@@ -45,7 +45,7 @@ WordCorpusSpec tiny_wikitext(const TempDir& server) {
           .vocabulary = 8};
 }
 
-TEST_CASE("word corpus: as wikitext comes") {
+TEST_CASE("word corpus: the layout of wikitext") {
   const TempDir server;
   const Cache cache;
   const WordCorpusSpec spec = tiny_wikitext(server);
@@ -69,7 +69,7 @@ TEST_CASE("word corpus: as wikitext comes") {
   CHECK(corpus.words.info().source == "md5:" + spec.files[0].content.hex);
   CHECK(corpus.source == cache.token_files().at(0).string());
 
-  // The token file is enough from now on.
+  // From now on the token file is enough.
   fs::remove(cache.dir / "tinytext-v1.zip");
   fs::remove_all(server.path());
   stages.clear();
@@ -79,7 +79,7 @@ TEST_CASE("word corpus: as wikitext comes") {
   CHECK(text_of(again, "all") == text_of(corpus, "all"));
 }
 
-TEST_CASE("word corpus: what is published is held to") {
+TEST_CASE("word corpus: other numbers of tokens or words than the published ones are refused") {
   const TempDir server;
   const Cache cache;
   const WordCorpusSpec spec = tiny_wikitext(server);
@@ -107,7 +107,7 @@ TEST_CASE("word corpus: what is published is held to") {
   CHECK(load_corpus(options, {}, {spec}).size() == 22);
 
   CorpusOptions choice = options;
-  choice.words.size = 5;  // then its size is another, and nobody's business
+  choice.words.size = 5;  // the published size does not apply to a limited vocabulary
   CHECK(load_corpus(choice, {}, {spec}).vocabulary.words().text() == "<eos>\n<unk>\nthe\n=\nTitle\n");
   CHECK(cache.token_files().size() == 2);
   choice.valid_fraction = 0.1;
@@ -120,7 +120,7 @@ TEST_CASE("word corpus: what is published is held to") {
   CHECK(contains(error_of([&] { load_corpus(choice, {}, {spec}); }), "has no level of bytes"));
 }
 
-TEST_CASE("word corpus: as ptb comes, file by file") {
+TEST_CASE("word corpus: the layout of ptb, one file for each split") {
   const TempDir server;
   const Cache cache;
   WordCorpusSpec spec{.name = "tinybank",
@@ -135,7 +135,7 @@ TEST_CASE("word corpus: as ptb comes, file by file") {
     spec.files.back().urls = {"http://127.0.0.1:1/never-asked"};
   }
   CorpusOptions options = cache.options("tinybank");
-  options.url = url(server.path());  // the folder of all three
+  options.url = url(server.path());  // the folder that holds all three
   spec.vocabulary = 4;
   const Corpus corpus = load_corpus(options, {}, {spec});
   CHECK(corpus.vocabulary.words().text() == "<eos>\nN\nof\n<unk>\n");
@@ -144,8 +144,8 @@ TEST_CASE("word corpus: as ptb comes, file by file") {
   CHECK(text_of(corpus, "test") == "N N\n");
 }
 
-// As the One Billion Word benchmark is: shards in an order of their own, with folders and held-out files
-// around.
+// An archive in the layout of the One Billion Word benchmark: unordered shards among folders and held-out
+// files.
 struct TinyBillion {
   TempDir server;
   WordCorpusSpec spec;
@@ -179,7 +179,7 @@ struct TinyBillion {
   }
 };
 
-TEST_CASE("word corpus: as lm1b comes") {
+TEST_CASE("word corpus: the layout of lm1b") {
   const TinyBillion tiny;
   const Cache cache;
   const Corpus corpus = load_corpus(cache.options("tinybillion"), {}, {tiny.spec});
@@ -195,7 +195,7 @@ TEST_CASE("word corpus: as lm1b comes") {
   CHECK(load_corpus(counted, {}, {tiny.spec}).vocabulary.words().text() == "<S>\n<unk>\nline\n");
 }
 
-TEST_CASE("word corpus: a list of words that is not the one") {
+TEST_CASE("word corpus: a word list of another length is refused") {
   const TinyBillion tiny;
   const Cache cache;
   write_text(tiny.server / "words.txt", "<html>Log in</html>\n");
@@ -207,7 +207,7 @@ TEST_CASE("word corpus: a list of words that is not the one") {
   CHECK(cache.token_files().empty());
 }
 
-TEST_CASE("word corpus: what is known of the benchmarks") {
+TEST_CASE("word corpus: the table of benchmarks") {
   const std::vector<WordCorpusSpec>& corpora = word_corpora();
   REQUIRE(corpora.size() == 4);
   const auto spec = [&corpora](const std::string& name) {
@@ -217,7 +217,7 @@ TEST_CASE("word corpus: what is known of the benchmarks") {
   CHECK(spec("wikitext-103").vocabulary == 267'735);
   CHECK(spec("wikitext-2").tokens == std::array<int64_t, 3>{2'088'628, 217'646, 245'569});
   CHECK(spec("wikitext-2").vocabulary == 33'278);
-  // Words and a mark for each line.
+  // Number of words plus one line end for each line.
   CHECK(spec("ptb").tokens == std::array<int64_t, 3>{887'521 + 42'068, 70'390 + 3'370, 78'669 + 3'761});
   CHECK(spec("ptb").vocabulary == 10'000);
   CHECK(spec("lm1b").tokens[0] == 829'250'940);

@@ -1,4 +1,4 @@
-// The table of words against std::map, through many sizes.
+// Compares the table of words with std::map, through many sizes.
 #include "data/words/table.h"
 
 #include <doctest/doctest.h>
@@ -10,7 +10,7 @@
 namespace tandem::testing {
 namespace {
 
-TEST_CASE("word table: numbers words as they come") {
+TEST_CASE("word table: words are numbered as they come") {
   WordTable table;
   CHECK(table.size() == 0);
   CHECK(table.find("a") == -1);

@@ -1,5 +1,5 @@
-// Counting and encoding against a naive reading, however the text comes: in pieces, in parts, over block
-// borders.
+// Compares counting and encoding with a naive reading, for texts in pieces, in parts, and across the borders of
+// blocks.
 #include "data/words/text.h"
 
 #include <doctest/doctest.h>
@@ -24,7 +24,7 @@ TextReader reader(const Parts& parts, size_t piece) {
   };
 }
 
-// The tokens of a text by the definition.
+// Returns the tokens of a text by the definition.
 std::vector<std::string> naive(const std::string& text, const LineMarks& marks) {
   std::vector<std::string> tokens;
   std::istringstream lines(text);
@@ -77,7 +77,7 @@ TEST_CASE("word text: small parts, with and without a last newline") {
   }
 }
 
-// Of 10 MiB: several blocks, lines of very different lengths; the last of 5 MiB has no newline in it.
+// 10 MiB of text: several blocks, lines of very different lengths, and no newline in the last 5 MiB.
 std::string long_text() {
   Random random(1);
   std::string text;

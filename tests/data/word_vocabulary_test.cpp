@@ -1,4 +1,4 @@
-// Words: where they begin and end, which are chosen in which order, ids and back, every error.
+// Words: where they begin and end, which are chosen and in which order, ids and back, every error.
 #include "data/words/vocabulary.h"
 
 #include <doctest/doctest.h>
@@ -9,7 +9,7 @@
 namespace tandem::testing {
 namespace {
 
-// Words in brackets, line ends as |.
+// Returns the words of a text in brackets, and line ends as |.
 std::string cut(const std::string& text) {
   std::string all;
   for_each_word(
@@ -83,10 +83,10 @@ TEST_CASE("word vocabulary: errors") {
   const auto error = [](const std::string& text) { return error_of([&] { WordVocabulary words(text); }); };
   CHECK(contains(error(""), "none of its 0 words is <unk> or <UNK>"));
   CHECK(contains(error("a\n<unk>\n"), "none of its 2 words is <eos> or <S>"));
-  CHECK(contains(error("a\n<unk>\n<eos>\na\n"), "'a' stands twice, as id 0 and again behind 3 words"));
+  CHECK(contains(error("a\n<unk>\n<eos>\na\n"), "'a' occurs twice, as id 0 and again after 3 words"));
   CHECK(contains(error("a\n\n<unk>\n"), "'', word 1, is empty or has a blank"));
   CHECK(contains(error("a\nb c\n"), "'b c', word 1"));
-  CHECK(contains(error("a\nb "), "no newline behind the last word, 'b '"));
+  CHECK(contains(error("a\nb "), "no newline after the last word, 'b '"));
   const WordVocabulary words("<unk>\n<eos>\n");
   CHECK(contains(error_of([&] { words.word(2); }), "id 2 is outside of 0 .. 1"));
   CHECK(contains(error_of([&] { words.word(-1); }), "id -1"));
@@ -112,8 +112,8 @@ TEST_CASE("vocabulary of words: encodes lines, and decodes them again") {
   CHECK_FALSE(vocabulary == Vocabulary::from_hex("6162"));
   CHECK_FALSE(Vocabulary() == vocabulary);
   CHECK(contains(error_of([] { Vocabulary::from_hex("6162").words(); }), "of 2 byte values, not of words"));
-  CHECK(level_named(name_of(TokenUnit::word)) == TokenUnit::word);
-  CHECK(contains(error_of([] { level_named("letter"); }), "'letter'; there are byte and word"));
+  CHECK(token_unit_named(name_of(TokenUnit::word)) == TokenUnit::word);
+  CHECK(contains(error_of([] { token_unit_named("letter"); }), "'letter'; there are byte and word"));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Pruning against sorting, and quantization against its formula.
+// Compares pruning with sorting, and quantization with its formula.
 #include "models/training/compression.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace tandem::testing {
 namespace {
 
-// Two matrices of different scale, one of three axes, and what is never pruned.
+// Two matrices of different scale, a tensor of three axes, and parameters that are never pruned.
 std::vector<NamedTensor> parameters() {
   return {{"embedding.weight", random_tensor({9, 7}, DType::f32, 1, -3, 3)},
           {"norm.gain", random_tensor({7}, DType::f32, 2, -0.001, 0.001)},
@@ -129,7 +129,7 @@ TEST_CASE("quantize: tensors of one value, of one element and of none") {
   CHECK(dequantize(quantize(zeros({0, 5}, DType::f32), 8, false)).shape() == Shape{0, 5});
 }
 
-TEST_CASE("compression: messages") {
+TEST_CASE("compression: error messages") {
   const auto pruning = [](double sparsity, const Tensor& w) {
     return error_of([&] { prune({{"w", w}}, sparsity, PruningScope::layer); });
   };

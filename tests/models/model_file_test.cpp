@@ -1,4 +1,4 @@
-// Tests of reading models from files of both kinds.
+// Reading models from both kinds of files.
 #include "models/training/model_file.h"
 
 #include <nlohmann/json.hpp>
@@ -166,7 +166,7 @@ TEST_CASE("model file: errors of the authors' weights") {
   CHECK(contains(error(), "there is no tensor output_layer.bias"));
 }
 
-// A checkpoint in 8 bits, its matrices pruned where `sparsity` is not 0.
+// Returns a checkpoint in 8 bits, with pruned matrices if `sparsity` is not 0.
 Checkpoint quantized_checkpoint(const std::string& config, double sparsity) {
   const std::unique_ptr<LanguageModel> model = make_model(config, 3);
   Checkpoint checkpoint;
@@ -183,7 +183,8 @@ Checkpoint quantized_checkpoint(const std::string& config, double sparsity) {
   return checkpoint;
 }
 
-TEST_CASE("model file: compressed weights are those that the codes stand for, and the kind says so") {
+TEST_CASE(
+    "model file: compressed weights load as the values of their codes, and the kind names the compression") {
   const TempDir folder;
   const std::string path = folder / "model.safetensors";
   for (const double sparsity : {0.0, 0.6}) {
@@ -191,7 +192,7 @@ TEST_CASE("model file: compressed weights are those that the codes stand for, an
     save_checkpoint(path, checkpoint);
     const LoadedModel loaded = load_model_file(path);
     CHECK(values(loaded.model->parameters()) == values(checkpoint.parameters));
-    const std::string pruned = sparsity > 0 ? ", 60" : "";  // of a whole number of weights
+    const std::string pruned = sparsity > 0 ? ", 60" : "";  // not exactly 60 %: a whole number of weights
     CHECK(loaded.kind.starts_with("checkpoint of Tandem, 8-bit weights" + pruned));
     CHECK(loaded.kind.ends_with(sparsity > 0 ? " % pruned" : " weights"));
     CHECK(loaded.quantized.size() == checkpoint.quantized.size());
@@ -199,7 +200,8 @@ TEST_CASE("model file: compressed weights are those that the codes stand for, an
   }
 }
 
-TEST_CASE("model file: products in int8 come near those of the same weights in f32, in every kind of model") {
+TEST_CASE(
+    "model file: products in int8 are close to those of the same weights in f32, in every kind of model") {
   const TempDir folder;
   const std::string path = folder / "model.safetensors";
   const Tensor tokens = random_ids({17, 3}, 5, 1), targets = random_ids({17, 3}, 5, 2);

@@ -1,4 +1,4 @@
-// Packed parameters: bits without gaps, checkpoints of every kind there and back, sizes, and broken files.
+// Packed parameters: bits without gaps, round trips of every kind of checkpoint, sizes, and broken files.
 #include "models/training/packed_parameters.h"
 
 #include <filesystem>
@@ -27,7 +27,7 @@ TEST_CASE("packed parameters: numbers of any number of bits come back, and take 
   CHECK(pack_bits({0x21, 0x3f}, 6).to_vector<uint8_t>() == std::vector<uint8_t>{0xe1, 0x0f});
 }
 
-// A bias as it is, and matrices: pruned, quantized, and both.
+// A bias, which is not compressed, and matrices that are pruned, quantized, or both.
 Checkpoint compressed_checkpoint() {
   Checkpoint checkpoint;
   checkpoint.model_config = "{}";

@@ -1,4 +1,4 @@
-// Tests of sampling distributions against a naive definition, and of generation against teacher forcing.
+// Compares sampling distributions with a naive definition, and generation with teacher forcing.
 #include "models/training/sampling.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ std::vector<double> softmax_of(std::vector<double> logits, double temperature = 
   return logits;
 }
 
-// The definition, one candidate set at a time: how many ids are more probable, and what they hold together.
+// The definition, one option at a time: counts the ids that are more probable and sums their probabilities.
 std::vector<double> naive(const std::vector<double>& logits, const SamplingOptions& options) {
   const size_t n = logits.size();
   const auto before = [&logits](size_t a, size_t b) {
@@ -80,8 +80,8 @@ TEST_CASE("sampling: temperature, top-k and top-p are what their definitions say
 
 TEST_CASE("sampling: small cases by hand") {
   using V = std::vector<double>;
-  const auto half = [](double p) { return std::log(p); };
-  const V logits = {half(0.1), half(0.5), half(0.15), half(0.25)};
+  const auto logit = [](double p) { return std::log(p); };
+  const V logits = {logit(0.1), logit(0.5), logit(0.15), logit(0.25)};
   const auto close = [](const V& a, const V& b) {
     return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
                                               [](double x, double y) { return std::abs(x - y) < 1e-14; });
@@ -91,13 +91,13 @@ TEST_CASE("sampling: small cases by hand") {
   CHECK(close(sampling_distribution(logits, {.top_p = 0.49}), {0, 1, 0, 0}));
   CHECK(close(sampling_distribution(logits, {.top_p = 0.6}), {0, 2.0 / 3, 0, 1.0 / 3}));
   CHECK(close(sampling_distribution(logits, {.top_p = 0.76}), {0, 0.5 / 0.9, 0.15 / 0.9, 0.25 / 0.9}));
-  // top-p counts what top-k left: of 2/3 and 1/3, 0.6 needs one.
+  // top-p applies to what top-k left: of 2/3 and 1/3 it needs one to reach 0.6.
   CHECK(close(sampling_distribution(logits, {.top_k = 2, .top_p = 0.6}), {0, 1, 0, 0}));
   CHECK(close(sampling_distribution(logits, {.temperature = 0}), {0, 1, 0, 0}));
   CHECK(close(sampling_distribution(V{2, 2, 1}, {.temperature = 0}), {1, 0, 0}));
   CHECK(close(sampling_distribution(V{1, 1, 1}, {.top_k = 2}), {0.5, 0.5, 0}));
   // Temperature 1/2 squares the probabilities.
-  CHECK(close(sampling_distribution(V{half(0.25), half(0.75)}, {.temperature = 0.5}), {0.1, 0.9}));
+  CHECK(close(sampling_distribution(V{logit(0.25), logit(0.75)}, {.temperature = 0.5}), {0.1, 0.9}));
   // Neither large logits nor a tiny temperature overflow.
   CHECK(close(sampling_distribution(V{1e300, -1e300, 1e300}, {}), {0.5, 0, 0.5}));
   CHECK(close(sampling_distribution(V{1, 2}, {.temperature = 1e-308}), {0, 1}));
@@ -130,8 +130,8 @@ std::string golden_text(size_t bytes) {
   return read_text(golden_path("srupp/text.bin")).substr(0, bytes);
 }
 
-// Probabilities of every next token of the columns ids (T, B), fed as evaluation feeds them: in segments of
-// `window`.
+// Returns the probabilities of every next token for the columns ids (T, B), read in segments of `window` as
+// evaluation does.
 std::vector<double> teacher_forced(const LanguageModel& model, const Tensor& ids, int64_t window) {
   std::vector<double> all;
   State state;
@@ -164,7 +164,7 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
   if (a.size() != b.size()) return INFINITY;
   double largest = 0;
   for (size_t i = 0; i < a.size(); ++i)
-    if (!(std::abs(a[i] - b[i]) <= largest)) largest = std::abs(a[i] - b[i]);  // a NaN stays
+    if (!(std::abs(a[i] - b[i]) <= largest)) largest = std::abs(a[i] - b[i]);  // also catches NaN
   return largest;
 }
 
@@ -204,7 +204,7 @@ TEST_CASE("generation: models of other kinds") {
     CAPTURE(config);
     const std::unique_ptr<LanguageModel> model = make_model(config, 9);
     for (const NamedTensor& parameter : model->parameters())
-      if (parameter.name.ends_with("alpha")) fill(parameter.value, 1);  // it starts at 0: no attention
+      if (parameter.name.ends_with("alpha")) fill(parameter.value, 1);  // it starts at 0, without attention
     const Tensor columns = tensor_of({60, 2}, ids);
     CHECK(largest_difference(one_at_a_time(*model, columns, 16), teacher_forced(*model, columns, 16)) <
           1e-10);
@@ -242,7 +242,7 @@ TEST_CASE("generation: a text can be cut anywhere into prompt and continuation")
   CHECK(continued("", 40) == continued("\n", 40));
 }
 
-// The layers play no part: the logits are the biases, whatever was read.
+// A model whose logits are its output biases, whatever it has read.
 LoadedModel biased_model(const std::string& hex, const std::vector<double>& probabilities) {
   LoadedModel loaded;
   loaded.vocabulary = Vocabulary::from_hex(hex);
@@ -269,7 +269,7 @@ TEST_CASE("generation: bytes come with the probabilities of the distribution") {
     CAPTURE(id);
     CHECK(std::abs(count - kBytes * p) < 4 * std::sqrt(kBytes * p * (1 - p)));
   }
-  // Drawn independently: pairs are as frequent as the product says.
+  // The draws are independent: pairs are as frequent as the product of their probabilities.
   int64_t pairs = 0;
   for (size_t i = 1; i < text.size(); ++i) pairs += text[i - 1] == 'd' && text[i] == 'a';
   CHECK(std::abs(static_cast<double>(pairs) - 0.2 * kBytes) < 4 * std::sqrt(kBytes * 0.2 * 0.8));

@@ -1,4 +1,4 @@
-// Learning rates against the golden ones, the recursion they come from, and bad settings.
+// Compares learning rates with golden ones and with PyTorch's recursion; bad settings.
 #include "models/training/schedule.h"
 
 #include <doctest/doctest.h>
@@ -93,7 +93,7 @@ TEST_CASE("schedule: rsqrt falls from its peak, and noam is rsqrt with a peak of
 }
 
 TEST_CASE("schedule: cosine cycles are those of fairseq") {
-  // min + (max - min) (1 + cos(pi t_curr / t_i)) / 2, with i and t_curr by its logarithm.
+  // fairseq's formula: min + (max - min) (1 + cos(pi t_curr / t_i)) / 2, with i from a logarithm.
   const double growth = 2, shrink = 0.75, period = 40, top = 1, bottom = 1e-2;
   const Schedule schedule({.kind = "cosine-cycles",
                            .lr = top,

@@ -15,19 +15,19 @@
 using namespace tandem;
 using namespace tandem::testing;
 
-TEST_CASE("training learns, and two runs of one seed are the same bits") {
+TEST_CASE("trainer: training learns, and two runs of one seed are the same bits") {
   Trainer a = make_trainer(small_run()), b = make_trainer(small_run());
   const std::vector<double> first = losses(a, 40);
   CHECK(first == losses(b, 40));
   CHECK(first.back() < first.front());
-  CHECK(a.finished());
+  CHECK(a.steps_done() == 40);
   RunConfig other = small_run();
   other.seed = 7;
   Trainer c = make_trainer(other);
   CHECK(losses(c, 40) != first);
 }
 
-TEST_CASE("stopping after any step and resuming from the file gives the same losses bit for bit") {
+TEST_CASE("trainer: stopping after any step and resuming from the file gives the same losses bit for bit") {
   // 14 segments an epoch, so that stops fall inside the first epoch, at its end, and in the second.
   for (const std::string precision : {"f32", "bf16"}) {
     for (const int64_t accumulate : {1, 3}) {
@@ -55,7 +55,8 @@ TEST_CASE("stopping after any step and resuming from the file gives the same los
   }
 }
 
-TEST_CASE("every model resumes bit for bit: its state, its dropout, and each optimizer's") {
+TEST_CASE(
+    "trainer: every model resumes bit for bit, with its state, its dropout and each optimizer's moments") {
   const std::vector<uint8_t> text = random_text(400, kSmallVocabulary);
   const Vocabulary vocabulary = Vocabulary::of(text);
   REQUIRE(vocabulary.size() == kSmallVocabulary);
@@ -86,8 +87,7 @@ TEST_CASE("every model resumes bit for bit: its state, its dropout, and each opt
   }
 }
 
-TEST_CASE(
-    "a run from before other models, schedules and words is read, and what was always there is asked for") {
+TEST_CASE("run configuration: fields of later versions have defaults, and all others are required") {
   const RunConfig config = small_run();
   nlohmann::json old = nlohmann::json::parse(config.text());
   for (const char* field : {"level", "words"}) old.erase(field);
@@ -102,7 +102,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("accumulating over segments is the mean of their gradients") {
+TEST_CASE("trainer: accumulating over segments is the mean of their gradients") {
   // The first update at a fixed rate: one step over two segments against the mean loss of two single ones.
   RunConfig config = small_run();
   config.recipe.accumulate = 2;
@@ -117,15 +117,13 @@ TEST_CASE("accumulating over segments is the mean of their gradients") {
   CHECK(record.tokens == 2 * 3 * 16);
 }
 
-TEST_CASE("steps that are not finite are skipped, counted and at last explained") {
+TEST_CASE("trainer: steps that are not finite are skipped, counted and at last explained") {
   RunConfig config = small_run();
   config.max_skipped = 3;
   Trainer trainer = make_trainer(config);
   losses(trainer, 2);
   const std::vector<NamedTensor> parameters = trainer.model().parameters();
-  Tensor weight;
-  for (const NamedTensor& p : parameters)
-    if (p.name == "layers.0.query.weight") weight = p.value;
+  const Tensor weight = find_tensor(parameters, "layers.0.query.weight");
   const float kept = weight.span<float>()[0];
   const auto values = [&parameters] {
     std::vector<std::vector<float>> all;
@@ -140,7 +138,7 @@ TEST_CASE("steps that are not finite are skipped, counted and at last explained"
   weight.span<float>()[0] = kept;
   CHECK(values() == before);  // nothing was updated
   record = trainer.step();
-  CHECK(!record.skipped);  // and the carried state is still sound
+  CHECK(!record.skipped);  // the carried state is still finite
   CHECK(std::isfinite(record.loss));
 
   weight.span<float>()[0] = INFINITY;
@@ -151,7 +149,7 @@ TEST_CASE("steps that are not finite are skipped, counted and at last explained"
   CHECK(contains(error, "layers.0.query.weight"));
 }
 
-TEST_CASE("an overflow in the model names the operator where it arises") {
+TEST_CASE("trainer: an overflow in the model names the operator where it arises") {
   RunConfig config = small_run();
   config.max_skipped = 1;
   Trainer trainer = make_trainer(config);
@@ -164,9 +162,9 @@ TEST_CASE("an overflow in the model names the operator where it arises") {
   CHECK(contains(error, "is not finite"));
 }
 
-TEST_CASE("no memory comes from the system after the third step") {
+TEST_CASE("trainer: no memory comes from the system after the third step") {
   if (host_allocator().statistics().source_calls == host_allocator().statistics().allocations)
-    return;  // mode direct
+    return;  // TANDEM_ALLOCATOR=direct caches nothing
   for (const std::string precision : {"f32", "bf16"}) {
     if (precision == "bf16" && !cpu_has_bf16()) continue;
     RunConfig config = small_run();
@@ -174,12 +172,12 @@ TEST_CASE("no memory comes from the system after the third step") {
     Trainer trainer = make_trainer(config);
     losses(trainer, 3);
     const int64_t calls = host_allocator().statistics().source_calls;
-    losses(trainer, 30);  // across the end of an epoch, too
+    losses(trainer, 30);  // passes the end of an epoch
     CHECK(host_allocator().statistics().source_calls == calls);
   }
 }
 
-TEST_CASE("in bf16 the memory waits for the next step rounded, as products round it") {
+TEST_CASE("trainer: with bf16 products the carried memory is stored in bf16 between steps") {
   for (const std::string precision : {"f32", "bf16"}) {
     if (precision == "bf16" && !cpu_has_bf16()) continue;
     RunConfig config = small_run();
@@ -194,7 +192,7 @@ TEST_CASE("in bf16 the memory waits for the next step rounded, as products round
   }
 }
 
-TEST_CASE("resuming refuses what does not belong to the run") {
+TEST_CASE("trainer: resuming refuses what does not belong to the run") {
   Trainer trainer = make_trainer(small_run());
   losses(trainer, 1);
   Trainer other = make_trainer(small_run());

@@ -1,5 +1,4 @@
-// The word-level presets at their full size: parameter counts as published, or as the authors' code gives
-// them.
+// Word-level presets at full size have the published number of parameters, or that of the authors' code.
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// Corpora as tests look at them: their text, and a data folder of their own.
+// Helpers for tests of corpora: the text of a split, and a temporary data folder.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -17,7 +17,7 @@ inline std::string text_of(const Corpus& corpus, std::string_view split) {
   return corpus.vocabulary.decode(ids);
 }
 
-// A cache, and the token files in it.
+// A temporary data folder, and the token files in it.
 struct Cache {
   TempDir dir;
   std::vector<std::filesystem::path> token_files() const {

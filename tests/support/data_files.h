@@ -15,7 +15,7 @@
 
 namespace tandem::testing {
 
-// Names and contents; a name that ends with / is of a folder.
+// Names and contents of entries; a name that ends with / makes a folder.
 using ZipEntries = std::vector<std::pair<std::string, std::string>>;
 
 inline void write_zip(const std::filesystem::path& path, const ZipEntries& entries) {
@@ -47,7 +47,7 @@ inline std::span<const uint8_t> as_bytes(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-// Text that does not compress to nothing, so that a cut archive is cut inside of its data.
+// Returns text that compresses badly, so that a truncated archive ends inside its data.
 inline std::string noisy_text(size_t size, uint32_t seed = 1) {
   std::string text(size, ' ');
   for (char& c : text) {

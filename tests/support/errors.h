@@ -1,4 +1,4 @@
-// What errors say: the message of the one that is thrown, and a look for words in it.
+// Error messages in tests: catches the error and looks for words in its message.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 
 namespace tandem::testing {
 
-// The message of the tandem::Error that f throws, or "no error".
+// Returns the message of the tandem::Error that f throws, or "no error".
 template <class F>
 std::string error_of(F&& f) {
   try {
@@ -19,7 +19,8 @@ std::string error_of(F&& f) {
   return "no error";
 }
 
-// Shows the text where the part is not in it, so that a failed CHECK(contains(...)) tells why.
+// Returns whether `part` is in `text`, and shows the text if not, so that a failed CHECK(contains(...)) explains
+// itself.
 inline bool contains(const std::string& text, const std::string& part) {
   const bool found = text.find(part) != std::string::npos;
   if (!found) MESSAGE("'" << part << "' is not in: " << text);

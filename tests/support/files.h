@@ -1,4 +1,4 @@
-// Files and folders that a test makes for itself, and the environment it sets.
+// Temporary files and folders of a test, and its environment variables.
 #pragma once
 #include <doctest/doctest.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 namespace tandem::testing {
 
-// A folder that is removed with all it holds.
+// A temporary folder, removed with all its files at the end.
 class TempDir {
  public:
   TempDir() {
@@ -33,7 +33,7 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-// Sets an environment variable (unsets it when value is null) and puts the old one back.
+// Sets an environment variable (unsets it if value is null) and restores the old value at the end.
 class ScopedEnv {
  public:
   ScopedEnv(const char* name, const char* value) : name_(name) {

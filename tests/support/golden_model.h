@@ -9,10 +9,10 @@
 namespace tandem::testing {
 
 // The part of a state by its name, "memory.0".
-inline const Tensor& part(const State& state, const std::string& name) {
-  for (const NamedTensor& part : state.parts)
-    if (part.name == name) return part.value;
-  throw std::runtime_error("no part " + name);
+inline Tensor part(const State& state, const std::string& name) {
+  const Tensor found = find_tensor(state.parts, name);
+  if (!found.defined()) throw std::runtime_error("no part " + name);
+  return found;
 }
 
 inline double mean_of(const Tensor& x) {

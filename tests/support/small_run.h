@@ -1,4 +1,4 @@
-// A training run small enough to be tried in many ways: a random text of six letters, SRU++ of two layers.
+// A training run of milliseconds: a random text of six letters, SRU++ of two layers.
 #pragma once
 #include "core/random.h"
 #include "models/srupp/srupp.h"

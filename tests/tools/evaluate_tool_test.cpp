@@ -6,6 +6,7 @@
 #include "models/training/checkpoint.h"
 #include "models/training/evaluation.h"
 #include "models/training/run_config.h"
+#include "models/training/score.h"
 #include "ops/gemm/precision.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
@@ -126,10 +127,11 @@ TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its f
   CHECK(own["window"] == 24);
   CHECK(own["symbols"] == 249);
   const std::string held_out = read_text(text).substr(750);
+  const Evaluation expected =
+      evaluate(*model, Tokens(as_bytes(held_out), checkpoint.vocabulary), {.window = 24});
+  CHECK(own["nats"].get<double>() == doctest::Approx(expected.mean_nats()).epsilon(1e-12));
   CHECK(own["bpc"].get<double>() ==
-        doctest::Approx(
-            evaluate(*model, Tokens(as_bytes(held_out), checkpoint.vocabulary), {.window = 24}).bpc())
-            .epsilon(1e-12));
+        doctest::Approx(score(TokenUnit::byte, expected.mean_nats())).epsilon(1e-12));
   CHECK(json({"--corpus=" + text, "--window=9"})["window"] == 9);
   CHECK(json({"--corpus=" + text, "--test-fraction=0.1"})["symbols"] == 99);
   CHECK(json({kText})["symbols"] == 999);  // another text: the default

@@ -214,6 +214,7 @@ TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") 
       run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path().string()});
   CHECK(offline.code == 1);
   CHECK(contains(offline.output, "file:///no/such/file.zip"));
+  CHECK(contains(offline.output, "--url=file:///path/to/enwik8.zip"));
   CHECK(contains(offline.output, "train gcide"));
 }
 

@@ -93,6 +93,10 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
     return wrong_usage(app, error.what());
   } catch (const OutOfMemory& error) {
     return report(error.what() + flags_that_save_memory(app), kFailure);
+  } catch (const DownloadError& error) {
+    return report(
+        fmt::format("{}\nThat is --url=file:///path/to/{}, or `train gcide`.", error.what(), error.file()),
+        kFailure);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailure);
   } catch (const std::exception& error) {
