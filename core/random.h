@@ -17,7 +17,6 @@ class Random {
   explicit Random(uint64_t seed) : state_{seed, 0} {}
   explicit Random(State state) : state_(state) {}
   const State& state() const { return state_; }
-  void set_state(State state) { state_ = state; }
 
   uint64_t next_u64();
   uint64_t below(uint64_t n);               // uniform in 0..n-1, without bias. Error: n is 0.

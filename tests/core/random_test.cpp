@@ -108,7 +108,7 @@ TEST_CASE("random: the state is two numbers, and restoring it repeats what follo
   Random restored(saved);
   for (int i = 0; i < 5; ++i) second.push_back(restored.next_u64());
   CHECK(first == second);
-  random.set_state(saved);
+  random = Random(saved);
   CHECK(random.next_u64() == first[0]);
   CHECK(first[0] != first[1]);
   CHECK(Random(98).next_u64() != Random(99).next_u64());
