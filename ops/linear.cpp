@@ -36,7 +36,7 @@ TANDEM_SIMD void add_columns(double* sums, const double* x, int64_t rows, int64_
   add_columns_body(sums, x, rows, stride, width);
 }
 
-constexpr int64_t kColumns = 64, kRows = 128;
+constexpr int64_t kColumns = 64, kRows = 128;  // columns of a task, rows of a chunk
 
 // sums = the sum of the rows of x (rows, width), or sums +=. A task sums some columns in chunks of rows, so
 // that the rounding error grows with the number of chunks and not with the number of rows.
