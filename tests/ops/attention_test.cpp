@@ -1,5 +1,4 @@
-// causal_attention and attend_cached against the definition: masks, heads, dropout, block borders, memory,
-// bf16.
+// causal_attention and attend_cached against the definition: masks, heads, dropout, block borders, memory, bf16.
 #include "ops/attention.h"
 
 #include <doctest/doctest.h>
@@ -45,7 +44,7 @@ void add_attention_case(int64_t queries, int64_t memory, int64_t batch, int64_t 
        }});
 }
 
-// Output, dq and dkv, on the CPU.
+// Returns the output, dq and dkv, copied to the CPU.
 Tensors run_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options, const Mode& mode) {
   const PrecisionScope scope(mode.precision, mode.device);
   const Tensor leaf_q = requires_grad(q.to(mode.device).clone()),
@@ -71,12 +70,13 @@ OP_CASES(attention) {
   add_attention_case(17, 2, 1, 4, {.window = 1});
   add_attention_case(9, 4, 2, 6, {.heads = 3, .dropout = 0.3, .key = kKey});
   add_attention_case(12, 9, 2, 4, {.heads = 2, .window = 5, .dropout = 0.5, .key = kKey});
-  // Around the 128 query rows of a block, and with windows that begin inside one.
+  // Numbers of queries around the 128 of a block, and windows that begin inside a block.
   for (int64_t queries : {65, 127, 128, 129, 257}) add_attention_case(queries, 3, 1, 4, {});
   add_attention_case(130, 65, 1, 4, {.heads = 2, .window = 66});
   add_attention_case(260, 3, 1, 2, {.window = 129});
   add_attention_case(65, 70, 1, 2, {.window = 40, .dropout = 0.2, .key = kKey});
-  add_attention_case(3, 1499, 1, 8, {.dropout = 0.2, .key = kKey});  // rows that a GPU's blocks share
+  add_attention_case(3, 1499, 1, 8,
+                     {.dropout = 0.2, .key = kKey});  // rows that several blocks of a GPU share
 }
 
 struct Case {
@@ -86,18 +86,18 @@ struct Case {
   std::string name() const { return name_of(queries, memory, batch, width, options()); }
 };
 
-TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels" *
-          doctest::test_suite("slow when emulated")) {
-  const std::vector<Case> cases = {{1, 0, 2, 1, 1, 0, 0},
-                                   {127, 0, 2, 40, 1, 0, 0},
-                                   {128, 1, 2, 64, 1, 0, 0},
-                                   {129, 62, 2, 65, 1, 0, 0},
-                                   {200, 200, 2, 66, 2, 201, 0},
-                                   {150, 30, 2, 130, 1, 70, 0.25},
-                                   {257, 10, 2, 16, 4, 5, 0},
-                                   // Backward an item a task; keys in chunks, of which blocks see parts.
-                                   {300, 100, 8, 72, 1, 0, 0.1},
-                                   {520, 30, 4, 24, 2, 150, 0}};
+TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels" * doctest::test_suite("slow when emulated")) {
+  const std::vector<Case> cases = {
+      {1, 0, 2, 1, 1, 0, 0},
+      {127, 0, 2, 40, 1, 0, 0},
+      {128, 1, 2, 64, 1, 0, 0},
+      {129, 62, 2, 65, 1, 0, 0},
+      {200, 200, 2, 66, 2, 201, 0},
+      {150, 30, 2, 130, 1, 70, 0.25},
+      {257, 10, 2, 16, 4, 5, 0},
+      // Backward runs an item as a task, with keys in chunks that blocks see in part.
+      {300, 100, 8, 72, 1, 0, 0.1},
+      {520, 30, 4, 24, 2, 150, 0}};
   for (const Case& at : cases) {
     const Tensor q = random_tensor({at.queries, at.batch, at.width}, DType::f32, 1, -2, 2);
     const Tensor kv = random_tensor({at.memory + at.queries, at.batch, 2 * at.width}, DType::f32, 2, -2, 2);
@@ -114,7 +114,7 @@ TEST_CASE("attention: every precision equals the definition to its rounding, aro
   }
 }
 
-// Output, dq and dkv of the kernels themselves on the GPU, in blocks of about so many scores.
+// Returns the output, dq and dkv of the GPU kernels, called directly with blocks of about `scores` scores.
 Tensors run_in_blocks(const Tensor& q, const Tensor& kv, const AttentionOptions& options, int64_t scores) {
   const Device gpu = Device::cuda();
   const AttentionKernel kernel{options, MatmulPrecision::f32, scores};
@@ -126,19 +126,19 @@ Tensors run_in_blocks(const Tensor& q, const Tensor& kv, const AttentionOptions&
   return {y.to(Device::cpu()), da.to(Device::cpu()), db.to(Device::cpu())};
 }
 
-TEST_CASE("attention: however a GPU cuts batch, queries and keys, and shares its rows, it is as on the CPU") {
+TEST_CASE("attention: results of a GPU equal those of the CPU, however it cuts batch, queries and keys") {
   if (!has_cuda()) return;
   struct Cut {
     Case at;
     int64_t scores;
   };
   const std::vector<Cut> cuts = {
-      {{300, 100, 2, 8, 1, 0, 0.1}, 1},       // each batch item alone; blocks of 128 queries and 128 keys
-      {{300, 101, 2, 8, 2, 0, 0.1}, 1},       // masks that do not begin on whole random blocks
+      {{300, 100, 2, 8, 1, 0, 0.1}, 1},       // one batch item at a time; blocks of 128 queries and 128 keys
+      {{300, 101, 2, 8, 2, 0, 0.1}, 1},       // dropout masks that do not begin at whole random blocks
       {{300, 99, 1, 10, 1, 70, 0}, 1},        // a window that leaves gaps between the blocks
-      {{400, 250, 1, 8, 2, 300, 0.2}, 1},     // keys that nobody sees, windows over several blocks
+      {{400, 250, 1, 8, 2, 300, 0.2}, 1},     // keys that no query sees, windows over several blocks
       {{300, 100, 3, 8, 1, 0, 0.1}, 110000},  // two batch items, then one; keys all at once
-      {{260, 0, 2, 512, 1, 0, 0}, 110000},    // of queries and keys, blocks of several sizes
+      {{260, 0, 2, 512, 1, 0, 0}, 110000},    // blocks of queries and keys of several sizes
       {{390, 20, 2, 12, 3, 200, 0}, 200000},  // strided over heads, blocks of 256 queries
       {{3, 1500, 2, 8, 2, 0, 0.2}, 0},        // longer and longer rows
       {{3, 3001, 2, 8, 2, 0, 0.2}, 0},       {{3, 6000, 1, 8, 1, 5000, 0.2}, 0},
@@ -179,7 +179,7 @@ TEST_CASE("attention: the bits do not depend on the number of threads" *
   }
 }
 
-TEST_CASE("attention: keys and values kept in bf16 give the bits that they give in f32") {
+TEST_CASE("attention: keys and values stored in bf16 give the same bits as in f32") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16");
     return;
@@ -188,10 +188,10 @@ TEST_CASE("attention: keys and values kept in bf16 give the bits that they give 
   for (const AttentionOptions& options : {AttentionOptions{}, AttentionOptions{2, 150, 0.1, kKey}})
     for (const int64_t batch : {1, 9}) {
       const Tensor q = requires_grad(random_tensor({140, batch, 66}, DType::f32, 1));
-      const Tensor half = random_tensor({190, batch, 132}, DType::f32, 2).to(DType::bf16);
+      const Tensor kv_bf16 = random_tensor({190, batch, 132}, DType::f32, 2).to(DType::bf16);
       Tensors results[2];
       for (const bool kept : {false, true}) {
-        const Tensor kv = requires_grad(kept ? half.detach() : half.to(DType::f32));
+        const Tensor kv = requires_grad(kept ? kv_bf16.detach() : kv_bf16.to(DType::f32));
         zero_grad(q);
         Tape tape;
         const Tensor y = causal_attention(q, kv, options);
@@ -203,7 +203,7 @@ TEST_CASE("attention: keys and values kept in bf16 give the bits that they give 
     }
 }
 
-TEST_CASE("attention: two segments with memory are one long pass") {
+TEST_CASE("attention: two segments with memory equal one long pass") {
   for (const Mode& mode : modes())
     for (int64_t window : {0, 50}) {
       const PrecisionScope scope(mode.precision, mode.device);
@@ -219,7 +219,7 @@ TEST_CASE("attention: two segments with memory are one long pass") {
     }
 }
 
-TEST_CASE("attention: a row that is not finite spoils only what may see it") {
+TEST_CASE("attention: a key that is not finite affects only the queries that see it") {
   const Tensor q = random_tensor({140, 1, 16}, DType::f32, 1),
                kv = random_tensor({150, 1, 32}, DType::f32, 2);
   kv.data<float>()[32 * 130 + 3] = NAN;  // a key
@@ -232,7 +232,7 @@ TEST_CASE("attention: a row that is not finite spoils only what may see it") {
   }
 }
 
-TEST_CASE("attention: large scores do not overflow, and equal scores share equally") {
+TEST_CASE("attention: large scores do not overflow, and equal scores get equal weights") {
   for (const Device device : test_devices()) {
     const Tensor y =
         causal_attention(full({3, 1, 4}, 100, DType::f32, device), full({5, 1, 8}, 100, DType::f32, device));
@@ -240,7 +240,8 @@ TEST_CASE("attention: large scores do not overflow, and equal scores share equal
   }
 }
 
-TEST_CASE("attention: nothing in, nothing out, and keys that nobody sees have no gradient") {
+TEST_CASE(
+    "attention: empty queries give an empty result, and keys that no query sees have a gradient of zero") {
   for (const Device device : test_devices()) {
     const Tensors nothing =
         run_attention(zeros({0, 2, 4}, DType::f32), full({3, 2, 8}, 1, DType::f32), {}, {device, {}});
@@ -269,10 +270,10 @@ TEST_CASE("attention: weights are not stored") {
                kv = requires_grad(random_tensor({256, 1, 16}, DType::f32, 2));
   Tape tape;
   causal_attention(q, kv);
-  CHECK(tape.dump().find("9216 B") != std::string::npos);  // the output and one number a query
+  CHECK(tape.dump().find("9216 B") != std::string::npos);  // the output and one number per query
 }
 
-TEST_CASE("attend_cached: the last query of a causal pass, in any order of the rows") {
+TEST_CASE("attend_cached: the result is the last row of a causal pass, for any order of the cache rows") {
   struct Decode {
     int64_t valid, batch, width, heads;
   };
@@ -286,7 +287,8 @@ TEST_CASE("attend_cached: the last query of a causal pass, in any order of the r
     const int64_t valid = at.valid, batch = at.batch, width = at.width, heads = at.heads;
     const Tensor q = random_tensor({1, batch, width}, DType::f64, 1),
                  kv = random_tensor({valid, batch, 2 * width}, DType::f64, 2);
-    Tensor cache = full({valid + 13, batch, 2 * width}, NAN, DType::f64);  // beyond `valid` none may be read
+    Tensor cache =
+        full({valid + 13, batch, 2 * width}, NAN, DType::f64);  // rows from `valid` on must not be read
     for (int64_t row = 0; row < valid; ++row) {
       const int64_t place = (row * 31 + 11) % valid;
       std::copy_n(kv.view_rows(row, row + 1).data<double>(), kv.numel() / valid,
@@ -311,7 +313,7 @@ TEST_CASE("attend_cached: the last query of a causal pass, in any order of the r
   }
 }
 
-TEST_CASE("attention: messages") {
+TEST_CASE("attention: errors name the shapes and options") {
   const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 8}), f32({4, 16})),
                        doctest::Contains("q is f32 (4, 8) on cpu; it must be (T, B, D)"), Error);
@@ -329,7 +331,7 @@ TEST_CASE("attention: messages") {
                        doctest::Contains("dropout 1"), Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), zeros({4, 2, 16}, DType::f64)),
                        doctest::Contains("one floating dtype"), Error);
-  // In bf16 beside f32 only where products are in bf16.
+  // kv in bf16 with q in f32 needs products in bf16.
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), zeros({4, 2, 16}, DType::bf16)),
                        doctest::Contains("one floating dtype"), Error);
   CHECK_THROWS_WITH_AS(attend_cached(f32({1, 2, 8}), f32({4, 2, 16}), 1),

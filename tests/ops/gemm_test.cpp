@@ -1,5 +1,5 @@
-// Matrix products: every transpose, batch and leading dimension against plain loops; bf16 against operands
-// rounded one by one; the same bits for any number of threads; counts and the log.
+// gemm(): every transpose, batch and leading dimension against plain loops, bf16 against operands that are
+// rounded one by one, the same bits for any number of threads, counts and the log.
 #include "ops/gemm/gemm.h"
 #include "ops/gemm/log.h"
 
@@ -21,7 +21,7 @@ using tandem::testing::random_tensor;
 
 namespace {
 
-// One element of C by the definition, in f64, of operands that `round` may round first.
+// Computes one element of C by the definition, in f64, from operands that `round` may round first.
 template <class T, class Round>
 double element(const Gemm& p, const T* a, const T* b, int64_t i, int64_t j, Round round) {
   double sum = 0;
@@ -43,7 +43,7 @@ struct Problem {
   Tensor a, b, c, bias;
 };
 
-// Operands with gaps between rows and between batch items.
+// Makes operands with gaps between rows and between batch items.
 Problem problem(int64_t m, int64_t n, int64_t k, bool ta, bool tb, DType dtype, int64_t batch = 1,
                 int64_t gap = 0) {
   Problem x;
@@ -61,7 +61,7 @@ Problem problem(int64_t m, int64_t n, int64_t k, bool ta, bool tb, DType dtype, 
   return x;
 }
 
-// Largest error over the elements of C, in units of sqrt(k); checks too that gaps are left alone.
+// Returns the largest error of an element of C, in units of sqrt(k + 1): infinity if a gap was written to.
 template <class T, class Round>
 double error_of(const Problem& x, bool with_bias, Round round) {
   const Gemm& p = x.p;
@@ -119,15 +119,15 @@ std::vector<T> product(const Problem& x, int threads) {
 
 }  // namespace
 
-TEST_CASE("gemm: f64 is the definition" * doctest::test_suite("slow when emulated")) {
+TEST_CASE("gemm: f64 products equal the definition" * doctest::test_suite("slow when emulated")) {
   check_all<double>(MatmulPrecision::f32, 1e-14, exact);
 }
 
-TEST_CASE("gemm: f32 is the definition to rounding" * doctest::test_suite("slow when emulated")) {
+TEST_CASE("gemm: f32 products equal the definition up to rounding" * doctest::test_suite("slow when emulated")) {
   check_all<float>(MatmulPrecision::f32, 1e-6, exact);
 }
 
-TEST_CASE("gemm: few rows, and one more") {
+TEST_CASE("gemm: products of few rows, and of one row more, equal the definition") {
   for (int64_t m = 1; m <= cpu::kFewRows + 1; ++m)
     for (const Sizes& size : std::vector<Sizes>{{m, 1, 1, 1, 0},
                                                 {m, 3, 15, 1, 1},
@@ -146,7 +146,7 @@ TEST_CASE("gemm: few rows, and one more") {
       }
 }
 
-TEST_CASE("gemm: few rows have the same bits for any number of threads, and whatever rows are beside them") {
+TEST_CASE("gemm: a product of few rows has the same bits for any number of threads and of other rows") {
   const Problem all = problem(cpu::kFewRows, 700, 333, false, true, DType::f32);
   const std::vector<float> expected = product<float>(all, 1);
   CHECK(product<float>(all, 2) == expected);
@@ -159,7 +159,7 @@ TEST_CASE("gemm: few rows have the same bits for any number of threads, and what
   }
 }
 
-TEST_CASE("gemm: few rows pass NaN and infinity through") {
+TEST_CASE("gemm: products of few rows pass NaN and infinity through") {
   Problem x = problem(2, 40, 40, false, true, DType::f32);
   x.a.data<float>()[39] = std::numeric_limits<float>::quiet_NaN();
   x.b.data<float>()[3 * 40] = std::numeric_limits<float>::infinity();
@@ -169,7 +169,7 @@ TEST_CASE("gemm: few rows pass NaN and infinity through") {
   CHECK(std::isfinite(c[40 + 2]));
 }
 
-TEST_CASE("gemm: bf16 is the definition on rounded operands") {
+TEST_CASE("gemm: bf16 products equal the definition on rounded operands") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16");
     return;
@@ -177,7 +177,7 @@ TEST_CASE("gemm: bf16 is the definition on rounded operands") {
   check_all<float>(MatmulPrecision::bf16, 1e-6, to_bf16);
 }
 
-TEST_CASE("gemm: results and operands in bf16 have the bits of those in f32, rounded") {
+TEST_CASE("gemm: bf16 results are the rounded f32 results, and bf16 operands act as rounded f32 operands") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16");
     return;
@@ -199,18 +199,18 @@ TEST_CASE("gemm: results and operands in bf16 have the bits of those in f32, rou
         CHECK(y.to_vector<float>() == product<float>(x, 2));
       }
 
-      x.p.ldc = x.p.n;  // such a result has no gaps
+      x.p.ldc = x.p.n;  // a bf16 result has no gaps
       x.p.stride_c = x.p.m * x.p.n;
       x.c = zeros({x.p.batch * x.p.stride_c}, DType::f32);
-      const Tensor half(x.c.shape(), DType::bf16);
-      cpu::gemm(half.data<bf16>(), x.a.data<float>(), x.b.data<float>(), x.p);
+      const Tensor rounded(x.c.shape(), DType::bf16);
+      cpu::gemm(rounded.data<bf16>(), x.a.data<float>(), x.b.data<float>(), x.p);
       const std::vector<float> whole = product<float>(x, 2);
-      for (int64_t i = 0; i < half.numel(); ++i)
-        REQUIRE(half.data<bf16>()[i].bits == bf16(whole[static_cast<size_t>(i)]).bits);
+      for (int64_t i = 0; i < rounded.numel(); ++i)
+        REQUIRE(rounded.data<bf16>()[i].bits == bf16(whole[static_cast<size_t>(i)]).bits);
     }
 }
 
-TEST_CASE("gemm: messages about bf16") {
+TEST_CASE("gemm: bf16 results and operands have error messages") {
   Gemm p{.m = 2, .n = 3, .k = 4, .lda = 4, .ldb = 3, .ldc = 3};
   const auto run = [&p] { cpu::gemm(static_cast<bf16*>(nullptr), nullptr, nullptr, p); };
   CHECK_THROWS_WITH_AS(run(),
@@ -321,7 +321,7 @@ TEST_CASE("gemm: precision belongs to the thread and to the scope") {
   std::thread([] { CHECK(matmul_precision() == MatmulPrecision::f32); }).join();
 }
 
-TEST_CASE("gemm: operations are counted and calls are logged") {
+TEST_CASE("gemm: operations are counted, and calls are logged") {
   const GemmFlops before = gemm_flops();
   const Problem x = problem(8, 9, 10, false, true, DType::f32, 3),
                 y = problem(8, 9, 10, false, true, DType::f64);
@@ -334,7 +334,7 @@ TEST_CASE("gemm: operations are counted and calls are logged") {
     product<double>(y, 1);
     calls = log.calls();
   }
-  product<double>(y, 1);  // after the log: counted, not logged
+  product<double>(y, 1);  // the log has ended: counted, not logged
   CHECK(gemm_flops().f32 - before.f32 == 2 * 3 * 2 * 8 * 9 * 10);
   CHECK(gemm_flops().f64 - before.f64 == 2 * 2 * 8 * 9 * 10);
   CHECK(gemm_flops().bf16 == before.bf16);
@@ -349,7 +349,7 @@ TEST_CASE("gemm: operations are counted and calls are logged") {
   CHECK(calls[1].count == 1);
 }
 
-TEST_CASE("gemm_pack: a product may be written as its transpose") {
+TEST_CASE("gemm: transpose_into writes or adds the transpose") {
   const Tensor x = random_tensor({33, 18}, DType::f32, 1), y = random_tensor({17, 40}, DType::f32, 2),
                sum = y.clone();
   const int64_t rows = 33, columns = 17;

@@ -1,4 +1,4 @@
-// linear: cases for the shared checks, gradients in place, what it keeps, bf16, and messages.
+// linear: cases for the shared checks, the choice of a path, gradients in place, what is computed, bf16, errors.
 #include "ops/linear.h"
 
 #include <doctest/doctest.h>
@@ -9,6 +9,7 @@
 #include "ops/concat.h"
 #include "ops/gemm/log.h"
 #include "ops/reference/linear.h"
+#include "ops/support/weight_cache.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
 
@@ -46,7 +47,8 @@ OP_CASES(linear) {
   }
 }
 
-TEST_CASE("linear_rows: the same bits as concat of two results, whatever is used of it") {
+TEST_CASE(
+    "linear_rows: results and gradients have the bits of a concat of two products, whichever outputs are used") {
   for (const int used : {1, 2, 3}) {  // all, y, both
     std::vector<Tensor> results[2];
     for (const bool in_place : {false, true}) {
@@ -82,7 +84,7 @@ TEST_CASE("linear_rows: the same bits as concat of two results, whatever is used
   CHECK(alone.y.to_vector<float>() == linear(x, weight).to_vector<float>());
 }
 
-TEST_CASE("linear_rows: rows before in another dtype") {
+TEST_CASE("linear_rows: earlier rows may have another dtype if they need no gradient") {
   const Tensor before = random_tensor({50, 2, 70}, DType::f32, 1).to(DType::bf16),
                x = random_tensor({30, 2, 70}, DType::f32, 2);
   for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
@@ -105,6 +107,32 @@ TEST_CASE("linear_rows: rows before in another dtype") {
       doctest::Contains("f64 (50, 2, 70) on cpu before f32 (30, 2, 70) on cpu; of another dtype it must be"),
       Error);
   CHECK_THROWS_AS(linear_rows(zeros({50, 2, 70}, DType::i32), x, weight), Error);
+}
+
+TEST_CASE("linear: the path on a CPU depends on dtypes, precision, and the forms that the weight has") {
+  const Tensor weight = requires_grad(zeros({3, 4}, DType::f32)), x = zeros({2, 4}, DType::f32),
+               y = zeros({2, 3}, DType::f32), x_bf16 = zeros({2, 4}, DType::bf16),
+               y_bf16 = zeros({2, 3}, DType::bf16);
+  const auto path = [&weight](const Tensor& y, const Tensor& x, MatmulPrecision precision) {
+    return cpu::plan_linear(y, x, weight, precision).path;
+  };
+  const MatmulPrecision f32 = MatmulPrecision::f32, bf16 = MatmulPrecision::bf16;
+  CHECK(path(y, x, f32) == cpu::LinearPath::general);
+  CHECK(path(y, x, bf16) == cpu::LinearPath::general);
+  CHECK(path(y, x_bf16, bf16) == cpu::LinearPath::bf16_input);
+  CHECK(path(y_bf16, x, bf16) == cpu::LinearPath::bf16_output);
+  {
+    const GenerationScope generation;
+    CHECK(path(y, x, f32) == cpu::LinearPath::general);
+    CHECK(path(y, x, bf16) == cpu::LinearPath::kept_bf16);
+    CHECK(path(y_bf16, x, bf16) == cpu::LinearPath::kept_bf16);
+    CHECK(path(y, x_bf16, bf16) == cpu::LinearPath::bf16_input);
+    const int64_t many = cpu::kMostKeptRows + 1;
+    CHECK(path(zeros({many, 3}, DType::f32), zeros({many, 4}, DType::f32), bf16) == cpu::LinearPath::general);
+    set_int8(weight, std::make_shared<const Int8Weight>(zeros({3, 4}, DType::u8), 1.0f, 0.0f));
+    CHECK(path(y, x, bf16) == cpu::LinearPath::int8);
+  }
+  CHECK(path(y, x, f32) == cpu::LinearPath::int8);
 }
 
 TEST_CASE("linear: weight and bias gradients add up in place") {
@@ -131,7 +159,7 @@ TEST_CASE("linear: weight and bias gradients add up in place") {
   }
 }
 
-TEST_CASE("linear: what needs no gradient costs none") {
+TEST_CASE("linear: gradients that are not needed cost no products") {
   const Tensor x = random_tensor({10, 20}, DType::f32, 1), dy = random_tensor({10, 30}, DType::f32, 2);
   const Tensor weight = random_tensor({30, 20}, DType::f32, 3),
                bias = requires_grad(random_tensor({30}, DType::f32, 4));
@@ -149,7 +177,7 @@ TEST_CASE("linear: what needs no gradient costs none") {
   CHECK(flops(requires_grad(x.clone()), requires_grad(weight.clone()), {}) == 2 * kProduct);
 }
 
-TEST_CASE("linear: bf16 is close to f32, in forward and backward") {
+TEST_CASE("linear: bf16 is close to f32 in forward and backward") {
   if (!cpu_has_bf16()) {
     MESSAGE("skipped: this CPU has no bf16");
     return;
@@ -175,8 +203,8 @@ TEST_CASE("linear: bf16 is close to f32, in forward and backward") {
 
 namespace {
 
-// y, dx and dW of linear_bf16_out() or of linear() (rows, in) -> (rows, out), after two passes that add up.
-Tensors bf16_or_f32(int64_t in, int64_t out, MatmulPrecision precision, bool half) {
+// Returns y, dx and dW of linear_bf16_out() or of linear(), after two passes whose gradients add up.
+Tensors bf16_or_f32(int64_t in, int64_t out, MatmulPrecision precision, bool bf16_out) {
   const PrecisionScope scope(precision);
   const Tensor x = requires_grad(random_tensor({7, 10, in}, DType::f32, 1)),
                weight = requires_grad(random_tensor({out, in}, DType::f32, 2)),
@@ -184,7 +212,7 @@ Tensors bf16_or_f32(int64_t in, int64_t out, MatmulPrecision precision, bool hal
   Tensor y;
   for (int pass = 0; pass < 2; ++pass) {
     Tape tape;
-    y = half ? linear_bf16_out(x, weight) : linear(x, weight);
+    y = bf16_out ? linear_bf16_out(x, weight) : linear(x, weight);
     tape.backward({y}, {dy.to(y.dtype())});
   }
   return {y, grad(x), grad(weight)};
@@ -192,9 +220,10 @@ Tensors bf16_or_f32(int64_t in, int64_t out, MatmulPrecision precision, bool hal
 
 }  // namespace
 
-TEST_CASE("linear_bf16_out: the result of linear rounded to bf16, and gradients of the rounded values") {
+TEST_CASE(
+    "linear_bf16_out: the result is that of linear rounded to bf16, with gradients of the rounded values") {
   if (!cpu_has_bf16()) MESSAGE("bf16 skipped: this CPU has none");
-  // Columns that fill whole panels, and not; a left operand that is packed in one piece, and in two.
+  // Columns that do and do not fill whole panels; a left operand that is packed in one piece and in two.
   for (const int64_t out : {90, 128, 640})
     for (const int64_t in : {50, 600}) {
       CAPTURE(out);
@@ -208,9 +237,9 @@ TEST_CASE("linear_bf16_out: the result of linear rounded to bf16, and gradients 
     }
 }
 
-TEST_CASE("linear: results that are large enough to go past the caches are those of their parts") {
+TEST_CASE("linear: a result large enough for streaming stores equals the results of its parts") {
   const int64_t rows = 1030,
-                out = kStreamingBytes / (4 * rows) + 6;  // columns of the last tile: not whole panels
+                out = kStreamingBytes / (4 * rows) + 6;  // the columns of the last tile are not whole panels
   REQUIRE(worth_streaming(4 * rows * out));
   const Tensor x = random_tensor({rows, 33}, DType::f32, 1), weight = random_tensor({out, 33}, DType::f32, 2),
                bias = random_tensor({out}, DType::f32, 3);
@@ -226,7 +255,7 @@ TEST_CASE("linear: results that are large enough to go past the caches are those
   }
 }
 
-TEST_CASE("linear: no rows") {
+TEST_CASE("linear: zero rows give an empty result and zero gradients") {
   const Tensor weight = requires_grad(random_tensor({3, 4}, DType::f32, 1)),
                bias = requires_grad(random_tensor({3}, DType::f32, 2));
   Tape tape;
@@ -237,7 +266,7 @@ TEST_CASE("linear: no rows") {
   CHECK(relative_error(grad(bias), zeros({3}, DType::f32)) == 0);
 }
 
-TEST_CASE("linear: messages") {
+TEST_CASE("linear: errors name the shapes and dtypes") {
   const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
   CHECK_THROWS_WITH_AS(linear(f32({2, 3, 4}), f32({5, 6})),
                        "linear: x is (2, 3, 4), weight is (5, 6); x's last must equal weight's last", Error);

@@ -1,4 +1,4 @@
-// matmul: cases for the shared checks, gradients that add up in place, bf16, and messages.
+// matmul: cases for the shared checks, gradients that add up in place, bf16, errors.
 #include "ops/matmul.h"
 
 #include <doctest/doctest.h>
@@ -92,7 +92,7 @@ TEST_CASE("matmul: backward keeps the precision of forward") {
         1e-2);
 }
 
-TEST_CASE("matmul: messages") {
+TEST_CASE("matmul: errors name the shapes and the sizes that differ") {
   const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
   CHECK_THROWS_WITH_AS(
       matmul(f32({64, 512}), f32({256, 1024})),

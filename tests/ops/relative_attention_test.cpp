@@ -1,5 +1,5 @@
-// relative_attention against the definition: distances, clamps, masks, heads, dropout, block borders, memory,
-// bf16; and against causal_attention, of which it is a special case.
+// relative_attention against the definition: distances, clamps, masks, heads, dropout, block borders, memory, bf16;
+// and against causal_attention, which is a special case of it.
 #include "ops/relative_attention.h"
 
 #include <doctest/doctest.h>
@@ -52,7 +52,7 @@ Tensor run(const Tensors& x, const AttentionOptions& options) {
   return relative_attention(x[0], x[1], x[2], x[3], x[4], options);
 }
 
-// Output and gradients, on the CPU.
+// Returns the output and all gradients, copied to the CPU.
 Tensors differentiated(const Tensors& inputs, const AttentionOptions& options, const Mode& mode) {
   const PrecisionScope scope(mode.precision, mode.device);
   Tensors x, results;
@@ -92,19 +92,19 @@ OP_CASES(relative_attention) {
       {1, 65, 66, 2, 4, {.heads = 2}},  // a token after a long memory
       {6, 6, 12, 2, 4, {.window = 6}},  // the same length for all queries: M keys
       {20, 5, 25, 3, 8, {.heads = 4, .window = 3}},
-      {17, 3, 5, 2, 4},                   // clamped within the queries
-      {17, 9, 8, 2, 4, {.heads = 2}},     // clamped within the memory
+      {17, 3, 5, 2, 4},                   // distances clamped among the queries
+      {17, 9, 8, 2, 4, {.heads = 2}},     // distances clamped in the memory
       {9, 8, 30, 1, 3},                   // more positions than there are distances
-      {20, 15, 9, 1, 4, {.window = 9}},   // a clamp and a window that just do not meet
-      {20, 15, 9, 1, 4, {.window = 10}},  // and that do
+      {20, 15, 9, 1, 4, {.window = 9}},   // the window ends just before the clamp
+      {20, 15, 9, 1, 4, {.window = 10}},  // and just in it
       {9, 4, 13, 2, 6, {.heads = 3, .dropout = 0.3, .key = kKey}},
       {12, 9, 7, 2, 4, {.heads = 2, .window = 11, .dropout = 0.5, .key = kKey}},
       {65, 70, 135, 1, 2, {.window = 40, .dropout = 0.2, .key = kKey}},
-      // Around the 128 query rows of a block.
+      // Numbers of queries around the 128 of a block.
       {128, 0, 128, 1, 2},
       {129, 3, 132, 2, 4, {.heads = 2}},
       {257, 3, 100, 1, 4, {.window = 129}},
-      {3, 1499, 1001, 1, 8, {.dropout = 0.2, .key = kKey}}};  // rows that a GPU's blocks share
+      {3, 1499, 1001, 1, 8, {.dropout = 0.2, .key = kKey}}};  // rows that several blocks of a GPU share
   for (const Case& at : cases)
     add_op_case(
         {.op = "relative_attention",
@@ -115,7 +115,7 @@ OP_CASES(relative_attention) {
            return {definition(x, options)};
          },
          .weights = {3, 4},
-         // q + u and q + v are rounded, and what is small in dv is the sum of what is not: dS sums to 0
+         // q + u and q + v are rounded, and small elements of dv are sums of large ones, since dS sums to 0
          .tolerance_bf16 = 4e-2});
 }
 
@@ -142,7 +142,7 @@ TEST_CASE(
   }
 }
 
-// Output and gradients of the kernels themselves, on a GPU in blocks of about so many scores.
+// Returns the output and gradients of the kernels, called directly; on a GPU with blocks of about `scores` scores.
 Tensors run_in_blocks(const Tensors& x, const AttentionOptions& options, Device device, int64_t scores) {
   const AttentionKernel kernel{options, MatmulPrecision::f32, scores};
   const Tensor q = x[0].to(device), kv = x[1].to(device),
@@ -158,18 +158,17 @@ Tensors run_in_blocks(const Tensors& x, const AttentionOptions& options, Device 
   return results;
 }
 
-TEST_CASE(
-    "relative_attention: however a GPU cuts batch and queries, and shares its rows, it is as on the CPU") {
+TEST_CASE("relative_attention: results of a GPU equal those of the CPU, however it cuts batch and queries") {
   if (!has_cuda()) return;
   struct Cut {
     Case at;
     int64_t scores;
   };
   const std::vector<Cut> cuts = {
-      {{300, 100, 400, 2, 8, {.dropout = 0.1, .key = kKey}}, 1},       // each batch item alone; blocks of 128
-      {{300, 101, 150, 2, 8, {.heads = 2}}, 1},                        // clamped in every block
-      {{300, 99, 450, 1, 10, {.window = 70}}, 1},                      // a window that leaves gaps
-      {{300, 250, 200, 1, 8, {.heads = 2, .window = 300}}, 1},         // a window beyond the clamp
+      {{300, 100, 400, 2, 8, {.dropout = 0.1, .key = kKey}}, 1},  // one batch item at a time; blocks of 128
+      {{300, 101, 150, 2, 8, {.heads = 2}}, 1},                   // clamped in every block
+      {{300, 99, 450, 1, 10, {.window = 70}}, 1},                 // a window that leaves gaps
+      {{300, 250, 200, 1, 8, {.heads = 2, .window = 300}}, 1},    // a window beyond the clamp
       {{260, 100, 360, 3, 8, {.dropout = 0.1, .key = kKey}}, 110000},  // two batch items, then one
       {{3, 3001, 3004, 2, 8, {.heads = 2}}, 0},                        // longer and longer rows
       {{3, 3001, 820, 1, 8, {.window = 2900}}, 0},
@@ -203,7 +202,7 @@ TEST_CASE("relative_attention: the bits do not depend on the number of threads" 
   }
 }
 
-TEST_CASE("relative_attention: with positions of zero, or one for all, it is causal_attention of q + u") {
+TEST_CASE("relative_attention: with positions of zero, or one for all, it equals causal_attention of q + u") {
   const AttentionOptions options{.heads = 2, .window = 20, .dropout = 0.2, .key = kKey};
   for (const Device device : test_devices()) {
     Tensors inputs = Case{40, 10, 50, 2, 8}.inputs(DType::f64, 1);
@@ -215,8 +214,8 @@ TEST_CASE("relative_attention: with positions of zero, or one for all, it is cau
     const Tensor y = causal_attention(add(x[0], x[2]), x[1], options);
     tape.backward({y}, {random_tensor(y.shape(), y.dtype(), 99).to(device)});
     check_close({actual[0], actual[1], actual[2], actual[4]}, {y, grad(x[0]), grad(x[1]), grad(x[2])}, 1e-13);
-    CHECK(relative_error(actual[5], zeros({8}, DType::f64)) == 0);  // v meets nothing
-    inputs[2] = random_tensor({1, 8}, DType::f64, 7);               // all scores of a query grow by the same
+    CHECK(relative_error(actual[5], zeros({8}, DType::f64)) == 0);  // v is multiplied by zero
+    inputs[2] = random_tensor({1, 8}, DType::f64, 7);               // adds the same to all scores of a query
     const Tensors with_one = differentiated(inputs, options, {device, {}});
     check_close({with_one[0], with_one[1], with_one[2], with_one[4]}, {y, grad(x[0]), grad(x[1]), grad(x[2])},
                 1e-12);
@@ -225,7 +224,7 @@ TEST_CASE("relative_attention: with positions of zero, or one for all, it is cau
   }
 }
 
-TEST_CASE("relative_attention: a clamp at P is a last row that goes on, and that row's gradient the sum") {
+TEST_CASE("relative_attention: farther distances use the last of P rows, whose gradient is their sum") {
   const AttentionOptions options{.heads = 2};
   for (const Device device : test_devices()) {
     Tensors clamped = Case{40, 20, 25, 2, 8}.inputs(DType::f64, 1), all = clamped;
@@ -243,7 +242,7 @@ TEST_CASE("relative_attention: a clamp at P is a last row that goes on, and that
   }
 }
 
-TEST_CASE("relative_attention: two segments with memory are one long pass, partial memory included") {
+TEST_CASE("relative_attention: two segments with memory equal one long pass, also with partial memory") {
   const Case at{160, 0, 160, 2, 32};
   for (const Mode& mode : modes())
     for (int64_t window : {0, 50}) {
@@ -263,7 +262,8 @@ TEST_CASE("relative_attention: two segments with memory are one long pass, parti
     }
 }
 
-TEST_CASE("relative_attention: what does not occur has no gradient: keys behind the window, far distances") {
+TEST_CASE(
+    "relative_attention: keys outside the window and distances that do not occur have a gradient of zero") {
   for (const Device device : test_devices()) {
     const Tensors x = Case{2, 28, 40, 1, 4}.inputs(DType::f32, 1);
     const Tensors results = differentiated(x, {.window = 3}, {device, {}});
@@ -273,7 +273,7 @@ TEST_CASE("relative_attention: what does not occur has no gradient: keys behind 
   }
 }
 
-TEST_CASE("relative_attention: nothing in, nothing out") {
+TEST_CASE("relative_attention: empty queries give an empty result") {
   for (const Device device : test_devices()) {
     const Tensors nothing = differentiated(Case{0, 3, 3, 2, 4}.inputs(DType::f32, 1), {}, {device, {}});
     CHECK(nothing[0].numel() == 0);
@@ -282,7 +282,7 @@ TEST_CASE("relative_attention: nothing in, nothing out") {
   }
 }
 
-TEST_CASE("relative_attention: the masked triangle is not computed, in keys nor in distances") {
+TEST_CASE("relative_attention: the masked triangle is not computed, neither for keys nor for distances") {
   const auto flops = [](int64_t window) {
     const Tensors x = Case{512, 0, 512, 1, 32}.inputs(DType::f32, 1);
     const int64_t before = gemm_flops().f32;
@@ -298,10 +298,10 @@ TEST_CASE("relative_attention: neither weights nor biased queries are stored") {
   for (Tensor& input : x) requires_grad(input);
   Tape tape;
   run(x, {});
-  CHECK(tape.dump().find("9216 B") != std::string::npos);  // the output and one number a query
+  CHECK(tape.dump().find("9216 B") != std::string::npos);  // the output and one number per query
 }
 
-TEST_CASE("relative_attention: messages") {
+TEST_CASE("relative_attention: errors name the shapes and the reason") {
   const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
   const Tensor q = f32({4, 2, 8}), kv = f32({6, 2, 16}), r = f32({6, 8}), bias = f32({8});
   const auto error = [](const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& d, const Tensor& e,
