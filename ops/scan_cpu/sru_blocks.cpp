@@ -17,20 +17,20 @@ namespace {
 // for the memory.
 constexpr int64_t kStrip = 64;  // columns
 
-// Results of one strip, in dtype U, computed in T: in place, or in scratch memory if they are to be rounded or
-// stored past the caches (kStream).
+// Results of one strip, in dtype U, computed in T. buffer() is where to compute them: the target, or scratch memory
+// if they are to be rounded or stored past the caches (kStream). write_to() then brings them to the target.
 template <bool kStream, class T, class U>
 struct OutputStrip {
   static constexpr bool kRound = !std::is_same_v<T, U>;
   T scratch[kStream || kRound ? kStrip : 1];
 
-  TANDEM_INLINE T* begin([[maybe_unused]] U* target) {
+  TANDEM_INLINE T* buffer([[maybe_unused]] U* target) {
     if constexpr (kStream || kRound)
       return scratch;
     else
       return target;
   }
-  TANDEM_INLINE void end([[maybe_unused]] U* target, [[maybe_unused]] int64_t columns) const {
+  TANDEM_INLINE void write_to([[maybe_unused]] U* target, [[maybe_unused]] int64_t columns) const {
     if constexpr (kRound) {
       U rounded[kStrip];
       round_to_bf16(kStream ? rounded : target, scratch, columns);
@@ -82,7 +82,7 @@ TANDEM_INLINE void forward_strip(const SruBlock<T, U>& in, int64_t t, int64_t fi
   const T *v_f = in.v_f + first, *v_r = in.v_r + first, *b_f = in.b_f + first, *b_r = in.b_r + first,
           *mask = in.mask + first;
   const T scale = in.skip_scale;
-  T* h_out = h_strip.begin(h);
+  T* h_out = h_strip.buffer(h);
 #pragma omp simd
   for (int64_t j = 0; j < columns; ++j) {
     const SruOutput<T> out =
@@ -91,7 +91,7 @@ TANDEM_INLINE void forward_strip(const SruBlock<T, U>& in, int64_t t, int64_t fi
     c_out[j] = out.c;
     h_out[j] = out.h;
   }
-  h_strip.end(h, columns);
+  h_strip.write_to(h, columns);
 }
 
 // See sru_forward_block(); kStream is its `in_chunks`, and h then goes past the caches.
@@ -156,10 +156,10 @@ TANDEM_INLINE void backward_strip(const SruBlock<T, U>& in, const T* c_before, c
   const T scale = in.skip_scale;
   U* const du = out.du.at(t) + first;
   T* const dx = out.dskip.at(t) + first;
-  T* du_c = c_strip.begin(du);
-  T* du_f = f_strip.begin(du + in.plane);
-  T* du_r = r_strip.begin(du + 2 * in.plane);
-  T* dskip = skip_strip.begin(dx);
+  T* du_c = c_strip.buffer(du);
+  T* du_f = f_strip.buffer(du + in.plane);
+  T* du_r = r_strip.buffer(du + 2 * in.plane);
+  T* dskip = skip_strip.buffer(dx);
   T *carry = out.carry + first, *dv_f = out.dv_f + first, *dv_r = out.dv_r + first, *db_f = out.db_f + first,
     *db_r = out.db_r + first;
 #pragma omp simd
@@ -178,10 +178,10 @@ TANDEM_INLINE void backward_strip(const SruBlock<T, U>& in, const T* c_before, c
     db_f[j] += d.forget;
     db_r[j] += d.reset;
   }
-  c_strip.end(du, columns);
-  f_strip.end(du + in.plane, columns);
-  r_strip.end(du + 2 * in.plane, columns);
-  if (out.dskip.stride > 0) skip_strip.end(dx, columns);
+  c_strip.write_to(du, columns);
+  f_strip.write_to(du + in.plane, columns);
+  r_strip.write_to(du + 2 * in.plane, columns);
+  if (out.dskip.stride > 0) skip_strip.write_to(dx, columns);
 }
 
 // Computes the states after the steps begin .. end - 1 once more, from the state `before` them.

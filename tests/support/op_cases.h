@@ -26,8 +26,8 @@
 //                      .reference = [](const Tensors& x) -> Tensors { return {reference::softmax(x[0])}; }});
 //     }
 //
-// Choose sizes 1, 3, 33 and 65, which no vector, warp or tile divides, and one that is large enough for several
-// threads. An operator without a row fails the first test of op_cases_test.cpp.
+// Choose odd sizes such as 1, 3, 33 and 65, which leave a rest in every vector, warp and tile, and one that is
+// large enough for several threads. An operator without a row fails the first test of op_cases_test.cpp.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -58,8 +58,8 @@ struct OpCase {
   double tolerance_f32 = 1e-5;
   double gradient_tolerance_f32 = 1e-4;
   double gradcheck_tolerance = 1e-6;
+  std::vector<int> weights = {};  // indices of the inputs that stay f32 where the others are bf16
   double tolerance_bf16 = 2e-2;  // on a GPU, of outputs and gradients, against f64 on the same rounded inputs
-  std::vector<int> weights = {};    // indices of the inputs that stay f32 where the others are bf16
   int64_t gradcheck_elements = 64;  // elements checked of each input, spread evenly; 0: all
   bool differentiable = true;       // false: there is no gradient, and its checks are left out
 };
