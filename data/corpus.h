@@ -21,7 +21,7 @@ struct Corpus {
   std::string source;  // path of the file that was read
   Vocabulary vocabulary;
   TokenRange train, dev, test;
-  std::string sha256;  // equal for equal tokens only, see below
+  std::string sha256;  // identifies the tokens: see `bytes` and `words`
 
   // Tokens are bytes. `source` is the text itself; train, dev and test follow each other and are all of it;
   // sha256 is the checksum of the text.
@@ -33,8 +33,8 @@ struct Corpus {
 
   TokenUnit level() const { return vocabulary.level(); }
   int64_t size() const;  // number of tokens in all
-  // Returns the tokens of "train", "dev", "test" or "all", a view that is valid as long as the corpus. Error:
-  // any other name.
+  // Returns the tokens of "train", "dev", "test" or "all", a view that is valid as long as the corpus.
+  // Error: any other name.
   Tokens split(std::string_view split_name) const;
 };
 

@@ -21,9 +21,9 @@ struct WordCorpusSpec {
   // The published vocabulary: one word a line, followed by its count; it contains the unknown word and the line
   // end.
   std::optional<DownloadSpec> word_list = {};
-  std::array<int64_t, 3> tokens =
-      {};                  // published numbers for train, dev and test, marks included; 0: not published
-  int64_t vocabulary = 0;  // published number of words; 0: not published
+  // The published numbers of tokens in train, dev and test, marks included, and of words; 0: not published.
+  std::array<int64_t, 3> tokens = {};
+  int64_t vocabulary = 0;
 };
 
 // wikitext-103, wikitext-2, ptb and lm1b.

@@ -94,9 +94,9 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
   } catch (const OutOfMemory& error) {
     return report(error.what() + flags_that_save_memory(app), kFailure);
   } catch (const DownloadError& error) {
-    return report(
-        fmt::format("{}\nThat is --url=file:///path/to/{}, or `train gcide`.", error.what(), error.file()),
-        kFailure);
+    return report(fmt::format("{}\nUse --url=file:///path/to/{} for a copy, or run `train gcide`.",
+                              error.what(), error.file()),
+                  kFailure);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kFailure);
   } catch (const std::exception& error) {
