@@ -1,10 +1,10 @@
-// bench: how fast operators and training steps are, and how far from what the machine can do.
+// bench: measures operators and training steps, and compares them with the peak of the machine.
 #include <fmt/format.h>
 #include <omp.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/atomic_file.h"
@@ -14,6 +14,7 @@
 #include "tools/bench/contender.h"
 #include "tools/bench/json.h"
 #include "tools/bench/length.h"
+#include "tools/bench/manual.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
 #include "tools/bench/versus.h"
@@ -25,18 +26,18 @@ namespace {
 struct Options {
   std::vector<std::string> targets;
   std::string preset = "laptop";
-  std::string precision;  // empty: f32 and bf16, where the device has both
+  std::string precision;  // empty: f32, and bf16 if the device has it
   std::string device = "auto";
-  BenchSizes sizes;  // overrides
+  BenchSizes sizes;  // those that are not 0 replace the preset's
   int64_t steps = 20;
   int rounds = 9, passes = 1;
-  std::string json;     // a path; "-": on stdout, in place of the text
-  std::string against;  // path of an earlier record
+  std::string json;      // a path; "-": on stdout, in place of the text
+  std::string baseline;  // path of an earlier record
   double tolerance = 0.1;
   bool recompute = false;
 };
 
-// The targets with `all` written out. Error (of usage): one that is not known.
+// Returns the targets with `all` expanded. UsageError: one is not known.
 std::vector<std::string> expand(const std::vector<std::string>& targets) {
   const std::vector<std::string>& known = bench_operator_names();
   std::vector<std::string> expanded;
@@ -54,7 +55,7 @@ std::vector<std::string> expand(const std::vector<std::string>& targets) {
   return expanded;
 }
 
-// A run: its settings, and where what it measures goes, as text and as JSON.
+// A run: its settings, and where it writes what it measures, as text and as JSON.
 struct Run {
   BenchSettings settings;
   std::ostream& text;
@@ -89,7 +90,8 @@ void run_step(Run& run) {
     run.text << fmt::format("{} against f32: {:.2f} times the speed", name_of(results[i].precision),
                             results[0].step_ms.median / results[i].step_ms.median)
              << std::endl;
-  if (allocator_mode_from_environment() == AllocatorMode::direct) return;  // every allocation is the system's
+  if (allocator_mode_from_environment() == AllocatorMode::direct)
+    return;  // there the system is asked for every tensor
   for (const StepResult& result : results)
     CHECK(result.system_allocations == 0,
           "step {}: {} allocations from the system after the warm-up; there must be none",
@@ -118,6 +120,12 @@ void run_targets(Run& run) {
   }
 }
 
+// Says which operators `bench all` could not run.
+void report_operators_without_bench(Run& run) {
+  const std::vector<std::string> names = operators_without_bench();
+  if (!names.empty()) run.text << fmt::format("without a benchmark: {}", fmt::join(names, ", ")) << std::endl;
+}
+
 void measure(Run& run) {
   if (run.settings.targets != std::vector<std::string>{"peak"}) {
     run.peaks = measure_peaks(run.settings.rounds);
@@ -136,15 +144,15 @@ void measure(Run& run) {
   }
 }
 
-// The settings of a run. What the command line leaves open is as in an earlier one, if there is one.
-BenchSettings settings_for(const CLI::App& app, Options options, const BenchSettings* earlier) {
+// Returns the settings of a run. What the command line leaves open is as in the earlier run, if there is one.
+BenchSettings settings_for(const Flags& flags, Options options, const BenchSettings* earlier) {
   BenchSettings settings;
   if (earlier) {
     if (options.targets.empty()) options.targets = earlier->targets;
-    if (app.count("--preset") == 0) options.preset = earlier->sizes.preset;
-    if (app.count("--rounds") == 0) options.rounds = earlier->rounds;
-    if (app.count("--steps") == 0) options.steps = earlier->steps;
-    if (app.count("--passes") == 0) options.passes = earlier->passes;
+    if (!flags.given("--preset")) options.preset = earlier->sizes.preset;
+    if (!flags.given("--rounds")) options.rounds = earlier->rounds;
+    if (!flags.given("--steps")) options.steps = earlier->steps;
+    if (!flags.given("--passes")) options.passes = earlier->passes;
     for (int64_t BenchSizes::*const size :
          {&BenchSizes::unroll, &BenchSizes::batch_size, &BenchSizes::d, &BenchSizes::d_projected,
           &BenchSizes::heads, &BenchSizes::vocabulary, &BenchSizes::words})
@@ -162,37 +170,39 @@ BenchSettings settings_for(const CLI::App& app, Options options, const BenchSett
   return settings;
 }
 
-void compare(Run& run, const nlohmann::ordered_json& earlier, const Options& options) {
+void compare_with_baseline(Run& run, const nlohmann::ordered_json& earlier, const Options& options) {
   const Comparison comparison = compare_records(earlier, run.record, options.tolerance);
-  run.text << fmt::format("against {}, {}; peaks of products (not judged), GFLOP/s: {}\n{}", options.against,
+  run.text << fmt::format("against {}, {}; peaks of products (not judged), GFLOP/s: {}\n{}", options.baseline,
                           earlier.value("time", "undated"), peaks_then_and_now(earlier, run.record),
                           comparison_text(comparison))
            << std::flush;
   run.record["against"] = comparison_json(comparison);
-  run.record["against"]["file"] = options.against;
+  run.record["against"]["file"] = options.baseline;
 }
 
-void run(const CLI::App& app, const Options& options) {
+void run(const Flags& flags, const Options& options) {
   std::optional<nlohmann::ordered_json> earlier;
   std::optional<BenchSettings> settings;
   std::string device = options.device;
-  if (!options.against.empty()) {
-    earlier = read_record(options.against);
+  if (!options.baseline.empty()) {
+    earlier = read_record(options.baseline);
     settings = settings_of(*earlier);
     if (device == "auto" && earlier->at("device").get<std::string>().starts_with("cpu,")) device = "cpu";
   }
   const bool json_alone = options.json == "-";
-  std::optional<AtomicFile> file;  // that it can be written is known before anything is measured
+  std::optional<AtomicFile> file;  // opened first, so that an error does not come after the measurements
   if (!options.json.empty() && !json_alone) file.emplace(options.json);
 
   const BenchDeviceScope on(resolve_device(device));
   std::ostream text(json_alone ? nullptr : std::cout.rdbuf());
-  Run run{settings_for(app, options, settings ? &*settings : nullptr), text, {}, {}};
+  Run run{settings_for(flags, options, settings ? &*settings : nullptr), text, {}, {}};
   run.record = record_json(run.settings);
   if (earlier) check_comparable(*earlier, run.record);
   run.text << device_line(bench_device()) << '\n' << run.settings.sizes.text() << std::endl;
   measure(run);
-  if (earlier) compare(run, *earlier, options);
+  if (std::find(options.targets.begin(), options.targets.end(), "all") != options.targets.end())
+    report_operators_without_bench(run);
+  if (earlier) compare_with_baseline(run, *earlier, options);
   if (json_alone) std::cout << run.record.dump(2) << std::endl;
   if (file) {
     file->write(run.record.dump(2) + "\n");
@@ -201,7 +211,65 @@ void run(const CLI::App& app, const Options& options) {
   if (!earlier) return;
   const int64_t worse = run.record["against"]["worse"];
   CHECK(worse == 0, "{} of {} quantities are worse than in {} by more than {:.4g} %", worse,
-        run.record["against"]["compared"].get<int64_t>(), options.against, 100 * options.tolerance);
+        run.record["against"]["compared"].get<int64_t>(), options.baseline, 100 * options.tolerance);
+}
+
+// Subcommands with flags of their own.
+struct Subcommand {
+  const char* name;
+  int (*main)(int argc, char** argv);
+};
+constexpr Subcommand kSubcommands[] = {
+    {"vs-pytorch", versus_main},
+    {"compare", versus_main},  // its former name
+    {"length", length_main},
+    {"contender", contender_main},
+};
+
+int bench_main(int argc, char** argv) {
+  Flags flags("bench", "Checks and times operators and training steps, and measures the peaks of the device.",
+              kBenchManual);
+  Options options;
+  flags.add(
+      "what", options.targets,
+      "Operators by name, all of them (all), the peaks of the device (peak) or a training step (step) [with "
+      "--baseline: what its record has].");
+  flags.add("--preset", options.preset, "Preset of SRU++ that sizes come from.").show_default();
+  flags
+      .add(
+          "--precision", options.precision,
+          "Precision of matrix products and, on a GPU, of activations: f32, tf32 (on GPUs), bf16, both (f32 and bf16), or "
+          "all that the device has [f32, and bf16 if the device has it].")
+      .one_of({"f32", "tf32", "bf16", "both", "all"});
+  add_device_flag(flags, options.device);
+  flags.add("--rounds", options.rounds, "Number of timings of an operator; the median counts.")
+      .positive()
+      .show_default();
+  flags.add("--steps", options.steps, "Number of timed training steps.").positive().show_default();
+  flags.add_switch("--recompute", options.recompute,
+                   "In step, keep only each layer's input and run the layer again in the backward pass.");
+  flags
+      .add(
+          "--passes", options.passes,
+          "Number of repetitions of everything, one after another. More of them include the noise that comes and goes "
+          "over seconds.")
+      .positive()
+      .show_default();
+  add_size_flags(flags, options.sizes);
+  flags
+      .add("--words", options.sizes.words,
+           "Vocabulary of adaptive_softmax and adaptive_embedding [267735, as in WikiText-103].")
+      .range(100, int64_t{1} << 24);
+  flags.add_switch("--json{-}", options.json,
+                   "Print one JSON object instead; --json=FILE writes it to a file, beside the text.");
+  const Flag baseline = flags.add(
+      "--baseline,--against", options.baseline,
+      "Compare with what --json=FILE wrote earlier, and report what changed. Exit code 1 if something got worse.");
+  flags.add("--tolerance", options.tolerance, "Share by which a quantity may differ from the baseline.")
+      .non_negative()
+      .needs(baseline)
+      .show_default();
+  return run_main(flags, argc, argv, [&flags, &options] { run(flags, options); });
 }
 
 }  // namespace
@@ -211,48 +279,7 @@ int main(int argc, char** argv) {
   using namespace tandem;
   limit_openmp_spinning(argv);
   const std::string first = argc > 1 ? argv[1] : "";
-  if (first == "compare") return compare_main(argc - 1, argv + 1);
-  if (first == "length") return length_main(argc - 1, argv + 1);
-  if (first == "contender") return contender_main(argc - 1, argv + 1);
-  CLI::App app(
-      "Benchmarks. OP: checks an operator, then times it forward and backward. peak: what "
-      "products and copies reach at most. step: training steps, their split, and the floor "
-      "that products set. compare: Tandem and PyTorch in turn (bench compare --help). "
-      "length: what steps cost as segments grow (bench length --help).",
-      "bench");
-  Options options;
-  app.add_option("what", options.targets,
-                 "operators, or all of them, or peak, or step [with --against, what the record has]");
-  app.add_option("--preset", options.preset, "where sizes come from")->capture_default_str();
-  app.add_option("--precision", options.precision,
-                 "of products, and on a GPU of activations: f32, tf32 (GPUs), bf16, both (f32 and bf16), or "
-                 "all that the device has [f32 and bf16, where it has both]")
-      ->check(CLI::IsMember({"f32", "tf32", "bf16", "both", "all"}));
-  add_device_option(app, options.device);
-  app.add_option("--rounds", options.rounds, "timings of an operator; the median counts")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--steps", options.steps, "timed training steps")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_flag("--recompute", options.recompute,
-               "of step: keep each layer's input only and run the layer again in the backward pass");
-  app.add_option("--passes", options.passes,
-                 "over everything, one after another: more see the noise that comes and goes over seconds")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  add_size_options(app, options.sizes);
-  app.add_option("--words", options.sizes.words,
-                 "vocabulary of adaptive_softmax and adaptive_embedding [267735, as in WikiText-103]")
-      ->check(CLI::Range(int64_t{100}, int64_t{1} << 24));
-  app.add_flag("--json{-}", options.json,
-               "print one JSON object instead; --json=FILE writes it to a file beside the text");
-  CLI::Option* const against =
-      app.add_option("--against", options.against,
-                     "an earlier --json=FILE: says what moved since; exit code 1 where something got worse");
-  app.add_option("--tolerance", options.tolerance, "share by which a ratio may be worse")
-      ->check(CLI::NonNegativeNumber)
-      ->needs(against)
-      ->capture_default_str();
-  return run_main(app, argc, argv, [&app, &options] { run(app, options); });
+  for (const Subcommand& subcommand : kSubcommands)
+    if (first == subcommand.name) return subcommand.main(argc - 1, argv + 1);
+  return bench_main(argc, argv);
 }

@@ -1,5 +1,4 @@
-// evaluate: the bits per character, or the perplexity, of a model over a text.
-#include <CLI/CLI.hpp>
+// evaluate: computes the bits per character, or the perplexity, of a model over a text.
 #include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -22,20 +21,20 @@ struct Options {
   bool json = false;
 };
 
-// The checkpoint's vocabulary, and for the text it was trained on its fractions: the same tokens are held
-// out.
-Corpus load_text(CLI::App& app, CorpusOptions options, const std::string& split, const LoadedModel& loaded,
-                 ProgressLine& line) {
+// Loads the corpus with the checkpoint's vocabulary. The text that the model was trained on is split as it
+// was in training, so that the same tokens are held out.
+Corpus load_text(const Flags& flags, CorpusOptions options, const std::string& split,
+                 const LoadedModel& loaded, ProgressLine& line) {
   options.vocabulary = loaded.vocabulary;
   const bool own = loaded.run && loaded.run->corpus == options.name_or_path;
   if (own) options.words = loaded.run->words;
-  if (!has_own_split(options.name_or_path) &&
-      app.count("--valid-fraction") + app.count("--test-fraction") == 0) {
+  if (!has_own_split(options.name_or_path) && !flags.given("--valid-fraction") &&
+      !flags.given("--test-fraction")) {
     if (own) {
       options.valid_fraction = loaded.run->valid_fraction;
       options.test_fraction = loaded.run->test_fraction;
     } else if (split == "all") {
-      options.valid_fraction = options.test_fraction = 0;  // any length will do
+      options.valid_fraction = options.test_fraction = 0;  // a text of any length can be scored
     }
   }
   options.progress = corpus_progress(line);
@@ -86,14 +85,14 @@ void print_text(TokenUnit level, const EvaluationOptions& evaluation, const Eval
             << std::endl;
 }
 
-void run(CLI::App& app, const Options& options) {
+void run(const Flags& flags, const Options& options) {
   const Device device = options.model.resolved_device();
   const PrecisionScope precision(options.model.products(), device);
   const LoadedModel loaded = options.model.load();
   EvaluationOptions evaluation = options.model.evaluation_for(loaded);
   evaluation.batch_size = options.batch_size;
   ProgressLine line;
-  const Corpus corpus = load_text(app, options.corpus, options.split, loaded, line);
+  const Corpus corpus = load_text(flags, options.corpus, options.split, loaded, line);
   const TokenUnit level = corpus.level();
   Tokens tokens = corpus.split(options.split);
   if (options.limit > 0) tokens = tokens.first(std::min(tokens.size(), options.limit));
@@ -117,29 +116,51 @@ void run(CLI::App& app, const Options& options) {
   options.json ? print_json(options, level, evaluation, result) : print_text(level, evaluation, result);
 }
 
+constexpr const char* kManual =
+    R"(Examples:
+  evaluate --checkpoint=runs/gcide-laptop/best.safetensors --corpus=gcide --split=test
+  evaluate --checkpoint=tests/golden/srupp/weights.safetensors --corpus=tests/golden/srupp/text.bin
+      --split=all --window=32
+
+Every token but the first of the split is scored. The cell state and the memory of attention are
+carried from the first segment to the last, so that only the first segment begins without context. A
+corpus that the checkpoint was trained on is split as in training, unless --valid-fraction or
+--test-fraction is given; --split=all scores the whole file.
+
+--batch-size=B cuts the text into B columns that are read side by side. That is faster, but each
+column begins without context, and up to B - 1 tokens at the end are dropped (their number is
+printed). Figures to report use 1.
+
+A checkpoint of train brings its sizes, vocabulary and window. The SRU++ authors' weights are a
+safetensors file with the tensor names of their PyTorch state_dict and the metadata `vocab`, the hex
+of the byte values in the order of their ids; such a file needs --window, and --heads unless it has
+one head. With --window=N the text is read in segments of N tokens, and a query of SRU++ attends to
+N + 1 keys: its own and those of the N tokens before it.
+
+A model of words prints its perplexity (`ppl`) in place of bits per character (`bpc`), and reads any
+text by its own vocabulary. A byte that a model of bytes has never seen is an error.)";
+
 }  // namespace
 }  // namespace tandem
 
 int main(int argc, char** argv) {
   using namespace tandem;
   limit_openmp_spinning(argv);
-  CLI::App app(
-      "Scores a text with a model: bits per character, or perplexity of "
-      "words; state and memory are carried over all of it.",
-      "evaluate");
+  Flags flags("evaluate", "Scores a text with a model, in bits per character or, of words, as perplexity.",
+              kManual);
   Options options;
-  add_model_options(app, options.model);
-  app.add_option("--corpus", options.corpus.name_or_path, kCorpusNames)->required();
-  app.add_option("--split", options.split, "train, dev, test, or all: the whole file")
-      ->check(CLI::IsMember({"train", "dev", "test", "all"}))
-      ->capture_default_str();
-  app.add_option("--batch-size", options.batch_size,
-                 "columns the text is cut into; each starts without context, so only 1 is exact")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--limit", options.limit, "score only the first tokens of the split")
-      ->check(CLI::PositiveNumber);
-  add_corpus_options(app, options.corpus);
-  app.add_flag("--json", options.json, "print one JSON object instead");
-  return run_main(app, argc, argv, [&app, &options] { run(app, options); });
+  add_model_flags(flags, options.model);
+  flags.add("--corpus", options.corpus.name_or_path, kCorpusNames).required();
+  flags.add("--split", options.split, "Part of the text that is scored; all is the whole file.")
+      .one_of({"train", "dev", "test", "all"})
+      .show_default();
+  flags
+      .add("--batch-size", options.batch_size,
+           "Number of columns that the text is cut into. Each begins without context, so only 1 is exact.")
+      .positive()
+      .show_default();
+  flags.add("--limit", options.limit, "Score only the first tokens of the split.").positive();
+  add_corpus_flags(flags, options.corpus);
+  flags.add_switch("--json", options.json, "Print one JSON object instead, with unrounded numbers.");
+  return run_main(flags, argc, argv, [&flags, &options] { run(flags, options); });
 }

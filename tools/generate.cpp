@@ -1,7 +1,6 @@
-// generate: a model continues a prompt, byte by byte or word by word, on the terminal.
+// generate: lets a model continue a prompt, byte by byte or word by word, on the standard output.
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -29,7 +28,7 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
-// At once, whatever the stream would rather collect.
+// Writes the text and flushes it. Error: it cannot be written.
 void put(std::string_view text) {
   const bool written =
       std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
@@ -67,33 +66,60 @@ void run(const Options& options) {
   std::cerr << std::endl;
 }
 
+constexpr const char* kManual =
+    R"(Examples:
+  generate --checkpoint=runs/gcide-laptop/best.safetensors --prompt="Tandem, n." --bytes=400 --temperature=0.8
+  generate --checkpoint=runs/gcide-words/best.safetensors --prompt="a kind of" --tokens=80
+
+The prompt and each byte or word are written to the standard output as soon as they are drawn;
+device, model and speed go to the standard error. The model runs one time step at a time with its
+keys, values and cell state cached; the probabilities are those that evaluate scores with. They are
+shaped in this order: --temperature divides the logits, --top-k keeps the k most probable tokens,
+and --top-p keeps the most probable of these that together reach the given probability. The same
+--seed gives the same text.
+
+Without a prompt the text begins after a newline, or after the first byte of a vocabulary that has
+none. A prompt of words is split at blanks; a word that the model does not know is <unk> to it, and
+<eos> is written as a newline.
+
+--precision=int8 multiplies by the codes of a quantized checkpoint: activations are rounded to 8
+bits row by row, and products are summed in 32-bit integers. It applies to linear layers, LSTMs and
+adaptive softmaxes; everything else stays in f32. The f32 weights stay in memory, so this saves time
+and not memory. With --precision=bf16 on a CPU, the linear layers keep 2 more bytes a weight, and
+keys and values are cached in bf16.)";
+
 }  // namespace
 }  // namespace tandem
 
 int main(int argc, char** argv) {
   using namespace tandem;
   limit_openmp_spinning(argv);
-  CLI::App app("Continues a prompt with a model, writing each byte or word as it is drawn.", "generate");
+  Flags flags("generate", "Continues a prompt with a model, writing each byte or word as it is drawn.",
+              kManual);
   Options options;
-  add_model_options(app, options.model);
-  app.add_option("--prompt", options.prompt,
-                 "text to continue; - reads it from the standard input; without one, a new line begins")
-      ->expected(0, 1);
-  app.add_option("--bytes,--tokens", options.tokens, "how many to draw, bytes or words")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  app.add_option("--temperature", options.sampling.temperature,
-                 "divides the logits; 0: always the most probable token")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  app.add_option("--top-k", options.sampling.top_k, "draw from the k most probable tokens; 0: from all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  app.add_option("--top-p", options.sampling.top_p,
-                 "draw from the most probable tokens that reach this probability")
-      ->capture_default_str();
-  app.add_option("--seed", options.sampling.seed, "same seed, same text")->capture_default_str();
-  return run_main(app, argc, argv, [&options] {
+  add_model_flags(flags, options.model);
+  flags
+      .add(
+          "--prompt", options.prompt,
+          "Text to continue; - reads it from the standard input. Without a prompt, the text begins on a new line.")
+      .optional_value();
+  flags.add("--bytes,--tokens", options.tokens, "Number of bytes or words to draw.")
+      .non_negative()
+      .show_default();
+  flags
+      .add("--temperature", options.sampling.temperature,
+           "Divides the logits; 0: always take the most probable token.")
+      .non_negative()
+      .show_default();
+  flags.add("--top-k", options.sampling.top_k, "Draw from the k most probable tokens; 0: from all.")
+      .non_negative()
+      .show_default();
+  flags
+      .add("--top-p", options.sampling.top_p,
+           "Draw from the most probable tokens that together reach this probability.")
+      .show_default();
+  flags.add("--seed", options.sampling.seed, "Seed of the draws.").show_default();
+  return run_main(flags, argc, argv, [&options] {
     try {
       options.sampling.check();
     } catch (const Error& error) {

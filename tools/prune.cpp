@@ -1,5 +1,4 @@
-// prune: sets the smallest weights of a checkpoint to 0, in steps, with fine-tuning between them.
-#include <CLI/CLI.hpp>
+// prune: sets the smallest weights of a checkpoint to 0, in steps, with fine-tuning after each step.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -24,14 +23,14 @@ struct Options {
   std::vector<double> percent = {15, 30, 45, 60, 75, 90};
   std::string scope = "layer";
   int64_t steps = 0;
-  double lr = 0;  // 0: a tenth of the run's
+  double lr = 0;  // peak learning rate of fine-tuning; 0: a tenth of the run's
   std::string precision = "auto";
   ScoringOptions scoring;
 };
 
 constexpr const char* kRecord = "prune.json";
 
-// What has been done so far, written anew after each sparsity: the same command goes on from there.
+// The record of the sparsities that are done, rewritten after each: the same command goes on from there.
 class Record {
  public:
   Record(const fs::path& folder, const json& settings) : path_((folder / kRecord).string()) {
@@ -48,7 +47,7 @@ class Record {
   }
 
   const json& rows() const { return json_["rows"]; }
-  // Error: what was done in this place is another step.
+  // Returns whether row `index` is done. Error: the row is of another step.
   bool has(size_t index, const std::string& label) const {
     if (index >= rows().size()) return false;
     CHECK(rows()[index]["weights"] == label,
@@ -79,12 +78,12 @@ StreamPosition position_of(const json& row) {
   return {row["epoch"], row["segment"]};
 }
 
-// The highest rate of a run's schedule, which need not be the number that the schedule is given.
+// Returns the highest learning rate of a run, which some schedules scale from the `lr` of the recipe.
 double peak_lr(const Recipe& recipe) {
   return Schedule(schedule_config(recipe)).lr(std::max<int64_t>(0, recipe.warmup - 1));
 }
 
-// The run that goes on with pruned weights: its text and model, a schedule of its own.
+// Returns the run that trains the pruned weights: text and model of `run`, and a schedule of its own.
 RunConfig tuning_config(const RunConfig& run, const Options& o, Device device) {
   RunConfig config = run;
   config.recipe.schedule = "cosine";
@@ -106,8 +105,8 @@ Checkpoint pruned(const Checkpoint& before, double sparsity, const std::string& 
   return after;
 }
 
-// Trains `pruned` with its masks held, from `position` of the text on, which moves; stopped by a signal, it
-// goes on.
+// Trains `pruned` with its masks fixed, from `position` of the text, which it advances. Resumes a fine-tuning
+// that a signal stopped.
 Checkpoint fine_tuned(const Checkpoint& pruned, const RunConfig& config, const CompressionScorer& scorer,
                       const fs::path& folder, StreamPosition& position) {
   const Corpus& corpus = scorer.corpus();
@@ -150,8 +149,8 @@ void run(Options o) {
   std::string path = o.checkpoint;
   Checkpoint current = load_checkpoint(path);
   CHECK(current.quantized.empty(), "{}: the weights are quantized; prune first, then quantize", path);
-  CHECK(!current.run_config.empty(),
-        "{}: the checkpoint does not tell its training run, whose text is scored", path);
+  CHECK(!current.run_config.empty(), "{}: the checkpoint has no training run, whose text would be scored",
+        path);
   const double before = 100 * pruned_share(current);
   CHECK(o.percent.front() > before - 0.01,
         "{}: {:.3g} % of the weights are pruned already; --sparsity begins at {:g}", path, before,
@@ -194,7 +193,7 @@ void run(Options o) {
     current = load_checkpoint(path);
   }
   if (o.steps == 0) return;
-  std::cout << '\n';  // once more, without the steps of fine-tuning in between
+  std::cout << '\n';  // the table once more, without the lines of fine-tuning in it
   scorer.print_head();
   for (const json& row : record.rows()) scorer.print_row(score_of(row));
 }
@@ -208,35 +207,51 @@ void check(const Options& o) {
   }
 }
 
+constexpr const char* kManual =
+    R"(Example:
+  prune runs/gcide-laptop/best.safetensors --out=runs/pruned --finetune-steps=2000
+
+"Train large, then compress" (Li, Wallace et al., 2020). For each sparsity in turn the smallest
+weights are set to 0 by magnitude. What is pruned are the matrices, embeddings included; biases,
+gains and scalars stay. With --finetune-steps=N the model is then trained for N steps on the text of
+its run, from where the step before stopped, with a cosine schedule and a new optimizer; pruned
+weights and their moments stay 0.
+
+Each sparsity gives a checkpoint, and a row with its non-zero weights, its size and its bits per
+character (of words its perplexity) on the held-out text, scored in f32. In the file a pruned tensor
+is a bitmap and the remaining weights; evaluate, generate and quantize read it without a flag. After
+a signal the same command goes on, also within fine-tuning; what is done is in prune.json.)";
+
 }  // namespace
 }  // namespace tandem
 
 int main(int argc, char** argv) {
   using namespace tandem;
   limit_openmp_spinning(argv);
-  CLI::App app(
-      "Prunes the smallest weights of a checkpoint, sparsity after sparsity, and scores each result.",
-      "prune");
+  Flags flags("prune",
+              "Sets the smallest weights of a checkpoint to 0, sparsity by sparsity, and scores each result.",
+              kManual);
   Options options;
-  app.add_option("checkpoint", options.checkpoint, "checkpoint of train")->required();
-  app.add_option("--sparsity", options.percent, "per cent of the weights that are 0, growing")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->capture_default_str();
-  app.add_option("--scope", options.scope, "layer: of each matrix; global: of all, wherever the smallest are")
-      ->check(CLI::IsMember({"layer", "global"}))
-      ->capture_default_str();
-  app.add_option("--finetune-steps", options.steps, "updates after each step of pruning; 0: none")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  app.add_option("--lr", options.lr, "peak learning rate of fine-tuning [a tenth of the run's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--precision", options.precision, "of fine-tuning, as in train")
-      ->check(CLI::IsMember({"auto", "f32", "tf32", "bf16"}))
-      ->capture_default_str();
-  app.add_option("--out", options.out, "folder of the results, sparsity-PERCENT.safetensors")->required();
-  add_scoring_options(app, options.scoring);
-  return run_main(app, argc, argv, [&options] {
+  flags.add("checkpoint", options.checkpoint, "A checkpoint of train.").required();
+  flags.add("--sparsity", options.percent, "Per cent of the weights that are 0, in growing steps.")
+      .comma_separated()
+      .one_argument()
+      .show_default();
+  flags
+      .add("--scope", options.scope,
+           "layer: prune the smallest weights of each matrix; global: the smallest of all matrices together.")
+      .one_of({"layer", "global"})
+      .show_default();
+  flags.add("--finetune-steps", options.steps, "Number of updates after each step of pruning; 0: none.")
+      .non_negative()
+      .show_default();
+  flags.add("--lr", options.lr, "Peak learning rate of fine-tuning [a tenth of the run's].").positive();
+  flags.add("--precision", options.precision, "Precision of fine-tuning, as in train.")
+      .one_of({"auto", "f32", "tf32", "bf16"})
+      .show_default();
+  flags.add("--out", options.out, "Folder of the results, sparsity-PERCENT.safetensors.").required();
+  add_scoring_flags(flags, options.scoring);
+  return run_main(flags, argc, argv, [&options] {
     check(options);
     run(options);
   });

@@ -1,5 +1,4 @@
-// quantize: weights in 8 bits or fewer, and what that costs in bits per character.
-#include <CLI/CLI.hpp>
+// quantize: rounds weights to 8 bits or fewer, and scores what that costs in bits per character.
 #include <filesystem>
 
 #include "core/check.h"
@@ -17,7 +16,8 @@ struct Options {
   ScoringOptions scoring;
 };
 
-// A bitmap of what is pruned pays where the codes that it saves take more than its bit a weight.
+// Returns whether a bitmap of the pruned weights saves more bits of codes than the one bit a weight that it
+// takes.
 bool worth_a_mask(const Tensor& mask, int bits) {
   const auto kept = mask.span<uint8_t>();
   const int64_t pruned = std::count(kept.begin(), kept.end(), uint8_t{0});
@@ -48,8 +48,8 @@ void run(const Options& options) {
   const Checkpoint original = load_checkpoint(options.checkpoint);
   CHECK(original.quantized.empty(), "{}: the weights are quantized already; give the checkpoint in f32",
         options.checkpoint);
-  CHECK(!original.run_config.empty(),
-        "{}: the checkpoint does not tell its training run, whose text is scored", options.checkpoint);
+  CHECK(!original.run_config.empty(), "{}: the checkpoint has no training run, whose text would be scored",
+        options.checkpoint);
   const CompressionScorer scorer(options.scoring, RunConfig::from_text(original.run_config));
   scorer.print_start();
   scorer.print_head();
@@ -62,21 +62,39 @@ void run(const Options& options) {
   }
 }
 
+constexpr const char* kManual =
+    R"(Examples:
+  quantize runs/gcide-laptop/best.safetensors --out=runs/quantized
+  quantize runs/pruned/sparsity-60.safetensors --out=runs/both --bits=8,4
+  generate --checkpoint=runs/both/8-bit.safetensors --precision=int8
+
+Each matrix, embeddings included, is rounded to codes of 2 to 8 bits over its range, without any
+data:
+  w = step (code - zero),   step = (max - min) / (2^bits - 1)
+In a pruned tensor `zero` is a whole number, so that 0 stays 0. Biases, gains and scalars stay in
+f32.
+
+Each number of bits gives a checkpoint, and a row with its non-zero weights, its size and its bits
+per character (of words its perplexity) on the held-out text of the training run. In the file a
+quantized tensor is its codes without gaps and two numbers. evaluate and generate read it without a
+flag, as dense f32; with --precision=int8 they multiply by the codes, whatever their number of bits
+in the file.)";
+
 }  // namespace
 }  // namespace tandem
 
 int main(int argc, char** argv) {
   using namespace tandem;
   limit_openmp_spinning(argv);
-  CLI::App app("Rounds the weights of a checkpoint to few bits, and scores each result.", "quantize");
+  Flags flags("quantize", "Rounds the weights of a checkpoint to few bits, and scores each result.", kManual);
   Options options;
-  app.add_option("checkpoint", options.checkpoint, "checkpoint of train or prune")->required();
-  app.add_option("--bits", options.bits, "of a weight, each from 2 to 8")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::Range(2, 8))
-      ->capture_default_str();
-  app.add_option("--out", options.out, "folder of the results, BITS-bit.safetensors")->required();
-  add_scoring_options(app, options.scoring);
-  return run_main(app, argc, argv, [&options] { run(options); });
+  flags.add("checkpoint", options.checkpoint, "A checkpoint of train or prune.").required();
+  flags.add("--bits", options.bits, "Bits of a weight, each number from 2 to 8.")
+      .comma_separated()
+      .one_argument()
+      .range(2, 8)
+      .show_default();
+  flags.add("--out", options.out, "Folder of the results, BITS-bit.safetensors.").required();
+  add_scoring_flags(flags, options.scoring);
+  return run_main(flags, argc, argv, [&options] { run(options); });
 }

@@ -1,4 +1,4 @@
-// Running a built tool as a user would: its exit code, and what it wrote on each of its outputs.
+// Runs a built program as a user would; gives its exit code and what it wrote to stdout and stderr.
 #pragma once
 #include <sys/wait.h>
 

@@ -1,9 +1,9 @@
-// Records of bench, and what a comparison of two says: with planted changes, so nothing depends on how fast
-// anything is.
+// Records of bench and their comparison, with planted changes, so that nothing depends on how fast anything is.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/errors.h"
 #include "tests/support/run_tool.h"
@@ -87,7 +87,7 @@ void multiply(ordered_json& spread, double factor) {
   for (auto& [end, value] : spread.items()) value = value.get<double>() * factor;
 }
 
-TEST_CASE("a record is what was measured, field by field") {
+TEST_CASE("bench record: has every field that was measured") {
   const ordered_json record = ordered_json::parse(record_of_small().dump());
   CHECK(record == record_of_small());
   const ordered_json& softmax = record["operators"][0];
@@ -119,7 +119,7 @@ TEST_CASE("a record is what was measured, field by field") {
   CHECK(settings.passes == 1);
 }
 
-TEST_CASE("a pass that a GPU cannot tell from noise, or with nothing to move, has no rate") {
+TEST_CASE("bench record: a pass that is lost in noise, or that moves nothing, has no rate") {
   BenchCase c;
   c.forward.bytes = 100;
   BenchResult r;
@@ -130,7 +130,7 @@ TEST_CASE("a pass that a GPU cannot tell from noise, or with nothing to move, ha
   CHECK(!json["backward"].contains("times_floor"));
 }
 
-TEST_CASE("the same again: nothing moved") {
+TEST_CASE("bench --baseline: nothing has moved between equal records") {
   const Comparison same = after([](ordered_json&) {});
   CHECK(same.compared == kQuantities);
   CHECK(same.moved.empty());
@@ -138,7 +138,7 @@ TEST_CASE("the same again: nothing moved") {
   CHECK(comparison_text(same) == fmt::format("nothing moved beyond noise, of {} quantities\n", kQuantities));
 }
 
-TEST_CASE("worse and better, the largest change first") {
+TEST_CASE("bench --baseline: changes are worse or better, the largest first") {
   const Comparison changed = after([](ordered_json& now) {
     multiply(now["operators"][0]["forward"]["times_floor"], 1.5);
     multiply(now["operators"][1]["backward"]["times_floor"], 0.25);
@@ -163,7 +163,7 @@ TEST_CASE("worse and better, the largest change first") {
   CHECK(json["moved"][0]["verdict"] == "better");
 }
 
-TEST_CASE("times as such are not compared: the machine may be slower") {
+TEST_CASE("bench --baseline: a slower machine changes nothing, as times are in units of their floors") {
   const Comparison slower = after([](ordered_json& now) {
     for (ordered_json& c : now["operators"])
       for (const char* pass : {"forward", "backward"}) multiply(c[pass]["ms"], 3);
@@ -173,7 +173,7 @@ TEST_CASE("times as such are not compared: the machine may be slower") {
   CHECK(slower.moved.empty());
 }
 
-TEST_CASE("within the tolerance, or within either spread, is noise") {
+TEST_CASE("bench --baseline: a change within the tolerance or within either spread is noise") {
   const auto grown = [](double factor, const std::function<void(ordered_json&)>& widen, double tolerance) {
     return after(
                [&](ordered_json& now) {
@@ -196,7 +196,7 @@ TEST_CASE("within the tolerance, or within either spread, is noise") {
             1.5, [](ordered_json& floors) { floors["min"] = 1.3; }, 0.1) == 1);
 }
 
-TEST_CASE("bytes and operations know no noise, but only what exceeds the tolerance counts as worse") {
+TEST_CASE("bench --baseline: bytes and operations have no noise, and count as worse beyond the tolerance") {
   const Comparison slightly =
       after([](ordered_json& now) { now["operators"][0]["peak_bytes"] = (3 << 20) + 4; });
   REQUIRE(slightly.moved.size() == 1);
@@ -219,7 +219,7 @@ TEST_CASE("bytes and operations know no noise, but only what exceeds the toleran
   CHECK(compare_records(now, before, 0.1).worse() == 0);
 }
 
-TEST_CASE("the smallest parts of a step count only once they have grown") {
+TEST_CASE("bench --baseline: the smallest parts of a step count only once they have grown") {
   const auto concat = [](double factor) {
     return after([factor](ordered_json& now) { multiply(now["steps"][0]["times_floor"]["concat"], factor); });
   };
@@ -229,7 +229,7 @@ TEST_CASE("the smallest parts of a step count only once they have grown") {
   CHECK(grown.moved[0].name == "step f32: concat");
 }
 
-TEST_CASE("new and missing are named, but only where both runs should have them") {
+TEST_CASE("bench --baseline: new and missing quantities are named if both runs should have them") {
   const Comparison renamed = after([](ordered_json& now) { now["operators"][0]["case"] = "some"; });
   CHECK(renamed.added == std::vector<std::string>{"softmax f32 some backward", "softmax f32 some forward",
                                                   "softmax f32 some memory"});
@@ -252,7 +252,7 @@ TEST_CASE("new and missing are named, but only where both runs should have them"
   CHECK(compare_records(before, record_of_small(), 0.1).added.empty());
 }
 
-TEST_CASE("passes join: the median of medians, and the ends of all") {
+TEST_CASE("bench --baseline: passes are joined by the median of medians and the extremes of all") {
   const auto with_passes = [](const std::vector<double>& factors) {
     return after([&factors](ordered_json& now) {
       const ordered_json once = now["operators"][0];
@@ -271,7 +271,7 @@ TEST_CASE("passes join: the median of medians, and the ends of all") {
   CHECK(with_passes({1, 3, 2}).moved.empty());  // once it was as fast as before
 }
 
-TEST_CASE("another device, other sizes and another model are refused, with both values") {
+TEST_CASE("bench --baseline: another device, other sizes and another model are refused with both values") {
   const auto refused = [](const std::function<void(ordered_json&)>& change) {
     ordered_json before = record_of_small();
     change(before);
@@ -292,7 +292,7 @@ TEST_CASE("another device, other sizes and another model are refused, with both 
   CHECK(refused([](ordered_json& before) { before["sizes"]["model"].erase("layers"); }) == "no error");
 }
 
-TEST_CASE("damaged records are refused") {
+TEST_CASE("bench --baseline: damaged records are refused") {
   CHECK(contains(error_of([] { after([](ordered_json& now) { now["operators"][0].erase("precision"); }); }),
                  "'precision' not found"));
   CHECK(contains(error_of([] {
@@ -320,7 +320,7 @@ TEST_CASE("damaged records are refused") {
   CHECK(contains(error_of([] { read_record("/nothing/here"); }), "/nothing/here: cannot be read"));
 }
 
-TEST_CASE("the program: a record, and a run against it") {
+TEST_CASE("bench: writes a record, and compares a run with it") {
   const TempDir folder;
   const std::string path = (folder / "record.json").string(), other = (folder / "now.json").string();
   const std::vector<std::string> sizes = {"--unroll=8", "--batch-size=2",  "--d=16",
@@ -359,7 +359,7 @@ TEST_CASE("the program: a record, and a run against it") {
     write_text(path, changed.dump());
   };
   scaled(1e-9);
-  const ToolRun worse = bench({"--against=" + path, "--json=" + other});  // the settings of the record
+  const ToolRun worse = bench({"--baseline=" + path, "--json=" + other});  // with the settings of the record
   CAPTURE(worse.out);
   CAPTURE(worse.err);
   CHECK(worse.exit_code == 1);
@@ -373,6 +373,7 @@ TEST_CASE("the program: a record, and a run against it") {
   CHECK(now["against"]["missing"].empty());
   CHECK(now["against"]["new"].empty());
   scaled(1e9);
+  // --against is the former name of --baseline.
   const ToolRun better = bench({"softmax", "--passes=2", "--against=" + path, "--json=" + other});
   CAPTURE(better.out);
   CAPTURE(better.err);
@@ -381,11 +382,11 @@ TEST_CASE("the program: a record, and a run against it") {
   CHECK(contains(better.out, "better  softmax f32 "));
   CHECK(read_record(other)["operators"].size() == 2 * ordered_json::parse(alone.out)["operators"].size());
 
-  const ToolRun refused = bench({"--against=" + path, "--d=32"});
+  const ToolRun refused = bench({"--baseline=" + path, "--d=32"});
   CHECK(refused.exit_code == 1);
   CHECK(contains(refused.err, "d 16, now 32"));
-  CHECK(bench({"softmax", "--tolerance=0.2"}).exit_code == 2);  // of nothing
-  CHECK(bench({"softmax", "--against=" + path, "--tolerance=-1"}).exit_code == 2);
+  CHECK(bench({"softmax", "--tolerance=0.2"}).exit_code == 2);  // without --baseline
+  CHECK(bench({"softmax", "--baseline=" + path, "--tolerance=-1"}).exit_code == 2);
   CHECK(bench({"--json"}).exit_code == 2);
   CHECK(bench({"softmax", "--json=/nothing/here"}, sizes).exit_code == 1);
   const ToolRun peak = bench({"peak", "--rounds=1", "--device=cpu", "--json"});

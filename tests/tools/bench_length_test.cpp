@@ -1,4 +1,4 @@
-// `bench length`: its points, the work it divides by, growth, and the program.
+// `bench length`: its points, the work that it divides by, growth, and the program.
 #include "tools/bench/length.h"
 
 #include <doctest/doctest.h>
@@ -24,14 +24,14 @@ ToolRun length(std::vector<std::string> arguments) {
 
 }  // namespace
 
-TEST_CASE("growth is over any shorter length, not over the first one") {
+TEST_CASE("bench length: growth is over any shorter length, not over the first one") {
   CHECK(growth({4, 2, 3}) == 1.5);
   CHECK(growth({4, 3, 2}) == 0.75);
   CHECK(growth({1, 3, 2}) == 3);
   CHECK(contains(error_of([] { growth({1}); }), "growth needs two"));
 }
 
-TEST_CASE("a step at a length: its pairs, rows, operators and bytes") {
+TEST_CASE("bench length: counts pairs, rows, operators and bytes of a step") {
   BenchSizes overrides;
   overrides.d = 16;
   overrides.d_projected = 8;
@@ -39,7 +39,7 @@ TEST_CASE("a step at a length: its pairs, rows, operators and bytes") {
   const std::vector<LengthCost> costs =
       measure_lengths(bench_sizes("laptop", overrides), MatmulPrecision::f32, {{8, 8}, {8, 40}}, 1);
   REQUIRE(costs.size() == 2);
-  // 8 queries see 8 rows of memory each, and 1 to 8 of their own segment; twice over.
+  // Each of 8 queries sees the 8 tokens of the memory and 1 to 8 of its own segment; the batch has 2 rows.
   CHECK(costs[0].pairs == 2 * (64 + 36));
   CHECK(costs[1].pairs == 2 * (320 + 36));
   CHECK(costs[1].rows == 2 * 48);
@@ -64,7 +64,7 @@ TEST_CASE("a step at a length: its pairs, rows, operators and bytes") {
                  "at least 1"));
 }
 
-TEST_CASE("the program writes every point of both sweeps") {
+TEST_CASE("bench length: the program writes every point of both sweeps") {
   const TempDir folder;
   const std::string json = (folder / "length.json").string();
   const ToolRun run = length({"--min=8", "--max=32", "--unroll=4", "--json=" + json});

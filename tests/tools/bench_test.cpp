@@ -1,5 +1,4 @@
-// The benchmarks as a program: what they check, count and refuse. Nothing here depends on how fast anything
-// is.
+// What bench checks, counts and refuses. Nothing here depends on how fast anything is.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -7,7 +6,6 @@
 
 #include "core/array.h"
 #include "core/caching_allocator.h"
-#include "op_names.h"
 #include "ops/arithmetic.h"
 #include "ops/gemm/log.h"
 #include "ops/matmul.h"
@@ -38,7 +36,7 @@ BenchSizes small_sizes() {
   return bench_sizes("laptop", overrides);
 }
 
-// Of the bench device.
+// Returns the precisions that the bench device has.
 std::vector<MatmulPrecision> precisions() {
   std::vector<MatmulPrecision> all;
   for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
@@ -52,16 +50,38 @@ bool has_graphs() {
 
 }  // namespace
 
-TEST_CASE("every operator that records on the tape has a benchmark, but for views and the README's example") {
+TEST_CASE("bench: operators register themselves, and those without a benchmark are listed") {
   const std::vector<std::string>& names = bench_operator_names();
-  for (const std::string op : kOpFiles) {
-    CAPTURE(op);
-    const bool none = op == "slice" || op == "reshape" || op == "softsign";
-    CHECK((std::find(names.begin(), names.end(), op) != names.end()) == !none);
-  }
+  CHECK(names.size() >= 21);
+  CHECK(std::is_sorted(names.begin(), names.end()));
+  const std::vector<std::string> without = operators_without_bench();
+  for (const std::string& op : without) CHECK(std::find(names.begin(), names.end(), op) == names.end());
+  CHECK(std::find(without.begin(), without.end(), "reshape") != without.end());  // a view: nothing to time
 }
 
-TEST_CASE("every case passes its own check, on each device and in each precision that it has") {
+namespace tandem {
+
+BENCH_CASES(test_only) {  // as a file of its own would register it
+  const Tensor x = bench.activation({bench.sizes.unroll, 4}, 1);
+  bench.add(
+      "twice", {x}, [](const Tensors& in) { return Tensors{scale(in[0], 2)}; },
+      bytes_moved(2 * bytes_of({x}), 2 * bytes_of({x})));
+}
+
+}  // namespace tandem
+
+TEST_CASE("bench: a registered operator has its cases in the precisions of activations") {
+  const std::vector<BenchCase> cases = bench_cases("test_only", small_sizes(), MatmulPrecision::f32);
+  REQUIRE(cases.size() == 1);
+  CHECK(cases[0].op == "test_only");
+  CHECK(cases[0].name == "twice");
+  CHECK(cases[0].forward.bytes == 2 * 12 * 4 * 4);
+  CHECK(check_case(cases[0]) < 1e-6);
+  CHECK(bench_cases("test_only", small_sizes(), MatmulPrecision::bf16).empty());  // a CPU has f32 activations
+  CHECK(bench_cases("linear", small_sizes(), MatmulPrecision::bf16).size() == 4);
+}
+
+TEST_CASE("bench: every case passes its own check, on each device and in each precision that it has") {
   for (const Device device : test_devices()) {
     const BenchDeviceScope on(device);
     CAPTURE(device.str());
@@ -90,24 +110,26 @@ TEST_CASE("every case passes its own check, on each device and in each precision
         }
       }
       CHECK(cases > 0);
-      if (op != "concat" && op != "embedding") CHECK(largest > 0);  // f32 is not f64: they were compared
+      if (op != "concat" && op != "embedding" && op != "test_only")
+        CHECK(largest > 0);  // f32 differs from f64, so they were compared
     }
   }
 }
 
-TEST_CASE("inputs lie on the bench device, and activations are bf16 on a GPU in that precision alone") {
+TEST_CASE(
+    "bench: inputs lie on the bench device, and activations are bf16 on a GPU in that precision alone") {
   for (const Device device : test_devices()) {
     const BenchDeviceScope on(device);
     CHECK(bench_random({3}, 1).device() == device);
     CHECK(bench_ids({3}, 5, 1).device() == device);
     for (const MatmulPrecision precision : precisions()) {
-      const bool half = device.is_cuda() && precision == MatmulPrecision::bf16;
+      const bool bf16 = device.is_cuda() && precision == MatmulPrecision::bf16;
       const Tensor x = bench_activation({3}, precision, 1);
       CHECK(x.device() == device);
-      CHECK(x.dtype() == (half ? DType::bf16 : DType::f32));
+      CHECK(x.dtype() == (bf16 ? DType::bf16 : DType::f32));
       const BenchCase add = bench_cases("arithmetic", small_sizes(), MatmulPrecision::f32)[0];
       CHECK(add.forward.bytes == 3 * 12 * 3 * 40 * 4);
-      if (half) {
+      if (bf16) {
         const BenchCase rounded = bench_cases("arithmetic", small_sizes(), precision)[0];
         CHECK(rounded.forward.bytes == add.forward.bytes / 2);
       }
@@ -116,13 +138,13 @@ TEST_CASE("inputs lie on the bench device, and activations are bf16 on a GPU in 
   CHECK(bench_device() == Device::cpu());
 }
 
-TEST_CASE("work is timed as often as was asked for") {
+TEST_CASE("bench: work is timed as often as was asked for") {
   for (const Device device : test_devices()) {
     const BenchDeviceScope on(device);
     const Tensor sum = zeros({1}, DType::f32, device), one = full({1}, 1, DType::f32, device);
     TimedWork work([sum, one] { add_in_place(sum, one); });
     CHECK(work.run_ms(3) >= 0);
-    // On a GPU once by itself, then a graph of three twice, of which the second is timed.
+    // On a GPU: one run by itself, then two replays of a graph of three runs, of which the second is timed.
     CHECK(sum.item() == (device.is_cuda() && has_graphs() ? 1 + 2 * 3 : 3));
     fill(sum, 0);
     CHECK(work.run_ms(3) >= 0);
@@ -132,7 +154,7 @@ TEST_CASE("work is timed as often as was asked for") {
   }
 }
 
-TEST_CASE("a wrong forward, a wrong gradient and a NaN are caught") {
+TEST_CASE("bench: a wrong result, a wrong gradient and a NaN are caught") {
   for (const Device device : test_devices()) {
     const BenchDeviceScope on(device);
     TapeCase c;
@@ -158,7 +180,7 @@ TEST_CASE("a wrong forward, a wrong gradient and a NaN are caught") {
                      return Tensors{scale(in[0], in[0].dtype() == DType::f32 ? NAN : 2.0)};
                    }),
                    "inf of the largest value"));
-    // One element of many, in a tensor that takes several blocks of threads.
+    // One wrong element among many, in a tensor that several blocks of threads read.
     const Tensor expected = full({70000}, 2, DType::f64, device), actual = expected.to(DType::f32).clone();
     CHECK(relative_difference(actual, expected) == 0);
     fill(actual.view_rows(69999, 70000), 2.5);
@@ -170,7 +192,7 @@ TEST_CASE("a wrong forward, a wrong gradient and a NaN are caught") {
   }
 }
 
-TEST_CASE("flops of the cases are those of the products that they run") {
+TEST_CASE("bench: the flops of a case are those of the products that it runs") {
   for (const std::string op : {"linear", "matmul"}) {
     for (const BenchCase& c : bench_cases(op, small_sizes(), MatmulPrecision::f32)) {
       CAPTURE(c.name);
@@ -179,8 +201,8 @@ TEST_CASE("flops of the cases are those of the products that they run") {
       CHECK(static_cast<double>(gemm_flops().f32 - before) == c.forward.flops + c.backward.flops);
     }
   }
-  // Attention works in blocks, so it may compute a little of what the mask hides, and backward computes the
-  // scores again.
+  // Attention works in blocks, so it may compute a few masked pairs, and its backward pass computes the scores
+  // again.
   for (const BenchCase& c : bench_cases("attention", small_sizes(), MatmulPrecision::f32)) {
     const int64_t before = gemm_flops().f32;
     c.run(1);
@@ -188,7 +210,7 @@ TEST_CASE("flops of the cases are those of the products that they run") {
   }
 }
 
-TEST_CASE("a replay runs the products that were logged, no more and no fewer") {
+TEST_CASE("bench: a replay runs the products that were logged, no more and no fewer") {
   for (const MatmulPrecision precision : precisions()) {
     std::vector<GemmCall> calls;
     {
@@ -214,7 +236,7 @@ TEST_CASE("a replay runs the products that were logged, no more and no fewer") {
   CHECK(contains(error_of([&call] { const GemmReplay replay({call}); }), "f64"));
 }
 
-TEST_CASE("a step is accounted for to the last token, product and byte") {
+TEST_CASE("bench step: tokens, products and bytes of a step are all counted") {
   const BenchSizes sizes = small_sizes();
   Peaks peaks;
   peaks.f32_gflops = 2;
@@ -240,7 +262,7 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
       CHECK(r.peak_bytes > 0);
       if (has_graphs()) CHECK(r.peak_bytes <= r.reserved_bytes);
       if (has_graphs()) CHECK(r.system_allocations == 0);
-      // What the model needs is at most what it ran: attention's backward computes scores again.
+      // The model needs at most what it ran: the backward pass of attention computes the scores again.
       CHECK(r.flops_per_token > 0);
       CHECK(r.flops_per_token * 36 <= f32 + bf16);
       const auto calls_of = [&r](const std::string& name) {
@@ -248,9 +270,10 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
           if (time.name == name) return time.calls;
         return int64_t{0};
       };
-      CHECK(calls_of("sru_scan") == 4);  // one a layer
+      CHECK(calls_of("sru_scan") == 4);  // one in each layer
       CHECK(calls_of("causal_attention") == 4);
-      CHECK(calls_of("linear") == 3 * 4 + 1);  // query, of the memory too; keys and values; output; logits
+      CHECK(calls_of("linear") ==
+            3 * 4 + 1);  // in each layer query, keys and values, output; then the logits
       CHECK(r.split_ms > 0);
       for (const OperatorTime& time : r.operators) CHECK(time.forward_ms > 0);
       const std::string text = step_text(r, peaks);
@@ -277,7 +300,7 @@ TEST_CASE("a step is accounted for to the last token, product and byte") {
   }
 }
 
-TEST_CASE("peaks: every precision that the device has, and no other") {
+TEST_CASE("bench peak: shows every precision that the device has, and no other") {
   for (const Device device : test_devices()) {
     const BenchDeviceScope on(device);
     const std::string text = peak_text(measure_peak_table(1));
@@ -295,7 +318,7 @@ TEST_CASE("peaks: every precision that the device has, and no other") {
   }
 }
 
-TEST_CASE("sizes come from the preset unless they are given") {
+TEST_CASE("bench: sizes come from the preset unless they are given") {
   const BenchSizes laptop = bench_sizes("txl-matched");
   CHECK(laptop.d == 1920);
   CHECK(laptop.d_projected == 480);
@@ -306,10 +329,10 @@ TEST_CASE("sizes come from the preset unless they are given") {
   bad.heads = 7;
   CHECK(contains(error_of([&bad] { bench_sizes("laptop", bad); }), "heads must divide d'"));
   CHECK(contains(error_of([] { bench_cases("frobnicate", small_sizes(), MatmulPrecision::f32); }),
-                 "linear, matmul"));
+                 "linear, lstm, matmul"));
 }
 
-TEST_CASE("medians") {
+TEST_CASE("bench: the median of an even number of timings is the mean of the middle two") {
   const Spread odd = spread_of({3, 1, 2});
   CHECK(odd.min == 1);
   CHECK(odd.median == 2);
@@ -318,11 +341,12 @@ TEST_CASE("medians") {
   CHECK(contains(error_of([] { spread_of({}); }), "no timings"));
 }
 
-TEST_CASE("the program") {
+TEST_CASE("bench: unknown operators and bad flags are refused, known operators and steps are run") {
   const ToolRun unknown = run_tool("bench", {"frobnicate"});
   CHECK(unknown.exit_code == 2);
   CHECK(contains(unknown.err, "frobnicate"));
-  for (const std::string& op : bench_operator_names()) CHECK(contains(unknown.err, op));
+  for (const std::string& op : bench_operator_names())
+    if (op != "test_only") CHECK(contains(unknown.err, op));
   CHECK(run_tool("bench", {}).exit_code == 2);
   CHECK(run_tool("bench", {"softmax", "--rounds=0"}).exit_code == 2);
   CHECK(run_tool("bench", {"softmax", "--preset=nothing"}).exit_code == 1);
@@ -353,4 +377,15 @@ TEST_CASE("the program") {
   if (!has_cuda())
     CHECK(contains(run_tool("bench", {"softmax", "--device=cuda"}).err,
                    "--device=cuda: " + cuda_status().text));
+}
+
+TEST_CASE("bench all: names the operators that have no benchmark") {
+  const ToolRun all =
+      run_tool("bench", {"all", "--unroll=8", "--batch-size=2", "--d=16", "--d-projected=8", "--vocabulary=5",
+                         "--words=200", "--rounds=1", "--device=cpu", "--precision=f32"});
+  CAPTURE(all.err);
+  CHECK(all.exit_code == 0);
+  const size_t at = all.out.find("without a benchmark: ");
+  REQUIRE(at != std::string::npos);
+  CHECK(contains(all.out.substr(at), "reshape, slice"));
 }

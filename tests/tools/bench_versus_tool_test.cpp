@@ -1,4 +1,4 @@
-// `bench compare`: its children, its table, what must agree, and the program against itself.
+// `bench vs-pytorch`: child processes, the table, what must agree, and Tandem against itself.
 #include "tools/bench/versus.h"
 
 #include <doctest/doctest.h>
@@ -23,12 +23,12 @@ const std::vector<std::string> kSmall = {
     "--rounds=2", "--steps=2",       "--bytes=3",  "--segments=2",   "--precision=f32"};
 
 ToolRun compare(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "compare");
+  arguments.insert(arguments.begin(), "vs-pytorch");
   arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
   return run_tool("bench", arguments);
 }
 
-// A Python that runs no script, and answers every task with one line.
+// Writes a stand-in for Python that runs no script and answers every task with this line.
 std::string fake_python(const TempDir& folder, const std::string& line) {
   const std::string path = (folder / "python").string();
   write_text(path,
@@ -40,7 +40,7 @@ std::string fake_python(const TempDir& folder, const std::string& line) {
 
 }  // namespace
 
-TEST_CASE("ratios are formed round by round") {
+TEST_CASE("bench vs-pytorch: ratios are formed round by round") {
   const std::string row = comparison_row({"speed", {10, 20, 30}, {5, 20, 10}});
   CHECK(contains(row, "| speed | 20.0 (10.0 .. 30.0) | 10.0 (5.00 .. 20.0) | 2.000 (1.000 .. 3.000) |"));
   CHECK(contains(comparison_row({"speed", {12345.6}, {1}}), "12,346"));
@@ -50,7 +50,7 @@ TEST_CASE("ratios are formed round by round") {
                  "2 rounds of one side, 1 of the other"));
 }
 
-TEST_CASE("agreement is relative, and nothing agrees with what is no number") {
+TEST_CASE("bench vs-pytorch: agreement is relative, and nothing agrees with NaN") {
   CHECK(contains(error_of([] { check_agreement("loss", 4.0005, 4, 1e-4); }),
                  "loss: 4.0005 of Tandem and 4 of"));
   CHECK(contains(error_of([] { check_agreement("loss", NAN, 4, 1e-4); }), "apart"));
@@ -58,7 +58,7 @@ TEST_CASE("agreement is relative, and nothing agrees with what is no number") {
   CHECK(error_of([] { check_agreement("loss", 4.0003, 4, 1e-4); }) == "no error");
 }
 
-TEST_CASE("a child's lines, its first one's time, and its memory") {
+TEST_CASE("run_child: gives the lines, the time of the first one, and the peak memory") {
   ChildRun run;
   const double all_ms = time_ms([&run] {
     run = run_child({"sh", "-c", "sleep 0.2; echo one; sleep 1; echo two; printf rest"});
@@ -71,7 +71,7 @@ TEST_CASE("a child's lines, its first one's time, and its memory") {
   CHECK(run.peak_bytes < large.peak_bytes);
 }
 
-TEST_CASE("a child that fails is told with what it said") {
+TEST_CASE("run_child: the error of a failing child has its stderr") {
   const std::string failed = error_of([] { run_child({"sh", "-c", "echo it broke >&2; exit 3"}); });
   CHECK(contains(failed, "ended with exit code 3"));
   CHECK(contains(failed, "it broke"));
@@ -79,7 +79,7 @@ TEST_CASE("a child that fails is told with what it said") {
   CHECK(contains(error_of([] { run_child({"no-such-program"}); }), "no-such-program: No such file"));
 }
 
-TEST_CASE("Tandem against itself: every quantity, and the same losses") {
+TEST_CASE("bench vs-pytorch: Tandem against itself measures every quantity and has the same losses") {
   const TempDir folder;
   const std::string file = (folder / "all.json").string();
   const ToolRun run = compare({"--with=tandem", "--generate-batches=1,3", "--json=" + file});
@@ -98,13 +98,13 @@ TEST_CASE("Tandem against itself: every quantity, and the same losses") {
       for (const double value : values.at(side)) CHECK(value > 0);
     }
   }
-  // Bit for bit, as the losses are that are printed.
+  // The printed losses are equal in every digit.
   const size_t at = run.out.find("loss of the first step ");
   REQUIRE(at != std::string::npos);
   CHECK(run.out.substr(at + 23, 8) == run.out.substr(at + 36, 8));
 }
 
-TEST_CASE("sides that do not agree are not compared") {
+TEST_CASE("bench vs-pytorch: sides that do not agree are not compared") {
   const TempDir folder;
   const std::string python = fake_python(
       folder,
@@ -120,7 +120,8 @@ TEST_CASE("sides that do not agree are not compared") {
   }
   const ToolRun silent =
       compare({"--with=pytorch", "--python=" + fake_python(folder, "{}"), "--tasks=evaluate"});
-  CHECK(contains(silent.err, "did not tell nats"));
+  CHECK(contains(silent.err, "did not print nats"));
   CHECK(contains(compare({"--with=pytorch", "--python=no-such-python"}).err, "no-such-python: No such file"));
   CHECK(compare({"--with=everything"}).exit_code == 2);
+  CHECK(contains(run_tool("bench", {"compare", "--help"}).out, "bench vs-pytorch"));  // the former name
 }

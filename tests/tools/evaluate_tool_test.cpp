@@ -1,4 +1,4 @@
-// Tests of the program evaluate: figures, options, exit codes and messages.
+// Tests of the program evaluate: scores, flags, exit codes and messages.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -153,7 +153,7 @@ TEST_CASE("evaluate: wrong usage exits with 2") {
   refused({kWeights, kText, "--window=32", "--split=tests"}, "--split");
   refused({kWeights, kText, "--window=32", "--wnidow=32"}, "--wnidow");
   refused({kWeights, kText, "--window=a"}, "--window");
-  refused({kWeights, kText}, "does not tell its evaluation window; give --window=N");
+  refused({kWeights, kText}, "has no evaluation window; give --window=N");
   const ToolRun help = evaluate_tool({"--help"});
   CHECK(help.exit_code == 0);
   CHECK(contains(help.out, "--valid-fraction"));

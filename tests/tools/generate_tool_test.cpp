@@ -1,4 +1,4 @@
-// Tests of the program generate: what it writes where, options, exit codes and messages.
+// Tests of the program generate: its output, flags, exit codes and messages.
 #include "models/registry.h"
 #include "models/training/model_file.h"
 #include "models/training/sampling.h"
@@ -57,7 +57,7 @@ TEST_CASE("generate: prompts from the standard input, and none") {
   CHECK(generated({}).size() == 400);
 }
 
-TEST_CASE("generate: tells the device, the model and the speed on stderr") {
+TEST_CASE("generate: prints the device, the model and the speed on stderr") {
   const ToolRun run = generate_tool({"--prompt=abc", "--bytes=20"});
   CHECK(run.exit_code == 0);
   CHECK(run.err.starts_with("device: cpu, "));

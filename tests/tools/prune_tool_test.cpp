@@ -1,4 +1,4 @@
-// Tests of the program prune: files, table and fine-tuning, going on after it was stopped, and messages.
+// Tests of the program prune: files, table, fine-tuning, resuming, and messages.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -32,7 +32,7 @@ std::string file_of(const fs::path& out, int percent) {
 }
 
 TEST_CASE(
-    "prune: each sparsity is a file of that many zeros, which the other programs read and the table scores") {
+    "prune: each sparsity gives a file with that many zeros, which evaluate reads and the table scores") {
   const TempDir folder;
   const std::string model = write_small_run(folder);
   for (const std::string scope : {"layer", "global"}) {
@@ -60,7 +60,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "prune: fine-tuning keeps the zeros; the same command goes on after the last sparsity that is done") {
+    "prune: fine-tuning keeps the zeros; the same command resumes after the last sparsity that is done") {
   const TempDir folder;
   const std::string model = write_small_run(folder);
   const auto command = [&model](const fs::path& out, const std::string& sparsity) {
@@ -103,7 +103,7 @@ TEST_CASE(
   CHECK(contains(order.err, "\"40 % pruned\" was done where \"20 % pruned\" is asked for"));
 }
 
-TEST_CASE("prune: what cannot be done is said") {
+TEST_CASE("prune: wrong usage and impossible requests are refused with a message") {
   const TempDir folder;
   const std::string model = write_small_run(folder), out = "--out=" + (folder / "p").string();
   const auto ends = [](int code, const std::vector<std::string>& arguments, const std::string& message) {

@@ -1,4 +1,4 @@
-// Tests of the program quantize: its table, its files, what evaluate and generate make of them, and messages.
+// Tests of the program quantize: its table, its files, their use by evaluate and generate, and messages.
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -24,8 +24,7 @@ double bpc_of(const std::string& file, const std::string& text, const std::strin
   return nlohmann::json::parse(run.out)["bpc"];
 }
 
-TEST_CASE(
-    "quantize: sizes and bits per character of 8, 6 and 4 bits, in files that the other programs read") {
+TEST_CASE("quantize: 8, 6 and 4 bits have the sizes and scores of the table, in files that evaluate reads") {
   const TempDir folder;
   const std::string model = write_small_run(folder), text = folder / "text", out = folder / "q";
   const ToolRun run = run_tool("quantize", {model, "--out=" + out, "--batch-size=1"});
@@ -90,7 +89,7 @@ TEST_CASE("quantize: pruned weights stay 0; the mask is kept where it pays") {
   }
 }
 
-TEST_CASE("quantize: what cannot be done is said") {
+TEST_CASE("quantize: wrong usage and impossible requests are refused with a message") {
   const TempDir folder;
   const std::string model = write_small_run(folder), out = "--out=" + (folder / "q").string();
   const auto ends = [](int code, const std::string& tool, const std::vector<std::string>& arguments,

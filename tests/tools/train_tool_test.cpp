@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Words of a small language, so that there is something to learn.
+// Writes a text of a few words, so that there is something to learn.
 fs::path write_sample(const TempDir& folder) {
   Random random(1);
   const char* words[] = {"tape ", "tensor ", "gradient ", "scan ", "memory. "};
@@ -88,7 +88,7 @@ std::vector<std::string> small_run(const fs::path& text, const std::string& out,
   return all;
 }
 
-// The text of each step's loss, so that equal means equal bits.
+// Returns loss and gradient norm of each step as text, so that equal means equal bits.
 std::map<int64_t, std::string> losses(const fs::path& run_folder) {
   std::map<int64_t, std::string> all;
   std::ifstream in(run_folder / "metrics.jsonl");
@@ -123,13 +123,13 @@ TEST_CASE("train: a run to the end, and the same run killed again and again and 
     const Process process =
         start(folder, resume ? std::vector<std::string>{text.string(), "--resume=killed", "--sample-bytes=0"}
                              : small_run(text, "killed", {}));
-    // The first attempts are killed at random moments, whatever the program is doing; the last may finish.
+    // The first attempts are killed at random moments; the last may finish.
     if (attempt < 12) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20 + random.below(250)));
       kill(process.pid, SIGKILL);
     }
     code = process.wait();
-    if (fs::exists(last)) CHECK_NOTHROW(load_checkpoint(last.string()));  // whole, whenever the kill came
+    if (fs::exists(last)) CHECK_NOTHROW(load_checkpoint(last.string()));  // complete, whenever the kill came
   }
   REQUIRE(code == 0);
   CHECK(losses(folder / "killed") == expected);
@@ -142,7 +142,7 @@ TEST_CASE("train: a run to the end, and the same run killed again and again and 
   }
 }
 
-TEST_CASE("train: SIGTERM writes a checkpoint at the step it came, and resuming goes on from there") {
+TEST_CASE("train: SIGTERM writes a checkpoint of the current step, and resuming continues from it") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
   const auto arguments = small_run(text, "run", {"--steps=100000", "--eval-every=100000"});
@@ -163,7 +163,7 @@ TEST_CASE("train: SIGTERM writes a checkpoint at the step it came, and resuming 
   CHECK(losses(folder / "run").rbegin()->first == reached + 5);
 }
 
-TEST_CASE("train: limits, and a run is never written over") {
+TEST_CASE("train: --max-steps and --max-time stop a run, and no run is overwritten") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
   CHECK(run(folder, small_run(text, "run", {"--max-steps=3"})).code == 0);
@@ -182,7 +182,7 @@ TEST_CASE("train: limits, and a run is never written over") {
   const Result other_preset = run(folder, {text.string(), "--resume=run", "--preset=base"});
   CHECK(other_preset.code == 1);
   CHECK(contains(other_preset.output, "the run has preset laptop, not base"));
-  // A file of the working folder, and with it a run of the same preset.
+  // --resume takes a checkpoint file, and --preset if it is the preset of the run.
   const Result by_file =
       run(folder, {text.string(), "--resume=run/last.safetensors", "--preset=laptop", "--max-steps=4"});
   CHECK(by_file.code == 0);
@@ -218,7 +218,7 @@ TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") 
   CHECK(contains(offline.output, "train gcide"));
 }
 
-TEST_CASE("train: what evaluations will refuse is refused before the first step") {
+TEST_CASE("train: settings that evaluations refuse are refused before the first step") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
   for (const char* flag : {"--eval-window=0", "--eval-batch-size=0", "--eval-batch-size=100000"}) {

@@ -1,4 +1,4 @@
-// Words from end to end: train, resume, evaluate and generate on a text of sentences.
+// Models of words from end to end: train, resume, evaluate and generate on a text of sentences.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Sentences of a small language; some nouns come too seldom to be in a vocabulary of 9.
+// Writes sentences of a small language, in which some nouns are too rare for a vocabulary of 9.
 fs::path write_sentences(const TempDir& folder) {
   Random random(1);
   const char* nouns[] = {"tape", "tensor", "gradient", "scan"};
@@ -93,7 +93,7 @@ TEST_CASE("words: train, resume, evaluate and generate") {
     }
     if (line.contains("test_ppl")) test_ppl = line["test_ppl"], test_symbols = line["symbols"];
   }
-  CHECK(best_nats < 0.9);  // of 7 tokens a line only the two nouns are to be guessed: below log(4) / 3
+  CHECK(best_nats < 0.9);  // of 7 tokens in a line, only the two nouns cannot be known: below log(4) / 3
   REQUIRE(test_ppl > 1);
 
   SUBCASE("a stopped run goes on to the same losses") {
@@ -125,7 +125,7 @@ TEST_CASE("words: train, resume, evaluate and generate") {
       token_files += entry.path().extension() == ".tokens";
     CHECK(token_files == 1);
 
-    write_text(folder / "other.txt", "the tape reads\nno such word .\n");  // 9 tokens, words that it lacks
+    write_text(folder / "other.txt", "the tape reads\nno such word .\n");  // 9 tokens, some of unknown words
     const nlohmann::json other = nlohmann::json::parse(
         tool("evaluate", folder,
              {checkpoint, "--corpus=" + (folder / "other.txt").string(), "--split=all", "--json"})

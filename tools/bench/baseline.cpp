@@ -1,4 +1,4 @@
-// Quantities of two records, side by side.
+// Quantities of two records, compared.
 #include "tools/bench/baseline.h"
 
 #include <fmt/format.h>
@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "core/check.h"
 
@@ -14,20 +15,20 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr double kSmallShare = 0.01;  // of a step
+constexpr double kSmallShare = 0.01;  // operators below this share of a step are left out
 
 struct Quantity {
-  std::string target, precision;  // that it was measured for
+  std::string target, precision;  // for which it was measured
   Spread value;
   std::string unit;
   bool noisy = true;
   bool small = false;
-  std::vector<double> medians = {};  // of the passes
+  std::vector<double> medians = {};  // one for each pass
 };
 
 class Quantities {
  public:
-  // That of another pass joins those before.
+  // Adds a quantity, or joins it with that of an earlier pass.
   void add(const std::string& name, const Quantity& quantity) {
     Quantity& all = by_name_.try_emplace(name, quantity).first->second;
     all.medians.push_back(quantity.value.median);
@@ -107,7 +108,8 @@ bool within(double value, const Spread& spread) {
   return value >= spread.min && value <= spread.max;
 }
 
-// Not the smallest parts of a step, and no differences on a GPU that are lost in noise.
+// Returns whether a change would mean something: not for the smallest parts of a step, nor for times on a GPU
+// that are lost in noise.
 bool comparable(const Quantity& a, const Quantity& b) {
   return !a.noisy || (!(a.small && b.small) && a.value.median > 0 && b.value.median > 0);
 }
@@ -122,7 +124,7 @@ double size(const Change& change) {
   return std::abs(std::log(change.factor()));
 }
 
-// Quantities of `from` that `other` should have and has not.
+// Returns the quantities of `from` that `other` lacks although it ran their target in their precision.
 std::vector<std::string> without(const Quantities& from, const Quantities& other,
                                  const ordered_json& other_record) {
   std::vector<std::string> names;
@@ -169,9 +171,9 @@ Comparison compare_records(const ordered_json& before, const ordered_json& now, 
   try {
     result = compared(before, now, tolerance);
   } catch (const ordered_json::exception& error) {
-    throw Error(fmt::format("--against: a record of bench, but not a whole one: {}", error.what()));
+    throw Error(fmt::format("--baseline: a record of bench, but not a whole one: {}", error.what()));
   }
-  CHECK(result.compared > 0, "--against: nothing that was run can be compared; the record is of {}, in {}",
+  CHECK(result.compared > 0, "--baseline: nothing that was run can be compared; the record is of {}, in {}",
         fmt::join(before.at("targets").get<std::vector<std::string>>(), ", "),
         fmt::join(before.at("precisions").get<std::vector<std::string>>(), " and "));
   return result;
@@ -179,7 +181,7 @@ Comparison compare_records(const ordered_json& before, const ordered_json& now, 
 
 void check_comparable(const ordered_json& before, const ordered_json& now) {
   const std::string device = before.at("device"), device_now = now.at("device");
-  CHECK(device == device_now, "--against: measured on another device: {}; this is {}", device, device_now);
+  CHECK(device == device_now, "--baseline: measured on another device: {}; this is {}", device, device_now);
   std::vector<std::string> differences;
   const auto compare = [&differences](const ordered_json& a, const ordered_json& b) {
     for (const auto& [name, value] : b.items())
@@ -187,12 +189,12 @@ void check_comparable(const ordered_json& before, const ordered_json& now) {
         differences.push_back(fmt::format("{} {}, now {}", name, a[name].dump(), value.dump()));
   };
   const auto recomputes = [](const ordered_json& record) { return record.value("recompute", false); };
-  CHECK(recomputes(before) == recomputes(now), "--against: measured {} --recompute",
+  CHECK(recomputes(before) == recomputes(now), "--baseline: measured {} --recompute",
         recomputes(before) ? "with" : "without");
   const ordered_json &sizes = before.at("sizes"), &sizes_now = now.at("sizes");
   compare(sizes, sizes_now);
   if (differences.empty()) compare(sizes.at("model"), sizes_now.at("model"));
-  CHECK(differences.empty(), "--against: measured at other sizes: {}", fmt::join(differences, "; "));
+  CHECK(differences.empty(), "--baseline: measured at other sizes: {}", fmt::join(differences, "; "));
 }
 
 std::string comparison_text(const Comparison& comparison) {

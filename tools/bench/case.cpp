@@ -1,4 +1,4 @@
-// Running a function under a tape: to be timed, and in two dtypes to be compared.
+// Runs the function of a case on a tape, to time it and to compare it with f64.
 #include "tools/bench/case.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 namespace tandem {
 namespace {
 
-// Fresh leaves of these values: gradients are wanted from all floating ones.
+// Returns new leaves with these values; all floating ones require a gradient.
 std::vector<Tensor> leaves_of(const std::vector<Tensor>& values) {
   std::vector<Tensor> leaves;
   for (const Tensor& value : values) {
@@ -34,7 +34,7 @@ std::vector<Tensor> in_f64(const std::vector<Tensor>& values) {
   return wide;
 }
 
-// Random gradients to start from.
+// Returns random gradients of the outputs.
 Grads output_grads(const std::vector<Tensor>& outputs) {
   Grads grads;
   Random random(5);
@@ -45,15 +45,15 @@ Grads output_grads(const std::vector<Tensor>& outputs) {
   return grads;
 }
 
-// A loss starts from 1, as in training, where operators may save the work of multiplying by it.
+// Returns the gradients that timed backward passes start from: 1 for a loss, as in training, where operators
+// may skip the multiplication by it.
 Grads starting_grads(const std::vector<Tensor>& outputs) {
   if (outputs.size() == 1 && outputs[0].numel() == 1)
     return {full(outputs[0].shape(), 1, outputs[0].dtype(), outputs[0].device())};
   return output_grads(outputs);
 }
 
-// Outputs, then the gradients of all inputs that have one. `grads` of the outputs are drawn where there are
-// none yet.
+// Returns the outputs and the gradients of the inputs. Draws `grads`, those of the outputs, if it is empty.
 std::vector<Tensor> results(const TapeCase& c, const std::vector<Tensor>& inputs, Grads& grads) {
   const PrecisionScope scope(c.precision, bench_device());
   const std::vector<Tensor> leaves = leaves_of(inputs);
@@ -61,7 +61,8 @@ std::vector<Tensor> results(const TapeCase& c, const std::vector<Tensor>& inputs
   {
     Tape tape;
     const std::vector<Tensor> ys = c.run(c.prepare ? c.prepare(leaves) : leaves);
-    for (const Tensor& y : ys) all.push_back(y.clone());  // backward may reuse what nobody else holds
+    for (const Tensor& y : ys)
+      all.push_back(y.clone());  // the backward pass may overwrite what it alone owns
     if (grads.empty()) grads = output_grads(ys);
     tape.backward(ys, grads);
   }
@@ -83,8 +84,8 @@ double error_against_f64(const TapeCase& c) {
   return worst;
 }
 
-// Passes over a case's tape. By the host's clock each is timed by itself; on a GPU, a pass is what it adds to
-// the time of those before it.
+// Times the passes of a case. On a CPU each pass is timed by itself; on a GPU the time of a pass is what it
+// adds to the time of the passes before it.
 class TimedTape {
  public:
   explicit TimedTape(TapeCase c)
@@ -113,7 +114,7 @@ class TimedTape {
   }
 
  private:
-  // What `f` does with the inputs is on a tape of its own.
+  // Calls f with the inputs, under a new tape.
   template <class F>
   void pass(const F& f) {
     const PrecisionScope scope(case_.precision, device_);

@@ -1,4 +1,4 @@
-// fork, exec, pipes and waiting.
+// Processes by fork and exec.
 #include "tools/bench/child_process.h"
 
 #include <fcntl.h>
@@ -24,7 +24,7 @@ std::string exit_text(int status) {
                              : fmt::format("ended with exit code {}", WEXITSTATUS(status));
 }
 
-// The last bytes of a file, for messages.
+// Returns the last bytes of a file, for messages.
 std::string tail_of(int file) {
   constexpr off_t kMost = 4000;
   const off_t size = ::lseek(file, 0, SEEK_END);

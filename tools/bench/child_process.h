@@ -1,4 +1,4 @@
-// Other programs, run and watched, and what they leave behind.
+// Runs other programs and measures them.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -8,7 +8,8 @@
 
 namespace tandem {
 
-// A new folder in the system's place for such, removed with all it holds. Error: it cannot be made.
+// A new folder for temporary files, which the destructor removes with its contents. Error: it cannot be
+// created.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::string& name);
@@ -21,19 +22,19 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-// A process that has ended well.
+// The result of a process that ended with exit code 0.
 struct ChildRun {
-  std::vector<std::string> lines;  // of its stdout
-  double first_line_s = 0;         // from just before its start to its first line; 0 without one
-  int64_t peak_bytes = 0;          // the most that was resident, as the system counted
+  std::vector<std::string> lines;  // what it wrote to stdout
+  double first_line_s = 0;         // seconds from its start to its first line; 0 if it wrote none
+  int64_t peak_bytes = 0;          // its peak resident memory, as the system counts it
 };
 
 // Runs a command, found on the PATH, and waits for it. Error: it cannot be started, or ends with another exit
-// code than 0; with the end of what it wrote to stderr.
+// code than 0; the message has the end of what it wrote to stderr.
 ChildRun run_child(const std::vector<std::string>& command);
 
-// Runs `work` in a copy of this process, whose memory is gone afterwards. Error: it threw, which the child
-// says on stderr, or its process ended otherwise; the message starts with `what`.
+// Runs `work` in a forked process, so that its memory is returned to the system. Error: it throws (the child
+// prints what, on stderr), or the process ends otherwise; the message starts with `what`.
 void run_in_child(const std::string& what, const std::function<void()>& work);
 
 }  // namespace tandem

@@ -1,7 +1,6 @@
-// The three tasks, and their command line.
+// The three tasks of a contender, and their flags.
 #include "tools/bench/contender.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -27,8 +26,8 @@ using nlohmann::json;
 struct Options {
   std::string task, checkpoint, text;
   std::string precision = "f32";
-  int64_t steps = 1;    // timed: of training, of generation, or segments
-  int64_t warm_up = 2;  // before them, and in training and evaluation behind a first one
+  int64_t steps = 1;    // timed training steps, generation steps or segments
+  int64_t warm_up = 2;  // untimed steps before them; training and evaluation have one more
   int64_t window = 2560;
   int64_t memory = 1;
   std::vector<int64_t> batches = {1, 32};
@@ -74,7 +73,7 @@ void evaluate(const Options& options, std::span<const uint8_t> text) {
   tell({{"nats", result.mean_nats()}, {"ms", ms}});
 }
 
-// -log p(target) of a row of logits.
+// Returns -log p(target) for a row of logits.
 double nats_of(std::span<const float> logits, int32_t target) {
   const double highest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
@@ -82,7 +81,7 @@ double nats_of(std::span<const float> logits, int32_t target) {
   return std::log(sum) + highest - logits[static_cast<size_t>(target)];
 }
 
-// Greedy, behind a text as long as the memory, so that every step sees all the keys there can be.
+// Generates greedily after a prompt as long as the memory, so that every step attends to the full memory.
 json decode(const Options& options, const LoadedModel& loaded, const Tokens& tokens, int64_t batch) {
   const std::unique_ptr<Decoder> decoder =
       loaded.model->decoder(batch, {.memory = options.memory, .same_length = true});
@@ -129,28 +128,29 @@ void run(const Options& options) {
 }  // namespace
 
 int contender_main(int argc, char** argv) {
-  CLI::App app("One task of `bench compare`, measured in this process and told in lines of JSON.",
-               "bench contender");
+  Flags flags("bench contender",
+              "Runs one task of `bench vs-pytorch` and prints what it measured as lines of JSON.");
   Options options;
-  app.add_option("--task", options.task)->required()->check(CLI::IsMember({"train", "generate", "evaluate"}));
-  app.add_option("--checkpoint", options.checkpoint, "its recipe has the sizes of training")->required();
-  app.add_option("--text", options.text, "bytes to train on, to evaluate, and to generate behind")
-      ->required();
-  app.add_option("--precision", options.precision)
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
-  app.add_option("--steps", options.steps, "timed: of training, of generation, or segments")
-      ->required()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--warm-up", options.warm_up, "steps before them")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  app.add_flag("--recompute", options.recompute, "of training: run each layer again in the backward pass");
-  app.add_option("--window", options.window, "of evaluation")->check(CLI::PositiveNumber);
-  app.add_option("--memory", options.memory, "of generation: a token sees so many keys and its own")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--batches", options.batches, "of generation")->delimiter(',')->check(CLI::PositiveNumber);
-  return run_main(app, argc, argv, [&options] { run(options); });
+  flags.add("--task", options.task, "The task.").required().one_of({"train", "generate", "evaluate"});
+  flags.add("--checkpoint", options.checkpoint, "The weights; the recipe has the sizes of training.")
+      .required();
+  flags.add("--text", options.text, "File to train on, to evaluate, and to take prompts from.").required();
+  flags.add("--precision", options.precision, "Precision of matrix products.")
+      .one_of({"f32", "bf16"})
+      .show_default();
+  flags.add("--steps", options.steps, "Number of timed training steps, generation steps or segments.")
+      .required()
+      .positive();
+  flags.add("--warm-up", options.warm_up, "Number of untimed steps before them.")
+      .non_negative()
+      .show_default();
+  flags.add_switch("--recompute", options.recompute,
+                   "In training, run each layer again in the backward pass.");
+  flags.add("--window", options.window, "In evaluation, tokens of a segment.").positive();
+  flags.add("--memory", options.memory, "In generation, number of keys that a token sees besides its own.")
+      .positive();
+  flags.add("--batches", options.batches, "In generation, numbers of rows.").comma_separated().positive();
+  return run_main(flags, argc, argv, [&options] { run(options); });
 }
 
 }  // namespace tandem

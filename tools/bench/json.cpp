@@ -1,10 +1,11 @@
-// From results to JSON, field by field.
+// Records of bench as JSON.
 #include "tools/bench/json.h"
 
 #include <fmt/chrono.h>
 
 #include <ctime>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "core/check.h"
 #include "tools/run/cli.h"
@@ -24,7 +25,7 @@ ordered_json pass_json(const Work& work, const Spread& ms, const Spread& floors,
   const bool product = work.flops > 0;
   json[product ? "flops" : "bytes"] = product ? work.flops : work.bytes;
   if (!product) json["copy_gbs"] = copy_gbs;
-  if (ms.median > 0) {  // a pass is a difference on a GPU, and may be lost in noise
+  if (ms.median > 0) {  // on a GPU the time of a pass is a difference, which may be lost in noise
     const double rate = (product ? work.flops : work.bytes) / ms.median / 1e6;
     json[product ? "gflops" : "gbs"] = rate;
     json[product ? "share_of_peak" : "share_of_copy"] = rate / (product ? peak_gflops : copy_gbs);
@@ -177,7 +178,7 @@ BenchSettings settings_of(const ordered_json& record) {
     record.at("rounds").get_to(settings.rounds);
     record.at("timed_steps").get_to(settings.steps);
     record.at("passes").get_to(settings.passes);
-    settings.recompute = record.value("recompute", false);  // which older records do not have
+    settings.recompute = record.value("recompute", false);  // older records lack it
   } catch (const ordered_json::exception& error) {
     throw Error(fmt::format("a record of bench whose settings are damaged: {}", error.what()));
   }

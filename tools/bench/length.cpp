@@ -1,7 +1,6 @@
-// One model, its state at every length, and rounds over them.
+// Steps of one model at every length, in rounds.
 #include "tools/bench/length.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
 #include <map>
@@ -13,6 +12,7 @@
 #include "core/check.h"
 #include "models/registry.h"
 #include "tools/bench/json.h"
+#include "tools/bench/manual.h"
 #include "tools/bench/peak.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
@@ -23,10 +23,10 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr const char* kAttention = "causal_attention";
-constexpr double kRoundMs = 100;  // short steps are repeated for so long
-constexpr double kGrown = 1.1;    // less is noise
+constexpr double kRoundMs = 100;  // steps are repeated until they take this long together
+constexpr double kGrown = 1.1;    // smaller growth is noise
 
-// Steps at one point, each behind the state that the last one left.
+// Steps at one point. Each begins with the state that the last one left.
 class Steps {
  public:
   Steps(const LanguageModel& model, const BenchSizes& sizes, LengthPoint point)
@@ -38,14 +38,14 @@ class Steps {
     forward.context.memory = point.memory;
     for (int64_t rows = 0; rows < point.memory; rows += point.unroll)
       model_.token_losses(inputs_, targets_, state_, forward);
-    run();  // makes the gradients of the parameters, and the state as every step from now on finds it
+    run();  // allocates the gradients of the parameters, and the state of all later steps
     const size_t before = bench_allocator().statistics().in_use;
     bench_allocator().reset_peak();
     run();
     peak_bytes_ = bench_allocator().statistics().peak_in_use - before;
   }
 
-  // A round: the mean step, in total and by operator.
+  // Runs a round and adds its mean step, in total and by operator.
   void time() {
     std::map<std::string, OperatorTime> sums;
     double total = 0;
@@ -119,7 +119,7 @@ struct Options {
   int rounds = 3;
 };
 
-// Both lengths grow together, and the memory alone beside a segment of one length.
+// A series of points: both lengths grow together, or the memory alone grows.
 struct Sweep {
   const char* name;
   std::vector<LengthPoint> points;
@@ -141,7 +141,7 @@ std::vector<double> column(const std::vector<LengthCost>& costs, const Value& va
   return values;
 }
 
-// Of an operator, forward and backward, over the work that it has to do.
+// Returns the time of an operator, forward and backward, over its work.
 double unit_ms(const LengthCost& cost, const std::string& name) {
   for (const OperatorTime& time : cost.operators)
     if (time.name == name)
@@ -149,7 +149,8 @@ double unit_ms(const LengthCost& cost, const std::string& name) {
   return 0;
 }
 
-// Every operator of the longest step that takes 1 % of it, and how its unit of work grew.
+// Returns the growth of the time per unit of work, for each operator that takes 1 % or more of the longest
+// step.
 std::vector<std::pair<std::string, double>> operator_growth(const std::vector<LengthCost>& costs) {
   std::vector<std::pair<std::string, double>> all;
   for (const OperatorTime& time : costs.back().operators)
@@ -262,31 +263,23 @@ double growth(const std::vector<double>& column) {
 }
 
 int length_main(int argc, char** argv) {
-  CLI::App app(
-      "What a training step of SRU++ costs as segment and memory grow: attention's time over the pairs in"
-      " its causal triangle, all other time and the bytes over the rows. None of the three should grow.",
-      "bench length");
+  Flags flags("bench length", "Measures what a training step of SRU++ costs as segment and memory grow.",
+              kLengthManual);
   Options options;
-  app.add_option("--preset", options.preset, "where sizes come from")->capture_default_str();
-  app.add_option("--precision", options.precision, "f32 or bf16 [both, where the device has them]")
-      ->check(CLI::IsMember({"f32", "bf16"}));
-  add_device_option(app, options.device);
-  app.add_option("--min", options.shortest, "shortest length")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--max", options.longest, "longest length")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--unroll", options.unroll, "T where the memory grows alone")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--rounds", options.rounds, "of timings; the median counts")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--batch-size", options.sizes.batch_size, "B [1]")->check(CLI::PositiveNumber);
-  add_width_options(app, options.sizes);
-  app.add_option("--json", options.json, "a file for every row; tools/bench/plot_length draws it");
-  return run_main(app, argc, argv, [&options] { run(options); });
+  flags.add("--preset", options.preset, "Preset of SRU++ that sizes come from.").show_default();
+  flags.add("--precision", options.precision, "f32 or bf16 [both, if the device has them].")
+      .one_of({"f32", "bf16"});
+  add_device_flag(flags, options.device);
+  flags.add("--min", options.shortest, "The shortest length.").positive().show_default();
+  flags.add("--max", options.longest, "The longest length.").positive().show_default();
+  flags.add("--unroll", options.unroll, "Length of the segment where the memory alone grows.")
+      .positive()
+      .show_default();
+  flags.add("--rounds", options.rounds, "Number of rounds; the median counts.").positive().show_default();
+  flags.add("--batch-size", options.sizes.batch_size, "Number of rows, B [1].").positive();
+  add_width_flags(flags, options.sizes);
+  flags.add("--json", options.json, "Write every row to this file, which tools/bench/plot_length draws.");
+  return run_main(flags, argc, argv, [&options] { run(options); });
 }
 
 }  // namespace tandem

@@ -1,47 +1,31 @@
-// The list of benchmarked operators, and random inputs for them.
+// The registry of benchmarked operators, and random inputs for them.
 #include "tools/bench/operators.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <utility>
 
 #include "core/check.h"
 #include "core/random.h"
+#include "op_names.h"
 #include "tools/bench/timing.h"
 
 namespace tandem {
 namespace {
 
-struct Operator {
-  const char* name;
-  AddCases add;
-  bool products;
+struct Registered {
+  void (*add)(BenchCases&);
+  BenchPrecisions precisions;
 };
 
-constexpr Operator kOperators[] = {
-    {"linear", add_linear_cases, true},
-    {"matmul", add_matmul_cases, true},
-    {"attention", add_attention_cases, true},
-    {"relative_attention", add_relative_attention_cases, true},
-    {"lstm", add_lstm_cases, true},
-    {"sru_scan", add_sru_scan_cases, true},
-    {"qrnn_scan", add_qrnn_scan_cases, false},
-    {"causal_conv", add_causal_conv_cases, false},
-    {"layer_norm", add_layer_norm_cases, false},
-    {"softmax", add_softmax_cases, false},
-    {"cross_entropy", add_cross_entropy_cases, false},
-    {"adaptive_softmax", add_adaptive_softmax_cases, true},
-    {"embedding", add_embedding_cases, false},
-    {"adaptive_embedding", add_adaptive_embedding_cases, true},
-    {"dropout", add_dropout_cases, false},
-    {"activation", add_activation_cases, false},
-    {"arithmetic", add_arithmetic_cases, false},
-    {"reduce", add_reduce_cases, false},
-    {"chunk_sum", add_chunk_sum_cases, false},
-    {"concat", add_concat_cases, false},
-    {"optimizer_step", add_optimizer_cases, false},
-};
+// Filled before main(), in any order of the files.
+std::map<std::string, Registered>& registry() {
+  static std::map<std::string, Registered> operators;
+  return operators;
+}
 
 Tensor random_tensor(Shape shape, DType dtype, uint64_t seed, double low, double high) {
   Tensor x(shape, dtype, bench_device());
@@ -51,26 +35,81 @@ Tensor random_tensor(Shape shape, DType dtype, uint64_t seed, double low, double
 
 }  // namespace
 
+PassWork bytes_moved(double forward, double backward) {
+  return {{.bytes = forward}, {.bytes = backward}};
+}
+
+PassWork multiply_adds(double forward) {
+  return {{.flops = 2 * forward}, {.flops = 4 * forward}};
+}
+
+BenchCases::BenchCases(std::string op, const BenchSizes& sizes, MatmulPrecision precision)
+    : op(std::move(op)), sizes(sizes), precision(precision) {}
+
+void BenchCases::add(std::string name, Tensors inputs, TensorFunction run, const PassWork& work) {
+  TapeCase c;
+  c.name = std::move(name);
+  c.inputs = std::move(inputs);
+  c.run = std::move(run);
+  c.forward = work.forward;
+  c.backward = work.backward;
+  add(std::move(c));
+}
+
+void BenchCases::add(TapeCase c) {
+  c.op = op;
+  c.precision = precision;
+  cases_.push_back(tape_case(std::move(c)));
+}
+
+void BenchCases::add(BenchCase c) {
+  c.op = op;
+  c.precision = precision;
+  cases_.push_back(std::move(c));
+}
+
+Tensor BenchCases::random(Shape shape, uint64_t seed, double low, double high) const {
+  return bench_random(shape, seed, low, high);
+}
+
+Tensor BenchCases::activation(Shape shape, uint64_t seed, double low, double high) const {
+  return bench_activation(shape, precision, seed, low, high);
+}
+
+Tensor BenchCases::ids(Shape shape, int64_t count, uint64_t seed) const {
+  return bench_ids(shape, count, seed);
+}
+
+bool register_bench(const char* op, void (*add)(BenchCases&), BenchPrecisions precisions) {
+  return registry().try_emplace(op, Registered{add, precisions}).second;
+}
+
 const std::vector<std::string>& bench_operator_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> all;
-    for (const Operator& op : kOperators) all.emplace_back(op.name);
+    for (const auto& [name, registered] : registry()) all.push_back(name);
     return all;
   }();
   return names;
 }
 
+std::vector<std::string> operators_without_bench() {
+  std::vector<std::string> names;
+  std::copy_if(std::begin(kOpFiles), std::end(kOpFiles), std::back_inserter(names),
+               [](const std::string& op) { return !registry().contains(op); });
+  return names;
+}
+
 std::vector<BenchCase> bench_cases(const std::string& op, const BenchSizes& sizes,
                                    MatmulPrecision precision) {
-  const Operator* const found = std::find_if(std::begin(kOperators), std::end(kOperators),
-                                             [&op](const Operator& known) { return op == known.name; });
-  CHECK(found != std::end(kOperators), "benchmark: {} is not an operator; there are {}", op,
+  const auto found = registry().find(op);
+  CHECK(found != registry().end(), "benchmark: {} is not an operator; there are {}", op,
         fmt::join(bench_operator_names(), ", "));
-  std::vector<BenchCase> cases;
-  if (precision == MatmulPrecision::f32 || found->products ||
+  BenchCases bench(op, sizes, precision);
+  if (precision == MatmulPrecision::f32 || found->second.precisions == BenchPrecisions::every ||
       bench_activation_dtype(precision) == DType::bf16)
-    found->add(cases, sizes, precision);
-  return cases;
+    found->second.add(bench);
+  return bench.cases();
 }
 
 DType bench_activation_dtype(MatmulPrecision precision) {

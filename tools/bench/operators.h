@@ -1,4 +1,10 @@
-// Which operators can be benchmarked; the cases of each.
+// Benchmarks of operators. Each registers itself from a file of its own, tools/bench/operators/NAME.cpp:
+//
+//     BENCH_CASES(softmax) {
+//       const Tensor x = bench.activation({bench.sizes.batch_size, bench.sizes.unroll, bench.sizes.unroll}, 1);
+//       bench.add("all " + x.shape().str(), {x}, [](const Tensors& in) { return Tensors{softmax(in[0])}; },
+//                 bytes_moved(2 * bytes_of({x}), 3 * bytes_of({x})));
+//     }
 #pragma once
 #include <string>
 #include <vector>
@@ -8,51 +14,76 @@
 
 namespace tandem {
 
-// In the order in which they are run.
-const std::vector<std::string>& bench_operator_names();
+using Tensors = std::vector<Tensor>;
 
-// The cases of an operator in one precision, on the bench device. On a GPU bf16 is of activations, and all
-// operators have cases in it; elsewhere, and in tf32, only products have. Error: an unknown name.
+// The work of a case in both passes.
+struct PassWork {
+  Work forward, backward;
+};
+// For operators that are bound by memory: the bytes that each pass must move.
+PassWork bytes_moved(double forward, double backward);
+// For operators that are bound by matrix products: multiplications of the forward pass, each with one
+// addition. The backward pass has two products for each one of the forward pass.
+PassWork multiply_adds(double forward);
+
+// Collects the cases of one operator, and makes random inputs for them on the bench device.
+class BenchCases {
+ public:
+  BenchCases(std::string op, const BenchSizes& sizes, MatmulPrecision precision);
+
+  void add(std::string name, Tensors inputs, TensorFunction run, const PassWork& work);
+  void add(TapeCase c);   // fills in operator and precision
+  void add(BenchCase c);  // for what does not record on the tape; fills in operator and precision
+
+  // Random values from [low, high): `random` in f32, for parameters and carried state; `activation` in the
+  // dtype that activations have in this precision.
+  Tensor random(Shape shape, uint64_t seed, double low = -1, double high = 1) const;
+  Tensor activation(Shape shape, uint64_t seed, double low = -1, double high = 1) const;
+  // Random integers from [0, count), i32.
+  Tensor ids(Shape shape, int64_t count, uint64_t seed) const;
+
+  const std::vector<BenchCase>& cases() const { return cases_; }
+
+  const std::string op;
+  const BenchSizes& sizes;
+  const MatmulPrecision precision;
+
+ private:
+  std::vector<BenchCase> cases_;
+};
+
+// The precisions in which an operator has cases. of_activations: f32 and, on a GPU, bf16. every: all that the
+// device has products in; for operators that multiply matrices, or that take bf16 on a CPU.
+enum class BenchPrecisions { of_activations, every };
+
+// Called by BENCH_CASES before main().
+bool register_bench(const char* op, void (*add)(BenchCases&),
+                    BenchPrecisions precisions = BenchPrecisions::of_activations);
+
+// Names of the registered operators, in alphabetical order.
+const std::vector<std::string>& bench_operator_names();
+// Names of the operators in ops/ that record on the tape and have no benchmark.
+std::vector<std::string> operators_without_bench();
+
+// Returns the cases of an operator in one precision, on the bench device; none where the operator has none in
+// it. Error: no such operator is registered.
 std::vector<BenchCase> bench_cases(const std::string& op, const BenchSizes& sizes, MatmulPrecision precision);
 
-// Each adds the cases of one operator. Random inputs, from a fixed seed.
-using AddCases = void (*)(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-
-void add_linear_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_matmul_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_lstm_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_relative_attention_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
-                                  MatmulPrecision precision);
-
-void add_adaptive_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
-                                MatmulPrecision precision);
-void add_adaptive_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
-                                  MatmulPrecision precision);
-
-void add_activation_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_arithmetic_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_chunk_sum_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_concat_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_cross_entropy_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes,
-                             MatmulPrecision precision);
-void add_dropout_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_embedding_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_layer_norm_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_reduce_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_softmax_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_qrnn_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_causal_conv_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_sru_scan_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-void add_optimizer_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision);
-
-// bf16 on a GPU in that precision, as in a model there; else f32.
+// Returns bf16 on a GPU in that precision, as in a model there; else f32.
 DType bench_activation_dtype(MatmulPrecision precision);
 
-// Inputs to cases, on the bench device: parameters and carried state, which are f32; activations; ids, i32.
+// Random inputs outside of BENCH_CASES, as in BenchCases.
 Tensor bench_random(Shape shape, uint64_t seed, double low = -1, double high = 1);
 Tensor bench_activation(Shape shape, MatmulPrecision precision, uint64_t seed, double low = -1,
                         double high = 1);
 Tensor bench_ids(Shape shape, int64_t count, uint64_t seed);
 
 }  // namespace tandem
+
+// Defines and registers the cases of an operator; once per file, inside namespace tandem. The body has
+// `bench`, a BenchCases. A second argument gives the BenchPrecisions.
+#define BENCH_CASES(op, ...)                                               \
+  static void bench_cases_of_##op(BenchCases& bench);                      \
+  [[maybe_unused]] static const bool bench_cases_of_##op##_added =         \
+      register_bench(#op, bench_cases_of_##op __VA_OPT__(, ) __VA_ARGS__); \
+  static void bench_cases_of_##op(BenchCases& bench)

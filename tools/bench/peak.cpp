@@ -1,4 +1,4 @@
-// Peaks by running what should reach them.
+// Peaks, measured by running what should reach them.
 #include "tools/bench/peak.h"
 
 #include <algorithm>
@@ -27,19 +27,20 @@ struct GemmShape {
 
 constexpr GemmShape kBeside{1024, 1024, 1024};
 
-// From small to large.
+// Returns the shapes whose rate is tried, from small to large.
 std::vector<GemmShape> gemm_shapes() {
   if (bench_device().is_cpu())
     return {{1024, 1024, 1024}, {8192, 512, 512}, {4096, 2048, 512}, {4096, 512, 2048}, {2048, 2048, 2048}};
-  // Squares, and what W_q and W_o of `txl-matched` (24 x 512 tokens) and `base` (32 x 1024) multiply.
+  // Squares, and the products of W_q and W_o in `txl-matched` (24 x 512 tokens) and `base` (32 x 1024
+  // tokens).
   return {{1024, 1024, 1024}, {12288, 480, 1920}, {12288, 5760, 480}, {4096, 4096, 4096},
           {32768, 768, 3072}, {32768, 9216, 768}, {8192, 8192, 8192}};
 }
 
 TimedWork gemm_work(const GemmShape& s, MatmulPrecision precision) {
   const Device device = bench_device();
-  const bool half = device.is_cuda() && precision == MatmulPrecision::bf16;
-  const DType dtype = half ? DType::bf16 : DType::f32;
+  const bool bf16 = device.is_cuda() && precision == MatmulPrecision::bf16;
+  const DType dtype = bf16 ? DType::bf16 : DType::f32;
   const Tensor a({s.m, s.k}, dtype, device), b({s.k, s.n}, dtype, device), c({s.m, s.n}, dtype, device);
   Random(1).fill_uniform(a, -1, 1);
   Random(2).fill_uniform(b, -1, 1);
@@ -61,7 +62,7 @@ void copy_on_cpu(const Tensor& y, const Tensor& x) {
 constexpr int kStreams = 8;
 constexpr int64_t kWordsAhead = 256;
 
-// The sum of kStreams runs of n words that lie side by side.
+// Returns the sum of kStreams adjacent runs of n words, read side by side.
 TANDEM_SIMD uint64_t sum_of_streams(const uint64_t* x, int64_t n) {
   constexpr int64_t kLine = 8;
   uint64_t sums[kStreams][kLine] = {};
@@ -97,7 +98,7 @@ TimedWork copy_work(int64_t bytes) {
 }
 
 double best_ms(int rounds, TimedWork& work) {
-  double best = work.round_ms();  // the first finds cold caches and sleeping threads, and is rarely the best
+  double best = work.round_ms();  // the first round, with cold caches and idle threads, is rarely the best
   for (int i = 0; i < rounds; ++i) best = std::min(best, work.round_ms());
   return best;
 }

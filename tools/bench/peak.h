@@ -1,4 +1,4 @@
-// What a device can do at most, measured: matrix products a second, and bytes copied and read a second.
+// Measured peaks of the bench device: matrix products, copies and reads per second.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -11,12 +11,10 @@
 
 namespace tandem {
 
-// Everything here is of the bench device.
-
-// Whether it has products in this precision.
+// Returns whether the bench device has matrix products in this precision.
 bool bench_has(MatmulPrecision precision);
-// What --precision asks of the bench device: one by name, "both" f32 and bf16, "all" that it has, or, left
-// out, f32 and bf16 where it has both. Error: it lacks what was asked for.
+// Returns the precisions for the value of --precision: a name; "both": f32 and bf16; "all": all that the
+// device has; empty: f32, and bf16 if the device has it. Error: the device lacks what was asked for.
 std::vector<MatmulPrecision> bench_precisions(const std::string& asked);
 
 struct GemmPeak {
@@ -28,18 +26,18 @@ struct GemmPeak {
   double gflops = 0;      // the best of all
 };
 
-// Over squares and tall shapes, large enough that nothing but the arithmetic counts: C = A B through the
-// function that operators use, on a GPU from bf16 to bf16 in that precision, else from f32 to f32. `rounds`
-// of each. Shapes that would take longer than 0.5 s by the rate of smaller ones are left out. Error: there
-// are no such products.
+// Measures C = A B through the function that operators use, `rounds` times for each of several square and
+// tall shapes, large enough that only the arithmetic counts. Operands are bf16 on a GPU in that precision,
+// else f32. Shapes that would take longer than 0.5 s at the rate of the smaller ones are left out. Error: the
+// device has no such products.
 GemmPeak measure_gemm_peak(MatmulPrecision precision, int rounds);
 
-// Bytes read and bytes written, half each, as the STREAM benchmark counts them, by a copy: on a CPU on all
-// threads.
+// A copy, on all threads of a CPU or by the driver of a GPU. Half of the bytes moved are read and half are
+// written, as the STREAM benchmark counts them.
 class CopyBench {
  public:
   explicit CopyBench(size_t bytes_moved);
-  double round_ms() { return copy_.round_ms(); }  // of one copy
+  double round_ms() { return copy_.round_ms(); }  // time of one copy
   size_t bytes_moved() const { return 2 * bytes_; }
 
  private:
@@ -47,29 +45,29 @@ class CopyBench {
   TimedWork copy_;
 };
 
-// Best of several rounds, in GB (1e9 bytes) moved a second.
+// Returns the best rate of several rounds, in GB (1e9 bytes) moved per second.
 double measure_copy_gbs(size_t bytes_moved, int rounds);
 
-// Best of several rounds, in GB a second: an array of so many bytes summed up by all threads of a CPU, each
-// reading several streams and asking for them ahead, as products of few rows do with a weight.
+// Returns the best rate of several rounds in GB/s at which all threads of a CPU sum an array of this size.
+// Each thread reads several streams with prefetches, as products of few rows read a weight.
 double measure_read_gbs(size_t bytes, int rounds);
 
-// A product of 1024 x 1024 x 1024, beside which others are timed: what they would take at its rate. On a
-// shared machine a peak that was measured minutes ago says little about now.
+// A product of 1024 x 1024 x 1024 that is timed beside other work, as the measure of it: on a shared machine,
+// a peak that was measured minutes ago says little about the speed now.
 class ProductBench {
  public:
   explicit ProductBench(MatmulPrecision precision);
-  double floor_ms(double flops);  // by one round
+  double floor_ms(double flops);  // runs a round; returns the time of `flops` operations at its rate
 
  private:
   TimedWork product_;
 };
 
-// Arrays of this many bytes, read and written together, are beyond the caches.
+// Returns a number of bytes, read and written together, that exceeds the caches.
 size_t memory_bytes();
 
 struct Peaks {
-  double f32_gflops = 0, tf32_gflops = 0, bf16_gflops = 0;  // 0: no such products on the device
+  double f32_gflops = 0, tf32_gflops = 0, bf16_gflops = 0;  // 0: the device has no such products
   double gflops(MatmulPrecision precision) const {
     return precision == MatmulPrecision::bf16   ? bf16_gflops
            : precision == MatmulPrecision::tf32 ? tf32_gflops
@@ -78,7 +76,7 @@ struct Peaks {
 };
 Peaks measure_peaks(int rounds);
 
-// "412.3 GFLOP/s" of a CPU, "712.3 TFLOP/s" of a GPU.
+// Returns "412.3 GFLOP/s" on a CPU, "712.3 TFLOP/s" on a GPU.
 std::string flops_text(double gflops);
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// Replaying a GemmLog.
+// Replay of a GemmLog.
 #include "tools/bench/replay.h"
 
 #include <omp.h>
@@ -18,7 +18,7 @@ namespace {
 
 Tensor small_random(int64_t rows, int64_t columns, DType dtype, uint64_t seed) {
   Tensor x({rows, columns}, dtype);
-  Random(seed).fill_uniform(x, -1e-3, 1e-3);  // sums that accumulate over many runs stay finite
+  Random(seed).fill_uniform(x, -1e-3, 1e-3);  // small, so that accumulated results stay finite over many runs
   return x;
 }
 
@@ -34,7 +34,7 @@ Gemm product_of(const GemmCall& call) {
   return product;
 }
 
-// As attention does, which packs its operands and counts its products itself.
+// Multiplies packed operands and logs the product, as attention does.
 void multiply_packed(float* c, const Tensor& a, const Tensor& b, const GemmCall& call) {
   const int64_t k = b.size(0);
   note_gemm({call.m, call.n, k, false, false, call.accumulate, DType::bf16, true, 1});
@@ -55,7 +55,7 @@ GemmFlops flops_of(const std::vector<GemmCall>& calls) {
 GemmReplay::GemmReplay(std::vector<GemmCall> calls) : calls_(std::move(calls)) {
   for (const GemmCall& call : calls_) {
     CHECK(call.dtype != DType::f64, "benchmark: products in f64 are not replayed; run the model in f32");
-    // What ran side by side in bf16 had been packed before; packed operands are padded.
+    // Products that ran side by side in bf16 took packed operands, which are padded.
     const bool packed = call.serial && call.dtype == DType::bf16;
     const int64_t n = packed ? cpu::packed_width(call.n) : call.n,
                   k = packed ? cpu::packed_depth(call.k) : call.k;

@@ -1,4 +1,4 @@
-// Running again, back to back, exactly the matrix products that something ran: its floor in practice.
+// Runs the matrix products of a log again, back to back: the practical floor of the time of what was logged.
 #pragma once
 #include <vector>
 
@@ -7,22 +7,23 @@
 
 namespace tandem {
 
-// Floating-point operations of the calls by the precision they ran in.
+// Returns the floating-point operations of the calls, by the precision in which they ran.
 GemmFlops flops_of(const std::vector<GemmCall>& calls);
 
 class GemmReplay {
  public:
-  // Calls as a GemmLog recorded them. Every kind gets dense operands of its own, which all its repetitions
-  // share: no other data passes through the caches in between, as it does in what is compared to it. Error:
-  // products in f64.
+  // Takes the calls that a GemmLog recorded. Each kind of call gets dense operands, which all its repetitions
+  // share, so that operands stay in cache where they fit; in the logged program other data passes through the
+  // caches in between. Error: products in f64.
   explicit GemmReplay(std::vector<GemmCall> calls);
 
-  // All of them once, on all threads; what ran side by side, a thread each, does so again.
+  // Runs all calls once and returns the milliseconds. Calls that ran side by side, one on each thread, do so
+  // again.
   double run_ms() const;
 
  private:
   struct Operands {
-    Tensor a, b, c;  // c: one for each thread
+    Tensor a, b, c;  // c has one result for each thread
   };
   void run(const GemmCall& call, const Operands& operands) const;
 

@@ -1,4 +1,4 @@
-// Rounds of measurement and their table.
+// Rounds of measurement, and the table of their results.
 #include "tools/bench/report.h"
 
 #include <algorithm>
@@ -18,8 +18,8 @@ double size_mib(double bytes) {
   return bytes / (1 << 20);
 }
 
-// What bounds a pass, timed in rounds of its own beside it: a product, scaled to its operations, or a copy of
-// as many bytes. Nothing to measure: no floor.
+// What bounds a pass, timed beside it in each round: a product, scaled to the operations of the pass, or a
+// copy of as many bytes.
 class Floor {
  public:
   Floor(const Work& work, MatmulPrecision precision) : flops_(work.flops) {
@@ -31,7 +31,7 @@ class Floor {
   void run(double pass_ms) {
     if (product_) ratios_.push_back(pass_ms / product_->floor_ms(flops_));
     if (!copy_) return;
-    const double ms = std::max(copy_->round_ms(), 1e-6);  // the clock's tick
+    const double ms = std::max(copy_->round_ms(), 1e-6);  // at least a tick of the clock
     ratios_.push_back(pass_ms / ms);
     best_copy_ms_ = std::min(best_copy_ms_, ms);
   }
@@ -51,7 +51,7 @@ class Floor {
 std::string rate_text(const Work& work, double ms, double copy_gbs, const Peaks& peaks,
                       MatmulPrecision precision) {
   if (work.empty()) return "nothing to move";
-  if (ms <= 0) return "too short to be told from noise";  // a pass is a difference on a GPU
+  if (ms <= 0) return "too short to be told from noise";  // on a GPU the time of a pass is a difference
   if (work.flops > 0) {
     const double gflops = work.flops / ms / 1e6;
     return fmt::format("{:>15}  {:4.0f} % of {} products", flops_text(gflops),
@@ -80,7 +80,7 @@ BenchResult run_case(const BenchCase& c, int rounds) {
   CHECK(rounds >= 1, "benchmark: {} rounds; at least 1", rounds);
   BenchResult result;
   result.error = check_case(c);
-  result.peak_bytes = peak_bytes(c);  // and wakes threads
+  result.peak_bytes = peak_bytes(c);  // also wakes the threads
   const PassTimes once = c.run(1);
   const int repeats = repeats_in_round(once.forward_ms + once.backward_ms);
   Floor forward(c.forward, c.precision), backward(c.backward, c.precision);

@@ -1,7 +1,6 @@
-// From presets and options to sizes.
+// Sizes from presets and flags.
 #include "tools/bench/sizes.h"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
@@ -45,20 +44,18 @@ BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrid
   return sizes;
 }
 
-void add_size_options(CLI::App& app, BenchSizes& sizes) {
-  app.add_option("--batch-size", sizes.batch_size, "B [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--unroll", sizes.unroll, "T, and the length of the memory [the preset's]")
-      ->check(CLI::PositiveNumber);
-  add_width_options(app, sizes);
-  app.add_option("--vocabulary", sizes.vocabulary, "V: distinct bytes [99, as in gcide]")
-      ->check(CLI::Range(2, 256));
+void add_size_flags(Flags& flags, BenchSizes& sizes) {
+  flags.add("--batch-size", sizes.batch_size, "Number of rows, B [the preset's].").positive();
+  flags.add("--unroll", sizes.unroll, "Length of a segment, T, and of the memory, M [the preset's].")
+      .positive();
+  add_width_flags(flags, sizes);
+  flags.add("--vocabulary", sizes.vocabulary, "Number of distinct bytes, V [99, as in gcide].").range(2, 256);
 }
 
-void add_width_options(CLI::App& app, BenchSizes& sizes) {
-  app.add_option("--d", sizes.d, "width of the model [the preset's]")->check(CLI::PositiveNumber);
-  app.add_option("--d-projected", sizes.d_projected, "d', width of attention [the preset's]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--heads", sizes.heads, "of attention [the preset's]")->check(CLI::PositiveNumber);
+void add_width_flags(Flags& flags, BenchSizes& sizes) {
+  flags.add("--d", sizes.d, "Width of the model [the preset's].").positive();
+  flags.add("--d-projected", sizes.d_projected, "Width of attention, d' [the preset's].").positive();
+  flags.add("--heads", sizes.heads, "Number of attention heads [the preset's].").positive();
 }
 
 }  // namespace tandem

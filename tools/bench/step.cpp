@@ -1,4 +1,4 @@
-// Timing the trainer.
+// Timed steps of the trainer.
 #include "tools/bench/step.h"
 
 #include <unistd.h>
@@ -20,8 +20,9 @@
 namespace tandem {
 namespace {
 
-constexpr int64_t kWarmUp = 3;    // shapes are those of every later step from the second on
-constexpr int64_t kEnqueued = 4;  // steps on a GPU that are not waited for one by one
+constexpr int64_t kWarmUp =
+    3;  // from the second step on, there is a memory and all shapes are as in later steps
+constexpr int64_t kEnqueued = 4;  // steps that are enqueued on a GPU before the host waits
 
 RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
   RunConfig config;
@@ -34,7 +35,8 @@ RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
   return config;
 }
 
-// Enough for `segments` within one epoch; every value below `vocabulary` occurs.
+// Returns random bytes, enough for `segments` within one epoch, in which every value below `vocabulary`
+// occurs.
 std::vector<uint8_t> random_text(const Recipe& recipe, int64_t segments, int64_t vocabulary) {
   CHECK(vocabulary >= 2 && vocabulary <= 256, "benchmark: a vocabulary of {} bytes; give 2 to 256",
         vocabulary);
@@ -61,10 +63,11 @@ std::vector<double> ratios(std::vector<double> ms, const std::vector<double>& fl
   return ms;
 }
 
-// Profiles of several steps, brought to medians by operator.
+// Collects profiles of several steps and computes the medians of each operator.
 class Profiles {
  public:
-  // Returns the sum of all operators, in milliseconds. `segments` of a step are alike.
+  // Adds a profile of one of the `segments` of a step, which are alike. Returns the milliseconds of all
+  // operators in the step.
   double add(const std::vector<OperatorTime>& profile, int64_t segments) {
     double sum = 0;
     for (const OperatorTime& time : profile) {
@@ -79,7 +82,7 @@ class Profiles {
     return sum;
   }
 
-  // In units of the floors, one for each profile.
+  // Appends each operator in units of the floors, one for each profile.
   void add_parts(std::vector<StepPart>& parts, const std::vector<double>& floor_ms) const {
     for (const auto& [name, times] : times_) parts.push_back({name, spread_of(ratios(times.both, floor_ms))});
   }
@@ -114,7 +117,7 @@ void wait_for_device() {
     if (bench_device().is_cuda()) cuda::synchronize();
 }
 
-// The last step of the warm-up: its products, and memory at its height.
+// Runs the last step of the warm-up; records its peak memory and returns its products.
 std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& result) {
   bench_allocator().reset_peak();
   std::vector<GemmCall> calls;
@@ -132,12 +135,10 @@ std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& 
 }
 
 BenchCase optimizer_case(const BenchSizes& sizes, MatmulPrecision precision) {
-  std::vector<BenchCase> cases;
-  add_optimizer_cases(cases, sizes, precision);
-  return cases[0];
+  return bench_cases("optimizer_step", sizes, precision).at(0);
 }
 
-// What the products of a step take at the rate of one timed now.
+// Computes the time of a step's products at the rate of a product that is timed now.
 class StepFloor {
  public:
   explicit StepFloor(const GemmFlops& flops) : flops_(flops) {
@@ -161,7 +162,8 @@ void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<Ge
   const GemmReplay replay(calls);
   const BenchCase optimizer = optimizer_case(sizes, MatmulPrecision::f32);
   StepFloor floor(result.flops);
-  // These took some of the memory that the trainer had used in turn, so all find their places again.
+  // The operands above took memory that the trainer had used, so warm up again: the timed steps must not
+  // allocate.
   for (int64_t i = 0; i < kWarmUp; ++i) {
     trainer.step();
     replay.run_ms();
@@ -192,7 +194,7 @@ void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<Ge
   profiles.add_parts(result.parts, floor_ms);
 }
 
-// Milliseconds of a step: means of a few that were enqueued without waiting in between.
+// Returns the milliseconds of a step, each the mean of a few that were enqueued without waiting in between.
 Spread time_enqueued(Trainer& trainer, StepResult& result) {
   std::vector<double> ms;
   for (int64_t left = result.steps; left > 0;) {

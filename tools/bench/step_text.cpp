@@ -1,4 +1,4 @@
-// The report on a training step.
+// The report of a training step.
 #include "core/backend.h"
 #include "core/check.h"
 #include "tools/bench/step.h"
@@ -41,7 +41,7 @@ std::string floor_text(const StepResult& r, const Peaks& peaks) {
   return text;
 }
 
-// Of a GPU: what the graph is worth, and the share of what the device could multiply.
+// On a GPU: the time without a graph, and the share of the peak that the step reaches (MFU).
 std::string gpu_text(const StepResult& r, const Peaks& peaks) {
   std::string text = fmt::format(
       "  operator by operator: {} ms, {} tokens/s\n", spread_text(r.eager_ms),

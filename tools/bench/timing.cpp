@@ -1,4 +1,4 @@
-// Clocks of both devices, medians and how they are written.
+// Clocks of both devices; medians and their text.
 #include "tools/bench/timing.h"
 
 #include <algorithm>
@@ -78,19 +78,19 @@ double TimedWork::time_on_gpu(int repeats) {
       return cuda::time_ms(all) / repeats;
     if (recorded_ != repeats) {
       graph_.reset();
-      if (recorded_ == 0) work_();         // what only the first run does
-      cuda::allocator().release_cached();  // graphs that are gone left memory that no other can use
+      if (recorded_ == 0) work_();         // does what only a first run does
+      cuda::allocator().release_cached();  // frees the memory of earlier graphs, which no other graph can use
       const auto graph = std::make_shared<cuda::Graph>();
       try {
         graph->capture(all);
-      } catch (const Error&) {  // if it is not the graph's, it comes again
+      } catch (const Error&) {  // an error of the work itself is thrown again below
         graphless_ = true;
         return cuda::time_ms(all) / repeats;
       }
       graph_ = graph;
       recorded_ = repeats;
     }
-    graph_->replay(0);  // keeps the device busy until the host has asked for what is timed
+    graph_->replay(0);  // keeps the device busy while the host enqueues the timed replay
     ms = cuda::time_ms([this] { graph_->replay(0); }) / repeats;
   }
   return ms;

@@ -1,4 +1,4 @@
-// Timing for benchmarks: on which device, over and over, and the middle and the ends of what was seen.
+// Timing for benchmarks: the device, repeated timings, their median and range.
 #pragma once
 #include <chrono>
 #include <functional>
@@ -16,8 +16,8 @@ namespace cuda {
 class Graph;
 }
 
-// The device that cases are made for, and that they and the peaks are timed on: of this thread; the CPU
-// unless a scope says otherwise.
+// The device of this thread's benchmarks, on which cases are made and timed and peaks are measured. The CPU,
+// unless a BenchDeviceScope says otherwise.
 Device bench_device();
 class BenchDeviceScope {
  public:
@@ -30,21 +30,21 @@ class BenchDeviceScope {
   Device outer_;
 };
 
-CachingAllocator& bench_allocator();  // of the bench device
+CachingAllocator& bench_allocator();  // the allocator of the bench device
 
-// Of several timings in milliseconds. On a shared machine the median stands for what is usual, the minimum
-// for what is possible.
+// Statistics of several timings. On a shared machine the median shows what is usual, the minimum what is
+// possible.
 struct Spread {
   double min = 0, median = 0, max = 0;
 };
 
-// Error: no timings.
+// Returns the statistics of timings. Error: there are none.
 Spread spread_of(std::vector<double> ms);
 
-// "12.34 (12.01 .. 14.90)", with digits that suit the size.
+// Returns "12.34 (12.01 .. 14.90)", median and range, with three or more significant digits.
 std::string spread_text(const Spread& ms);
 
-// By the host's clock.
+// Returns the milliseconds that f() takes, by the clock of the host.
 template <class F>
 double time_ms(F&& f) {
   const auto begin = std::chrono::steady_clock::now();
@@ -52,20 +52,20 @@ double time_ms(F&& f) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// How many runs make up a round of a few milliseconds, when one takes this long.
+// Returns the number of runs in a round of a few milliseconds, if one run takes this long.
 int repeats_in_round(double once_ms);
 
-// Work that is timed again and again on the bench device of its making. On a GPU it is the device's time:
-// several runs are recorded as one CUDA graph, after `work` has run once by itself, so that no launch by the
-// host is in it. Where graphs cannot be (TANDEM_ALLOCATOR=direct), or cannot hold the work (adaptive_softmax
-// waits for the device), runs are enqueued and the host counts.
+// Work that is timed repeatedly, on the bench device at the time of construction. On a GPU the time is that
+// of the device: after one run by itself, several runs are recorded as one CUDA graph, so that launches by
+// the host do not count. Without graphs (TANDEM_ALLOCATOR=direct), or if a graph cannot hold the work
+// (adaptive_softmax waits for the device), the runs are enqueued one by one, and launches count.
 class TimedWork {
  public:
   explicit TimedWork(std::function<void()> work);
 
-  // Mean of `repeats` runs in a row. Error: what `work` throws.
+  // Returns the mean milliseconds of `repeats` runs in a row. Error: what `work` throws.
   double run_ms(int repeats);
-  // A round: on a CPU the best run, on a GPU the mean.
+  // Runs a round of a few milliseconds; returns its best run on a CPU, the mean on a GPU.
   double round_ms();
 
  private:
@@ -74,7 +74,7 @@ class TimedWork {
   std::function<void()> work_;
   Device device_;
   std::shared_ptr<cuda::Graph> graph_;
-  int recorded_ = 0;        // runs in the graph
+  int recorded_ = 0;        // number of runs in the graph
   bool graphless_ = false;  // a graph cannot hold the work
 };
 

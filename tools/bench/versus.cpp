@@ -1,9 +1,8 @@
-// The protocol, rounds and the table.
+// Rounds of two contenders, and the table of their results.
 #include "tools/bench/versus.h"
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -18,6 +17,7 @@
 #include "models/training/checkpoint.h"
 #include "models/training/run_config.h"
 #include "tools/bench/child_process.h"
+#include "tools/bench/manual.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/peak.h"
 #include "tools/bench/timing.h"
@@ -30,7 +30,7 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr int64_t kWarmUp = 2;  // steps of a process, behind a first one
+constexpr int64_t kWarmUp = 2;  // untimed steps of a process, after its first
 
 struct Options {
   std::string with, form = "strong", precision, preset = "laptop";
@@ -58,8 +58,8 @@ RunConfig run_config(const BenchSizes& sizes) {
   return config;
 }
 
-// Initial weights hardly show in the loss: attention's share is 0, and logits are nearly 0. Both are made
-// larger, so that losses can only agree where all of the model does.
+// Writes a checkpoint of initial weights in which the scale of attention (initially 0) and the logits (nearly
+// 0) are made larger, so that losses depend on every part of the model.
 void write_weights(const std::string& path, const RunConfig& config, const Vocabulary& vocabulary) {
   const std::unique_ptr<LanguageModel> model = make_model(config.model_config, config.seed);
   for (const NamedTensor& parameter : model->parameters()) {
@@ -75,7 +75,7 @@ void write_weights(const std::string& path, const RunConfig& config, const Vocab
   save_checkpoint(path, checkpoint);
 }
 
-// Every value below `vocabulary`, then random ones.
+// Returns bytes: every value below `vocabulary` once, then random ones.
 std::string random_bytes(int64_t size, int64_t vocabulary) {
   std::string text;
   Random random(11);
@@ -85,7 +85,7 @@ std::string random_bytes(int64_t size, int64_t vocabulary) {
   return text;
 }
 
-// One side: how it is called, for each task, and what it is called.
+// One side of the comparison: its name, and the command that runs it.
 struct Contender {
   std::string name;
   std::vector<std::string> command;
@@ -108,20 +108,20 @@ Outcome run_contender(const Contender& contender, const std::vector<std::string>
   return outcome;
 }
 
-// What a task's JSON lines must have, and what they say.
+// Read a field that the JSON lines of a task must have. Error: they lack it.
 double number_of(const Outcome& outcome, const std::string& field) {
-  CHECK(outcome.facts.contains(field), "a contender did not tell {}: {}", field, outcome.facts.dump());
+  CHECK(outcome.facts.contains(field), "a contender did not print {}: {}", field, outcome.facts.dump());
   return outcome.facts.at(field).get<double>();
 }
 std::vector<double> numbers_of(const Outcome& outcome, const std::string& field) {
-  CHECK(outcome.facts.contains(field), "a contender did not tell {}: {}", field, outcome.facts.dump());
+  CHECK(outcome.facts.contains(field), "a contender did not print {}: {}", field, outcome.facts.dump());
   return outcome.facts.at(field).get<std::vector<double>>();
 }
 double rate_of(const Outcome& outcome, const std::string& field, int64_t tokens) {
   return 1e3 * static_cast<double>(tokens) / spread_of(numbers_of(outcome, field)).median;
 }
 
-// One precision and one form of the other side.
+// Compares the sides in one precision and one form of the other side.
 class Comparison {
  public:
   Comparison(const Options& options, const BenchSizes& sizes, std::string precision, Contender ours,
@@ -172,7 +172,7 @@ class Comparison {
     return all;
   }
 
-  // A first round, in which all that must agree is checked, and then those that count.
+  // Runs an untimed first round and then the rounds that count; in each, checks that the sides agree.
   std::vector<Compared> run_task(const std::string& task) {
     const std::vector<std::string> common = arguments(task);
     std::vector<std::string> of_ours = common, of_theirs = common;
@@ -198,7 +198,7 @@ class Comparison {
     return rows;
   }
 
-  // What the other side finds the fastest of its ways, to be used from now on.
+  // Lets the other side find its fastest options, and appends them to its command.
   void tune(const std::string& task, std::vector<std::string>& command) const {
     std::vector<std::string> asking = command;
     asking.push_back("--tune");
@@ -276,7 +276,7 @@ std::vector<std::string> both(const std::string& asked, const std::vector<std::s
   return asked == "both" ? all : std::vector{asked};
 }
 
-// The text that the longest of the tasks reads.
+// Returns the size of the text that the longest task needs.
 int64_t text_size(const Options& options, const BenchSizes& sizes) {
   const int64_t batch = *std::max_element(options.batches.begin(), options.batches.end());
   return std::max({sizes.vocabulary, sizes.tokens() * (1 + kWarmUp + options.steps),
@@ -297,11 +297,11 @@ void run(Options options) {
     if (options.script.empty()) options.script = TANDEM_TOOLS_DIR "/pytorch/contender.py";
     CHECK(fs::exists(options.script), "{}: there is no such file; give --script", options.script);
     theirs.command = {options.python, options.script};
-    run_child({options.python, options.script, "--help"});  // what is missing is said at once
+    run_child({options.python, options.script, "--help"});  // fails now if Python or torch is missing
   }
 
-  const TemporaryFolder folder("tandem-compare");
-  // A child's peak of memory counts from what its parent has when it is made, so the parent stays small.
+  const TemporaryFolder folder("tandem-vs-pytorch");
+  // The peak memory of a child counts from what its parent holds at the fork, so the parent stays small.
   run_in_child("writing weights and text", [&] {
     const std::string text = random_bytes(text_size(options, sizes), sizes.vocabulary);
     write_file_atomically(folder.file("text"), text);
@@ -312,7 +312,7 @@ void run(Options options) {
             << sizes.text() << '\n'
             << fmt::format(
                    "each round a new process of either, in turn, after one that does not count; {} training "
-                   "steps, {} bytes a row behind {}, {} segments of {}, no dropout; ratios: Tandem over the "
+                   "steps, {} bytes a row after {}, {} segments of {}, no dropout; ratios: Tandem over the "
                    "other, formed in each round",
                    options.steps, options.bytes, sizes.unroll, options.segments, options.window)
             << std::endl;
@@ -338,75 +338,45 @@ void run(Options options) {
   if (!options.json.empty()) write_file_atomically(options.json, report.dump(2) + "\n");
 }
 
-std::string value_text(double value) {
-  if (value >= 1000) return with_commas(std::llround(value));
-  return fmt::format("{:.{}f}", value, value < 10 ? 2 : value < 100 ? 1 : 0);
-}
-
-template <class Text>
-std::string spread_cell(const std::vector<double>& values, const Text& text) {
-  const Spread spread = spread_of(values);
-  return fmt::format("{} ({} .. {})", text(spread.median), text(spread.min), text(spread.max));
-}
-
 }  // namespace
 
-std::string comparison_row(const Compared& quantity) {
-  CHECK(quantity.ours.size() == quantity.theirs.size(), "{}: {} rounds of one side, {} of the other",
-        quantity.name, quantity.ours.size(), quantity.theirs.size());
-  std::vector<double> ratios;
-  for (size_t i = 0; i < quantity.ours.size(); ++i) ratios.push_back(quantity.ours[i] / quantity.theirs[i]);
-  return fmt::format("| {} | {} | {} | {} |", quantity.name, spread_cell(quantity.ours, value_text),
-                     spread_cell(quantity.theirs, value_text),
-                     spread_cell(ratios, [](double ratio) { return fmt::format("{:.3f}", ratio); }));
-}
-
-void check_agreement(const std::string& what, double ours, double theirs, double tolerance) {
-  CHECK(std::abs(ours - theirs) <= tolerance * std::abs(theirs),
-        "{}: {:.7g} of Tandem and {:.7g} of the other are {:.1e} apart; at most {:.0e}", what, ours, theirs,
-        std::abs(ours - theirs) / std::abs(theirs), tolerance);
-}
-
-int compare_main(int argc, char** argv) {
-  CLI::App app(
-      "Tandem and another framework in turn, on the same weights and text: training, generation, evaluation.",
-      "bench compare");
+int versus_main(int argc, char** argv) {
+  Flags flags(
+      "bench vs-pytorch",
+      "Times Tandem and PyTorch in turn on the CPU, on the same weights and text: training, generation, evaluation.",
+      kVersusManual);
   Options options;
-  app.add_option("--with", options.with, "pytorch; or tandem itself, which shows what ratios are worth")
-      ->required()
-      ->check(CLI::IsMember({"pytorch", "tandem"}));
-  app.add_option("--form", options.form, "of PyTorch: strong, authors (their loop over time), both")
-      ->check(CLI::IsMember({"strong", "authors", "both"}))
-      ->capture_default_str();
-  app.add_option("--precision", options.precision, "f32, bf16 or both [both, where the CPU has bf16]")
-      ->check(CLI::IsMember({"f32", "bf16", "both"}));
-  app.add_option("--preset", options.preset, "where sizes come from")->capture_default_str();
-  app.add_option("--tasks", options.tasks, "of train, generate, evaluate [all]")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"train", "generate", "evaluate"}));
-  app.add_option("--rounds", options.rounds)->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--steps", options.steps, "timed training steps a round [20; of d above 512, 3]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--bytes", options.bytes, "generated a row and round")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--segments", options.segments, "timed segments of evaluation [4; of d above 512, 2]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--window", options.window, "of evaluation")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_flag(
-      "--recompute", options.recompute,
-      "Tandem's side trains so; the other does not, so that --with=tandem shows what it takes and gives");
-  app.add_option("--generate-batches", options.batches, "rows generated side by side [1,32]")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  add_size_options(app, options.sizes);
-  app.add_option("--python", options.python, "that has torch")->capture_default_str();
-  app.add_option("--script", options.script,
-                 "pytorch/contender.py [that of the sources this was built from]");
-  app.add_option("--json", options.json, "a file for every number of every round");
-  return run_main(app, argc, argv, [&options] { run(options); });
+  flags.add("--with", options.with, "The other side: pytorch, or tandem itself.")
+      .required()
+      .one_of({"pytorch", "tandem"});
+  flags
+      .add("--form", options.form,
+           "How PyTorch is used: at its best, as SRU++'s authors do, or both in turn.")
+      .one_of({"strong", "authors", "both"})
+      .show_default();
+  flags.add("--precision", options.precision, "f32, bf16 or both [both, if the CPU has bf16].")
+      .one_of({"f32", "bf16", "both"});
+  flags.add("--preset", options.preset, "Preset of SRU++ that sizes come from.").show_default();
+  flags.add("--tasks", options.tasks, "Tasks to compare, with commas between them [train,generate,evaluate].")
+      .comma_separated()
+      .one_of({"train", "generate", "evaluate"});
+  flags.add("--rounds", options.rounds, "Number of rounds.").positive().show_default();
+  flags.add("--steps", options.steps, "Timed training steps in a round [20; 3 for d above 512].").positive();
+  flags.add("--bytes", options.bytes, "Bytes to generate in each row and round.").positive().show_default();
+  flags.add("--segments", options.segments, "Timed segments of evaluation [4; 2 for d above 512].")
+      .positive();
+  flags.add("--window", options.window, "Tokens of a segment of evaluation.").positive().show_default();
+  flags.add_switch("--recompute", options.recompute,
+                   "Let Tandem's side recompute layers in training, and the other not.");
+  flags.add("--generate-batches", options.batches, "Numbers of rows that are generated side by side [1,32].")
+      .comma_separated()
+      .positive();
+  add_size_flags(flags, options.sizes);
+  flags.add("--python", options.python, "A Python that has torch.").show_default();
+  flags.add("--script", options.script,
+            "Path of pytorch/contender.py [that of the sources this was built from].");
+  flags.add("--json", options.json, "Write every number of every round to this file.");
+  return run_main(flags, argc, argv, [&options] { run(options); });
 }
 
 }  // namespace tandem

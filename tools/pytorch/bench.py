@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `bench step` measures, in PyTorch: training steps of the same SRU++ at the same sizes, on random tokens.
+"""Measures in PyTorch what `bench step` measures: training steps of the same SRU++ at the same sizes, on random tokens.
 
     python3 tools/pytorch/bench.py --preset=base                  # eager and torch.compile, bf16 autocast, on the GPU
     python3 tools/pytorch/bench.py --preset=base-k5 --form=compile --precision=tf32 --batch-size=4
@@ -8,8 +8,12 @@
 
 A step is forward, backward, clipping and RAdam, with memory and cell state carried from step to step. The recurrence
 is a fused Triton kernel (scan.py). Attention runs both as batched products and through PyTorch's own function,
-and the faster counts. Prints, for each form, a line for people and one of JSON. Needs torch; Tandem does not. The
-comparison on the CPU, also of generation, evaluation and the authors' way, is `bench compare` (contender.py).
+and the faster counts; the Triton kernel takes the fastest of four block shapes; RAdam is PyTorch's, multi-tensor, and
+compiled in the compiled form. Times are of CUDA events around whole steps, the median of --steps. Prints, for each
+form, a line of text and one of JSON. --check compares the kernels with a loop over time in f64, gradients included,
+both ways to attend and the compiled model with each other, and, with --checkpoint and --text, bits per character with those
+of the program evaluate. Needs torch; Tandem does not. The comparison on the CPU, which includes generation, evaluation
+and the authors' way, is `bench vs-pytorch` (contender.py).
 """
 import argparse
 import gc
@@ -28,14 +32,14 @@ from scan import INTERPRETED, plain_scan, sru_scan, triton, with_triton
 from srupp import ATTENTION, Model, evaluate, load_weights, read_ids, read_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-SEGMENTS = 8  # of random tokens, taken in turn
+SEGMENTS = 8  # segments of random tokens, used in turn
 WARM_UP = 5
 
 
 def read_preset(name, build):
-    """The configuration of a preset, its batch size and unroll, as train tells them."""
+    """Returns the configuration of a preset, its batch size and unroll, from `train --describe`."""
     with tempfile.NamedTemporaryFile() as text:
-        text.write(b"any text " * 2000)  # its vocabulary is not asked for
+        text.write(b"any text " * 2000)  # the vocabulary of this text is not used
         text.flush()
         out = subprocess.run([build / "tools/train", text.name, f"--preset={name}", "--device=cpu", "--describe"],
                              capture_output=True, text=True)
@@ -54,7 +58,7 @@ def read_config(argument):
 
 
 class Training:
-    """A model with its optimizer and data, ready for step()."""
+    """A model with its optimizer and data; step() trains one step."""
 
     def __init__(self, args, form, attention):
         torch.manual_seed(1)
@@ -91,7 +95,7 @@ class Training:
 
 
 def step_times(training, steps, cuda):
-    """Milliseconds of each of `steps` steps, and the last loss."""
+    """Returns the milliseconds of each of `steps` steps, and the last loss."""
     if not cuda:
         times = [time.perf_counter()]
         for _ in range(steps):
@@ -130,12 +134,12 @@ def release(args):
 
 
 def bench_form(args, form):
-    """The faster attention, and how the other did. A form that fails in both is a row that says so."""
+    """Returns a row with the faster attention and the time of the other. If both fail, the row says so."""
     rows, failures = [], {}
     for attention in ATTENTION if args.attention == "fastest" else [args.attention]:
         try:
             rows.append(measure(args, form, attention))
-        except Exception as error:  # out of memory, or what does not compile: to be reported beside what does
+        except Exception as error:  # out of memory, or does not compile: reported in the row
             failures[attention] = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         release(args)
     row = {"form": form, "precision": args.precision}
@@ -178,7 +182,7 @@ def bench(args):
 
 
 def distance(actual, expected):
-    """The largest difference over the largest value expected."""
+    """Returns the largest difference over the largest expected value."""
     actual, expected = actual.double(), expected.double()
     largest = expected.abs().max().item()
     worst = (actual - expected).abs().max().item()
@@ -193,7 +197,7 @@ def report(name, errors, tolerance):
 
 
 def check_scan(device, dtype, T, B, D):
-    """h, last state and the gradients of u, x, v, b against the definition in f64, through a random projection."""
+    """Checks h, the last state and the gradients of u, x, v, b against the definition in f64, by a random projection."""
     random = lambda *shape: torch.randn(*shape, device=device)
     inputs = [random(T, B, 3, D).to(dtype), random(T, B, D).to(dtype), random(2, D), random(2, D), random(B, D),
               F.dropout(torch.ones(B, D, device=device), 0.3)]
@@ -210,7 +214,7 @@ def check_scan(device, dtype, T, B, D):
 
 
 def loss_and_gradients(model, forward):
-    """Two segments, so that there is a memory. `forward` is the model, or it compiled."""
+    """Runs two segments, so that there is a memory. `forward` is the model, compiled or not."""
     torch.manual_seed(5)
     device = model.embedding.device
     tokens = torch.randint(model.output.out_features, (2, 17, 3), device=device)
@@ -224,7 +228,7 @@ def loss_and_gradients(model, forward):
 
 
 def check_model(device):
-    """Attention by products and by PyTorch's function, eager and compiled: the same loss and gradients."""
+    """Checks that both ways to attend, eager and compiled, give the same loss and gradients."""
     config = {"vocabulary": 11, "d": 64, "d_projected": 32, "layers": 3, "heads": 2, "attention_every": 2}
     models = []
     for attention in ATTENTION:
@@ -232,7 +236,7 @@ def check_model(device):
         models.append(Model(config, attention).to(device))
         for layer in models[-1].layers:
             if layer.attends:
-                torch.nn.init.constant_(layer.alpha, 0.7)  # at its 0 attention would not count
+                torch.nn.init.constant_(layer.alpha, 0.7)  # initially 0, which would hide attention
     expected = loss_and_gradients(models[0], models[0])
     ok = report("attention by products and by PyTorch: loss, worst gradient",
                 summary(loss_and_gradients(models[1], models[1]), expected), 1e-4)
@@ -249,7 +253,7 @@ def summary(actual, expected):
 
 
 def check_tandem(args, device):
-    """Bits per character of a text under a checkpoint's weights: this model's against the program evaluate's."""
+    """Checks bits per character of a text, with the weights of a checkpoint, against the program evaluate."""
     meta, tensors = read_safetensors(args.checkpoint)
     run = json.loads(meta["run"])
     window = run["recipe"]["eval_window"]
@@ -282,21 +286,21 @@ def check(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", help="of SRU++, such as base or base-k5")
+    parser.add_argument("--preset", help="preset of SRU++, such as base or base-k5")
     parser.add_argument("--config", help="in place of --preset: a checkpoint of train, or its configuration as JSON")
     parser.add_argument("--batch-size", type=int, help="B [the preset's]")
     parser.add_argument("--unroll", type=int, help="T, and the length of the memory [the preset's]")
-    parser.add_argument("--vocabulary", type=int, default=99, help="where the configuration has none [99, as in bench]")
+    parser.add_argument("--vocabulary", type=int, default=99, help="V, if the configuration has none [99, as in bench]")
     parser.add_argument("--form", default="eager,compile", help="eager, compile or both [both]")
     parser.add_argument("--precision", default="bf16", choices=["f32", "tf32", "bf16"], help="bf16: autocast [bf16]")
     parser.add_argument("--attention", default="fastest", choices=["fastest", *ATTENTION])
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--steps", type=int, default=20, help="timed training steps; the median counts [20]")
     parser.add_argument("--warm-up", type=int, default=WARM_UP, help=f"steps before them [{WARM_UP}]")
-    parser.add_argument("--check", action="store_true", help="compare kernels and model with their definitions instead")
-    parser.add_argument("--checkpoint", help="with --check: compare with evaluate on these weights too")
-    parser.add_argument("--text", help="the file to evaluate on")
-    parser.add_argument("--limit", type=int, default=20000, help="bytes of it [20000]")
+    parser.add_argument("--check", action="store_true", help="check kernels and model instead")
+    parser.add_argument("--checkpoint", help="with --check: also check evaluation with these weights")
+    parser.add_argument("--text", help="with --checkpoint: the file to evaluate on")
+    parser.add_argument("--limit", type=int, default=20000, help="number of its bytes to evaluate [20000]")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build",
                         help="folder in which Tandem is built [build]")
     args = parser.parse_args()

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""PyTorch's side of `bench compare` on the CPU: one task on a checkpoint and a text, told in lines of JSON.
+"""PyTorch's side of `bench vs-pytorch` on the CPU: runs one task on a checkpoint and a text, and prints lines of JSON.
 
-`bench compare --with=pytorch` runs it, as it runs Tandem's own side: the flags and the lines are those of
-../bench/contender.h. Two forms:
+`bench vs-pytorch --with=pytorch` runs it as it runs Tandem's own side: the flags and the lines are those of
+../bench/contender.h. There are two forms:
 
 strong   the recurrence in C++ with OpenMP and SIMD (scan_cpu.py); attention by products or by PyTorch's own
-         function, and torch.compile or not, whichever --tune finds the fastest for the task and the size; a decoder
-         that keeps keys and values. The first training step is not compiled: it is sooner done without.
-authors  the way the authors of SRU++ train on a CPU: not compiled, attention by products, the recurrence a Python loop
-         over time. Evaluation takes the recurrence in C++, as theirs does without gradients; generation they have none.
+         function, and torch.compile or not, as --tune finds fastest for the task and the size; a decoder that caches
+         keys and values. The first training step is not compiled, since it ends sooner so.
+authors  as the authors of SRU++ train on a CPU: not compiled, attention by products, the recurrence as a Python loop
+         over time. Evaluation takes the recurrence in C++, as theirs does without gradients. They have no generation.
 
 Both run on all cores with denormals flushed, in bf16 under autocast (the decoder's matrices are converted once), and
 under tcmalloc where it is installed. Of malloc as it is, tcmalloc, jemalloc and huge pages (THP_MEM_ALLOC_ENABLE) it was
@@ -26,7 +26,7 @@ import time
 
 
 def settle():
-    """Starts again under tcmalloc, which a process can only get at its start."""
+    """Re-executes this script under tcmalloc, if it is installed: only a new process can load it."""
     found = glob.glob("/usr/lib/*/libtcmalloc_minimal.so.4") + glob.glob("/usr/lib/*/libtcmalloc.so.4")
     if found and not os.environ.get("LD_PRELOAD"):
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"LD_PRELOAD": found[0]})
@@ -50,7 +50,7 @@ def tell(**facts):
 
 
 def looped_scan(u, x, v, b, c0, mask):
-    """The recurrence by PyTorch's operators, a step at a time."""
+    """Computes the recurrence by PyTorch's operators, one step at a time."""
     c, h = c0, []
     for u_t, x_t in zip(u, x):
         f, r = torch.sigmoid(u_t[:, 1] + v[0] * c + b[0]), torch.sigmoid(u_t[:, 2] + v[1] * c + b[1])
@@ -75,7 +75,7 @@ class Contender:
 
 
 class Training:
-    """Steps over the text in its columns, as Tandem's trainer takes them; at least one epoch long."""
+    """Training steps over the columns of the text, in the order of Tandem's trainer."""
 
     def __init__(self, contender, attention, compiled):
         r = contender.recipe
@@ -111,7 +111,7 @@ class Training:
 
 
 def timed(steps, step):
-    """Milliseconds of each."""
+    """Returns the milliseconds of each step."""
     times = [time.perf_counter()]
     for _ in range(steps):
         step()
@@ -121,7 +121,7 @@ def timed(steps, step):
 
 def train(contender, args):
     training = Training(contender, args.attention, args.compile)
-    training.step(training.eager)  # the first step of a process is soonest done without a compiler
+    training.step(training.eager)  # compiling would delay the first step of the process
     tell(first_loss=training.losses[0])
     timed(args.warm_up, training.step)
     ms = timed(args.steps, training.step)
@@ -129,8 +129,8 @@ def train(contender, args):
 
 
 class Decoder(torch.nn.Module):
-    """One token at a time for each row, with keys and values kept: the last `keys` of them, in a ring, since attention
-    does not ask for their order. In bf16 the matrices are, and what passes between them; states are in f32."""
+    """Decodes one token at a time for each row. Caches the last `keys` keys and values in a ring, as attention does not
+    depend on their order. In bf16, matrices and activations are in bf16 and cell states in f32."""
 
     def __init__(self, model, attention, batch, keys, dtype):
         super().__init__()
@@ -152,7 +152,7 @@ class Decoder(torch.nn.Module):
         return torch.matmul(weights, v).flatten(1)
 
     def forward(self, tokens, slot, filled):
-        """Logits (B, V) after tokens (B), whose keys go to `slot`, a tensor; `filled` keys count, this one with them."""
+        """Returns logits (B, V) after tokens (B), whose keys go to `slot` (a tensor). The first `filled` keys count."""
         x = F.embedding(tokens, self.embedding)
         for layer, c, cache, (w_q, w_kv, w_o) in zip(self.model.layers, self.c, self.caches, self.weights):
             y = q = F.linear(x, w_q)
@@ -170,7 +170,7 @@ class Decoder(torch.nn.Module):
 
 
 def decode(contender, args, batch, attention, compiled, steps):
-    """Milliseconds of greedy steps behind a text as long as the memory, and the decoder's nats a token on that text."""
+    """Returns the milliseconds of greedy steps after a prompt as long as the memory, and the nats a token on it."""
     model = contender.model(attention)
     dtype = torch.bfloat16 if contender.bf16 else torch.float32
     decoder = Decoder(model, attention, batch, args.memory + 1, dtype)
@@ -182,7 +182,7 @@ def decode(contender, args, batch, attention, compiled, steps):
     forward = torch.compile(decoder.forward, fullgraph=True) if compiled else decoder.forward
     at = args.memory
 
-    def step():  # the tokens are those a reader is shown, so each step ends with them
+    def step():  # ends with the tokens on the host, as they would be shown
         nonlocal logits, at
         tokens = logits.argmax(-1)
         tokens.tolist()
@@ -204,7 +204,7 @@ def generate(contender, args):
 
 @torch.inference_mode()
 def evaluate(contender, args):
-    """Segment by segment with state and memory carried. The first, without memory, is not timed."""
+    """Evaluates segment by segment with carried state and memory. The first segment, without memory, is not timed."""
     model = contender.model(args.attention).eval()
     x, y = columns(contender.ids[: args.window * (1 + args.warm_up + args.steps) + 1], 1)
     forward = torch.compile(model) if "model" in args.compile else model
@@ -223,12 +223,12 @@ def evaluate(contender, args):
 
 
 TASKS = {"train": (train, ["update", "forward+update"]), "generate": (generate, ["decoder"]),
-         "evaluate": (evaluate, ["model"])}  # and what torch.compile may take of each
+         "evaluate": (evaluate, ["model"])}  # with the parts that torch.compile may take
 
 
 def tune(contender, args):
-    """The faster way to attend, and whether compiled is faster: tried one after the other, by their best steps. The two
-    fastest are tried twice more, in turn, since on a busy machine a single trial can mislead."""
+    """Finds the fastest attention and parts to compile, by the best steps of a trial. The two fastest are tried twice
+    more, in turn, since on a busy machine a single trial can mislead."""
     run, parts = TASKS[args.task]
     args.warm_up, args.steps = 1, max(2, args.steps // 3)
     tried = {}
@@ -245,12 +245,12 @@ def tune(contender, args):
 
     for attention in ATTENTION:
         best((attention, "none"))
-    # A training step of a large model takes seconds, so there only the faster way to attend is compiled.
+    # A training step of a large model takes seconds, so only the faster attention is tried compiled.
     for attention in [min(tried, key=typical)[0]] if args.task == "train" else ATTENTION:
         for compiled in parts:
             try:
                 best((attention, compiled))
-            except Exception as error:  # what does not compile is not faster
+            except Exception as error:  # a form that does not compile is left out
                 print(f"{compiled} does not compile: {error}".splitlines()[0], file=sys.stderr)
     finalists = sorted(tried, key=typical)[:2]
     for option in finalists * 2:
@@ -263,17 +263,19 @@ def tune(contender, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", required=True, choices=TASKS)
-    parser.add_argument("--checkpoint", required=True, help="of train; its recipe has sizes and optimizer")
-    parser.add_argument("--text", required=True, help="bytes to train on, to evaluate, and to generate behind")
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint of train; its recipe has sizes and optimizer")
+    parser.add_argument("--text", required=True, help="file to train on, to evaluate, and to take prompts from")
     parser.add_argument("--precision", default="f32", choices=["f32", "bf16"], help="bf16: autocast")
-    parser.add_argument("--steps", type=int, required=True, help="timed: of training, tokens, or segments")
-    parser.add_argument("--warm-up", type=int, default=2, help="steps before them")
-    parser.add_argument("--window", type=int, default=2560, help="of evaluate")
-    parser.add_argument("--memory", type=int, default=0, help="of generate: so many keys and its own a token sees")
-    parser.add_argument("--batches", type=lambda s: [int(b) for b in s.split(",")], default=[1, 32], help="of generate")
+    parser.add_argument("--steps", type=int, required=True, help="number of timed training steps, tokens or segments")
+    parser.add_argument("--warm-up", type=int, default=2, help="number of untimed steps before them")
+    parser.add_argument("--window", type=int, default=2560, help="in evaluation, tokens of a segment")
+    parser.add_argument("--memory", type=int, default=0,
+                        help="in generation, number of keys that a token sees besides its own")
+    parser.add_argument("--batches", type=lambda s: [int(b) for b in s.split(",")], default=[1, 32],
+                        help="in generation, numbers of rows")
     parser.add_argument("--form", default="strong", choices=["strong", "authors"])
     parser.add_argument("--attention", default="explicit", choices=ATTENTION)
-    parser.add_argument("--compile", default="none", help="parts joined by +: forward, update; decoder; model")
+    parser.add_argument("--compile", default="none", help="parts to compile, with + between: forward, update; decoder; model")
     parser.add_argument("--tune", action="store_true", help="print the fastest --attention and --compile of the task")
     args = parser.parse_args()
     torch.set_flush_denormal(True)

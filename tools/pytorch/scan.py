@@ -1,6 +1,7 @@
-"""The SRU recurrence as a PyTorch operator: a fused Triton kernel on a GPU, on the CPU scan_cpu.py.
+"""The SRU recurrence as a PyTorch operator: a fused Triton kernel on a GPU, scan_cpu.py on a CPU.
 
-The yardstick's own kernels, so that PyTorch does not pay for a Python loop over time; Tandem's are in ops/ and cuda/.
+The comparison has kernels of its own, so that PyTorch does not pay for a Python loop over time; Tandem's are in ops/
+and cuda/.
 TRITON_INTERPRET=1 runs the Triton kernels on the CPU, slowly, to check them where there is no GPU.
 """
 import os
@@ -11,7 +12,7 @@ from scan_cpu import cpu_scan, save_for_backward
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 triton = None
-if INTERPRETED or torch.cuda.is_available():  # nothing else needs it, and to import it takes its time
+if INTERPRETED or torch.cuda.is_available():  # importing it is slow, and nothing else needs it
     try:
         import triton
         import triton.language as tl
@@ -21,14 +22,14 @@ if INTERPRETED or torch.cuda.is_available():  # nothing else needs it, and to im
 if triton is not None:
 
     def tuned(kernel):
-        """The fastest of these blocks is found when a size is first met; the interpreter has nothing to time."""
+        """Lets a kernel take the fastest of these block shapes for each size; the interpreter takes the first."""
         shapes = [(64, 4, 2), (64, 8, 2), (128, 4, 2), (128, 8, 2)]
         configs = [triton.Config({"BLOCK": block, "AHEAD": ahead}, num_warps=warps) for block, ahead, warps in shapes]
         return triton.autotune(configs[:1] if INTERPRETED else configs, key=["T", "B", "D"])(kernel)
 
-    # A program is one block of columns of one batch row, and a loop over time. The loop is unrolled AHEAD times, and a
-    # step's inputs are asked for AHEAD steps before they are needed: each has registers of its own until then.
-    # `steps` has a number for each column: those past the last column have no steps.
+    # A program computes one block of columns of one batch row, in a loop over time. The loop is unrolled AHEAD times;
+    # the inputs of a step are loaded AHEAD steps before they are needed, into registers of their own. `steps` is the
+    # number of steps of each column: 0 past the last column.
 
     @triton.jit
     def load_forward(u, x, t, steps, D, stride):
@@ -138,7 +139,7 @@ def grid_for(T, B, D):
     return lambda meta: (triton.cdiv(D, meta["BLOCK"]), B)
 
 
-# No gradient flows to c0 and mask, or from the states: a segment's state is carried to the next without one.
+# No gradient flows to c0 and mask, or from the states: the state is carried to the next segment without a gradient.
 @torch.library.custom_op("srupp::scan", mutates_args=())
 def triton_scan(u: torch.Tensor, x: torch.Tensor, v: torch.Tensor, b: torch.Tensor, c0: torch.Tensor,
                 mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -158,7 +159,7 @@ def triton_scan_backward(dh: torch.Tensor, u: torch.Tensor, x: torch.Tensor, v: 
                          ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     dh = dh.contiguous()
     du, dx = torch.empty_like(u), torch.empty_like(x)
-    dv, db = v.new_empty(x.size(1), *v.shape), b.new_empty(x.size(1), *b.shape)  # of each batch row; then summed
+    dv, db = v.new_empty(x.size(1), *v.shape), b.new_empty(x.size(1), *b.shape)  # one for each batch row, summed below
     backward_kernel[grid_for(*x.shape)](du, dx, dv, db, dh, u, x, v, b, c0, mask, c, *x.shape)
     return du, dx, dv.sum(0), db.sum(0)
 
@@ -176,13 +177,13 @@ triton_scan.register_autograd(differentiate, setup_context=save_for_backward)
 
 
 def sru_scan(u, x, v, b, c0, mask):
-    """u (T, B, 3, D) and x (T, B, D) of one dtype, v and b (2, D), c0 and mask (B, D), all in f32 -> h and every state
-    c, both (T, B, D) like x, and the last state (B, D) in f32. `mask` multiplies the reset gate at every step."""
+    """Returns h and all states c, both (T, B, D) in the dtype of x, and the last state (B, D) in f32. u (T, B, 3, D) and
+    x (T, B, D) have one dtype; v and b (2, D), c0 and mask (B, D) are f32. `mask` multiplies the reset gate."""
     return (triton_scan if with_triton(u) else cpu_scan)(u, x, v, b, c0, mask)
 
 
 def plain_scan(u, x, v, b, c0, mask):
-    """The definition, a step at a time: what the kernels are checked against."""
+    """The definition of the recurrence, one step at a time, which the kernels are checked against."""
     c, h = c0, []
     for u_t, x_t in zip(u, x):
         f, r = torch.sigmoid(u_t[:, 1] + v[0] * c + b[0]), torch.sigmoid(u_t[:, 2] + v[1] * c + b[1])

@@ -1,4 +1,4 @@
-"""The SRU recurrence as a PyTorch operator on the CPU: C++ with OpenMP and SIMD, in f32 or bf16, forward and backward."""
+"""The SRU recurrence as a PyTorch operator on the CPU: C++ with OpenMP and SIMD, in f32 or bf16."""
 import functools
 import hashlib
 import os
@@ -24,7 +24,7 @@ static inline void store(bf16& to, float x) {
 }
 static inline float sigmoid(float x) { return 1.f / (1.f + std::exp(-x)); }
 
-// A block of columns of one row runs over all of time: its states, and the sums of its gradients, stay in the cache.
+// A block of columns of one row runs over all time steps, so that its states and sums of gradients stay in cache.
 constexpr int64_t kBlock = 256;
 
 template <class Body>
@@ -155,9 +155,9 @@ def save_for_backward(ctx, inputs, output):
 
 @functools.cache
 def load_operators():
-    """Built once for this source, processor and PyTorch, which takes a minute; then loaded in milliseconds.
+    """Loads the operators. They are built once for this source, processor and PyTorch, which takes a minute.
 
-    OpenMP is the runtime that PyTorch brought with it and has loaded: a second would fight with it for the cores."""
+    They use the OpenMP runtime that PyTorch has loaded: a second one would compete with it for the cores."""
     flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fopenmp", "-std=c++20"]
     with open("/proc/cpuinfo") as info:
         machine = next((line for line in info if line.startswith("flags")), "")
@@ -192,7 +192,7 @@ def load_operators():
     return True
 
 
-@torch.compiler.assume_constant_result  # a compiler that meets it calls it and moves on
+@torch.compiler.assume_constant_result  # torch.compile calls it and takes the result as a constant
 def loaded():
     return load_operators()
 

@@ -1,4 +1,4 @@
-"""SRU++ in PyTorch, as Tandem builds it, and what reads Tandem's checkpoints, for train.py, bench.py and contender.py.
+"""SRU++ in PyTorch as in Tandem, and a reader of Tandem's checkpoints; for train.py, bench.py and contender.py.
 
 The equations and the order of parts are those of models/srupp/srupp.h and models/srupp/srupp.cpp.
 """
@@ -15,7 +15,7 @@ from scan import sru_scan
 
 
 def explicit_attention(q, k, v, bias, heads, dropout):
-    """softmax(q k' / sqrt(d) + bias) v by batched products: q (T, B, D), k and v (S, B, D), bias (T, S)."""
+    """Returns softmax(q k' / sqrt(d) + bias) v by batched products; q is (T, B, D), k and v (S, B, D), bias (T, S)."""
     width = q.size(2) // heads
     q, k, v = (z.reshape(z.size(0), -1, width).transpose(0, 1) for z in (q, k, v))  # (B heads, rows, width)
     weights = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=1 / math.sqrt(width)).softmax(-1)
@@ -23,7 +23,7 @@ def explicit_attention(q, k, v, bias, heads, dropout):
 
 
 def library_attention(q, k, v, bias, heads, dropout):
-    """The same through PyTorch's own function, which chooses the kernel."""
+    """Returns the same by PyTorch's own function, which chooses the kernel."""
     q, k, v = (z.unflatten(2, (heads, -1)).permute(1, 2, 0, 3) for z in (q, k, v))  # (B, heads, rows, width)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout).permute(2, 0, 1, 3)
 
@@ -59,7 +59,7 @@ class Layer(torch.nn.Module):
             z = q if memory is None else torch.cat([F.linear(memory, self.q), q])
             k, v = F.linear(z, self.kv).chunk(2, dim=-1)
             dropout = self.attention_dropout if self.training else 0
-            with torch.autocast(x.device.type, enabled=False):  # inputs have their dtype; it would widen the weights
+            with torch.autocast(x.device.type, enabled=False):  # autocast would widen the weights
                 attended = attention(q, k, v, bias, self.heads, dropout).reshape(q.shape)
             y = q + self.alpha.to(q.dtype) * attended
         u = F.linear(F.dropout(self.norm(y), self.dropout, self.training), self.o).unflatten(2, (3, -1))
@@ -69,7 +69,7 @@ class Layer(torch.nn.Module):
 
 
 class Model(torch.nn.Module):
-    """Of a configuration as `train` prints it and checkpoints keep it. `stream` is the dtype between the layers."""
+    """SRU++ with a configuration as checkpoints have it. `stream` is the dtype of activations between the layers."""
 
     def __init__(self, c, attention="explicit", stream=torch.float32, scan=sru_scan):
         super().__init__()
@@ -87,14 +87,14 @@ class Model(torch.nn.Module):
         torch.nn.init.zeros_(self.output.bias)
 
     def start(self, batch, memory=0):
-        """The state before the first segment: cells of zeros, and as many rows of memory (of zeros) if any."""
+        """Returns the state before the first segment: cells of zeros, and `memory` rows of zeros if any."""
         d, device = self.embedding.size(1), self.embedding.device
         return [(torch.zeros(memory, batch, d, dtype=self.stream, device=device) if layer.attends and memory else None,
                  torch.zeros(batch, d, device=device)) for layer in self.layers]
 
     def forward(self, tokens, state=None, window=0):
-        """Logits (T, B, V) of tokens (T, B), and the state for the next segment. `window`: keys that a query sees at
-        most, its own included; 0: all memory and the past."""
+        """Returns logits (T, B, V) of tokens (T, B), and the state for the next segment. A query sees at most `window`
+        keys, its own included; 0: the whole memory and all earlier tokens."""
         T, B = tokens.shape
         state = state or self.start(B)
         M = max([0] + [memory.size(0) for memory, _ in state if memory is not None])
@@ -111,7 +111,7 @@ class Model(torch.nn.Module):
 
 
 def columns(ids, batch):
-    """Inputs and targets (length, batch): the text in `batch` rows that are read side by side."""
+    """Cuts a text into `batch` rows that are read side by side; returns inputs and targets, (length, batch)."""
     length = (len(ids) - 1) // batch
     cut = lambda a: torch.from_numpy(np.ascontiguousarray(a[: length * batch].reshape(batch, length).T))
     return cut(ids[:-1]), cut(ids[1:])
@@ -119,7 +119,7 @@ def columns(ids, batch):
 
 @torch.no_grad()
 def evaluate(model, ids, window, batch):
-    """Bits per character, in segments of `window` that each see window + 1 keys."""
+    """Returns bits per character, in segments of `window` tokens; each query sees window + 1 keys."""
     model.eval()
     x, y = columns(ids, batch)
     device = model.embedding.device
@@ -159,7 +159,7 @@ def load_weights(model, tensors):
 
 
 def read_ids(path, vocabulary):
-    """The bytes of a file (.dz and .gz are unpacked) as ids by `vocabulary`, the hex of the byte values in id order."""
+    """Reads a file (.dz and .gz are unpacked) as ids. `vocabulary` is the hex of the byte values in the order of ids."""
     opener = gzip.open if path.endswith((".dz", ".gz")) else open
     with opener(path, "rb") as f:
         text = np.frombuffer(f.read(), np.uint8)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A small SRU++ in PyTorch, to check Tandem's training against: same model, text, batches, schedule and steps.
+"""Repeats a training run of Tandem in PyTorch, to check it: same model, text, batches, schedule and number of steps.
 
     ./build/tools/train gcide --out=runs/a
     python3 tools/pytorch/train.py runs/a/last.safetensors /usr/share/dictd/gcide.dict.dz
 
-reads the run's configuration from its checkpoint, trains the same model in PyTorch from its own random weights (or
+Reads the configuration of the run from its checkpoint, trains the same model in PyTorch from its own random weights (or
 from the weights in --init=FILE) and prints dev bits per character at the same steps. Needs torch, numpy and a C++
-compiler: the recurrence is a small extension, since a Python loop over time would take hours. PyTorch is used by
-this check alone; Tandem does not depend on it.
+compiler: the recurrence is a small extension, since a Python loop over time would take hours. Tandem does not depend on
+PyTorch.
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ from srupp import Model, columns, evaluate, load_weights, read_ids, read_safeten
 
 
 class RAdam:
-    """RAdam with decoupled decay of every parameter; momentum steps until the variance is known."""
+    """RAdam with decoupled weight decay of every parameter; steps of momentum alone in its first steps."""
 
     def __init__(self, params, decay):
         self.params, self.decay, self.t = list(params), decay, 0
@@ -54,10 +54,10 @@ def rate(step, recipe):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoint", help="of the Tandem run to repeat")
-    parser.add_argument("text", help="the file it trained on; .dz and .gz are unpacked")
+    parser.add_argument("checkpoint", help="a checkpoint of the Tandem run to repeat")
+    parser.add_argument("text", help="the file that it was trained on; .dz and .gz are unpacked")
     parser.add_argument("--init", help="start from the weights of this checkpoint")
-    parser.add_argument("--steps", type=int, help="stop early; the schedule stays the run's. 0: only evaluate")
+    parser.add_argument("--steps", type=int, help="stop after this many steps of the schedule; 0: only evaluate")
     parser.add_argument("--log-every", type=int, default=100)
     args = parser.parse_args()
     meta, _ = read_safetensors(args.checkpoint)
@@ -72,7 +72,7 @@ def main():
     dev_seen = dev[: recipe["eval_bytes"]] if recipe["eval_bytes"] else dev
 
     torch.manual_seed(run["seed"])
-    torch.set_flush_denormal(True)  # moments of bytes not seen for long decay into denormals, which are slow
+    torch.set_flush_denormal(True)  # moments of rare bytes decay into denormals, which are slow
     model = Model(config)
     if args.init:
         load_weights(model, read_safetensors(args.init)[1])

@@ -1,15 +1,17 @@
-// The frame of the tools' mains.
+// Start, errors and shared output of the programs.
 #include "tools/run/cli.h"
 
 #include <omp.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -22,7 +24,7 @@ namespace tandem {
 namespace {
 
 #ifdef __clang__
-constexpr bool kLibgomp = false;  // its OpenMP library is another, with other settings
+constexpr bool kLibgomp = false;  // clang links libomp, which has other settings
 #else
 constexpr bool kLibgomp = true;
 #endif
@@ -36,20 +38,16 @@ int report(const std::string& what, int code) {
   return code;
 }
 
-int wrong_usage(const CLI::App& app, const std::string& what) {
-  return report(fmt::format("{}\n`{} --help` lists the options", what, app.get_name()), kWrongUsage);
-}
-
 // Returns " (--recompute, a smaller --batch-size)": what of this a program offers; "" where it offers none.
-std::string flags_that_save_memory(const CLI::App& app) {
+std::string flags_that_save_memory(const Flags& flags) {
   constexpr std::pair<const char*, const char*> kAdvice[] = {{"--recompute", "--recompute"},
                                                              {"--precision", "--precision=bf16"},
                                                              {"--batch-size", "a smaller --batch-size"},
                                                              {"--unroll", "a smaller --unroll"}};
-  std::string flags;
+  std::string offered;
   for (const auto& [option, advice] : kAdvice)
-    if (app.get_option_no_throw(option)) flags += (flags.empty() ? "" : ", ") + std::string(advice);
-  return flags.empty() ? "" : " (" + flags + ")";
+    if (flags.has(option)) offered += (offered.empty() ? "" : ", ") + std::string(advice);
+  return offered.empty() ? "" : " (" + offered + ")";
 }
 
 std::string cpu_name() {
@@ -65,34 +63,34 @@ std::string cpu_name() {
 
 void limit_openmp_spinning(char** argv) {
   constexpr const char *kSpins = "GOMP_SPINCOUNT", *kStartedAgain = "TANDEM_STARTED_AGAIN";
+  const auto variable = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return std::string_view(value ? value : "");
+  };
   const bool again = std::getenv(kStartedAgain) != nullptr;
-  if (!again && (!kLibgomp || std::getenv(kSpins) || std::getenv("OMP_WAIT_POLICY"))) return;
+  const bool settled =
+      std::getenv(kSpins) || std::getenv("OMP_WAIT_POLICY") || variable("TANDEM_NO_REEXEC") == "1";
+  if (!again && (!kLibgomp || settled)) return;
   std::error_code unknown;
   const std::string program = std::filesystem::read_symlink("/proc/self/exe", unknown).string();
   if (!again && !unknown) {
     setenv(kSpins, "10000", 1);
     setenv(kStartedAgain, "1", 1);
-    execv(program.c_str(), argv);  // returns only where it is not allowed: then libgomp's way must do
+    execv(program.c_str(), argv);  // returns only if it failed; then the program runs with libgomp's default
   }
   unsetenv(kSpins);
   unsetenv(kStartedAgain);
 }
 
-int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
-  if (app.get_name().empty() && argc > 0) app.name(argv[0]);
+int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& body) {
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    return wrong_usage(app, error.what());
-  }
-  try {
-    body();
+    if (flags.parse(argc, argv)) body();
     return 0;
   } catch (const UsageError& error) {
-    return wrong_usage(app, error.what());
+    return report(fmt::format("{}\n`{} --help` lists the options", error.what(), flags.program()),
+                  kWrongUsage);
   } catch (const OutOfMemory& error) {
-    return report(error.what() + flags_that_save_memory(app), kFailure);
+    return report(error.what() + flags_that_save_memory(flags), kFailure);
   } catch (const DownloadError& error) {
     return report(fmt::format("{}\nUse --url=file:///path/to/{} for a copy, or run `train gcide`.",
                               error.what(), error.file()),
@@ -116,15 +114,23 @@ std::string device_name(Device device) {
                      cpu_has_bf16() ? "yes" : "no");
 }
 
-void add_corpus_options(CLI::App& app, CorpusOptions& options) {
-  app.add_option("--url", options.url,
-                 "download the corpus from here instead of the known mirrors; ptb, lm1b: a folder");
-  app.add_option("--data-dir", options.data_dir,
-                 "folder of the corpora [$TANDEM_DATA, else ~/.cache/tandem]");
-  app.add_option("--valid-fraction", options.valid_fraction, "share of a file that is its dev part")
-      ->capture_default_str();
-  app.add_option("--test-fraction", options.test_fraction, "share of a file that is its test part")
-      ->capture_default_str();
+void add_download_flags(Flags& flags, CorpusOptions& options) {
+  flags.add(
+      "--url", options.url,
+      "Download the corpus from this URL instead of the known mirrors. For ptb and lm1b, which are several files, "
+      "give the folder that holds them.");
+  flags.add("--data-dir", options.data_dir,
+            "Keep corpora in this folder [$TANDEM_DATA, else ~/.cache/tandem].");
+}
+
+void add_corpus_flags(Flags& flags, CorpusOptions& options) {
+  add_download_flags(flags, options);
+  flags
+      .add("--valid-fraction", options.valid_fraction,
+           "Share of a file that is held out as its dev split. Benchmarks have splits of their own.")
+      .show_default();
+  flags.add("--test-fraction", options.test_fraction, "Share of a file that is held out as its test split.")
+      .show_default();
 }
 
 ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) == 1) {}

@@ -1,7 +1,6 @@
-// Scoring compressed files, and the table.
+// Scores of compressed files, and their table.
 #include "tools/run/compression_score.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
 
@@ -28,7 +27,7 @@ Corpus load_held_out(CorpusOptions options, const RunConfig& run) {
   return load_corpus(options);
 }
 
-// Of the weights alone, whatever else the file holds.
+// Returns the size of the weights, without anything else that the file holds.
 int64_t weight_bytes(const std::string& path) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   int64_t bytes = 0;
@@ -47,21 +46,20 @@ int64_t count_nonzero(const LanguageModel& model) {
 
 }  // namespace
 
-void add_scoring_options(CLI::App& app, ScoringOptions& options) {
-  app.add_option("--split", options.split, "what is scored: dev or test")
-      ->check(CLI::IsMember({"dev", "test"}))
-      ->capture_default_str();
-  app.add_option("--batch-size", options.batch_size, "columns the text is cut into [as in the training run]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--limit", options.limit,
-                 "score only the first tokens of the split [as in the training run]")
-      ->check(CLI::PositiveNumber);
-  add_device_option(app, options.device);
-  app.add_option("--corpus", options.corpus.name_or_path, "where the text is now [where it was in training]");
-  app.add_option("--url", options.corpus.url,
-                 "download enwik8 or text8 from here instead of the known mirrors");
-  app.add_option("--data-dir", options.corpus.data_dir,
-                 "folder of the corpora [$TANDEM_DATA, else ~/.cache/tandem]");
+void add_scoring_flags(Flags& flags, ScoringOptions& options) {
+  flags.add("--split", options.split, "Part of the text that is scored.")
+      .one_of({"dev", "test"})
+      .show_default();
+  flags
+      .add(
+          "--batch-size", options.batch_size,
+          "Number of columns that the text is cut into [as in the training run]. Each begins without context.")
+      .positive();
+  flags.add("--limit", options.limit, "Score only the first tokens of the split [as in the training run].")
+      .positive();
+  add_device_flag(flags, options.device);
+  flags.add("--corpus", options.corpus.name_or_path, "Where the text is now [where it was in training].");
+  add_download_flags(flags, options.corpus);
 }
 
 CompressionScorer::CompressionScorer(const ScoringOptions& options, const RunConfig& run)

@@ -1,5 +1,5 @@
-// What prune and quantize tell of each file that they write: its size, and how well it does on the text that
-// the run held out.
+// Scores the files that prune and quantize write: size of the weights, and loss on held-out text of the
+// training run.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -7,45 +7,41 @@
 #include "core/device.h"
 #include "data/corpus.h"
 #include "models/training/run_config.h"
-
-namespace CLI {
-class App;
-}
+#include "tools/run/flags.h"
 
 namespace tandem {
 
 struct ScoringOptions {
   std::string split = "dev";
-  int64_t batch_size = 0;  // columns of the text; 0: as in evaluations of the training run
-  int64_t limit = 0;       // score only so many bytes; 0: as in the run
+  int64_t batch_size = 0;  // columns that the text is cut into; 0: as in evaluations of the training run
+  int64_t limit = 0;       // tokens to score, from the beginning of the split; 0: as in the run
   std::string device = "auto";
-  CorpusOptions corpus;  // an empty name: the run's; fractions are the run's
+  CorpusOptions corpus;  // an empty name: the run's corpus. Its split fractions are the run's.
 };
 
 // Adds --split, --batch-size, --limit, --device, --corpus, --url and --data-dir. `options` must outlive the
 // parsing.
-void add_scoring_options(CLI::App& app, ScoringOptions& options);
+void add_scoring_flags(Flags& flags, ScoringOptions& options);
 
 struct CompressionScore {
   std::string label;  // "f32", "8 bits", "60 % pruned"
   int64_t parameters = 0, nonzero = 0;
-  int64_t bytes = 0;  // of the weights as the file keeps them
-  double nats = 0;    // a token, mean
+  int64_t bytes = 0;  // size of the weights in the file
+  double nats = 0;    // mean loss of a token
 };
 
 class CompressionScorer {
  public:
-  // Reads the corpus. Error: what load_corpus() says; a split without a prediction to score.
+  // Reads the corpus. Error: load_corpus() fails; the split has no token to predict.
   CompressionScorer(const ScoringOptions& options, const RunConfig& run);
 
   Device device() const { return device_; }
   const Corpus& corpus() const { return corpus_; }
-  // Loads the file as evaluate does, in f32, and scores the text.
+  // Loads a file in f32, as evaluate does, and scores the text.
   CompressionScore score(const std::string& label, const std::string& path) const;
 
-  // The device and the text.
-  void print_start() const;
-  void print_head() const;
+  void print_start() const;  // the lines that name the device and the text
+  void print_head() const;   // the head of the table
   void print_row(const CompressionScore& score) const;
 
  private:

@@ -1,7 +1,5 @@
-// Choosing a device and a precision.
+// Choice of device and precision.
 #include "tools/run/device.h"
-
-#include <CLI/CLI.hpp>
 
 #include "core/backend.h"
 #include "core/check.h"
@@ -10,7 +8,7 @@
 namespace tandem {
 namespace {
 
-// Dense products, data sheets of 2020 to 2024. More specific names come first.
+// Rates of dense products in TFLOP/s, from data sheets of 2020 to 2024. More specific names come first.
 struct Peak {
   const char* name;
   double f32, tf32, bf16;
@@ -24,10 +22,10 @@ constexpr Peak kPeaks[] = {
 
 }  // namespace
 
-void add_device_option(CLI::App& app, std::string& device) {
-  app.add_option("--device", device, "cpu, cuda, or auto: cuda where there is one")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
+void add_device_flag(Flags& flags, std::string& device) {
+  flags.add("--device", device, "Device to run on; auto takes a GPU if there is one.")
+      .one_of({"auto", "cpu", "cuda"})
+      .show_default();
 }
 
 Device resolve_device(const std::string& asked) {

@@ -1,28 +1,26 @@
-// The device and precision of a run, from what the user asked for; and what that device can do at most.
+// Chooses the device and the precision of a run from its flags; knows the peak rates of GPUs.
 #pragma once
 #include <string>
 
 #include "core/device.h"
 #include "ops/gemm/precision.h"
-
-namespace CLI {
-class App;
-}
+#include "tools/run/flags.h"
 
 namespace tandem {
 
 // Adds --device. `device` must outlive the parsing.
-void add_device_option(CLI::App& app, std::string& device);
+void add_device_flag(Flags& flags, std::string& device);
 
-// "auto" (cuda where there is one), "cpu" or "cuda". Error: cuda where it cannot be used, and why.
+// Returns the device for "auto" (a GPU if there is one), "cpu" or "cuda". Error: "cuda", and no GPU can be
+// used; the message says why.
 Device resolve_device(const std::string& asked);
 
-// "auto": bf16 where the device has it, else f32. What the user asked for is never replaced. Error: the
-// device does not have it.
+// Returns the precision for "auto" (bf16 if the device has it, else f32); any other name is returned as it
+// is. Error: the device does not have that precision.
 std::string resolve_precision(const std::string& asked, Device device);
 
-// What a GPU of this name multiplies matrices at, dense, in TFLOP/s, by NVIDIA's data sheets; 0 where it is
-// not known.
+// Returns the peak rate of dense matrix products of a GPU of this name, in TFLOP/s, by NVIDIA's data sheets;
+// 0 if the GPU is not known.
 double peak_tflops(const std::string& device_name, MatmulPrecision precision);
 
 }  // namespace tandem

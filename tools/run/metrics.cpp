@@ -1,9 +1,10 @@
-// Writing metrics, and the memory they report.
+// Metrics on disk, and the resident memory that they report.
 #include "tools/run/metrics.h"
 
 #include <sys/resource.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -11,7 +12,7 @@
 namespace tandem {
 namespace {
 
-// What a resumed run keeps: whole lines of steps up to the last one.
+// Returns the complete lines of steps up to `last_step`, which a resumed run keeps.
 std::string kept_lines(const std::string& path, int64_t last_step) {
   std::ifstream in(path);
   CHECK(in.good(), "{}: cannot be read", path);

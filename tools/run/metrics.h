@@ -1,19 +1,19 @@
 // metrics.jsonl: one JSON object a line for every step and every evaluation of a run.
 #pragma once
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace tandem {
 
 class MetricsLog {
  public:
-  // Appends to `path`. Lines of steps after `last_step` are dropped first: a killed run may have written them
-  // after its last checkpoint, and the resumed one writes them again. Error: the file cannot be read or
+  // Appends to `path`. First drops the lines of steps after `last_step`: a killed run may have written them
+  // after its last checkpoint, and the resumed run writes them again. Error: the file cannot be read or
   // written.
   MetricsLog(std::string path, int64_t last_step);
 
-  // Each line is flushed to the system at once, so that a killed process loses none.
+  // Writes a line and flushes it, so that a killed process loses none. Error: writing fails.
   void write(const nlohmann::ordered_json& line);
 
  private:
@@ -21,7 +21,7 @@ class MetricsLog {
   std::ofstream file_;
 };
 
-// Of this process, in bytes; 0 where the system does not say.
+// Returns the peak resident memory of this process in bytes; 0 if the system does not tell.
 int64_t peak_resident_bytes();
 
 }  // namespace tandem

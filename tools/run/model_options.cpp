@@ -1,7 +1,5 @@
-// Options of a model.
+// Flags of a model.
 #include "tools/run/model_options.h"
-
-#include <CLI/CLI.hpp>
 
 #include "core/check.h"
 #include "tools/run/cli.h"
@@ -31,8 +29,8 @@ EvaluationOptions ModelOptions::evaluation_for(const LoadedModel& loaded) const 
   if (memory >= 0) options.memory = memory;
   if (clamp >= 0) options.clamp = clamp;
   if (options.window <= 0)
-    throw UsageError(fmt::format(
-        "{} does not tell its evaluation window; give --window=N, the tokens of a segment", checkpoint));
+    throw UsageError(
+        fmt::format("{} has no evaluation window; give --window=N, the tokens of a segment", checkpoint));
   return options;
 }
 
@@ -44,26 +42,35 @@ Device ModelOptions::resolved_device() const {
   return resolve_device(device);
 }
 
-void add_model_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("--checkpoint", options.checkpoint,
-                 "checkpoint of Tandem, or the SRU++ authors' weights as safetensors with metadata vocab")
-      ->required();
-  app.add_option("--heads", options.heads, "attention heads of the authors' weights, which do not tell [1]")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--precision", options.precision,
-                 "f32; bf16: matrix products in bf16, on a GPU activations too; tf32: products on a "
-                 "GPU; int8: products with quantized weights on a CPU; f64: everything in f64")
-      ->check(CLI::IsMember({"f32", "tf32", "bf16", "int8", "f64"}))
-      ->capture_default_str();
-  add_device_option(app, options.device);
-  app.add_option("--window", options.window, "tokens a segment [as in training]")->check(CLI::PositiveNumber);
-  app.add_option("--memory", options.memory,
-                 "tokens that attention looks back on [as in training, where they are as many as --window "
-                 "unless the recipe says otherwise]")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--clamp", options.clamp,
-                 "largest distance that relative positions tell apart; 0: no limit [as in training]")
-      ->check(CLI::NonNegativeNumber);
+void add_model_flags(Flags& flags, ModelOptions& options) {
+  flags
+      .add(
+          "--checkpoint", options.checkpoint,
+          "The model: a checkpoint of train, prune or quantize, or the SRU++ authors' weights as a safetensors file.")
+      .required();
+  flags
+      .add("--heads", options.heads,
+           "Number of attention heads of the authors' weights, whose file does not have it [1].")
+      .positive();
+  flags
+      .add(
+          "--precision", options.precision,
+          "f32; bf16: matrix products in bf16, on a GPU activations too; tf32: products in tf32, on a GPU; int8: "
+          "products with quantized weights, on a CPU; f64: everything in f64.")
+      .one_of({"f32", "tf32", "bf16", "int8", "f64"})
+      .show_default();
+  add_device_flag(flags, options.device);
+  flags.add("--window", options.window, "Length of a segment in tokens [as in training].").positive();
+  flags
+      .add(
+          "--memory", options.memory,
+          "Number of tokens before the segment that attention sees [as in training: as many as --window, unless the "
+          "recipe says otherwise].")
+      .non_negative();
+  flags
+      .add("--clamp", options.clamp,
+           "Largest distance that relative positions distinguish; 0: no limit [as in training].")
+      .non_negative();
 }
 
 std::string model_line(const LoadedModel& loaded, const ModelOptions& options) {

@@ -1,4 +1,4 @@
-// Printing of progress.
+// Progress lines.
 #include "tools/run/progress.h"
 
 #include <fmt/format.h>
@@ -37,7 +37,7 @@ double Progress::seconds_since_start() const {
 
 std::string Progress::line(const StepRecord& record) const {
   const double mean_ms = ms_sum_ / static_cast<double>(steps_);
-  // Over everything so far, evaluations too: that is what the rest will cost.
+  // Includes evaluations: the remaining steps will have them too.
   const double per_step = seconds_since_start() / static_cast<double>(record.step - first_step_);
   const std::string loss =
       record.skipped ? fmt::format("skipped: loss {} gradient norm {}", record.loss, record.gradient_norm)

@@ -1,4 +1,4 @@
-// Progress: one live line on a terminal, plain lines now and then in a file.
+// Progress of a training run: a live line on a terminal, and plain lines every few steps.
 #pragma once
 #include <string>
 
@@ -8,21 +8,21 @@ namespace tandem {
 
 struct ProgressOptions {
   int64_t every = 10;                 // steps between plain lines
-  Device device;                      // whose memory is shown
-  TokenUnit level = TokenUnit::byte;  // of the loss: bits per character or perplexity
-  // Model FLOPs utilisation is shown where both are known.
-  double flops_per_token = 0;  // of training
-  double peak_flops = 0;       // a second, of the device
+  Device device;                      // its memory is shown
+  TokenUnit level = TokenUnit::byte;  // byte: losses in bits per character; word: as perplexity
+  // Model FLOPs utilisation (MFU) is shown if both are known.
+  double flops_per_token = 0;  // that the model needs in training
+  double peak_flops = 0;       // of the device, per second
 };
 
 class Progress {
  public:
-  // Prints plain lines; on a terminal a live line as well.
   Progress(int64_t first_step, int64_t last_step, const ProgressOptions& options);
 
-  // After a step that took `ms`; the averages printed are over the steps since the last line.
+  // Call it after each step, which took `ms`. Prints a line if one is due, with averages over the steps since
+  // the last.
   void step(const StepRecord& record, double ms);
-  // Prints a message of its own, below what stands there.
+  // Prints a message on a line of its own.
   void say(const std::string& message);
 
  private:
@@ -34,12 +34,12 @@ class Progress {
   bool terminal_;
   double start_;
   double last_drawn_ = 0;
-  bool live_ = false;  // a live line stands on the screen
+  bool live_ = false;  // the live line is on the screen
   double loss_sum_ = 0, ms_sum_ = 0;
   int64_t tokens_ = 0, steps_ = 0;
 };
 
-// Memory held at most so far: by tensors on a GPU; by the whole process on a CPU. In bytes.
+// Returns the peak memory so far in bytes: of tensors on a GPU, of the whole process on a CPU.
 int64_t peak_memory_bytes(Device device);
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "core/check.h"
 #include "models/registry.h"
@@ -31,7 +32,7 @@ void note_signal(int signal) {
   received_signal = signal;
 }
 
-// SIGINT and SIGTERM ask for an orderly end; a second one kills as usual.
+// While it lives, the first SIGINT or SIGTERM asks for an orderly end; a second one kills as usual.
 class SignalGuard {
  public:
   SignalGuard() {
@@ -112,8 +113,9 @@ class Run {
   }
 
  private:
-  static constexpr int64_t kFinalBatchSize = 1;  // as the authors: every symbol has all the context there is
-  static constexpr int64_t kEarlySample = 120;   // bytes; a fifth of that of words
+  static constexpr int64_t kFinalBatchSize =
+      1;  // one column, as in the papers: every symbol has its whole context
+  static constexpr int64_t kEarlySample = 120;  // bytes of the first sample; of words a fifth as many
 
   RunEnd stopped() {
     progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
@@ -122,14 +124,14 @@ class Run {
     return RunEnd::stopped_by_signal;
   }
 
-  // The part of the dev split that evaluations during training score.
+  // Returns the part of the dev split that evaluations during training score.
   Tokens dev() const {
     const Tokens all = corpus_.split("dev");
     const int64_t limit = trainer_.config().recipe.eval_bytes;
     return limit > 0 && limit < all.size() ? all.first(limit) : all;
   }
 
-  // What evaluations will be made of is tried before the first step: an error after hours would lose them.
+  // Builds the streams of the evaluations before the first step, so that an error does not come after hours.
   void check_evaluations() const {
     const Recipe& recipe = trainer_.config().recipe;
     if (corpus_.dev.size() > 1) EvaluationStream(dev(), recipe.eval_window, recipe.eval_batch_size);
@@ -146,7 +148,7 @@ class Run {
             .peak_flops = options.peak_tflops * 1e12};
   }
 
-  // What the steps since the last call were; each took the mean of their time.
+  // Reports the steps since the last call, each with the mean of their times.
   void collect() {
     const std::vector<StepRecord> records = trainer_.collect();
     if (records.empty()) return;
@@ -172,7 +174,7 @@ class Run {
     }
   }
 
-  // Evaluation, checkpoints, and the first time a sample.
+  // Evaluates on dev, writes the checkpoints and, the first time, prints a sample.
   void evaluate_and_checkpoint() {
     if (corpus_.dev.size() > 1) {
       const Recipe& recipe = trainer_.config().recipe;
@@ -191,17 +193,17 @@ class Run {
                                 duration_text(evaluation.seconds)));
       if (best) save_best();
     } else {
-      save_best();  // nothing to choose by: the latest
+      save_best();  // there is no dev split to choose by: keeps the latest
     }
     save_last();
     if (!sampled_ && trainer_.steps_done() < last_step_ && options_.sample_tokens > 0) {
       progress_.say(sample(trainer_.model(), level_ == TokenUnit::byte ? kEarlySample : kEarlySample / 5));
       sampled_ = true;
     }
-    last_collected_ = Clock::now();  // the next step's time is its own
+    last_collected_ = Clock::now();  // the next step's time does not include the evaluation
   }
 
-  // The model goes on from the beginning of the split that it has not trained on.
+  // Lets the model continue the beginning of the held-out split.
   std::string sample(const LanguageModel& model, int64_t tokens) {
     const Tokens held_out = corpus_.split(corpus_.test.size() > 1 ? "test" : "train");
     std::vector<int32_t> prompt;
@@ -226,8 +228,8 @@ class Run {
                     {"symbols", evaluation.symbols}});
   }
 
-  static constexpr int64_t kPrompt = 64;        // bytes; a quarter of that of words
-  static constexpr int64_t kLongestWait = 100;  // steps between looks at a GPU, whatever the logging period
+  static constexpr int64_t kPrompt = 64;        // bytes of a sample's prompt; of words a quarter as many
+  static constexpr int64_t kLongestWait = 100;  // steps on a GPU after which losses are fetched at the latest
 
   Trainer& trainer_;
   const Corpus& corpus_;
@@ -246,7 +248,7 @@ class Run {
 
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options) {
   std::filesystem::create_directories(options.folder);
-  const PrecisionScope precision(trainer.precision(), trainer.device());  // of evaluations and samples too
+  const PrecisionScope precision(trainer.precision(), trainer.device());  // for evaluations and samples
   Run run(trainer, corpus, options);
   const RunEnd end = run.loop();
   if (end == RunEnd::done) run.report_test_score();

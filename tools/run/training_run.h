@@ -1,5 +1,5 @@
 // A training run in a folder: the loop around the trainer, with evaluations, checkpoints, metrics, samples
-// and a last word on the test split.
+// and, at the end, the score of the best weights on the test split.
 #pragma once
 #include <filesystem>
 
@@ -9,13 +9,13 @@
 namespace tandem {
 
 struct RunOptions {
-  std::filesystem::path folder;  // holds last.safetensors, best.safetensors and metrics.jsonl
-  int64_t max_steps = 0;         // stop after this many steps in all; 0: the recipe's
-  double max_seconds = 0;        // stop when this run has taken so long; 0: no limit
+  std::filesystem::path folder;  // for last.safetensors, best.safetensors and metrics.jsonl
+  int64_t max_steps = 0;         // stop after this many steps in all; 0: after the recipe's
+  double max_seconds = 0;        // stop after this time; 0: no limit
   int64_t log_every = 10;        // steps between plain progress lines
-  int64_t sample_tokens = 400;   // of the paragraph at the end; 0: none
-  bool test = true;              // score the test split at the end
-  double peak_tflops = 0;        // of the device in the run's precision, for the MFU; 0: not shown
+  int64_t sample_tokens = 400;   // length of the sample at the end; 0: none
+  bool test = true;              // whether the test split is scored at the end
+  double peak_tflops = 0;        // of the device in the run's precision, for the MFU; 0: unknown, no MFU
 };
 
 inline constexpr const char* kLastCheckpoint = "last.safetensors";
@@ -23,9 +23,10 @@ inline constexpr const char* kBestCheckpoint = "best.safetensors";
 
 enum class RunEnd { done, stopped_by_signal };
 
-// Trains until the recipe, a limit or SIGINT/SIGTERM ends it. The last checkpoint is written at every
-// evaluation and at the end, whatever the reason; the best by dev loss is kept beside it. Unless a signal
-// ended the run, the best weights are then scored on the test split, if so asked, and continue a line of it.
+// Trains until the recipe is done, a limit is reached or SIGINT/SIGTERM arrives. Writes the last checkpoint
+// at every evaluation and at the end, whatever the reason, and keeps the checkpoint with the lowest dev loss.
+// Unless a signal ended the run, the best weights are then scored on the test split (if `test`) and continue
+// its first line (if `sample_tokens`).
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options);
 
 }  // namespace tandem

@@ -16,8 +16,8 @@
 namespace tandem {
 namespace {
 
-// An optimizer over copies of a model's parameters, with random gradients. `activations`: the dtype of those
-// that the weights meet; it writes copies in it.
+// An optimizer over copies of a model's parameters, with random gradients. `activations` is the dtype of
+// activations: if it is bf16, the update also writes the bf16 copies of the matrices.
 class Updates {
  public:
   Updates(const std::vector<NamedTensor>& parameters, DType dtype, DType activations, double lr)
@@ -43,7 +43,7 @@ class Updates {
   }
   double step_ms(int repeats) { return timed_.run_ms(repeats); }
 
-  // Values and moments, all that a step changes.
+  // Returns values and moments, all that a step changes.
   std::vector<Tensor> results() const {
     std::vector<Tensor> all;
     for (const NamedTensor& parameter : parameters_) all.push_back(parameter.value);
@@ -56,8 +56,8 @@ class Updates {
     for (const NamedTensor& parameter : parameters_) sum += parameter.value.numel();
     return sum;
   }
-  // The norm reads the gradients; the update reads them, values and two moments, and writes the last three
-  // and the copies.
+  // Bytes of an update: the norm reads the gradients; the update reads gradients, values and two moments, and
+  // writes values, moments and bf16 copies.
   double bytes() const { return 8 * bytes_of(gradients_) + bytes_of(low_precision_); }
 
  private:
@@ -79,7 +79,7 @@ class Updates {
 };
 
 double error_against_f64(const std::vector<NamedTensor>& parameters, DType activations) {
-  // Past the first five updates, which are of another kind; at a rate that moves parameters visibly.
+  // RAdam's first five updates are of another kind. The rate is high enough to move parameters visibly.
   constexpr int kSteps = 7;
   constexpr double kRate = 0.1;
   Updates actual(parameters, DType::f32, activations, kRate),
@@ -93,19 +93,17 @@ double error_against_f64(const std::vector<NamedTensor>& parameters, DType activ
 
 }  // namespace
 
-void add_optimizer_cases(std::vector<BenchCase>& cases, const BenchSizes& sizes, MatmulPrecision precision) {
-  const std::vector<NamedTensor> parameters = make_model(sizes.model_config, 1)->parameters();
-  const DType activations = bench_activation_dtype(precision);
+BENCH_CASES(optimizer_step) {
+  const std::vector<NamedTensor> parameters = make_model(bench.sizes.model_config, 1)->parameters();
+  const DType activations = bench_activation_dtype(bench.precision);
   const auto updates = std::make_shared<Updates>(parameters, DType::f32, activations, 1e-4);
   BenchCase c;
-  c.op = "optimizer_step";
   c.name = fmt::format("radam, {:.2f} M parameters", static_cast<double>(updates->count()) / 1e6);
-  c.precision = precision;
   c.forward.bytes = updates->bytes();
   c.has_backward = false;
   c.error = [parameters, activations] { return error_against_f64(parameters, activations); };
   c.run = [updates](int repeats) { return PassTimes{updates->step_ms(repeats), 0}; };
-  cases.push_back(std::move(c));
+  bench.add(std::move(c));
 }
 
 }  // namespace tandem

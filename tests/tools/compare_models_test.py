@@ -1,6 +1,6 @@
-"""tools/compare as a program: the page and tables it writes, going on with what is there, and what it refuses.
+"""Tests of tools/compare_models: the page and tables that it writes, resuming a comparison, and what it refuses.
 
-Called with the paths of compare and of train.
+The arguments are the paths of compare_models and of train.
 """
 import csv
 import html.parser
@@ -25,7 +25,7 @@ def text_of(words, seed):
 
 
 class Page(html.parser.HTMLParser):
-    """Counts tags, and holds the cells of the table and all that would be fetched from elsewhere."""
+    """Counts the tags of a page, and collects the cells of the table and the links to anything outside the page."""
 
     def __init__(self, text):
         super().__init__()

@@ -1,0 +1,10 @@
+// The manuals of bench and of its subcommands, which --help prints below the flags.
+#pragma once
+
+namespace tandem {
+
+extern const char* const kBenchManual;
+extern const char* const kVersusManual;  // bench vs-pytorch
+extern const char* const kLengthManual;  // bench length
+
+}  // namespace tandem

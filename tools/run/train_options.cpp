@@ -1,0 +1,174 @@
+// Flags and manual of train.
+#include "tools/run/train_options.h"
+
+#include <fmt/format.h>
+
+#include "models/presets.h"
+#include "models/registry.h"
+#include "tools/run/cli.h"
+#include "tools/run/device.h"
+
+namespace tandem {
+namespace {
+
+// The flags of a run as a whole.
+void add_run_flags(Flags& flags, TrainOptions& o) {
+  flags.add("corpus", o.corpus.name_or_path, kCorpusNames).required();
+  flags
+      .add("--level", o.level,
+           "What a token is: a byte or a word [word for wikitext-103, wikitext-2, ptb and lm1b, else byte].")
+      .one_of({"byte", "word"});
+  flags
+      .add(
+          "--vocab-size", o.corpus.words.size,
+          "At level word, size of the vocabulary: it keeps the most frequent words, <unk> and <eos> included, and reads "
+          "every other word as <unk> [all words].")
+      .positive();
+  flags
+      .add(
+          "--min-count", o.corpus.words.min_count,
+          "At level word, the vocabulary keeps the words that occur at least this often in the training split.")
+      .positive()
+      .show_default();
+  flags.add("--model", o.model, "The model to train.").one_of(model_names()).show_default();
+  std::string presets = "Named sizes of the model and recipe of its training.";
+  for (const std::string& name : model_names())
+    presets += fmt::format(" {}: {}.", name, fmt::join(preset_names(name), ", "));
+  flags.add("--preset", o.preset, presets).show_default();
+  flags
+      .add(
+          "--precision", o.precision,
+          "Precision of matrix products and, on a GPU, of activations: f32, tf32 (on GPUs), bf16, or auto: bf16 if the "
+          "device has it.")
+      .one_of({"auto", "f32", "tf32", "bf16"})
+      .show_default();
+  add_device_flag(flags, o.device);
+  flags.add_switch("--eager", o.eager,
+                   "On a GPU, run each operator by itself instead of a step as one CUDA graph.");
+  flags
+      .add("--peak-tflops", o.run.peak_tflops,
+           "Peak rate of the device in this precision, for the MFU [by the name of the GPU, if it is known].")
+      .positive();
+  flags.add("--seed", o.seed, "Seed of initialisation and dropout.").show_default();
+  flags.add_switch(
+      "--recompute", o.recompute,
+      "Save memory: keep only each layer's input, and run the layer again in the backward pass.");
+
+  flags.add("--out", o.out, "Folder of the run [a new runs/CORPUS-PRESET].");
+  flags
+      .add(
+          "--resume", o.resume,
+          "Resume the run of this folder or checkpoint; without a value, the latest run of this corpus, model and "
+          "preset under runs/.")
+      .optional_value();
+  flags
+      .add("--max-steps", o.run.max_steps,
+           "Stop after this many steps in all. The schedule stays that of --steps.")
+      .positive();
+  flags.add("--max-time", o.max_time, "Stop after this time: 90s, 10m, 8h.");
+  flags.add("--log-every", o.run.log_every, "Steps between progress lines [a fiftieth of all].").positive();
+  flags
+      .add("--sample-bytes,--sample-tokens", o.sample_tokens,
+           "Length of the sample at the end; 0: none [400 bytes or 80 words].")
+      .non_negative();
+  flags.add("--eval-every", o.eval_every, "Steps between evaluations on the dev split.").positive();
+  flags
+      .add("--eval-bytes,--eval-tokens", o.eval_bytes,
+           "Number of tokens of the dev split that evaluations during training score; 0: all.")
+      .non_negative();
+  flags.add_switch("!--no-test", o.run.test, "Do not score the test split at the end.");
+  flags.add_switch("--describe", o.describe,
+                   "Print the size of the model and the cost of a step as JSON, and train nothing.");
+  flags.add_switch(
+      "--check-nan", o.check_nan,
+      "Check every output and gradient; stop at the first operator that gives one that is not finite.");
+  flags
+      .add(
+          "--max-skipped", o.max_skipped,
+          "Stop after this many steps in a row whose loss or gradient is not finite. Such a step is skipped.")
+      .positive()
+      .show_default();
+}
+
+// Flags that replace single values of the preset.
+void add_preset_flags(Flags& flags, TrainOptions& o) {
+  const char* model = "Model (default: the preset's)";
+  flags.add("--d", o.d, "Width of the model.").in_group(model);
+  flags.add("--d-projected", o.d_projected, "Width of attention, d'.").in_group(model);
+  flags.add("--layers", o.layers, "Number of layers.").in_group(model);
+  flags.add("--heads", o.heads, "Number of attention heads.").in_group(model);
+  flags
+      .add("--attention-every", o.attention_every, "Every k-th layer has attention; 0: see --attention-last.")
+      .in_group(model);
+  flags.add("--attention-last", o.attention_last, "The last n layers have attention.").in_group(model);
+  flags.add("--dropout", o.dropout, "Probability of dropout.").in_group(model);
+  flags.add("--attention-dropout", o.attention_dropout, "Probability of dropout of attention weights.")
+      .in_group(model);
+  flags
+      .add(
+          "--set", o.set,
+          "FIELD=VALUE: set any other field of the configuration, which the line `model:` prints. May be repeated.")
+      .keep_all()
+      .in_group(model);
+
+  const char* recipe = "Recipe (default: the preset's)";
+  flags.add("--batch-size", o.batch_size, "Number of rows of a batch.").in_group(recipe);
+  flags.add("--unroll", o.unroll, "Length of a segment in tokens, and of the memory.").in_group(recipe);
+  flags.add("--accumulate", o.accumulate, "Number of segments whose gradients are averaged for an update.")
+      .in_group(recipe);
+  flags
+      .add("--eval-window", o.eval_window,
+           "Length of a segment in evaluations; a query of SRU++ then sees window + 1 keys.")
+      .in_group(recipe);
+  flags.add("--eval-batch-size", o.eval_batch_size, "Number of rows in evaluations during training.")
+      .in_group(recipe);
+  flags.add("--optimizer", o.optimizer, "radam, adamw, lamb or nag.").in_group(recipe);
+  flags.add("--lr", o.lr, "Learning rate at the peak of the schedule.").in_group(recipe);
+  flags.add("--warmup", o.warmup, "Number of updates of linear warm-up.").in_group(recipe);
+  flags.add("--steps", o.steps, "Number of updates of the whole schedule.").in_group(recipe);
+  flags.add("--weight-decay", o.weight_decay, "Weight decay.").in_group(recipe);
+  flags.add("--clip", o.clip, "Global norm that gradients are clipped to.").in_group(recipe);
+}
+
+}  // namespace
+
+void add_train_flags(Flags& flags, TrainOptions& options) {
+  flags.last_value_wins();
+  add_run_flags(flags, options);
+  add_corpus_flags(flags, options.corpus);
+  add_preset_flags(flags, options);
+}
+
+const char* const kTrainManual =
+    R"(Examples:
+  train gcide                                      the preset laptop, on text of the package dict-gcide
+  train enwik8 --preset=base --out=runs/base       downloaded once, checked, and kept
+  train FILE --d=256 --d-projected=64 --layers=3 --steps=2000 --lr=5e-3 --max-time=10m
+  train FILE --resume
+
+Losses are shown as bits per character (`bpc`) or, of words, as perplexity (`ppl`: e to the mean
+loss in nats a token, <eos> included). For wikitext-103 and lm1b, sizes made for them come first:
+--preset=base is `wt103-base`.
+
+A run lives in a folder, runs/CORPUS-PRESET or, for other models than SRU++,
+runs/CORPUS-MODEL-PRESET (with -2, -3, ... if that is taken: nothing is overwritten), or in --out:
+  last.safetensors   all that the next step depends on; written at every evaluation, at the end, and on a signal
+  best.safetensors   the weights with the lowest dev loss so far
+  metrics.jsonl      per step: loss, bpc or ppl, lr, gradient norm, ms, tokens/s, memory;
+                     per evaluation: dev_bpc or dev_ppl, and dev_nats; the same of test
+Files are replaced as a whole, so a kill at any moment leaves the last one readable. A resumed run
+goes on as if it had never stopped: every later loss has the same bits. It may go on on another
+device; its losses are then close, not equal.
+
+At the end the best weights are scored on the test split, in one column so that every token has all
+its context, and continue its first line.
+
+On a GPU steps are only enqueued, and from the fourth on each is one CUDA graph, with the same
+losses as --eager, bit for bit. Losses are fetched with the progress lines, at least every 100
+steps; metrics.jsonl has every step, with the mean time of those that were fetched together. With
+--precision=bf16 activations and products are in bf16; weights, optimizer, sums, norms and carried
+state stay in f32. The MFU of the progress line is the work that the model needs (three times the
+products of its forward pass; recomputation and masked pairs do not count) over the peak of the
+GPU's data sheet.)";
+
+}  // namespace tandem
