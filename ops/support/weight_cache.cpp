@@ -98,9 +98,9 @@ const Int8Weight* int8_form(const Tensor& weight) {
 GenerationScope::GenerationScope() : ComputeScope(generating_context()) {}
 
 std::shared_ptr<const Bf16Weight> bf16_form(const Tensor& weight, int64_t rows, MatmulPrecision precision) {
-  if (!compute_context().generating || precision != MatmulPrecision::bf16 || !weight.node() || !weight.node()->is_leaf() ||
-      weight.dtype() != DType::f32 || !weight.device().is_cpu() || weight.numel() == 0 ||
-      rows > cpu::kMostKeptRows)
+  if (!compute_context().generating || precision != MatmulPrecision::bf16 || !weight.node() ||
+      !weight.node()->is_leaf() || weight.dtype() != DType::f32 || !weight.device().is_cpu() ||
+      weight.numel() == 0 || rows > cpu::kMostKeptRows)
     return nullptr;
   const std::scoped_lock lock(forms_mutex);
   WeightForms& forms = forms_or_new(weight);

@@ -86,7 +86,8 @@ struct Case {
   std::string name() const { return name_of(queries, memory, batch, width, options()); }
 };
 
-TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels" * doctest::test_suite("slow when emulated")) {
+TEST_CASE("attention: every precision equals the definition to its rounding, around blocks and panels" *
+          doctest::test_suite("slow when emulated")) {
   const std::vector<Case> cases = {
       {1, 0, 2, 1, 1, 0, 0},
       {127, 0, 2, 40, 1, 0, 0},

@@ -123,7 +123,8 @@ TEST_CASE("gemm: f64 products equal the definition" * doctest::test_suite("slow 
   check_all<double>(MatmulPrecision::f32, 1e-14, exact);
 }
 
-TEST_CASE("gemm: f32 products equal the definition up to rounding" * doctest::test_suite("slow when emulated")) {
+TEST_CASE("gemm: f32 products equal the definition up to rounding" *
+          doctest::test_suite("slow when emulated")) {
   check_all<float>(MatmulPrecision::f32, 1e-6, exact);
 }
 
