@@ -120,16 +120,16 @@ TEST_CASE("cuda: operators: the gradient is the derivative (central differences 
 TEST_CASE("cuda: operators: the same bits every time") {
   if (!can_run()) return;
   for_each_case([](const OpCase& op_case) {
-    for (const bool half : {false, true}) {
+    for (const bool in_bf16 : {false, true}) {
       const Tensors wide = op_case.inputs(DType::f32, kSeed);
-      const Tensors inputs = moved(half ? rounded(op_case, wide) : wide, Device::cuda());
+      const Tensors inputs = moved(in_bf16 ? rounded(op_case, wide) : wide, Device::cuda());
       const Result first = differentiate(op_case, inputs);
       const auto check_again = [&op_case, &inputs, &first] {
         const Result again = differentiate(op_case, inputs);
         CHECK(same_bits(first.outputs, again.outputs));
         CHECK(same_bits(first.gradients, again.gradients));
       };
-      INFO((half ? "bf16" : "f32"));
+      INFO((in_bf16 ? "bf16" : "f32"));
 #ifdef TANDEM_CUDA_SIMULATED
       simulator::for_each_order(check_again);  // what depends on the order of threads lacks a barrier
 #else
