@@ -9,7 +9,8 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// A warp a token. Floor: y written once; its rows of the table read.
+// A warp copies the row of one token. Memory traffic at least: the rows of the table are read and y is
+// written, once.
 template <class Y, class W, int N>
 __global__ void __launch_bounds__(kThreads)
     cluster_rows_kernel(Y* y, const int32_t* ids, int64_t tokens, const W* table, int64_t count,

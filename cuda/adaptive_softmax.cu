@@ -1,5 +1,5 @@
-// What adaptive_softmax needs beside products and the kernels of cross_entropy: rows added at an index, and
-// logits that lie among other columns.
+// The kernels of adaptive_softmax besides the products and the kernels of cross_entropy: rows added at an
+// index, and logits that are columns of a wider matrix.
 #include "ops/adaptive_softmax.h"
 
 #include "core/dispatch.h"
@@ -11,7 +11,8 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// A warp a row; no two add to one row. Floor: x read once, rows of y read and written once.
+// A warp adds one row; no two add to the same one. Memory traffic at least: x is read once, the rows of y are
+// read and written once.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads)
     add_to_rows_kernel(T* y, const T* x, const int32_t* index, int64_t count, int64_t width) {
@@ -37,7 +38,7 @@ void add_to_rows(T* y, const T* x, const int32_t* index, int64_t count, int64_t 
          kThreads, 0, compute_stream(), y, x, index, count, width);
 }
 
-// Few columns: the padding of rows.
+// Fills the padding of the rows, which is a few columns.
 template <class T>
 __global__ void __launch_bounds__(kMapThreads)
     fill_columns_kernel(T* x, int64_t rows, int64_t width, int64_t first, T value) {
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(kMapThreads)
   for (int64_t j = first; j < width; ++j) x[row * width + j] = value;
 }
 
-// Floor: y written once, logits read once.
+// Memory traffic at least: the logits are read once and y is written once.
 template <class T>
 __global__ void __launch_bounds__(kMapThreads)
     shift_logits_kernel(Compute<T>* y, int64_t stride, int64_t columns, const T* logits, int64_t width,

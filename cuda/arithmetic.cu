@@ -1,5 +1,5 @@
-// Elementwise arithmetic of two tensors, the smaller one repeated, and scaling. Memory's floor: each element
-// read once and written once.
+// Elementwise arithmetic of two tensors, the smaller one repeated, and scaling. Memory traffic at least: each
+// element is read once and written once.
 #include "ops/arithmetic.h"
 
 #include "core/dispatch.h"
@@ -19,7 +19,7 @@ struct Scaled {
   __device__ C operator()(int64_t, C x) const { return x * factor; }
 };
 
-// N elements a thread: all in one repetition of b, for N divides its width.
+// A thread computes N elements, all in one repetition of b, since N divides the width of b.
 template <int N, Arithmetic kind, class T, class B>
 __global__ void __launch_bounds__(kMapThreads)
     repeated_kernel(T* y, const T* a, const B* b, int64_t n, int64_t width) {

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kMapThreads) not_finite_kernel(int* found, con
     const Compute<T> value = static_cast<Compute<T>>(x[i]);
     bad = bad || !(value - value == 0);  // NaN and infinity alone
   }
-  if (bad) *found = 1;  // whoever writes, writes the same
+  if (bad) *found = 1;  // all threads that write, write the same
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
-// Causal attention on the GPU, with or without relative positions: products through cuBLASLt around one
-// kernel that masks, takes the softmax and drops.
+// Causal attention on the GPU, with or without relative positions: products by cuBLASLt around one kernel
+// that does mask, softmax and dropout.
 //
-// Queries go in blocks, each against the keys that some row of it sees. The scores of a block are as many as
-// fill the multiprocessors with tiles of 128 x 256 once: then they are few enough to stay in the L2 cache
-// between the product that writes them, in f32, and the kernel that reads them. Backward keeps P and dS, in
-// the data's dtype, until the keys' gradients are formed from them, a product each, with nothing to add up
-// afterwards. Scores by position are products too, (queries, distances), which the kernel reads by distance;
-// backward, it sums dS by distance in the same layout.
+// The queries are cut into blocks, and each block is multiplied with the keys that some query of it sees. A
+// block has as many scores as fill the multiprocessors once with tiles of 128 x 256; so few stay in the L2
+// cache between the product that writes them, in f32, and the kernel that reads them. Backward keeps P and
+// dS, in the dtype of the data, until one product each forms the gradients of the keys and values, so that no
+// partial results are left to add. The scores by position are products too, (queries, distances), which the
+// kernel reads by distance; in backward it sums dS by distance in the same layout.
 #include "ops/attention.h"
 
 #include "core/array.h"
@@ -20,9 +20,9 @@ namespace tandem::cuda {
 namespace {
 
 constexpr int64_t kTileRows = 128, kTileColumns = 256;
-constexpr int64_t kAlignment = 8;  // of a block's first key: 16 bytes in bf16
+constexpr int64_t kAlignment = 8;  // the first key of a block is a multiple of it: 16 bytes in bf16
 
-// Sizes and mask of one call, and how it is cut.
+// The sizes and the mask of one call, and how it is cut into blocks.
 struct Layout {
   int64_t queries, batch, width, keys, positions, heads, head;
   CausalMask mask;
@@ -54,39 +54,40 @@ struct Layout {
     origin = mask.begin(0) / kAlignment * kAlignment;
   }
 
-  // At most, of so many items in a block of so many queries.
+  // Returns the largest number of scores of `items` items in a block of `block` queries.
   int64_t scores_of(int64_t items, int64_t block) const {
     return items * block * (mask.window == 0 ? keys : std::min(keys, mask.window + block));
   }
-  // total cut into as many parts as with `part`, of one size.
+  // Returns the size of equal parts of `total`, as many as parts of size `part` would be, rounded up to a
+  // `multiple`.
   static int64_t even_part(int64_t total, int64_t part, int64_t multiple) {
     const int64_t parts = (total + part - 1) / part;
     return round_up((total + parts - 1) / parts, multiple);
   }
 
   Range queries_of(int64_t begin) const { return {begin, std::min(queries, begin + rows)}; }
-  // The keys that some of these queries see, widened to whole vectors.
+  // Returns the keys that some of these queries see, widened to whole vectors.
   Range keys_of(Range block) const {
     return {mask.begin(block.begin) / kAlignment * kAlignment,
             std::min(keys, round_up(mask.end(block.end - 1), kAlignment))};
   }
-  // Distances between a query of the block and a key that it sees: 0 to below this.
+  // Returns the number of distances, from 0 on, between the queries of the block and the keys that they see.
   int64_t distances_of(Range block) const {
     return std::min(positions, mask.end(block.end - 1) - mask.begin(block.end - 1));
   }
-  // The queries that see some of these keys.
+  // Returns the queries that see some of these keys.
   Range queries_seeing(Range block) const {
     return {std::max(int64_t{0}, block.begin - mask.memory),
             mask.window == 0 ? queries : std::min(queries, block.end - mask.memory + mask.window - 1)};
   }
-  // Widened to whole blocks of key_rows, which are counted from the origin.
+  // Returns the range widened to whole blocks of key_rows, which are counted from the origin.
   Range whole_key_blocks(Range range) const {
     return {origin + (range.begin - origin) / key_rows * key_rows,
             std::min(keys, origin + round_up(range.end - origin, key_rows))};
   }
 };
 
-// One matrix for each batch item and head, by its first element in item 0.
+// A matrix for each batch item and head; `data` is the first element of the one of item 0 and head 0.
 struct Matrix {
   void* data;
   DType dtype;
@@ -106,8 +107,8 @@ struct Matrix {
   }
 };
 
-// C = A B for every batch item and head of a chunk. A strided batch runs over one of the two alone: over the
-// one that has more.
+// Computes C = A B for every batch item and head of a chunk. A strided batch can run over one of the two
+// only, and runs over the larger one.
 struct Products {
   int64_t batch, heads;
   MatmulPrecision precision;
@@ -131,7 +132,8 @@ struct Products {
   }
 };
 
-// q (T, B, D) and its like, from batch item b on; one side of kv, keys or values.
+// The matrices of q (T, B, D), or of a tensor of its shape, from batch item b on; those of the keys or values
+// in kv.
 Matrix rows_of(const Tensor& q, int64_t b, int64_t heads) {
   const int64_t width = q.size(2);
   return Matrix{q.raw(), q.dtype(), q.size(1) * width, width, width / heads}.moved(b * width);
@@ -141,11 +143,11 @@ Matrix side_of(const Tensor& kv, int64_t b, int64_t heads, bool values) {
   const Matrix both{kv.raw(), kv.dtype(), kv.size(1) * 2 * width, 2 * width, width / heads};
   return both.moved(b * 2 * width + (values ? width : 0));
 }
-// r (P, D), the same for all batch items.
+// The matrices of r (P, D), the same for all batch items.
 Matrix positions_of(const Tensor& r, int64_t heads) {
   return {r.raw(), r.dtype(), r.size(1), 0, r.size(1) / heads};
 }
-// Of (items, rows, ld) elements.
+// The matrices in `memory` (items, rows, ld).
 Matrix scores_in(const Tensor& memory, int64_t rows, int64_t ld, int64_t heads) {
   return {memory.raw(), memory.dtype(), ld, heads * rows * ld, rows * ld};
 }
@@ -168,7 +170,7 @@ AttentionRows<Compute<T>> block_rows(const Layout& at, const AttentionKernel& ke
           C(1) / std::sqrt(static_cast<C>(at.head))};
 }
 
-// The scores of a block's queries against the positions: (items, queries, distances), padded.
+// Returns the scores of the queries of a block against the positions: (items, queries, distances), padded.
 Tensor scores_by_distance(const Layout& at, const Products& multiply, const PositionTerm& term, int64_t b,
                           Range block, DType dtype) {
   const int64_t distances = at.distances_of(block), ld = round_up(distances, kAlignment);
@@ -219,7 +221,7 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
   using C = Compute<T>;
   using Positions = std::conditional_t<kRelative, RelativePositionsBackward<T>, NoPositions>;
   const Layout at(q, kv, term, kernel);
-  cuda::fill(dkv.view_rows(0, at.origin), 0);  // keys that nobody sees
+  cuda::fill(dkv.view_rows(0, at.origin), 0);  // keys that no query sees
   const int64_t kept_ld = round_up(at.keys - at.origin, kAlignment);
   const int64_t distances = at.distances_of({0, at.queries}), distances_ld = round_up(distances, kAlignment);
   const bool vectors = at.head % kVector<T> == 0 && is_aligned(y.raw()) && is_aligned(dy.raw());
@@ -303,7 +305,7 @@ void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, cons
   });
 }
 
-// The formulas stand above the CPU's (ops/attention_cpu/blocks.cpp).
+// ops/attention_cpu/blocks.cpp has the formulas.
 void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dpositions, const Tensor& dy,
                         const Tensor& q, const Tensor& kv, const PositionTerm& positions, const Tensor& y,
                         const Tensor& lse, const AttentionKernel& kernel) {

@@ -1,8 +1,8 @@
 // Decoding: one query of each batch item and head against the rows of a cache.
 //
-// Floor: the valid rows of the cache, read once. Two kernels, so that one query keeps many multiprocessors
-// busy: the first has a warp for each cached row and head; the second a block for each head and 128 bytes of
-// its width, which runs over all rows.
+// Memory traffic at least: the valid rows of the cache are read once. There are two kernels, so that a single
+// query keeps many multiprocessors busy: the first has a warp for each cached row and head; the second has a
+// block for each head and 128 bytes of its width, which runs over all rows.
 #include <cmath>
 
 #include "core/dispatch.h"
@@ -46,8 +46,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (threadIdx.x % kWarp == 0) scores[item * cache.valid + row] = dot * scale;
 }
 
-// y = softmax(scores) values. Of a block's threads, kLanes beside each other take N elements of the width
-// each, and every such group its share of the rows; the groups' sums are added in order.
+// Computes y = softmax(scores) values. A group of kLanes neighbouring threads takes N elements of the width
+// each, and every group of a block takes its share of the rows; the sums of the groups are added in order.
 constexpr int kLanes = 8, kGroups = kThreads / kLanes;
 
 template <int N, class T>

@@ -1,7 +1,7 @@
 // causal_conv: a thread filters some channels of a few consecutive time steps of one batch row.
 //
-// Memory's floor: forward reads x and writes y; backward reads dy and x and writes dx. That a row is wanted
-// by K taps is left to the caches: blocks take neighbouring time steps.
+// Memory traffic at least: forward reads x and writes y; backward reads dy and x and writes dx. Each row is
+// read for K taps; as blocks take neighbouring time steps, the caches serve all reads but the first.
 #include "ops/causal_conv.h"
 
 #include "core/dispatch.h"
@@ -11,7 +11,7 @@
 namespace tandem::cuda {
 namespace {
 
-constexpr int kWarps = 8;  // of a block
+constexpr int kWarps = 8;  // warps of a block
 constexpr int kSteps = 4;  // consecutive time steps that a thread filters, for each tap it loads
 constexpr int kTaps = 4;   // whose gradients a thread sums, for each element of dy it loads
 
@@ -23,8 +23,8 @@ __global__ void __launch_bounds__(kMapThreads)
   if (i < width * channels) taps[i] = weight[i % channels * width + i / channels];
 }
 
-// What is computed of steps first..out.steps-1: bias, or 0, and the sum of the taps, each times the row of
-// `in` that it meets: K - 1 - k steps ago, or ahead on the way back.
+// For the steps first..out.steps-1, out is the bias (or 0) plus the sum over the taps k of tap times the row
+// of `in` that lies K - 1 - k steps before, or, in backward, after.
 template <class T>
 struct Filter {
   using C = Compute<T>;
@@ -137,7 +137,7 @@ T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<std::remove_const_t<T>>() : nullptr;
 }
 
-// Whether a thread's 16 bytes lie in one batch row, on their boundary.
+// Returns whether the 16 bytes that a thread loads are aligned and lie in one batch row.
 template <class T, class... Steps>
 bool takes_vectors(int64_t channels, const Steps&... steps) {
   return channels % kVector<T> == 0 && ((is_aligned(steps.first) && is_aligned(steps.prefix)) && ...);
@@ -188,7 +188,7 @@ void backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInpu
   }
   if (!out.dweight.grad.defined() && !out.dbias.grad.defined()) return;
 
-  // Enough chunks for the device, few enough for their sums not to count; the sizes alone decide.
+  // Enough chunks to fill the device, and so few that their sums cost little. The sizes alone decide.
   const int64_t rows = dy.size(0) * batch, chunk_rows = std::max<int64_t>(64, (rows + 1023) / 1024);
   const unsigned chunks = blocks_for(rows, chunk_rows);
   const DType dtype = in.weight.dtype();

@@ -1,4 +1,4 @@
-// chunk_sum: memory's floor both ways, each element read once and written once.
+// chunk_sum. Memory traffic at least, in both directions: each element is read once and written once.
 #include "ops/chunk_sum.h"
 
 #include "core/dispatch.h"

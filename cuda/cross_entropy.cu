@@ -1,4 +1,4 @@
-// Softmax and negative log-likelihood: one warp or one block a row of logits.
+// Softmax and negative log-likelihood: a warp or a block computes one row of logits.
 #include "ops/cross_entropy.h"
 
 #include <cfloat>
@@ -9,10 +9,10 @@
 namespace tandem::cuda {
 namespace {
 
-// nll and lse (where given) of a row; kReplace: and the logits become their gradient. In one pass, each
-// thread keeps its largest logit and the sum of exponentials relative to that one. Floor: the logits read
-// once, and written once if replaced: 2 or 4 bytes an element in bf16. Rows wider than 8192 are read again to
-// replace.
+// Computes nll and, unless it is null, lse of a row; with kReplace the logits are replaced by their gradient.
+// There is one pass, in which each thread keeps its largest logit and the sum of the exponentials relative to
+// that. Memory traffic at least: the logits are read once, and written once if replaced, 2 or 4 bytes an
+// element in bf16. To be replaced, rows that do not fit into registers (rows.cuh) are read again.
 template <class T, bool kReplace>
 struct Losses {
   using C = Compute<T>;
@@ -28,9 +28,9 @@ struct Losses {
     T* const x = logits + row * n;
     const RowChunks<T, Shape> chunks(x, n);
     const int64_t target = targets[row];
-    // Read before it is replaced. A target outside the row: NaN.
+    // Read before it is replaced. A target outside the row gives NaN.
     const double wanted = target >= 0 && target < n ? static_cast<double>(static_cast<C>(x[target])) : NAN;
-    // Finite, so that what is -infinity counts as 0; infinity and NaN show in the sum.
+    // Finite, so that a logit of -infinity counts as 0; infinity and NaN show in the sum.
     constexpr C kLowest = std::is_same_v<C, double> ? C(-DBL_MAX) : C(-FLT_MAX);
     C largest = kLowest, sum = 0;
     for_chunks_within<Shape>(n, [&](int i, auto j) {
@@ -63,13 +63,14 @@ struct Losses {
   }
 };
 
-// dx = (softmax(x) - one_hot(target)) share. Floor: x read once, dx written once: 4 bytes an element in bf16.
+// Computes dx = (softmax(x) - one_hot(target)) share. Memory traffic at least: x is read once and dx written
+// once, 4 bytes an element in bf16.
 template <class T>
 struct Backward {
   using C = Compute<T>;
   T* dlogits;
   const C* dy;
-  int64_t dy_step;  // 0: one for all tokens
+  int64_t dy_step;  // 0 if one gradient serves all tokens
   const T* logits;
   const double* lse;
   const int32_t* targets;
@@ -101,7 +102,7 @@ void launch_on(const Rows& rows, const Tensors&... tensors) {
     launch_rows<1>(rows, rows.n);
 }
 
-// The loss's gradient is mostly 1: then nothing is read but that.
+// Multiplies x by *factor. The gradient of a loss is mostly 1: then nothing but the factor is read.
 template <class T, int N>
 __global__ void __launch_bounds__(kMapThreads) scale_kernel(T* x, int64_t n, const Compute<T>* factor) {
   using C = Compute<T>;

@@ -1,4 +1,4 @@
-// Dropout: masks drawn where they are used, never stored.
+// Dropout: masks are drawn where they are used and never stored.
 #include "ops/dropout.h"
 
 #include "core/dispatch.h"
@@ -12,9 +12,10 @@ namespace {
 template <class T>
 inline constexpr int kElements = std::max(4, kVector<T>);
 
-// y = x * mask, for a mask of `period` elements; or the mask itself, where x is not looked at. A thread draws
-// the factors of its N elements once and applies them to `stretch` repetitions of the mask. Floor: x and y
-// once, 4 bytes an element in bf16; the words, some 60 instructions for four, take about as long as that.
+// Computes y = x * mask for a mask of `period` elements, or the mask itself, without reading x. A thread
+// draws the factors of its N elements once and applies them to `stretch` repetitions of the mask. Memory
+// traffic at least: x and y once, 4 bytes an element in bf16. Drawing, about 60 instructions for four words,
+// takes about as long as that.
 template <class T, bool kWide, bool kMaskAlone>
 __global__ void __launch_bounds__(kMapThreads)
     dropout_kernel(T* y, const T* x, int64_t period, int64_t repeats, int64_t stretch,

@@ -1,4 +1,5 @@
-// Embedding: rows gathered forward; backward, tokens sorted by id and summed run by run, in their order.
+// Embedding: forward gathers rows; backward sorts the tokens by id and sums the gradients of each id, in
+// order of the tokens.
 #include "ops/embedding.h"
 
 #include <bit>
@@ -12,8 +13,9 @@ namespace {
 
 constexpr int kGatherThreads = 256;
 
-// A warp a token. An id outside the table, which nobody has waited to look at, gives NaN. Floor: y written
-// once, 2 bytes an element in bf16; a row of the table is read from memory once and then, mostly, from cache.
+// A warp copies the row of one token. An id outside the table gives NaN: checking ids on the host would wait
+// for the device. Memory traffic at least: y is written once, 2 bytes an element in bf16; a row of the table
+// is read from memory once and then, mostly, from the cache.
 template <class Y, class W, int N>
 __global__ void __launch_bounds__(kGatherThreads)
     gather_kernel(Y* y, const int32_t* ids, const W* table, int64_t tokens, int64_t count, int64_t width) {

@@ -1,4 +1,4 @@
-// Layer normalisation: one warp or one block a row, which is held in registers where it fits.
+// Layer normalisation: a warp or a block computes one row, and holds it in registers where it fits.
 #include "ops/layer_norm.h"
 
 #include "core/dispatch.h"
@@ -8,10 +8,11 @@
 namespace tandem::cuda {
 namespace {
 
-// What both directions read. Parameters and statistics are in C, the type that is computed in.
+// The inputs that forward and backward share. Parameters and statistics are of type C, in which everything is
+// computed.
 template <class T, class C>
 struct Source {
-  const T *x, *a;  // rows of x, or of x + alpha a where a is given
+  const T *x, *a;  // the rows normalised are x, or x + alpha a where a is not null
   const C *alpha, *gain, *bias;
   int64_t rows, n;
   DeviceDropout dropout;
@@ -36,7 +37,8 @@ struct Row {
   }
 };
 
-// Floor: x (and a) read once, y written once: 4 (6) bytes an element in bf16. gain and bias stay in L1.
+// Memory traffic at least: x (and a) is read once and y written once, 4 (6) bytes an element in bf16. gain
+// and bias stay in the L1 cache.
 template <class T, class C, class Shape>
 __global__ void __launch_bounds__(Shape::kBlock, 1)
     forward_kernel(T* y, Vec<C, 2>* stats, Source<T, C> in, C eps) {
@@ -75,17 +77,18 @@ __global__ void __launch_bounds__(Shape::kBlock, 1)
 
 template <class T>
 struct Outputs {
-  T *dx, *da;  // null where not wanted
+  T *dx, *da;  // null if not wanted
 };
 
-// Numbers that a chunk of rows leaves behind for dgain (n), dbias (n) and dalpha, in whole vectors.
+// Returns the number of sums that a chunk of rows writes, for dgain (n), dbias (n) and dalpha, padded to
+// whole vectors.
 __host__ __device__ inline int64_t chunk_sums_size(int64_t n) {
   return (2 * n + 1 + 15) / 16 * 16;
 }
 
-// A block's chunk of rows: dx and da row by row, and the chunk's sums. The CPU's backward_row has the
-// formula. Floor: dy, x (and a) read once, dx (and da) written once: 6 (10) bytes an element in bf16, and 16
-// / chunk_rows for the sums.
+// Computes dx and da for a block's chunk of rows, and the chunk's sums. The formula is at backward_row() in
+// ops/layer_norm.cpp. Memory traffic at least: dy and x (and a) are read once and dx (and da) written once, 6
+// (10) bytes an element in bf16, and 16 / chunk_rows bytes for the sums.
 template <class T, class C, class Shape>
 __global__ void __launch_bounds__(Shape::kBlock, 1)
     backward_kernel(Outputs<T> out, C* all_sums, const T* dys, const Vec<C, 2>* stats, Source<T, C> in,
@@ -94,7 +97,7 @@ __global__ void __launch_bounds__(Shape::kBlock, 1)
   const int64_t n = in.n, first = blockIdx.x * chunk_rows,
                 end = first + chunk_rows < in.rows ? first + chunk_rows : in.rows;
   C* const chunk_sums = all_sums + blockIdx.x * chunk_sums_size(n);
-  // Each thread sums over rows for columns of its own: in shared memory, or where the sums belong.
+  // Each thread sums over the rows for its own columns: in shared memory, or directly in chunk_sums.
   C* own = chunk_sums;
   if constexpr (Shape::kHeld) own = dynamic_shared<C>() + 2 * n * threadIdx.y;
   for_chunks_within<Shape>(n, [&](int, auto j) {
@@ -109,7 +112,7 @@ __global__ void __launch_bounds__(Shape::kBlock, 1)
     const Row<T, C, Shape> values(in, row, alpha);
     const C mean = stats[row].v[0], rstd = stats[row].v[1];
     Vec<C, N> g[Shape::kStored], x_hat[Shape::kStored];
-    // Fills in x_hat and g = dy gain; returns dy.
+    // Fills in x_hat and g = dy gain, and returns dy.
     const auto prepare = [&](int i, int64_t j) {
       Vec<C, N> kept = converted<C>(dy.at(i, j));
       if (in.dropout.on()) drop(kept, in.dropout, key, row * n + j);
@@ -155,7 +158,7 @@ __global__ void __launch_bounds__(Shape::kBlock, 1)
     });
   }
 
-  // Rows of threads, in order.
+  // Adds the sums of the rows of threads, in order.
   __shared__ C dalphas[Shape::kRows];
   dalpha = block_sum<Shape::kThreads>(dalpha);
   if (threadIdx.x == 0) dalphas[threadIdx.y] = dalpha;
@@ -175,7 +178,7 @@ __global__ void __launch_bounds__(Shape::kBlock, 1)
 
 template <class C>
 struct Target {
-  C* grad;  // null where not wanted
+  C* grad;  // null if not wanted
   bool accumulate;
 };
 template <class C>
@@ -185,7 +188,7 @@ struct Targets {
 
 constexpr int kColumns = 32, kRowsAtOnce = 32;
 
-// The sums of all chunks, column by column: by 32 threads, then over these, in order.
+// Adds the sums of all chunks, column by column: 32 threads add a share each, and these are added in order.
 template <class C>
 __global__ void __launch_bounds__(kColumns* kRowsAtOnce)
     add_chunks_kernel(Targets<C> out, const C* sums, int64_t chunks, int64_t n) {
@@ -236,11 +239,12 @@ Source<T, C> source_of(const LayerNormRows& in, const Tensor& gain, const Tensor
           DeviceDropout::with(options.dropout, options.key)};
 }
 
-// f(RowShape) for rows of n elements of T, in vectors where every tensor allows them.
+// Calls f(RowShape) for rows of n elements of T, in vectors where n and the addresses of all tensors allow
+// them.
 template <class T, class F, class... Tensors>
 void with_shape(int64_t n, const F& f, const Tensors&... tensors) {
   constexpr int N = kVector<T>;
-  const size_t bytes = sizeof(Vec<Compute<T>, N>);  // of the widest
+  const size_t bytes = sizeof(Vec<Compute<T>, N>);  // of the widest vectors
   if (n % N == 0 && ((!tensors.defined() || is_aligned(tensors.raw(), bytes)) && ...))
     with_row_shape<N>(n, f);
   else
@@ -265,7 +269,7 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
               const Tensor& stats, const LayerNormOptions& options) {
   using C = Compute<T>;
   const Source<T, C> source = source_of<T, C>(in, gain, Tensor(), stats.size(0), options);
-  // Enough chunks for the device, few enough for their sums not to count; the sizes alone decide.
+  // Enough chunks to fill the device, and so few that their sums cost little. The sizes alone decide.
   const int64_t chunk_rows = std::max<int64_t>(8, (source.rows + 1023) / 1024);
   const unsigned chunks = blocks_for(source.rows, chunk_rows);
   const Tensor sums({chunks, chunk_sums_size(source.n)}, gain.dtype(), gain.device());

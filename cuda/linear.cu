@@ -16,7 +16,7 @@ int64_t rows_of(const Tensor& x) {
 constexpr int kRowLanes = 8;         // rows that a block reads at once, kWarp columns of each
 constexpr int64_t kChunkRows = 256;  // rows that a block sums
 
-// sums (chunks, width): of each chunk of rows.
+// Computes sums (chunks, width), the column sums of each chunk of rows.
 template <class T>
 __global__ void __launch_bounds__(kWarp* kRowLanes)
     chunk_sums(Compute<T>* sums, const T* x, int64_t rows, int64_t width) {

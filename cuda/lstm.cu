@@ -1,4 +1,4 @@
-// lstm: a product and a kernel a time step.
+// lstm: one product and one kernel for each time step.
 #include "ops/lstm.h"
 
 #include "autograd/leaf.h"
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kMapThreads)
   h[i] = static_cast<T>(step.h);
 }
 
-// dh may be null: zeros.
+// dh may be null, which means zeros.
 template <class T, class C>
 __global__ void __launch_bounds__(kMapThreads)
     backward_step(T* gates, C* dc, const T* dh, const C* dh_carry, const C* bias, const C* c_before,

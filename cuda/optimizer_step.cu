@@ -1,5 +1,5 @@
-// The norm of all gradients and the update of all parameters on the GPU: a handful of launches for any number
-// of parameters, each of which takes the addresses by value, so that a CUDA graph can hold them.
+// The norm of all gradients and the update of all parameters on the GPU, in a handful of launches for any
+// number of parameters. Each launch takes a table of addresses by value, so that a CUDA graph holds them.
 #include "ops/optimizer_step.h"
 
 #include "core/dispatch.h"
@@ -17,7 +17,7 @@ struct Entry {
   void* value;
   const void* gradient;
   void *m, *v;
-  bf16* copy;  // or null
+  bf16* copy;  // the bf16 copy of the weights, or null
   int64_t* steps;
   int64_t count;
   int end_block;  // its blocks are those from the entry before on

@@ -1,5 +1,5 @@
-// Sums over an axis, formed in f64, and their way back. Memory's floor: each element read once. A long axis
-// is cut into pieces of fixed length, whose sums in f64 are summed again, in order.
+// Sums over an axis, formed in f64, and their backward pass. Memory traffic at least: each element is read
+// once. A long axis is cut into pieces of fixed length, whose sums in f64 are summed again, in order.
 #include "ops/reduce.h"
 
 #include "core/dispatch.h"

@@ -1,7 +1,7 @@
-// softmax over the last axis, whole rows or what a causal mask leaves of them.
+// softmax over the last axis, of whole rows or of the part that a causal mask leaves visible.
 //
-// Floor: forward reads x and writes y, backward reads dy and y and writes dx, once each; what is masked is
-// only written. 16 bytes a load wherever rows begin on 16 bytes.
+// Memory traffic at least: forward reads x and writes y, backward reads dy and y and writes dx, once each;
+// masked elements are only written. Loads have 16 bytes wherever the rows are aligned to 16 bytes.
 #include "ops/softmax.h"
 
 #include "core/dispatch.h"
@@ -10,7 +10,8 @@
 namespace tandem::cuda {
 namespace {
 
-// What is shared by both directions. Row r is query r % queries of its matrix; 0 queries: there is no mask.
+// The rows of either direction. Row r is query r % queries of its matrix; if `queries` is 0, there is no
+// mask.
 struct Rows {
   int64_t count, columns, queries;
   CausalMask mask;
@@ -76,7 +77,7 @@ struct Backward : Rows {
       for (int k = 0; k < N; ++k) dot += static_cast<C>(g[i].v[k]) * static_cast<C>(p[i].v[k]);
     });
     dot = block_sum<Shape::kThreads>(dot);
-    if (dot - dot != 0) {  // what is masked is 0 even in a row that is not finite
+    if (dot - dot != 0) {  // masked elements are 0 even in a row that is not finite
       for (Index column = threadIdx.x; column < columns; column += Shape::kThreads)
         dx[at + column] = static_cast<T>(see.has(column) ? dot - dot : C(0));
       return;

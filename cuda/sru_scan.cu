@@ -1,8 +1,8 @@
-// The SRU recurrence on the GPU: one thread a column of one batch row, over all time steps.
+// The SRU recurrence on the GPU: a thread computes one column of one batch row over all time steps.
 //
-// Memory's floor: forward reads four planes and writes h and c, 6 T B D elements; backward reads the four, c
-// and dh and writes four gradients, 10 T B D. On their way to a thread are 384 bytes forward and 576
-// backward, while the chain from c to c waits for exp and 1 / x.
+// Memory traffic at least: forward reads four planes and writes h and c, 6 T B D elements; backward reads the
+// four, c and dh and writes four gradients, 10 T B D. For each thread 384 bytes are in flight in forward and
+// 576 in backward, while the chain from c to c waits for exp and 1 / x.
 #include "ops/sru_scan.h"
 
 #include "core/dispatch.h"
@@ -11,14 +11,15 @@
 namespace tandem::cuda {
 namespace {
 
-// What both directions read.
+// The arguments that the forward and the backward kernel share.
 template <class T>
 struct ScanArgs {
   using C = Compute<T>;
-  int64_t steps, columns, width;
+  int64_t steps, columns, width;  // T, B D, D
   Rows<const T> u, skip;
   C skip_scale;
-  const C *weight_c, *bias, *c0, *mask;  // c0, mask: or null
+  const C *weight_c, *bias;  // (2, D): of the forget gate, of the reset gate
+  const C *c0, *mask;        // (B, D), or null for zeros and ones
 
   __device__ __forceinline__ SruParameters<C> parameters(const Column& at) const {
     return {weight_c[at.j], weight_c[width + at.j], bias[at.j], bias[width + at.j],
@@ -60,7 +61,7 @@ struct Gradients {
   C* sums;  // (B, 4, D): dv_f, dv_r, db_f, db_r of each batch row
 };
 
-// The formulas stand in ops/scan_cpu/sru_blocks.cpp. All rows begin with the last time step.
+// ops/scan_cpu/sru_blocks.cpp has the formulas. All rows begin with the last time step.
 template <bool kTanh, bool kVectors, class T>
 __global__ void __launch_bounds__(kWarp)
     backward_kernel(const Gradients<T> out, const Rows<const T> dh, const Compute<T>* dc_last,
@@ -107,14 +108,15 @@ __global__ void __launch_bounds__(kWarp)
   sums[3 * p.width] = db_r;
 }
 
-// Where a parameter's gradient goes; null: nobody wants it.
+// Where the gradient of a parameter is written; null if it is not wanted.
 template <class C>
 struct Target {
   C* grad;
   bool accumulate;
 };
 
-// The targets (n each) = or += the two halves of the sums (B, 2 n), in order of b.
+// Sets the targets (n each) to the two halves of the sums (B, 2 n) over the batch, in order of b, or adds
+// them.
 template <class C>
 __global__ void __launch_bounds__(kMapThreads)
     sum_over_batch_kernel(const Target<C> dweight_c, const Target<C> dbias, const C* sums, int64_t batch,
@@ -143,7 +145,7 @@ Shape row_shape(const SruScanInputs& in) {
 }
 
 template <class T>
-ScanArgs<T> problem_of(const SruScanInputs& in, const Tensor& skip) {
+ScanArgs<T> args_of(const SruScanInputs& in, const Tensor& skip) {
   using C = Compute<T>;
   const int64_t width = in.weight_c.numel() / 2;
   return {.steps = in.u.size(0),
@@ -162,7 +164,7 @@ template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
   const Shape row = row_shape(in);
   const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, row, in.u), states = or_scratch(c, row, in.u);
-  const ScanArgs<T> p = problem_of<T>(in, skip);
+  const ScanArgs<T> p = args_of<T>(in, skip);
   const auto run = [&](auto kernel) {
     launch(kernel, blocks_for(p.columns, kWarp), kWarp, 0, compute_stream(), rows_of<T>(h),
            rows_of<T>(states), c_last.data<Compute<T>>(), p);
@@ -181,7 +183,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   const Shape row = row_shape(in);
   const Tensor skip = is_four(in) ? in.u : or_zeros(in.x, row, in.u);
   const Tensor dskip = is_four(in) ? du : or_scratch(dx, row, in.u), dy = or_zeros(dh, row, in.u);
-  ScanArgs<T> p = problem_of<T>(in, skip);
+  ScanArgs<T> p = args_of<T>(in, skip);
   const int64_t batch = in.u.size(1), n = 2 * p.width;
   const Tensor sums({batch, 2 * n}, dtype_of<C>(), in.u.device());
   p.u = backwards(p.u, p.steps);

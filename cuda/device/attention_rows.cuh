@@ -1,4 +1,4 @@
-// The fused kernels of attention between its products: mask, softmax and dropout of a block of scores, and
+// The fused kernels between the products of attention: mask, softmax and dropout of a block of scores, and
 // their gradient.
 #pragma once
 #include "core/macros.h"
@@ -13,46 +13,47 @@ struct Range {
   TANDEM_HD int64_t size() const { return end - begin; }
 };
 
-// What the kernels know of a block of queries. Its rows are numbered (item, query) row-major; s holds their
-// scores against the keys first .. end - 1, `ld` elements a row.
+// A block of queries. Its rows are numbered (item, query), row-major, where an item is a head of a batch
+// item; s holds the scores of the rows against the keys first .. end - 1, with `ld` elements from row to row.
 template <class C>
 struct AttentionRows {
   int64_t count;
-  int rows;
-  int64_t begin;  // the first query
+  int rows;       // queries of the block
+  int64_t begin;  // the first of them
   int64_t first, end, ld;
-  int64_t item;  // the chunk's first
+  int64_t item;  // the first item of the chunk of batch items that is computed at once
   int64_t queries, keys;
   CausalMask mask;
   DeviceDropout dropout;
   C scale;
 
   struct Place {
-    unsigned item;  // of the chunk
-    int64_t query;  // of the sequence
+    unsigned item;  // counted within the chunk
+    int64_t query;  // counted within the sequence
   };
   __device__ Place place(int64_t row) const {
     const unsigned at = static_cast<unsigned>(row), n = static_cast<unsigned>(rows);
     return {at / n, begin + at % n};
   }
-  // Number of a row's first weight among all.
+  // Returns the index of the row's first weight among all weights, which numbers the dropout mask.
   __device__ int64_t element(Place at) const { return ((item + at.item) * queries + at.query) * keys; }
 };
 
-// Scores are those of the contents alone.
+// Attention without positions: the scores are those of the contents alone.
 struct NoPositions {
   static constexpr bool kAny = false;
 };
 
-// What relative positions add to the scores of a block's rows: a number for each distance 0 .. last, beyond
-// which keys share the last.
+// The terms that relative positions add to the scores of a block's rows: for each row one term for each
+// distance 0 .. last; keys that are farther away share the last one.
 template <class C>
 struct RelativePositions {
   static constexpr bool kAny = true;
   const C* scores;
   int64_t ld, last;
 
-  // To the chunk whose first key is `distance` away from the row's query; below 0 is the masked future.
+  // Adds the terms to a chunk whose first key is `distance` away from the row's query; negative distances are
+  // the future, which is masked.
   template <class Index, int N>
   __device__ __forceinline__ void add(Vec<C, N>& chunk, int64_t row, Index distance) const {
     const C* own = scores + row * ld;
@@ -65,14 +66,16 @@ struct RelativePositions {
   }
 };
 
-// The same, and its gradient: dS of each row summed by distance, 0 .. columns - 1, zeros where no key is.
+// The same terms, and their gradient: dS of each row by distance, 0 .. columns - 1, with zeros where there is
+// no key.
 template <class T>
 struct RelativePositionsBackward : RelativePositions<Compute<T>> {
   T* sums;  // (items, all queries, sums_ld)
   int64_t sums_ld, columns;
 };
 
-// Dropout factors of one row's keys, from `first_element` on; 1 where nothing is dropped.
+// The dropout factors of one row's keys, whose mask begins at `first_element`; all are 1 where there is no
+// dropout.
 struct RowFactors {
   const DeviceDropout& dropout;
   int64_t first_element;
@@ -88,7 +91,7 @@ struct RowFactors {
     if (!dropout.on()) return;
     const int64_t element = first_element + column;
     FourFactors<C> four = four_factors<C>(dropout, key, element / 4);
-    if (element % 4 != 0) {  // four elements of two blocks of the mask: shifted into place
+    if (element % 4 != 0) {  // the elements come from two blocks of the mask
       const FourFactors<C> next = four_factors<C>(dropout, key, element / 4 + 1);
       const bool odd = element % 2 != 0;
       if (odd) four = {{four.v[1], four.v[2], four.v[3], next.v[0]}};
@@ -100,8 +103,8 @@ struct RowFactors {
   }
 };
 
-// P = dropout(softmax(scale S)) and the log of the sum of the exponentials.
-// Floor: reads S once, 4 bytes an element, and writes P, 2 in bf16; with positions reads 4 more.
+// Computes P = dropout(softmax(scale S)) and the logarithm of the sum of the exponentials. Memory traffic at
+// least: reads S once, 4 bytes an element, and writes P, 2 bytes in bf16; positions add 4 bytes.
 template <class T, class Positions>
 struct AttentionForward : AttentionRows<Compute<T>> {
   using C = Compute<T>;
@@ -129,7 +132,7 @@ struct AttentionForward : AttentionRows<Compute<T>> {
   }
 };
 
-// The part of a . b that falls to this thread.
+// Returns this thread's part of the dot product a . b.
 template <int kThreads, int N, class T>
 __device__ __forceinline__ Compute<T> partial_dot(const T* a, const T* b, int64_t n) {
   Compute<T> dot = 0;
@@ -142,21 +145,21 @@ __device__ __forceinline__ Compute<T> partial_dot(const T* a, const T* b, int64_
   return dot;
 }
 
-// From S and dP:  P = dropout(exp(scale S - lse)),  dS = P (dropout(dP) - delta) scale,  delta = dY . Y.
-// Floor: reads S and dP once, 8 bytes an element, and writes P and dS, 4 in bf16; with positions reads 4 more
-// and writes 2.
+// Computes from S and dP:  P = dropout(exp(scale S - lse)),  dS = P (dropout(dP) - delta) scale,  delta = dY
+// . Y. Memory traffic at least: reads S and dP once, 8 bytes an element, and writes P and dS, 4 bytes in
+// bf16; positions add reads of 4 bytes and writes of 2.
 template <class T, class Positions>
 struct AttentionBackward : AttentionRows<Compute<T>> {
   using C = Compute<T>;
   Positions positions;
-  T *p, *ds;  // (items, all queries, kept_ld) from the origin on
+  T *p, *ds;  // (items, all queries, kept_ld), whose columns begin with the key `origin`
   int64_t origin, kept_ld;
-  Range kept;  // the keys to write, the others 0: at least first .. end
+  Range kept;  // the keys whose columns are written, at least first .. end; masked ones get 0
   const C *s, *dp, *lse;
   const T *dy, *y;
-  int64_t row_stride, batch_stride, head;  // of dy and y
+  int64_t row_stride, batch_stride, head;  // strides of dy and y, and the width of a head
   unsigned heads;
-  bool vectors;  // in which dy and y may be read
+  bool vectors;  // whether dy and y may be read in vectors
 
   template <class Shape>
   __device__ void run(int64_t row) const {
@@ -176,7 +179,8 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
       slope[i] = load_vector<C, N>(dp + offset + column);
       if constexpr (Positions::kAny) positions.add(score[i], row, visible.end - 1 - column);
     };
-    if constexpr (Shape::kHeld) for_chunks<Shape>(columns, load);  // on their way during what follows
+    if constexpr (Shape::kHeld)
+      for_chunks<Shape>(columns, load);  // the loads are in flight during what follows
 
     const int64_t place = at.query * row_stride + at.item / heads * batch_stride + at.item % heads * head;
     constexpr int kThreads = Shape::kThreads;

@@ -6,27 +6,27 @@
 
 namespace tandem::cuda {
 
-// What a kernel needs to apply dropout to what it holds. The step of the key is completed on the device, so
-// that a captured graph draws new masks at every replay.
+// The arguments with which a kernel applies dropout. The step of the key is completed on the device, so that
+// a captured graph draws new masks at every replay.
 struct DeviceDropout {
   DropoutKey key;
   const uint32_t* step_offset = nullptr;
-  uint32_t threshold = 0;  // words below it drop: none
-  double kept = 1;         // factor of what is kept
+  uint32_t threshold = 0;  // words below this drop; 0: nothing is dropped
+  double kept = 1;         // the factor of kept elements
 
-  // Dropping with probability p; 0 draws nothing.
+  // Drops with probability p; for 0 nothing is drawn.
   static DeviceDropout with(double p, const DropoutKey& key) {
     return {key, context().step_offset, keep_threshold(p), 1 / (1 - p)};
   }
   TANDEM_HD bool on() const { return threshold > 0; }
 };
 
-// The key of this replay; to be asked for once a thread.
+// Returns the key of this replay, which is read from memory: call it once in a thread.
 __device__ __forceinline__ DropoutKey current_key(const DeviceDropout& dropout) {
   return {dropout.key.seed, dropout.key.step + *dropout.step_offset, dropout.key.site};
 }
 
-// Factors of the four mask elements 4 * block .. 4 * block + 3: 0 or `kept`. C is float or double.
+// The factors of the mask elements 4 * block .. 4 * block + 3, each 0 or `kept`. C is float or double.
 template <class C>
 struct FourFactors {
   C v[4];
@@ -39,14 +39,14 @@ __device__ __forceinline__ FourFactors<C> four_factors(const DeviceDropout& drop
   return {{words.x >= dropout.threshold ? kept : C(0), words.y >= dropout.threshold ? kept : C(0),
            words.z >= dropout.threshold ? kept : C(0), words.w >= dropout.threshold ? kept : C(0)}};
 }
-// Factor of one element: four times the work for each.
+// Returns the factor of one element, with the work that four_factors() does for four.
 template <class C>
 __device__ __forceinline__ C one_factor(const DeviceDropout& dropout, const DropoutKey& key,
                                         int64_t element) {
   return dropout_word(key, element) >= dropout.threshold ? static_cast<C>(dropout.kept) : C(0);
 }
 
-// Factors of elements first .. first + N - 1, where N is 1, 2 or a multiple of 4 and divides `first`.
+// The factors of elements first .. first + N - 1, where N is 1, 2 or a multiple of 4 and divides `first`.
 template <class C, int N>
 struct Factors {
   C v[N];
@@ -74,7 +74,7 @@ __device__ __forceinline__ Factors<C, N> mask_factors(const DeviceDropout& dropo
   return factors;
 }
 
-// What is dropped is 0 even where x is not finite.
+// Returns x * factor; a dropped element is 0 even where x is not finite.
 template <class C>
 __device__ __forceinline__ C dropped(C x, C factor) {
   return factor > 0 ? x * factor : C(0);

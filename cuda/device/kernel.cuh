@@ -1,5 +1,6 @@
-// What kernels are made of: launching, element access, vector loads, reductions, loops over elements. The
-// only place where the simulator (cuda/simulator) differs is dynamic_shared().
+// The building blocks of kernels: launches, element access, vector loads, reductions and loops over elements.
+// The simulator (cuda/simulator) compiles all of this unchanged, except for dynamic_shared() and the words in
+// PTX.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -16,12 +17,13 @@ namespace tandem::cuda {
 
 inline constexpr int kWarp = 32;
 
-// Kernels are launched through here alone. An empty grid launches nothing. Error: the launch was refused.
+// Launches a kernel; no kernel is launched in any other way. An empty grid launches nothing. Error: CUDA
+// refuses the launch.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
             Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  if (shared_bytes > 48 * 1024)  // beyond it a kernel must ask
+  if (shared_bytes > 48 * 1024)  // more than that must be asked for
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(shared_bytes)));
   cudaLaunchConfig_t config{};
@@ -32,7 +34,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
 }
 
-// Blocks of `per_block` items for all of them.
+// Returns the number of blocks of `per_block` items that cover all `items`.
 inline unsigned blocks_for(int64_t items, int64_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
@@ -41,8 +43,9 @@ inline unsigned blocks_for(int64_t items, int64_t per_block) {
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// N elements that are loaded and stored at once: 16 bytes where N is kVector<T>. Addresses must be multiples
-// of its size: tensors begin on 512 bytes, so rows of a width that N divides do.
+// N elements that are loaded and stored at once; they are 16 bytes if N is kVector<T>. Their address must be
+// a multiple of their size. Tensors begin at multiples of 512 bytes, so the rows of a tensor are aligned if N
+// divides their width.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Vec {
   T v[N];
@@ -57,7 +60,7 @@ __device__ __forceinline__ Vec<T, N> load_vector(const T* from) {
 template <class T, int N>
 __device__ __forceinline__ void store_vector(T* to, const Vec<T, N>& values) {
 #ifdef __CUDA_ARCH__
-  // As whole words of 16 or 8 bytes: nvcc may split the store of a struct into its elements.
+  // Stores whole words of 16 or 8 bytes: nvcc may split the store of a struct into its elements.
   if constexpr (sizeof(values) % 8 == 0) {
     using Word = std::conditional_t<sizeof(values) % 16 == 0, unsigned __int128, uint64_t>;
     constexpr size_t kWords = sizeof(values) / sizeof(Word);
@@ -82,7 +85,7 @@ __device__ __forceinline__ void store_vector(T* to, const Vec<T, N>& values) {
   *reinterpret_cast<Vec<T, N>*>(to) = values;
 }
 
-// Shared memory of the size given at the launch; 16-byte aligned.
+// Returns the shared memory whose size was given at the launch; it is 16-byte aligned.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {
 #ifdef TANDEM_CUDA_SIMULATED
@@ -93,10 +96,10 @@ __device__ __forceinline__ T* dynamic_shared() {
 #endif
 }
 
-// Copies of 16 bytes from global to shared memory that pass by the registers and need not be waited for;
-// where not `wanted`, zeros come and nothing is read. A thread's copies since its last send_group() are a
-// group; after await_group<N>() all its groups but the newest N have arrived. What other threads have copied
-// needs a barrier too.
+// Copies 16 bytes from global to shared memory asynchronously, without using registers; if not `wanted`,
+// reads nothing and writes zeros. A thread's copies since its last send_group() form a group, and after
+// await_group<N>() all of its groups but the newest N have arrived. Reading what other threads have copied
+// needs a barrier as well.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, bool wanted = true) {
 #ifdef __CUDA_ARCH__
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
@@ -125,14 +128,14 @@ struct Sum {
     return a + b;
   }
 };
-struct Max {  // NaN wins, as it must be seen
+struct Max {  // NaN wins, so that it is not hidden
   template <class T>
   __device__ __forceinline__ T operator()(T a, T b) const {
     return a > b || a != a ? a : b;
   }
 };
 
-// Over the warp, the same in every lane and always in one order.
+// Reduces over the warp; every lane gets the same result. The order of the operations is fixed.
 template <class T, class Op>
 __device__ __forceinline__ T warp_reduce(T value, Op op) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2)
@@ -140,8 +143,9 @@ __device__ __forceinline__ T warp_reduce(T value, Op op) {
   return value;
 }
 
-// Over the block, the same in every thread and always in one order; every thread of the block must take part.
-// kThreads is the block's size, a multiple of 32. May be called again at once.
+// Reduces over the block; every thread gets the same result. The order of the operations is fixed. kThreads
+// is the size of the block, a multiple of 32, and every thread of it must call this. Calls may follow each
+// other directly.
 template <int kThreads, class T, class Op>
 __device__ __forceinline__ T block_reduce(T value, Op op) {
   static_assert(kThreads % kWarp == 0 && kThreads <= 1024);
@@ -187,9 +191,9 @@ TANDEM_HD inline bool is_aligned(const void* address, size_t bytes = 16) {
   return reinterpret_cast<uintptr_t>(address) % bytes == 0;
 }
 
-// y[i] = f(i, xs[i]...) for i in 0..n-1, in vectors of which the widest type's take 16 bytes, or one by one
-// where an address does not allow that. f gets its values in Compute<In>; it is a struct with a `__device__
-// operator()`. y may be one of xs.
+// Computes y[i] = f(i, xs[i]...) for i in 0..n-1: in vectors, 16 bytes of the widest type, or element by
+// element where an address is not aligned. f is a struct with a `__device__ operator()`, which gets its
+// values in Compute<In>. y may be one of xs.
 template <class T, class F, class... In>
 void map(T* y, int64_t n, const F& f, const In*... xs) {
   constexpr int N = static_cast<int>(16 / std::max({sizeof(T), sizeof(In)...}));

@@ -4,8 +4,9 @@
 
 namespace tandem::cuda {
 
-// How a row is shared out: kThreads threads take turns at chunks of kWidth elements, loaded at once; a thread
-// has kItems of them, or, if that is 0, as many as it takes, which it must read again each time.
+// How a row is shared out: kThreads threads take turns at chunks of kWidth elements, loaded at once. A thread
+// holds its kItems chunks in registers; if kItems is 0, it has as many as the row needs and reads them again
+// each time.
 template <int kThreads_, int kWidth_, int kItems_>
 struct RowShape {
   static constexpr int kThreads = kThreads_, kWidth = kWidth_, kItems = kItems_;
@@ -16,7 +17,8 @@ struct RowShape {
   using Index = std::conditional_t<kHeld, int, int64_t>;  // of a column
 };
 
-// f(i, column) for each chunk of this thread: its number, and its first column, which may lie beyond the row.
+// Calls f(i, column) for each chunk of this thread, with its number and its first column, which may lie
+// beyond the row.
 template <class Shape, class F>
 __device__ __forceinline__ void for_chunks(int64_t columns, const F& f) {
   if constexpr (Shape::kHeld) {
@@ -38,8 +40,8 @@ __device__ __forceinline__ void for_chunks_within(int64_t columns, const F& f) {
   });
 }
 
-// What a thread has of a row: loaded at once where the shape holds it, so that all loads are under way
-// together; else whenever it is asked for. Nothing is loaded from null.
+// A thread's chunks of a row. Where the shape holds them they are loaded by the constructor, so that all
+// loads are in flight together; else each is loaded when it is asked for. Nothing is loaded from null.
 template <class T, class Shape>
 class RowChunks {
  public:
@@ -51,7 +53,7 @@ class RowChunks {
         for_chunks_within<Shape>(
             columns, [&](int i, auto column) { held_[i] = load_vector<T, Shape::kWidth>(row + column); });
   }
-  // With the arguments that for_chunks gives.
+  // Takes the arguments that for_chunks passes.
   __device__ __forceinline__ Chunk at(int i, int64_t column) const {
     if constexpr (Shape::kHeld)
       return held_[i];
@@ -79,23 +81,26 @@ __global__ void __launch_bounds__(Shape::kBlock, 512 / Shape::kBlock) rows_kerne
   if (row < rows.count) rows.template run<Shape>(row);
 }
 
-// f(RowShape) with the shape for rows of up to `columns` elements; a thread holds at most kMost chunks.
+// Calls f(RowShape) with the shape for rows of up to `columns` elements; a thread holds at most kMost chunks.
+//
+// Each shape is compiled once for every kernel and dtype, and f32 and bf16 in vectors have all five. The
+// others (f64, and widths that vectors do not divide) do without the first, which saves registers, and the
+// fourth, which saves reading a row again: the next larger one sums in the same order, so that the results
+// have the same bits.
 template <int kWidth, int kMost = kWidth <= 4 ? 8 : 4, class F>
 void with_row_shape(int64_t columns, const F& f) {
-  if (columns <= 64 * kWidth)
-    f(RowShape<32, kWidth, 2>());
-  else if (columns <= 32 * kMost * kWidth)
-    f(RowShape<32, kWidth, kMost>());
-  else if (columns <= 512 * kWidth)
-    f(RowShape<128, kWidth, 4>());
-  else if (columns <= 256 * kMost * kWidth)
-    f(RowShape<256, kWidth, kMost>());
-  else
-    f(RowShape<256, kWidth, 0>());
+  constexpr bool kAll = kWidth >= 4;
+  if constexpr (kAll)
+    if (columns <= 64 * kWidth) return f(RowShape<32, kWidth, 2>());
+  if (columns <= 32 * kMost * kWidth) return f(RowShape<32, kWidth, kMost>());
+  if (columns <= 512 * kWidth) return f(RowShape<128, kWidth, 4>());
+  if constexpr (kAll)
+    if (columns <= 256 * kMost * kWidth) return f(RowShape<256, kWidth, kMost>());
+  f(RowShape<256, kWidth, 0>());
 }
 
-// rows.run<Shape>(row) for 0..rows.count-1, on the Shape::kThreads threads threadIdx.x of a row. `columns` is
-// the longest row's; a thread holds at most kMost chunks.
+// Calls rows.run<Shape>(row) for rows 0..rows.count-1, each on Shape::kThreads threads, numbered by
+// threadIdx.x. `columns` is the length of the longest row; a thread holds at most kMost chunks.
 template <int kWidth, int kMost = kWidth <= 4 ? 8 : 4, class Rows>
 void launch_rows(const Rows& rows, int64_t columns) {
   with_row_shape<kWidth, kMost>(columns, [&rows]<class Shape>(Shape) {

@@ -1,10 +1,11 @@
-// What the kernels of recurrences share: one thread a column of one batch row, over all time steps.
+// What the kernels of the recurrences share: a thread computes one column of one batch row over all time
+// steps.
 //
-// Time is sequential, so there are only B D threads to hide memory's latency: each warp, which is a block,
-// has kStages - 1 chunks of time steps on their way to shared memory while it computes. Kept in registers
-// they would cost a load and two additions for each element; here one instruction of a warp copies 512 bytes.
-// A chunk is free of branches, so that all else is done while the chain from state to state waits for its
-// arithmetic.
+// Time is sequential, so only B D threads are there to hide the latency of memory. Each block is one warp,
+// and while it computes a chunk of time steps, the next kStages - 1 chunks are being copied to shared memory.
+// Prefetching into registers would cost a load and two additions for each element; here one instruction of a
+// warp copies 512 bytes. The code of a chunk is free of branches, so that other work fills the time in which
+// the chain from state to state waits.
 #pragma once
 #include "cuda/device/kernel.cuh"
 
@@ -12,15 +13,16 @@ namespace tandem::cuda {
 
 inline constexpr int kStages = 4;
 
-// Rows of a tensor (T, B, ...), or of one plane of it: how far from one batch row to the next, and from one
-// time step to the one that is computed after it: negative on the way back, 0 if one row serves all steps.
+// The rows of a tensor (T, B, ...), or of one plane of it: the distances, in elements, from one batch row to
+// the next and from a time step to the one computed after it. The latter is negative in backward, and 0 if
+// one row serves all time steps.
 template <class T>
 struct Rows {
   T* first;
   int64_t batch, step;
 };
 
-// A column that a lane computes: its place in (B D), and in (B, D).
+// The column that a lane computes: its index in (B D), and in (B, D).
 struct Column {
   int64_t at, b, j;
 
@@ -31,16 +33,16 @@ struct Column {
   }
 };
 
-// What a lane does for the 32 columns of its warp. It computes one of them: lanes beyond the last column
-// compute that one once more, so that no step needs a test. And it copies: 16 bytes of one of the kRows rows
-// that the warp copies at once, or, where vectors do not fit, one element of one row, and waits for it.
+// A lane's share of the 32 columns of its warp. It computes one of them; lanes beyond the last column compute
+// the last one again, so that no step needs a test. And it copies: 16 bytes of one of the kRows rows that the
+// warp copies at once, or, where vectors do not fit, one element of one row, synchronously.
 template <class T, bool kVectors>
 struct Lane {
   static constexpr int kRows = kVectors ? kVector<T> : 1;
-  static constexpr int kSteps = 2 * kVector<T>;  // of a chunk
-  int of_column;                                 // the lane whose column it computes
-  int row, element;                              // that it copies first
-  int64_t column, source;                        // of what it computes, of what it copies
+  static constexpr int kSteps = 2 * kVector<T>;  // time steps of a chunk
+  int of_column;                                 // the lane whose column this lane computes
+  int row, element;        // the row and element of the chunk that this lane copies first
+  int64_t column, source;  // the column that it computes, and the one from which it copies
   bool copies;
 
   __device__ explicit Lane(int64_t columns) {
@@ -55,13 +57,22 @@ struct Lane {
   }
 };
 
-// Runs step(value, last) for all time steps, where value(k) is the lane's element of plane k. Each plane
-// begins with what the lane copies first; the last kShort planes have no row for the last step.
-template <int kShort, bool kVectors, class T, int kPlanes, class Step>
+struct NoChunkStart {
+  __device__ void operator()(int) const {}
+};
+
+// Calls step(value, last) for all time steps, where value(k) is the lane's element of plane k. firsts[k] is
+// the address in plane k that the lane copies first; the last kShort planes have no row for the last step.
+// The steps of a chunk are unrolled for vectors of f32 and bf16 alone: widths that vectors do not divide, and
+// f64, are bound by their copies and their arithmetic, and unrolled they would take most of the compiler's
+// time. begin_chunk(n), if given, is called before each n steps.
+template <int kShort, bool kVectors, class T, int kPlanes, class Step, class ChunkStart = NoChunkStart>
 __device__ __forceinline__ void for_steps(const Lane<T, kVectors>& lane, const T* const (&firsts)[kPlanes],
-                                          const int64_t (&strides)[kPlanes], int64_t steps,
-                                          const Step& step) {
+                                          const int64_t (&strides)[kPlanes], int64_t steps, const Step& step,
+                                          const ChunkStart& begin_chunk = {}) {
   constexpr int kSteps = Lane<T, kVectors>::kSteps, kRows = Lane<T, kVectors>::kRows;
+  [[maybe_unused]] constexpr int kUnroll = kVectors && sizeof(T) < 8 ? kSteps : 1;
+  [[maybe_unused]] constexpr int kCopies = kVectors ? kSteps : 4;  // loads in flight together
   __shared__ __align__(16) T ring[kStages][kPlanes][kSteps][kWarp];
   const T* from[kPlanes];
 #pragma unroll
@@ -71,7 +82,7 @@ __device__ __forceinline__ void for_steps(const Lane<T, kVectors>& lane, const T
   const auto send = [&] {
 #pragma unroll
     for (int k = 0; k < kPlanes; ++k) {
-#pragma unroll
+#pragma unroll kCopies
       for (int i = 0; i < kSteps; i += kRows) {
         T* to = &ring[end][k][lane.row + i][lane.element];
         const bool wanted = i < to_send - (k < kPlanes - kShort ? 0 : 1);
@@ -95,19 +106,22 @@ __device__ __forceinline__ void for_steps(const Lane<T, kVectors>& lane, const T
   int64_t left = steps;
   for (; left >= kSteps; left -= kSteps) {
     await_group<kStages - 2>();
-    __syncwarp();  // all lanes' copies are here, and all are done with the chunk that is sent over below
-#pragma unroll
+    __syncwarp();  // all copies have arrived, and all lanes have read the chunk that send() overwrites below
+    begin_chunk(kSteps);
+#pragma unroll kUnroll
     for (int i = 0; i < kSteps; ++i) run(i, i + 1 == kSteps && left == kSteps);
     send();
     stage = stage + 1 == kStages ? 0 : stage + 1;
   }
   await_group<0>();
   __syncwarp();
+  begin_chunk(static_cast<int>(left));
 #pragma unroll 1
   for (int i = 0; i < left; ++i) run(i, i + 1 == left);
 }
 
-// Rows of x (T, B, k D), from its element `first` on; of (B, D), which serves all time steps.
+// Returns the rows of x (T, B, k D), from its element `first` on, or of x (B, D), which then serves all time
+// steps.
 template <class T>
 Rows<T> rows_of(const Tensor& x, int64_t first = 0) {
   return {x.data<std::remove_const_t<T>>() + first, x.size(-1), x.rank() == 3 ? x.size(1) * x.size(2) : 0};
@@ -117,8 +131,8 @@ Rows<T> backwards(const Rows<T>& rows, int64_t steps) {
   return {rows.first + (steps - 1) * rows.step, rows.batch, -rows.step};
 }
 
-// Stands for a tensor (T, B, D) that is undefined, with one row `shape`, (B, D), for all time steps: zeros to
-// read, or a place for what nobody wants.
+// Return x (T, B, D), or, if it is undefined, a tensor of `shape`, (B, D), that serves all time steps:
+// or_zeros() to be read, or_scratch() to be written and ignored.
 inline Tensor or_zeros(const Tensor& x, const Shape& shape, const Tensor& like) {
   return x.defined() ? x : zeros(shape, like.dtype(), like.device());
 }
@@ -131,7 +145,7 @@ const C* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<C>() : nullptr;
 }
 
-// Whether a lane's 16 bytes lie in one batch row, on their boundary.
+// Returns whether the 16 bytes that a lane copies are aligned and lie in one batch row.
 template <class T, class... Read>
 bool takes_vectors(int64_t width, const Read&... read) {
   return width % kVector<T> == 0 && (is_aligned(read.first) && ...);

@@ -6,7 +6,7 @@
 
 namespace tandem::cuda {
 
-// The columns begin .. end - 1 of a row; the others are masked.
+// The columns begin .. end - 1 of a row are visible; the others are masked.
 template <class Index>
 struct VisibleColumns {
   Index begin, end;
@@ -18,9 +18,10 @@ struct VisibleColumns {
   __device__ bool has_some(Index column, int count) const { return column + count > begin && column < end; }
 };
 
-// y = softmax(scale x) over the visible columns, times factors(column, C (&f)[kWidth]); exactly 0 in the
-// others of 0..columns-1. x(column) loads the Vec<In, kWidth> from there on; it is not asked for chunks that
-// are masked as a whole. Returns the logarithm of the sum of the exponentials.
+// Computes y = softmax(scale x) over the visible columns, times the factors that factors(column, C
+// (&f)[kWidth]) fills in; the masked ones of 0..columns-1 become exactly 0. x(column) loads a Vec<In, kWidth>
+// that begins there; it is not called for chunks that are wholly masked. Returns the logarithm of the sum of
+// the exponentials.
 template <class Shape, class In, class T, class Load, class Factors>
 __device__ __forceinline__ Compute<In> softmax_row(T* y, const Load& x, VisibleColumns<int64_t> all,
                                                    int64_t columns, Compute<In> scale,
@@ -57,7 +58,7 @@ __device__ __forceinline__ Compute<In> softmax_row(T* y, const Load& x, VisibleC
     }
   });
   total = block_sum<Shape::kThreads>(total);
-  if (total != total) {  // what is masked is 0 even in a row of NaN
+  if (total != total) {  // masked elements are 0 even in a row of NaN
     for (Index column = threadIdx.x; column < columns; column += Shape::kThreads)
       y[column] = static_cast<T>(visible.has(column) ? total : C(0));
     return total;

@@ -1,4 +1,4 @@
-// BatchCopy: batches of ids on their way to the GPU, over the copy stream, while the step before is still
+// BatchCopy: copies batches of ids to the GPU over the copy stream while the previous step is still being
 // computed.
 #pragma once
 #include <cstdint>
@@ -11,14 +11,14 @@ namespace tandem::cuda {
 
 class BatchCopy {
  public:
-  // For batches of so many ids.
+  // `ids` is the number of ids of every batch.
   explicit BatchCopy(int64_t ids);
   ~BatchCopy();
   BatchCopy(const BatchCopy&) = delete;
   BatchCopy& operator=(const BatchCopy&) = delete;
 
-  // y = ids, for work that is enqueued on the compute stream from now on; `ids` may change at once. The host
-  // waits only when it is kSlots batches ahead of the copies. y is i32 of that many ids.
+  // Copies ids to y, an i32 tensor, for the work that is enqueued on the compute stream from now on; `ids`
+  // may be overwritten at once. The host waits only when it is kSlots batches ahead of the copies.
   void send(const Tensor& y, std::span<const int32_t> ids);
 
  private:

@@ -1,5 +1,5 @@
-// The cuDNN handle, for operators that cuDNN does better than kernels of our own (LSTM). Only in builds that
-// found it.
+// The cuDNN handle, for the operators that cuDNN computes faster than our kernels (LSTM). Only in builds that
+// found cuDNN.
 #pragma once
 #include <cudnn.h>
 
@@ -12,7 +12,8 @@ inline void check(cudnnStatus_t status, const char* call, const char* file, int 
 }
 #define CUDNN_CHECK(call) ::tandem::cuda::check((call), #call, __FILE__, __LINE__)
 
-// Works on the compute stream. Made at the first use, for loading cuDNN takes a while.
+// Returns the handle, whose work goes to the compute stream. It is made at the first call, because loading
+// cuDNN is slow.
 cudnnHandle_t cudnn_handle();
 
 }  // namespace tandem::cuda

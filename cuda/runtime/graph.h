@@ -1,4 +1,5 @@
-// Graph: work recorded once and launched again and again with one call, at the same addresses.
+// Graph: work that is recorded once and then launched any number of times with one call, at the same
+// addresses (a CUDA graph).
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -7,9 +8,9 @@
 
 namespace tandem::cuda {
 
-// What the recorded work reads and writes outside of the memory it takes itself must stay where it is. The
-// pool that it takes memory from is the graph's own: nothing else is ever put there, however often the work
-// runs.
+// Tensors that the recorded work reads or writes and did not allocate itself must stay where they are. Those
+// that it allocates come from a memory pool of the graph's own, which nothing else uses as long as the graph
+// lives.
 class Graph {
  public:
   Graph();
@@ -17,13 +18,13 @@ class Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
-  // Runs f, whose work on the compute stream is recorded and not done. Tensors that f leaves behind hold what
-  // the next replay computes. Error: f did what a graph cannot hold (waited, read a device's value); it may
-  // be called once.
+  // Runs f, whose work on the compute stream is recorded instead of done. Tensors that f makes and keeps hold
+  // the results of the latest replay. Error: f did what a graph cannot hold, such as waiting for the device
+  // or reading a value from it; or it is the second call.
   void capture(const std::function<void()>& f);
   bool captured() const { return executable_ != nullptr; }
 
-  // Enqueues the work. Dropout keys step on by `step_offset` from those of the capture.
+  // Enqueues the work. The steps of its dropout keys are those of the capture plus `step_offset`.
   void replay(uint32_t step_offset);
 
  private:

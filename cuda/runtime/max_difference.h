@@ -1,4 +1,5 @@
-// How far one tensor is from another, found on the GPU: for checks of results too large to bring to the host.
+// The largest difference of two tensors, computed on the GPU: for checks of results that are too large to
+// copy to the host.
 #pragma once
 #include "core/tensor.h"
 
@@ -9,8 +10,8 @@ struct Difference {
   double magnitude = 0;  // |expected|
 };
 
-// The largest values over all elements of two tensors of one size; `actual` is floating, `expected` f64.
-// Waits for the device.
+// Returns the largest values over all elements of two tensors of one size. `actual` has a floating dtype,
+// `expected` is f64. Waits for the device.
 Difference difference(const Tensor& actual, const Tensor& expected);
 
 }  // namespace tandem::cuda

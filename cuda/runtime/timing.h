@@ -1,11 +1,12 @@
-// How long the device takes for work, by its own clock.
+// Times work by the device's own clock.
 #pragma once
 #include <functional>
 
 namespace tandem::cuda {
 
-// Milliseconds between the beginning and the end of what `enqueue` puts on the compute stream, which it waits
-// for. Where the host is slower than the device, waiting for the host counts.
+// Returns the milliseconds between the beginning and the end of the work that `enqueue` puts on the compute
+// stream, and waits for that work. Where the host is slower than the device, the time in which the device
+// waits for the host counts.
 double time_ms(const std::function<void()>& enqueue);
 
 }  // namespace tandem::cuda

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kSharedBytesWithoutOptIn = 48 * 1024;
 constexpr unsigned kMaxThreads = 1024;
 
-// Of each kernel that asked for more.
+// The dynamic shared memory of each kernel that asked for more than 48 KiB.
 std::map<const void*, size_t>& shared_limits() {
   static auto* limits = new std::map<const void*, size_t>;
   return *limits;

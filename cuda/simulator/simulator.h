@@ -1,4 +1,5 @@
-// What tests tell the simulated GPU, and ask it: the order of threads, its memory, what went wrong, what ran.
+// What tests set on the simulated GPU and read from it: the order of threads, the memory, the last failure,
+// counts of what ran.
 #pragma once
 #include <cstddef>
 #include <cstdint>

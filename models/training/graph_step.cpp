@@ -1,7 +1,7 @@
 // Capture of a training step in a CUDA graph, and its replay.
 #include "models/training/graph_step.h"
 
-#include "autograd/gradient.h"
+#include "autograd/leaf.h"
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "cuda/runtime/graph.h"

@@ -1,5 +1,4 @@
-// What stands under the operators on a GPU, real or simulated: memory, products, graphs, batches on their
-// way, arrays.
+// The layers under the operators on a GPU, real or simulated: memory, products, graphs, batch copies, arrays.
 #include <doctest/doctest.h>
 
 #include "autograd/leaf.h"
@@ -131,7 +130,7 @@ TEST_CASE("cuda: products of every kind are the CPU's") {
   }
 }
 
-TEST_CASE("a weight's bf16 copy stays in one place and is never out of date") {
+TEST_CASE("weight_as: a weight's bf16 copy stays in one place and is never out of date") {
   for (const Device device : test_devices()) {
     const Tensor w = requires_grad(random_tensor({5, 7}, DType::f32, 1).to(device));
     const Tensor copied = weight_as(w, DType::bf16);
@@ -178,7 +177,7 @@ TEST_CASE("cuda: when memory ends, what is cached is given back first, and then 
   CachingAllocator& allocator = cuda::allocator();
   allocator.release_cached();
   const size_t held =
-      allocator.statistics().reserved + (size_t{64} << 20);  // the workspace and what others hold
+      allocator.statistics().reserved + (size_t{64} << 20);  // the workspace and other live tensors
   simulator::set_memory(held + 100 * kMiB);
   {
     { const Tensor once({static_cast<int64_t>(60 * kMiB)}, DType::u8, kCuda); }

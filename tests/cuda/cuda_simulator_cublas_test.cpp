@@ -3,8 +3,8 @@
 
 #include "core/backend.h"
 #ifndef TANDEM_CUDA_SIMULATED
-TEST_CASE("the CUDA simulator tests itself with -DTANDEM_CUDA=SIMULATE alone") {
-  // If it is here all the same, its tests were lost.
+TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE alone") {
+  // In a simulated build this case means that the tests below were lost.
   CHECK(tandem::cuda_status().name != "simulated GPU");
 }
 #else

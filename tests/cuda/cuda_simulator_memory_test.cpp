@@ -1,11 +1,11 @@
-// Proves the prover: memory that is written out of bounds, not at all or read too early, and calls that a GPU
-// refuses. Each test first passes with the right kernel.
+// The simulator finds mistakes that are made on purpose: memory that is written out of bounds, not at all, or
+// read too early, and calls that a GPU refuses. Each test first passes with the correct kernel.
 #include <doctest/doctest.h>
 
 #include "core/backend.h"
 #ifndef TANDEM_CUDA_SIMULATED
-TEST_CASE("the CUDA simulator tests itself with -DTANDEM_CUDA=SIMULATE alone") {
-  // If it is here all the same, its tests were lost.
+TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE alone") {
+  // In a simulated build this case means that the tests below were lost.
   CHECK(tandem::cuda_status().name != "simulated GPU");
 }
 #else
@@ -38,7 +38,7 @@ TEST_CASE("cuda simulator: a write outside of an allocation is found") {
   CHECK(cudaDeviceSynchronize() == cudaSuccess);
   CHECK(simulator::check_guards() == "");
 #ifdef TANDEM_SIMULATOR_ASAN
-  // It would end this process; the bytes that it watches are those.
+  // AddressSanitizer would end this process; it watches the same bytes.
   CHECK(__asan_region_is_poisoned(out.data(), 400) == nullptr);
   CHECK(__asan_region_is_poisoned(out.data() + 100, 4) == out.data() + 100);
   CHECK(__asan_region_is_poisoned(out.data() - 1, 4) == out.data() - 1);
@@ -46,7 +46,7 @@ TEST_CASE("cuda simulator: a write outside of an allocation is found") {
   const std::string behind = "device memory of 400 bytes was written out of bounds, at byte 400";
   CHECK(launch({4, 32}, fill, out.data(), 101) == cudaSuccess);
   CHECK(simulator::check_guards() == behind);
-  CHECK(simulator::check_guards() == "");  // told once
+  CHECK(simulator::check_guards() == "");  // reported once
   {
     const ClearedError cleared;
     CHECK(launch({4, 32}, fill, out.data(), 101) == cudaSuccess);

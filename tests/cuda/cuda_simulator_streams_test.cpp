@@ -1,11 +1,11 @@
-// Proves the prover: a wait that was forgotten between streams shows as stale data, and captures allow what
-// CUDA's allow. Each test first passes with the right calls.
+// The simulator finds mistakes that are made on purpose: a wait between streams that is missing shows as stale
+// data, and captures allow what CUDA's allow. Each test first passes with the correct calls.
 #include <doctest/doctest.h>
 
 #include "core/backend.h"
 #ifndef TANDEM_CUDA_SIMULATED
-TEST_CASE("the CUDA simulator tests itself with -DTANDEM_CUDA=SIMULATE alone") {
-  // If it is here all the same, its tests were lost.
+TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE alone") {
+  // In a simulated build this case means that the tests below were lost.
   CHECK(tandem::cuda_status().name != "simulated GPU");
 }
 #else

@@ -1,11 +1,11 @@
-// Proves the prover: missing barriers and lanes that never arrive show on the simulated GPU. Each test first
-// passes with the right kernel.
+// The simulator finds mistakes that are made on purpose: missing barriers and lanes that never arrive. Each test
+// first passes with the correct kernel.
 #include <doctest/doctest.h>
 
 #include "core/backend.h"
 #ifndef TANDEM_CUDA_SIMULATED
-TEST_CASE("the CUDA simulator tests itself with -DTANDEM_CUDA=SIMULATE alone") {
-  // If it is here all the same, its tests were lost.
+TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE alone") {
+  // In a simulated build this case means that the tests below were lost.
   CHECK(tandem::cuda_status().name != "simulated GPU");
 }
 #else
@@ -143,7 +143,7 @@ __global__ void shuffle_all(T* out) {
   out[32 + lane] = __shfl_xor_sync(kAll, mine, 5);
   out[64 + lane] = __shfl_down_sync(kAll, mine, 3);
   out[96 + lane] = __shfl_up_sync(kAll, mine, 3);
-  // Halves of a warp may go ways of their own, in any number of operations.
+  // The halves of a warp may diverge, for any number of operations.
   T sum = mine;
   const unsigned half = lane < 16 ? 0x0000ffffu : 0xffff0000u;
   for (int distance = lane < 16 ? 8 : 4; distance > 0; distance /= 2)

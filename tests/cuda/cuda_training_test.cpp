@@ -106,7 +106,7 @@ TEST_CASE("cuda: stopping after any step and resuming gives the same losses bit 
   }
 }
 
-TEST_CASE("cuda: a run goes on on the other device, near where it would have gone") {
+TEST_CASE("cuda: a run resumes on the other device with nearly the same losses") {
   if (!has_cuda()) return;
   Trainer whole = make_trainer(run_in("f32"), kCuda);
   const std::vector<double> expected = losses(whole, 10);
@@ -182,7 +182,7 @@ TEST_CASE("cuda: evaluation and generation are the CPU's") {
     return generate_text(trainer.model(), trainer.vocabulary(), "abcabc", 40, sampling, {.memory = 16});
   };
   CHECK(text(device) == text(host));
-  const PrecisionScope half(MatmulPrecision::bf16, kCuda);
+  const PrecisionScope bf16_products(MatmulPrecision::bf16, kCuda);
   CHECK(text(device).size() == 40);
 }
 

@@ -1,5 +1,5 @@
-// lstm by cuDNN: one call for all time steps. Written to the descriptions of cuDNN 9's cudnnRNNForward,
-// cudnnRNNBackwardData_v8 and cudnnRNNBackwardWeights_v8.
+// lstm by cuDNN: one call for all time steps, with cuDNN 9's cudnnRNNForward, cudnnRNNBackwardData_v8 and
+// cudnnRNNBackwardWeights_v8.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -38,9 +38,9 @@ struct Scratch {
   size_t work = 0, reserve = 0;
 };
 
-// Everything that the sizes decide.
+// Everything that depends on the sizes alone.
 struct Plan {
-  Dropout dropout;  // none, but the descriptor is asked for
+  Dropout dropout;  // drops nothing, but cuDNN requires the descriptor
   Rnn rnn;
   RnnData x, h;
   Layout state;  // of h0, c0 and the last ones
@@ -51,7 +51,8 @@ struct Plan {
 // Steps, batch, in, width, dtype, math.
 using Key = std::tuple<int, int, int, int, DType, cudnnMathType_t>;
 
-// f32 as matmul_precision() says, but for bf16, which cuDNN has not for f32 matrices: the more exact tf32.
+// The precision of f32 products is that of matmul_precision(), except that tf32, which is more exact, stands
+// in for bf16: cuDNN has no bf16 products of f32 matrices.
 cudnnMathType_t math_of(const LstmInputs& in) {
   if (in.x.dtype() == DType::bf16) return CUDNN_TENSOR_OP_MATH;
   return in.precision == MatmulPrecision::f32 ? CUDNN_FMA_MATH : CUDNN_DEFAULT_MATH;
@@ -69,7 +70,7 @@ bool is_supported(cudnnStatus_t status) {
   return true;
 }
 
-// Null where the device or the library has no such LSTM.
+// Returns null if the device or the library has no such LSTM.
 std::unique_ptr<Plan> make_plan(const Key& key) {
   const auto [steps, batch, in, width, dtype, math] = key;
   const cudnnDataType_t type = dtype == DType::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
@@ -113,14 +114,14 @@ Tensor bytes(size_t count, Device device) {
   return Tensor({static_cast<int64_t>(count)}, DType::u8, device);
 }
 
-// Room for all weights, in the dtype of x.
+// Returns memory for all weights, in the dtype of x.
 Tensor weight_space(const Plan& plan, const LstmInputs& in) {
   return Tensor({static_cast<int64_t>(plan.weight_bytes / size_of(in.x.dtype()))}, in.x.dtype(),
                 in.x.device());
 }
 
-// The four weights in their room. Matrices 0 to 3 are the gates of the input, 4 to 7 of the hidden state, in
-// our order; each has a bias.
+// Returns the four weights as views of that memory. Matrices 0 to 3 are the gates of the input, 4 to 7 those
+// of the hidden state, in our order; each has a bias.
 LstmWeights weights_in(const Tensor& space, const Plan& plan, const LstmInputs& in) {
   const auto view = [&](int first_gate, const Tensor& like) {
     const bool is_bias = like.rank() == 1;
@@ -195,7 +196,7 @@ void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor&
   const DType dtype = in.x.dtype();
   const Scratch& scratch = plan.training;
   const Tensor weights = packed_weights(plan, in), work = bytes(scratch.work, in.x.device());
-  // Both gradients of a segment are asked for, wanted or not.
+  // cuDNN requires both gradients, wanted or not.
   const Tensor dy = dh.defined() ? dh : zeros_like(h), dx = grads.x.defined() ? grads.x : empty_like(in.x);
   const Tensor c0 = in.c0.to(dtype), dc0 = empty_like(c0),
                dc = dc_last.defined() ? dc_last.to(dtype) : Tensor();

@@ -1,4 +1,5 @@
-// Pinned host memory, staging memory on the device and the two events between the streams, round and round.
+// A ring of slots, each with pinned host memory, staging memory on the device and two events between the
+// streams.
 #include "cuda/runtime/batch_copy.h"
 
 #include <cstring>

@@ -1,5 +1,6 @@
-// The GPU's memory: where the caching allocator's segments come from.
+// The GPU's memory, from which the caching allocator takes its segments.
 #include "core/backend.h"
+#include "core/caching_allocator.h"
 #include "cuda/runtime/context.h"
 
 namespace tandem::cuda {
@@ -26,7 +27,7 @@ class CudaMemory final : public MemorySource {
     CUDA_CHECK(status);
     return segment;
   }
-  // Waits for the whole device: work that still uses the segment ends first.
+  // cudaFree waits for the whole device, so work that still uses the segment ends first.
   void release(void* segment, size_t) override { cudaFree(segment); }
 
   Event record(StreamId stream) override {

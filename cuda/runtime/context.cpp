@@ -1,10 +1,10 @@
-// The device: found, described, set up.
+// Finds, describes and sets up the device.
 #include "cuda/runtime/context.h"
 
 #include <cstdio>
 
 #include "core/backend.h"
-#include "cuda/runtime/gemm.h"
+#include "cuda/runtime/cublas.h"
 
 namespace tandem::cuda {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "cuda/runtime/context.h"
+#include "cuda/runtime/cublas.h"
 #include "ops/gemm/log.h"
 
 namespace tandem::cuda {
