@@ -1,4 +1,4 @@
-// A tensor and its name: how parameters, optimizer state and carried state are listed, saved and loaded.
+// A tensor with a name: how parameters, optimizer state and carried state are listed, saved and loaded.
 #pragma once
 #include <string>
 #include <vector>
@@ -11,5 +11,12 @@ struct NamedTensor {
   std::string name;
   Tensor value;
 };
+
+// Returns the tensor of that name; undefined if there is none.
+inline Tensor find_tensor(const std::vector<NamedTensor>& tensors, const std::string& name) {
+  for (const NamedTensor& tensor : tensors)
+    if (tensor.name == name) return tensor.value;
+  return {};
+}
 
 }  // namespace tandem

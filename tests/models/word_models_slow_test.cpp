@@ -1,5 +1,4 @@
-// The word-level presets at their full size: parameter counts as published, or as the authors' code gives
-// them.
+// The word-level presets at full size: parameter counts as published or as the authors' code gives them.
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
