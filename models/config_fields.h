@@ -1,8 +1,8 @@
-// Reading and writing a model's configuration as JSON text: one list of fields serves both. For .cpp files of
-// models. Apart from JSON itself, which is slow to compile.
+// A model's configuration as JSON text, as checkpoints keep it. A configuration lists its fields once; the
+// list serves reading and writing.
 #pragma once
+#include <cstdint>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -10,62 +10,89 @@
 
 namespace tandem {
 
-// A configuration C names its fields once, in `template <class V> void visit(V&& v, C& c)`, with v("name",
-// c.field).
-class FieldWriter {
+struct TokenConfig;
+
+// Is called once for each field of a configuration, with the field's JSON key.
+class Fields {
+ public:
+  virtual ~Fields() = default;
+  virtual void operator()(const char* key, bool& field) = 0;
+  virtual void operator()(const char* key, int64_t& field) = 0;
+  virtual void operator()(const char* key, double& field) = 0;
+  virtual void operator()(const char* key, std::string& field) = 0;
+  virtual void operator()(const char* key, std::vector<int64_t>& field) = 0;
+  virtual void operator()(const char* key, DType& field) = 0;
+};
+
+// Writes fields as JSON, after "model": `model`.
+class FieldWriter : public Fields {
  public:
   explicit FieldWriter(const std::string& model);
-  ~FieldWriter();
-  void operator()(const char* name, bool field);
-  void operator()(const char* name, int64_t field);
-  void operator()(const char* name, double field);
-  void operator()(const char* name, const std::string& field);
-  void operator()(const char* name, const std::vector<int64_t>& field);
-  void operator()(const char* name, DType dtype);
+  ~FieldWriter() override;
+  void operator()(const char* key, bool& field) override;
+  void operator()(const char* key, int64_t& field) override;
+  void operator()(const char* key, double& field) override;
+  void operator()(const char* key, std::string& field) override;
+  void operator()(const char* key, std::vector<int64_t>& field) override;
+  void operator()(const char* key, DType& field) override;
   std::string text() const;
 
  private:
-  std::unique_ptr<nlohmann::ordered_json> json_;
+  struct Json;  // the JSON library's header is slow to compile
+  std::unique_ptr<Json> json_;
 };
 
-// A field that the text does not have is left as it is. Error: one of another type.
-class FieldReader {
+// Reads fields from JSON. A field whose key is absent keeps its value. Errors name `model`.
+class FieldReader : public Fields {
  public:
-  // Error naming `model`: the text is not a JSON object.
+  // Error: the text is not a JSON object.
   FieldReader(const std::string& model, const std::string& text);
-  ~FieldReader();
-  void operator()(const char* name, bool& field);
-  void operator()(const char* name, int64_t& field);
-  void operator()(const char* name, double& field);
-  void operator()(const char* name, std::string& field);
-  void operator()(const char* name, std::vector<int64_t>& field);
-  void operator()(const char* name, DType& dtype);
-  // Error: a field that nobody asked for.
+  ~FieldReader() override;
+  // Error: a value of the wrong type; a dtype other than f32 and f64.
+  void operator()(const char* key, bool& field) override;
+  void operator()(const char* key, int64_t& field) override;
+  void operator()(const char* key, double& field) override;
+  void operator()(const char* key, std::string& field) override;
+  void operator()(const char* key, std::vector<int64_t>& field) override;
+  void operator()(const char* key, DType& field) override;
+  // Error: the text has a key that was not read.
   void finish() const;
 
  private:
-  template <class T>
-  void read(const char* name, T& field, bool (*fits)(const nlohmann::json&));
-
+  struct Json;
   std::string model_;
-  std::unique_ptr<nlohmann::json> json_;
+  std::unique_ptr<Json> json_;
 };
 
-// The field "model" of a configuration. Empty: the text is not a JSON object, or has no such text in it.
+// Returns the value of the key "model". Empty: the text is not a JSON object, or has no such string.
 std::string model_of_config(const std::string& text);
 
-// The fields of TokenConfig.
-template <class Visitor, class Config>
-void visit_tokens(Visitor& v, Config& c) {
-  v("vocabulary", c.vocabulary);
-  v("tied", c.tied);
-  v("cutoffs", c.cutoffs);
-  v("band_width", c.band_width);
-  v("band_divisor", c.band_divisor);
-  v("adaptive", c.adaptive);
-  v("tied_projections", c.tied_projections);
-  v("band_dropout", c.band_dropout);
-  v("dtype", c.dtype);
-}
+// Gives a configuration C its text() and from_text(). C provides
+//     std::string model_name() const;      the model's name in the registry
+//     void fields(Fields& field);          field("d", d); field("layers", layers); ...
+// and of(), if it serves several models with different defaults.
+template <class C, class Base = TokenConfig>
+struct Configured : Base {
+  // Returns JSON with the fields in their order. The device is not part of it.
+  std::string text() const {
+    C copy = static_cast<const C&>(*this);
+    FieldWriter writer(copy.model_name());
+    copy.fields(writer);
+    return writer.text();
+  }
+
+  // Absent fields keep their defaults. Error naming the model: the text is not a JSON object, has an
+  // unknown field or a value of the wrong type.
+  static C from_text(const std::string& text) {
+    C config = C::of(model_of_config(text));
+    FieldReader reader(config.model_name(), text);
+    config.fields(reader);
+    reader.finish();
+    return config;
+  }
+
+  // Returns the defaults of a model; of C's own model if the name is empty.
+  static C of(const std::string& /*model*/) { return C(); }
+};
 
 }  // namespace tandem

@@ -1,20 +1,30 @@
-// Losses of a language model.
+// Losses from logits, and carried state in less memory.
 #include "models/language_model.h"
+
+#include <algorithm>
 
 #include "autograd/tape.h"
 #include "ops/cross_entropy.h"
+#include "ops/support/weight_cache.h"
 
 namespace tandem {
 
+void compact_state(State& state) {
+  for (NamedTensor& part : state.parts)
+    if (std::find(state.only_multiplied.begin(), state.only_multiplied.end(), part.name) !=
+        state.only_multiplied.end())
+      part.value = part.value.to(cache_dtype(part.value));
+}
+
 Tensor LanguageModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
-                           const ForwardOptions& pass) const {
-  return cross_entropy_in_place(logits(tokens, state, pass), targets);
+                           const ForwardOptions& options) const {
+  return cross_entropy_in_place(logits(tokens, state, options), targets);
 }
 
 Tensor LanguageModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,
-                                   const ForwardOptions& pass) const {
+                                   const ForwardOptions& options) const {
   NoGrad pause;
-  return token_nll(logits(tokens, state, pass), targets).view_as(targets.shape());
+  return token_nll(logits(tokens, state, options), targets).view_as(targets.shape());
 }
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// What layers share.
+// Generation by forward(), and the memory of attention.
 #include "models/layer.h"
 
 #include "autograd/tape.h"
@@ -10,18 +10,18 @@ namespace {
 class StateDecoder : public LayerDecoder {
  public:
   StateDecoder(const Layer& layer, const AttentionContext& context) : layer_(layer) {
-    pass_.context = context;
+    options_.context = context;
   }
 
   Tensor step(const Tensor& x) override {
-    Layer::Output out = layer_.forward(x, state_, pass_, 0);
+    Layer::Output out = layer_.forward(x, state_, options_, 0);
     state_ = std::move(out.state);
     return out.h;
   }
 
  private:
   const Layer& layer_;
-  ForwardOptions pass_;
+  ForwardOptions options_;
   LayerState state_;
 };
 
@@ -29,10 +29,6 @@ class StateDecoder : public LayerDecoder {
 
 std::unique_ptr<LayerDecoder> Layer::decoder(int64_t, const AttentionContext& context) const {
   return std::make_unique<StateDecoder>(*this, context);
-}
-
-DType Layer::waiting_dtype(const std::string&, DType dtype) const {
-  return dtype;
 }
 
 Tensor next_memory(const Tensor& old, const Tensor& x, const AttentionContext& context) {
@@ -44,6 +40,10 @@ Tensor next_memory(const Tensor& old, const Tensor& x, const AttentionContext& c
   copy(memory.view_rows(0, from_old), old.view_rows(old.size(0) - from_old, old.size(0)));
   copy(memory.view_rows(from_old, memory.size(0)), x.detach());
   return memory;
+}
+
+double mean_visible_keys(int64_t steps, double memory) {
+  return memory + static_cast<double>(steps + 1) / 2;
 }
 
 }  // namespace tandem

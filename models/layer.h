@@ -1,54 +1,62 @@
-// Layer: one layer of a language model: a segment at a time for training and evaluation, a token at a time
-// for generation. LayeredModel makes a model of a stack of them.
+// Layer: one layer of a language model. It runs a segment at a time in training and evaluation, and a token
+// at a time in generation. LayeredModel makes a model of a stack of layers.
 #pragma once
 #include "models/language_model.h"
 
 namespace tandem {
 
-// What a layer carries to the next segment, in the order of its state_names(): (rows, B, D) or (B, D),
-// without gradient. Empty, or a tensor undefined, at the start of a text.
+// What a layer carries to the next segment, in the order of its state_names(): tensors without gradient,
+// (rows, B, D) or (B, D). Empty, or an undefined tensor, at the start of a text.
 using LayerState = std::vector<Tensor>;
 
 class LayerDecoder {
  public:
   virtual ~LayerDecoder() = default;
-  // The next time step: x (1, B, D) to (1, B, D).
+  // Computes the next time step: x (1, B, D) to (1, B, D).
   virtual Tensor step(const Tensor& x) = 0;
 };
 
 class Layer : public Module {
  public:
-  // The dropout sites, and keys of other random numbers, that are a layer's own.
+  // Number of dropout sites that are reserved for a layer. A site is part of the key of a mask.
   static constexpr uint32_t kSites = 16;
 
   struct Output {
     Tensor h;
     LayerState state;
   };
-  // x (T, B, D) to h (T, B, D), D being each its own. `site` is the first of the layer's kSites.
-  virtual Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+  // Maps x (T, B, D_in) to h (T, B, D_out). `site` is the first of the layer's kSites.
+  virtual Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                          uint32_t site) const = 0;
 
-  // Names of the parts of the state: "c", "memory", ...
+  // Names the parts of the state: "c", "memory", ...
   virtual std::vector<std::string> state_names() const = 0;
-  // The dtype in which a part may wait for the next segment, whose bits are the same with it.
-  virtual DType waiting_dtype(const std::string& part, DType dtype) const;
 
-  // By default, forward() with T = 1 and the state carried: right for layers whose state is all they know of
-  // the past and whose cost does not grow with it.
+  // True if forward() uses the part "memory" in matrix products alone, see compact_state().
+  bool only_multiplies_memory() const { return only_multiplies_memory_; }
+
+  // The default calls forward() with T = 1 and carries the state. It suits layers whose state is all they
+  // know of the past and whose cost does not grow with it.
   virtual std::unique_ptr<LayerDecoder> decoder(int64_t batch, const AttentionContext& context) const;
 
-  // Of one token, see LanguageModel::forward_flops().
+  // Returns the operations per token, see LanguageModel::forward_flops().
   virtual double forward_flops(int64_t steps, int64_t memory) const = 0;
+
+ protected:
+  bool only_multiplies_memory_ = false;
 };
 
-// Entry i of a state, undefined where there is none.
+// Returns entry i of a state; undefined if there is none.
 inline Tensor part(const LayerState& state, size_t i) {
   return i < state.size() ? state[i] : Tensor();
 }
 
-// The rows that a layer keeps of (old, x), both (rows, B, D), for the next segment: the last ones, as many as
-// the context says, in x's dtype. `old` may be undefined. Without gradient.
+// Returns the last rows of (old, x), both (rows, B, D), that a layer keeps for the next segment: as many as
+// the context says, in x's dtype, without gradient. `old` may be undefined.
 Tensor next_memory(const Tensor& old, const Tensor& x, const AttentionContext& context);
+
+// Returns how many keys a query of a causal segment sees on average: the memory, itself and half of the
+// other steps.
+double mean_visible_keys(int64_t steps, double memory);
 
 }  // namespace tandem

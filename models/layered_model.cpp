@@ -1,4 +1,4 @@
-// The frame of language models: segments with carried state, and generation step by step.
+// The frame of language models: segments with carried state, and generation token by token.
 #include "models/layered_model.h"
 
 #include <algorithm>
@@ -23,28 +23,19 @@ std::string part_name(const std::string& what, size_t layer) {
   return fmt::format("{}.{}", what, layer);
 }
 
-// Of the parts of a state, that of a layer; the end where there is none.
-template <class Parts>
-auto find_part(Parts& parts, const std::string& what, size_t layer) {
-  return std::find_if(parts.begin(), parts.end(),
-                      [wanted = part_name(what, layer)](const NamedTensor& e) { return e.name == wanted; });
-}
-
-// The state of each layer, in its own order.
-std::vector<LayerState> unpack(const State& state, const std::vector<std::unique_ptr<Layer>>& layers,
-                               int64_t batch) {
+// Returns the state of each layer, in the layer's own order.
+std::vector<LayerState> unpack(const State& state, const Layers& layers, int64_t batch) {
   std::vector<LayerState> all(layers.size());
   size_t known = 0;
   for (size_t i = 0; i < layers.size(); ++i)
-    for (const std::string& name : layers[i]->state_names()) {
-      const auto found = find_part(state.parts, name, i);
-      all[i].push_back(found == state.parts.end() ? Tensor() : found->value);
-      known += found != state.parts.end();
+    for (const std::string& what : layers[i]->state_names()) {
+      all[i].push_back(find_tensor(state.parts, part_name(what, i)));
+      known += all[i].back().defined();
     }
-  for (const NamedTensor& entry : state.parts)
-    CHECK(entry.value.size(-2) == batch,
-          "state: {} is {}, but the batch has {} rows; start with an empty state", entry.name,
-          entry.value.str(), batch);
+  for (const NamedTensor& part : state.parts)
+    CHECK(part.value.size(-2) == batch,
+          "state: {} is {}, but the batch has {} rows; start with an empty state", part.name,
+          part.value.str(), batch);
   CHECK(known == state.parts.size(),
         "state: of its {} parts ({}, ...) only {} belong to this model of {} layers", state.parts.size(),
         state.parts[0].name, known, layers.size());
@@ -53,77 +44,73 @@ std::vector<LayerState> unpack(const State& state, const std::vector<std::unique
 
 }  // namespace
 
-LayeredModel::LayeredModel(Parts parts) : parts_(std::move(parts)) {
-  add_child("embedding", *parts_.embedding);
-  for (size_t i = 0; i < parts_.layers.size(); ++i) add_child(fmt::format("layers.{}", i), *parts_.layers[i]);
-  add_child("output", *parts_.output);
+LayeredModel::LayeredModel(const TokenConfig& tokens, std::string config_text, const FrameConfig& frame,
+                           const TokenInitializers& values,
+                           const std::function<void(Layers& layers)>& add_layers)
+    : frame_(frame), vocabulary_(tokens.vocabulary), config_text_(std::move(config_text)) {
+  embedding_ = std::make_unique<TokenEmbedding>(tokens, frame.input_width, frame.embedding_scale, values);
+  add_layers(layers_);
+  output_ = std::make_unique<TokenOutput>(tokens, frame.output_width, *embedding_, values, frame.output_bias);
+  add_child("embedding", *embedding_);
+  for (size_t i = 0; i < layers_.size(); ++i) add_child(fmt::format("layers.{}", i), *layers_[i]);
+  add_child("output", *output_);
 }
 
-Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOptions& pass) const {
+Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOptions& options) const {
   CHECK(tokens.rank() == 2, "language model: tokens must be (T, B), got {}", tokens.str());
-  CHECK(!pass.context.same_length || pass.context.memory >= 0,
-        "language model: queries that see equally many keys need a memory that is given, got {}",
-        pass.context.memory);
-  const std::vector<LayerState> states = unpack(state, parts_.layers, tokens.size(1));
+  CHECK(!options.context.same_length || options.context.memory >= 0,
+        "language model: same_length needs a memory of 0 or more rows, got {}", options.context.memory);
+  const std::vector<LayerState> states = unpack(state, layers_, tokens.size(1));
   State next;
-  Tensor x = dropout(parts_.embedding->forward(tokens, pass, kClusters),
-                     pass.training ? parts_.input_dropout : 0, {pass.seed, pass.step, kEmbedding});
-  for (size_t i = 0; i < parts_.layers.size(); ++i) {
-    const Layer* layer = parts_.layers[i].get();
+  Tensor x = dropout(embedding_->forward(tokens, options, kClusters),
+                     options.training ? frame_.input_dropout : 0, {options.seed, options.step, kEmbedding});
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer* layer = layers_[i].get();
     const LayerState& before = states[i];
     const uint32_t site = kFirstLayer + static_cast<uint32_t>(i) * Layer::kSites;
-    // The output, then the parts of the state that there are.
-    const auto run = [layer, before, pass, site](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
-      Layer::Output out = layer->forward(inputs[0], before, pass, site);
+    // Returns the output, then the defined parts of the state.
+    const auto run = [layer, before, options,
+                      site](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
+      Layer::Output out = layer->forward(inputs[0], before, options, site);
       std::vector<Tensor> all = {out.h};
       for (const Tensor& value : out.state)
         if (value.defined()) all.push_back(value);
       return all;
     };
-    const std::vector<Tensor> out = pass.recompute ? recompute("layer", run, {x}) : run({x});
+    const std::vector<Tensor> out = options.recompute ? recompute("layer", run, {x}) : run({x});
     const std::vector<std::string> names = layer->state_names();
     for (size_t j = 1; j < out.size(); ++j)
       next.parts.push_back({part_name(names[j - 1], i), out[j].detach()});
+    if (layer->only_multiplies_memory()) next.only_multiplied.push_back(part_name("memory", i));
     x = out[0];
   }
   state = std::move(next);
-  return dropout(x, pass.training ? parts_.output_dropout : 0, {pass.seed, pass.step, kOutput});
+  return dropout(x, options.training ? frame_.output_dropout : 0, {options.seed, options.step, kOutput});
 }
 
-Tensor LayeredModel::logits(const Tensor& tokens, State& state, const ForwardOptions& pass) const {
-  return parts_.output->logits(hidden(tokens, state, pass));
+Tensor LayeredModel::logits(const Tensor& tokens, State& state, const ForwardOptions& options) const {
+  return output_->logits(hidden(tokens, state, options));
 }
 
 Tensor LayeredModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
-                          const ForwardOptions& pass) const {
-  return parts_.output->loss(hidden(tokens, state, pass), targets, pass, kOutputClusters);
+                          const ForwardOptions& options) const {
+  return output_->loss(hidden(tokens, state, options), targets, options, kOutputClusters);
 }
 
 Tensor LayeredModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,
-                                  const ForwardOptions& pass) const {
+                                  const ForwardOptions& options) const {
   NoGrad pause;
-  return parts_.output->token_losses(hidden(tokens, state, pass), targets);
+  return output_->token_losses(hidden(tokens, state, options), targets);
 }
 
 bool LayeredModel::carries_state() const {
-  return std::any_of(parts_.layers.begin(), parts_.layers.end(),
+  return std::any_of(layers_.begin(), layers_.end(),
                      [](const auto& layer) { return !layer->state_names().empty(); });
 }
 
-State LayeredModel::waiting(State state) const {
-  for (size_t i = 0; i < parts_.layers.size(); ++i)
-    for (const std::string& name : parts_.layers[i]->state_names()) {
-      const auto found = find_part(state.parts, name, i);
-      if (found == state.parts.end()) continue;
-      Tensor& value = found->value;
-      value = value.to(parts_.layers[i]->waiting_dtype(name, value.dtype()));
-    }
-  return state;
-}
-
 double LayeredModel::forward_flops(int64_t steps, int64_t memory) const {
-  double sum = parts_.output->forward_flops();
-  for (const auto& layer : parts_.layers) sum += layer->forward_flops(steps, memory);
+  double sum = output_->forward_flops();
+  for (const auto& layer : layers_) sum += layer->forward_flops(steps, memory);
   return sum;
 }
 
@@ -141,24 +128,24 @@ class LayeredModel::StepDecoder : public Decoder {
     NoGrad pause;
     const GenerationScope generation;
     if (!model_.carries_state()) make_room(tokens);
-    const Tensor y = model_.parts_.output->logits(read(tokens));
+    const Tensor y = model_.output_->logits(read(tokens));
     return y.view_as({batch_, y.size(-1)});
   }
 
  private:
   void start() {
     layers_.clear();
-    for (const auto& layer : model_.parts_.layers) layers_.push_back(layer->decoder(batch_, context_));
+    for (const auto& layer : model_.layers_) layers_.push_back(layer->decoder(batch_, context_));
   }
 
   Tensor read(const Tensor& tokens) {
-    Tensor x = model_.parts_.embedding->forward(tokens.view_as({1, batch_}), ForwardOptions{}, kClusters);
+    Tensor x = model_.embedding_->forward(tokens.view_as({1, batch_}), ForwardOptions{}, kClusters);
     for (const auto& layer : layers_) x = layer->step(x);
     return x;
   }
 
-  // Where positions are counted from the beginning of the segment there must be an end: the last M tokens are
-  // then read again as the beginning of a new one.
+  // Remembers `tokens`. Models with absolute positions have a maximum length; when it is reached, the
+  // decoder starts over by reading the last M tokens again.
   void make_room(const Tensor& tokens) {
     const auto memory = static_cast<size_t>(context_.memory);
     const auto segment = context_.segment > 0 ? static_cast<size_t>(context_.segment) : memory;
@@ -174,12 +161,11 @@ class LayeredModel::StepDecoder : public Decoder {
   int64_t batch_;
   AttentionContext context_;
   std::vector<std::unique_ptr<LayerDecoder>> layers_;
-  std::vector<Tensor> past_;  // of a model that carries no state
+  std::vector<Tensor> past_;  // tokens since the last start; unused if the model carries state
 };
 
 std::unique_ptr<Decoder> LayeredModel::decoder(int64_t batch, const AttentionContext& context) const {
-  CHECK(context.memory >= 0, "generation: needs to be told a memory of 0 or more tokens, got {}",
-        context.memory);
+  CHECK(context.memory >= 0, "generation: needs a memory of 0 or more tokens, got {}", context.memory);
   return std::make_unique<StepDecoder>(*this, batch, context);
 }
 

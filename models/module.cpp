@@ -1,4 +1,4 @@
-// Listing and loading the parameters of a tree of modules.
+// Listing and loading parameters.
 #include "models/module.h"
 
 #include <map>

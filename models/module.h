@@ -1,4 +1,4 @@
-// Module: a part of a model that owns parameters and other modules, and can list them by name.
+// Module: a part of a model that owns parameters and other modules, and lists them by name.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,19 +12,20 @@ class Module {
  public:
   Module() = default;
   virtual ~Module() = default;
-  Module(const Module&) = delete;  // children are registered by address
+  Module(const Module&) = delete;  // parents hold their children's addresses
   Module& operator=(const Module&) = delete;
 
-  // Own parameters, then those of the children, in order of registration: "layers.0.query.weight".
+  // Returns the module's own parameters, then its children's, in order of registration, by names such as
+  // "layers.0.query.weight".
   std::vector<NamedTensor> parameters() const;
   int64_t parameter_count() const;
 
   // Copies values into the parameters, converting the dtype. Error naming the tensor: one is missing, one is
-  // left over, or a shape differs. Nothing is changed then.
+  // left over, or a shape differs; no parameter is changed then.
   void load(const std::vector<NamedTensor>& values);
 
  protected:
-  // Registers a leaf and returns it.
+  // Registers a tensor as a parameter that gets a gradient, and returns it.
   Tensor add_parameter(std::string name, const Tensor& value);
   void add_child(std::string name, Module& child);
 

@@ -1,40 +1,31 @@
-// Looking presets up.
+// Finding presets by name.
 #include "models/presets.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "core/check.h"
 #include "models/registry.h"
-#include "models/srupp/srupp.h"
 
 namespace tandem {
 namespace {
 
-std::vector<Preset> presets_of(const std::string& model) {
-  std::vector<Preset> found;
-  for (const auto& table : {srupp_presets, sru_presets, lstm_presets, qrnn_presets, sha_rnn_presets,
-                            transformer_presets, evolved_transformer_presets, stack_presets})
-    for (Preset& preset : table())
-      if (preset.model == model) found.push_back(std::move(preset));
-  CHECK(!found.empty(), "preset: the model {} is not known; there are {}", model,
+const RegisteredModel& known_model(const std::string& name) {
+  const RegisteredModel* const model = find_model(name);
+  CHECK(model != nullptr, "preset: the model {} is not known; there are {}", name,
         fmt::join(model_names(), ", "));
-  return found;
+  return *model;
 }
 
-// Takes "-k5" off the end of an SRU++ name; -1 when there is none.
-int64_t take_attention_every(const std::string& model, std::string& name) {
-  if (model != "srupp") return -1;
-  const size_t at = name.rfind("-k");
-  if (at == std::string::npos) return -1;
-  int64_t k = -1;
-  const char* end = name.data() + name.size();
-  const auto [stop, error] = std::from_chars(name.data() + at + 2, end, k);
-  if (error != std::errc() || stop != end || k < 0) return -1;
-  name.resize(at);
-  return k;
+std::optional<Preset> in_table(const RegisteredModel& model, const std::string& name) {
+  for (Preset& preset : model.presets())
+    if (preset.name == name) return std::move(preset);
+  return {};
+}
+
+std::optional<PresetVariant> as_variant(const RegisteredModel& model, const std::string& name) {
+  return model.variants.parse ? model.variants.parse(name) : std::nullopt;
 }
 
 }  // namespace
@@ -63,15 +54,14 @@ Recipe laptop_attention_recipe(double lr) {
 
 std::vector<std::string> preset_names(const std::string& model) {
   std::vector<std::string> names;
-  for (const Preset& known : presets_of(model)) names.push_back(known.name);
+  for (const Preset& known : known_model(model).presets()) names.push_back(known.name);
   return names;
 }
 
 bool has_preset(const std::string& model, const std::string& name) {
-  std::string base = name;
-  take_attention_every(model, base);
-  const std::vector<std::string> names = preset_names(model);
-  return std::find(names.begin(), names.end(), base) != names.end();
+  const RegisteredModel& known = known_model(model);
+  const std::optional<PresetVariant> variant = as_variant(known, name);
+  return in_table(known, variant ? variant->base : name).has_value();
 }
 
 std::string preset_for_corpus(const std::string& model, const std::string& name, const std::string& corpus) {
@@ -80,23 +70,16 @@ std::string preset_for_corpus(const std::string& model, const std::string& name,
 }
 
 Preset preset(const std::string& model, const std::string& name) {
-  std::string base = name;
-  const int64_t every = take_attention_every(model, base);
-  for (Preset& known : presets_of(model)) {
-    if (known.name != base) continue;
-    if (every < 0) return known;
-    SruppConfig config = SruppConfig::from_text(known.model_config);
-    CHECK(every <= config.layers, "preset: {} asks for attention every {} layers; {} has {} layers", name,
-          every, base, config.layers);
-    config.attention_every = every;
-    known.name = name;
-    known.model_config = config.text();
-    return known;
+  const RegisteredModel& known = known_model(model);
+  const std::optional<PresetVariant> variant = as_variant(known, name);
+  std::optional<Preset> found = in_table(known, variant ? variant->base : name);
+  CHECK(found.has_value(), "preset: {} is not known for the model {}; there are {}{}", name, model,
+        fmt::join(preset_names(model), ", "), known.variants.help);
+  if (variant) {
+    found->name = name;
+    variant->derive(*found);
   }
-  detail::fail(
-      "preset: {} is not known for the model {}; there are {}{}", name, model,
-      fmt::join(preset_names(model), ", "),
-      model == "srupp" ? ", also as NAME-k2, -k5, -k10 (attention every k layers) and -k0 (none)" : "");
+  return *std::move(found);
 }
 
 }  // namespace tandem

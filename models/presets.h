@@ -1,23 +1,26 @@
 // Presets: the published sizes and training recipes of each model by name, and `laptop`, the default.
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace tandem {
 
-// How a model is trained. Batch and unroll are of one optimizer step.
+// How a model is trained. One optimizer step reads `accumulate` segments of batch_size x unroll tokens.
 struct Recipe {
-  int64_t batch_size = 0;       // rows, all devices together
-  int64_t unroll = 0;           // time steps a segment
-  int64_t accumulate = 1;       // segments whose gradients are averaged into one update
-  int64_t memory = -1;          // rows of the past that attention looks back on; -1: as many as unroll
-  int64_t eval_window = 0;      // segment length in evaluation
-  int64_t eval_memory = -1;     // -1: as many as eval_window
-  int64_t eval_clamp = 0;       // largest relative distance told apart in evaluation; 0: no limit
-  int64_t eval_batch_size = 0;  // rows in evaluations during training; the last one uses 1
+  int64_t batch_size = 0;    // rows, of all devices together
+  int64_t unroll = 0;        // time steps of a segment
+  int64_t accumulate = 1;    // segments whose gradients are averaged into one update
+  int64_t memory = -1;       // rows of the past that attention sees; -1: as many as unroll
+  int64_t eval_window = 0;   // time steps of a segment in evaluation
+  int64_t eval_memory = -1;  // memory in evaluation; -1: as many rows as eval_window
+  int64_t eval_clamp = 0;    // largest relative distance in evaluation, for all keys beyond it; 0: no limit
+  int64_t eval_batch_size = 0;  // rows in evaluations during training; the final evaluation uses 1
   std::string optimizer = "radam";
-  std::string schedule = "cosine";  // its numbers up to `cycle_shrink`: models/training/schedule.h
+  // The schedule's settings are lr to cycle_shrink (models/training/schedule.h).
+  std::string schedule = "cosine";
   double lr = 0;
   double lr_floor = 0;
   int64_t warmup = 0;  // updates
@@ -26,42 +29,47 @@ struct Recipe {
   int64_t cycle = 0;
   double cycle_growth = 1, cycle_shrink = 1;
   double weight_decay = 0.1;
-  double clip = 1.0;  // global gradient norm
+  double clip = 1.0;  // largest global norm of the gradients
   int64_t eval_every = 8000;
-  int64_t eval_bytes = 0;  // of the dev split, scored by evaluations during training; 0: all of it
+  int64_t eval_bytes = 0;  // bytes of the dev split that evaluations during training score; 0: all
 };
 
 struct Preset {
-  std::string model;  // its kind, as in the registry
   std::string name;
   std::string model_config;  // JSON for make_model(), without the vocabulary
   Recipe recipe;
   std::string about;  // one line: whose numbers these are
 };
 
-// Ours, for gcide on a machine of two cores, in about five minutes: by RAdam, as the authors of SRU++ train;
-// and by AdamW, for models made of attention.
+// A preset that is not in its model's table but derived from one that is, such as SRU++'s "base-k5".
+struct PresetVariant {
+  std::string base;                            // name of the preset in the table
+  std::function<void(Preset& preset)> derive;  // turns that preset into the variant
+};
+
+// How a model derives presets from their names.
+struct PresetVariants {
+  std::function<std::optional<PresetVariant>(const std::string& name)> parse;  // nullopt: not such a name
+  std::string help;  // appended to the list of known presets in error messages
+};
+
+// Our recipes for gcide on a machine with two cores, about five minutes of training: with RAdam, as the
+// authors of SRU++ train, and with AdamW for models made of attention.
 Recipe laptop_recipe(double lr, int64_t steps);
 Recipe laptop_attention_recipe(double lr);
 
-// Sizes and recipe `name` of a model. Every model has "laptop"; an SRU++ name may end in "-k2", "-k5", "-k10"
-// (attention every k layers) or "-k0" (none). Error: an unknown model or name; the known ones are listed.
+// Returns the preset `name` of a model, or the variant that the name stands for. Error: an unknown model or
+// name; the known ones are listed.
 Preset preset(const std::string& model, const std::string& name);
+
 // Error: an unknown model.
 bool has_preset(const std::string& model, const std::string& name);
-// What `name` means for a corpus: where a model has sizes of its own for it, "wt103-base" for "base" of
-// WikiText-103, these.
-std::string preset_for_corpus(const std::string& model, const std::string& name, const std::string& corpus);
-std::vector<std::string> preset_names(const std::string& model);
 
-// The tables, each beside its model.
-std::vector<Preset> srupp_presets();
-std::vector<Preset> sru_presets();
-std::vector<Preset> lstm_presets();
-std::vector<Preset> qrnn_presets();
-std::vector<Preset> sha_rnn_presets();  // and SHAQ's
-std::vector<Preset> transformer_presets();
-std::vector<Preset> evolved_transformer_presets();
-std::vector<Preset> stack_presets();
+// Maps a generic preset name to the corpus-specific one if there is one: ("base", wikitext-103) ->
+// "wt103-base".
+std::string preset_for_corpus(const std::string& model, const std::string& name, const std::string& corpus);
+
+// Returns the names in the model's table. Error: an unknown model.
+std::vector<std::string> preset_names(const std::string& model);
 
 }  // namespace tandem

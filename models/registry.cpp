@@ -1,63 +1,57 @@
-// The table of models.
+// The table of registered models.
 #include "models/registry.h"
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "core/check.h"
 #include "models/config_fields.h"
-#include "models/evolved_transformer/evolved_transformer.h"
-#include "models/lstm/lstm.h"
-#include "models/qrnn/qrnn.h"
-#include "models/sha_rnn/sha_rnn.h"
-#include "models/sru/sru.h"
-#include "models/srupp/srupp.h"
-#include "models/stack/stack.h"
-#include "models/transformer/transformer.h"
 
 namespace tandem {
+
+namespace registered {
+// True when all blocks TANDEM_MODELS of models/ have run. Defined in the file that
+// models/registration.cmake writes.
+bool built_in_models();
+}  // namespace registered
+
 namespace {
 
-struct Maker {
-  const char* name;
-  std::unique_ptr<LanguageModel> (*make)(const std::string& config, uint64_t seed, Device device);
-};
-
-template <class Config, std::unique_ptr<LanguageModel> (*kMake)(const Config&, uint64_t)>
-std::unique_ptr<LanguageModel> make_from_text(const std::string& text, uint64_t seed, Device device) {
-  Config config = Config::from_text(text);
-  config.device = device;
-  return kMake(config, seed);
+std::map<std::string, RegisteredModel>& table() {
+  static std::map<std::string, RegisteredModel> models;
+  return models;
 }
 
-constexpr Maker kMakers[] = {
-    {"srupp", make_from_text<SruppConfig, make_srupp>},
-    {"sru", make_from_text<SruConfig, make_sru>},
-    {"lstm", make_from_text<LstmConfig, make_lstm>},
-    {"qrnn", make_from_text<QrnnConfig, make_qrnn>},
-    {"sha-rnn", make_from_text<ShaRnnConfig, make_sha_rnn>},
-    {"shaq", make_from_text<ShaRnnConfig, make_sha_rnn>},
-    {"transformer", make_from_text<TransformerConfig, make_transformer>},
-    {"transformer-xl", make_from_text<TransformerConfig, make_transformer>},
-    {"primer-ez", make_from_text<TransformerConfig, make_transformer>},
-    {"primer", make_from_text<TransformerConfig, make_transformer>},
-    {"evolved-transformer", make_from_text<EvolvedTransformerConfig, make_evolved_transformer>},
-    {"stack", make_from_text<StackConfig, make_stack>},
-};
+const std::map<std::string, RegisteredModel>& complete_table() {
+  CHECK(registered::built_in_models(), "model: looked up before main(), when not all models are registered");
+  return table();
+}
 
 }  // namespace
 
+void register_model(RegisteredModel model) {
+  const std::string name = model.name;
+  CHECK(table().emplace(name, std::move(model)).second, "model: {} is registered already", name);
+}
+
+const RegisteredModel* find_model(const std::string& name) {
+  const auto found = complete_table().find(name);
+  return found == table().end() ? nullptr : &found->second;
+}
+
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
-  for (const Maker& maker : kMakers) names.emplace_back(maker.name);
+  for (const auto& [name, model] : complete_table()) names.push_back(name);
   return names;
 }
 
 std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t seed, Device device) {
   const std::string name = model_of_config(config);
   CHECK(!name.empty(), "model: the configuration must be a JSON object with a field \"model\": {}", config);
-  for (const Maker& maker : kMakers)
-    if (name == maker.name) return maker.make(config, seed, device);
-  detail::fail("model: {} is not known; there are {}", name, fmt::join(model_names(), ", "));
+  const RegisteredModel* const model = find_model(name);
+  CHECK(model != nullptr, "model: {} is not known; there are {}", name, fmt::join(model_names(), ", "));
+  return model->make(config, seed, device);
 }
 
 }  // namespace tandem

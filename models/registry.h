@@ -1,18 +1,64 @@
-// Models by name: from a configuration text, as checkpoints keep it, to a model.
+// The language models by name. A model registers itself in a file of its own, here or in another repository:
+//
+//     TANDEM_MODELS(sru) {
+//       register_model("sru", make_sru, sru_presets);
+//     }
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "models/language_model.h"
+#include "models/presets.h"
 
 namespace tandem {
 
-// Builds the model that LanguageModel::config() describes: JSON whose field "model" names its kind.
-// Error: an unknown kind (the known ones are listed), or what the model says of its configuration.
+struct RegisteredModel {
+  std::string name;  // the key "model" of its configurations
+  // Builds the model of a configuration in JSON. The seed is of the initial values.
+  std::function<std::unique_ptr<LanguageModel>(const std::string& config, uint64_t seed, Device device)> make;
+  std::function<std::vector<Preset>()> presets;  // "laptop" is one of them
+  PresetVariants variants = {};
+};
+
+// Error: a model of this name is registered already. Not to be called while other threads look models up.
+void register_model(RegisteredModel model);
+
+// Registers a model whose configuration has from_text() (models/config_fields.h).
+template <class Config>
+void register_model(const std::string& name,
+                    std::unique_ptr<LanguageModel> (*make)(const Config& config, uint64_t seed),
+                    std::function<std::vector<Preset>()> presets, PresetVariants variants = {}) {
+  const auto make_from_text = [make](const std::string& text, uint64_t seed, Device device) {
+    Config config = Config::from_text(text);
+    config.device = device;
+    return make(config, seed);
+  };
+  register_model(RegisteredModel{name, make_from_text, std::move(presets), std::move(variants)});
+}
+
+// Returns null for an unknown name.
+const RegisteredModel* find_model(const std::string& name);
+
+// Returns the names in alphabetical order.
+std::vector<std::string> model_names();
+
+// Builds the model that LanguageModel::config() describes. Error: an unknown model (the known ones are
+// listed), or what the model finds wrong with its configuration.
 std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t seed,
                                           Device device = Device::cpu());
 
-std::vector<std::string> model_names();
-
 }  // namespace tandem
+
+// Runs the block that follows before main(). For use at global scope, with a name that no other file uses.
+// A linker takes from a static library only the object files that something refers to, so that
+// models/registration.cmake writes a file that refers to all blocks in models/, and the registry refers to
+// that file. Object files that are linked directly need no such list.
+#define TANDEM_MODELS(file)                     \
+  namespace tandem::registered {                \
+  static void models_of_##file();               \
+  extern const bool file;                       \
+  const bool file = (models_of_##file(), true); \
+  }                                             \
+  void tandem::registered::models_of_##file()

@@ -5,7 +5,6 @@
 
 #include "core/array.h"
 #include "core/check.h"
-#include "models/config_fields.h"
 #include "models/layered_model.h"
 #include "models/layers/convolution.h"
 #include "models/layers/feed_forward.h"
@@ -21,32 +20,17 @@ namespace {
 
 enum Site : uint32_t { kLeft, kRight, kResidual };
 
-template <class Visitor, class Config>
-void visit(Visitor& v, Config& c) {
-  visit_tokens(v, c);
-  v("blocks", c.blocks);
-  v("d", c.d);
-  v("heads", c.heads);
-  v("inner_norm", c.inner_norm);
-  v("dropout", c.dropout);
-  v("attention_dropout", c.attention_dropout);
-  v("init_std", c.init_std);
-}
-
 }  // namespace
 
-std::string EvolvedTransformerConfig::text() const {
-  FieldWriter writer("evolved-transformer");
-  visit(writer, *this);
-  return writer.text();
-}
-
-EvolvedTransformerConfig EvolvedTransformerConfig::from_text(const std::string& text) {
-  EvolvedTransformerConfig config;
-  FieldReader reader("evolved-transformer", text);
-  visit(reader, config);
-  reader.finish();
-  return config;
+void EvolvedTransformerConfig::fields(Fields& field) {
+  token_fields(field);
+  field("blocks", blocks);
+  field("d", d);
+  field("heads", heads);
+  field("inner_norm", inner_norm);
+  field("dropout", dropout);
+  field("attention_dropout", attention_dropout);
+  field("init_std", init_std);
 }
 
 SeparableConvolution::SeparableConvolution(int64_t in, int64_t out, int64_t width, InitialValues& values)
@@ -71,21 +55,23 @@ ConvolutionLayer::ConvolutionLayer(int64_t d, const ResidualConfig& residual, In
   add_child("last", last_);
 }
 
-Layer::Output ConvolutionLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
-                                        uint32_t site) const {
-  const double p = pass.training ? dropout_ : 0;
-  const auto key = [&pass, site](uint32_t at) { return DropoutKey{pass.seed, pass.step, site + at}; };
-  const auto given = [&before, &x](size_t i) {
+Layer::Output ConvolutionLayer::forward(const Tensor& x, const LayerState& before,
+                                        const ForwardOptions& options, uint32_t site) const {
+  const double p = options.training ? dropout_ : 0;
+  const auto key = [&options, site](uint32_t at) {
+    return DropoutKey{options.seed, options.step, site + at};
+  };
+  const auto carried = [&before, &x](size_t i) {
     return part(before, i).defined() ? part(before, i).to(x.dtype()) : Tensor();
   };
-  const Tensor n = residual_.input(x), rows = given(0), wide_rows = given(1);
+  const Tensor n = residual_.input(x), rows = carried(0), wide_rows = carried(1);
   const Tensor near = rows.defined() ? rows.view_rows(left_.width() - right_.width(), rows.size(0)) : rows;
   const Tensor left = dropout(relu(left_.forward(n, rows)), p, key(kLeft));
   const Tensor right = dropout(right_.forward(n, near), p, key(kRight));
   const Tensor none = zeros(right.shape().with(2, left.size(2) - right.size(2)), x.dtype(), x.device());
   const Tensor wide = inner_norm_(left + concat_columns({right, none}));
   const Tensor y = last_.forward(wide, wide_rows);
-  return {residual_.sum(x, y, pass, site + kResidual),
+  return {residual_.sum(x, y, options, site + kResidual),
           {next_prefix(rows, n, left_.width()), next_prefix(wide_rows, wide, last_.width())}};
 }
 
@@ -111,26 +97,25 @@ std::unique_ptr<LanguageModel> make_evolved_transformer(const EvolvedTransformer
   InitialValues values(config, config.init_std, seed);
   const Initializer rows = [&values](Shape shape) { return values.embedding(shape); };
   const auto sinusoids = std::make_shared<const Sinusoids>(d);
-  LayeredModel::Parts parts;
-  parts.embedding = std::make_unique<TokenEmbedding>(config, d, std::sqrt(static_cast<double>(d)), rows);
-  for (int64_t i = 0; i < blocks; ++i) {
-    parts.layers.push_back(std::make_unique<SelfAttention>(attention(2 * heads), sinusoids, values));
-    parts.layers.push_back(std::make_unique<ConvolutionLayer>(d, residual, values));
-    parts.layers.push_back(std::make_unique<SelfAttention>(attention(heads), sinusoids, values));
-    parts.layers.push_back(std::make_unique<FeedForward>(FeedForwardConfig{.d = d,
-                                                                           .inner = 4 * d,
-                                                                           .activation = Activation::silu,
-                                                                           .inner_norm = config.inner_norm,
-                                                                           .inner_dropout = dropout,
-                                                                           .residual = residual},
-                                                         values));
-  }
-  parts.layers.push_back(std::make_unique<NormLayer>(d, residual.eps, values));
-  parts.output = std::make_unique<TokenOutput>(config, d, *parts.embedding, rows);
-  parts.input_dropout = dropout;
-  parts.vocabulary = config.vocabulary;
-  parts.config = config.text();
-  return std::make_unique<LayeredModel>(std::move(parts));
+  const FeedForwardConfig feed_forward = {.d = d,
+                                          .inner = 4 * d,
+                                          .activation = Activation::silu,
+                                          .inner_norm = config.inner_norm,
+                                          .inner_dropout = dropout,
+                                          .residual = residual};
+  const FrameConfig frame = {.input_width = d,
+                             .output_width = d,
+                             .embedding_scale = std::sqrt(static_cast<double>(d)),
+                             .input_dropout = dropout};
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+    for (int64_t i = 0; i < blocks; ++i) {
+      layers.push_back(std::make_unique<SelfAttention>(attention(2 * heads), sinusoids, values));
+      layers.push_back(std::make_unique<ConvolutionLayer>(d, residual, values));
+      layers.push_back(std::make_unique<SelfAttention>(attention(heads), sinusoids, values));
+      layers.push_back(std::make_unique<FeedForward>(feed_forward, values));
+    }
+    layers.push_back(std::make_unique<NormLayer>(d, residual.eps, values));
+  });
 }
 
 }  // namespace tandem

@@ -1,6 +1,8 @@
-// The Evolved Transformer's sizes: Primer's language models of it (arXiv 2109.08668). Recipes ours.
+// The sizes of the Evolved Transformers that Primer's paper trains (arXiv 2109.08668). The recipes are ours.
 #include "models/presets.h"
 #include "models/evolved_transformer/evolved_transformer.h"
+
+#include "models/registry.h"
 
 namespace tandem {
 namespace {
@@ -11,10 +13,8 @@ Preset sized(const char* name, int64_t blocks, int64_t d, int64_t heads, const R
   config.blocks = blocks;
   config.d = d;
   config.heads = heads;
-  return {"evolved-transformer", name, config.text(), recipe, about};
+  return {name, config.text(), recipe, about};
 }
-
-}  // namespace
 
 std::vector<Preset> evolved_transformer_presets() {
   const Recipe recipe = {.batch_size = 128,
@@ -32,4 +32,9 @@ std::vector<Preset> evolved_transformer_presets() {
           sized("medium", 7, 768, 12, recipe, "110M in the paper of Primer, recipe ours")};
 }
 
+}  // namespace
 }  // namespace tandem
+
+TANDEM_MODELS(evolved_transformer) {
+  register_model("evolved-transformer", make_evolved_transformer, evolved_transformer_presets);
+}

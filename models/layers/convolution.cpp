@@ -1,4 +1,4 @@
-// Filters over time, by segments and by rows.
+// Filters over time, for segments and for single rows.
 #include "models/layers/convolution.h"
 
 #include <algorithm>

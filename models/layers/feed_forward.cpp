@@ -23,12 +23,13 @@ FeedForward::FeedForward(const FeedForwardConfig& config, InitialValues& values)
   add_child("inner_norm", *inner_norm_);
 }
 
-Layer::Output FeedForward::forward(const Tensor& x, const LayerState&, const ForwardOptions& pass,
+Layer::Output FeedForward::forward(const Tensor& x, const LayerState&, const ForwardOptions& options,
                                    uint32_t site) const {
   Tensor inner = activation(linear(residual_.input(x), in_, in_bias_), config_.activation);
-  inner = dropout(inner, pass.training ? config_.inner_dropout : 0, {pass.seed, pass.step, site + kInner});
+  inner = dropout(inner, options.training ? config_.inner_dropout : 0,
+                  {options.seed, options.step, site + kInner});
   if (inner_norm_) inner = (*inner_norm_)(inner);
-  return {residual_.sum(x, linear(inner, out_, out_bias_), pass, site + kResidual), {}};
+  return {residual_.sum(x, linear(inner, out_, out_bias_), options, site + kResidual), {}};
 }
 
 }  // namespace tandem

@@ -6,10 +6,10 @@
 namespace tandem {
 
 struct FeedForwardConfig {
-  int64_t d = 0, inner = 0;
+  int64_t d = 0, inner = 0;  // widths of x and of act(W1 x + b1)
   Activation activation = Activation::relu;
-  bool inner_norm = false;  // a norm before W2: the Evolved Transformer's code
-  double inner_dropout = 0;
+  bool inner_norm = false;   // a norm before W2, as in the Evolved Transformer's code
+  double inner_dropout = 0;  // after the activation
   ResidualConfig residual;
 };
 
@@ -18,7 +18,7 @@ class FeedForward : public Layer {
   FeedForward(const FeedForwardConfig& config, InitialValues& values);
 
   std::vector<std::string> state_names() const override { return {}; }
-  Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+  Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                  uint32_t site) const override;
   double forward_flops(int64_t, int64_t) const override {
     return 2.0 * static_cast<double>(in_.numel() + out_.numel());

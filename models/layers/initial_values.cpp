@@ -1,4 +1,4 @@
-// Drawing parameters.
+// Drawing initial values.
 #include "models/layers/initial_values.h"
 
 #include <cmath>
@@ -17,6 +17,10 @@ Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& 
   const Tensor w(shape, config.dtype, config.device);
   random.fill_normal(w, 0, deviation);
   return w;
+}
+
+Tensor xavier_uniform(Random& random, Shape shape, const TokenConfig& config, double factor) {
+  return uniform(random, shape, std::sqrt(6.0 / static_cast<double>(shape[0] + shape[1])) * factor, config);
 }
 
 Tensor InitialValues::drawn(Shape shape, double mean, double deviation) {

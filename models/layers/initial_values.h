@@ -5,13 +5,17 @@
 
 namespace tandem {
 
-// A tensor within (-bound, bound), and one of N(0, deviation^2), of the model's dtype and device.
+// Draws a tensor uniform in (-bound, bound). `config` gives dtype and device, here and below.
 Tensor uniform(Random& random, Shape shape, double bound, const TokenConfig& config);
+// Draws a tensor from N(0, deviation^2).
 Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& config);
+// Draws a matrix (out, in) uniform with variance 2 / (out + in), times `factor` (Glorot and Bengio, AISTATS
+// 2010).
+Tensor xavier_uniform(Random& random, Shape shape, const TokenConfig& config, double factor = 1);
 
-// Initial parameters of transformers, in one of two ways that `deviation` chooses:
-//     deviation > 0  weights and embeddings ~ N(0, deviation^2), gains of norms ~ N(1, deviation^2): Transformer-XL
-//     deviation = 0  matrices Xavier-uniform, embeddings ~ N(0, 1 / width), gains 1: Baevski and Auli
+// Initial values of transformers. `deviation` chooses between two ways:
+//     deviation > 0   weights and embeddings ~ N(0, deviation^2), gains ~ N(1, deviation^2) (Transformer-XL)
+//     deviation = 0   Xavier-uniform matrices, embeddings ~ N(0, 1 / width), gains 1 (Baevski and Auli)
 class InitialValues {
  public:
   InitialValues(const TokenConfig& config, double deviation, uint64_t seed)
@@ -20,9 +24,9 @@ class InitialValues {
   Tensor matrix(int64_t out, int64_t in);
   Tensor embedding(Shape shape);
   Tensor gain(int64_t d);
-  Tensor normal(Shape shape);  // N(0, deviation^2)
+  Tensor normal(Shape shape);  // ~ N(0, deviation^2)
   Tensor constant(Shape shape, double value) const;
-  // (channels, width) of a filter over time, of variance 1 / width.
+  // Draws a filter over time, (channels, width), from N(0, 1 / width).
   Tensor filter(int64_t channels, int64_t width);
 
  private:

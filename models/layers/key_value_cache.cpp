@@ -1,4 +1,4 @@
-// The cache of keys and values.
+// Appending to the cache.
 #include "models/layers/key_value_cache.h"
 
 #include <algorithm>

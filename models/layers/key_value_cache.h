@@ -1,24 +1,24 @@
-// KeyValueCache: the last keys and values of an attention layer, for generation a token at a time.
+// KeyValueCache: the last keys and values of an attention layer, for generation token by token.
 #pragma once
 #include "core/tensor.h"
 
 namespace tandem {
 
-// A buffer of twice as many rows as are visible. Rows are written one after the other; at its end the visible
-// ones move to the front. So they lie together, in their order, and a row is copied once on average.
+// A buffer with twice as many rows as are visible. Rows are appended; at the end of the buffer the visible
+// ones move to the front. They are thus contiguous and in order, at the cost of about one copy per row.
 class KeyValueCache {
  public:
-  // Error: no row visible.
+  // `visible`: number of keys that a query sees. Error: it is not positive.
   KeyValueCache(int64_t visible, int64_t batch, int64_t width, DType dtype, Device device);
 
-  // Adds a row (1, B, width). The last rows, as many as are visible at most, oldest first: (n, B, width), a
-  // view that the next append may overwrite.
+  // Adds a row (1, B, width). Returns the last rows, at most `visible`, oldest first: (n, B, width), a view
+  // that the next append may overwrite.
   Tensor append(const Tensor& row);
 
  private:
   int64_t visible_;
-  int64_t end_ = 0;
-  Tensor buffer_;  // (2 visible, B, width)
+  int64_t end_ = 0;  // rows in use
+  Tensor buffer_;    // (2 visible, B, width)
 };
 
 }  // namespace tandem

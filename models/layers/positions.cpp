@@ -1,4 +1,4 @@
-// Sinusoid tables, grown by doubling.
+// Sinusoid tables, whose sizes are powers of two.
 #include "models/layers/positions.h"
 
 #include <bit>
@@ -47,10 +47,10 @@ Tensor Sinusoids::rows(int64_t rows, int64_t batch, DType dtype, Device device) 
   return tables_.back().view_rows(0, rows);
 }
 
-Layer::Output PositionLayer::forward(const Tensor& x, const LayerState&, const ForwardOptions& pass,
+Layer::Output PositionLayer::forward(const Tensor& x, const LayerState&, const ForwardOptions& options,
                                      uint32_t site) const {
-  const Tensor places = sinusoids_.rows(x.size(0), x.size(1), x.dtype(), x.device());
-  return {dropout(x + places, pass.training ? dropout_ : 0, {pass.seed, pass.step, site}), {}};
+  const Tensor positions = sinusoids_.rows(x.size(0), x.size(1), x.dtype(), x.device());
+  return {dropout(x + positions, options.training ? dropout_ : 0, {options.seed, options.step, site}), {}};
 }
 
 class PositionLayer::CountingDecoder : public LayerDecoder {

@@ -1,4 +1,4 @@
-// Dropout around recurrent layers, and their language model.
+// Dropout around recurrent layers, their language model, and AWD's settings.
 #include "models/layers/recurrent_stack.h"
 
 #include "core/check.h"
@@ -9,7 +9,7 @@
 namespace tandem {
 namespace {
 
-// A recurrent layer with dropout of what goes in and of what comes out.
+// A recurrent layer with dropout of its input and output.
 class DroppedLayer : public Layer {
  public:
   DroppedLayer(std::unique_ptr<Layer> cell, double before, double after, bool variational)
@@ -19,10 +19,10 @@ class DroppedLayer : public Layer {
 
   std::vector<std::string> state_names() const override { return cell_->state_names(); }
 
-  Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+  Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                  uint32_t site) const override {
-    Output out = cell_->forward(drop(x, before_, pass, site + kBefore), before, pass, site);
-    out.h = drop(out.h, after_, pass, site + kAfter);
+    Output out = cell_->forward(drop(x, before_, options, site + kBefore), before, options, site);
+    out.h = drop(out.h, after_, options, site + kAfter);
     return out;
   }
 
@@ -37,41 +37,73 @@ class DroppedLayer : public Layer {
  private:
   enum Site : uint32_t { kCell, kBefore, kAfter };
 
-  Tensor drop(const Tensor& x, double p, const ForwardOptions& pass, uint32_t site) const {
-    const DropoutKey key = {pass.seed, pass.step, site};
-    if (!pass.training) return x;
+  Tensor drop(const Tensor& x, double p, const ForwardOptions& options, uint32_t site) const {
+    const DropoutKey key = {options.seed, options.step, site};
+    if (!options.training) return x;
     return variational_ ? variational_dropout(x, p, key) : dropout(x, p, key);
   }
 
   std::unique_ptr<Layer> cell_;
-  double before_, after_;
+  double before_, after_;  // dropout probabilities
   bool variational_;
 };
 
 }  // namespace
 
+void RecurrentStackConfig::stack_fields(Fields& field) {
+  token_fields(field);
+  field("d", d);
+  field("d_embedding", d_embedding);
+  field("layers", layers);
+  field("input_dropout", input_dropout);
+  field("dropout", dropout);
+  field("output_dropout", output_dropout);
+  field("variational", variational);
+}
+
 std::unique_ptr<LanguageModel> make_recurrent_stack(
-    const std::string& kind, const RecurrentStackConfig& config, std::string config_text, Random& random,
+    const std::string& model, const RecurrentStackConfig& config, std::string config_text, Random& random,
     const std::function<std::unique_ptr<Layer>(int64_t layer)>& make_layer) {
   CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0,
-        "{}: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}", kind,
+        "{}: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}", model,
         config.vocabulary, config.d, config.layers, config.d_embedding);
   for (const double p : {config.input_dropout, config.dropout, config.output_dropout})
-    CHECK(p >= 0 && p < 1, "{}: dropout {} must be in [0, 1)", kind, p);
+    CHECK(p >= 0 && p < 1, "{}: dropout {} must be in [0, 1)", model, p);
   const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.1, config); };
-  LayeredModel::Parts parts;
-  parts.embedding = std::make_unique<TokenEmbedding>(config, config.input_width(0), 1, rows);
-  for (int64_t i = 0; i < config.layers; ++i) {
-    const bool last = i + 1 == config.layers;
-    parts.layers.push_back(std::make_unique<DroppedLayer>(make_layer(i), i == 0 ? config.input_dropout : 0,
-                                                          last ? config.output_dropout : config.dropout,
-                                                          config.variational));
-  }
-  parts.output =
-      std::make_unique<TokenOutput>(config, config.output_width(config.layers - 1), *parts.embedding, rows);
-  parts.vocabulary = config.vocabulary;
-  parts.config = std::move(config_text);
-  return std::make_unique<LayeredModel>(std::move(parts));
+  const FrameConfig frame = {.input_width = config.input_width(0),
+                             .output_width = config.output_width(config.layers - 1)};
+  return std::make_unique<LayeredModel>(config, std::move(config_text), frame, rows, [&](Layers& layers) {
+    for (int64_t i = 0; i < config.layers; ++i) {
+      const bool last = i + 1 == config.layers;
+      layers.push_back(std::make_unique<DroppedLayer>(make_layer(i), i == 0 ? config.input_dropout : 0,
+                                                      last ? config.output_dropout : config.dropout,
+                                                      config.variational));
+    }
+  });
+}
+
+void set_awd(RecurrentStackConfig& config, int64_t layers, int64_t d, double input_dropout, double dropout,
+             double output_dropout) {
+  config.tied = true;
+  config.layers = layers;
+  config.d = d;
+  config.d_embedding = 400;
+  config.input_dropout = input_dropout;
+  config.dropout = dropout;
+  config.output_dropout = output_dropout;
+  config.variational = true;
+}
+
+Recipe awd_recipe(int64_t batch_size, int64_t unroll, int64_t steps, double clip) {
+  return {.batch_size = batch_size,
+          .unroll = unroll,
+          .eval_window = unroll,
+          .eval_batch_size = 10,
+          .optimizer = "adamw",
+          .lr = 1e-3,
+          .steps = steps,
+          .weight_decay = 0,
+          .clip = clip};
 }
 
 }  // namespace tandem

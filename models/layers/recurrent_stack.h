@@ -1,19 +1,20 @@
-// What language models of plain recurrent layers share: widths, tying, and dropout between the layers.
+// What language models of plain recurrent layers share: widths, tying, and dropout between the layers, as
+// in AWD-LSTM (Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018,
+// and "An Analysis of Neural Language Modeling at Multiple Scales", 2018). Dropout of weights and of whole
+// words is not implemented.
 #pragma once
 #include <functional>
 
 #include "core/random.h"
 #include "models/layer.h"
 #include "models/layers/token_layers.h"
+#include "models/presets.h"
 
 namespace tandem {
 
-// As in AWD-LSTM: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models" (ICLR 2018)
-// and "An Analysis of Neural Language Modeling at Multiple Scales" (2018). Its dropout of weights and of
-// whole words is not here.
 struct RecurrentStackConfig : TokenConfig {
   int64_t d = 512;          // width of the layers
-  int64_t d_embedding = 0;  // 0: d. Where the output is tied, of the last layer's output too
+  int64_t d_embedding = 0;  // width of the embedding and, if the output is tied, of the last layer; 0: d
   int64_t layers = 3;
   double input_dropout = 0;  // of the embedding
   double dropout = 0;        // between layers
@@ -22,25 +23,21 @@ struct RecurrentStackConfig : TokenConfig {
 
   int64_t input_width(int64_t layer) const { return layer == 0 && d_embedding > 0 ? d_embedding : d; }
   int64_t output_width(int64_t layer) const { return tied && layer + 1 == layers ? input_width(0) : d; }
+
+  // The fields of this struct, for the fields() of a configuration.
+  void stack_fields(Fields& field);
 };
 
-// The fields of RecurrentStackConfig, for models/config_fields.h.
-template <class Visitor, class Config>
-void visit_recurrent_stack(Visitor& v, Config& c) {
-  visit_tokens(v, c);
-  v("d", c.d);
-  v("d_embedding", c.d_embedding);
-  v("layers", c.layers);
-  v("input_dropout", c.input_dropout);
-  v("dropout", c.dropout);
-  v("output_dropout", c.output_dropout);
-  v("variational", c.variational);
-}
-
-// The model of the layers that `make_layer` makes, counting from 0. Rows at both ends start uniform within
-// 0.1. Error naming `kind`: sizes that are not positive, dropout outside [0, 1).
+// Makes a model of the layers that `make_layer` returns, counted from 0. Embedding and output rows start
+// uniform in (-0.1, 0.1). Error naming `model`: sizes that are not positive, dropout outside [0, 1).
 std::unique_ptr<LanguageModel> make_recurrent_stack(
-    const std::string& kind, const RecurrentStackConfig& config, std::string config_text, Random& random,
+    const std::string& model, const RecurrentStackConfig& config, std::string config_text, Random& random,
     const std::function<std::unique_ptr<Layer>(int64_t layer)>& make_layer);
+
+// Sets the sizes and dropouts of AWD-LSTM and AWD-QRNN, for presets.
+void set_awd(RecurrentStackConfig& config, int64_t layers, int64_t d, double input_dropout, double dropout,
+             double output_dropout);
+// Returns their recipe with Adam and cosine, where the authors use averaged SGD.
+Recipe awd_recipe(int64_t batch_size, int64_t unroll, int64_t steps, double clip);
 
 }  // namespace tandem

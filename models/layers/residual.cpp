@@ -29,20 +29,20 @@ Tensor Residual::input(const Tensor& x) const {
   return config_.norm == NormPlacement::before ? norm_(x) : x;
 }
 
-Tensor Residual::sum(const Tensor& x, const Tensor& y, const ForwardOptions& pass, uint32_t site) const {
-  const double p = pass.training ? config_.dropout : 0;
-  const DropoutKey key{pass.seed, pass.step, site};
-  LayerNormOptions options;
-  options.eps = config_.eps;
+Tensor Residual::sum(const Tensor& x, const Tensor& y, const ForwardOptions& options, uint32_t site) const {
+  const double p = options.training ? config_.dropout : 0;
+  const DropoutKey key{options.seed, options.step, site};
+  LayerNormOptions norm;
+  norm.eps = config_.eps;
   switch (config_.norm) {
     case NormPlacement::before:
       return x + dropout(y, p, key);
     case NormPlacement::after:
-      return residual_layer_norm(x, dropout(y, p, key), one_, norm_.gain(), norm_.bias(), options);
+      return residual_layer_norm(x, dropout(y, p, key), one_, norm_.gain(), norm_.bias(), norm);
     case NormPlacement::inside:
-      options.dropout = p;
-      options.key = key;
-      return x + layer_norm(y, norm_.gain(), norm_.bias(), options);
+      norm.dropout = p;
+      norm.key = key;
+      return x + layer_norm(y, norm_.gain(), norm_.bias(), norm);
   }
   return {};
 }

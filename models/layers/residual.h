@@ -1,12 +1,12 @@
-// Residual: the sum around a sub-layer of a transformer, with its norm and its dropout; and the norm at the
-// end of a stack.
+// Residual: the sum around a sub-layer of a transformer with its norm and dropout. NormLayer: the norm at
+// the end of a stack.
 #pragma once
 #include "models/layer.h"
 #include "models/layers/initial_values.h"
 
 namespace tandem {
 
-// Where the norm stands. f is the sub-layer.
+// Place of the norm. f is the sub-layer.
 enum class NormPlacement {
   before,  // x + dropout(f(norm(x)))
   after,   // norm(x + dropout(f(x))): Vaswani et al. (2017), Transformer-XL
@@ -19,7 +19,7 @@ struct ResidualConfig {
   double dropout = 0;
 };
 
-// Layer norm over the last axis with its parameters.
+// Layer norm over the last axis with gain and bias.
 class Norm : public Module {
  public:
   Norm(int64_t d, double eps, InitialValues& values);
@@ -37,15 +37,15 @@ class Residual : public Module {
  public:
   Residual(int64_t d, const ResidualConfig& config, InitialValues& values);
 
-  // What f gets: x, or norm(x).
+  // Returns the input of f: x or norm(x).
   Tensor input(const Tensor& x) const;
-  // Its result y added to x. `site` is of the dropout.
-  Tensor sum(const Tensor& x, const Tensor& y, const ForwardOptions& pass, uint32_t site) const;
+  // Adds y, the result of f, to x. `site` is the dropout site.
+  Tensor sum(const Tensor& x, const Tensor& y, const ForwardOptions& options, uint32_t site) const;
 
  private:
   ResidualConfig config_;
   Norm norm_;
-  Tensor one_;  // (1), the factor of y
+  Tensor one_;  // (1), the factor of y in residual_layer_norm()
 };
 
 class NormLayer : public Layer {

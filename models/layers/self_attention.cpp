@@ -1,4 +1,4 @@
-// Self-attention by segments, and by tokens with a cache.
+// Self-attention for segments, and for single tokens with a cache.
 #include "models/layers/self_attention.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace tandem {
 namespace {
 
 enum Site : uint32_t { kAttention, kResidual };
-// All layers drop the same sinusoids.
+// One site for all layers: they drop the same sinusoids.
 constexpr uint32_t kPositionSite = 0xFFFFFFFF;
 
 }  // namespace
@@ -72,21 +72,21 @@ Tensor SelfAttention::pair_filter() const {
 }
 
 Tensor SelfAttention::distances(int64_t keys, int64_t clamp, const Tensor& like,
-                                const ForwardOptions& pass) const {
+                                const ForwardOptions& options) const {
   const int64_t rows = clamp > 0 ? std::min(keys, clamp + 1) : keys;
   const Tensor table = sinusoids_->rows(rows, 1, like.dtype(), like.device()).view_as({rows, config_.d});
-  const double p = pass.training ? config_.residual.dropout : 0;
-  return linear(dropout(table, p, {pass.seed, pass.step, kPositionSite}), position_);
+  const double p = options.training ? config_.residual.dropout : 0;
+  return linear(dropout(table, p, {options.seed, options.step, kPositionSite}), position_);
 }
 
-Tensor SelfAttention::finish(const Tensor& x, const Tensor& attended, const ForwardOptions& pass,
+Tensor SelfAttention::finish(const Tensor& x, const Tensor& attended, const ForwardOptions& options,
                              uint32_t site) const {
-  return residual_.sum(x, linear(attended, output_, output_bias_), pass, site + kResidual);
+  return residual_.sum(x, linear(attended, output_, output_bias_), options, site + kResidual);
 }
 
-Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                                      uint32_t site) const {
-  const AttentionContext& context = pass.context;
+  const AttentionContext& context = options.context;
   const FilteredMemory memory(part(before, 0), x, context, config_.conv_width);
   const Tensor n = residual_.input(x);
   const auto after = [this, &n, &memory](int64_t count) {
@@ -98,29 +98,28 @@ Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, 
   const Tensor kv =
       filtered(linear(after(memory.rows), pair_weight(), pair_bias()), pair_filter(), memory.unseen);
 
-  AttentionOptions options;
-  options.heads = config_.heads;
-  options.dropout = pass.training ? config_.attention_dropout : 0;
-  options.key = {pass.seed, pass.step, site + kAttention};
-  if (!config_.relative) return {finish(x, causal_attention(q, kv, options), pass, site), {}};
+  AttentionOptions attention;
+  attention.heads = config_.heads;
+  attention.dropout = options.training ? config_.attention_dropout : 0;
+  attention.key = {options.seed, options.step, site + kAttention};
+  if (!config_.relative) return {finish(x, causal_attention(q, kv, attention), options, site), {}};
   if (context.same_length) {
     CHECK(context.memory > 0, "self-attention: a query sees {} keys; give a memory of at least one token",
           context.memory);
-    options.window = context.memory;
+    attention.window = context.memory;
   }
-  const Tensor r = distances(kv.size(0), context.clamp, x, pass);
-  const Tensor attended = relative_attention(q, kv, r, content_bias_, position_bias_, options);
-  return {finish(x, attended, pass, site), {memory.next(x)}};
+  const Tensor r = distances(kv.size(0), context.clamp, x, options);
+  const Tensor attended = relative_attention(q, kv, r, content_bias_, position_bias_, attention);
+  return {finish(x, attended, options, site), {memory.next(x)}};
 }
 
 double SelfAttention::forward_flops(int64_t steps, int64_t memory) const {
   const double w = static_cast<double>(width()), d = static_cast<double>(config_.d);
   const double past = config_.relative ? static_cast<double>(memory) : 0;
-  // Sinusoids are projected once for the whole batch, which is not counted.
+  // The projection of the sinusoids, once for the whole batch, is not counted.
   const double projections =
       2 * d * w + (config_.shared_qk ? w * w : 0) + 2 * d * w * (1 + past / static_cast<double>(steps));
-  const double visible = past + static_cast<double>(steps + 1) / 2;
-  return 2 * projections + (config_.relative ? 6 : 4) * visible * w;
+  return 2 * projections + (config_.relative ? 6 : 4) * mean_visible_keys(steps, past) * w;
 }
 
 class SelfAttention::CachingDecoder : public LayerDecoder {
@@ -128,7 +127,7 @@ class SelfAttention::CachingDecoder : public LayerDecoder {
   CachingDecoder(const SelfAttention& layer, int64_t batch, const AttentionContext& context)
       : layer_(layer),
         context_(context),
-        // Without memory the model starts anew after twice as many tokens.
+        // Without memory, generation starts over after twice as many tokens.
         keys_((layer.config_.relative ? 1 : 2) * context.memory),
         cache_(keys_, batch, 2 * layer.width(),
                layer.config_.relative ? activation_dtype(layer.query_) : cache_dtype(layer.query_),
@@ -156,17 +155,17 @@ class SelfAttention::CachingDecoder : public LayerDecoder {
       return attend_cached(q.view_as(q.shape().tail()), kv, kv.size(0), heads).view_as(q.shape());
     if (!distances_.defined()) distances_ = layer_.distances(keys_, context_.clamp, q, ForwardOptions{});
     const Tensor r = distances_.view_rows(0, std::min(distances_.size(0), kv.size(0)));
-    AttentionOptions options;
-    options.heads = heads;
-    return relative_attention(q, kv, r, layer_.content_bias_, layer_.position_bias_, options);
+    AttentionOptions attention;
+    attention.heads = heads;
+    return relative_attention(q, kv, r, layer_.content_bias_, layer_.position_bias_, attention);
   }
 
   const SelfAttention& layer_;
   AttentionContext context_;
-  int64_t keys_;  // that a query sees
+  int64_t keys_;  // number of keys that a query sees
   KeyValueCache cache_;
   Tensor pair_weight_, pair_bias_, pair_filter_;
-  Tensor query_prefix_, pair_prefix_;  // the projections that the filters look back on
+  Tensor query_prefix_, pair_prefix_;  // the last projections, which the filters need
   Tensor distances_;
 };
 

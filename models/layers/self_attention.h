@@ -1,19 +1,20 @@
 // Self-attention, the sub-layer that all transformers here share, in a residual sum.
 //
-// Relative: Transformer-XL (Dai et al., ACL 2019, arXiv 1901.02860), sections 3.2 and 3.3. With n the layer's
-// input x, or its norm, c = [memory; n] and P the sinusoids of the distances:
-//     q = n W_q,   [k, v] = c W_kv,   r = P W_r
+// Relative: Transformer-XL (Dai et al., ACL 2019, arXiv 1901.02860), sections 3.2 and 3.3. x (T, B, d) is
+// the input, n is x or its norm, memory (M, B, d) the last rows of x before the segment, P the sinusoids of
+// the distances, e = d_head:
+//     q = n W_q,   [k, v] = [memory; n] W_kv,   r = P W_r
 //     score(i, j) = ((q_i + u) k_j + (q_i + v) r_{i-j}) / sqrt(e)
-// The memory holds x itself, the last rows of it, without gradient, and is projected again each segment. In
-// evaluation every query sees as many keys as the memory has rows, its own included, as in the authors' code;
-// what they project and throw away, the queries of the memory, is not computed.
-// Absolute: no memory and no r; positions are in x (models/layers/positions.h).
+// The memory has no gradient but is projected again in each segment, so that the weights get gradients
+// through it. In evaluation with same_length every query sees as many keys as the memory has rows, itself
+// included, as in the authors' code.
+// Absolute: no memory and no r; positions are part of x (models/layers/positions.h).
 //
 // Options of Primer (So et al., NeurIPS 2021, arXiv 2109.08668):
-//     conv_width   q, k and v are filtered over time after their projections, each channel for itself. Beside
-//                  memory (ours) the filters need rows before it: it holds conv_width - 1 more, that no query
-//                  sees. So segments and generation give what one long pass gives.
-//     shared_qk    k = conv(n W_q), and q = k W_s: no projection of its own for keys
+//     conv_width   q, k and v are filtered over time after their projections, one filter per channel. Ours:
+//                  the memory holds conv_width - 1 more rows, for the filters alone, so that segments and
+//                  generation give the same result as one long pass.
+//     shared_qk    k = conv(n W_q) and q = k W_s: keys have no projection of their own
 #pragma once
 #include "models/layers/positions.h"
 #include "models/layers/residual.h"
@@ -23,22 +24,23 @@ namespace tandem {
 struct SelfAttentionConfig {
   int64_t d = 0, heads = 1, d_head = 0;
   bool relative = true;
-  bool bias = false;       // of the projections
-  int64_t conv_width = 0;  // 0: no convolution
+  bool bias = false;       // biases of the projections
+  int64_t conv_width = 0;  // 0: no filters
   bool shared_qk = false;
   double attention_dropout = 0;
-  ResidualConfig residual;  // its dropout is also that of the sinusoids, one mask for all layers
+  ResidualConfig residual;  // residual.dropout also drops sinusoids, with one mask for all layers
 };
 
 class SelfAttention : public Layer {
  public:
-  // u and v are those of `same_bias`, or the layer's own. Error: sizes that are not positive.
+  // u and v are shared with the layer `same_bias`; null: they are the layer's own. Error: sizes that are not
+  // positive.
   SelfAttention(const SelfAttentionConfig& config, std::shared_ptr<const Sinusoids> sinusoids,
                 InitialValues& values, const SelfAttention* same_bias = nullptr);
 
-  // Relative: memory (M, B, d), or M + conv_width - 1 rows.
+  // Relative: "memory" (M, B, d), with filters M + conv_width - 1 rows. Absolute: none.
   std::vector<std::string> state_names() const override;
-  Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+  Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                  uint32_t site) const override;
   std::unique_ptr<LayerDecoder> decoder(int64_t batch, const AttentionContext& context) const override;
   double forward_flops(int64_t steps, int64_t memory) const override;
@@ -47,13 +49,15 @@ class SelfAttention : public Layer {
   class CachingDecoder;
 
   int64_t width() const { return config_.heads * config_.d_head; }
-  // Of keys and values.
+  // Weight, bias and filter that give keys and values side by side.
   Tensor pair_weight() const;
   Tensor pair_bias() const;
   Tensor pair_filter() const;
-  // Projected sinusoids of distances 0, 1, ... as far as `keys` need them and `clamp` lets them differ.
-  Tensor distances(int64_t keys, int64_t clamp, const Tensor& like, const ForwardOptions& pass) const;
-  Tensor finish(const Tensor& x, const Tensor& attended, const ForwardOptions& pass, uint32_t site) const;
+  // Returns r, the projected sinusoids of distances 0, 1, ..., keys - 1, or up to `clamp` if that is
+  // positive; dtype and device are those of `like`.
+  Tensor distances(int64_t keys, int64_t clamp, const Tensor& like, const ForwardOptions& options) const;
+  // Projects the attended values and adds them to x.
+  Tensor finish(const Tensor& x, const Tensor& attended, const ForwardOptions& options, uint32_t site) const;
 
   SelfAttentionConfig config_;
   std::shared_ptr<const Sinusoids> sinusoids_;

@@ -1,4 +1,4 @@
-// Embedding and output layer.
+// Embedding and output layer, plain or in clusters.
 #include "models/layers/token_layers.h"
 
 #include <fmt/format.h>
@@ -20,19 +20,19 @@
 namespace tandem {
 namespace {
 
-// A cluster of the vocabulary as the configuration has it.
+// Size and features of a cluster.
 struct Cluster {
   int64_t size, width;
 };
 
 std::vector<Cluster> clusters_of(const TokenConfig& config, int64_t d) {
   std::vector<Cluster> clusters;
-  int64_t begin = 0, width = config.band_width > 0 ? config.band_width : d;
+  int64_t begin = 0, width = config.d_embed > 0 ? config.d_embed : d;
   for (size_t i = 0; i <= config.cutoffs.size(); ++i) {
     const int64_t end = i < config.cutoffs.size() ? config.cutoffs[i] : config.vocabulary;
     clusters.push_back({end - begin, width});
     begin = end;
-    width /= config.band_divisor;
+    width /= config.div_val;
   }
   return clusters;
 }
@@ -43,9 +43,9 @@ void check_one_of(const char* field, const std::string& value, const std::array<
         "vocabulary: {} is {}; it must be one of {}", field, value, fmt::join(known, ", "));
 }
 
-// Transformer-XL: with clusters of one width, which is d, there is one table and nothing to project.
+// Transformer-XL: if all clusters have d features, there is one table and nothing to project.
 bool one_table(const TokenConfig& config, int64_t d) {
-  return config.adaptive == "projected" && config.band_divisor == 1 && clusters_of(config, d)[0].width == d;
+  return config.adaptive == "projected" && config.div_val == 1 && clusters_of(config, d)[0].width == d;
 }
 
 std::string numbered(const char* what, size_t cluster) {
@@ -56,32 +56,46 @@ std::string numbered(const char* what, size_t cluster) {
 
 void TokenConfig::check(int64_t d) const {
   CHECK(vocabulary > 0, "vocabulary: its size must be positive, got {}", vocabulary);
-  CHECK(band_dropout >= 0 && band_dropout < 1, "vocabulary: band_dropout {} must be in [0, 1)", band_dropout);
+  CHECK(cluster_dropout >= 0 && cluster_dropout < 1, "vocabulary: band_dropout {} must be in [0, 1)",
+        cluster_dropout);
   check_one_of("adaptive", adaptive, std::array{"projected", "baevski", "pytorch"});
-  check_one_of("tied_projections", tied_projections, std::array{"none", "tails", "all"});
+  check_one_of("tied_projections", tie_projs, std::array{"none", "tails", "all"});
   if (cutoffs.empty()) {
-    CHECK(band_width == 0 || band_width == d, "vocabulary: a width of {} features needs cutoffs; d is {}",
-          band_width, d);
+    CHECK(d_embed == 0 || d_embed == d, "vocabulary: a width of {} features needs cutoffs; d is {}", d_embed,
+          d);
     return;
   }
-  CHECK(band_divisor >= 1, "vocabulary: band_divisor must be 1 or more, got {}", band_divisor);
+  CHECK(div_val >= 1, "vocabulary: band_divisor must be 1 or more, got {}", div_val);
   for (const Cluster& cluster : clusters_of(*this, d))
-    CHECK(cluster.size > 0 && cluster.width > 0,
-          "vocabulary: the cutoffs {} of {} words, with {} features "
-          "divided by {}, leave a cluster of {} words with {} features",
-          fmt::join(cutoffs, ", "), vocabulary, band_width > 0 ? band_width : d, band_divisor, cluster.size,
-          cluster.width);
+    CHECK(
+        cluster.size > 0 && cluster.width > 0,
+        "vocabulary: the cutoffs {} of {} words, with {} features divided by {}, leave a cluster of {} words with {} "
+        "features",
+        fmt::join(cutoffs, ", "), vocabulary, d_embed > 0 ? d_embed : d, div_val, cluster.size,
+        cluster.width);
   CHECK(adaptive != "pytorch" || !tied,
         "vocabulary: the output \"pytorch\" has rows of its own; set tied to false");
   CHECK(
-      adaptive == "projected" || band_width == 0 || band_width == d,
+      adaptive == "projected" || d_embed == 0 || d_embed == d,
       "vocabulary: \"{}\" scores the first cluster without a projection, so band_width must be d, {}, not {}",
-      adaptive, d, band_width);
+      adaptive, d, d_embed);
+}
+
+void TokenConfig::token_fields(Fields& field) {
+  field("vocabulary", vocabulary);
+  field("tied", tied);
+  field("cutoffs", cutoffs);
+  field("band_width", d_embed);
+  field("band_divisor", div_val);
+  field("adaptive", adaptive);
+  field("tied_projections", tie_projs);
+  field("band_dropout", cluster_dropout);
+  field("dtype", dtype);
 }
 
 TokenEmbedding::TokenEmbedding(const TokenConfig& config, int64_t d, double scale,
                                const TokenInitializers& values)
-    : scale_(scale), dropout_(config.band_dropout) {
+    : scale_(scale), dropout_(config.cluster_dropout) {
   config.check(d);
   if (config.cutoffs.empty() || config.adaptive == "pytorch" || one_table(config, d)) {
     weights_.rows = {add_parameter("weight", values.rows({config.vocabulary, d}))};
@@ -97,14 +111,14 @@ TokenEmbedding::TokenEmbedding(const TokenConfig& config, int64_t d, double scal
   }
 }
 
-Tensor TokenEmbedding::forward(const Tensor& tokens, const ForwardOptions& pass, uint32_t site) const {
+Tensor TokenEmbedding::forward(const Tensor& tokens, const ForwardOptions& options, uint32_t site) const {
   if (weights_.rows.size() > 1) {
-    AdaptiveEmbeddingOptions options;
-    options.scale = scale_;
-    options.dropout = pass.training ? dropout_ : 0;
-    options.key = {pass.seed, pass.step, site};
-    options.dtype = activation_dtype(rows());
-    return adaptive_embedding(tokens, weights_, options);
+    AdaptiveEmbeddingOptions lookup;
+    lookup.scale = scale_;
+    lookup.dropout = options.training ? dropout_ : 0;
+    lookup.key = {options.seed, options.step, site};
+    lookup.dtype = activation_dtype(rows());
+    return adaptive_embedding(tokens, weights_, lookup);
   }
   const Tensor x = embedding(tokens, rows(), activation_dtype(rows()));
   return scale_ == 1 ? x : scale(x, scale_);
@@ -112,7 +126,7 @@ Tensor TokenEmbedding::forward(const Tensor& tokens, const ForwardOptions& pass,
 
 TokenOutput::TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedding& embedding,
                          const TokenInitializers& values, bool with_bias)
-    : adaptive_(!config.cutoffs.empty()), dropout_(config.band_dropout) {
+    : adaptive_(!config.cutoffs.empty()), dropout_(config.cluster_dropout) {
   config.check(d);
   const auto bias = [this, &config](const std::string& name, int64_t n) {
     return add_parameter(name, zeros({n}, config.dtype, config.device));
@@ -134,7 +148,7 @@ TokenOutput::TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedd
       const auto [size, width] = clusters[i];
       weights_.rows.push_back(config.tied ? embedding.weights().rows[i]
                                           : add_parameter(numbered("rows", i), values.rows({size, width})));
-      const bool own = config.tied_projections == "none" || (config.tied_projections == "tails" && i == 0);
+      const bool own = config.tie_projs == "none" || (config.tie_projs == "tails" && i == 0);
       weights_.projections.push_back(
           i == 0 && !projected ? Tensor()
           : own                ? add_parameter(numbered("projections", i), values.projections({d, width}))
@@ -151,13 +165,13 @@ Tensor TokenOutput::logits(const Tensor& h) const {
   return linear(h, weights_.rows[0], weights_.biases.empty() ? Tensor() : weights_.biases[0]);
 }
 
-Tensor TokenOutput::loss(const Tensor& h, const Tensor& targets, const ForwardOptions& pass,
+Tensor TokenOutput::loss(const Tensor& h, const Tensor& targets, const ForwardOptions& options,
                          uint32_t site) const {
   if (!adaptive_) return cross_entropy_in_place(logits(h), targets);
-  AdaptiveSoftmaxOptions options;
-  options.dropout = pass.training ? dropout_ : 0;
-  options.key = {pass.seed, pass.step, site};
-  return adaptive_softmax_loss(h, targets, weights_, options);
+  AdaptiveSoftmaxOptions softmax;
+  softmax.dropout = options.training ? dropout_ : 0;
+  softmax.key = {options.seed, options.step, site};
+  return adaptive_softmax_loss(h, targets, weights_, softmax);
 }
 
 Tensor TokenOutput::token_losses(const Tensor& h, const Tensor& targets) const {

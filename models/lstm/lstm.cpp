@@ -3,24 +3,9 @@
 
 #include <cmath>
 
-#include "models/config_fields.h"
 #include "models/layers/initial_values.h"
 
 namespace tandem {
-
-std::string LstmConfig::text() const {
-  FieldWriter writer("lstm");
-  visit_recurrent_stack(writer, *this);
-  return writer.text();
-}
-
-LstmConfig LstmConfig::from_text(const std::string& text) {
-  LstmConfig config;
-  FieldReader reader("lstm", text);
-  visit_recurrent_stack(reader, config);
-  reader.finish();
-  return config;
-}
 
 LstmLayer::LstmLayer(int64_t input, int64_t output, const TokenConfig& config, Random& random) {
   const double bound = 1 / std::sqrt(static_cast<double>(output));
@@ -35,7 +20,7 @@ LstmLayer::LstmLayer(int64_t input, int64_t output, const TokenConfig& config, R
 
 Layer::Output LstmLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions&,
                                  uint32_t) const {
-  const Tensor h = part(before, 0);  // may come from a run in another precision
+  const Tensor h = part(before, 0);  // in another dtype if a run in another precision left it
   const LstmResult y = lstm(x, weights_, h.defined() ? h.to(x.dtype()) : h, part(before, 1));
   return {y.h, {y.h_last, y.c_last}};
 }

@@ -5,7 +5,6 @@
 
 #include "core/array.h"
 #include "core/check.h"
-#include "models/config_fields.h"
 #include "models/layers/initial_values.h"
 #include "ops/concat.h"
 #include "ops/linear.h"
@@ -14,16 +13,7 @@
 namespace tandem {
 namespace {
 
-template <class Visitor, class Config>
-void visit(Visitor& v, Config& c) {
-  visit_recurrent_stack(v, c);
-  v("first_window", c.first_window);
-  v("window", c.window);
-  v("pooling", c.pooling);
-  v("zoneout", c.zoneout);
-}
-
-// x (T, B, D) one step later: `first` (B, D), or zeros, then all rows but the last.
+// Returns x (T, B, D) one time step later: `first` (B, D) or zeros, then all rows of x but the last.
 Tensor delayed(const Tensor& x, const Tensor& first) {
   const Tensor head = first.defined() ? first.to(x.dtype()) : zeros(x.shape().tail(), x.dtype(), x.device());
   return concat({head.view_as(x.shape().with(0, 1)), slice(x, 0, x.size(0) - 1)});
@@ -38,18 +28,12 @@ QrnnPooling pooling_named(const std::string& name) {
 
 }  // namespace
 
-std::string QrnnConfig::text() const {
-  FieldWriter writer("qrnn");
-  visit(writer, *this);
-  return writer.text();
-}
-
-QrnnConfig QrnnConfig::from_text(const std::string& text) {
-  QrnnConfig config;
-  FieldReader reader("qrnn", text);
-  visit(reader, config);
-  reader.finish();
-  return config;
+void QrnnConfig::fields(Fields& field) {
+  stack_fields(field);
+  field("first_window", first_window);
+  field("window", window);
+  field("pooling", pooling);
+  field("zoneout", zoneout);
 }
 
 QrnnLayer::QrnnLayer(int64_t input, int64_t output, const QrnnLayerOptions& options,
@@ -67,17 +51,17 @@ std::vector<std::string> QrnnLayer::state_names() const {
   return {"c"};
 }
 
-Layer::Output QrnnLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+Layer::Output QrnnLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                                  uint32_t site) const {
   const bool wide = options_.window == 2;
   const Tensor u = linear(wide ? concat_columns({x, delayed(x, part(before, 1))}) : x, weight_, bias_);
   const QrnnScanResult y = qrnn_scan(u, part(before, 0),
                                      {.pooling = options_.pooling,
                                       .zoneout = options_.zoneout,
-                                      .training = pass.training,
-                                      .key = {pass.seed, pass.step, site}});
+                                      .training = options.training,
+                                      .key = {options.seed, options.step, site}});
   if (!wide) return {y.h, {y.c_last}};
-  // A copy: the segment's other inputs need not be kept for it.
+  // A copy, so that the state does not keep the whole segment's input in memory.
   const Tensor last = x.detach().view_rows(x.size(0) - 1, x.size(0)).clone();
   return {y.h, {y.c_last, last.view_as(x.shape().tail())}};
 }

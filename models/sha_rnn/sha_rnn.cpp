@@ -20,11 +20,11 @@
 namespace tandem {
 namespace {
 
-// Dropout sites of a block, after the recurrence's own.
+// Dropout sites of a block. Site 0 is the recurrence's.
 enum Site : uint32_t { kRecurrent = 1, kQuery, kValue, kAttention, kAttended, kBoom, kBoomSum };
 
-Tensor drop(const Tensor& x, double p, const ForwardOptions& pass, uint32_t site) {
-  return pass.training ? dropout(x, p, {pass.seed, pass.step, site}) : x;
+Tensor drop(const Tensor& x, double p, const ForwardOptions& options, uint32_t site) {
+  return options.training ? dropout(x, p, {options.seed, options.step, site}) : x;
 }
 
 std::unique_ptr<Layer> make_recurrence(const ShaRnnConfig& config, Random& random) {
@@ -71,7 +71,7 @@ void ShaRnnLayer::add_attention(Random& random) {
   key_gate_ = zero("attention.key_gate", d);
   value_gate_ = zero("attention.value_gate", d);
   if (config_.collapsed_value_gate) {
-    random.fill_normal(value_gate_, 0, 0.1);  // at 0 nothing but the gate itself would learn at first
+    random.fill_normal(value_gate_, 0, 0.1);  // at 0, only the gate itself would get a gradient
     return;
   }
   value_gate_weight_ =
@@ -92,35 +92,35 @@ std::vector<std::string> ShaRnnLayer::state_names() const {
   return names;
 }
 
-Tensor ShaRnnLayer::attend(const Tensor& s, const Tensor& kv, const ForwardOptions& pass,
+Tensor ShaRnnLayer::attend(const Tensor& s, const Tensor& kv, const ForwardOptions& options,
                            uint32_t site) const {
   const double p = config_.dropout;
   const Tensor gates = sigmoid(query_gate_) * sigmoid(key_gate_);
-  const Tensor q = drop((*query_norm_)(linear(s, query_, query_bias_)) * gates, p, pass, site + kQuery);
-  const AttentionContext& context = pass.context;
+  const Tensor q = drop((*query_norm_)(linear(s, query_, query_bias_)) * gates, p, options, site + kQuery);
+  const AttentionContext& context = options.context;
   const Tensor attended = causal_attention(q, kv,
                                            {.window = context.same_length ? context.memory + 1 : 0,
-                                            .dropout = pass.training ? p : 0,
-                                            .key = {pass.seed, pass.step, site + kAttention}});
+                                            .dropout = options.training ? p : 0,
+                                            .key = {options.seed, options.step, site + kAttention}});
   const Tensor gate = value_gate(value_gate_, value_gate_weight_, value_gate_bias_);
-  return s + drop(attended * gate, p, pass, site + kAttended);
+  return s + drop(attended * gate, p, options, site + kAttended);
 }
 
-Tensor ShaRnnLayer::boom(const Tensor& h, const ForwardOptions& pass, uint32_t site) const {
+Tensor ShaRnnLayer::boom(const Tensor& h, const ForwardOptions& options, uint32_t site) const {
   const double p = config_.dropout;
   const Tensor u = gelu(linear((*boom_norm_)(h), boom_, boom_bias_), Gelu::sigmoid1702);
-  const Tensor y = chunk_sum(drop(u, p, pass, site + kBoom), config_.d);
-  return (*boom_residual_norm_)(h) + drop(y, p, pass, site + kBoomSum);
+  const Tensor y = chunk_sum(drop(u, p, options, site + kBoom), config_.d);
+  return (*boom_residual_norm_)(h) + drop(y, p, options, site + kBoomSum);
 }
 
-Layer::Output ShaRnnLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+Layer::Output ShaRnnLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                                    uint32_t site) const {
   const size_t own = recurrence_->state_names().size();
-  Output out = recurrence_->forward((*start_)(x), before, pass, site);
-  Tensor h = drop(out.h, config_.dropout, pass, site + kRecurrent);
+  Output out = recurrence_->forward((*start_)(x), before, options, site);
+  Tensor h = drop(out.h, config_.dropout, options, site + kRecurrent);
   if (attends_) {
-    AttentionContext context = pass.context;
-    Tensor memory = part(before, own);  // may come from a run in another precision
+    AttentionContext context = options.context;
+    Tensor memory = part(before, own);  // in another dtype if a run in another precision left it
     if (memory.defined()) memory = memory.to(x.dtype());
     if (context.memory < 0) {
       context.memory = config_.max_positions;
@@ -130,22 +130,22 @@ Layer::Output ShaRnnLayer::forward(const Tensor& x, const LayerState& before, co
     }
     const Tensor m = (*memory_norm_)(h);
     const Tensor c = concat({memory, m});
-    const Tensor kv = concat_columns({c, drop(c, config_.dropout, pass, site + kValue)});
-    h = attend((*attention_norm_)(h), kv, pass, site);
+    const Tensor kv = concat_columns({c, drop(c, config_.dropout, options, site + kValue)});
+    h = attend((*attention_norm_)(h), kv, options, site);
     out.state.push_back(next_memory(memory, m, context));
   }
-  out.h = boom(h, pass, site);
+  out.h = boom(h, options, site);
   return out;
 }
 
 double ShaRnnLayer::forward_flops(int64_t steps, int64_t memory) const {
   const double flops = recurrence_->forward_flops(steps, memory) + 2.0 * static_cast<double>(boom_.numel());
   if (!attends_) return flops;
-  const double visible = static_cast<double>(memory) + static_cast<double>(steps + 1) / 2;
-  return flops + 2.0 * static_cast<double>(query_.numel()) + 4.0 * visible * static_cast<double>(config_.d);
+  return flops + 2.0 * static_cast<double>(query_.numel()) +
+         4.0 * mean_visible_keys(steps, static_cast<double>(memory)) * static_cast<double>(config_.d);
 }
 
-// Keys and values are the rows m themselves: they are kept side by side, as attention wants them.
+// Caches the rows m twice, side by side: they are both keys and values.
 class ShaRnnLayer::CachingDecoder : public LayerDecoder {
  public:
   CachingDecoder(const ShaRnnLayer& layer, int64_t batch, const AttentionContext& context)
@@ -169,7 +169,7 @@ class ShaRnnLayer::CachingDecoder : public LayerDecoder {
  private:
   const ShaRnnLayer& layer_;
   std::unique_ptr<LayerDecoder> recurrence_;
-  std::unique_ptr<KeyValueCache> cache_;  // none where the block does not attend
+  std::unique_ptr<KeyValueCache> cache_;  // null: the block does not attend
 };
 
 std::unique_ptr<LayerDecoder> ShaRnnLayer::decoder(int64_t batch, const AttentionContext& context) const {

@@ -6,7 +6,6 @@
 
 #include "core/array.h"
 #include "core/check.h"
-#include "models/config_fields.h"
 #include "models/layered_model.h"
 #include "models/layers/initial_values.h"
 #include "ops/dropout.h"
@@ -15,34 +14,16 @@
 #include "ops/support/weight_cache.h"
 
 namespace tandem {
-namespace {
 
-template <class Visitor, class Config>
-void visit(Visitor& v, Config& c) {
-  visit_tokens(v, c);
-  v("d", c.d);
-  v("d_embedding", c.d_embedding);
-  v("d_projected", c.d_projected);
-  v("layers", c.layers);
-  v("dropout", c.dropout);
-  v("highway_bias", c.highway_bias);
-  v("rescale", c.rescale);
-}
-
-}  // namespace
-
-std::string SruConfig::text() const {
-  FieldWriter writer("sru");
-  visit(writer, *this);
-  return writer.text();
-}
-
-SruConfig SruConfig::from_text(const std::string& text) {
-  SruConfig config;
-  FieldReader reader("sru", text);
-  visit(reader, config);
-  reader.finish();
-  return config;
+void SruConfig::fields(Fields& field) {
+  token_fields(field);
+  field("d", d);
+  field("d_embedding", d_embedding);
+  field("d_projected", d_projected);
+  field("layers", layers);
+  field("dropout", dropout);
+  field("highway_bias", highway_bias);
+  field("rescale", rescale);
 }
 
 SruLayer::SruLayer(const SruConfig& config, int64_t layer, Random& random)
@@ -56,7 +37,7 @@ SruLayer::SruLayer(const SruConfig& config, int64_t layer, Random& random)
     projection_ =
         add_parameter("projection.weight", uniform(random, {config.d_projected, in}, bound(in), config));
   const int64_t from = projected ? config.d_projected : in;
-  // Plane by plane, each with its own scale: candidate, forget, reset, skip.
+  // Scales of the planes: candidate, forget, reset, skip.
   const double scales[] = {std::sqrt(1 - config.dropout), std::sqrt(0.5), std::sqrt(0.5), 1.0};
   const int64_t planes = same_width_ ? 3 : 4;
   weight_ = Tensor({planes * d, from}, config.dtype, config.device);
@@ -70,18 +51,18 @@ SruLayer::SruLayer(const SruConfig& config, int64_t layer, Random& random)
   fill(scan_bias_.view_rows(d, 2 * d), config.highway_bias);
 }
 
-Layer::Output SruLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& pass,
+Layer::Output SruLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                                 uint32_t site) const {
-  const double p = pass.training ? config_.dropout : 0;
+  const double p = options.training ? config_.dropout : 0;
   const Tensor u = linear(projection_.defined() ? linear(x, projection_) : x, weight_);
-  SruScanOptions options;
-  if (config_.rescale) options.rescale = std::sqrt(1 + 2 * std::exp(config_.highway_bias));
+  SruScanOptions scan;
+  if (config_.rescale) scan.rescale = std::sqrt(1 + 2 * std::exp(config_.highway_bias));
   if (p > 0 && !last_)
-    options.mask = dropout_mask({x.size(1), config_.d}, p, parameter_dtype(x.dtype()), x.device(),
-                                {pass.seed, pass.step, site});
-  const SruScanResult scan =
-      sru_scan(u, same_width_ ? x : Tensor(), scan_weight_, scan_bias_, part(before, 0), options);
-  return {scan.h, {scan.c_last}};
+    scan.mask = dropout_mask({x.size(1), config_.d}, p, parameter_dtype(x.dtype()), x.device(),
+                             {options.seed, options.step, site});
+  const SruScanResult result =
+      sru_scan(u, same_width_ ? x : Tensor(), scan_weight_, scan_bias_, part(before, 0), scan);
+  return {result.h, {result.c_last}};
 }
 
 std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) {
@@ -91,20 +72,18 @@ std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) 
         config.vocabulary, config.d, config.layers, config.d_embedding, config.d_projected);
   CHECK(config.dropout >= 0 && config.dropout < 1, "sru: dropout {} must be in [0, 1)", config.dropout);
   Random random(seed);
-  // Standard deviation 1 / sqrt(width) of the rows at both ends.
+  // Embedding and output rows have standard deviation 1 / sqrt(width).
   const Initializer rows = [&random, &config](Shape shape) {
     return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(shape[1])), config);
   };
-  LayeredModel::Parts parts;
-  const int64_t e = config.d_embedding > 0 ? config.d_embedding : config.d;
-  parts.embedding = std::make_unique<TokenEmbedding>(config, e, 1, rows);
-  for (int64_t i = 0; i < config.layers; ++i)
-    parts.layers.push_back(std::make_unique<SruLayer>(config, i, random));
-  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows);
-  parts.vocabulary = config.vocabulary;
-  parts.input_dropout = parts.output_dropout = config.dropout;
-  parts.config = config.text();
-  return std::make_unique<LayeredModel>(std::move(parts));
+  const FrameConfig frame = {.input_width = config.d_embedding > 0 ? config.d_embedding : config.d,
+                             .output_width = config.d,
+                             .input_dropout = config.dropout,
+                             .output_dropout = config.dropout};
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+    for (int64_t i = 0; i < config.layers; ++i)
+      layers.push_back(std::make_unique<SruLayer>(config, i, random));
+  });
 }
 
 }  // namespace tandem

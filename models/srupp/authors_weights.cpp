@@ -1,4 +1,4 @@
-// Names and layout of the SRU++ authors' weights, and ours.
+// Names and layout of the SRU++ authors' weights and of ours.
 #include "models/srupp/authors_weights.h"
 
 #include <cstring>
@@ -12,7 +12,7 @@ namespace {
 
 struct NamePair {
   std::string ours, theirs;
-  bool interleaved = false;  // theirs holds the three planes of U row by row
+  bool interleaved = false;  // the rows of the three planes of U are interleaved in theirs
 };
 
 std::vector<NamePair> name_pairs(const SruppConfig& config) {
@@ -38,7 +38,7 @@ std::vector<NamePair> name_pairs(const SruppConfig& config) {
   return pairs;
 }
 
-// Rows of a (3d, n) matrix: plane m, unit j at m d + j in ours, at 3j + m in theirs.
+// Reorders the rows of a (3d, n) matrix: plane m of unit j is row m d + j in ours and row 3j + m in theirs.
 Tensor permute_planes(const Tensor& from, bool to_interleaved) {
   const Tensor source = from.to(Device::cpu());
   const int64_t d = source.size(0) / 3;
@@ -67,7 +67,7 @@ class WeightMap {
     CHECK(found != by_name_.end(), "authors' SRU++ weights: there is no tensor {}", name);
     return found->second;
   }
-  // A matrix, for its sizes.
+  // Returns a matrix. Error: another number of axes.
   const Tensor& matrix(const std::string& name) const {
     const Tensor& w = get(name);
     CHECK(w.rank() == 2, "authors' SRU++ weights: {} must have two axes, is {}", name, w.str());
@@ -79,7 +79,8 @@ class WeightMap {
   std::map<std::string, Tensor> by_name_;
 };
 
-// Which layers attend, as one of the two patterns that the configuration can say.
+// Sets attention_every or attention_last so that the layers given in `attends` attend. Error: neither can
+// say that.
 void infer_attention(const std::vector<bool>& attends, SruppConfig& config) {
   const auto matches = [&attends, &config] {
     for (int64_t i = 0; i < config.layers; ++i)

@@ -7,17 +7,18 @@
 
 namespace tandem {
 
-// True when the names are those of the authors' model (embedding_layer.weight, rnn.rnn_lst.0.weight_c, ...).
+// Returns whether the names are those of the authors' model (embedding_layer.weight,
+// rnn.rnn_lst.0.weight_c, ...).
 bool is_authors_srupp(const std::vector<NamedTensor>& weights);
 
-// Sizes are inferred from shapes; a layer without `alpha` is a projected layer. Their output matrix has the
-// planes of U interleaved per hidden unit (rows 3j, 3j+1, 3j+2 are candidate, forget and reset of unit j);
-// ours has three planes. Error naming the tensor: one is missing, left over, or of a shape that does not fit
-// the others.
+// Builds a model from the authors' weights. Sizes are inferred from shapes; a layer without `alpha` is a
+// projected layer. Their W_o has the planes of U interleaved by unit (rows 3j, 3j+1, 3j+2 are candidate,
+// forget and reset of unit j), ours has one plane after the other. Error naming the tensor: one is missing,
+// left over, or of a shape that does not fit the others.
 std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>& weights, int64_t heads = 1,
                                                   DType dtype = DType::f32, Device device = Device::cpu());
 
-// The authors' name of each of our parameters, and a gradient or value moved from our layout into theirs.
+// Converts values or gradients of our parameters to the authors' names and layout.
 std::vector<NamedTensor> to_authors_layout(const std::vector<NamedTensor>& ours, const SruppConfig& config);
 
 }  // namespace tandem

@@ -1,6 +1,11 @@
 // SRU++'s sizes and recipes. Sources: arXiv 2102.12459 and the authors' training scripts (asappresearch/sru,
 // 3.0.0-dev).
 #include "models/presets.h"
+
+#include <charconv>
+
+#include "core/check.h"
+#include "models/registry.h"
 #include "models/srupp/srupp.h"
 
 namespace tandem {
@@ -13,10 +18,10 @@ Preset srupp_preset(const char* name, int64_t d, int64_t d_projected, int64_t la
   config.d_projected = d_projected;
   config.layers = layers;
   config.dropout = config.attention_dropout = dropout;
-  return {"srupp", name, config.text(), recipe, about};
+  return {name, config.text(), recipe, about};
 }
 
-// What the authors' enwik8 models share. Batches are totals over their eight GPUs.
+// The recipe of the authors' enwik8 models. Batch sizes are totals over their eight GPUs.
 Recipe enwik8_recipe(int64_t batch_size, double lr) {
   return {.batch_size = batch_size,
           .unroll = 1024,
@@ -27,8 +32,8 @@ Recipe enwik8_recipe(int64_t batch_size, double lr) {
           .steps = 400000};
 }
 
-// Word level. Clusters of 1024, 256, 64 and, of WikiText, 16 features; the authors count a cluster's end so that
-// with its clusters the head has a round number of rows.
+// Word level: clusters of 1024, 256, 64 and, for WikiText, 16 features. The authors chose the cutoffs so that
+// cluster 0 and the logits of the tails together have a round number of rows.
 Preset word_preset(const char* name, int64_t d, int64_t d_projected, int64_t every, double dropout,
                    bool wikitext, const Recipe& recipe, const char* about) {
   SruppConfig config;
@@ -37,14 +42,14 @@ Preset word_preset(const char* name, int64_t d, int64_t d_projected, int64_t eve
   config.attention_every = every;
   config.dropout = dropout;
   config.attention_dropout = wikitext ? dropout : 0;
-  config.band_dropout = wikitext ? dropout : 0;
+  config.cluster_dropout = wikitext ? dropout : 0;
   config.cutoffs =
       wikitext ? std::vector<int64_t>{19997, 39997, 199997} : std::vector<int64_t>{59998, 159998};
-  config.band_width = 1024;
-  config.band_divisor = 4;
+  config.d_embed = 1024;
+  config.div_val = 4;
   config.tied = true;
-  config.tied_projections = wikitext ? "all" : "none";
-  return {"srupp", name, config.text(), recipe, about};
+  config.tie_projs = wikitext ? "all" : "none";
+  return {name, config.text(), recipe, about};
 }
 
 Recipe wikitext_recipe(int64_t unroll) {
@@ -66,8 +71,6 @@ Recipe lm1b_recipe(int64_t batch_size) {
           .warmup = 16000,
           .steps = 800000};
 }
-
-}  // namespace
 
 std::vector<Preset> srupp_presets() {
   const Recipe txl_matched = {.batch_size = 24,
@@ -100,4 +103,30 @@ std::vector<Preset> srupp_presets() {
   };
 }
 
+// "base-k5" is "base" with attention in every fifth layer, "base-k0" without any.
+std::optional<PresetVariant> attention_every_variant(const std::string& name) {
+  const size_t at = name.rfind("-k");
+  if (at == std::string::npos) return {};
+  int64_t k = -1;
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + at + 2, end, k);
+  if (error != std::errc() || stop != end || k < 0) return {};
+  const std::string base = name.substr(0, at);
+  return PresetVariant{base, [base, k](Preset& preset) {
+                         SruppConfig config = SruppConfig::from_text(preset.model_config);
+                         CHECK(k <= config.layers,
+                               "preset: {} asks for attention every {} layers; {} has {} layers", preset.name,
+                               k, base, config.layers);
+                         config.attention_every = k;
+                         preset.model_config = config.text();
+                       }};
+}
+
+}  // namespace
 }  // namespace tandem
+
+TANDEM_MODELS(srupp) {
+  register_model(
+      "srupp", make_srupp, srupp_presets,
+      {attention_every_variant, ", also as NAME-k2, -k5, -k10 (attention every k layers) and -k0 (none)"});
+}

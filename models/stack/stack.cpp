@@ -1,4 +1,4 @@
-// Stacks of layers from a text.
+// Stacks of layers from a list in text.
 #include "models/stack/stack.h"
 
 #include <algorithm>
@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "core/check.h"
-#include "models/config_fields.h"
 #include "models/layered_model.h"
 #include "models/layers/feed_forward.h"
 #include "models/layers/self_attention.h"
@@ -18,25 +17,13 @@
 namespace tandem {
 namespace {
 
-template <class Visitor, class Config>
-void visit(Visitor& v, Config& c) {
-  visit_tokens(v, c);
-  v("layers", c.layers);
-  v("d", c.d);
-  v("d_projected", c.d_projected);
-  v("heads", c.heads);
-  v("d_inner", c.d_inner);
-  v("dropout", c.dropout);
-  v("attention_dropout", c.attention_dropout);
-  v("highway_bias", c.highway_bias);
-}
+// Standard deviation of the initial weights of attention and feed-forward, as in Transformer-XL.
+constexpr double kDeviation = 0.02;
 
-constexpr double kDeviation = 0.02;  // of attention's and feed-forward's weights, as in Transformer-XL
-
-// What layers are made from.
+// Makes layers of each kind from the stack's configuration.
 struct Maker {
   const StackConfig& config;
-  int64_t layers;  // in all
+  int64_t layers;  // number of layers in the stack
   Random& random;
   InitialValues& values;
   std::shared_ptr<const Sinusoids> sinusoids;
@@ -145,18 +132,16 @@ std::vector<std::string> stack_layers(const std::string& text) {
   return layers;
 }
 
-std::string StackConfig::text() const {
-  FieldWriter writer("stack");
-  visit(writer, *this);
-  return writer.text();
-}
-
-StackConfig StackConfig::from_text(const std::string& text) {
-  StackConfig config;
-  FieldReader reader("stack", text);
-  visit(reader, config);
-  reader.finish();
-  return config;
+void StackConfig::fields(Fields& field) {
+  token_fields(field);
+  field("layers", layers);
+  field("d", d);
+  field("d_projected", d_projected);
+  field("heads", heads);
+  field("d_inner", d_inner);
+  field("dropout", dropout);
+  field("attention_dropout", attention_dropout);
+  field("highway_bias", highway_bias);
 }
 
 std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t seed) {
@@ -167,9 +152,9 @@ std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t se
             config.attention_dropout < 1,
         "stack: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
         config.attention_dropout);
-  const std::vector<std::string> layers = stack_layers(config.layers);
-  const auto has = [&layers](const char* name) {
-    return std::find(layers.begin(), layers.end(), name) != layers.end();
+  const std::vector<std::string> kinds = stack_layers(config.layers);
+  const auto has = [&kinds](const char* name) {
+    return std::find(kinds.begin(), kinds.end(), name) != kinds.end();
   };
   CHECK(!has("attention") || config.d % config.heads == 0, "stack: heads must divide d: d is {}, heads {}",
         config.d, config.heads);
@@ -178,20 +163,19 @@ std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t se
 
   Random random(seed);
   InitialValues values(config, kDeviation, seed + 1);
-  const Maker maker{config, static_cast<int64_t>(layers.size()), random, values,
+  const Maker maker{config, static_cast<int64_t>(kinds.size()), random, values,
                     has("attention") ? std::make_shared<const Sinusoids>(config.d) : nullptr};
   const Initializer rows = [&random, &config](Shape shape) {
     return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(shape[1])), config);
   };
-  LayeredModel::Parts parts;
-  parts.embedding = std::make_unique<TokenEmbedding>(config, config.d, 1, rows);
-  for (size_t i = 0; i < layers.size(); ++i)
-    parts.layers.push_back(find_kind(layers[i])->make(maker, static_cast<int64_t>(i)));
-  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows);
-  parts.vocabulary = config.vocabulary;
-  parts.input_dropout = parts.output_dropout = config.dropout;
-  parts.config = config.text();
-  return std::make_unique<LayeredModel>(std::move(parts));
+  const FrameConfig frame = {.input_width = config.d,
+                             .output_width = config.d,
+                             .input_dropout = config.dropout,
+                             .output_dropout = config.dropout};
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+    for (size_t i = 0; i < kinds.size(); ++i)
+      layers.push_back(find_kind(kinds[i])->make(maker, static_cast<int64_t>(i)));
+  });
 }
 
 }  // namespace tandem

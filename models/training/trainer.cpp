@@ -120,7 +120,8 @@ void Trainer::keep_state(State next) {
     return;
   }
   if (updated.item() == 0) return;
-  state_ = model_->waiting(std::move(next));
+  compact_state(next);
+  state_ = std::move(next);
   if (!device().is_cuda()) return;
   for (NamedTensor& part : state_.parts) part.value = part.value.clone();
   graph_step_.reset();

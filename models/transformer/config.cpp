@@ -1,43 +1,14 @@
-// The transformers' configuration as JSON, and what each model's name stands for.
+// The configuration of transformers: its fields, and the defaults of each model.
 #include "core/check.h"
-#include "models/config_fields.h"
 #include "models/transformer/transformer.h"
 
 namespace tandem {
-namespace {
-
-template <class Visitor, class Config>
-void visit(Visitor& v, Config& c) {
-  visit_tokens(v, c);
-  v("layers", c.layers);
-  v("d", c.d);
-  v("heads", c.heads);
-  v("d_head", c.d_head);
-  v("d_inner", c.d_inner);
-  v("norm", c.norm);
-  v("final_norm", c.final_norm);
-  v("positions", c.positions);
-  v("shared_position_bias", c.shared_position_bias);
-  v("activation", c.activation);
-  v("attention_bias", c.attention_bias);
-  v("output_bias", c.output_bias);
-  v("conv_width", c.conv_width);
-  v("shared_qk", c.shared_qk);
-  v("dropout", c.dropout);
-  v("attention_dropout", c.attention_dropout);
-  v("inner_dropout", c.inner_dropout);
-  v("output_dropout", c.output_dropout);
-  v("norm_eps", c.norm_eps);
-  v("init_std", c.init_std);
-}
-
-}  // namespace
 
 TransformerConfig TransformerConfig::of(const std::string& model) {
   TransformerConfig c;
-  c.model = model;
+  if (!model.empty()) c.model = model;
   c.tied = true;
-  if (model == "transformer-xl") return c;
+  if (c.model == "transformer-xl") return c;
   if (model == "transformer") {
     c.norm = "before";
     c.positions = "absolute";
@@ -56,19 +27,28 @@ TransformerConfig TransformerConfig::of(const std::string& model) {
   return c;
 }
 
-std::string TransformerConfig::text() const {
-  FieldWriter writer(model);
-  visit(writer, *this);
-  return writer.text();
-}
-
-TransformerConfig TransformerConfig::from_text(const std::string& text) {
-  const std::string named = model_of_config(text);
-  TransformerConfig config = of(named.empty() ? "transformer-xl" : named);
-  FieldReader reader(config.model, text);
-  visit(reader, config);
-  reader.finish();
-  return config;
+void TransformerConfig::fields(Fields& field) {
+  token_fields(field);
+  field("layers", layers);
+  field("d", d);
+  field("heads", heads);
+  field("d_head", d_head);
+  field("d_inner", d_inner);
+  field("norm", norm);
+  field("final_norm", final_norm);
+  field("positions", positions);
+  field("shared_position_bias", shared_position_bias);
+  field("activation", activation);
+  field("attention_bias", attention_bias);
+  field("output_bias", output_bias);
+  field("conv_width", conv_width);
+  field("shared_qk", shared_qk);
+  field("dropout", dropout);
+  field("attention_dropout", attention_dropout);
+  field("inner_dropout", inner_dropout);
+  field("output_dropout", output_dropout);
+  field("norm_eps", norm_eps);
+  field("init_std", init_std);
 }
 
 }  // namespace tandem

@@ -1,7 +1,9 @@
-// The transformers' sizes and recipes. Sources: arXiv 1901.02860 and the authors' scripts
+// Sizes and recipes of transformers. Sources: arXiv 1901.02860 and the authors' scripts
 // (kimiyoung/transformer-xl, pytorch/), arXiv 1809.10853 and fairseq's command for it, arXiv 2109.08668 and
 // the authors' configurations.
 #include "models/presets.h"
+
+#include "models/registry.h"
 #include "models/transformer/transformer.h"
 
 namespace tandem {
@@ -19,10 +21,10 @@ TransformerConfig sized(const char* model, int64_t layers, int64_t d, int64_t he
 }
 
 Preset preset_of(const char* name, const TransformerConfig& config, const Recipe& recipe, const char* about) {
-  return {config.model, name, config.text(), recipe, about};
+  return {name, config.text(), recipe, about};
 }
 
-// Transformer-XL: one rate of dropout, and another of the attention weights.
+// A Transformer-XL, with one rate of dropout for everything but the attention weights.
 TransformerConfig xl(int64_t layers, int64_t d, int64_t heads, int64_t d_head, int64_t d_inner,
                      double dropout, double attention_dropout) {
   TransformerConfig config = sized("transformer-xl", layers, d, heads, d_head, d_inner);
@@ -31,14 +33,14 @@ TransformerConfig xl(int64_t layers, int64_t d, int64_t heads, int64_t d_head, i
   return config;
 }
 
-// Clusters of words, each with a divisor-th of the features of the one before; rows are tied with the
+// Adds clusters of words, each with 1 / div_val of the features of the one before. Output rows are tied to the
 // embedding's.
-TransformerConfig clustered(TransformerConfig config, std::vector<int64_t> cutoffs, int64_t divisor,
-                            const char* tied_projections) {
+TransformerConfig clustered(TransformerConfig config, std::vector<int64_t> cutoffs, int64_t div_val,
+                            const char* tie_projs) {
   config.tied = true;
   config.cutoffs = std::move(cutoffs);
-  config.band_divisor = divisor;
-  config.tied_projections = tied_projections;
+  config.div_val = div_val;
+  config.tie_projs = tie_projs;
   return config;
 }
 
@@ -49,7 +51,7 @@ struct Evaluation {
   int64_t window, memory, clamp;
 };
 
-// Adam without decay, cosine to zero. Memory is as long as a segment.
+// Adam without weight decay, cosine to zero, memory as long as a segment.
 Recipe xl_recipe(int64_t batch_size, int64_t unroll, const Evaluation& evaluation, int64_t warmup,
                  int64_t steps) {
   return {.batch_size = batch_size,
@@ -91,10 +93,10 @@ std::vector<Preset> baevski_presets() {
   TransformerConfig wt103 =
       clustered(sized("transformer", 16, 1024, 8, 128, 4096), {20000, 60000}, 4, "tails");
   wt103.adaptive = "baevski";
-  wt103.band_dropout = 0.2;
+  wt103.cluster_dropout = 0.2;
   wt103.dropout = 0.3;
   wt103.attention_dropout = wt103.inner_dropout = 0.1;
-  // Eight GPUs, three batches of one row an update.
+  // One row on each of eight GPUs, three batches per update.
   const Recipe recipe = {.batch_size = 8,
                          .unroll = 3072,
                          .accumulate = 3,
@@ -112,7 +114,8 @@ std::vector<Preset> baevski_presets() {
                          .cycle_shrink = 0.75,
                          .weight_decay = 0,
                          .clip = 0.1};
-  // Places beyond those of training mean nothing to the model: half of a segment is read again, half scored.
+  // Positions beyond those of training mean nothing to the model. Evaluation reads half a segment again and
+  // scores the other half.
   Recipe laptop = laptop_attention_recipe(2e-3);
   laptop.unroll = 128;
   laptop.eval_window = laptop.eval_memory = 64;
@@ -121,8 +124,8 @@ std::vector<Preset> baevski_presets() {
           preset_of("wt103", wt103, recipe, "247M: perplexity 18.7 on WikiText-103")};
 }
 
-// The authors' language models on T5's code; batches there are 65,536 tokens, of sub-words. The optimizer is
-// ours: Adafactor is not here.
+// The authors' language models in T5's code, whose batches are 65,536 sub-word tokens. The optimizer is ours;
+// theirs was Adafactor.
 std::vector<Preset> primer_presets(const char* model) {
   const Recipe recipe = {.batch_size = 128,
                          .unroll = 512,
@@ -145,12 +148,11 @@ std::vector<Preset> primer_presets(const char* model) {
 }
 
 }  // namespace
-
-std::vector<Preset> transformer_presets() {
-  std::vector<Preset> all = xl_presets();
-  for (const auto& more : {baevski_presets(), primer_presets("primer-ez"), primer_presets("primer")})
-    all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
-
 }  // namespace tandem
+
+TANDEM_MODELS(transformer) {
+  register_model("transformer", make_transformer, baevski_presets);
+  register_model("transformer-xl", make_transformer, xl_presets);
+  for (const char* name : {"primer", "primer-ez"})
+    register_model(name, make_transformer, [name] { return primer_presets(name); });
+}

@@ -1,4 +1,4 @@
-// A transformer from its sub-layers.
+// A transformer, put together from its sub-layers.
 #include "models/transformer/transformer.h"
 
 #include <fmt/format.h>
@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-// What a word of the configuration means. Error: it is not known; the known ones are listed.
+// Returns what a word of the configuration stands for. Error: an unknown word; the known ones are listed.
 template <class T>
 T meaning(const char* field, const std::string& word, const std::map<std::string, T>& known) {
   const auto found = known.find(word);
@@ -79,25 +79,24 @@ std::unique_ptr<LanguageModel> make_transformer(const TransformerConfig& config,
   const Initializer rows = [&values](Shape shape) { return values.embedding(shape); };
   const auto sinusoids = config.frequencies.empty() ? std::make_shared<const Sinusoids>(config.d)
                                                     : std::make_shared<const Sinusoids>(config.frequencies);
-  LayeredModel::Parts parts;
-  parts.embedding =
-      std::make_unique<TokenEmbedding>(config, config.d, std::sqrt(static_cast<double>(config.d)), rows);
-  if (!relative) parts.layers.push_back(std::make_unique<PositionLayer>(config.d, config.dropout));
-  const SelfAttention* first = nullptr;
-  for (int64_t i = 0; i < config.layers; ++i) {
-    auto layer = std::make_unique<SelfAttention>(attention, sinusoids, values, first);
-    if (config.shared_position_bias && !first) first = layer.get();
-    parts.layers.push_back(std::move(layer));
-    parts.layers.push_back(std::make_unique<FeedForward>(feed_forward, values));
-  }
-  if (config.final_norm)
-    parts.layers.push_back(std::make_unique<NormLayer>(config.d, config.norm_eps, values));
-  parts.output = std::make_unique<TokenOutput>(config, config.d, *parts.embedding, rows, config.output_bias);
-  parts.input_dropout = relative ? config.dropout : 0;  // else after the positions are added
-  parts.output_dropout = config.output_dropout;
-  parts.vocabulary = config.vocabulary;
-  parts.config = config.text();
-  return std::make_unique<LayeredModel>(std::move(parts));
+  const FrameConfig frame = {
+      .input_width = config.d,
+      .output_width = config.d,
+      .embedding_scale = std::sqrt(static_cast<double>(config.d)),
+      .output_bias = config.output_bias,
+      .input_dropout = relative ? config.dropout : 0,  // PositionLayer drops after it has added positions
+      .output_dropout = config.output_dropout};
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+    if (!relative) layers.push_back(std::make_unique<PositionLayer>(config.d, config.dropout));
+    const SelfAttention* first = nullptr;
+    for (int64_t i = 0; i < config.layers; ++i) {
+      auto layer = std::make_unique<SelfAttention>(attention, sinusoids, values, first);
+      if (config.shared_position_bias && !first) first = layer.get();
+      layers.push_back(std::move(layer));
+      layers.push_back(std::make_unique<FeedForward>(feed_forward, values));
+    }
+    if (config.final_norm) layers.push_back(std::make_unique<NormLayer>(config.d, config.norm_eps, values));
+  });
 }
 
 }  // namespace tandem

@@ -1,5 +1,5 @@
-// Transformers: stacks of self-attention and feed-forward sub-layers. Four models of one configuration, which
-// may be mixed; each name stands for other defaults:
+// Transformers: stacks of self-attention and feed-forward sub-layers. One configuration serves four models,
+// whose names stand for different defaults; their options may be mixed.
 //
 //   transformer      Baevski and Auli (ICLR 2019, arXiv 1809.10853), after fairseq's code: norm before each
 //                    sub-layer and none at the end, absolute sinusoidal positions, no memory, biases in the
@@ -18,8 +18,8 @@
 
 namespace tandem {
 
-struct TransformerConfig : TokenConfig {
-  // The defaults of a model. Error: it is none of the four.
+struct TransformerConfig : Configured<TransformerConfig> {
+  // Returns the defaults of a model; empty: of transformer-xl. Error: it is none of the four.
   static TransformerConfig of(const std::string& model);
 
   std::string model = "transformer-xl";
@@ -27,28 +27,27 @@ struct TransformerConfig : TokenConfig {
   std::string norm = "after";  // or "before", "primer"
   bool final_norm = false;
   std::string positions = "relative";  // or "absolute"
-  bool shared_position_bias = true;    // one (u, v); false: one a layer
+  bool shared_position_bias = true;    // one (u, v) for all layers; false: one per layer
   std::string activation = "relu";     // or "squared_relu", "gelu", "silu"
   bool attention_bias = false, output_bias = true;
-  int64_t conv_width = 0;
+  int64_t conv_width = 0;  // conv_width, shared_qk: see models/layers/self_attention.h
   bool shared_qk = false;
   double dropout = 0;  // of embedding, positions and each sub-layer's result
   double attention_dropout = 0;
-  double inner_dropout = 0;   // in the feed-forward part
+  double inner_dropout = 0;   // between the two matrices of the feed-forward part
   double output_dropout = 0;  // before the output
   double norm_eps = 1e-5;
   double init_std = 0.02;  // see models/layers/initial_values.h
 
-  // D/2 frequencies of the relative positions' sinusoids, from a checkpoint of the authors; empty: their
-  // formula. Not part of the text.
+  // The d/2 frequencies of the sinusoids, as a checkpoint of the authors has them; empty: their formula. Not
+  // part of the text.
   std::vector<float> frequencies;
 
-  // As JSON text, as checkpoints keep it; see SruppConfig.
-  std::string text() const;
-  static TransformerConfig from_text(const std::string& text);
+  std::string model_name() const { return model; }
+  void fields(Fields& field);
 };
 
-// Error: sizes that are not positive, dropout outside [0, 1), a word that is not known.
+// Error: sizes that are not positive, dropout outside [0, 1), an unknown word.
 std::unique_ptr<LanguageModel> make_transformer(const TransformerConfig& config, uint64_t seed);
 
 }  // namespace tandem

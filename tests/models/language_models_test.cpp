@@ -1,5 +1,5 @@
-// What every language model must hold, whatever it is made of: a new model adds a line to the table in
-// tests/support/small_models.h.
+// Checks that every language model must pass, over the table of tests/support/small_models.h: a model's own
+// test file adds its configurations there with MODEL_CASES.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include "autograd/tape.h"
 #include "core/array.h"
 #include "core/random.h"
+#include "models/presets.h"
 #include "models/registry.h"
 #include "models/training/optimizer.h"
 #include "ops/gemm/precision.h"
@@ -30,7 +31,8 @@ nlohmann::json config_of(const std::string& text) {
   return config;
 }
 
-// Where models start, much of them is nearly zero and hides behind the rest: parameters are moved away.
+// Makes a model whose parameters are moved away from their initial values: many of those are near zero,
+// which would hide errors.
 std::unique_ptr<LanguageModel> make_shaken(const nlohmann::json& config, Device device = Device::cpu()) {
   std::unique_ptr<LanguageModel> model = make_model(config.dump(), 1, device);
   Random random(17);
@@ -58,18 +60,19 @@ std::vector<std::vector<double>> gradients_of(const LanguageModel& model) {
 
 }  // namespace
 
-TEST_CASE("language models: each one in the registry is in the table here") {
-  std::set<std::string> names;
-  for (const std::string& text : kSmallModels) names.insert(config_of(text)["model"].get<std::string>());
+TEST_CASE("language models: every registered model has small configurations here, and a preset laptop") {
+  std::set<std::string> tested;
+  for (const std::string& text : small_models()) tested.insert(config_of(text)["model"].get<std::string>());
   for (const std::string& name : model_names()) {
-    CAPTURE(name);
-    CHECK(names.count(name) == 1);
+    CHECK_MESSAGE(tested.count(name) == 1, "no small configuration of the model ", name,
+                  ": add MODEL_CASES to its test file (tests/support/small_models.h)");
+    CHECK_MESSAGE(has_preset(name, "laptop"), "the model ", name, " has no preset laptop");
   }
-  CHECK(names.size() == model_names().size());
+  CHECK(tested.size() == model_names().size());
 }
 
 TEST_CASE("language models: the configuration survives the way through text") {
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     const nlohmann::json config = config_of(text);
     const std::string whole = make_model(config.dump(), 1)->config();
     CAPTURE(whole);
@@ -81,15 +84,15 @@ TEST_CASE("language models: the configuration survives the way through text") {
 
 TEST_CASE("language models: one batch can be learnt by heart") {
   const Tensor tokens = random_tokens(12, 8), targets = random_tokens(12, 9);
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     CAPTURE(text);
     nlohmann::json config = config_of(text);
     config["dtype"] = "f32";
     const auto model = make_model(config.dump(), 1);
     Optimizer optimizer(model->parameters(), {.weight_decay = 0});
     double value = 1;
-    // Of log 11 nats at first. Two of the 24 targets taken for one another, 0.058, is where small models may
-    // stay.
+    // The loss starts at log 11 nats. A small model may keep confusing two of the 24 targets, a loss of
+    // 0.058.
     constexpr double kLearnt = 0.1;
     constexpr int kMost = 2000;
     for (int step = 0; step < kMost && value > kLearnt; ++step) {
@@ -108,7 +111,7 @@ TEST_CASE("language models: segments with a long memory are one long pass") {
   const Tensor tokens = random_tokens(19, 3), targets = random_tokens(19, 4);
   ForwardOptions pass;
   pass.context.memory = 100;
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     CAPTURE(text);
     const auto model = make_shaken(config_of(text));
     if (!model->carries_state()) continue;
@@ -134,11 +137,11 @@ TEST_CASE("language models: generation gives the logits of evaluation, while mem
   ForwardOptions pass;
   pass.context = {.memory = kMemory, .same_length = true, .segment = kSegment};
   for (const Device device : test_devices())
-    for (const std::string& text : kSmallModels) {
+    for (const std::string& text : small_models()) {
       CAPTURE(text);
       CAPTURE(device.str());
       const auto model = make_shaken(config_of(text), device);
-      // A model that carries no state starts anew with its memory when it has read a segment beyond it.
+      // A model that carries no state starts over with its memory when it has read a segment beyond it.
       const bool carries = model->carries_state();
       const std::vector<int64_t> segments =
           carries ? std::vector<int64_t>{5, 5, 3, 4, 6, 1} : std::vector<int64_t>{kRead};
@@ -166,7 +169,7 @@ TEST_CASE("language models: generation gives the logits of evaluation, while mem
 
 TEST_CASE("language models: recomputation gives the same loss and gradients, with dropout too") {
   const Tensor tokens = random_tokens(6, 6), targets = random_tokens(6, 7);
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     CAPTURE(text);
     nlohmann::json config = nlohmann::json::parse(make_model(config_of(text).dump(), 1)->config());
     for (auto& [key, value] : config.items())
@@ -193,10 +196,10 @@ TEST_CASE("language models: recomputation gives the same loss and gradients, wit
 
 TEST_CASE("language models: dropout changes training passes only, and by its key") {
   const Tensor tokens = random_tokens(4, 1);
-  // A field may mean nothing to one configuration of a model, but not to all of them; that of the token
-  // layers, which all models share, not to all models.
+  // A field need not matter in every configuration of a model, but in one; the field of the token layers,
+  // which all models share, in one model.
   std::map<std::string, bool> matters;
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     nlohmann::json config = nlohmann::json::parse(make_model(config_of(text).dump(), 1)->config());
     for (auto& [key, value] : config.items()) {
       const std::string field = key;
@@ -230,7 +233,7 @@ TEST_CASE("language models: in bf16 losses, gradients and generation are near th
   if (cpu_has_bf16()) devices.push_back(Device::cpu());
   if (has_cuda()) devices.push_back(Device::cuda());
   const Tensor tokens = random_tokens(6, 6), targets = random_tokens(6, 7);
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     CAPTURE(text);
     nlohmann::json config = config_of(text);
     config["dtype"] = "f32";
@@ -261,17 +264,17 @@ TEST_CASE("language models: in bf16 losses, gradients and generation are near th
     const Results exact = run(MatmulPrecision::f32, Device::cpu());
     for (const Device device : devices) {
       CAPTURE(device.str());
-      const Results half = run(MatmulPrecision::bf16, device);
-      CHECK(half.loss == doctest::Approx(exact.loss).epsilon(2e-2));
-      CHECK(half.norm == doctest::Approx(exact.norm).epsilon(5e-2));
-      CHECK(relative_error(half.logits.to(DType::f64), exact.logits.to(DType::f64)) < 0.1);
+      const Results rounded = run(MatmulPrecision::bf16, device);
+      CHECK(rounded.loss == doctest::Approx(exact.loss).epsilon(2e-2));
+      CHECK(rounded.norm == doctest::Approx(exact.norm).epsilon(5e-2));
+      CHECK(relative_error(rounded.logits.to(DType::f64), exact.logits.to(DType::f64)) < 0.1);
     }
   }
 }
 
 TEST_CASE("language models: a text goes on from a copy of its state") {
   const Tensor tokens = random_tokens(8, 2), targets = random_tokens(8, 3);
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     CAPTURE(text);
     const auto model = make_shaken(config_of(text));
     State state;
@@ -295,10 +298,10 @@ TEST_CASE("language models: a text goes on from a copy of its state") {
   }
 }
 
-TEST_CASE("language models: a state that waited gives the next segment the same bits") {
+TEST_CASE("language models: a compacted state gives the next segment the same bits") {
   const Tensor tokens = random_tokens(12, 2), targets = random_tokens(12, 3);
-  int smaller = 0;
-  for (const std::string& text : kSmallModels) {
+  int compacted = 0;
+  for (const std::string& text : small_models()) {
     CAPTURE(text);
     nlohmann::json config = config_of(text);
     config["dtype"] = "f32";
@@ -306,8 +309,8 @@ TEST_CASE("language models: a state that waited gives the next segment the same 
     for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::bf16}) {
       if (precision == MatmulPrecision::bf16 && !cpu_has_bf16()) continue;
       const PrecisionScope scope(precision);
-      for (const int64_t memory : {-1, 2, 7}) {  // a segment's rows, fewer, and more
-        const auto run = [&](bool wait) {
+      for (const int64_t memory : {-1, 2, 7}) {  // as many rows as a segment, fewer, and more
+        const auto run = [&](bool compact) {
           State state;
           std::vector<std::vector<double>> seen;
           for (int64_t t = 0; t < 12; t += 4) {
@@ -318,13 +321,13 @@ TEST_CASE("language models: a state that waited gives the next segment the same 
             tape.backward(loss);
             seen.push_back({loss.item()});
             for (auto& gradient : gradients_of(*model)) seen.push_back(std::move(gradient));
-            if (!wait) continue;
+            if (!compact) continue;
             const State before = state;
-            state = model->waiting(state);
+            compact_state(state);
             for (size_t i = 0; i < state.parts.size(); ++i) {
-              const bool half = state.parts[i].value.dtype() != before.parts[i].value.dtype();
-              CHECK((!half || precision == MatmulPrecision::bf16));
-              smaller += half;
+              const bool rounded = state.parts[i].value.dtype() != before.parts[i].value.dtype();
+              CHECK((!rounded || precision == MatmulPrecision::bf16));
+              compacted += rounded;
             }
           }
           return seen;
@@ -333,12 +336,12 @@ TEST_CASE("language models: a state that waited gives the next segment the same 
       }
     }
   }
-  CHECK((smaller > 0) == cpu_has_bf16());
+  CHECK((compacted > 0) == cpu_has_bf16());
 }
 
 TEST_CASE("language models: every parameter has a gradient, the same on every device") {
   const Tensor tokens = random_tokens(7, 11), targets = random_tokens(7, 12);
-  for (const std::string& text : kSmallModels) {
+  for (const std::string& text : small_models()) {
     CAPTURE(text);
     std::vector<std::vector<double>> expected;
     for (const Device device : test_devices()) {

@@ -1,4 +1,4 @@
-// LSTM models, and what stacks of recurrent layers share: counts, initialisation, variational dropout.
+// LSTM models and stacks of recurrent layers: parameter counts, initial values, variational dropout, errors.
 #include "models/lstm/lstm.h"
 
 #include <doctest/doctest.h>
@@ -12,13 +12,14 @@
 #include "models/registry.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
+#include "tests/support/small_models.h"
 
 namespace tandem::testing {
 namespace {
 
 constexpr int64_t kWidth = 16, kSteps = 5, kBatch = 4;
 
-// Of a model whose logits are what its last layer puts out after dropout: which are 0.
+// Returns which outputs of the last layer are 0 after dropout: the model's logits are those outputs.
 std::vector<bool> dropped_outputs(bool variational, Device device) {
   LstmConfig config;
   config.vocabulary = config.d = kWidth;
@@ -43,6 +44,15 @@ std::vector<bool> dropped_outputs(bool variational, Device device) {
 
 }  // namespace
 
+MODEL_CASES(lstm) {
+  add_small_model(R"({"model":"lstm","d":32,"layers":2})");
+  add_small_model(R"({"model":"lstm","d":48,"d_embedding":40,"layers":2,"tied":true,
+                      "variational":true})");
+  // Adaptive input and output.
+  add_small_model(R"({"model":"lstm","d":40,"layers":1,"cutoffs":[2,6],"band_divisor":2,
+                      "adaptive":"pytorch"})");
+}
+
 TEST_CASE("lstm: exact parameter counts") {
   nlohmann::json config = nlohmann::json::parse(preset("lstm", "enwik8").model_config);
   config["vocabulary"] = 205;
@@ -65,7 +75,7 @@ TEST_CASE("lstm: weights and biases start within 1 / sqrt(d), rows at both ends 
   }
 }
 
-TEST_CASE("lstm: variational dropout has one mask for all time steps, the other one for each") {
+TEST_CASE("lstm: variational dropout has one mask for all time steps, ordinary dropout one for each") {
   for (const Device device : test_devices())
     for (const bool variational : {true, false}) {
       const std::vector<bool> dropped = dropped_outputs(variational, device);

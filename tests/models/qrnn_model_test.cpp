@@ -1,4 +1,4 @@
-// QRNN layers and models: the authors' numbers, counts, windows, zoneout, errors.
+// QRNN layers and models: the authors' numbers, parameter counts, windows, zoneout, errors.
 #include "models/qrnn/qrnn.h"
 
 #include <doctest/doctest.h>
@@ -14,6 +14,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
 #include "tests/support/max_difference.h"
+#include "tests/support/small_models.h"
 
 namespace tandem::testing {
 namespace {
@@ -27,7 +28,7 @@ TokenConfig f64_on(Device device) {
   return config;
 }
 
-// A case of tests/golden/qrnn: layers, their inputs, and what came of them.
+// A case of tests/golden/qrnn: layers, their inputs and outputs.
 struct Case {
   Case(std::string case_name, Device on) : name(std::move(case_name)), device(on) {
     const nlohmann::json config = golden_json("qrnn/expected.json").at("cases").at(name).at("config");
@@ -48,12 +49,12 @@ struct Case {
   Tensor get(const std::string& file, const std::string& what) const {
     return golden("qrnn/" + file, name + "." + what).to(device);
   }
-  // Of all (layers, B, H).
+  // Selects a layer from (layers, B, H).
   Tensor layer_rows(const Tensor& all, size_t layer) const {
     const auto i = static_cast<int64_t>(layer);
     return all.view_rows(i, i + 1).view_as({kB, kHidden});
   }
-  // Of all (segments, layers, B, H).
+  // Selects a segment from (segments, layers, B, H).
   Tensor of_segment(const Tensor& all, int64_t s) const {
     return all.view_rows(s, s + 1).view_as({static_cast<int64_t>(layers.size()), kB, kHidden});
   }
@@ -116,6 +117,13 @@ int64_t count(const std::string& model, const std::string& name, int64_t vocabul
 }
 
 }  // namespace
+
+MODEL_CASES(qrnn) {
+  add_small_model(R"({"model":"qrnn","d":16,"layers":2})");
+  add_small_model(R"({"model":"qrnn","d":16,"d_embedding":12,"layers":2,"tied":true,
+                      "first_window":1,"window":2,"pooling":"ifo","variational":true})");
+  add_small_model(R"({"model":"qrnn","d":16,"layers":2,"window":2,"pooling":"f"})");
+}
 
 TEST_CASE("qrnn golden: outputs, states and gradients") {
   for (const Device device : test_devices())

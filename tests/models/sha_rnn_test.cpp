@@ -1,5 +1,5 @@
-// SHA-RNN and SHAQ: counts, which blocks attend, how much is remembered, errors. The author's numbers are in
-// sha_rnn_golden_test.cpp.
+// SHA-RNN and SHAQ: parameter counts, which blocks attend, length of the memory, errors. The comparison
+// with the author's code is in sha_rnn_golden_test.cpp.
 #include "models/sha_rnn/sha_rnn.h"
 
 #include <doctest/doctest.h>
@@ -10,6 +10,7 @@
 #include "models/presets.h"
 #include "models/registry.h"
 #include "tests/support/errors.h"
+#include "tests/support/small_models.h"
 
 namespace tandem::testing {
 namespace {
@@ -37,10 +38,18 @@ ShaRnnConfig small() {
 
 }  // namespace
 
+MODEL_CASES(sha_rnn) {
+  add_small_model(R"({"model":"sha-rnn","d":12,"d_boom":30,"layers":3})");
+  add_small_model(R"({"model":"sha-rnn","d":12,"d_boom":24,"layers":2,"attention_blocks":2,
+                      "tied":false,"collapsed_value_gate":true})");
+  add_small_model(R"({"model":"shaq","d":12,"d_boom":24,"layers":2})");
+  add_small_model(R"({"model":"shaq","d":12,"d_boom":24,"layers":2,"window":1,"attention_blocks":0})");
+}
+
 TEST_CASE("sha-rnn: exact parameter counts, less what the author's code has and never uses") {
   constexpr int64_t kNorm = 2 * 1024, kBlocks = 4;
-  // An output norm in every block, the two norms of attention in those without it, and in the others three
-  // vectors for q, k and v and a gate.
+  // Every block has an unused output norm; blocks without attention the two norms of attention; blocks with
+  // attention three vectors for q, k and v and a gate.
   const auto unused = [](int64_t attending) {
     return kBlocks * kNorm + (kBlocks - attending) * 2 * kNorm + attending * 4 * 1024;
   };
@@ -48,7 +57,7 @@ TEST_CASE("sha-rnn: exact parameter counts, less what the author's code has and 
   CHECK(count("sha-rnn", "enwik8-full") == 63272141 - unused(4));
   CHECK(count("sha-rnn", "enwik8", {{"collapsed_value_gate", true}}) ==
         count("sha-rnn", "enwik8") - 2 * 1024 * 1025);
-  // SHAQ: 6,294,528 or 3,148,800 in a block, where the LSTM has 8,396,800.
+  // SHAQ's QRNN has 6,294,528 parameters per block, or 3,148,800 with window 1; the LSTM has 8,396,800.
   CHECK(count("shaq", "enwik8") == count("sha-rnn", "enwik8") - kBlocks * (8396800 - 6294528));
   CHECK(count("shaq", "enwik8", {{"window", 1}}) ==
         count("sha-rnn", "enwik8") - kBlocks * (8396800 - 3148800));
@@ -70,7 +79,7 @@ TEST_CASE("sha-rnn: attention is in the blocks before the last one, or in all") 
   CHECK(attending(4) == "0123");
 }
 
-TEST_CASE("sha-rnn: memory grows to the positions, or has as many rows as a pass asks for") {
+TEST_CASE("sha-rnn: memory grows to max_positions, or has as many rows as the context says") {
   ShaRnnConfig config = small();
   config.max_positions = 10;
   const auto model = make_sha_rnn(config, 1);

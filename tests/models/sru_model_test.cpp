@@ -5,8 +5,15 @@
 
 #include "models/presets.h"
 #include "models/registry.h"
+#include "tests/support/small_models.h"
 
 namespace tandem::testing {
+
+MODEL_CASES(sru) {
+  add_small_model(R"({"model":"sru","d":16,"d_embedding":12,"d_projected":6,"layers":2,
+                      "highway_bias":-1})");
+  add_small_model(R"({"model":"sru","d":16,"layers":2,"highway_bias":-1})");
+}
 
 TEST_CASE("sru: exact parameter counts; the first layer is projected only where that makes it smaller") {
   for (const auto& [name, count] : {std::pair<const char*, int64_t>{"enwik8", 48805325},

@@ -1,9 +1,10 @@
-// Stacks of layers: the text that names them, and that each layer is what its own model has.
+// Stacks: reading the list of layers; each layer is that of its own model; errors.
 #include "models/stack/stack.h"
 
 #include <doctest/doctest.h>
 
 #include "tests/support/errors.h"
+#include "tests/support/small_models.h"
 
 namespace tandem::testing {
 namespace {
@@ -27,13 +28,19 @@ int64_t count(const std::string& layers) {
 
 }  // namespace
 
-TEST_CASE("stack: the text names layers from the input to the output") {
+MODEL_CASES(stack) {
+  add_small_model(R"({"model":"stack",
+                      "layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru",
+                      "d":12,"d_projected":6,"heads":2,"d_inner":16})");
+}
+
+TEST_CASE("stack: the list names layers from the input to the output") {
   CHECK(stack_layers("srupp") == Names{"srupp"});
   CHECK(stack_layers("srupp*2,qrnn,attention") == Names{"srupp", "srupp", "qrnn", "attention"});
   CHECK(stack_layers("lstm*1,lstm*3") == Names{"lstm", "lstm", "lstm", "lstm"});
 }
 
-TEST_CASE("stack: a wrong text is told with its place") {
+TEST_CASE("stack: errors in the list name the place") {
   const auto error = [](const std::string& text) { return error_of([&text] { stack_layers(text); }); };
   CHECK(contains(error("srupp,gru"), "\"gru\", number 2 of \"srupp,gru\", is not a layer; there are srupp"));
   CHECK(contains(error(""), "\"\", number 1"));

@@ -61,7 +61,7 @@ TEST_CASE(
   const Vocabulary vocabulary = Vocabulary::of(text);
   REQUIRE(vocabulary.size() == kSmallVocabulary);
   const std::string optimizers[] = {"radam", "adamw", "lamb", "nag"};
-  for (size_t i = 0; const std::string& model : kSmallModels) {
+  for (size_t i = 0; const std::string& model : small_models()) {
     CAPTURE(model);
     nlohmann::json json = nlohmann::json::parse(model);
     json["vocabulary"] = kSmallVocabulary;

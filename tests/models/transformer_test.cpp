@@ -21,6 +21,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/max_difference.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/small_models.h"
 
 namespace tandem::testing {
 namespace {
@@ -57,6 +58,30 @@ std::string refusal(const std::string& text) {
 
 }  // namespace
 
+MODEL_CASES(transformer) {
+  add_small_model(R"({"model":"transformer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})");
+  add_small_model(R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":6,"d_inner":24,
+                      "conv_width":2})");
+  add_small_model(R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})");
+  add_small_model(R"({"model":"transformer-xl","layers":2,"d":16,"heads":1,"d_head":12,
+                      "d_inner":24,"norm":"before","shared_position_bias":false,
+                      "attention_bias":true,"activation":"gelu"})");
+  add_small_model(R"({"model":"primer-ez","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})");
+  add_small_model(R"({"model":"primer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})");
+  add_small_model(R"({"model":"primer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,
+                      "attention_bias":true})");
+  add_small_model(R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2})");
+  add_small_model(R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2,"inner_norm":true})");
+  // Adaptive input and output.
+  add_small_model(R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,
+                      "cutoffs":[5],"band_divisor":4,"tied":true,
+                      "tied_projections":"tails","adaptive":"baevski"})");
+  add_small_model(R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,
+                      "d_inner":24,"cutoffs":[3,7]})");
+  add_small_model(R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,
+                      "d_inner":24,"cutoffs":[3,7],"band_divisor":2,"tied_projections":"tails"})");
+}
+
 TEST_CASE("transformer-xl: parameter counts are the published ones") {
   CHECK(parameter_count("transformer-xl", "base", 204) == 41055436);
   CHECK(parameter_count("transformer-xl", "large", 204) == 277231820);
@@ -73,7 +98,7 @@ TEST_CASE("primer: filters and shared queries take what the paper says") {
   const int64_t ez = count(plain);
   plain.conv_width = 0;
   CHECK(ez - count(plain) == layers * 9 * width);
-  // Of full Primer: W_s in the place of W_k, and no filter of its own for keys.
+  // Full Primer has W_s in place of W_k, and no separate filter for keys.
   TransformerConfig primer = TransformerConfig::of("primer");
   primer.layers = layers;
   primer.vocabulary = v;
@@ -127,7 +152,7 @@ TEST_CASE("transformer: initial values are the authors'") {
   model = make_transformer(config, 7);
   CHECK(moments_of(parameter(*model, "embedding.weight")).deviation ==
         doctest::Approx(1.0 / 16).epsilon(0.02));
-  // Uniform within sqrt(6 / (in + out)), which is sqrt(3) deviations.
+  // Uniform in (-b, b), b = sqrt(6 / (in + out)): the deviation is b / sqrt(3).
   CHECK(moments_of(parameter(*model, "layers.2.in.weight")).deviation ==
         doctest::Approx(std::sqrt(2.0 / (256 + 512))).epsilon(0.02));
   CHECK(moments_of(parameter(*model, "layers.1.residual.norm.gain")).deviation == 0);
@@ -243,7 +268,7 @@ TEST_CASE("key-value cache: the last rows, together and in order") {
                  "at least one token"));
 }
 
-TEST_CASE("transformer: what does not fit is refused") {
+TEST_CASE("transformers: configurations that do not fit are refused") {
   CHECK(contains(refusal(R"({"model":"transformer","vocabulary":5,"norm":"both"})"),
                  "transformer: norm \"both\" is not known; there are after, before, primer"));
   CHECK(contains(refusal(R"({"model":"primer","vocabulary":5,"activation":"swish"})"),

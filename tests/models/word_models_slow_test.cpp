@@ -1,4 +1,4 @@
-// Word-level presets at full size have the published number of parameters, or that of the authors' code.
+// The word-level presets at full size: parameter counts as published or as the authors' code gives them.
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>

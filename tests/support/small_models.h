@@ -1,53 +1,33 @@
-// Small configurations of every model, at least one a name in the registry: what is left out has its default.
+// Small configurations of every model, which language_models_test.cpp and trainer_test.cpp put through the
+// checks that all models share. Each model's own test file adds some:
+//
+//     MODEL_CASES(sru) {
+//       add_small_model(R"({"model":"sru","d":16,"layers":2})");
+//     }
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace tandem::testing {
 
-constexpr int64_t kSmallVocabulary = 11;  // that they are meant for
+constexpr int64_t kSmallVocabulary = 11;  // set by the tests, as are dtype and dropout
 
-inline const std::string kSmallModels[] = {
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":3})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"heads":2,"attention_every":2})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"attention_every":0,"attention_last":1})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"attention_every":0})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"conv_width":3})",
-    R"({"model":"sru","d":16,"d_embedding":12,"d_projected":6,"layers":2,"highway_bias":-1})",
-    R"({"model":"sru","d":16,"layers":2,"highway_bias":-1})",
-    R"({"model":"lstm","d":32,"layers":2})",
-    R"({"model":"lstm","d":48,"d_embedding":40,"layers":2,"tied":true,"variational":true})",
-    R"({"model":"qrnn","d":16,"layers":2})",
-    R"({"model":"qrnn","d":16,"d_embedding":12,"layers":2,"tied":true,"first_window":1,"window":2,
-        "pooling":"ifo","variational":true})",
-    R"({"model":"qrnn","d":16,"layers":2,"window":2,"pooling":"f"})",
-    R"({"model":"sha-rnn","d":12,"d_boom":30,"layers":3})",
-    R"({"model":"sha-rnn","d":12,"d_boom":24,"layers":2,"attention_blocks":2,"tied":false,
-        "collapsed_value_gate":true})",
-    R"({"model":"shaq","d":12,"d_boom":24,"layers":2})",
-    R"({"model":"shaq","d":12,"d_boom":24,"layers":2,"window":1,"attention_blocks":0})",
-    R"({"model":"transformer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":6,"d_inner":24,"conv_width":2})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":1,"d_head":12,"d_inner":24,"norm":"before",
-        "shared_position_bias":false,"attention_bias":true,"activation":"gelu"})",
-    R"({"model":"primer-ez","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"primer","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24})",
-    R"({"model":"primer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"attention_bias":true})",
-    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2})",
-    R"({"model":"evolved-transformer","blocks":1,"d":16,"heads":2,"inner_norm":true})",
-    R"({"model":"stack","layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru","d":12,"d_projected":6,
-        "heads":2,"d_inner":16})",
-    // Adaptive input and output.
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[3,7],"band_width":12,"band_divisor":2,"tied":true,
-        "tied_projections":"all"})",
-    R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[4],"band_width":16,"band_divisor":4})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7]})",
-    R"({"model":"transformer-xl","layers":2,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[3,7],"band_divisor":2,
-        "tied_projections":"tails"})",
-    R"({"model":"transformer","layers":1,"d":16,"heads":2,"d_head":8,"d_inner":24,"cutoffs":[5],"band_divisor":4,
-        "tied":true,"tied_projections":"tails","adaptive":"baevski"})",
-    R"({"model":"lstm","d":40,"layers":1,"cutoffs":[2,6],"band_divisor":2,"adaptive":"pytorch"})",
-};
+// JSON for make_model(). Fields that are left out have their defaults.
+inline std::vector<std::string>& small_models() {
+  static std::vector<std::string> configs;
+  return configs;
+}
+
+inline void add_small_model(std::string config) {
+  small_models().push_back(std::move(config));
+}
 
 }  // namespace tandem::testing
+
+// Runs the block that follows before main(). Used once per test file.
+#define MODEL_CASES(name)                                                                             \
+  static void model_cases_of_##name();                                                                \
+  [[maybe_unused]] static const bool model_cases_of_##name##_added = (model_cases_of_##name(), true); \
+  static void model_cases_of_##name()

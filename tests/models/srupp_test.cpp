@@ -1,5 +1,5 @@
-// SRU++ and SRU: published parameter counts, initialisation, configuration and weights. What all models share
-// is in language_models_test.cpp.
+// SRU++: published parameter counts, initial values, configuration and weights. The comparison with the
+// authors' code is in srupp_golden_test.cpp, what all models share in language_models_test.cpp.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "models/srupp/srupp.h"
 #include "tests/support/errors.h"
 #include "tests/support/max_difference.h"
+#include "tests/support/small_models.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -45,14 +46,29 @@ Tensor random_tokens(int64_t t, int64_t b, int64_t vocabulary, uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("parameter counts are the published ones (V = 205)") {
+MODEL_CASES(srupp) {
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":3})");
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"heads":2,
+                      "attention_every":2})");
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"attention_every":0,
+                      "attention_last":1})");
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"attention_every":0})");
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"conv_width":3})");
+  // Adaptive input and output.
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[3,7],
+                      "band_width":12,"band_divisor":2,"tied":true,"tied_projections":"all"})");
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[4],
+                      "band_width":16,"band_divisor":4})");
+}
+
+TEST_CASE("srupp: parameter counts are the published ones (V = 205)") {
   CHECK(parameter_count("txl-matched") == 42345815);
   CHECK(parameter_count("base") == 107566295);
   CHECK(parameter_count("large") == 190607575);
   CHECK(parameter_count("large-ratio8") == 194993815);
 }
 
-TEST_CASE("attention every k layers takes the published formula's share") {
+TEST_CASE("srupp: attention every k layers saves as many parameters as the formula says") {
   // attention layer 4dd' + 2d'^2 + 2d' + 1 + 4d, projected layer 4dd' + 2d' + 4d
   const int64_t difference = 2 * 768 * 768 + 1;
   CHECK(parameter_count("base-k2") == 107566295 - 5 * difference);
@@ -61,20 +77,7 @@ TEST_CASE("attention every k layers takes the published formula's share") {
   CHECK(parameter_count("base-k0") == 107566295 - 10 * difference);
 }
 
-TEST_CASE("a corpus of words has sizes of its own") {
-  CHECK(preset_for_corpus("srupp", "base", "wikitext-103") == "wt103-base");
-  CHECK(preset_for_corpus("srupp", "large-k5", "lm1b") == "lm1b-large-k5");
-  CHECK(preset_for_corpus("transformer-xl", "large", "wikitext-103") == "wt103-large");
-  CHECK(preset_for_corpus("srupp", "wt103-base", "wikitext-103") == "wt103-base");
-  CHECK(preset_for_corpus("srupp", "base", "enwik8") == "base");
-  CHECK(preset_for_corpus("srupp", "laptop", "wikitext-103") == "laptop");
-  CHECK(preset_for_corpus("sru", "enwik8", "lm1b") == "enwik8");
-  CHECK(has_preset("srupp", "base-k5"));
-  CHECK_FALSE(has_preset("srupp", "huge-k5"));
-  CHECK_FALSE(has_preset("transformer-xl", "base-k5"));
-}
-
-TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
+TEST_CASE("srupp: initial values are the authors': bounds, biases, alpha") {
   SruppConfig config;
   config.vocabulary = 50;
   config.d = 256;
@@ -83,14 +86,10 @@ TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
   config.dropout = 0.19;
   const auto model = make_srupp(config, 7);
   const auto largest = [&model](const std::string& name) {
-    for (const NamedTensor& p : model->parameters())
-      if (p.name == name) {
-        double most = 0;
-        for (const float v : p.value.to_vector<float>())
-          most = std::max(most, std::abs(static_cast<double>(v)));
-        return most;
-      }
-    return -1.0;
+    double most = 0;
+    for (const float v : find_tensor(model->parameters(), name).to_vector<float>())
+      most = std::max(most, std::abs(static_cast<double>(v)));
+    return most;
   };
   const auto close = [](double value, double bound) { return value <= bound && value > 0.99 * bound; };
   CHECK(close(largest("embedding.weight"), std::sqrt(3.0 / 256)));
@@ -104,22 +103,18 @@ TEST_CASE("initialisation follows the authors: bounds, biases, alpha") {
   CHECK(largest("layers.0.scan.bias") == 2);
 }
 
-TEST_CASE("wrong configurations are refused") {
-  CHECK(contains(error_of([] { make_model("{\"model\": \"gpt\"}", 1); }),
-                 "gpt is not known; there are srupp, sru"));
-  CHECK(contains(error_of([] { make_model("nonsense", 1); }), "nonsense"));
-  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"widht":3})", 1); }), "widht"));
-  CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":"many"})", 1); }), "vocabulary"));
+TEST_CASE("srupp: wrong configurations are refused") {
   CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"heads":3})", 1); }),
                  "d' is 128, heads 3"));
   CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"attention_last":3})", 1); }),
                  "give one of the two"));
-  CHECK(contains(error_of([] { make_model(R"({"model":"sru","vocabulary":5,"dropout":1.0})", 1); }),
-                 "dropout 1"));
+  CHECK(contains(error_of([] { preset("srupp", "laptop-k5"); }),
+                 "laptop-k5 asks for attention every 5 layers; laptop has 4 layers"));
   CHECK(contains(error_of([] { preset("srupp", "huge"); }), "laptop, txl-matched, base"));
+  CHECK(contains(error_of([] { preset("srupp", "huge-k5"); }), "also as NAME-k2, -k5, -k10"));
 }
 
-TEST_CASE("wrong states, tokens and weights are refused") {
+TEST_CASE("srupp: wrong states, tokens and weights are refused") {
   const auto model = make_srupp(small_srupp(), 1);
   State state;
   model->logits(random_tokens(3, 2, 11, 1), state, {});
@@ -142,7 +137,7 @@ TEST_CASE("wrong states, tokens and weights are refused") {
   CHECK(contains(error_of([&model, &weights] { model->load(weights); }), "extra"));
 }
 
-TEST_CASE("authors' weights: projected layers are recognised, and what does not fit is named") {
+TEST_CASE("srupp: the authors' weights show which layers attend, and tensors that do not fit are named") {
   SruppConfig config = small_srupp(DType::f32);
   for (const auto& [every, last] : {std::pair<int64_t, int64_t>{1, 0}, {2, 0}, {3, 0}, {0, 2}, {0, 0}}) {
     config.attention_every = every;

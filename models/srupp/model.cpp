@@ -1,0 +1,61 @@
+// The SRU++ language model: its configuration, and the stack of layers.
+#include <cmath>
+
+#include "core/check.h"
+#include "models/layered_model.h"
+#include "models/layers/initial_values.h"
+#include "models/srupp/srupp.h"
+
+namespace tandem {
+
+void SruppConfig::fields(Fields& field) {
+  token_fields(field);
+  field("d", d);
+  field("d_projected", d_projected);
+  field("layers", layers);
+  field("heads", heads);
+  field("attention_every", attention_every);
+  field("attention_last", attention_last);
+  field("dropout", dropout);
+  field("attention_dropout", attention_dropout);
+  field("highway_bias", highway_bias);
+  field("conv_width", conv_width);
+}
+
+std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t seed) {
+  CHECK(config.vocabulary > 0 && config.d > 0 && config.d_projected > 0 && config.layers > 0 &&
+            config.heads > 0,
+        "srupp: sizes must be positive: vocabulary {}, d {}, d' {}, layers {}, heads {}", config.vocabulary,
+        config.d, config.d_projected, config.layers, config.heads);
+  CHECK(config.d_projected % config.heads == 0, "srupp: heads must divide d': d' is {}, heads {}",
+        config.d_projected, config.heads);
+  CHECK(config.attention_every >= 0 && config.attention_last >= 0 && config.attention_last <= config.layers,
+        "srupp: attention every {} layers, in the last {}; the model has {} layers", config.attention_every,
+        config.attention_last, config.layers);
+  CHECK(config.attention_every == 0 || config.attention_last == 0,
+        "srupp: attention every {} layers and in the last {}: give one of the two, the other as 0",
+        config.attention_every, config.attention_last);
+  CHECK(config.conv_width >= 0, "srupp: filters of width {}; give 0 for none", config.conv_width);
+  CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
+            config.attention_dropout < 1,
+        "srupp: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
+        config.attention_dropout);
+
+  Random random(seed);
+  // Rows have standard deviation 1 / sqrt(d) in all clusters, whatever their width, as in the authors' code.
+  const TokenInitializers values(
+      [&random, &config](Shape shape) {
+        return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(config.d)), config);
+      },
+      [&random, &config](Shape shape) { return xavier_uniform(random, shape, config); });
+  const FrameConfig frame = {.input_width = config.d,
+                             .output_width = config.d,
+                             .input_dropout = config.dropout,
+                             .output_dropout = config.dropout};
+  return std::make_unique<LayeredModel>(config, config.text(), frame, values, [&](Layers& layers) {
+    for (int64_t i = 0; i < config.layers; ++i)
+      layers.push_back(std::make_unique<SruppLayer>(config, i, random));
+  });
+}
+
+}  // namespace tandem
