@@ -118,7 +118,8 @@ void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<
   std::vector<Squares> parts(blocks.size());
 #pragma omp parallel for if (count > 1)
   for (int64_t i = 0; i < count; ++i) {
-    const auto& [index, begin, n] = blocks[i];
+    const int64_t begin = blocks[i].begin, n = blocks[i].count;
+    const auto index = blocks[i].slot;
     const ParameterSlot& slot = slots[index];
     dispatch_float(slot.value.dtype(), "optimizer", [&]<class T>() {
       parts[i] =
@@ -170,7 +171,8 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   const int64_t count = static_cast<int64_t>(blocks.size());
 #pragma omp parallel for if (count > 1)
   for (int64_t i = 0; i < count; ++i) {
-    const auto& [index, begin, n] = blocks[i];
+    const int64_t begin = blocks[i].begin, n = blocks[i].count;
+    const auto index = blocks[i].slot;
     const ParameterSlot& slot = slots[index];
     dispatch_float(slot.value.dtype(), "optimizer", [&]<class T>() {
       T* const value = slot.value.data<T>() + begin;
