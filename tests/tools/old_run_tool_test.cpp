@@ -23,7 +23,9 @@ TEST_CASE("train: a run of version 0.1 resumes and ends with the numbers of the 
   const auto steps = read_steps(folder / "metrics.jsonl");
   const auto expected = read_steps(folder / "uninterrupted.jsonl");
   REQUIRE(steps.size() == 40);
-  for (const auto& [number, step] : expected) {
+  for (const auto& entry : expected) {  // clang 14 captures no structured bindings, which CAPTURE would need
+    const auto number = entry.first;
+    const auto& step = entry.second;
     CAPTURE(number);
     CHECK(steps.at(number).loss == doctest::Approx(step.loss).epsilon(kOldRunTolerance));
     CHECK(steps.at(number).gradient_norm == doctest::Approx(step.gradient_norm).epsilon(kOldRunTolerance));
