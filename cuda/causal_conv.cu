@@ -7,6 +7,7 @@
 #include "core/dispatch.h"
 #include "cuda/device/kernel.cuh"
 #include "ops/reduce.h"
+#include "ops/support/data_or_null.h"
 
 namespace tandem::cuda {
 namespace {
@@ -130,11 +131,6 @@ __global__ void __launch_bounds__(kMapThreads)
   if (!to) return;
   C& grad = k < width ? to[channel * width + k] : to[channel];
   grad = sums[i] + ((k < width ? add_weight : add_bias) ? grad : C(0));
-}
-
-template <class T>
-T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<std::remove_const_t<T>>() : nullptr;
 }
 
 // Returns whether the 16 bytes that a thread loads are aligned and lie in one batch row.

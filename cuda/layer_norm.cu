@@ -4,6 +4,7 @@
 #include "core/dispatch.h"
 #include "cuda/device/dropout.cuh"
 #include "cuda/device/rows.cuh"
+#include "ops/support/data_or_null.h"
 
 namespace tandem::cuda {
 namespace {
@@ -214,11 +215,6 @@ __global__ void __launch_bounds__(kColumns* kRowsAtOnce)
     put(out.dbias, j - n);
   else
     put(out.dalpha, 0);
-}
-
-template <class T>
-T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
 }
 
 template <class C>

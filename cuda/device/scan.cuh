@@ -8,6 +8,7 @@
 // the chain from state to state waits.
 #pragma once
 #include "cuda/device/kernel.cuh"
+#include "ops/support/data_or_null.h"
 
 namespace tandem::cuda {
 
@@ -138,11 +139,6 @@ inline Tensor or_zeros(const Tensor& x, const Shape& shape, const Tensor& like) 
 }
 inline Tensor or_scratch(const Tensor& x, const Shape& shape, const Tensor& like) {
   return x.defined() ? x : Tensor(shape, like.dtype(), like.device());
-}
-
-template <class C>
-const C* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<C>() : nullptr;
 }
 
 // Returns whether the 16 bytes that a lane copies are aligned and lie in one batch row.

@@ -1,13 +1,15 @@
 // The elements of an optional tensor.
 #pragma once
+#include <type_traits>
+
 #include "core/tensor.h"
 
 namespace tandem {
 
-// Returns x.data<T>(), or null if x is undefined.
+// Returns the elements of x, or null if x is undefined. T may be const.
 template <class T>
 T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
+  return x.defined() ? x.data<std::remove_const_t<T>>() : nullptr;
 }
 
 }  // namespace tandem
