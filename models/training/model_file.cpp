@@ -100,6 +100,8 @@ LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype,
   LoadedModel loaded;
   try {
     loaded = load_any(path, heads, dtype, device);
+  } catch (const OutOfMemory&) {
+    throw;  // as it is, since callers add their own advice
   } catch (const Error& error) {
     const std::string message = error.what();
     if (message.find(path) != std::string::npos) throw;
