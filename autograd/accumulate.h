@@ -5,8 +5,8 @@
 
 namespace tandem {
 
-// Where a backward function writes the gradient of an input, and how. It returns `grad` in either case: the tape sees
-// that a leaf's gradient is already in place.
+// Tells a backward function where to write the gradient of an input, and how. It returns `grad` in either case:
+// the tape sees that a leaf's gradient is already in place.
 struct GradTarget {
   Tensor grad;
   bool accumulate = false;  // true: add to what grad holds; false: overwrite it, its memory is uninitialised

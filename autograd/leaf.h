@@ -12,8 +12,8 @@ struct LeafExtension {
   virtual ~LeafExtension() = default;
 };
 
-// What autograd keeps with a tensor that needs a gradient. A leaf owns its gradient; a result of a recorded operator
-// names the tape entry that made it. A node points to no other tensor.
+// The record that autograd keeps with a tensor that needs a gradient. A leaf owns its gradient; a result of a
+// recorded operator names the tape entry that made it. A node points to no other tensor.
 struct GradNode {
   uint64_t tape = 0;   // id of the tape that recorded the tensor; 0 for a leaf
   int64_t entry = -1;  // index of the entry on that tape

@@ -1,5 +1,5 @@
-// What a tape checks and measures while it records and walks: where the first NaN arose, and the time of each operator.
-// The tape itself (tape.cpp) is complete without.
+// TapeInstruments: checks and times of a tape while it records and walks. They find where the first NaN arose,
+// and how long each operator took. The tape itself (tape.cpp) is complete without.
 #pragma once
 #include <cstdint>
 #include <string>

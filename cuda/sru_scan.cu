@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kWarp)
   sums[3 * p.width] = db_r;
 }
 
-// Where the gradient of a parameter is written; null if it is not wanted.
+// The memory that receives the gradient of a parameter; null if it is not wanted.
 template <class C>
 struct Target {
   C* grad;

@@ -45,7 +45,7 @@ struct CorpusOptions {
   // of that name; write ./NAME for the file.
   std::string name_or_path;
 
-  // What a token is. Default: words for benchmarks of words, which allow nothing else, and bytes for all other
+  // The unit of a token. Default: words for benchmarks of words, which allow nothing else, and bytes for all other
   // texts.
   std::optional<TokenUnit> level;
   // Limits the vocabulary; for words only. Default: all words, for lm1b its published list.
@@ -59,7 +59,7 @@ struct CorpusOptions {
   double valid_fraction = kDefaultSplitFraction;
   double test_fraction = kDefaultSplitFraction;
 
-  // Where to download from in place of the known mirrors; file:// works. For corpora of several files, ptb and
+  // The address to download from in place of the known mirrors; file:// works. For corpora of several files, ptb and
   // lm1b: the folder that holds them.
   std::string url;
   std::filesystem::path data_dir;  // empty: default_data_dir()

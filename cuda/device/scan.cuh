@@ -1,4 +1,4 @@
-// What the kernels of the recurrences share: a thread computes one column of one batch row over all time
+// Building blocks of the recurrences' kernels: a thread computes one column of one batch row over all time
 // steps.
 //
 // Time is sequential, so only B D threads are there to hide the latency of memory. Each block is one warp,

@@ -6,7 +6,8 @@
 
 #include "cuda/runtime/runtime.h"
 
-// What cublasLtHandle_t points to. cublasLt.h stays out of this header, which every kernel file includes.
+// Declares the type behind cublasLtHandle_t, so that cublasLt.h stays out of this header, which every kernel
+// file includes.
 struct cublasLtContext;
 
 namespace tandem::cuda {

@@ -1,5 +1,5 @@
-// What tests set on the simulated GPU and read from it: the order of threads, the memory, the last failure,
-// counts of what ran.
+// The interface by which tests control the simulated GPU and inspect it: the order of threads, the memory, the
+// last failure, counts of what ran.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -17,7 +17,7 @@ namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
-// What the callbacks of one transfer share. An exception must not cross libcurl's C frames, so it is stored here.
+// State that the callbacks of one transfer share. An exception must not cross libcurl's C frames, so it is stored here.
 struct Transfer {
   std::FILE* file;
   int64_t offset;  // bytes in the file before the transfer
