@@ -134,8 +134,10 @@ std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& 
   return calls;
 }
 
+// The optimizer multiplies no matrices, so that a step in tf32 takes its f32 case.
 BenchCase optimizer_case(const BenchSizes& sizes, MatmulPrecision precision) {
-  return bench_cases("optimizer_step", sizes, precision).at(0);
+  const bool bf16 = bench_activation_dtype(precision) == DType::bf16;
+  return bench_cases("optimizer_step", sizes, bf16 ? MatmulPrecision::bf16 : MatmulPrecision::f32).at(0);
 }
 
 // Computes the time of a step's products at the rate of a product that is timed now.
@@ -160,7 +162,7 @@ class StepFloor {
 void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<GemmCall>& calls,
                  StepResult& result) {
   const GemmReplay replay(calls);
-  const BenchCase optimizer = optimizer_case(sizes, MatmulPrecision::f32);
+  const BenchCase optimizer = optimizer_case(sizes, result.precision);
   StepFloor floor(result.flops);
   // The operands above took memory that the trainer had used, so warm up again: the timed steps must not
   // allocate.
