@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "core/check.h"
-#include "data/download/lock.h"
+#include "core/file_lock.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -33,7 +33,7 @@ class Fetch {
   fs::path run() {
     if (use_target()) return target_;  // first, because it works in a read-only folder, too
     make_data_dir(dir_);
-    const FileLock lock(dir_ / ("." + spec_.name + ".lock"));
+    const FileLock lock((dir_ / ("." + spec_.name + ".lock")).string());
     if (use_target() || (spec_.packed && (use_archive(".zip") || use_archive(".gz")))) return target_;
     download_any();
     return target_;

@@ -2,7 +2,7 @@
 #include "data/words/build_token_file.h"
 
 #include "core/check.h"
-#include "data/download/lock.h"
+#include "core/file_lock.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -50,7 +50,7 @@ class TokenFileBuilder {
     const fs::path path = path_of(key);
     if (!fs::exists(path)) {
       make_data_dir(dir_);
-      const FileLock lock(dir_ / ("." + path.filename().string() + ".lock"));
+      const FileLock lock((dir_ / ("." + path.filename().string() + ".lock")).string());
       if (!fs::exists(path)) build(path, key);
     }
     return TokenFile::open(path, key);
