@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -77,7 +78,17 @@ class StrictKeys {
   std::string tensor_;
 };
 
+std::atomic<bool> digests_are_verified = true;
+
 }  // namespace
+
+bool verify_digests() {
+  return digests_are_verified;
+}
+
+void set_verify_digests(bool verify) {
+  digests_are_verified = verify;
+}
 
 class SafetensorsFile::Reader {
  public:

@@ -17,6 +17,12 @@
 
 namespace tandem {
 
+// Whether files are checked against the digests that they hold; true at first. Without the check, reading a file that is
+// known to be damaged gives what is left of it. For the whole process; files that are open keep what held when they were
+// opened.
+bool verify_digests();
+void set_verify_digests(bool verify);
+
 // An open file whose whole header has been checked. Tensors are read on request, so a file may be larger than memory.
 // Every Error names the file and, if it concerns one, the tensor.
 class SafetensorsFile {

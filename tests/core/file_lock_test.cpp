@@ -69,8 +69,7 @@ TEST_CASE("file lock: the waiting one says once for whom it waits") {
 
 TEST_CASE("file lock: a file that cannot be made is an error that names it") {
   const TempDir folder;
-  CHECK(
-      contains(error_of([&] { FileLock(folder / "missing" + "/lock"); }), "missing/lock: cannot be written"));
+  CHECK(contains(error_of([&] { FileLock(folder / "missing/lock"); }), "missing/lock: cannot be written"));
 }
 
 }  // namespace tandem::testing
