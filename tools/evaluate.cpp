@@ -4,8 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "core/utf8.h"
+#include "data/unknown_share.h"
 #include "models/training/evaluation.h"
 #include "models/training/score.h"
+#include "tools/run/checkpoint_text.h"
 #include "tools/run/cli.h"
 #include "tools/run/model_options.h"
 
@@ -21,26 +24,24 @@ struct Options {
   bool json = false;
 };
 
-// Loads the corpus with the checkpoint's vocabulary. The text that the model was trained on is split as it
-// was in training, so that the same tokens are held out.
+// The text that the model was trained on is split as it was in training, so that the same tokens are held out, unless the
+// user gives fractions.
 Corpus load_text(const Flags& flags, CorpusOptions options, const std::string& split,
-                 const LoadedModel& loaded, ProgressLine& line) {
-  options.vocabulary = loaded.vocabulary;
-  const bool own = loaded.run && loaded.run->corpus == options.name_or_path;
-  if (own) options.words = loaded.run->words;
-  if (!has_own_split(options.name_or_path) && !flags.given("--valid-fraction") &&
-      !flags.given("--test-fraction")) {
-    if (own) {
-      options.valid_fraction = loaded.run->valid_fraction;
-      options.test_fraction = loaded.run->test_fraction;
-    } else if (split == "all") {
-      options.valid_fraction = options.test_fraction = 0;  // a text of any length can be scored
-    }
-  }
-  options.progress = corpus_progress(line);
-  Corpus corpus = load_corpus(options);
-  line.clear();
-  return corpus;
+                 const LoadedModel& loaded) {
+  options.split_anew = flags.given("--valid-fraction") || flags.given("--test-fraction");
+  const bool whole = split == "all" && !has_own_split(options.name_or_path) && !options.split_anew;
+  if (whole) options.valid_fraction = options.test_fraction = 0;  // a text of any length can be scored
+  return load_text_for_model(options, loaded.vocabulary, loaded.run ? &*loaded.run : nullptr);
+}
+
+// Warns of figures that mean less than they seem to.
+void print_warnings(const Corpus& corpus, const Tokens& tokens, bool split_anew) {
+  if (corpus.trained && split_anew)
+    std::cerr
+        << "note: the model was trained on this text; split by other fractions, tokens that it was trained on may be "
+           "scored as held out\n";
+  const double unknown = unknown_share(tokens, corpus.vocabulary);
+  if (unknown > 0) std::cerr << fmt::format("note: {:.2f} % of the tokens are <unk>\n", 100 * unknown);
 }
 
 std::string progress_text(TokenUnit level, const Evaluation& so_far, int64_t symbols) {
@@ -54,8 +55,8 @@ std::string progress_text(TokenUnit level, const Evaluation& so_far, int64_t sym
 void print_json(const Options& options, TokenUnit level, const EvaluationOptions& evaluation,
                 const Evaluation& result) {
   nlohmann::ordered_json json;
-  json["checkpoint"] = options.model.checkpoint;
-  json["corpus"] = options.corpus.name_or_path;
+  json["checkpoint"] = escaped_utf8(options.model.checkpoint);
+  json["corpus"] = escaped_utf8(options.corpus.name_or_path);
   json["split"] = options.split;
   json["precision"] = options.model.precision;
   json["window"] = evaluation.window;
@@ -91,8 +92,7 @@ void run(const Flags& flags, const Options& options) {
   const LoadedModel loaded = options.model.load();
   EvaluationOptions evaluation = options.model.evaluation_for(loaded);
   evaluation.batch_size = options.batch_size;
-  ProgressLine line;
-  const Corpus corpus = load_text(flags, options.corpus, options.split, loaded, line);
+  const Corpus corpus = load_text(flags, options.corpus, options.split, loaded);
   const TokenUnit level = corpus.level();
   Tokens tokens = corpus.split(options.split);
   if (options.limit > 0) tokens = tokens.first(std::min(tokens.size(), options.limit));
@@ -106,6 +106,8 @@ void run(const Flags& flags, const Options& options) {
                              tokens_name(level))
               << std::endl;
 
+  print_warnings(corpus, tokens, flags.given("--valid-fraction") || flags.given("--test-fraction"));
+  ProgressLine line;
   const Evaluation result =
       evaluate(*loaded.model, tokens, evaluation, [&line, level](const Evaluation& so_far, int64_t symbols) {
         if (line.due()) line.show(progress_text(level, so_far, symbols));
@@ -123,9 +125,9 @@ constexpr const char* kManual =
       --split=all --window=32
 
 Every token but the first of the split is scored. The cell state and the memory of attention are
-carried from the first segment to the last, so that only the first segment begins without context. A
-corpus that the checkpoint was trained on is split as in training, unless --valid-fraction or
---test-fraction is given; --split=all scores the whole file.
+carried from the first segment to the last, so that only the first segment begins without context. The
+text that the checkpoint was trained on is known by its digest, whatever its name, and is split as
+in training, unless --valid-fraction or --test-fraction is given; --split=all scores the whole file.
 
 --batch-size=B cuts the text into B columns that are read side by side. That is faster, but each
 column begins without context, and up to B - 1 tokens at the end are dropped (their number is

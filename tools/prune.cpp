@@ -1,14 +1,17 @@
 // prune: sets the smallest weights of a checkpoint to 0, in steps, with fine-tuning after each step.
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/json.h"
+#include "core/utf8.h"
+#include "data/download/files.h"
 #include "tools/run/cli.h"
 #include "tools/run/compression_score.h"
 #include "tools/run/device.h"
+#include "tools/run/output.h"
 #include "tools/run/training_run.h"
 
 namespace tandem {
@@ -30,16 +33,23 @@ struct Options {
 
 constexpr const char* kRecord = "prune.json";
 
+// Error of both: json::exception, where a field is missing or of another type.
+CompressionScore score_of(const json& row) {
+  return {row.at("weights"), row.at("parameters"), row.at("nonzero"), row.at("bytes"), row.at("nats")};
+}
+StreamPosition position_of(const json& row) {
+  return {row.at("epoch"), row.at("segment")};
+}
+
 // The record of the sparsities that are done, rewritten after each: the same command goes on from there.
 class Record {
  public:
   Record(const fs::path& folder, const json& settings) : path_((folder / kRecord).string()) {
     json_ = {{"settings", settings}, {"rows", json::array()}};
     if (!fs::exists(path_)) return;
-    std::ifstream file(path_);
-    json_ = json::parse(file, nullptr, false);
-    CHECK(json_.is_object() && json_.contains("settings") && json_.contains("rows"), "{}: cannot be read",
-          path_);
+    const std::vector<uint8_t> bytes = read_file(path_);
+    json_ = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path_);
+    check_structure();
     for (const auto& [name, value] : settings.items())
       CHECK(json_["settings"].value(name, json()) == value,
             "{} holds a pruning with {} {}, not {}; give another --out", folder.string(), name,
@@ -67,16 +77,25 @@ class Record {
   }
 
  private:
+  // Error: the file is not such a record; somebody may have edited it.
+  void check_structure() const {
+    CHECK(json_.is_object() && json_.contains("settings") && json_["settings"].is_object() &&
+              json_.contains("rows") && json_["rows"].is_array(),
+          "{}: not a record of prune, an object with settings and rows; give another --out", path_);
+    for (const json& row : rows()) {
+      try {
+        score_of(row);
+        position_of(row);
+      } catch (const json::exception& error) {
+        detail::fail("{}: a row that cannot be read: {}: {}; give another --out", path_, error.what(),
+                     row.dump());
+      }
+    }
+  }
+
   std::string path_;
   json json_;
 };
-
-CompressionScore score_of(const json& row) {
-  return {row["weights"], row["parameters"], row["nonzero"], row["bytes"], row["nats"]};
-}
-StreamPosition position_of(const json& row) {
-  return {row["epoch"], row["segment"]};
-}
 
 // Returns the highest learning rate of a run, which some schedules scale from the `lr` of the recipe.
 double peak_lr(const Recipe& recipe) {
@@ -91,6 +110,7 @@ RunConfig tuning_config(const RunConfig& run, const Options& o, Device device) {
   config.recipe.warmup = o.steps / 20;
   config.recipe.lr = o.lr;
   config.precision = resolve_precision(o.precision, device);
+  config.test = false;
   return config;
 }
 
@@ -127,9 +147,8 @@ Checkpoint fine_tuned(const Checkpoint& pruned, const RunConfig& config, const C
   options.folder = folder;
   options.log_every = std::max<int64_t>(1, config.recipe.steps / 10);
   options.sample_tokens = 0;
-  options.test = false;
   if (run_training(trainer, corpus, options) == RunEnd::stopped_by_signal)
-    throw Error("stopped before the end; the same command goes on");
+    throw StoppedBySignal("stopped before the end; the same command goes on");
   position = trainer.position();
   Checkpoint best = load_checkpoint((folder / kBestCheckpoint).string());
   best.run_config = pruned.run_config;
@@ -146,6 +165,7 @@ double pruned_share(const Checkpoint& checkpoint) {
 }
 
 void run(Options o) {
+  outlive_reader();
   std::string path = o.checkpoint;
   Checkpoint current = load_checkpoint(path);
   CHECK(current.quantized.empty(), "{}: the weights are quantized; prune first, then quantize", path);
@@ -157,13 +177,9 @@ void run(Options o) {
         o.percent.front());
   const RunConfig config = RunConfig::from_text(current.run_config);
   if (o.lr == 0) o.lr = peak_lr(config.recipe) / 10;
-  const CompressionScorer scorer(o.scoring, config);
-  CHECK(o.steps == 0 || scorer.corpus().sha256 == config.corpus_sha256,
-        "the run was on {} with sha256 {}; {} has {}", config.corpus, config.corpus_sha256,
-        scorer.corpus().source, scorer.corpus().sha256);
-
-  fs::create_directories(o.out);
-  Record record(o.out, {{"checkpoint", fs::absolute(path).string()},
+  const CompressionScorer scorer(o.scoring, current.vocabulary, config);
+  const RunFolder folder = RunFolder::open_or_make(o.out);
+  Record record(o.out, {{"checkpoint", escaped_utf8(fs::absolute(path).string())},
                         {"scope", o.scope},
                         {"finetune_steps", o.steps},
                         {"lr", o.lr},

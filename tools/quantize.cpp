@@ -5,6 +5,7 @@
 #include "models/training/checkpoint.h"
 #include "tools/run/cli.h"
 #include "tools/run/compression_score.h"
+#include "tools/run/run_folder.h"
 
 namespace tandem {
 namespace {
@@ -50,11 +51,12 @@ void run(const Options& options) {
         options.checkpoint);
   CHECK(!original.run_config.empty(), "{}: the checkpoint has no training run, whose text would be scored",
         options.checkpoint);
-  const CompressionScorer scorer(options.scoring, RunConfig::from_text(original.run_config));
+  const CompressionScorer scorer(options.scoring, original.vocabulary,
+                                 RunConfig::from_text(original.run_config));
+  const RunFolder folder = RunFolder::open_or_make(options.out);
   scorer.print_start();
   scorer.print_head();
   scorer.print_row(scorer.score("f32", options.checkpoint));
-  std::filesystem::create_directories(options.out);
   for (const int bits : options.bits) {
     const std::string path = options.out / fmt::format("{}-bit.safetensors", bits);
     save_checkpoint(path, quantized(original, bits));

@@ -8,10 +8,15 @@
 
 #include "core/backend.h"
 #include "core/check.h"
+#include "core/json.h"
+#include "core/utf8.h"
+#include "data/unknown_share.h"
 #include "models/presets.h"
 #include "models/registry.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
+#include "tools/run/output.h"
+#include "tools/run/run_folder.h"
 #include "tools/run/train_options.h"
 #include "tools/run/training_run.h"
 
@@ -60,9 +65,13 @@ std::string override_model(const std::string& preset, int64_t vocabulary, const 
   for (const std::string& assignment : o.set) {
     const size_t at = assignment.find('=');
     if (at == std::string::npos || at == 0) throw UsageError("--set: " + assignment + " is not FIELD=VALUE");
-    const std::string value = assignment.substr(at + 1);
+    const std::string field = assignment.substr(0, at), value = assignment.substr(at + 1);
+    if (field == "vocabulary" || field == "model")
+      throw UsageError(fmt::format("--set: {} is {}; leave it out", field,
+                                   field == "model" ? "given by --model" : "that of the text"));
+    if (value.empty()) throw UsageError("--set: " + assignment + " has an empty value");
     const auto parsed = nlohmann::ordered_json::parse(value, nullptr, false);
-    json[assignment.substr(0, at)] = parsed.is_discarded() ? nlohmann::ordered_json(value) : parsed;
+    json[field] = parsed.is_discarded() ? nlohmann::ordered_json(value) : parsed;
   }
   const auto set = [&json](const char* name, const auto& given) {
     if (given) json[name] = *given;
@@ -82,29 +91,48 @@ std::string override_model(const std::string& preset, int64_t vocabulary, const 
   return json.dump();
 }
 
-// Returns the first free folder of "runs/gcide-laptop" ("runs/gcide-sru-laptop" for another model), then -2,
-// -3, ..., so that no run is overwritten; or, if `existing`, the latest of them that holds a run (empty if
-// none does).
-fs::path default_folder(const TrainOptions& o, bool existing) {
-  std::string stem = fs::path(o.corpus.name_or_path).filename().string();
-  if (o.model != kDefaultModel) stem += "-" + o.model;
-  stem += "-" + o.preset;
-  fs::path latest;
-  for (int i = 1;; ++i) {
-    const fs::path folder = fs::path("runs") / (i == 1 ? stem : fmt::format("{}-{}", stem, i));
-    if (!fs::exists(folder)) return existing ? latest : folder;
-    if (fs::exists(folder / kLastCheckpoint)) latest = folder;
-  }
+// Returns "gcide-laptop", or "gcide-sru-laptop" for another model: the name of a new run under runs/.
+std::string run_name(const TrainOptions& o) {
+  std::string name = fs::path(o.corpus.name_or_path).filename().string();
+  if (o.model != kDefaultModel) name += "-" + o.model;
+  return name + "-" + o.preset;
 }
 
+constexpr const char* kRuns = "runs";
+
+// Returns the checkpoint to go on from.
 fs::path resume_path(const TrainOptions& o) {
-  fs::path path = !o.resume->empty() ? fs::path(*o.resume)
-                  : !o.out.empty()   ? fs::path(o.out)
-                                     : default_folder(o, true);
+  const fs::path path = o.resume->empty() ? latest_run(kRuns, run_name(o)) : fs::path(*o.resume);
   CHECK(!path.empty(),
-        "--resume: there is no run of {} with model {} and preset {} under runs/; give its folder",
-        o.corpus.name_or_path, o.model, o.preset);
+        "--resume: there is no run of {} with model {} and preset {} under {}/; give its folder",
+        o.corpus.name_or_path, o.model, o.preset, kRuns);
   return fs::is_directory(path) ? path / kLastCheckpoint : path;
+}
+
+// Returns the folder that a resumed run goes on in: that of the checkpoint, or a new one, --out, which gets the metrics
+// and the best weights up to the checkpoint. Error: the checkpoint is an older one of a folder that holds a later one,
+// which the run would overwrite.
+RunFolder resumed_folder(const TrainOptions& o, const fs::path& checkpoint) {
+  CHECK(fs::is_regular_file(checkpoint), "--resume: there is no file {}", checkpoint.string());
+  const fs::path from = fs::absolute(checkpoint).lexically_normal().parent_path(),
+                 last = from / kLastCheckpoint;
+  std::error_code error;
+  const bool is_last = fs::equivalent(checkpoint, last, error);
+  if (o.out.empty() || fs::equivalent(o.out, from, error)) {
+    CHECK(
+        is_last || !fs::exists(last),
+        "--resume={}: the folder holds {}, too, which this run would overwrite; give --resume={} to go on with that, "
+        "or --out=FOLDER to go on from {} in a folder of its own",
+        checkpoint.string(), last.string(), from.string(), checkpoint.filename().string());
+    return RunFolder::open_or_make(from);
+  }
+  RunFolder folder = RunFolder::make(o.out);
+  // Of an older checkpoint the best weights so far are not known, so that the next evaluation chooses.
+  const char* const files[] = {kMetrics, is_last ? kBestCheckpoint : nullptr};
+  for (const char* name : files)
+    if (name && fs::exists(from / name))
+      fs::copy_file(from / name, folder.path() / name, fs::copy_options::overwrite_existing);
+  return folder;
 }
 
 RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
@@ -112,6 +140,7 @@ RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
   RunConfig config;
   config.corpus = o.corpus.name_or_path;
   config.corpus_sha256 = corpus.sha256;
+  config.text_sha256 = corpus.text_sha256;
   config.level = corpus.level();
   config.words = o.corpus.words;
   config.valid_fraction = o.corpus.valid_fraction;
@@ -124,26 +153,31 @@ RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
   config.seed = o.seed;
   config.recompute = o.recompute;
   config.max_skipped = o.max_skipped;
+  config.test = o.test;
   return config;
 }
 
 void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
                  const fs::path& folder) {
-  fmt::print("{}\n", device_line(trainer.device()));
-  fmt::print("corpus: {}, {} {} (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
-             with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),
-             with_commas(corpus.dev.size()), with_commas(corpus.test.size()),
-             with_commas(corpus.vocabulary.size()), corpus.sha256.substr(0, 16));
-  fmt::print("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()),
-             trainer.model().config());
+  say(device_line(trainer.device()) + "\n");
+  say(fmt::format("corpus: {}, {} {} (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
+                  with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),
+                  with_commas(corpus.dev.size()), with_commas(corpus.test.size()),
+                  with_commas(corpus.vocabulary.size()), corpus.sha256.substr(0, 16)));
+  if (corpus.level() == TokenUnit::word)
+    say(fmt::format("unknown words: {:.2f} % of train, {:.2f} % of dev, {:.2f} % of test are <unk>\n",
+                    100 * unknown_share(corpus.split("train"), corpus.vocabulary),
+                    100 * unknown_share(corpus.split("dev"), corpus.vocabulary),
+                    100 * unknown_share(corpus.split("test"), corpus.vocabulary)));
+  say(fmt::format("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()),
+                  printable(trainer.model().config())));
   const Recipe& r = config.recipe;
-  fmt::print(
+  say(fmt::format(
       "recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g}, clip {:g}, "
       "precision {}, seed {}{}\n",
       config.preset, r.steps, r.accumulate, r.batch_size, r.unroll, r.optimizer, r.lr, r.warmup,
-      r.weight_decay, r.clip, config.precision, config.seed, config.recompute ? ", recompute" : "");
-  fmt::print("run: {}\n", folder.string());
-  std::fflush(stdout);
+      r.weight_decay, r.clip, config.precision, config.seed, config.recompute ? ", recompute" : ""));
+  say(fmt::format("run: {}\n", folder.string()));
 }
 
 // Prints what a step of this run is and costs, for programs that plan runs.
@@ -174,62 +208,81 @@ void check_resume_flags(const Flags& flags) {
       throw UsageError("--resume: " + name + " was settled when the run began; leave it out");
 }
 
-void train(const Flags& flags, TrainOptions& o) {
-  if (o.resume) check_resume_flags(flags);
-  if (!o.level.empty()) o.corpus.level = token_unit_named(o.level);
-  o.preset = preset_for_corpus(o.model, o.preset, o.corpus.name_or_path);
-  if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
-  const Device device = resolve_device(o.device);
-  std::optional<Checkpoint> checkpoint;
-  if (o.resume) {
-    const fs::path path = resume_path(o);
-    checkpoint = load_checkpoint(path.string());
-    o.run.folder = fs::absolute(path).parent_path();
-    fmt::print("resuming from {}\n", path.string());
-  } else {
-    preset(o.model, o.preset);  // reports a wrong name before any download
-    o.run.folder = o.out.empty() ? default_folder(o, false) : fs::path(o.out);
-    CHECK(!fs::exists(o.run.folder / kLastCheckpoint),
-          "{} holds a run already; --resume={} goes on with it, another --out keeps it",
-          o.run.folder.string(), o.run.folder.string());
-  }
-  RunConfig config;
-  if (checkpoint) {
-    config = RunConfig::from_text(checkpoint->run_config);
-    const std::string model = nlohmann::json::parse(config.model_config).at("model");
-    CHECK(!flags.given("--model") || o.model == model, "--resume: the run is of the model {}, not {}", model,
-          o.model);
-    CHECK(!flags.given("--preset") || o.preset == config.preset, "--resume: the run has preset {}, not {}",
-          config.preset, o.preset);
-    o.corpus.level = config.level;
-    o.corpus.words = config.words;
-    o.corpus.valid_fraction = config.valid_fraction;
-    o.corpus.test_fraction = config.test_fraction;
-  }
-  ProgressLine line;
-  o.corpus.progress = corpus_progress(line);
-  const Corpus corpus = load_corpus(o.corpus);
-  line.clear();
-  if (checkpoint) {
-    CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
-          config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
-    config.precision = resolve_precision(config.precision, device);
-  } else {
-    config = new_run(o, corpus, device);
-  }
-  if (o.describe) return print_description(config, *make_model(config.model_config, config.seed));
-  if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
+// Lets the text be split as in the run, whatever it is called now.
+void use_run(CorpusOptions& options, const RunConfig& config) {
+  options.level = config.level;
+  options.words = config.words;
+  options.valid_fraction = config.valid_fraction;
+  options.test_fraction = config.test_fraction;
+}
 
+void check_same_kind(const Flags& flags, const TrainOptions& o, const RunConfig& config) {
+  const std::string model = parse_json(config.model_config, "the run's model").value("model", "");
+  CHECK(!flags.given("--model") || o.model == model, "--resume: the run is of the model {}, not {}", model,
+        o.model);
+  CHECK(!flags.given("--preset") || o.preset == config.preset, "--resume: the run has preset {}, not {}",
+        config.preset, o.preset);
+}
+
+Corpus load_corpus_with_progress(CorpusOptions options) {
+  ProgressLine line;
+  options.progress = corpus_progress(line);
+  return load_corpus(options);
+}
+
+// Trains in a folder that this process has locked, from the beginning or from `checkpoint`.
+void train_in(const RunFolder& folder, const RunConfig& config, const Corpus& corpus, TrainOptions& o,
+              Device device, const Checkpoint* checkpoint) {
+  o.run.folder = folder.path();
+  if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
   o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == TokenUnit::byte ? 400 : 80);
   Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);
   trainer.check_nan(o.check_nan);
   trainer.use_graph(!o.eager);
   if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());
   if (checkpoint) trainer.restore(*checkpoint);
-  checkpoint.reset();
-  print_start(config, trainer, corpus, o.run.folder);
+  print_start(config, trainer, corpus, folder.path());
   if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal)
-    throw Error("stopped before the end");
+    throw StoppedBySignal("stopped before the end");
+}
+
+void resume(const Flags& flags, TrainOptions& o, Device device) {
+  check_resume_flags(flags);
+  const fs::path path = resume_path(o);
+  const RunFolder folder = resumed_folder(o, path);
+  say(fmt::format("resuming from {}\n", path.string()));
+  const Checkpoint checkpoint = load_checkpoint(path.string());
+  RunConfig config = RunConfig::from_text(checkpoint.run_config);
+  check_same_kind(flags, o, config);
+  use_run(o.corpus, config);
+  const Corpus corpus = load_corpus_with_progress(o.corpus);
+  CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
+        config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
+  config.precision = resolve_precision(config.precision, device);
+  train_in(folder, config, corpus, o, device, &checkpoint);
+}
+
+void begin(TrainOptions& o, Device device) {
+  preset(o.model, o.preset);  // reports a wrong name before any download
+  std::optional<RunFolder> folder;
+  if (!o.out.empty() && !o.describe) folder = RunFolder::make(o.out);
+  const Corpus corpus = load_corpus_with_progress(o.corpus);
+  const RunConfig config = new_run(o, corpus, device);
+  if (o.describe) return print_description(config, *make_model(config.model_config, config.seed));
+  if (!folder) folder = RunFolder::make_new(kRuns, run_name(o));
+  train_in(*folder, config, corpus, o, device, nullptr);
+}
+
+void train(const Flags& flags, TrainOptions& o) {
+  outlive_reader();
+  if (!o.level.empty()) o.corpus.level = token_unit_named(o.level);
+  o.preset = preset_for_corpus(o.model, o.preset, o.corpus.name_or_path);
+  if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
+  const Device device = resolve_device(o.device);
+  if (o.resume)
+    resume(flags, o, device);
+  else
+    begin(o, device);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "core/json.h"
+#include "core/utf8.h"
 
 namespace tandem {
 
@@ -13,12 +15,50 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, memor
                                    eval_every, eval_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VocabularyLimit, size, min_count)
 NLOHMANN_JSON_SERIALIZE_ENUM(TokenUnit, {{TokenUnit::byte, "byte"}, {TokenUnit::word, "word"}})
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, level, words, valid_fraction,
-                                   test_fraction, preset, model_config, recipe, precision, seed, recompute,
-                                   max_skipped)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, text_sha256, level, words,
+                                   valid_fraction, test_fraction, preset, model_config, recipe, precision,
+                                   seed, recompute, max_skipped, test)
+
+namespace {
+
+void check_range(const char* name, int64_t value, int64_t low, int64_t high = int64_t{1} << 40) {
+  CHECK(value >= low && value <= high, "run configuration: {} is {}; it must be from {} to {}", name, value,
+        low, high);
+}
+
+void check_share(const char* name, double value) {
+  CHECK(value >= 0 && value < 1, "run configuration: {} is {}; it must be at least 0 and below 1", name,
+        value);
+}
+
+// Checks the fields that no class downstream checks, or that would cost much before it does. Schedule and Optimizer check
+// theirs.
+void check(const RunConfig& config) {
+  const Recipe& recipe = config.recipe;
+  check_range("batch_size", recipe.batch_size, 1, 1 << 24);
+  check_range("unroll", recipe.unroll, 1, 1 << 24);
+  check_range("accumulate", recipe.accumulate, 1, 1 << 16);
+  check_range("memory", recipe.memory, -1, 1 << 24);
+  check_range("eval_window", recipe.eval_window, 1, 1 << 24);
+  check_range("eval_memory", recipe.eval_memory, -1, 1 << 24);
+  check_range("eval_clamp", recipe.eval_clamp, 0);
+  check_range("eval_batch_size", recipe.eval_batch_size, 1, 1 << 24);
+  check_range("steps", recipe.steps, 1);
+  check_range("eval_every", recipe.eval_every, 1);
+  check_range("eval_bytes", recipe.eval_bytes, 0);
+  check_range("max_skipped", config.max_skipped, 1);
+  check_range("words.size", config.words.size, 0);
+  check_range("words.min_count", config.words.min_count, 1);
+  check_share("valid_fraction", config.valid_fraction);
+  check_share("test_fraction", config.test_fraction);
+}
+
+}  // namespace
 
 std::string RunConfig::text() const {
-  return nlohmann::json(*this).dump();
+  nlohmann::json json = *this;
+  json["corpus"] = escaped_utf8(corpus);
+  return json.dump();
 }
 
 RunConfig RunConfig::from_text(const std::string& text) {
@@ -29,8 +69,13 @@ RunConfig RunConfig::from_text(const std::string& text) {
     for (const char* field : {"memory", "eval_memory", "eval_clamp", "schedule", "lr_floor", "noam_width",
                               "cycle", "cycle_growth", "cycle_shrink"})
       json["recipe"][field] = recipe[field];
-    json.update(nlohmann::json::parse(text), true);
-    return json.get<RunConfig>();
+    json["text_sha256"] = "";
+    json["test"] = true;
+    json.update(parse_json(text, "run configuration"), true);
+    RunConfig config = json.get<RunConfig>();
+    config.corpus = unescaped_utf8(config.corpus);
+    check(config);
+    return config;
   } catch (const nlohmann::json::exception& error) {
     detail::fail("run configuration: {}: {}", error.what(), text);
   }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -18,7 +19,9 @@
 #include "core/backend.h"
 #include "core/check.h"
 #include "core/format.h"
+#include "core/utf8.h"
 #include "ops/gemm/precision.h"
+#include "tools/run/output.h"
 
 namespace tandem {
 namespace {
@@ -31,10 +34,11 @@ constexpr bool kLibgomp = true;
 
 constexpr int kFailure = 1;
 constexpr int kWrongUsage = 2;
+constexpr int kStopped = 3;
 
 int report(const std::string& what, int code) {
   std::cout.flush();
-  std::cerr << "error: " << what << std::endl;
+  std::cerr << "error: " << printable(what) << std::endl;
   return code;
 }
 
@@ -83,9 +87,14 @@ void limit_openmp_spinning(char** argv) {
 }
 
 int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& body) {
+  open_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit on sizes becomes an error of the write
   try {
     if (flags.parse(argc, argv)) body();
+    check_output();
     return 0;
+  } catch (const StoppedBySignal& error) {
+    return report(error.what(), kStopped);
   } catch (const UsageError& error) {
     return report(fmt::format("{}\n`{} --help` lists the options", error.what(), flags.program()),
                   kWrongUsage);
@@ -96,7 +105,7 @@ int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& b
                               error.what(), error.file()),
                   kFailure);
   } catch (const std::bad_alloc&) {
-    return report("out of memory", kFailure);
+    return report("out of memory" + flags_that_save_memory(flags), kFailure);
   } catch (const std::exception& error) {
     return report(error.what(), kFailure);
   }

@@ -20,9 +20,15 @@ namespace tandem {
 // TANDEM_NO_REEXEC=1. Programs that a tool starts get the user's environment.
 void limit_openmp_spinning(char** argv);
 
-// Parses the command line and runs `body`. Returns the exit code: 0 done (or --help), 2 wrong usage, 1
-// failure. On failure it prints one message on stderr that begins with "error: "; when memory is used up it
-// names the flags of this program that need less.
+// Work that a signal stopped, and that the program can go on with when it is started again.
+class StoppedBySignal : public Error {
+ public:
+  using Error::Error;
+};
+
+// Parses the command line and runs `body`. Returns the exit code: 0 done (or --help), 1 failure, 2 wrong usage, 3
+// stopped by a signal (StoppedBySignal). Output that could not be written is a failure. On failure it prints one message
+// on stderr that begins with "error: "; when memory is used up it names the flags of this program that need less.
 int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& body);
 
 // Returns "device: cpu, Intel Xeon, 2 threads, bf16: yes; no GPU: no NVIDIA driver", or

@@ -10,22 +10,12 @@
 #include "models/training/evaluation.h"
 #include "models/training/model_file.h"
 #include "models/training/score.h"
+#include "tools/run/checkpoint_text.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
 
 namespace tandem {
 namespace {
-
-Corpus load_held_out(CorpusOptions options, const RunConfig& run) {
-  if (options.name_or_path.empty()) options.name_or_path = run.corpus;
-  options.level = run.level;
-  options.words = run.words;
-  options.valid_fraction = run.valid_fraction;
-  options.test_fraction = run.test_fraction;
-  ProgressLine line;
-  options.progress = corpus_progress(line);
-  return load_corpus(options);
-}
 
 // Returns the size of the weights, without anything else that the file holds.
 int64_t weight_bytes(const std::string& path) {
@@ -62,10 +52,11 @@ void add_scoring_flags(Flags& flags, ScoringOptions& options) {
   add_download_flags(flags, options.corpus);
 }
 
-CompressionScorer::CompressionScorer(const ScoringOptions& options, const RunConfig& run)
+CompressionScorer::CompressionScorer(const ScoringOptions& options, const Vocabulary& vocabulary,
+                                     const RunConfig& run)
     : options_(options),
       device_(resolve_device(options.device)),
-      corpus_(load_held_out(options.corpus, run)) {
+      corpus_(load_trained_text(options.corpus, vocabulary, run)) {
   batch_size_ = options.batch_size > 0 ? options.batch_size : run.recipe.eval_batch_size;
   tokens_ = corpus_.split(options.split);
   const int64_t limit = options.limit > 0 ? options.limit : run.recipe.eval_bytes;

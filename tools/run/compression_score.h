@@ -32,8 +32,9 @@ struct CompressionScore {
 
 class CompressionScorer {
  public:
-  // Reads the corpus. Error: load_corpus() fails; the split has no token to predict.
-  CompressionScorer(const ScoringOptions& options, const RunConfig& run);
+  // Reads the text of the run, with the model's vocabulary. Error: load_corpus() fails; the text is another one; the
+  // split has no token to predict.
+  CompressionScorer(const ScoringOptions& options, const Vocabulary& vocabulary, const RunConfig& run);
 
   Device device() const { return device_; }
   const Corpus& corpus() const { return corpus_; }

@@ -2,10 +2,15 @@
 #include "tools/run/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <cctype>
+#include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <optional>
 #include <sstream>
+#include <string_view>
+#include <type_traits>
 
 namespace tandem {
 namespace {
@@ -29,6 +34,52 @@ std::string wrapped(const std::string& text) {
   return lines;
 }
 
+// The type of a flag's values: T itself, or that of a list or of an optional one.
+template <class T>
+struct Element {
+  using type = T;
+};
+template <class T>
+struct Element<std::vector<T>> {
+  using type = T;
+};
+template <class T>
+struct Element<std::optional<T>> {
+  using type = T;
+};
+
+// Returns what is wrong with a number as it was typed; "" if nothing is. Numbers are decimal, and they must fit: CLI11
+// alone reads 010 as 8 and takes the largest number for one that is larger.
+template <class T>
+std::string wrong_number(const std::string& text) {
+  T value{};
+  const char* const begin = text.data() + (text.starts_with('+') ? 1 : 0);
+  const char* const end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(begin, end, value);
+  if (error == std::errc::result_out_of_range) return text + " is too large";
+  const bool whole = std::is_integral_v<T>;
+  if (error != std::errc() || stopped != end)
+    return text + (whole ? " is not a whole number" : " is not a number");
+  if constexpr (std::is_floating_point_v<T>)
+    if (!std::isfinite(value)) return text + " is not a finite number";
+  const size_t first = text.find_first_not_of("+-");
+  if (text.size() > first + 1 && text[first] == '0' &&
+      std::isdigit(static_cast<unsigned char>(text[first + 1])))
+    return text + " begins with a 0, which some programs read as octal; leave that out";
+  return "";
+}
+
+// Refuses "--out=", as a script gives it whose variable is unset: CLI11 would take the next argument for the value.
+void check_empty_values(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument.empty())
+      throw UsageError("argument " + std::to_string(i) + " is empty; is a variable of the shell unset?");
+    if (argument.starts_with("--") && argument.find('=') == argument.size() - 1)
+      throw UsageError(std::string(argument) + " has an empty value; is a variable of the shell unset?");
+  }
+}
+
 }  // namespace
 
 Flag& Flag::required() {
@@ -36,16 +87,31 @@ Flag& Flag::required() {
   return *this;
 }
 Flag& Flag::positive() {
-  option_->check(CLI::PositiveNumber);
+  check("POSITIVE", [](double value) { return value > 0 ? "" : "it must be above 0"; });
   return *this;
 }
 Flag& Flag::non_negative() {
-  option_->check(CLI::NonNegativeNumber);
+  check("NONNEGATIVE", [](double value) { return value >= 0 ? "" : "it must be 0 or above"; });
   return *this;
 }
 Flag& Flag::range(int64_t low, int64_t high) {
-  option_->check(CLI::Range(low, high));
+  const std::string wish = "it must be from " + std::to_string(low) + " to " + std::to_string(high);
+  check("", [low, high, wish](double value) {
+    return static_cast<double>(low) <= value && value <= static_cast<double>(high) ? "" : wish;
+  });
   return *this;
+}
+// Adds a check of a number, which returns what is wrong with it. What is no number is the business of check_number().
+void Flag::check(const std::string& help, const std::function<std::string(double)>& wrong) {
+  option_->check(
+      [wrong](const std::string& text) {
+        double value = 0;
+        const char* const end = text.data() + text.size();
+        if (std::from_chars(text.data(), end, value).ec != std::errc()) return std::string();
+        const std::string reason = wrong(value);
+        return reason.empty() ? reason : text + ": " + reason;
+      },
+      help);
 }
 Flag& Flag::one_of(const std::vector<std::string>& values) {
   option_->check(CLI::IsMember(values));
@@ -91,7 +157,10 @@ Flags::~Flags() {
 
 template <class T>
 Flag Flags::add(const std::string& names, T& target, const std::string& help) {
-  return Flag(app_->add_option(names, target, wrapped(help)));
+  CLI::Option* const option = app_->add_option(names, target, wrapped(help));
+  using Number = typename Element<T>::type;
+  if constexpr (std::is_arithmetic_v<Number>) option->check(wrong_number<Number>, "");
+  return Flag(option);
 }
 
 template Flag Flags::add(const std::string&, std::string&, const std::string&);
@@ -121,6 +190,7 @@ void Flags::last_value_wins() {
 }
 
 bool Flags::parse(int argc, char** argv) {
+  check_empty_values(argc, argv);
   try {
     app_->parse(argc, argv);
     return true;

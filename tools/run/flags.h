@@ -2,6 +2,7 @@
 // to compile.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ class Flag {
   Flag& in_group(const std::string& group);              // help lists it under this heading
 
  private:
+  void check(const std::string& help, const std::function<std::string(double)>& wrong);
+
   CLI::Option* option_;
 };
 
@@ -67,7 +70,8 @@ class Flags {
   // the flags that are added afterwards.
   void last_value_wins();
 
-  // Fills the targets. Returns false if it printed --help instead. Error: UsageError, with what is wrong.
+  // Fills the targets. Returns false if it printed --help instead. Numbers are decimal. Error: UsageError, with what is
+  // wrong: among other things a value that is empty, or a number that the variable cannot hold.
   bool parse(int argc, char** argv);
 
   bool has(const std::string& name) const;  // true if a flag of this name was added

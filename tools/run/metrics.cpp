@@ -1,42 +1,64 @@
 // Metrics on disk, and the resident memory that they report.
 #include "tools/run/metrics.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
 #include "core/check.h"
 
 namespace tandem {
-namespace {
 
-// Returns the complete lines of steps up to `last_step`, which a resumed run keeps.
-std::string kept_lines(const std::string& path, int64_t last_step) {
-  std::ifstream in(path);
-  CHECK(in.good(), "{}: cannot be read", path);
+MetricsLog::MetricsLog(std::string path, int64_t last_step) : path_(std::move(path)) {
+  if (std::filesystem::exists(path_)) write_file_atomically(path_, kept_lines(last_step));
+  file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  CHECK(file_ >= 0, "{}: cannot be written: {}", path_, std::strerror(errno));
+}
+
+MetricsLog::~MetricsLog() {
+  ::close(file_);
+}
+
+std::string MetricsLog::kept_lines(int64_t last_step) {
+  std::ifstream in(path_);
+  CHECK(in.good(), "{}: cannot be read", path_);
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (json.is_object() && json.contains("step") && json["step"].is_number_integer() &&
-        json["step"] <= last_step)
-      kept += line + "\n";
+    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) continue;
+    const int64_t step = json["step"];
+    if (step > last_step || json.contains(kAtStop)) continue;
+    kept += line + "\n";
+    if (json.contains("loss")) {
+      last_kept_step_ = step;
+      continue;
+    }
+    for (const auto& [name, value] : json.items()) evaluations_.emplace(step, name);
   }
   return kept;
 }
 
-}  // namespace
-
-MetricsLog::MetricsLog(std::string path, int64_t last_step) : path_(std::move(path)) {
-  if (std::filesystem::exists(path_)) write_file_atomically(path_, kept_lines(path_, last_step));
-  file_.open(path_, std::ios::app);
-  CHECK(file_.good(), "{}: cannot be written", path_);
+void MetricsLog::write(const nlohmann::ordered_json& line) {
+  const std::string text = line.dump() + "\n";
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t count = ::write(file_, text.data() + done, text.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    CHECK(count >= 0, "{}: cannot be written: {}; what was written before is whole, and --resume goes on",
+          path_, std::strerror(errno));
+    done += static_cast<size_t>(count);
+  }
 }
 
-void MetricsLog::write(const nlohmann::ordered_json& line) {
-  file_ << line.dump() << '\n' << std::flush;
-  CHECK(file_.good(), "{}: writing failed; is the disk full?", path_);
+void MetricsLog::sync() {
+  CHECK(fsync(file_) == 0 || errno == EINVAL, "{}: cannot be written to the disk: {}", path_,
+        std::strerror(errno));
 }
 
 int64_t peak_resident_bytes() {

@@ -1,24 +1,44 @@
 // metrics.jsonl: one JSON object a line for every step and every evaluation of a run.
 #pragma once
-#include <fstream>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
+#include <utility>
 
 namespace tandem {
 
+// Marks the rows that a run writes only because it stopped before its end. A resumed run drops them.
+inline constexpr const char* kAtStop = "at_stop";
+
 class MetricsLog {
  public:
-  // Appends to `path`. First drops the lines of steps after `last_step`: a killed run may have written them
-  // after its last checkpoint, and the resumed run writes them again. Error: the file cannot be read or
-  // written.
+  // Appends to `path`. First drops the lines of steps after `last_step`, which a killed run may have written after its
+  // last checkpoint, and those of kAtStop: the resumed run is to have the file of a run that never stopped.
+  // Error: the file cannot be read or written.
   MetricsLog(std::string path, int64_t last_step);
+  ~MetricsLog();
+  MetricsLog(const MetricsLog&) = delete;
+  MetricsLog& operator=(const MetricsLog&) = delete;
 
-  // Writes a line and flushes it, so that a killed process loses none. Error: writing fails.
+  // Writes a line, so that a killed process loses none. Error: writing fails.
   void write(const nlohmann::ordered_json& line);
+  // Waits until all lines are on the disk, so that a power failure loses none of them. Error: it fails.
+  void sync();
+
+  // The last of the steps that the file had when it was opened, of those that were kept; 0: none.
+  int64_t last_kept_step() const { return last_kept_step_; }
+  // Returns whether a kept row of `step` has the field `name`.
+  bool has(int64_t step, const std::string& name) const { return evaluations_.contains({step, name}); }
 
  private:
+  // Returns the complete lines that a resumed run keeps, and notes what they hold.
+  std::string kept_lines(int64_t last_step);
+
   std::string path_;
-  std::ofstream file_;
+  int file_ = -1;
+  int64_t last_kept_step_ = 0;
+  std::set<std::pair<int64_t, std::string>>
+      evaluations_;  // step and name of the fields of rows without "loss"
 };
 
 // Returns the peak resident memory of this process in bytes; 0 if the system does not tell.

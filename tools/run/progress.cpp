@@ -5,13 +5,13 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
 
 #include "core/backend.h"
 #include "core/dispatch.h"
 #include "models/training/score.h"
 #include "tools/run/cli.h"
 #include "tools/run/metrics.h"
+#include "tools/run/output.h"
 
 namespace tandem {
 namespace {
@@ -68,8 +68,7 @@ void Progress::step(const StepRecord& record, double ms) {
     steps_ = tokens_ = 0;
     loss_sum_ = ms_sum_ = 0;
   } else if (terminal_ && now() - last_drawn_ > kRedrawSeconds) {
-    std::fputs(("\r\x1b[K" + line(record)).c_str(), stdout);
-    std::fflush(stdout);
+    tandem::say("\r\x1b[K" + line(record));
     last_drawn_ = now();
     live_ = true;
   }
@@ -82,8 +81,7 @@ int64_t peak_memory_bytes(Device device) {
 }
 
 void Progress::say(const std::string& message) {
-  std::fputs(((live_ ? "\r\x1b[K" : "") + message + "\n").c_str(), stdout);
-  std::fflush(stdout);
+  tandem::say((live_ ? "\r\x1b[K" : "") + message + "\n");
   live_ = false;
 }
 

@@ -76,7 +76,7 @@ void add_run_flags(Flags& flags, TrainOptions& o) {
       .add("--eval-bytes,--eval-tokens", o.eval_bytes,
            "Number of tokens of the dev split that evaluations during training score; 0: all.")
       .non_negative();
-  flags.add_switch("!--no-test", o.run.test, "Do not score the test split at the end.");
+  flags.add_switch("!--no-test", o.test, "Do not score the test split at the end.");
   flags.add_switch("--describe", o.describe,
                    "Print the size of the model and the cost of a step as JSON, and train nothing.");
   flags.add_switch(

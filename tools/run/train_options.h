@@ -38,6 +38,7 @@ struct TrainOptions {
   bool eager = false;
   bool check_nan = false;
   bool describe = false;
+  bool test = true;
   int64_t max_skipped = 10;
 };
 

@@ -5,10 +5,13 @@
 
 #include <chrono>
 #include <cmath>
-#include <csignal>
+#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/array.h"
 #include "core/check.h"
+#include "core/utf8.h"
 #include "models/registry.h"
 #include "models/training/evaluation.h"
 #include "models/training/sampling.h"
@@ -16,6 +19,7 @@
 #include "tools/run/cli.h"
 #include "tools/run/metrics.h"
 #include "tools/run/progress.h"
+#include "tools/run/stop_signals.h"
 
 namespace tandem {
 namespace {
@@ -26,33 +30,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-volatile std::sig_atomic_t received_signal = 0;
-
-void note_signal(int signal) {
-  received_signal = signal;
-}
-
-// While it lives, the first SIGINT or SIGTERM asks for an orderly end; a second one kills as usual.
-class SignalGuard {
- public:
-  SignalGuard() {
-    received_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = note_signal;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGINT, &action, &old_int_);
-    sigaction(SIGTERM, &action, &old_term_);
-  }
-  ~SignalGuard() {
-    sigaction(SIGINT, &old_int_, nullptr);
-    sigaction(SIGTERM, &old_term_, nullptr);
-  }
-
- private:
-  struct sigaction old_int_ {};
-  struct sigaction old_term_ {};
-};
-
 class Run {
  public:
   Run(Trainer& trainer, const Corpus& corpus, const RunOptions& options)
@@ -62,54 +39,31 @@ class Run {
         level_(trainer.vocabulary().level()),
         last_step_(options.max_steps > 0 ? std::min(options.max_steps, trainer.config().recipe.steps)
                                          : trainer.config().recipe.steps),
-        metrics_((options.folder / "metrics.jsonl").string(), trainer.steps_done()),
+        metrics_((options.folder / kMetrics).string(), trainer.steps_done()),
         progress_(trainer.steps_done(), last_step_, progress_options(trainer, options)),
         collect_every_(trainer.device().is_cuda() ? std::min(options.log_every, kLongestWait) : 1) {
     check_evaluations();
+    check_files();
   }
 
-  RunEnd loop() {
-    const SignalGuard guard;
-    const Clock::time_point start = Clock::now();
-    const int64_t eval_every = trainer_.config().recipe.eval_every;
-    last_collected_ = start;
-    while (trainer_.steps_done() < last_step_) {
-      if (options_.max_seconds > 0 && seconds_since(start) >= options_.max_seconds) {
-        collect();
-        progress_.say(fmt::format("stopping at step {}: --max-time is over", trainer_.steps_done()));
-        break;
+  RunEnd run() {
+    try {
+      if (metrics_.has(trainer_.config().recipe.steps, "test_nats") && is_at_end()) {
+        progress_.say(fmt::format("the run is done: all {} steps, and the test score is in {}",
+                                  trainer_.steps_done(), (options_.folder / kMetrics).string()));
+        return RunEnd::done;
       }
-      if (received_signal != 0) {
-        collect();
-        save_last();
-        return stopped();
-      }
-      trainer_.advance();
-      const bool evaluate = trainer_.steps_done() % eval_every == 0;
-      if (evaluate || trainer_.steps_done() % collect_every_ == 0 || trainer_.steps_done() == last_step_)
-        collect();
-      if (evaluate && trainer_.steps_done() < last_step_) evaluate_and_checkpoint();
+      train();
+      report_result();
+      return RunEnd::done;
+    } catch (const Interrupted&) {
+      collect();
+      save_last();
+      progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
+                                signals_.received(), trainer_.steps_done(),
+                                (options_.folder / kLastCheckpoint).string()));
+      return RunEnd::stopped_by_signal;
     }
-    evaluate_and_checkpoint();
-    return received_signal == 0 ? RunEnd::done : stopped();
-  }
-
-  void report_test_score() {
-    const std::string best = (options_.folder / kBestCheckpoint).string();
-    const Checkpoint checkpoint = load_checkpoint(best, CheckpointPart::model);
-    const std::unique_ptr<LanguageModel> model = make_model(checkpoint.model_config, 0, trainer_.device());
-    model->load(checkpoint.parameters);
-    const Recipe& recipe = trainer_.config().recipe;
-    if (options_.test && corpus_.test.size() > 1) {
-      const Evaluation test =
-          evaluate(*model, corpus_.split("test"), evaluation_options(recipe, kFinalBatchSize));
-      write_evaluation("test", test);
-      progress_.say(fmt::format("test: {} over {} symbols, window {}, {} (in {})",
-                                score_text(level_, test.mean_nats()), test.symbols, recipe.eval_window,
-                                trainer_.config().precision, duration_text(test.seconds)));
-    }
-    if (options_.sample_tokens > 0) progress_.say(sample(*model, options_.sample_tokens));
-    progress_.say(fmt::format("checkpoint: {}", best));
   }
 
  private:
@@ -117,11 +71,82 @@ class Run {
       1;  // one column, as in the papers: every symbol has its whole context
   static constexpr int64_t kEarlySample = 120;  // bytes of the first sample; of words a fifth as many
 
-  RunEnd stopped() {
-    progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
-                              int{received_signal}, trainer_.steps_done(),
-                              (options_.folder / kLastCheckpoint).string()));
-    return RunEnd::stopped_by_signal;
+  struct Interrupted {};  // thrown when a signal has asked for the end
+  void check_signals() const {
+    if (signals_.received() != 0) throw Interrupted();
+  }
+
+  bool is_at_end() const { return trainer_.steps_done() == trainer_.config().recipe.steps; }
+  // Whether the run is evaluated after the step that was just done, however often it is stopped.
+  bool evaluation_is_due() const {
+    return trainer_.steps_done() > 0 &&
+           (trainer_.steps_done() % trainer_.config().recipe.eval_every == 0 || is_at_end());
+  }
+
+  void train() {
+    const Clock::time_point start = Clock::now();
+    last_collected_ = start;
+    // A stop may have come between a step and its evaluation.
+    if (evaluation_is_due() && !metrics_.has(trainer_.steps_done(), "dev_nats")) evaluate_and_checkpoint();
+    while (trainer_.steps_done() < last_step_) {
+      check_signals();
+      if (options_.max_seconds > 0 && seconds_since(start) >= options_.max_seconds) {
+        progress_.say(fmt::format("stopping at step {}: --max-time is over", trainer_.steps_done()));
+        break;
+      }
+      trainer_.advance();
+      const bool due = evaluation_is_due();
+      if (due || trainer_.steps_done() % collect_every_ == 0) collect();
+      if (due) evaluate_and_checkpoint();
+    }
+    collect();
+    if (!evaluation_is_due()) save_last();
+  }
+
+  // Scores the weights that the run gives, and lets them continue a text: at the end those of the best evaluation, at a
+  // stop before it the weights of now, if they are better.
+  void report_result() {
+    const std::filesystem::path best = options_.folder / kBestCheckpoint;
+    const bool now = !is_at_end() && !evaluation_is_due() && weights_of_now_are_best();
+    if (now && trainer_.counters.best_step == 0) save_best();  // until the first evaluation that is due
+    CHECK(
+        std::filesystem::exists(best),
+        "no evaluation of this run gave a finite loss: its weights have diverged, and nothing is scored; a lower lr "
+        "or a longer warm-up may help");
+    std::unique_ptr<LanguageModel> loaded;
+    if (!now) {
+      const Checkpoint checkpoint = load_checkpoint(best.string(), CheckpointPart::model);
+      loaded = make_model(checkpoint.model_config, 0, trainer_.device());
+      loaded->load(checkpoint.parameters);
+    }
+    const LanguageModel& model = now ? trainer_.model() : *loaded;
+    if (trainer_.config().test && corpus_.test.size() > 1) score_test(model);
+    if (options_.sample_tokens > 0) progress_.say(sample(model, options_.sample_tokens));
+    progress_.say(fmt::format("checkpoint: {}", (now ? options_.folder / kLastCheckpoint : best).string()));
+  }
+
+  // Evaluates the weights of now on dev, at a step whose evaluation is not due.
+  bool weights_of_now_are_best() {
+    if (corpus_.dev.size() <= 1) return true;
+    const Evaluation evaluation = evaluate_dev();
+    const double nats = evaluation.mean_nats();
+    const Trainer::RunCounters& counters = trainer_.counters;
+    const bool best = std::isfinite(nats) && (counters.best_step == 0 || nats < counters.best_dev_nats);
+    write_evaluation("dev", evaluation);
+    say_dev(evaluation, best);
+    return best;
+  }
+
+  void score_test(const LanguageModel& model) {
+    const Recipe& recipe = trainer_.config().recipe;
+    const Evaluation test =
+        evaluate(model, corpus_.split("test"), evaluation_options(recipe, kFinalBatchSize),
+                 [this](const Evaluation&, int64_t) { check_signals(); });
+    write_evaluation("test", test);
+    metrics_.sync();
+    progress_.say(fmt::format("test: {} over {} symbols, window {}, {} (in {})",
+                              score_text(level_, test.mean_nats()), test.symbols, recipe.eval_window,
+                              trainer_.config().precision, duration_text(test.seconds)));
   }
 
   // Returns the part of the dev split that evaluations during training score.
@@ -134,8 +159,35 @@ class Run {
   // Builds the streams of the evaluations before the first step, so that an error does not come after hours.
   void check_evaluations() const {
     const Recipe& recipe = trainer_.config().recipe;
-    if (corpus_.dev.size() > 1) EvaluationStream(dev(), recipe.eval_window, recipe.eval_batch_size);
-    if (corpus_.test.size() > 1) EvaluationStream(corpus_.split("test"), recipe.eval_window, kFinalBatchSize);
+    const auto check = [&recipe](const Tokens& tokens, const char* split, int64_t batch_size,
+                                 const char* advice) {
+      if (tokens.size() <= 1) return;
+      try {
+        EvaluationStream(tokens, recipe.eval_window, batch_size);
+      } catch (const Error& error) {
+        detail::fail("the {} split of {} tokens cannot be evaluated: {}; {}", split, tokens.size(),
+                     error.what(), advice);
+      }
+    };
+    check(
+        dev(), "dev", recipe.eval_batch_size,
+        "--eval-batch-size is its number of columns, and a larger --valid-fraction or --eval-bytes gives more tokens");
+    check(corpus_.split("test"), "test", kFinalBatchSize, "give another --test-fraction");
+  }
+
+  // Says what a resumed run does not find, which a copied folder may lack.
+  void check_files() {
+    Trainer::RunCounters& counters = trainer_.counters;
+    if (counters.best_step > 0 && !std::filesystem::exists(options_.folder / kBestCheckpoint)) {
+      progress_.say(fmt::format(
+          "note: {} with the weights of step {} is missing; the next evaluation counts as the best",
+          (options_.folder / kBestCheckpoint).string(), counters.best_step));
+      counters = {};
+    }
+    if (metrics_.last_kept_step() < trainer_.steps_done())
+      progress_.say(fmt::format("note: {} has no rows of the steps {} to {}",
+                                (options_.folder / kMetrics).string(), metrics_.last_kept_step() + 1,
+                                trainer_.steps_done()));
   }
 
   static ProgressOptions progress_options(const Trainer& trainer, const RunOptions& options) {
@@ -174,29 +226,41 @@ class Run {
     }
   }
 
+  Evaluation evaluate_dev() const {
+    const Recipe& recipe = trainer_.config().recipe;
+    return evaluate(trainer_.model(), dev(), evaluation_options(recipe, recipe.eval_batch_size),
+                    [this](const Evaluation&, int64_t) { check_signals(); });
+  }
+
+  void say_dev(const Evaluation& evaluation, bool best) {
+    progress_.say(fmt::format("dev: {} over {} symbols at step {}{} (in {})",
+                              score_text(level_, evaluation.mean_nats()), evaluation.symbols,
+                              trainer_.steps_done(), best ? ", the best so far" : "",
+                              duration_text(evaluation.seconds)));
+  }
+
   // Evaluates on dev, writes the checkpoints and, the first time, prints a sample.
   void evaluate_and_checkpoint() {
+    check_weights();
+    bool finite = true;
     if (corpus_.dev.size() > 1) {
-      const Recipe& recipe = trainer_.config().recipe;
-      const Evaluation evaluation =
-          evaluate(trainer_.model(), dev(), evaluation_options(recipe, recipe.eval_batch_size));
+      const Evaluation evaluation = evaluate_dev();
       const double nats = evaluation.mean_nats();
+      finite = std::isfinite(nats);
       Trainer::RunCounters& counters = trainer_.counters;
-      const bool best = std::isfinite(nats) && (counters.best_step == 0 || nats < counters.best_dev_nats);
+      const bool best = finite && (counters.best_step == 0 || nats < counters.best_dev_nats);
       if (best) {
         counters.best_dev_nats = nats;
         counters.best_step = trainer_.steps_done();
       }
       write_evaluation("dev", evaluation);
-      progress_.say(fmt::format("dev: {} over {} symbols at step {}{} (in {})", score_text(level_, nats),
-                                evaluation.symbols, trainer_.steps_done(), best ? ", the best so far" : "",
-                                duration_text(evaluation.seconds)));
+      say_dev(evaluation, best);
       if (best) save_best();
     } else {
       save_best();  // there is no dev split to choose by: keeps the latest
     }
     save_last();
-    if (!sampled_ && trainer_.steps_done() < last_step_ && options_.sample_tokens > 0) {
+    if (!sampled_ && finite && !is_at_end() && options_.sample_tokens > 0) {
       progress_.say(sample(trainer_.model(), level_ == TokenUnit::byte ? kEarlySample : kEarlySample / 5));
       sampled_ = true;
     }
@@ -215,17 +279,38 @@ class Run {
     sampling.seed = trainer_.config().seed;
     const std::string more = generate_text(model, trainer_.vocabulary(), text, tokens, sampling,
                                            evaluation_options(trainer_.config().recipe, 1).context());
-    return fmt::format("sample at step {}: [{}]{}", trainer_.steps_done(), text, more);
+    return fmt::format("sample at step {}: [{}]{}", trainer_.steps_done(), printable(text), printable(more));
   }
 
-  void save_last() { save_checkpoint((options_.folder / kLastCheckpoint).string(), trainer_.checkpoint()); }
+  // Error: a weight is not finite. Training cannot mend that, so the files keep what they hold.
+  void check_weights() const {
+    for (const NamedTensor& parameter : trainer_.model().parameters())
+      CHECK(
+          all_finite(parameter.value),
+          "step {}: the parameter {} has values that are not finite: the weights have diverged and are not saved; "
+          "{} a lower lr or a longer warm-up may help",
+          trainer_.steps_done(), parameter.name, kept_checkpoint());
+  }
+
+  std::string kept_checkpoint() const {
+    const std::filesystem::path last = options_.folder / kLastCheckpoint;
+    return std::filesystem::exists(last) ? last.string() + " keeps the last ones that were finite;" : "";
+  }
+
+  void save_last() {
+    check_weights();
+    metrics_.sync();
+    save_checkpoint((options_.folder / kLastCheckpoint).string(), trainer_.checkpoint());
+  }
   void save_best() { save_checkpoint((options_.folder / kBestCheckpoint).string(), trainer_.weights()); }
 
   void write_evaluation(const std::string& split, const Evaluation& evaluation) {
-    metrics_.write({{"step", trainer_.steps_done()},
-                    {split + "_" + score_name(level_), score(level_, evaluation.mean_nats())},
-                    {split + "_nats", evaluation.mean_nats()},
-                    {"symbols", evaluation.symbols}});
+    nlohmann::ordered_json row = {{"step", trainer_.steps_done()},
+                                  {split + "_" + score_name(level_), score(level_, evaluation.mean_nats())},
+                                  {split + "_nats", evaluation.mean_nats()},
+                                  {"symbols", evaluation.symbols}};
+    if (!is_at_end() && (split == "test" || !evaluation_is_due())) row[kAtStop] = true;
+    metrics_.write(row);
   }
 
   static constexpr int64_t kPrompt = 64;        // bytes of a sample's prompt; of words a quarter as many
@@ -242,6 +327,7 @@ class Run {
   Clock::time_point last_collected_;
   bool sampled_ = false;
   bool said_refusal_ = false;
+  StopSignals signals_;
 };
 
 }  // namespace
@@ -249,10 +335,7 @@ class Run {
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options) {
   std::filesystem::create_directories(options.folder);
   const PrecisionScope precision(trainer.precision(), trainer.device());  // for evaluations and samples
-  Run run(trainer, corpus, options);
-  const RunEnd end = run.loop();
-  if (end == RunEnd::done) run.report_test_score();
-  return end;
+  return Run(trainer, corpus, options).run();
 }
 
 }  // namespace tandem

@@ -5,28 +5,30 @@
 
 #include "data/corpus.h"
 #include "models/training/trainer.h"
+#include "tools/run/run_folder.h"
 
 namespace tandem {
 
 struct RunOptions {
-  std::filesystem::path folder;  // for last.safetensors, best.safetensors and metrics.jsonl
+  std::filesystem::path folder;  // locked by the caller's RunFolder
   int64_t max_steps = 0;         // stop after this many steps in all; 0: after the recipe's
   double max_seconds = 0;        // stop after this time; 0: no limit
   int64_t log_every = 10;        // steps between plain progress lines
   int64_t sample_tokens = 400;   // length of the sample at the end; 0: none
-  bool test = true;              // whether the test split is scored at the end
   double peak_tflops = 0;        // of the device in the run's precision, for the MFU; 0: unknown, no MFU
 };
 
-inline constexpr const char* kLastCheckpoint = "last.safetensors";
-inline constexpr const char* kBestCheckpoint = "best.safetensors";
-
 enum class RunEnd { done, stopped_by_signal };
 
-// Trains until the recipe is done, a limit is reached or SIGINT/SIGTERM arrives. Writes the last checkpoint
-// at every evaluation and at the end, whatever the reason, and keeps the checkpoint with the lowest dev loss.
-// Unless a signal ended the run, the best weights are then scored on the test split (if `test`) and continue
-// its first line (if `sample_tokens`).
+// Trains until the recipe is done, a limit is reached or a signal of StopSignals arrives. Writes the last checkpoint at
+// every evaluation and at the end, whatever the reason, and keeps the checkpoint with the lowest dev loss. Unless a
+// signal ended the run, the best weights are then scored on the test split (if RunConfig::test) and continue its first
+// line (if `sample_tokens`).
+//
+// A run that was stopped, in whatever way, and resumed ends with the files of a run that never stopped. So a stop adds no
+// evaluation to those that are due: a limit scores the weights that it finds only for the user, a signal not at all.
+// A run that is done already is left as it is.
+// Errors: weights that are not finite, which are not saved; a file that cannot be written.
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options);
 
 }  // namespace tandem
