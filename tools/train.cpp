@@ -154,6 +154,7 @@ RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
   config.recompute = o.recompute;
   config.max_skipped = o.max_skipped;
   config.test = o.test;
+  config.check();
   return config;
 }
 
@@ -265,11 +266,11 @@ void resume(const Flags& flags, TrainOptions& o, Device device) {
 void begin(TrainOptions& o, Device device) {
   preset(o.model, o.preset);  // reports a wrong name before any download
   std::optional<RunFolder> folder;
-  if (!o.out.empty() && !o.describe) folder = RunFolder::make(o.out);
+  if (!o.out.empty() && !o.describe) folder.emplace(RunFolder::make(o.out));
   const Corpus corpus = load_corpus_with_progress(o.corpus);
   const RunConfig config = new_run(o, corpus, device);
   if (o.describe) return print_description(config, *make_model(config.model_config, config.seed));
-  if (!folder) folder = RunFolder::make_new(kRuns, run_name(o));
+  if (!folder) folder.emplace(RunFolder::make_new(kRuns, run_name(o)));
   train_in(*folder, config, corpus, o, device, nullptr);
 }
 

@@ -31,10 +31,9 @@ void check_share(const char* name, double value) {
         value);
 }
 
-// Checks the fields that no class downstream checks, or that would cost much before it does. Schedule and Optimizer check
-// theirs.
-void check(const RunConfig& config) {
-  const Recipe& recipe = config.recipe;
+}  // namespace
+
+void RunConfig::check() const {
   check_range("batch_size", recipe.batch_size, 1, 1 << 24);
   check_range("unroll", recipe.unroll, 1, 1 << 24);
   check_range("accumulate", recipe.accumulate, 1, 1 << 16);
@@ -46,14 +45,12 @@ void check(const RunConfig& config) {
   check_range("steps", recipe.steps, 1);
   check_range("eval_every", recipe.eval_every, 1);
   check_range("eval_bytes", recipe.eval_bytes, 0);
-  check_range("max_skipped", config.max_skipped, 1);
-  check_range("words.size", config.words.size, 0);
-  check_range("words.min_count", config.words.min_count, 1);
-  check_share("valid_fraction", config.valid_fraction);
-  check_share("test_fraction", config.test_fraction);
+  check_range("max_skipped", max_skipped, 1);
+  check_range("words.size", words.size, 0);
+  check_range("words.min_count", words.min_count, 1);
+  check_share("valid_fraction", valid_fraction);
+  check_share("test_fraction", test_fraction);
 }
-
-}  // namespace
 
 std::string RunConfig::text() const {
   nlohmann::json json = *this;
@@ -74,7 +71,7 @@ RunConfig RunConfig::from_text(const std::string& text) {
     json.update(parse_json(text, "run configuration"), true);
     RunConfig config = json.get<RunConfig>();
     config.corpus = unescaped_utf8(config.corpus);
-    check(config);
+    config.check();
     return config;
   } catch (const nlohmann::json::exception& error) {
     detail::fail("run configuration: {}: {}", error.what(), text);

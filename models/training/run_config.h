@@ -24,6 +24,8 @@ struct RunConfig {
   int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
   bool test = true;          // whether the test split is scored at the end
 
+  // Error: a field is outside of its range. Schedule, Optimizer and the model's configuration check their own fields.
+  void check() const;
   // Returns the configuration as JSON.
   std::string text() const;
   // Reads text() back. Error: not JSON; a field that is missing, of another type, or outside of its range.

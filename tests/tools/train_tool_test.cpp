@@ -20,88 +20,11 @@
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/paths.h"
+#include "tests/support/train_process.h"
 
 using namespace tandem;
 using namespace tandem::testing;
 namespace fs = std::filesystem;
-
-namespace {
-
-// Writes a text of a few words, so that there is something to learn.
-fs::path write_sample(const TempDir& folder) {
-  Random random(1);
-  const char* words[] = {"tape ", "tensor ", "gradient ", "scan ", "memory. "};
-  std::ofstream out(folder / "text.txt");
-  for (int i = 0; i < 2500; ++i) out << words[random.below(5)];
-  return folder / "text.txt";
-}
-
-struct Process {
-  pid_t pid;
-  fs::path output;  // stdout and stderr
-
-  int wait() const {
-    int status = 0;
-    waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  }
-};
-
-Process start(const TempDir& folder, const std::vector<std::string>& arguments) {
-  static int count = 0;
-  const fs::path output = folder / ("output" + std::to_string(count++));
-  const pid_t pid = fork();
-  if (pid == 0) {
-    const int file = open(output.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
-    dup2(file, STDOUT_FILENO);
-    dup2(file, STDERR_FILENO);
-    if (chdir(folder.path().c_str()) != 0) _exit(126);
-    const std::string program = testing::tool_dir() + "/train";
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
-    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
-    execv(program.c_str(), argv.data());
-    _exit(127);
-  }
-  return {pid, output};
-}
-
-struct Result {
-  int code;
-  std::string output;
-};
-
-Result run(const TempDir& folder, const std::vector<std::string>& arguments) {
-  const Process process = start(folder, arguments);
-  const int code = process.wait();
-  return {code, read_text(process.output)};
-}
-
-std::vector<std::string> small_run(const fs::path& text, const std::string& out,
-                                   std::vector<std::string> more = {}) {
-  std::vector<std::string> all = {text.string(),         "--out=" + out,   "--d=32",
-                                  "--d-projected=8",     "--layers=2",     "--dropout=0.1",
-                                  "--batch-size=4",      "--unroll=16",    "--eval-window=16",
-                                  "--lr=3e-3",           "--warmup=10",    "--steps=120",
-                                  "--eval-batch-size=2", "--eval-every=7", "--sample-bytes=30"};
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
-
-// Returns loss and gradient norm of each step as text, so that equal means equal bits.
-std::map<int64_t, std::string> losses(const fs::path& run_folder) {
-  std::map<int64_t, std::string> all;
-  std::ifstream in(run_folder / "metrics.jsonl");
-  for (std::string line; std::getline(in, line);) {
-    const nlohmann::json json = nlohmann::json::parse(line);
-    if (!json.contains("loss")) continue;
-    CHECK(all.count(json["step"]) == 0);  // no step twice
-    all[json["step"]] = json["loss"].dump() + " " + json["gradient_norm"].dump();
-  }
-  return all;
-}
-
-}  // namespace
 
 TEST_CASE("train: a run to the end, and the same run killed again and again and resumed") {
   const TempDir folder;
@@ -151,7 +74,7 @@ TEST_CASE("train: SIGTERM writes a checkpoint of the current step, and resuming 
   for (int i = 0; i < 1000 && (!fs::exists(metrics) || fs::file_size(metrics) == 0); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   kill(process.pid, SIGTERM);
-  CHECK(process.wait() == 1);
+  CHECK(process.wait() == 3);
   CHECK(contains(read_text(process.output), "--resume goes on from run/last.safetensors"));
   const auto before = losses(folder / "run");
   REQUIRE(!before.empty());

@@ -1,0 +1,83 @@
+// Folders of runs: which one a new run takes, who may write to it, which one is resumed.
+#include "tools/run/run_folder.h"
+
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
+
+namespace tandem::testing {
+namespace fs = std::filesystem;
+
+TEST_CASE("run folder: a new run takes the first free name, and what is unused is removed") {
+  const TempDir folder;
+  const fs::path runs = folder / "runs";
+  {
+    const RunFolder first = RunFolder::make_new(runs, "a-laptop"), second = RunFolder::make_new(runs, "a-laptop");
+    CHECK(first.path() == runs / "a-laptop");
+    CHECK(second.path() == runs / "a-laptop-2");
+    write_text(second.path() / kLastCheckpoint, "x");
+    write_text(first.path() / kMetrics, "");
+  }
+  CHECK(!fs::exists(runs / "a-laptop"));
+  CHECK(fs::exists(runs / "a-laptop-2"));
+  CHECK(RunFolder::make_new(runs, "a-laptop").path() == runs / "a-laptop");
+}
+
+TEST_CASE("run folder: a folder that another process writes to is refused, and the process is named") {
+  const TempDir folder;
+  const fs::path run = folder / "run";
+  int ready[2];
+  REQUIRE(pipe(ready) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const RunFolder held = RunFolder::make(run);
+    if (write(ready[1], "x", 1) == 1) pause();
+    _exit(1);
+  }
+  char byte = 0;
+  REQUIRE(read(ready[0], &byte, 1) == 1);
+  for (const std::string& message :
+       {error_of([&] { RunFolder::make(run); }), error_of([&] { RunFolder::open_or_make(run); })}) {
+    CHECK(contains(message, run.string()));
+    CHECK(contains(message, "process " + std::to_string(child) + " on "));
+  }
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  CHECK(RunFolder::open_or_make(run).path() == run);
+  close(ready[0]);
+  close(ready[1]);
+}
+
+TEST_CASE("run folder: one that holds a run, and one whose name a file has, are refused") {
+  const TempDir folder;
+  fs::create_directory(folder / "run");
+  write_text(folder / "run" / kLastCheckpoint, "x");
+  CHECK(contains(error_of([&] { RunFolder::make(folder / "run"); }), "holds a run already"));
+  write_text(folder / "file", "x");
+  CHECK(contains(error_of([&] { RunFolder::make(folder / "file"); }), "cannot be made"));
+}
+
+TEST_CASE("run folder: the latest run is the one with the newest checkpoint, whatever its number") {
+  const TempDir folder;
+  CHECK(latest_run(folder / "none", "a").empty());
+  const auto add = [&folder](const std::string& name, int minutes_ago) {
+    fs::create_directory(folder / name);
+    const fs::path last = folder / name / kLastCheckpoint;
+    write_text(last, "x");
+    fs::last_write_time(last, fs::file_time_type::clock::now() - std::chrono::minutes(minutes_ago));
+  };
+  add("a-laptop", 3);
+  add("a-laptop-5", 1);  // after a gap
+  add("a-laptop-3", 2);
+  add("a-laptop-x", 0);  // another run's name
+  add("a-laptop-", 0);
+  fs::create_directory(folder / "a-laptop-9");  // without a checkpoint
+  CHECK(latest_run(folder.path(), "a-laptop") == folder / "a-laptop-5");
+}
+
+}  // namespace tandem::testing
