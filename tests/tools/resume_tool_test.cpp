@@ -12,7 +12,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // A run of 30 steps with evaluations after 7, 14, 21, 28 and 30.
-std::vector<std::string> short_run(const fs::path& text, const std::string& out, std::vector<std::string> more = {}) {
+std::vector<std::string> short_run(const fs::path& text, const std::string& out,
+                                   std::vector<std::string> more = {}) {
   more.insert(more.begin(), {"--steps=30", "--sample-bytes=0"});
   return small_run(text, out, more);
 }
@@ -41,7 +42,8 @@ TEST_CASE("train: resuming a run that is done changes nothing") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
   REQUIRE(run(folder, short_run(text, "run")).code == 0);
-  const std::string metrics = read_text(folder / "run/metrics.jsonl"), last = read_text(folder / "run/last.safetensors");
+  const std::string metrics = read_text(folder / "run/metrics.jsonl"),
+                    last = read_text(folder / "run/last.safetensors");
   const Result again = run(folder, {text.string(), "--resume=run"});
   CAPTURE(again.output);
   CHECK(again.code == 0);
@@ -81,12 +83,14 @@ TEST_CASE("train: an older checkpoint goes on in a folder of its own, never over
   REQUIRE(run(folder, short_run(text, "run", {"--max-steps=9"})).code == 0);
   fs::copy_file(folder / "run/last.safetensors", folder / "run/step-9.safetensors");
   REQUIRE(run(folder, {text.string(), "--resume=run", "--sample-bytes=0", "--max-steps=20"}).code == 0);
-  const std::string last = read_text(folder / "run/last.safetensors"), metrics = read_text(folder / "run/metrics.jsonl");
+  const std::string last = read_text(folder / "run/last.safetensors"),
+                    metrics = read_text(folder / "run/metrics.jsonl");
 
   const Result refused = run(folder, {text.string(), "--resume=run/step-9.safetensors"});
   CHECK(refused.code == 1);
   CHECK(contains(refused.output, "--out=FOLDER to go on from step-9.safetensors in a folder of its own"));
-  const Result fork = run(folder, {text.string(), "--resume=run/step-9.safetensors", "--out=fork", "--sample-bytes=0"});
+  const Result fork =
+      run(folder, {text.string(), "--resume=run/step-9.safetensors", "--out=fork", "--sample-bytes=0"});
   CAPTURE(fork.output);
   CHECK(fork.code == 0);
   check_same_files(folder / "whole", folder / "fork");
@@ -118,7 +122,8 @@ TEST_CASE("train: two at once get two folders, and one folder is written by one"
   const Process owner = start(folder, small_run(text, "run", {"--steps=100000"}));
   wait_for_first_step(folder / "run");
   const std::string named = "process " + std::to_string(owner.pid) + " on ";
-  for (const Result& refused : {run(folder, small_run(text, "run")), run(folder, {text.string(), "--resume=run"})}) {
+  for (const Result& refused :
+       {run(folder, small_run(text, "run")), run(folder, {text.string(), "--resume=run"})}) {
     CAPTURE(refused.output);
     CHECK(refused.code == 1);
     CHECK((contains(refused.output, named) || contains(refused.output, "there is no file")));

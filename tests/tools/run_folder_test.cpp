@@ -17,7 +17,8 @@ TEST_CASE("run folder: a new run takes the first free name, and what is unused i
   const TempDir folder;
   const fs::path runs = folder / "runs";
   {
-    const RunFolder first = RunFolder::make_new(runs, "a-laptop"), second = RunFolder::make_new(runs, "a-laptop");
+    const RunFolder first = RunFolder::make_new(runs, "a-laptop"),
+                    second = RunFolder::make_new(runs, "a-laptop");
     CHECK(first.path() == runs / "a-laptop");
     CHECK(second.path() == runs / "a-laptop-2");
     write_text(second.path() / kLastCheckpoint, "x");

@@ -166,3 +166,28 @@ TEST_CASE("train: a diverging run stops and names the operator") {
   CHECK(contains(checked.output, "not finite"));
   CHECK(checked.output.find("skipped") == std::string::npos);
 }
+
+TEST_CASE("train: weights that are not finite are not saved, and a run without a finite score says so") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  // The first update already overflows; every step after it is skipped.
+  const Result result =
+      run(folder, small_run(text, "run",
+                            {"--lr=1e38", "--warmup=0", "--weight-decay=1e30", "--optimizer=adamw",
+                             "--max-skipped=1000000", "--steps=20", "--eval-every=5"}));
+  CAPTURE(result.output);
+  CHECK(result.code == 1);
+  CHECK(contains(result.output, "the weights have diverged and are not saved"));
+  CHECK(!fs::exists(folder / "run" / "last.safetensors"));
+  CHECK(!fs::exists(folder / "run" / "best.safetensors"));
+}
+
+TEST_CASE("train: fields of --set that the run decides are refused") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  for (const char* set : {"--set=vocabulary=5", "--set=model=sru", "--set=layers=", "--set=layers"}) {
+    const Result result = run(folder, small_run(text, "run", {set}));
+    CAPTURE(result.output);
+    CHECK(result.code == 2);
+  }
+}

@@ -1,0 +1,84 @@
+// Command lines: numbers, empty values, ranges.
+#include "tools/run/flags.h"
+
+#include <doctest/doctest.h>
+
+#include <optional>
+
+#include "tests/support/errors.h"
+
+namespace tandem::testing {
+namespace {
+
+struct Values {
+  int64_t steps = 1;
+  uint64_t seed = 2;
+  int bits = 3;
+  double lr = 4;
+  std::optional<int64_t> layers;
+  std::vector<double> percent = {5};
+  std::string out = "out";
+};
+
+// Parses "program ARGUMENTS" into values. Error: what parse() throws.
+Values parsed(std::vector<std::string> arguments) {
+  Values v;
+  Flags flags("program", "");
+  flags.add("--steps", v.steps, "").positive();
+  flags.add("--seed", v.seed, "");
+  flags.add("--bits", v.bits, "").range(2, 8);
+  flags.add("--lr", v.lr, "").non_negative();
+  flags.add("--layers", v.layers, "");
+  flags.add("--percent", v.percent, "").comma_separated().one_argument();
+  flags.add("--out", v.out, "");
+  arguments.insert(arguments.begin(), "program");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  REQUIRE(flags.parse(static_cast<int>(argv.size()), argv.data()));
+  return v;
+}
+
+std::string refusal(const std::vector<std::string>& arguments) {
+  return error_of([&arguments] { parsed(arguments); });
+}
+
+}  // namespace
+
+TEST_CASE("flags: numbers are decimal and must fit") {
+  CHECK(parsed({"--steps=10"}).steps == 10);
+  CHECK(parsed({"--steps=9223372036854775807"}).steps == 9223372036854775807);
+  CHECK(parsed({"--seed=18446744073709551615"}).seed == 18446744073709551615u);
+  CHECK(parsed({"--lr=1e-3"}).lr == 1e-3);
+  CHECK(parsed({"--lr=0"}).lr == 0);
+  CHECK(parsed({"--lr=0.5"}).lr == 0.5);
+  CHECK(parsed({"--layers=-1"}).layers == -1);
+  CHECK(parsed({"--percent=1,2.5"}).percent == std::vector<double>{1, 2.5});
+
+  CHECK(contains(refusal({"--steps=010"}), "010 begins with a 0"));
+  CHECK(contains(refusal({"--lr=010"}), "010 begins with a 0"));
+  CHECK(contains(refusal({"--steps=0x10"}), "0x10 is not a whole number"));
+  CHECK(contains(refusal({"--steps=1.5"}), "1.5 is not a whole number"));
+  CHECK(contains(refusal({"--steps=9223372036854775808"}), "9223372036854775808 is too large"));
+  CHECK(contains(refusal({"--bits=2147483648"}), "2147483648 is too large"));
+  CHECK(contains(refusal({"--layers=99999999999999999999"}), "is too large"));
+  CHECK(contains(refusal({"--seed=-1"}), "-1 is not a whole number"));
+  CHECK(contains(refusal({"--lr=1e999"}), "1e999 is too large"));
+  for (const char* value : {"nan", "inf", "-inf"})
+    CHECK(contains(refusal({std::string("--lr=") + value}), value));
+  CHECK(contains(refusal({"--percent=1,x"}), "x is not a number"));
+}
+
+TEST_CASE("flags: a number outside of its range is named with the range") {
+  CHECK(contains(refusal({"--steps=0"}), "0: it must be above 0"));
+  CHECK(contains(refusal({"--lr=-1"}), "-1: it must be 0 or above"));
+  CHECK(contains(refusal({"--bits=9"}), "9: it must be from 2 to 8"));
+}
+
+TEST_CASE("flags: an empty value is refused, and never taken from the next argument") {
+  CHECK(parsed({"--out", "x"}).out == "x");
+  CHECK(contains(refusal({"--out=", "--steps=5"}), "--out= has an empty value"));
+  CHECK(contains(refusal({"--steps="}), "--steps= has an empty value"));
+  CHECK(contains(refusal({"--out", "", "--steps=5"}), "argument 2 is empty"));
+}
+
+}  // namespace tandem::testing
