@@ -1,4 +1,4 @@
-// Reading and writing of safetensors files.
+// Reading of safetensors files, and the check of their digests.
 #include "core/safetensors.h"
 
 #include <fcntl.h>
@@ -12,11 +12,12 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <string_view>
 
-#include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/digest.h"
+#include "core/json.h"
+#include "core/safetensors_format.h"
 
 static_assert(std::endian::native == std::endian::little,
               "safetensors data are read and written in the host's byte order");
@@ -24,61 +25,22 @@ static_assert(std::endian::native == std::endian::little,
 namespace tandem {
 namespace {
 
+using namespace safetensors;
 using nlohmann::json;
 
-constexpr uint64_t kLongestHeader = 100'000'000;
-constexpr char kMetadata[] = "__metadata__";
-constexpr std::pair<std::string_view, DType> kDTypes[] = {{"F32", DType::f32},   {"F64", DType::f64},
-                                                          {"BF16", DType::bf16}, {"I32", DType::i32},
-                                                          {"I64", DType::i64},   {"U8", DType::u8}};
-
-std::optional<DType> dtype_from(std::string_view name) {
-  for (const auto& [known, dtype] : kDTypes)
-    if (known == name) return dtype;
-  return std::nullopt;
-}
-
-std::string_view format_name(DType dtype) {
-  for (const auto& [name, known] : kDTypes)
-    if (known == dtype) return name;
-  return "";
-}
-
-// Returns the name for messages: in quotes, with control and non-ASCII characters escaped.
-std::string in_quotes(const std::string& name) {
-  return json(name).dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
-}
-
-// Refuses two things that the JSON library would accept silently: a key that occurs twice (the last would win), and
-// nesting deeper than any header has.
-class StrictKeys {
- public:
-  explicit StrictKeys(const std::string& path) : path_(path) {}
-
-  bool operator()(int depth, json::parse_event_t event, json& parsed) {
-    CHECK(depth <= kDeepest, "{}: header: nested more than {} deep", path_, kDeepest);
-    if (event == json::parse_event_t::object_start) {
-      open_.emplace_back();
-    } else if (event == json::parse_event_t::object_end) {
-      open_.pop_back();
-    } else if (event == json::parse_event_t::key) {
-      const std::string& key = parsed.get_ref<const std::string&>();
-      CHECK(open_.back().insert(key).second, "{}: {}{} occurs twice in the header", path_,
-            open_.size() == 1 ? "tensor " : fmt::format("tensor {}: key ", in_quotes(tensor_)),
-            in_quotes(key));
-      if (open_.size() == 1) tensor_ = key;
-    }
-    return true;
-  }
-
- private:
-  static constexpr int kDeepest = 4;
-  const std::string& path_;
-  std::vector<std::set<std::string>> open_;  // keys seen in each object being read, outermost first
-  std::string tensor_;
-};
-
 std::atomic<bool> digests_are_verified = true;
+
+constexpr std::string_view kDamaged =
+    "altered or damaged since it was written: restore a copy of the file; with verification of digests switched off "
+    "it is read as it is";
+
+bool is_offset(const json& value) {
+  return value.is_number_unsigned() && value.get<uint64_t>() <= uint64_t{INT64_MAX};
+}
+
+bool are_offsets(const json& value) {
+  return value.is_array() && std::ranges::all_of(value, is_offset);
+}
 
 }  // namespace
 
@@ -131,6 +93,7 @@ class SafetensorsFile::Reader {
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
   SafetensorsFile file;
   file.path_ = path;
+  file.verify_ = verify_digests();
   file.reader_ = std::make_shared<Reader>(path);
   const uint64_t size = file.reader_->size();
   uint64_t length = 0;
@@ -141,65 +104,93 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
       length <= kLongestHeader && length <= size - sizeof length,
       "{}: header length is {}, but {} bytes follow (and {} are allowed): not a safetensors file, or truncated",
       path, length, size - sizeof length, kLongestHeader);
-  std::string header(length, '\0');
-  file.reader_->read_at(sizeof length, header.data(), length, "header");
-  file.data_start_ = sizeof length + length;
-  file.parse_header(header);
+  std::string start(sizeof length + length, '\0');
+  file.reader_->read_at(0, start.data(), start.size(), "header");
+  file.data_start_ = start.size();
+  const bool has_own_digest = file.check_header(start);
+  file.parse_header(std::string_view(start).substr(sizeof length));
   file.check_layout(size - file.data_start_);
+  file.take_digests(has_own_digest);
   return file;
 }
 
-void SafetensorsFile::parse_header(const std::string& header) {
-  json root;
+// Compares the bytes before the data with the digest among them. Returns whether there is one.
+bool SafetensorsFile::check_header(const std::string& start) const {
+  const size_t position = header_digest_position(start);
+  if (position == std::string::npos) return false;
+  if (!verify_) return true;
+  const std::string expected = start.substr(position, Digest::kCharacters);
+  const std::string found = header_digest(start, position);
+  CHECK(found == expected, "{}: the header is {} (its digest is {}, not {})", path_, kDamaged, found,
+        in_quotes(expected));
+  return true;
+}
+
+// Reads the fields of one tensor in the header.
+class SafetensorsFile::EntryParser {
+ public:
+  EntryParser(const std::string& path, const std::string& name) : path_(path), name_(name) {}
+
+  Entry parse(const json& fields) const;
+
+ private:
+  // Composed for messages only: a file may have many tensors.
+  std::string where() const { return fmt::format("{}: tensor {}", path_, in_quotes(name_)); }
+
+  const std::string& path_;
+  const std::string& name_;
+};
+
+SafetensorsFile::Entry SafetensorsFile::EntryParser::parse(const json& fields) const {
+  CHECK(fields.is_object(), "{}: {}, not an object", where(), fields.type_name());
+  const auto dtype_field = fields.find("dtype"), shape = fields.find("shape"),
+             offsets = fields.find("data_offsets");
+  CHECK(dtype_field != fields.end() && dtype_field->is_string(), "{}: dtype is missing or not text", where());
+  CHECK(shape != fields.end() && are_offsets(*shape), "{}: shape is missing or not an array of sizes",
+        where());
+  CHECK(offsets != fields.end() && are_offsets(*offsets) && offsets->size() == 2,
+        "{}: data_offsets is missing or not an array of two offsets", where());
+
+  Entry entry;
+  const auto& dtype_name = dtype_field->get_ref<const std::string&>();
+  const std::optional<DType> dtype = dtype_from(dtype_name);
+  CHECK(dtype, "{}: dtype {} is not one of F32 F64 BF16 I32 I64 U8; convert the file", where(),
+        in_quotes(dtype_name));
+  entry.dtype = *dtype;
+  CHECK(shape->size() <= Shape::kMaxRank, "{}: {} axes; at most {} are supported", where(), shape->size(),
+        Shape::kMaxRank);
   try {
-    root = json::parse(header, StrictKeys(path_));
-  } catch (const json::exception& error) {
-    detail::fail("{}: header is not JSON: {}", path_, error.what());
+    entry.shape = Shape(std::span<const int64_t>(shape->get<std::vector<int64_t>>()));
+  } catch (const Error& error) {
+    detail::fail("{}: {}", where(), error.what());
   }
+  entry.begin = (*offsets)[0].get<uint64_t>();
+  entry.end = (*offsets)[1].get<uint64_t>();
+  CHECK(entry.begin <= entry.end, "{}: data_offsets [{}, {}] run backwards", where(), entry.begin, entry.end);
+  const uint64_t elements = static_cast<uint64_t>(entry.shape.numel()), width = size_of(entry.dtype);
+  CHECK(elements == (entry.end - entry.begin) / width && (entry.end - entry.begin) % width == 0,
+        "{}: data_offsets [{}, {}] do not hold {} elements of {}, shape {}", where(), entry.begin, entry.end,
+        elements, dtype_name, entry.shape.str());
+  return entry;
+}
+
+void SafetensorsFile::parse_header(std::string_view header) {
+  constexpr int kDeepest = 4;
+  const json root =
+      parse_json(header, path_ + ": header", {.depth = kDeepest, .bytes = size_t{kLongestHeader}});
   CHECK(root.is_object(), "{}: header is {}, not an object of tensors", path_, root.type_name());
   for (const auto& [name, fields] : root.items()) {
-    const std::string where = fmt::format("{}: tensor {}", path_, in_quotes(name));
-    CHECK(fields.is_object(), "{}: {}, not an object", where, fields.type_name());
-    if (name == kMetadata) {
-      for (const auto& [key, value] : fields.items()) {
-        CHECK(value.is_string(), "{}: {} is {}, not text", where, in_quotes(key), value.type_name());
-        metadata_[key] = value.get<std::string>();
-      }
+    if (name != kMetadata) {
+      entries_.emplace(name, EntryParser(path_, name).parse(fields));
+      names_.push_back(name);
       continue;
     }
-    const auto unsigned_array = [](const json& value) {
-      return value.is_array() && std::ranges::all_of(value, [](const json& item) {
-               return item.is_number_unsigned() && item.get<uint64_t>() <= uint64_t{INT64_MAX};
-             });
-    };
-    const auto dtype_field = fields.find("dtype"), shape_field = fields.find("shape"),
-               offsets = fields.find("data_offsets");
-    CHECK(dtype_field != fields.end() && dtype_field->is_string(), "{}: dtype is missing or not text", where);
-    CHECK(shape_field != fields.end() && unsigned_array(*shape_field),
-          "{}: shape is missing or not an array of sizes", where);
-    CHECK(offsets != fields.end() && unsigned_array(*offsets) && offsets->size() == 2,
-          "{}: data_offsets is missing or not an array of two offsets", where);
-
-    Entry entry;
-    const auto& dtype_name = dtype_field->get_ref<const std::string&>();
-    const std::optional<DType> dtype = dtype_from(dtype_name);
-    CHECK(dtype, "{}: dtype {} is not one of F32 F64 BF16 I32 I64 U8; convert the file", where,
-          in_quotes(dtype_name));
-    entry.dtype = *dtype;
-    try {
-      entry.shape = Shape(std::span<const int64_t>(shape_field->get<std::vector<int64_t>>()));
-    } catch (const Error& error) {
-      detail::fail("{}: {}", where, error.what());
+    CHECK(fields.is_object(), "{}: {} is {}, not an object", path_, kMetadata, fields.type_name());
+    for (const auto& [key, value] : fields.items()) {
+      CHECK(value.is_string(), "{}: {}: {} is {}, not text", path_, kMetadata, in_quotes(key),
+            value.type_name());
+      metadata_[key] = value.get<std::string>();
     }
-    entry.begin = (*offsets)[0].get<uint64_t>();
-    entry.end = (*offsets)[1].get<uint64_t>();
-    CHECK(entry.begin <= entry.end, "{}: data_offsets [{}, {}] run backwards", where, entry.begin, entry.end);
-    const uint64_t elements = static_cast<uint64_t>(entry.shape.numel()), width = size_of(entry.dtype);
-    CHECK(elements == (entry.end - entry.begin) / width && (entry.end - entry.begin) % width == 0,
-          "{}: data_offsets [{}, {}] do not hold {} elements of {}, shape {}", where, entry.begin, entry.end,
-          elements, dtype_name, entry.shape.str());
-    entries_.emplace(name, entry);
-    names_.push_back(name);
   }
 }
 
@@ -224,17 +215,61 @@ void SafetensorsFile::check_layout(uint64_t data_bytes) {
   CHECK(covered == data_bytes, "{}: {} bytes after the last tensor's data", path_, data_bytes - covered);
 }
 
+// Moves the digests from the metadata to the tensors. Their two keys come together: one alone is a damaged file.
+void SafetensorsFile::take_digests(bool has_own_digest) {
+  const auto tensors = metadata_.extract(kTensorDigests);
+  const bool named = !metadata_.extract(kHeaderDigest).empty();
+  has_digests_ = has_own_digest && !tensors.empty();
+  if (!has_digests_) {
+    CHECK(!verify_ || (!named && tensors.empty()), "{}: the header is {} (of {} and {} one is missing)",
+          path_, kDamaged, kHeaderDigest, kTensorDigests);
+    return;
+  }
+  std::string_view rest = tensors.mapped();
+  for (const std::string& name : names_) {
+    const bool more = rest.size() >= Digest::kCharacters;
+    CHECK(more || !verify_, "{}: the header is {} (it has too few digests)", path_, kDamaged);
+    entries_.at(name).digest = rest.substr(0, Digest::kCharacters);
+    rest.remove_prefix(std::min(rest.size(), Digest::kCharacters + 1));
+  }
+}
+
+void SafetensorsFile::require_digests() const {
+  CHECK(has_digests_ || !verify_, "{}: the header is {} (it has no digests, which its format demands)", path_,
+        kDamaged);
+}
+
 const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) const {
   const auto found = entries_.find(name);
   CHECK(found != entries_.end(), "{}: no tensor {} among its {}", path_, in_quotes(name), entries_.size());
   return found->second;
 }
 
+void SafetensorsFile::check_digest(const std::string& name, const std::string& found) const {
+  CHECK(found == entry(name).digest, "{}: tensor {} is {} (its digest is {}, not {})", path_, in_quotes(name),
+        kDamaged, found, in_quotes(entry(name).digest));
+}
+
 Tensor SafetensorsFile::get(const std::string& name) const {
   const Entry& e = entry(name);
   Tensor tensor(e.shape, e.dtype);
   reader_->read_at(data_start_ + e.begin, tensor.raw(), e.end - e.begin, "tensor " + in_quotes(name));
+  if (verifies()) check_digest(name, digest_of(tensor.raw(), e.end - e.begin));
   return tensor;
+}
+
+void SafetensorsFile::verify(const std::string& name) const {
+  const Entry& e = entry(name);
+  if (!verifies()) return;
+  constexpr uint64_t kPiece = uint64_t{1} << 20;
+  std::string piece;
+  Digest digest;
+  for (uint64_t at = e.begin; at < e.end; at += piece.size()) {
+    piece.resize(std::min(kPiece, e.end - at));
+    reader_->read_at(data_start_ + at, piece.data(), piece.size(), "tensor " + in_quotes(name));
+    digest.update(piece.data(), piece.size());
+  }
+  check_digest(name, digest.hex());
 }
 
 Tensor SafetensorsFile::get(const std::string& name, DType dtype, const Shape& shape) const {
@@ -242,55 +277,6 @@ Tensor SafetensorsFile::get(const std::string& name, DType dtype, const Shape& s
   CHECK(e.dtype == dtype && e.shape == shape, "{}: tensor {} is {} {}, expected {} {}", path_,
         in_quotes(name), name_of(e.dtype), e.shape.str(), name_of(dtype), shape.str());
   return get(name);
-}
-
-std::string safetensors_header(const std::string& path, const std::vector<TensorInfo>& tensors,
-                               const std::map<std::string, std::string>& metadata) {
-  std::set<std::string_view> seen;
-  nlohmann::ordered_json root = nlohmann::ordered_json::object();
-  if (!metadata.empty()) root[kMetadata] = metadata;
-  uint64_t end = 0;
-  for (const auto& [name, dtype, shape] : tensors) {
-    CHECK(!name.empty() && name != kMetadata, "cannot write {}: a tensor cannot be named {}", path,
-          in_quotes(name));
-    CHECK(seen.insert(name).second, "cannot write {}: tensor {} is given twice", path, in_quotes(name));
-    const uint64_t begin = end;
-    end += static_cast<uint64_t>(shape.numel()) * size_of(dtype);
-    root[name] = {{"dtype", format_name(dtype)},
-                  {"shape", std::vector<int64_t>(shape.begin(), shape.end())},
-                  {"data_offsets", {begin, end}}};
-  }
-  std::string header;
-  try {
-    header = root.dump();
-  } catch (const json::exception& error) {
-    detail::fail("cannot write {}: a name or a metadata text is not UTF-8: {}", path, error.what());
-  }
-  header.resize((header.size() + 7) / 8 * 8, ' ');  // so that the data begin aligned
-  CHECK(header.size() <= kLongestHeader, "cannot write {}: the header would take {} bytes; {} are allowed",
-        path, header.size(), kLongestHeader);
-  const uint64_t length = header.size();
-  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + header;
-}
-
-void write_safetensors(const std::string& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  for (const auto& [name, tensor] : tensors)
-    CHECK(tensor.defined(), "cannot write {}: tensor {} is undefined", path, in_quotes(name));
-  NamedTensors ordered = tensors;
-  std::ranges::stable_sort(ordered, std::ranges::greater(),
-                           [](const auto& item) { return size_of(item.second.dtype()); });
-  std::vector<TensorInfo> infos;
-  for (const auto& [name, tensor] : ordered) infos.push_back({name, tensor.dtype(), tensor.shape()});
-  const std::string header = safetensors_header(path, infos, metadata);
-
-  AtomicFile file(path);
-  file.write(header);
-  for (const auto& [name, tensor] : ordered) {
-    const Tensor host = tensor.to(Device::cpu());
-    file.write(host.raw(), host.nbytes());
-  }
-  file.commit();
 }
 
 }  // namespace tandem
