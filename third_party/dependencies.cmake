@@ -75,7 +75,7 @@ elseif(TANDEM_CUDA_BUILD STREQUAL "ON")
       INTERFACE_INCLUDE_DIRECTORIES ${TANDEM_cudnn_INCLUDE})
   endif()
 endif()
-if(TANDEM_TOOLS)
+if(TANDEM_TOOLS OR TANDEM_FUZZ)
   tandem_find_package(CLI11 libcli11-dev)                                         # command lines
 endif()
 if(TANDEM_TESTS)

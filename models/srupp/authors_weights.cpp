@@ -12,28 +12,30 @@ namespace {
 
 struct NamePair {
   std::string ours, theirs;
+  Shape shape;               // the same of both
   bool interleaved = false;  // the rows of the three planes of U are interleaved in theirs
 };
 
 std::vector<NamePair> name_pairs(const SruppConfig& config) {
-  std::vector<NamePair> pairs = {{"embedding.weight", "embedding_layer.weight"},
-                                 {"output.weight", "output_layer.weight"},
-                                 {"output.bias", "output_layer.bias"}};
+  const int64_t v = config.vocabulary, d = config.d, e = config.d_projected;
+  std::vector<NamePair> pairs = {{"embedding.weight", "embedding_layer.weight", {v, d}},
+                                 {"output.weight", "output_layer.weight", {v, d}},
+                                 {"output.bias", "output_layer.bias", {v}}};
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string ours = fmt::format("layers.{}.", i);
     const std::string theirs = fmt::format("rnn.rnn_lst.{}.", i);
     const std::string transform = theirs + "transform_module.";
-    pairs.push_back({ours + "query.weight", transform + "linear1.weight"});
+    pairs.push_back({ours + "query.weight", transform + "linear1.weight", {e, d}});
     if (config.attends(i)) {
-      pairs.push_back({ours + "key_value.weight", transform + "linear2.weight"});
-      pairs.push_back({ours + "alpha", transform + "alpha"});
+      pairs.push_back({ours + "key_value.weight", transform + "linear2.weight", {2 * e, e}});
+      pairs.push_back({ours + "alpha", transform + "alpha", {1}});
     }
-    pairs.push_back({ours + "norm.gain", transform + "layer_norm.weight"});
-    pairs.push_back({ours + "norm.bias", transform + "layer_norm.bias"});
-    pairs.push_back({ours + "output.weight",
-                     transform + (config.attends(i) ? "linear3.weight" : "linear2.weight"), true});
-    pairs.push_back({ours + "scan.weight", theirs + "weight_c"});
-    pairs.push_back({ours + "scan.bias", theirs + "bias"});
+    pairs.push_back({ours + "norm.gain", transform + "layer_norm.weight", {e}});
+    pairs.push_back({ours + "norm.bias", transform + "layer_norm.bias", {e}});
+    const std::string up = config.attends(i) ? "linear3.weight" : "linear2.weight";
+    pairs.push_back({ours + "output.weight", transform + up, {3 * d, e}, true});
+    pairs.push_back({ours + "scan.weight", theirs + "weight_c", {2 * d}});
+    pairs.push_back({ours + "scan.bias", theirs + "bias", {2 * d}});
   }
   return pairs;
 }
@@ -67,10 +69,11 @@ class WeightMap {
     CHECK(found != by_name_.end(), "authors' SRU++ weights: there is no tensor {}", name);
     return found->second;
   }
-  // Returns a matrix. Error: another number of axes.
+  // Returns a matrix. Error: another number of axes, or a matrix without elements, whose sizes could be any numbers.
   const Tensor& matrix(const std::string& name) const {
     const Tensor& w = get(name);
     CHECK(w.rank() == 2, "authors' SRU++ weights: {} must have two axes, is {}", name, w.str());
+    CHECK(w.numel() > 0, "authors' SRU++ weights: {} has no elements: {}", name, w.str());
     return w;
   }
   const std::map<std::string, Tensor>& all() const { return by_name_; }
@@ -127,25 +130,22 @@ std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>
                                                   DType dtype, Device device) {
   const WeightMap map(weights);
   const SruppConfig config = infer_config(map, heads, dtype, device);
-  std::unique_ptr<LanguageModel> model = make_srupp(config, 0);
-  std::map<std::string, Tensor> own;
-  for (const NamedTensor& parameter : model->parameters()) own[parameter.name] = parameter.value;
-
   std::set<std::string> used;
   for (int64_t i = 0; i < config.layers; ++i)
     used.insert(fmt::format("rnn.rnn_lst.{}.scale_x", i));  // not used by SRU++
   std::vector<NamedTensor> values;
   for (const NamePair& pair : name_pairs(config)) {
     const Tensor& value = map.get(pair.theirs);
-    const Tensor& ours = own.at(pair.ours);
-    CHECK(value.shape() == ours.shape(), "authors' SRU++ weights: {} is {}; with d {}, d' {} it must be {}",
-          pair.theirs, value.str(), config.d, config.d_projected, ours.shape().str());
+    CHECK(value.shape() == pair.shape, "authors' SRU++ weights: {} is {}; with d {}, d' {} it must be {}",
+          pair.theirs, value.str(), config.d, config.d_projected, pair.shape.str());
     values.push_back({pair.ours, pair.interleaved ? permute_planes(value, false) : value});
     used.insert(pair.theirs);
   }
   for (const auto& [name, value] : map.all())
     CHECK(used.count(name) > 0, "authors' SRU++ weights: tensor {}, {}, belongs to nothing in this model",
           name, value.str());
+  // Made last: once all shapes fit, the model takes no more memory than the weights.
+  std::unique_ptr<LanguageModel> model = make_srupp(config, 0);
   model->load(values);
   return model;
 }

@@ -158,3 +158,20 @@ TEST_CASE("srupp: the authors' weights show which layers attend, and tensors tha
   theirs.pop_back();
   CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), "there is no tensor"));
 }
+
+TEST_CASE("srupp: the authors' weights are compared with each other before memory is taken for a model") {
+  const SruppConfig config = small_srupp(DType::f32);
+  const auto refused = [&config](const std::string& name, const Shape& shape) {
+    std::vector<NamedTensor> theirs = to_authors_layout(make_srupp(config, 3)->parameters(), config);
+    for (NamedTensor& tensor : theirs)
+      if (tensor.name == name) tensor.value = zeros(shape, DType::f32);
+    return error_of([&theirs] { load_authors_srupp(theirs); });
+  };
+  // Matrices without elements take no bytes, whatever sizes they state.
+  CHECK(contains(refused("embedding_layer.weight", {0, int64_t{1} << 61}), "has no elements"));
+  CHECK(contains(refused("embedding_layer.weight", {int64_t{1} << 61, 0}), "has no elements"));
+  const std::string query = "rnn.rnn_lst.0.transform_module.linear1.weight";
+  CHECK(contains(refused(query, {int64_t{1} << 61, 0}), "has no elements"));
+  // A model with d' of a million would take 8 TB.
+  CHECK(contains(refused(query, {1'000'000, config.d}), "linear2.weight is"));
+}

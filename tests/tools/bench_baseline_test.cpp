@@ -292,6 +292,30 @@ TEST_CASE("bench --baseline: another device, other sizes and another model are r
   CHECK(refused([](ordered_json& before) { before["sizes"]["model"].erase("layers"); }) == "no error");
 }
 
+TEST_CASE("bench --baseline: a field of another type is refused, whatever reads it") {
+  const auto refused = [](const std::function<void(ordered_json&)>& change, const auto& read) {
+    ordered_json before = record_of_small();
+    change(before);
+    const std::string error = error_of([&] { read(before, record_of_small()); });
+    CAPTURE(error);
+    return contains(error, "--baseline: a record of bench, but not a whole one");
+  };
+  const auto compare = [](const ordered_json& before, const ordered_json& now) {
+    compare_records(before, now, 0.1);
+  };
+  CHECK(refused([](ordered_json& before) { before["device"] = 1; }, check_comparable));
+  CHECK(refused([](ordered_json& before) { before["recompute"] = 1; }, check_comparable));
+  CHECK(refused([](ordered_json& before) { before["sizes"] = 1; }, check_comparable));
+  CHECK(refused([](ordered_json& before) { before["peaks"]["f32"] = "fast"; }, peaks_then_and_now));
+  CHECK(refused(
+      [](ordered_json& before) {
+        before["operators"].clear();
+        before["steps"].clear();
+        before["targets"] = {1};
+      },
+      compare));
+}
+
 TEST_CASE("bench --baseline: damaged records are refused") {
   CHECK(contains(error_of([] { after([](ordered_json& now) { now["operators"][0].erase("precision"); }); }),
                  "'precision' not found"));
@@ -306,6 +330,13 @@ TEST_CASE("bench --baseline: damaged records are refused") {
   ordered_json record = record_of_small();
   record["rounds"] = "many";
   CHECK(contains(error_of([&record] { settings_of(record); }), "damaged"));
+  record["rounds"] = 1e300;
+  CHECK(contains(error_of([&record] { settings_of(record); }), "damaged: rounds is 1e+300"));
+  record["rounds"] = int64_t{1} << 40;
+  CHECK(contains(error_of([&record] { settings_of(record); }), "damaged: rounds is 1099511627776"));
+  record["rounds"] = 3;
+  record["sizes"]["d"] = 1.5;
+  CHECK(contains(error_of([&record] { settings_of(record); }), "damaged: d is 1.5"));
   const TempDir folder;
   const auto read = [&folder](const std::string& text) {
     write_text(folder / "record", text);

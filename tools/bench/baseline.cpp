@@ -26,6 +26,16 @@ struct Quantity {
   std::vector<double> medians = {};  // one for each pass
 };
 
+// Runs what reads records. A field that is missing or of another type becomes an Error.
+template <class Read>
+auto reading(Read&& read) {
+  try {
+    return read();
+  } catch (const ordered_json::exception& error) {
+    throw Error(fmt::format("--baseline: a record of bench, but not a whole one: {}", error.what()));
+  }
+}
+
 class Quantities {
  public:
   // Adds a quantity, or joins it with that of an earlier pass.
@@ -159,27 +169,11 @@ const char* verdict(const Change& change) {
   return change.factor() > 1 ? "worse" : "better";
 }
 
-}  // namespace
-
-int64_t Comparison::worse() const {
-  return std::count_if(moved.begin(), moved.end(),
-                       [this](const Change& change) { return change.factor() > 1 + tolerance; });
+std::vector<std::string> names_in(const ordered_json& record, const char* field) {
+  return reading([&] { return record.at(field).get<std::vector<std::string>>(); });
 }
 
-Comparison compare_records(const ordered_json& before, const ordered_json& now, double tolerance) {
-  Comparison result;
-  try {
-    result = compared(before, now, tolerance);
-  } catch (const ordered_json::exception& error) {
-    throw Error(fmt::format("--baseline: a record of bench, but not a whole one: {}", error.what()));
-  }
-  CHECK(result.compared > 0, "--baseline: nothing that was run can be compared; the record is of {}, in {}",
-        fmt::join(before.at("targets").get<std::vector<std::string>>(), ", "),
-        fmt::join(before.at("precisions").get<std::vector<std::string>>(), " and "));
-  return result;
-}
-
-void check_comparable(const ordered_json& before, const ordered_json& now) {
+void check_device_and_sizes(const ordered_json& before, const ordered_json& now) {
   const std::string device = before.at("device"), device_now = now.at("device");
   CHECK(device == device_now, "--baseline: measured on another device: {}; this is {}", device, device_now);
   std::vector<std::string> differences;
@@ -195,6 +189,24 @@ void check_comparable(const ordered_json& before, const ordered_json& now) {
   compare(sizes, sizes_now);
   if (differences.empty()) compare(sizes.at("model"), sizes_now.at("model"));
   CHECK(differences.empty(), "--baseline: measured at other sizes: {}", fmt::join(differences, "; "));
+}
+
+}  // namespace
+
+int64_t Comparison::worse() const {
+  return std::count_if(moved.begin(), moved.end(),
+                       [this](const Change& change) { return change.factor() > 1 + tolerance; });
+}
+
+Comparison compare_records(const ordered_json& before, const ordered_json& now, double tolerance) {
+  Comparison result = reading([&] { return compared(before, now, tolerance); });
+  CHECK(result.compared > 0, "--baseline: nothing that was run can be compared; the record is of {}, in {}",
+        fmt::join(names_in(before, "targets"), ", "), fmt::join(names_in(before, "precisions"), " and "));
+  return result;
+}
+
+void check_comparable(const ordered_json& before, const ordered_json& now) {
+  reading([&] { check_device_and_sizes(before, now); });
 }
 
 std::string comparison_text(const Comparison& comparison) {
@@ -229,11 +241,13 @@ ordered_json comparison_json(const Comparison& comparison) {
 
 std::string peaks_then_and_now(const ordered_json& before, const ordered_json& now) {
   std::vector<std::string> parts;
-  const ordered_json& then = before.at("peaks");
-  for (const auto& [precision, gflops] : now.at("peaks").items())
-    if (then.contains(precision))
-      parts.push_back(fmt::format("{} {:.1f} then, {:.1f} now", precision, then[precision].get<double>(),
-                                  gflops.get<double>()));
+  reading([&] {
+    const ordered_json& then = before.at("peaks");
+    for (const auto& [precision, gflops] : now.at("peaks").items())
+      if (then.contains(precision))
+        parts.push_back(fmt::format("{} {:.1f} then, {:.1f} now", precision, then[precision].get<double>(),
+                                    gflops.get<double>()));
+  });
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 

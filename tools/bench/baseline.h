@@ -38,14 +38,14 @@ Comparison compare_records(const nlohmann::ordered_json& before, const nlohmann:
                            double tolerance);
 
 // Error: the records are of different devices or sizes; the message has both values. Fields of the model that
-// only one record has do not count.
+// only one record has do not count. Error also: `before` lacks a field, or has one of another type.
 void check_comparable(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now);
 
 std::string comparison_text(const Comparison& comparison);
 nlohmann::ordered_json comparison_json(const Comparison& comparison);
 
 // Returns "f32 282.2 then, 398.1 now; ...", the measured peaks in GFLOP/s: how fast the machine was in both
-// runs.
+// runs. Error: a peak of `before` is not a number.
 std::string peaks_then_and_now(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now);
 
 }  // namespace tandem

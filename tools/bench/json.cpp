@@ -6,6 +6,7 @@
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/check.h"
 #include "tools/run/cli.h"
@@ -44,6 +45,18 @@ ordered_json sizes_json(const BenchSizes& sizes) {
           {"vocabulary", sizes.vocabulary},
           {"words", sizes.words},
           {"model", ordered_json::parse(sizes.model_config)}};
+}
+
+// Sets an integer to that of a field. Error: a number with a fraction, or one that the type cannot hold.
+template <class Integer>
+void take(const ordered_json& json, const char* field, Integer& target) {
+  const ordered_json& value = json.at(field);
+  const bool fits = value.is_number_unsigned()
+                        ? std::in_range<Integer>(value.get<uint64_t>())
+                        : value.is_number_integer() && std::in_range<Integer>(value.get<int64_t>());
+  CHECK(fits, "a record of bench whose settings are damaged: {} is {}, not a whole number that fits", field,
+        value.dump());
+  target = value.get<Integer>();
 }
 
 }  // namespace
@@ -167,17 +180,17 @@ BenchSettings settings_of(const ordered_json& record) {
       settings.precisions.push_back(precision_named(precision));
     const ordered_json& sizes = record.at("sizes");
     sizes.at("preset").get_to(settings.sizes.preset);
-    sizes.at("unroll").get_to(settings.sizes.unroll);
-    sizes.at("batch_size").get_to(settings.sizes.batch_size);
-    sizes.at("d").get_to(settings.sizes.d);
-    sizes.at("d_projected").get_to(settings.sizes.d_projected);
-    sizes.at("heads").get_to(settings.sizes.heads);
-    sizes.at("vocabulary").get_to(settings.sizes.vocabulary);
-    sizes.at("words").get_to(settings.sizes.words);
+    take(sizes, "unroll", settings.sizes.unroll);
+    take(sizes, "batch_size", settings.sizes.batch_size);
+    take(sizes, "d", settings.sizes.d);
+    take(sizes, "d_projected", settings.sizes.d_projected);
+    take(sizes, "heads", settings.sizes.heads);
+    take(sizes, "vocabulary", settings.sizes.vocabulary);
+    take(sizes, "words", settings.sizes.words);
     settings.sizes.model_config = sizes.at("model").dump();
-    record.at("rounds").get_to(settings.rounds);
-    record.at("timed_steps").get_to(settings.steps);
-    record.at("passes").get_to(settings.passes);
+    take(record, "rounds", settings.rounds);
+    take(record, "timed_steps", settings.steps);
+    take(record, "passes", settings.passes);
     settings.recompute = record.value("recompute", false);  // older records lack it
   } catch (const ordered_json::exception& error) {
     throw Error(fmt::format("a record of bench whose settings are damaged: {}", error.what()));

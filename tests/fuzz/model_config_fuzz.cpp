@@ -1,0 +1,78 @@
+// Configurations of models: a text is a model or an Error; the model's own configuration makes it again, and a step of
+// training runs or is refused.
+#include <cctype>
+#include <nlohmann/json.hpp>
+
+#include "autograd/tape.h"
+#include "core/array.h"
+#include "models/registry.h"
+#include "mutators.h"
+#include "support.h"
+
+namespace tandem::fuzz {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kLargestSize =
+    64;  // larger sizes would only take time; whether they are refused is not asked here
+
+// Limits the numbers in a text, such as the 8 of "srupp*8", to two digits.
+std::string short_numbers(const std::string& text) {
+  std::string limited;
+  int digits = 0;
+  for (const char c : text) {
+    digits = std::isdigit(static_cast<unsigned char>(c)) ? digits + 1 : 0;
+    if (digits <= 2) limited += c;
+  }
+  return limited;
+}
+
+void limit_sizes(Json& json) {
+  if (json.is_structured())
+    for (Json& item : json) limit_sizes(item);
+  else if (json.is_number_unsigned() && json.get<uint64_t>() > kLargestSize)
+    json = json.get<uint64_t>() % kLargestSize;
+  else if (json.is_string())
+    json = short_numbers(json.get<std::string>());
+}
+
+void take_step(const LanguageModel& model) {
+  constexpr int64_t kSteps = 3, kRows = 2;
+  const auto vocabulary = static_cast<int32_t>(model.vocabulary_size());
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < kSteps * kRows; ++i) ids.push_back(i % vocabulary);
+  const Tensor tokens = tensor_of<int32_t>({kSteps, kRows}, ids);
+  State state;
+  for (int step = 0; step < 2; ++step) {  // the second with the state of the first
+    Tape tape;
+    tape.backward(model.loss(tokens, tokens, state, {.training = true, .seed = 1}));
+  }
+}
+
+}  // namespace
+}  // namespace tandem::fuzz
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
+  return tandem::fuzz::mutate_json(data, size, max_size, seed);
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace tandem;
+  using namespace tandem::fuzz;
+  std::string text(text_of(data, size));
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_discarded()) {
+    limit_sizes(json);
+    text = json.dump();
+  }
+  std::unique_ptr<LanguageModel> model;
+  if (!accepts([&] { model = make_model(text, 1); })) return 0;
+
+  require(model->vocabulary_size() > 0 && model->parameter_count() > 0, "a model has symbols and parameters");
+  const std::unique_ptr<LanguageModel> again = make_model(model->config(), 1);
+  require(again->config() == model->config(), "a model's configuration is that of the model made from it");
+  require(same_tensors(again->parameters(), model->parameters()), "the same seed gives the same parameters");
+  accepts([&] { take_step(*model); });
+  return 0;
+}
