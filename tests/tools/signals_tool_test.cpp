@@ -64,9 +64,9 @@ TEST_CASE("train: signals that follow each other quickly stop a run as one does"
 TEST_CASE("train: a signal that was ignored at the start, as by nohup, stays ignored") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const auto old = std::signal(SIGHUP, SIG_IGN);
+  const auto old = ::signal(SIGHUP, SIG_IGN);
   const Process process = start(folder, short_run(text, "run"));
-  std::signal(SIGHUP, old);
+  ::signal(SIGHUP, old);
   wait_for_first_step(folder / "run");
   kill(process.pid, SIGHUP);
   CHECK(process.wait() == 0);
