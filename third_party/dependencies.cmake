@@ -32,6 +32,20 @@ macro(tandem_find_library target header library debian)
   endif()
 endmacro()
 
+# Finds a dependency that is one header.
+macro(tandem_find_header target header debian)
+  if(NOT TARGET ${target})
+    find_path(TANDEM_${header}_INCLUDE ${header})
+    mark_as_advanced(TANDEM_${header}_INCLUDE)
+    if(TANDEM_${header}_INCLUDE)
+      add_library(${target} INTERFACE IMPORTED)
+      target_include_directories(${target} SYSTEM INTERFACE ${TANDEM_${header}_INCLUDE})
+    else()
+      list(APPEND tandem_missing ${debian})
+    endif()
+  endif()
+endmacro()
+
 # For clang, OpenMP's headers and library are a separate package, one for each version.
 set(tandem_openmp g++)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
@@ -47,6 +61,7 @@ tandem_find_package(CURL libcurl4-openssl-dev)                                  
 tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # unpacking zip archives
 tandem_find_package(ZLIB zlib1g-dev)                                              # gzip: gcide.dict.dz, the archive of lm1b
 tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of downloads
+tandem_find_header(xxHash::header xxhash.h libxxhash-dev)                         # xxh3: digests of tokens
 if(TANDEM_CUDA_BUILD STREQUAL "SIMULATE")
   tandem_find_package(Boost libboost-context-dev COMPONENTS context)              # fibers, the simulator's threads
 elseif(TANDEM_CUDA_BUILD STREQUAL "ON")
