@@ -2,6 +2,7 @@
 #include "data/download/files.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
@@ -76,6 +77,36 @@ TEST_CASE("byte file: gzip, whole, truncated and altered") {
   write_text(path, text);
   CHECK(contains(error_of([&] { read_gzip(path); }), "not a gzip file"));
   CHECK(contains(error_of([&] { read_gzip(dir / "absent"); }), "No such file"));
+}
+
+TEST_CASE("byte file: a digest of pieces is that of the whole") {
+  Digest digest("sha256");
+  digest.update(as_bytes("a"));
+  digest.update({});
+  digest.update(as_bytes("bc"));
+  CHECK(digest.hex() == checksum("sha256", as_bytes("abc")));
+}
+
+TEST_CASE("byte file: no symbolic link and no pipe is written through") {
+  TempDir dir;
+  write_text(dir / "target", "the user's");
+  fs::create_symlink(dir / "target", dir / "link");
+  fs::create_symlink(dir / "absent", dir / "dangling");
+  REQUIRE(mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  for (const bool append : {false, true}) {
+    CHECK(contains(error_of([&] { open_to_write(dir / "link", append); }),
+                   "link: cannot be written: it is a symbolic"));
+    CHECK(contains(error_of([&] { open_to_write(dir / "dangling", append); }), "remove it"));
+    CHECK(contains(error_of([&] { open_to_write(dir / "pipe", append); }), "pipe: cannot be written"));
+  }
+  // A leftover of unpack() is replaced, and what a link points to stays.
+  write_text(dir / "plain", "new");
+  unpack(dir / "plain", "", dir / "link", 100, "md5");
+  CHECK(read_text(dir / "link") == "new");
+  CHECK_FALSE(fs::is_symlink(dir / "link"));
+  CHECK(read_text(dir / "target") == "the user's");
+  CHECK_FALSE(fs::exists(dir / "absent"));
+  CHECK(contains(error_of([&] { commit_file(dir / "dangling", dir / "new"); }), "cannot be opened to sync"));
 }
 
 TEST_CASE("byte file: unpack tells zip, gzip and plain files apart by their content") {
