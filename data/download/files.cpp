@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <memory>
 
 #include "core/check.h"
@@ -73,34 +72,6 @@ std::vector<uint8_t> read_file(const fs::path& path) {
   for_each_block(path, [&bytes](std::span<const uint8_t> block) {
     bytes.insert(bytes.end(), block.begin(), block.end());
   });
-  return bytes;
-}
-
-namespace {
-
-// Returns the content's size as the last bytes of a gzip file state it, so that memory can be reserved at once.
-// A damaged file may state any number, so the result is at most what gzip can compress into a file of this
-// length.
-size_t claimed_size(const fs::path& path) {
-  constexpr size_t kLargestRatio = 1032;
-  std::array<uint8_t, 4> end{};
-  std::ifstream file(path, std::ios::binary);
-  file.seekg(-static_cast<std::streamoff>(end.size()), std::ios::end);
-  if (!file.read(reinterpret_cast<char*>(end.data()), end.size())) return 0;
-  const size_t size = end[0] | size_t{end[1]} << 8 | size_t{end[2]} << 16 | size_t{end[3]} << 24;
-  return std::min(size, kLargestRatio * static_cast<size_t>(fs::file_size(path)));
-}
-
-}  // namespace
-
-std::vector<uint8_t> read_gzip(const fs::path& path) {
-  GzipFile source(path);
-  if (!source.is_gzip()) throw CorruptArchive(fmt::format("{}: not a gzip file", path.string()));
-  std::vector<uint8_t> bytes;
-  bytes.reserve(claimed_size(path));
-  std::vector<uint8_t> block(kBlock);
-  while (const size_t count = source.read(block))
-    bytes.insert(bytes.end(), block.begin(), block.begin() + count);
   return bytes;
 }
 

@@ -22,10 +22,6 @@ using ByteProgress = std::function<void(int64_t done, int64_t total)>;
 // Returns all bytes of a file. Error: it is missing, unreadable or a folder.
 std::vector<uint8_t> read_file(const std::filesystem::path& path);
 
-// Returns the content of a gzip file (dictzip included). CorruptArchive: it is not gzip, is truncated, or fails
-// its checksum.
-std::vector<uint8_t> read_gzip(const std::filesystem::path& path);
-
 // Opens a file to be written from its beginning or, if `append`, from its end, and creates it if need be.
 // Error: it cannot be written; it is a symbolic link, which is not followed, or a pipe.
 std::unique_ptr<std::FILE, int (*)(std::FILE*)> open_to_write(const std::filesystem::path& path,

@@ -51,34 +51,6 @@ TEST_CASE("byte file: checksums are those of the standards") {
   CHECK(file_checksum("sha1", dir / "file") == checksum("sha1", as_bytes(text)));
 }
 
-TEST_CASE("byte file: gzip, whole, truncated and altered") {
-  TempDir dir;
-  const std::string text = noisy_text(2'000'000);
-  const fs::path path = dir / "file.gz";
-  write_gzip(path, text);
-  CHECK(text_of(read_gzip(path)) == text);
-
-  const size_t size = fs::file_size(path);
-  for (const size_t left : {size - 1, size - 8, size - 9, size / 2, size_t{20}, size_t{10}}) {
-    CAPTURE(left);
-    write_gzip(path, text);
-    cut(path, left);
-    CHECK(contains(error_of([&] { read_gzip(path); }), "truncated or altered"));
-  }
-  for (const size_t left : {size_t{0}, size_t{1}}) {
-    cut(path, left);
-    CHECK(contains(error_of([&] { read_gzip(path); }), "not a gzip file"));
-  }
-  for (const size_t offset : {size / 3, size - 6}) {  // in the data, in the CRC
-    write_gzip(path, text);
-    flip_byte(path, offset);
-    CHECK(contains(error_of([&] { read_gzip(path); }), "truncated or altered"));
-  }
-  write_text(path, text);
-  CHECK(contains(error_of([&] { read_gzip(path); }), "not a gzip file"));
-  CHECK(contains(error_of([&] { read_gzip(dir / "absent"); }), "No such file"));
-}
-
 TEST_CASE("byte file: a digest of pieces is that of the whole") {
   Digest digest("sha256");
   digest.update(as_bytes("a"));
