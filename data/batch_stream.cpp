@@ -7,14 +7,19 @@
 
 namespace tandem {
 
-TokenColumns::TokenColumns(const Tokens& tokens, int64_t batch_size)
+TokenColumns::TokenColumns(const Tokens& tokens, int64_t batch_size, const char* stream)
     : tokens_(tokens), batch_size_(batch_size) {
-  CHECK(batch_size >= 1, "batch stream: batch size is {}; it must be at least 1", batch_size);
+  CHECK(batch_size >= 1, "{}: batch size is {}; it must be at least 1", stream, batch_size);
+  CHECK(tokens.size() > 1,
+        "{}: {} tokens cannot be cut into columns: one predicts the next, so use a text of at "
+        "least 2",
+        stream, tokens.size());
   CHECK(
       tokens.size() > batch_size,
-      "batch stream: {} tokens cannot be cut into {} columns of at least one prediction; use a longer text, "
-      "or a batch size below the number of tokens",
-      tokens.size(), batch_size);
+      "{}: {} tokens cannot be cut into {} columns. The batch size, {}, is the number of columns, which are pieces "
+      "of the text that are read side by side; each needs a token to read and one to predict, so use a batch size of "
+      "at most {}, or a text of at least {} tokens",
+      stream, tokens.size(), batch_size, batch_size, tokens.size() - 1, batch_size + 1);
   length_ = (tokens.size() - 1) / batch_size;
 }
 
@@ -56,7 +61,7 @@ void BatchStream::set_position(StreamPosition position) {
 }
 
 EvaluationStream::EvaluationStream(const Tokens& tokens, int64_t window, int64_t batch_size, int64_t reread)
-    : columns_(tokens, batch_size), window_(window), reread_(reread) {
+    : columns_(tokens, batch_size, "evaluation stream"), window_(window), reread_(reread) {
   CHECK(reread >= 0, "evaluation stream: {} steps cannot be read again", reread);
   CHECK(window >= 1, "evaluation stream: window is {}; it must be at least 1", window);
   dropped_ = (tokens.size() - 1) % batch_size;

@@ -17,8 +17,8 @@ namespace tandem {
 // The B columns of a text, read by position.
 class TokenColumns {
  public:
-  // Error: batch_size < 1; fewer than batch_size + 1 tokens.
-  TokenColumns(const Tokens& tokens, int64_t batch_size);
+  // Errors, which begin with `stream`: batch_size < 1; fewer than batch_size + 1 tokens.
+  TokenColumns(const Tokens& tokens, int64_t batch_size, const char* stream = "batch stream");
 
   int64_t batch_size() const { return batch_size_; }
   int64_t length() const { return length_; }  // predictions in a column, L above

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <future>
 
 #include "core/check.h"
+#include "core/utf8.h"
+#include "data/read_corpus.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -20,34 +20,6 @@ const Spec* find_spec(const std::vector<Spec>& specs, const std::string& name) {
   const auto found =
       std::find_if(specs.begin(), specs.end(), [&name](const Spec& spec) { return spec.name == name; });
   return found == specs.end() ? nullptr : &*found;
-}
-
-// Returns the positions where train and dev end in a text of `size` bytes.
-std::array<int64_t, 2> ends_by_fractions(int64_t size, const CorpusOptions& options) {
-  const auto share = [size](double fraction) {
-    return static_cast<int64_t>(std::floor(fraction * static_cast<double>(size)));
-  };
-  const int64_t test_begin = size - std::min(size, share(options.test_fraction));
-  return {test_begin - std::min(test_begin, share(options.valid_fraction)), test_begin};
-}
-
-std::array<int64_t, 2> ends_by_sizes(int64_t size, const CorpusSpec& spec, const std::string& source) {
-  CHECK(size == spec.size(), "{}: {} bytes where {} are expected", source, size, spec.size());
-  return {spec.split_sizes[0], spec.split_sizes[0] + spec.split_sizes[1]};
-}
-
-void check_fractions(const CorpusOptions& options) {
-  const double valid = options.valid_fraction;
-  const double test = options.test_fraction;
-  CHECK(valid >= 0 && valid < 1, "valid fraction is {}; it must be at least 0 and below 1", valid);
-  CHECK(test >= 0 && test < 1, "test fraction is {}; it must be at least 0 and below 1", test);
-  CHECK(valid + test < 1,
-        "valid fraction {} and test fraction {} leave nothing to train on; their sum must be below 1", valid,
-        test);
-}
-
-bool default_fractions(const CorpusOptions& options) {
-  return options.valid_fraction == kDefaultSplitFraction && options.test_fraction == kDefaultSplitFraction;
 }
 
 void check_splits(const Corpus& corpus, const CorpusOptions& options) {
@@ -85,49 +57,14 @@ fs::path file_of(const CorpusOptions& options, const CorpusSpec* spec, const std
         *spec,
         {.data_dir = options.data_dir, .url = options.url, .progress = options.progress, .download = {}});
   CHECK(options.url.empty(), "{}: is not downloaded, so a URL ({}) has no use; leave it out", name,
-        options.url);
+        url_for_message(options.url));
   if (name == "gcide")
     return find_gcide(gcide_places(options.data_dir.empty() ? default_data_dir() : options.data_dir));
   std::error_code missing;
   CHECK(!name.empty() && fs::exists(name, missing),
-        "'{}' is neither a corpus ({}) nor an existing file; name one of them", name, known);
+        "'{}' is neither a corpus ({}) nor an existing file; name one of them", printable_start(name, 1000),
+        known);
   return name;
-}
-
-void load_bytes(Corpus& corpus, const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path) {
-  corpus.source = path.string();
-  corpus.bytes = options.name_or_path == "gcide" ? read_gzip(path) : read_file(path);
-  // Computed on another thread, because the user waits for all of this.
-  std::future<std::string> sum =
-      std::async(std::launch::async, [&corpus] { return checksum("sha256", corpus.bytes); });
-  const auto size = static_cast<int64_t>(corpus.bytes.size());
-  const auto [train_end, dev_end] =
-      spec ? ends_by_sizes(size, *spec, corpus.source) : ends_by_fractions(size, options);
-  corpus.train = {0, train_end};
-  corpus.dev = {train_end, dev_end};
-  corpus.test = {dev_end, size};
-  corpus.vocabulary = options.vocabulary ? *options.vocabulary : Vocabulary::of(corpus.bytes);
-  corpus.sha256 = sum.get();
-}
-
-void load_words(Corpus& corpus, const WordSource& source, const WordOptions& options) {
-  corpus.words = load_token_file(source, options);
-  const TokenFileInfo& info = corpus.words.info();
-  corpus.source = corpus.words.path().string();
-  corpus.train = info.splits[kTrain];
-  corpus.dev = info.splits[kDev];
-  corpus.test = info.splits[kTest];
-  corpus.vocabulary = corpus.words.vocabulary();
-  corpus.sha256 = info.key;
-}
-
-WordSource source_in_file(const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path) {
-  GzipFile file(path);
-  const Unpacked text = read_through(file, "sha256");
-  const auto [train_end, dev_end] =
-      spec ? ends_by_sizes(text.size, *spec, path.string()) : ends_by_fractions(text.size, options);
-  return file_source(fs::path(options.name_or_path).filename().string(), path, text.checksum, train_end,
-                     dev_end);
 }
 
 }  // namespace
@@ -181,8 +118,9 @@ bool has_own_split(const std::string& name) {
   return find_spec(downloadable_corpora(), name) || find_spec(word_corpora(), name);
 }
 
-Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& downloadable,
+Corpus load_corpus(const CorpusOptions& given, const std::vector<CorpusSpec>& downloadable,
                    const std::vector<WordCorpusSpec>& word_specs) {
+  CorpusOptions options = given;
   const std::string& name = options.name_or_path;
   const CorpusSpec* spec = find_spec(downloadable, name);
   const WordCorpusSpec* word_spec = find_spec(word_specs, name);
@@ -191,24 +129,21 @@ Corpus load_corpus(const CorpusOptions& options, const std::vector<CorpusSpec>& 
   CHECK(!(spec || word_spec) || default_fractions(options),
         "{} is always split {}, as published results are; leave out the fractions", name,
         spec ? fmt::format("into {} bytes", fmt::join(spec->split_sizes, " / ")) : "by its authors");
-  const WordOptions word_options{.limit = options.words,
-                                 .vocabulary = options.vocabulary,
-                                 .data_dir = options.data_dir,
-                                 .progress = options.progress};
   Corpus corpus;
   corpus.name = name;
   if (word_spec) {
-    load_words(corpus, word_source(*word_spec, options.url, word_options), word_options);
+    read_benchmark(corpus, options, *word_spec);
     return corpus;
   }
   std::string known = "gcide";
   for (const CorpusSpec& row : downloadable) known += ", " + row.name;
   for (const WordCorpusSpec& row : word_specs) known += ", " + row.name;
-  const fs::path path = file_of(options, spec, known);
+  const TextPlace place = {file_of(options, spec, known), spec, downloadable};
   if (unit == TokenUnit::byte)
-    load_bytes(corpus, options, spec, path);
+    read_bytes(corpus, options, place);
   else
-    load_words(corpus, source_in_file(options, spec, path), word_options);
+    read_words(corpus, options, place);
+  CHECK(name != "gcide" || corpus.unpacked, "{}: not a gzip file", place.path.string());
   check_splits(corpus, options);
   return corpus;
 }

@@ -22,6 +22,11 @@ struct Corpus {
   Vocabulary vocabulary;
   TokenRange train, dev, test;
   std::string sha256;  // identifies the tokens: see `bytes` and `words`
+  // sha256 of the text, unpacked, whatever its file is called and whether it is read as bytes or as words. For
+  // benchmarks of words, which are several files, a digest of theirs and of the names of the splits.
+  std::string text_sha256;
+  bool unpacked = false;  // the file was gzip, and this is its content
+  bool trained = false;   // the text is that of CorpusOptions::trained
 
   // Tokens are bytes. `source` is the text itself; train, dev and test follow each other and are all of it;
   // sha256 is the checksum of the text.
@@ -40,9 +45,22 @@ struct Corpus {
 
 inline constexpr double kDefaultSplitFraction = 0.05;
 
+// The text that a model was trained on, and how it was split then.
+struct TrainedText {
+  std::string corpus_sha256;  // Corpus::sha256 of the run
+  std::string text_sha256;    // Corpus::text_sha256 of the run; empty in checkpoints of earlier versions
+  double valid_fraction = kDefaultSplitFraction;
+  double test_fraction = kDefaultSplitFraction;
+  VocabularyLimit words;
+};
+
 struct CorpusOptions {
   // gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file. A name wins over a file
   // of that name; write ./NAME for the file.
+  //
+  // A gzip file (dictzip included) stands for its content, as bytes and as words. Archives (zip, tar) and files packed
+  // by xz, zstd or bzip2 are refused: they are to be unpacked first. A pipe can be read as bytes, but not as words,
+  // for which a text is read several times.
   std::string name_or_path;
 
   // The unit of a token. Default: words for benchmarks of words, which allow nothing else, and bytes for all other
@@ -52,6 +70,11 @@ struct CorpusOptions {
   VocabularyLimit words;
   // Reads the text with this vocabulary, and at its level, instead of making one from the text.
   std::optional<Vocabulary> vocabulary;
+  // If the text is this one, which its digest tells and not its name, it is split as it was in training: the fractions
+  // and the limits of `trained` replace those given here, so that the same tokens are held out. A benchmark by its name
+  // keeps its published split. A text that is not this one is read as if nothing were given here.
+  std::optional<TrainedText> trained;
+  bool split_anew = false;  // splits the text of `trained`, too, by what is given here
 
   // Shares of dev and test at the end of the file, each in [0, 1) and together below 1. 0 makes none; any other
   // share must give at least 2 tokens, one prediction. Bytes are split at that position, words at the next
@@ -69,8 +92,8 @@ struct CorpusOptions {
 // Reads a corpus and downloads it first if needed. gcide comes from the package dict-gcide and needs no
 // network. Words are encoded once; later calls map their ids from the data folder. `downloadable` and
 // `word_specs` list the corpora that can be downloaded; tests and applications pass their own.
-// Error: an unknown name; a missing or broken file; a byte that the given vocabulary lacks; a split with too
-// few tokens. DownloadError: no mirror could be read.
+// Error: an unknown name; a missing, broken or packed file; a text that is altered while it is read; a byte that the
+// given vocabulary lacks; a split with too few tokens. DownloadError: no mirror could be read.
 Corpus load_corpus(const CorpusOptions& options,
                    const std::vector<CorpusSpec>& downloadable = downloadable_corpora(),
                    const std::vector<WordCorpusSpec>& word_specs = word_corpora());

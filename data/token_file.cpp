@@ -3,20 +3,28 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "core/digest.h"
+#include "core/json.h"
 #include "core/safetensors.h"
+#include "core/utf8.h"
+#include "data/token_digest.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kFormat = "tandem-tokens-1";
+constexpr const char* kDigest = "tokens_xxh3";
+constexpr size_t kLongestSplits = 1000;  // in bytes, of the metadata "splits"
 
 std::string text_of(const std::array<TokenRange, 3>& splits) {
   nlohmann::json json;
@@ -25,17 +33,31 @@ std::string text_of(const std::array<TokenRange, 3>& splits) {
 }
 
 std::array<TokenRange, 3> splits_of(const std::string& text, const fs::path& path, int64_t tokens) {
+  const nlohmann::json json =
+      parse_json(text, path.string() + ": metadata \"splits\"", {.depth = 2, .bytes = kLongestSplits});
+  const auto is_range = [](const nlohmann::json& pair) {
+    return pair.is_array() && pair.size() == 2 && pair[0].is_number_integer() && pair[1].is_number_integer();
+  };
   std::array<TokenRange, 3> splits;
-  try {
-    const nlohmann::json json = nlohmann::json::parse(text);
-    for (size_t i = 0; i < splits.size(); ++i) splits[i] = {json.at(i).at(0), json.at(i).at(1)};
-  } catch (const nlohmann::json::exception& error) {
-    detail::fail("{}: metadata \"splits\" cannot be read: {}: {}", path.string(), error.what(), text);
-  }
+  CHECK(json.is_array() && json.size() == splits.size() && std::all_of(json.begin(), json.end(), is_range),
+        "{}: metadata \"splits\" cannot be read: {} is not the begin and end of three splits", path.string(),
+        printable_start(text));
+  for (size_t i = 0; i < splits.size(); ++i) splits[i] = {json[i][0], json[i][1]};
   for (const TokenRange& split : splits)
     CHECK(0 <= split.begin && split.begin <= split.end && split.end <= tokens,
-          "{}: metadata \"splits\" {} do not fit {} tokens", path.string(), text, tokens);
+          "{}: metadata \"splits\" {} do not fit {} tokens", path.string(), printable_start(text), tokens);
   return splits;
+}
+
+// Returns the vocabulary of a file. Error, which names the file: its words make none.
+Vocabulary vocabulary_of(std::string_view words, const fs::path& path) {
+  std::string reason;
+  try {
+    return Vocabulary::of_words(words);
+  } catch (const Error& error) {
+    reason = error.what();
+  }
+  detail::fail("{}: damaged: {}; remove it", path.string(), reason);
 }
 
 }  // namespace
@@ -43,14 +65,22 @@ std::array<TokenRange, 3> splits_of(const std::string& text, const fs::path& pat
 // A read-only mapping of a whole file. The system loads its pages when they are used, and may drop them again.
 class TokenFile::Mapping {
  public:
+  // Error: the file cannot be mapped or is too short; the ids are not aligned.
   Mapping(const fs::path& path, uint64_t ids_begin, int64_t tokens)
       : bytes_(ids_begin + static_cast<uint64_t>(tokens) * sizeof(int32_t)),
         ids_begin_(ids_begin),
         tokens_(static_cast<size_t>(tokens)) {
+    CHECK(ids_begin % alignof(int32_t) == 0,
+          "{}: damaged: its ids begin at byte {}, not at a multiple of {}; remove it", path.string(),
+          ids_begin, alignof(int32_t));
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file >= 0) base_ = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file, 0);
+    CHECK(file >= 0, "{}: cannot be mapped: {}", path.string(), std::strerror(errno));
+    struct stat info {};
+    const bool whole = fstat(file, &info) == 0 && static_cast<uint64_t>(info.st_size) >= bytes_;
+    if (whole) base_ = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file, 0);
     const int error = errno;
-    if (file >= 0) ::close(file);
+    ::close(file);
+    CHECK(whole, "{}: was truncated while it was opened", path.string());
     CHECK(base_ != MAP_FAILED, "{}: cannot be mapped: {}", path.string(), std::strerror(error));
   }
   Mapping(const Mapping&) = delete;
@@ -76,21 +106,29 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
     return found->second;
   };
   CHECK(field("format") == kFormat, "{}: not a token file of this version: its format is {}, not {}",
-        path.string(), field("format"), kFormat);
+        path.string(), printable_start(field("format")), kFormat);
   CHECK(field("key") == key, "{}: holds other tokens: its key is {}, not {}; remove it", path.string(),
-        field("key"), key);
+        printable_start(field("key")), key);
   CHECK(file.dtype("ids") == DType::i32 && file.dtype("words") == DType::u8,
         "{}: not a token file: its ids are {} and its words {}", path.string(), name_of(file.dtype("ids")),
         name_of(file.dtype("words")));
+  const int64_t count = file.shape("ids").numel();
   TokenFile tokens;
   tokens.path_ = path;
   tokens.info_ = {.source = field("source"),
                   .key = key,
-                  .splits = splits_of(field("splits"), path, file.shape("ids").numel()),
-                  .tokens = file.shape("ids").numel()};
-  const std::vector<uint8_t> words = file.get("words").to_vector<uint8_t>();
-  tokens.vocabulary_ = Vocabulary::of_words({reinterpret_cast<const char*>(words.data()), words.size()});
-  tokens.mapping_ = std::make_shared<const Mapping>(path, file.offset("ids"), tokens.info_.tokens);
+                  .splits = splits_of(field("splits"), path, count),
+                  .tokens = count};
+  const std::vector<uint8_t> bytes = file.get("words").to_vector<uint8_t>();
+  const std::string_view words(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  tokens.vocabulary_ = vocabulary_of(words, path);
+  tokens.mapping_ = std::make_shared<const Mapping>(path, file.offset("ids"), count);
+  const std::string digest =
+      check_tokens(path.string(), tokens.ids(), tokens.vocabulary_.size(), words, field("splits"));
+  if (verify_digests() && file.metadata().contains(kDigest))
+    CHECK(field(kDigest) == digest,
+          "{}: damaged: the xxh3 of its tokens is {}, and it states {}; remove it, and it is built again",
+          path.string(), digest, printable_start(field(kDigest)));
   return tokens;
 }
 
@@ -99,14 +137,24 @@ std::span<const int32_t> TokenFile::ids() const {
 }
 
 TokenFileWriter::TokenFileWriter(const fs::path& path, const TokenFileInfo& info, const WordVocabulary& words)
-    : path_(path.string()), tokens_(info.tokens), file_(path_) {
-  const std::string& text = words.text();
+    : path_(path.string()),
+      words_(words.text()),
+      splits_(text_of(info.splits)),
+      vocabulary_size_(words.size()),
+      tokens_(info.tokens),
+      file_(path_) {
   const std::string header = safetensors_header(
-      path_, {{"ids", DType::i32, {tokens_}}, {"words", DType::u8, {static_cast<int64_t>(text.size())}}},
-      {{"format", kFormat}, {"source", info.source}, {"key", info.key}, {"splits", text_of(info.splits)}});
+      path_, {{"ids", DType::i32, {tokens_}}, {"words", DType::u8, {static_cast<int64_t>(words_.size())}}},
+      {{"format", kFormat},
+       {"source", info.source},
+       {"key", info.key},
+       {"splits", splits_},
+       {kDigest, std::string(Digest::kCharacters, '0')}});
+  const std::string before_digest = fmt::format("\"{}\":\"", kDigest);
+  digest_begin_ = header.find(before_digest) + before_digest.size();
   file_.write(header);
   ids_begin_ = header.size();
-  file_.write_at(ids_begin_ + static_cast<uint64_t>(tokens_) * sizeof(int32_t), text.data(), text.size());
+  file_.write_at(ids_begin_ + static_cast<uint64_t>(tokens_) * sizeof(int32_t), words_.data(), words_.size());
 }
 
 void TokenFileWriter::write(int64_t at, std::span<const int32_t> ids) {
@@ -119,6 +167,10 @@ void TokenFileWriter::write(int64_t at, std::span<const int32_t> ids) {
 
 void TokenFileWriter::commit() {
   CHECK(written_ == tokens_, "{}: {} tokens were written of {} announced", path_, written_, tokens_);
+  // The ids were written in any order, so their digest is that of what the file holds now.
+  const TokenFile::Mapping written(path_ + ".tmp", ids_begin_, tokens_);
+  const std::string digest = check_tokens(path_, written.ids(), vocabulary_size_, words_, splits_);
+  file_.write_at(digest_begin_, digest.data(), digest.size());
   file_.commit();
 }
 

@@ -2,13 +2,14 @@
 //
 // A token file is a safetensors file with
 //
-//     ids      tensor, i32   all tokens: train, dev, test
-//     words    tensor, u8    the words in id order, each followed by a newline
-//     format   metadata      "tandem-tokens-1"
-//     source   metadata      where the text came from, with its checksum
-//     key      metadata      sha256 of everything that the ids depend on
-//     splits   metadata      JSON: begin and end of train, dev and test; for benchmarks without a test set of their
-//                            own, test is dev
+//     ids          tensor, i32   all tokens: train, dev, test
+//     words        tensor, u8    the words in id order, each followed by a newline
+//     format       metadata      "tandem-tokens-1"
+//     source       metadata      where the text came from, with its checksum
+//     key          metadata      sha256 of everything that the ids depend on
+//     splits       metadata      JSON: begin and end of train, dev and test; for benchmarks without a test set of
+//                                their own, test is dev
+//     tokens_xxh3  metadata      xxh3-128 of ids, words and splits, 32 hex digits; files of earlier versions have none
 #pragma once
 #include <array>
 #include <cstdint>
@@ -39,7 +40,8 @@ struct TokenFileInfo {
 
 class TokenFile {
  public:
-  // Maps a file. Error naming it: not a token file; truncated; a key other than `key`.
+  // Maps a file, whose ids and digest are checked first: the whole file is read. Error naming it: not a token file;
+  // truncated or damaged; an id outside of the vocabulary; a key other than `key`.
   static TokenFile open(const std::filesystem::path& path, const std::string& key);
 
   const std::filesystem::path& path() const { return path_; }
@@ -50,6 +52,7 @@ class TokenFile {
 
  private:
   class Mapping;
+  friend class TokenFileWriter;
 
   std::filesystem::path path_;
   TokenFileInfo info_;
@@ -63,14 +66,16 @@ class TokenFileWriter {
   TokenFileWriter(const std::filesystem::path& path, const TokenFileInfo& info, const WordVocabulary& words);
   // Writes ids from position `at` on. Error: they reach beyond the end.
   void write(int64_t at, std::span<const int32_t> ids);
-  // Error: not all ids were written.
+  // Error: not all ids were written; an id is outside of the vocabulary.
   void commit();
 
  private:
   std::string path_;
+  std::string words_, splits_;  // as they stand in the file
+  int32_t vocabulary_size_;
   int64_t tokens_;
   int64_t written_ = 0;
-  uint64_t ids_begin_ = 0;  // offset in the file, in bytes
+  uint64_t digest_begin_ = 0, ids_begin_ = 0;  // offsets in the file, in bytes
   AtomicFile file_;
 };
 

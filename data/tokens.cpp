@@ -22,4 +22,15 @@ Tokens Tokens::first(int64_t count) const {
   return part;
 }
 
+double unknown_share(const Tokens& tokens, const Vocabulary& vocabulary) {
+  CHECK(tokens.vocabulary_size() == vocabulary.size() || tokens.size() == 0,
+        "tokens: they have a vocabulary of {}, and a vocabulary of {} was given", tokens.vocabulary_size(),
+        vocabulary.size());
+  if (vocabulary.level() == TokenUnit::byte || tokens.size() == 0) return 0;
+  const int32_t unknown = vocabulary.words().unknown();
+  int64_t count = 0;
+  for (int64_t i = 0; i < tokens.size(); ++i) count += tokens[i] == unknown;
+  return static_cast<double>(count) / static_cast<double>(tokens.size());
+}
+
 }  // namespace tandem

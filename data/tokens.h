@@ -31,4 +31,8 @@ class Tokens {
   int32_t vocabulary_size_ = 0;
 };
 
+// Returns the share of tokens, 0 to 1, that stand for words which the vocabulary lacks (<unk>). 0 for bytes, and for no
+// tokens. Error: the vocabulary has another size than the one of the tokens.
+double unknown_share(const Tokens& tokens, const Vocabulary& vocabulary);
+
 }  // namespace tandem

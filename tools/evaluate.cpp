@@ -5,7 +5,7 @@
 
 #include "core/check.h"
 #include "core/utf8.h"
-#include "data/unknown_share.h"
+#include "data/tokens.h"
 #include "models/training/evaluation.h"
 #include "models/training/score.h"
 #include "tools/run/checkpoint_text.h"
@@ -163,6 +163,7 @@ int main(int argc, char** argv) {
       .show_default();
   flags.add("--limit", options.limit, "Score only the first tokens of the split.").positive();
   add_corpus_flags(flags, options.corpus);
+  add_verify_flag(flags);
   flags.add_switch("--json", options.json, "Print one JSON object instead, with unrounded numbers.");
   return run_main(flags, argc, argv, [&flags, &options] { run(flags, options); });
 }

@@ -98,6 +98,7 @@ int main(int argc, char** argv) {
               kManual);
   Options options;
   add_model_flags(flags, options.model);
+  add_verify_flag(flags);
   flags
       .add(
           "--prompt", options.prompt,

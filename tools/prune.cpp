@@ -267,6 +267,7 @@ int main(int argc, char** argv) {
       .show_default();
   flags.add("--out", options.out, "Folder of the results, sparsity-PERCENT.safetensors.").required();
   add_scoring_flags(flags, options.scoring);
+  add_verify_flag(flags);
   return run_main(flags, argc, argv, [&options] {
     check(options);
     run(options);

@@ -98,5 +98,6 @@ int main(int argc, char** argv) {
       .show_default();
   flags.add("--out", options.out, "Folder of the results, BITS-bit.safetensors.").required();
   add_scoring_flags(flags, options.scoring);
+  add_verify_flag(flags);
   return run_main(flags, argc, argv, [&options] { run(options); });
 }

@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "core/json.h"
 #include "core/utf8.h"
-#include "data/unknown_share.h"
+#include "data/tokens.h"
 #include "models/presets.h"
 #include "models/registry.h"
 #include "tools/run/cli.h"
@@ -203,7 +203,7 @@ void check_resume_flags(const Flags& flags) {
   const std::set<std::string> allowed = {"corpus",      "--model",     "--preset",       "--resume",
                                          "--out",       "--max-steps", "--max-time",     "--log-every",
                                          "--url",       "--data-dir",  "--sample-bytes", "--device",
-                                         "--check-nan", "--eager",     "--peak-tflops"};
+                                         "--check-nan", "--eager",     "--peak-tflops",  "--verify"};
   for (const std::string& name : flags.all_given())
     if (!allowed.contains(name))
       throw UsageError("--resume: " + name + " was settled when the run began; leave it out");

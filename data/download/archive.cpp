@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -53,6 +54,9 @@ void GzipFile::rewind() {
 
 namespace {
 
+// In bytes: that of a path in the system. Patterns are matched with names in a time that grows faster than their length.
+constexpr size_t kLongestName = 4096;
+
 class SingleFile : public Archive {
  public:
   explicit SingleFile(std::unique_ptr<GzipFile> file) : file_(std::move(file)) {}
@@ -86,6 +90,7 @@ class ZipArchive : public Archive {
     file_.reset(zip_fopen_index(archive_.get(), index, 0));
     const char* entry = zip_get_name(archive_.get(), index, 0);
     if (!file_ || !entry) broken(zip_strerror(archive_.get()));
+    if (std::strlen(entry) > kLongestName) broken("a name of more than 4096 bytes");
     name = entry;
     return true;
   }
@@ -135,8 +140,10 @@ class TarArchive : public Archive {
       const char type = static_cast<char>(header[156]);
       if (type == 'L') {
         long_name = content().c_str();  // ends at the first 0
+        if (long_name.size() > kLongestName) broken("a name of more than 4096 bytes");
       } else if (type == 'x') {
         long_name = pax_path(content());
+        if (long_name.size() > kLongestName) broken("a name of more than 4096 bytes");
       } else if (type == '0' || type == 0) {
         const std::string prefix = text(header, 345, 155);
         // GNU tar, whose magic continues with a blank, uses the bytes of the prefix for other things.
@@ -169,10 +176,12 @@ class TarArchive : public Archive {
     return {field, strnlen(field, longest)};
   }
   size_t octal(const Header& header, size_t begin, size_t longest) {
-    const std::string digits = text(header, begin, longest);
-    char* end = nullptr;
-    const size_t value = std::strtoull(digits.c_str(), &end, 8);
-    if (end == digits.c_str()) broken("a header without a size");
+    std::string digits = text(header, begin, longest);
+    digits.erase(0, std::min(digits.find_first_not_of(' '), digits.size()));
+    size_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 8);
+    if (error != std::errc() || std::string_view(end).find_first_not_of(' ') != std::string_view::npos)
+      broken("a header without a size");
     return value;
   }
   void skip(size_t bytes) {
@@ -182,18 +191,29 @@ class TarArchive : public Archive {
   }
   // Reads the whole current entry, which is a name or a list of attributes.
   std::string content() {
-    if (left_ > size_t{1} << 20) broken("a name of more than 1 MiB");
+    if (left_ > size_t{1} << 20) broken("names and attributes of more than 1 MiB");
     std::string all(left_, '\0');
     for (size_t at = 0; at < all.size();)
       at += read({reinterpret_cast<uint8_t*>(all.data()) + at, all.size() - at});
     return all;
   }
-  static std::string pax_path(const std::string& attributes) {
-    constexpr std::string_view kKey = " path=";
-    const size_t found = attributes.find(kKey);
-    if (found == std::string::npos) return {};
-    const size_t begin = found + kKey.size();
-    return attributes.substr(begin, attributes.find('\n', begin) - begin);
+  // Returns the value of the last attribute "path", which counts, or "" if there is none. An attribute is
+  // "LENGTH KEY=VALUE\n", where LENGTH counts all of its bytes.
+  std::string pax_path(std::string_view attributes) {
+    std::string_view path;
+    while (!attributes.empty()) {
+      size_t length = 0;
+      const auto [end, error] =
+          std::from_chars(attributes.data(), attributes.data() + attributes.size(), length);
+      const auto digits = static_cast<size_t>(end - attributes.data());
+      if (error != std::errc() || length > attributes.size() || length < digits + 2 ||
+          attributes[digits] != ' ' || attributes[length - 1] != '\n')
+        broken("an attribute without its length");
+      const std::string_view attribute = attributes.substr(digits + 1, length - digits - 2);
+      if (attribute.starts_with("path=")) path = attribute.substr(5);
+      attributes.remove_prefix(length);
+    }
+    return std::string(path);
   }
 
   std::string name_;

@@ -48,6 +48,7 @@ class Archive : public ByteSource {
   static std::unique_ptr<Archive> open(const std::filesystem::path& path);
 
   // Moves to the next file and sets `name` to its path in the archive. Returns false if there are no more files.
+  // CorruptArchive: the archive is broken, or a name has more than 4096 bytes.
   virtual bool next(std::string& name) = 0;
 };
 

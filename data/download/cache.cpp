@@ -1,18 +1,19 @@
 // The table of known downloads, and the way from a mirror to a verified file in the data folder.
 #include "data/download/cache.h"
 
-#include <cstdlib>
+#include <fmt/format.h>
 
 #include "core/check.h"
-#include "core/file_lock.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr int64_t kLargestUnknown = int64_t{4} << 30;  // bytes of a file whose size is not known
+
 bool is_file(const fs::path& path) {
   std::error_code missing;
-  return fs::exists(path, missing) && !missing;
+  return fs::is_regular_file(path, missing);
 }
 
 // Renames a refused file to `bad`. Returns a text that says where it is.
@@ -33,7 +34,7 @@ class Fetch {
   fs::path run() {
     if (use_target()) return target_;  // first, because it works in a read-only folder, too
     make_data_dir(dir_);
-    const FileLock lock((dir_ / ("." + spec_.name + ".lock")).string());
+    const FileLock lock = lock_data_file(dir_, spec_.name, options_.progress);
     if (use_target() || (spec_.packed && (use_archive(".zip") || use_archive(".gz")))) return target_;
     download_any();
     return target_;
@@ -109,12 +110,20 @@ class Fetch {
                        spec_.archive_sha256);
   }
 
+  // Returns the most bytes that a server may send. Packing makes a text longer by a few bytes in each block, and
+  // archives have headers.
+  int64_t max_download() const {
+    if (spec_.size == 0) return kLargestUnknown;
+    return spec_.packed ? spec_.size + spec_.size / 100 + (int64_t{1} << 20) : spec_.size;
+  }
+
   // Downloads `url` and installs the file. Returns the reason if that fails, else "".
   std::string try_url(const std::string& url) const {
     const std::string stem = target_.string() + (spec_.packed ? ".zip" : "");
     const fs::path part = stem + ".part";
     DownloadOptions download_options = options_.download;
-    const std::string what = "downloading " + url;
+    download_options.max_bytes = max_download();
+    const std::string what = "downloading " + url_for_message(url);
     download_options.progress = [this, &what](int64_t done, int64_t total) { report(what, done, total); };
     while (true) {
       const DownloadResult result = download(url, part, download_options);
@@ -135,7 +144,7 @@ class Fetch {
     for (const std::string& url : urls) {
       const std::string reason = try_url(url);
       if (reason.empty()) return;
-      failures += fmt::format("\n  {}: {}", url, reason);
+      failures += fmt::format("\n  {}: {}", url_for_message(url), reason);
     }
     const std::string archive = spec_.packed ? spec_.name + ".zip" : spec_.name;
     throw DownloadError(
@@ -171,28 +180,6 @@ const std::vector<CorpusSpec>& downloadable_corpora() {
        .zip_sha256 = "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232"},
   };
   return corpora;
-}
-
-fs::path default_data_dir() {
-  const char* data = std::getenv("TANDEM_DATA");
-  if (data && *data) return data;
-  const char* home = std::getenv("HOME");
-  return home && *home ? fs::path(home) / ".cache" / "tandem" : fs::path();
-}
-
-fs::path data_dir(const std::string& what, const fs::path& given) {
-  const fs::path dir = given.empty() ? default_data_dir() : given;
-  CHECK(!dir.empty(),
-        "{}: neither TANDEM_DATA nor HOME is set; set TANDEM_DATA to the folder for downloaded corpora",
-        what);
-  return dir;
-}
-
-void make_data_dir(const fs::path& dir) {
-  std::error_code error;
-  fs::create_directories(dir, error);
-  CHECK(!error, "{}: cannot be made: {}; set TANDEM_DATA to a folder that can", dir.string(),
-        error.message());
 }
 
 fs::path fetch_file(const DownloadSpec& spec, const FetchOptions& options) {

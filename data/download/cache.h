@@ -1,28 +1,23 @@
-// The data folder: where it is, what can be downloaded into it, and how a verified file gets there.
+// Downloads: what can be downloaded into the data folder, and how a verified file gets there.
 #pragma once
 #include <array>
 #include <filesystem>
-#include <functional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "data/download/data_dir.h"
 #include "data/download/download.h"
 #include "data/download/files.h"
 
 namespace tandem {
 
-// Is called with what is going on ("downloading http://...", "unpacking enwik8"), bytes done and bytes in all
-// (0 if unknown). It may throw to cancel; the next call resumes the download.
-using CorpusProgress = std::function<void(std::string_view what, int64_t done, int64_t total)>;
-
 // A file that is downloaded once and kept as DATA_DIR/NAME.
 struct DownloadSpec {
   std::string name;
   std::vector<std::string> urls;      // mirrors, in the order tried
-  int64_t size = 0;                   // expected bytes; 0: not known, allowed for files that are not packed
+  int64_t size = 0;                   // expected bytes; 0: not known (at most 4 GiB), allowed if not packed
   Checksum content = {"sha256", ""};  // expected checksum; empty: accept any file
   bool packed = false;              // arrives as zip, gzip or plain, told apart by content; is kept unpacked
   std::string archive_sha256 = {};  // the author's NAME.zip; shown if an archive is refused
@@ -41,13 +36,6 @@ struct CorpusSpec {
 
 // enwik8 and text8.
 const std::vector<CorpusSpec>& downloadable_corpora();
-
-// Returns $TANDEM_DATA, else ~/.cache/tandem; an empty path if neither TANDEM_DATA nor HOME is set.
-std::filesystem::path default_data_dir();
-// Returns `given`, or the default folder if it is empty. Error: there is none; the message names `what` needs it.
-std::filesystem::path data_dir(const std::string& what, const std::filesystem::path& given);
-// Creates the folder unless it exists. Error: it cannot be created.
-void make_data_dir(const std::filesystem::path& dir);
 
 struct FetchOptions {
   std::filesystem::path data_dir;  // empty: default_data_dir()
@@ -70,7 +58,7 @@ class DownloadError : public Error {
 // Returns the path of the verified file DATA_DIR/NAME. Looks, in this order, for the file itself; for
 // DATA_DIR/NAME.zip or NAME.gz put there by hand, if it is packed; at the URLs. A file with a wrong checksum is
 // renamed to *.bad, so that the next run does not find it. Processes that ask for one file at the same time
-// wait for each other.
+// wait for each other. A server that sends more than the file can have is stopped.
 // Error: a file that is refused; the message has the expected and the actual checksum. DownloadError: all URLs
 // failed.
 std::filesystem::path fetch_file(const DownloadSpec& spec, const FetchOptions& options);

@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/utf8.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -21,13 +23,23 @@ namespace {
 struct Transfer {
   std::FILE* file;
   int64_t offset;  // bytes in the file before the transfer
-  const ByteProgress& progress;
+  const DownloadOptions& options;
+  int64_t received = 0;
+  bool too_large = false;  // the server announces or sends more than options.max_bytes
   int write_error = 0;
   std::exception_ptr thrown = nullptr;
+
+  // Returns whether a file of `bytes` in all is small enough, and remembers it if not.
+  bool allows(int64_t bytes) {
+    if (options.max_bytes > 0 && bytes > options.max_bytes) too_large = true;
+    return !too_large;
+  }
 };
 
 size_t on_bytes(char* bytes, size_t, size_t count, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
+  transfer.received += static_cast<int64_t>(count);
+  if (!transfer.allows(transfer.offset + transfer.received)) return 0;
   const size_t written = std::fwrite(bytes, 1, count, transfer.file);
   if (written != count) transfer.write_error = errno;
   return written;
@@ -35,9 +47,12 @@ size_t on_bytes(char* bytes, size_t, size_t count, void* user) {
 
 int on_progress(void* user, curl_off_t total, curl_off_t done, curl_off_t, curl_off_t) {
   auto& transfer = *static_cast<Transfer*>(user);
-  if (!transfer.progress || done == 0) return 0;
+  if (done == 0) return 0;
+  if (!transfer.allows(transfer.offset + std::max(done, total))) return 1;
+  const ByteProgress& progress = transfer.options.progress;
+  if (!progress) return 0;
   try {
-    transfer.progress(transfer.offset + done, total == 0 ? 0 : transfer.offset + total);
+    progress(transfer.offset + done, total == 0 ? 0 : transfer.offset + total);
     return 0;
   } catch (...) {
     transfer.thrown = std::current_exception();
@@ -54,6 +69,7 @@ int64_t size_or_zero(const fs::path& path) {
 struct Outcome {
   CURLcode code = CURLE_OK;
   long status = 0;  // HTTP status code
+  bool too_large = false;
   std::string message;
 };
 
@@ -62,10 +78,8 @@ Outcome transfer_once(const std::string& url, const fs::path& part, int64_t offs
                       const DownloadOptions& options) {
   const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
   CHECK(curl, "download: libcurl cannot be started");
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
-      std::fopen(part.c_str(), offset > 0 ? "ab" : "wb"), std::fclose);
-  CHECK(file, "{}: cannot be written: {}", part.string(), std::strerror(errno));
-  Transfer transfer{file.get(), offset, options.progress};
+  const auto file = open_to_write(part, /*append=*/offset > 0);
+  Transfer transfer{.file = file.get(), .offset = offset, .options = options};
   std::array<char, CURL_ERROR_SIZE> error{};
 
   curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
@@ -94,7 +108,8 @@ Outcome transfer_once(const std::string& url, const fs::path& part, int64_t offs
         std::strerror(transfer.write_error));
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
-  return {code, status, error[0] != '\0' ? error.data() : curl_easy_strerror(code)};
+  return {code, status, transfer.too_large,
+          printable_start(error[0] != '\0' ? error.data() : curl_easy_strerror(code), CURL_ERROR_SIZE)};
 }
 
 }  // namespace
@@ -105,6 +120,12 @@ DownloadResult download(const std::string& url, const fs::path& part, const Down
 
   DownloadResult result;
   result.resumed = size_or_zero(part) > 0;
+  const auto start_over = [&part, &result] {
+    std::error_code ignored;
+    fs::remove(part, ignored);
+    result.resumed = false;
+  };
+  if (options.max_bytes > 0 && size_or_zero(part) > options.max_bytes) start_over();
   for (int attempt = 0; attempt < options.attempts; ++attempt) {
     const int64_t offset = size_or_zero(part);
     const Outcome outcome = transfer_once(url, part, offset, options);
@@ -114,12 +135,13 @@ DownloadResult download(const std::string& url, const fs::path& part, const Down
       result.failure.clear();
       return result;
     }
-    result.failure = outcome.message;
     const bool cannot_resume = outcome.code == CURLE_RANGE_ERROR || outcome.code == CURLE_BAD_DOWNLOAD_RESUME;
-    if (offset > 0 && cannot_resume) {
-      std::error_code ignored;
-      fs::remove(part, ignored);
-      result.resumed = false;
+    result.failure = outcome.too_large
+                         ? fmt::format("it sends more than the {} bytes expected", options.max_bytes)
+                         : outcome.message;
+    if (outcome.too_large || (offset > 0 && cannot_resume)) {
+      start_over();  // what was there before may be the beginning of another file
+      if (offset == 0) break;
     } else if (size_or_zero(part) <= offset) {
       break;
     }
@@ -129,6 +151,17 @@ DownloadResult download(const std::string& url, const fs::path& part, const Down
     fs::remove(part, ignored);
   }
   return result;
+}
+
+std::string url_for_message(const std::string& url) {
+  constexpr size_t kLongest = 1000;
+  std::string shown = url.substr(0, url.find('?'));
+  if (shown.size() < url.size()) shown += "?***";
+  const size_t scheme = shown.find("://");
+  const size_t begin = scheme == std::string::npos ? 0 : scheme + 3;
+  const size_t at = shown.substr(0, shown.find_first_of("/?#", begin)).rfind('@');
+  if (at != std::string::npos && at >= begin) shown.replace(begin, at - begin, "***");
+  return printable_start(shown, kLongest);
 }
 
 }  // namespace tandem

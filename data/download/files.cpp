@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <memory>
 
 #include "core/check.h"
@@ -46,27 +45,6 @@ void for_each_block(const fs::path& path, Sink&& sink) {
   CHECK(!std::ferror(file.get()), "{}: cannot be read: {}", path.string(), std::strerror(errno));
 }
 
-class Digest {
- public:
-  explicit Digest(const std::string& algorithm) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    const EVP_MD* method = EVP_get_digestbyname(algorithm.c_str());
-    CHECK(method && context_ && EVP_DigestInit_ex(context_.get(), method, nullptr) == 1,
-          "checksum: OpenSSL has no digest named '{}' here", algorithm);
-  }
-  void update(std::span<const uint8_t> bytes) {
-    CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1, "checksum: OpenSSL failed");
-  }
-  std::string hex() {
-    std::array<uint8_t, EVP_MAX_MD_SIZE> digest;
-    unsigned int size = 0;
-    CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, "checksum: OpenSSL failed");
-    return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + size, ""));
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
-};
-
 // Opens an archive at its file `entry`, in whatever folder, or at its only file.
 std::unique_ptr<Archive> open_entry(const fs::path& path, const std::string& entry) {
   std::unique_ptr<Archive> archive = Archive::open(path);
@@ -97,32 +75,31 @@ std::vector<uint8_t> read_file(const fs::path& path) {
   return bytes;
 }
 
-namespace {
-
-// Returns the content's size as the last bytes of a gzip file state it, so that memory can be reserved at once.
-// A damaged file may state any number, so the result is at most what gzip can compress into a file of this
-// length.
-size_t claimed_size(const fs::path& path) {
-  constexpr size_t kLargestRatio = 1032;
-  std::array<uint8_t, 4> end{};
-  std::ifstream file(path, std::ios::binary);
-  file.seekg(-static_cast<std::streamoff>(end.size()), std::ios::end);
-  if (!file.read(reinterpret_cast<char*>(end.data()), end.size())) return 0;
-  const size_t size = end[0] | size_t{end[1]} << 8 | size_t{end[2]} << 16 | size_t{end[3]} << 24;
-  return std::min(size, kLargestRatio * static_cast<size_t>(fs::file_size(path)));
+std::unique_ptr<std::FILE, int (*)(std::FILE*)> open_to_write(const fs::path& path, bool append) {
+  // O_NONBLOCK refuses a pipe without a reader, for which the call would wait; for other files it means nothing.
+  const int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (append ? O_APPEND : O_TRUNC);
+  const int descriptor = ::open(path.c_str(), flags, 0666);
+  CHECK(descriptor >= 0 || errno != ELOOP,
+        "{}: cannot be written: it is a symbolic link, which is not followed; remove it", path.string());
+  CHECK(descriptor >= 0, "{}: cannot be written: {}", path.string(), std::strerror(errno));
+  return {::fdopen(descriptor, append ? "ab" : "wb"), std::fclose};
 }
 
-}  // namespace
+Digest::Digest(const std::string& algorithm) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+  const EVP_MD* method = EVP_get_digestbyname(algorithm.c_str());
+  CHECK(method && context_ && EVP_DigestInit_ex(context_.get(), method, nullptr) == 1,
+        "checksum: OpenSSL has no digest named '{}' here", algorithm);
+}
 
-std::vector<uint8_t> read_gzip(const fs::path& path) {
-  GzipFile source(path);
-  if (!source.is_gzip()) throw CorruptArchive(fmt::format("{}: not a gzip file", path.string()));
-  std::vector<uint8_t> bytes;
-  bytes.reserve(claimed_size(path));
-  std::vector<uint8_t> block(kBlock);
-  while (const size_t count = source.read(block))
-    bytes.insert(bytes.end(), block.begin(), block.begin() + count);
-  return bytes;
+void Digest::update(std::span<const uint8_t> bytes) {
+  CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1, "checksum: OpenSSL failed");
+}
+
+std::string Digest::hex() {
+  std::array<uint8_t, EVP_MAX_MD_SIZE> digest;
+  unsigned int size = 0;
+  CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, "checksum: OpenSSL failed");
+  return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + size, ""));
 }
 
 std::string checksum(const std::string& algorithm, std::span<const uint8_t> bytes) {
@@ -154,8 +131,9 @@ Unpacked unpack(const fs::path& archive, const std::string& entry, const fs::pat
   const std::unique_ptr<Archive> source = open_entry(archive, entry);
   Digest digest(algorithm);
   Unpacked result;
-  File file(std::fopen(destination.c_str(), "wb"));
-  CHECK(file, "{}: cannot be written: {}", destination.string(), std::strerror(errno));
+  std::error_code none;
+  fs::remove(destination, none);  // what a killed process has left
+  auto file = open_to_write(destination);
   try {
     std::vector<uint8_t> block(kBlock);
     while (const size_t count = source->read(block)) {
@@ -181,7 +159,7 @@ Unpacked unpack(const fs::path& archive, const std::string& entry, const fs::pat
 }
 
 void commit_file(const fs::path& temporary, const fs::path& destination) {
-  sync_path(temporary, O_RDONLY);
+  sync_path(temporary, O_RDONLY | O_NOFOLLOW);
   std::error_code error;
   fs::rename(temporary, destination, error);
   CHECK(!error, "{}: cannot be renamed to {}: {}", temporary.string(), destination.string(), error.message());

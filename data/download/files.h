@@ -1,13 +1,17 @@
 // Files as bytes: reading, checksums, unpacking, and writes that survive a crash.
 #pragma once
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "data/download/archive.h"
+
+struct evp_md_ctx_st;  // OpenSSL's state of a digest
 
 namespace tandem {
 
@@ -18,14 +22,28 @@ using ByteProgress = std::function<void(int64_t done, int64_t total)>;
 // Returns all bytes of a file. Error: it is missing, unreadable or a folder.
 std::vector<uint8_t> read_file(const std::filesystem::path& path);
 
-// Returns the content of a gzip file (dictzip included). CorruptArchive: it is not gzip, is truncated, or fails
-// its checksum.
-std::vector<uint8_t> read_gzip(const std::filesystem::path& path);
+// Opens a file to be written from its beginning or, if `append`, from its end, and creates it if need be.
+// Error: it cannot be written; it is a symbolic link, which is not followed, or a pipe.
+std::unique_ptr<std::FILE, int (*)(std::FILE*)> open_to_write(const std::filesystem::path& path,
+                                                              bool append = false);
 
 // An expected checksum.
 struct Checksum {
   std::string algorithm;  // as OpenSSL names it: "md5", "sha1", "sha256"
   std::string hex;        // lower-case digits
+};
+
+// The checksum of bytes that arrive piece by piece.
+class Digest {
+ public:
+  // Error: OpenSSL has no digest of that name.
+  explicit Digest(const std::string& algorithm);
+  void update(std::span<const uint8_t> bytes);
+  // Returns lower-case digits; is called once, after the last update().
+  std::string hex();
+
+ private:
+  std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
 };
 
 // Returns the checksum of bytes, or of a file (read in a stream), as lower-case hex digits.
@@ -42,8 +60,9 @@ Unpacked read_through(ByteSource& source, const std::string& algorithm);
 
 // Writes to the file `destination` the file `entry` of an archive (zip or tar), the content of a gzip file, or
 // the bytes of any other file, in a stream, and syncs it to disk. Returns the size and checksum of what was
-// written. CorruptArchive: the archive is broken or holds more than `max_size` bytes. Error: `destination`
-// cannot be written. After any error there is no `destination`.
+// written. A file that `destination` names before is removed first, and a symbolic link is not followed.
+// CorruptArchive: the archive is broken or holds more than `max_size` bytes. Error: `destination` cannot be written.
+// After any error there is no `destination`.
 Unpacked unpack(const std::filesystem::path& archive, const std::string& entry,
                 const std::filesystem::path& destination, int64_t max_size, const std::string& algorithm,
                 const ByteProgress& progress = {});

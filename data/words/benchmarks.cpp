@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "data/download/archive.h"
+#include "data/text_file.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -21,18 +22,70 @@ int split_of(const WordCorpusSpec& spec, const std::string& name) {
   return -1;
 }
 
-void read_archives(const WordCorpusSpec& spec, const std::vector<fs::path>& paths, const TextSink& sink) {
+// Error: a text is not the one that its token file is named for.
+void check_unchanged(const fs::path& path, const std::string& algorithm, const std::string& digest,
+                     const std::string& expected) {
+  CHECK(
+      digest == expected,
+      "{}: was altered while it was read: it had {} {}, and now has {}; try again when nothing writes to it",
+      path.string(), algorithm, expected, digest);
+}
+
+void read_archive(const WordCorpusSpec& spec, const fs::path& path, const TextSink& sink) {
   std::vector<uint8_t> block(kReadBytes);
-  for (const fs::path& path : paths) {
-    const std::unique_ptr<Archive> archive = Archive::open(path);
-    for (TextPart part; archive->next(part.name);) {
-      if (part.name.empty()) part.name = path.filename().string();
-      part.split = split_of(spec, part.name);
-      if (part.split < 0) continue;
-      while (const size_t count = archive->read(block)) sink(part, {block.data(), count});
-    }
+  const std::unique_ptr<Archive> archive = Archive::open(path);
+  for (TextPart part; archive->next(part.name);) {
+    if (part.name.empty()) part.name = path.filename().string();
+    part.split = split_of(spec, part.name);
+    if (part.split < 0) continue;
+    while (const size_t count = archive->read(block)) sink(part, {block.data(), count});
   }
 }
+
+// Reads the files, which lie at `paths` in the order of `spec`.
+void read_archives(const WordCorpusSpec& spec, const std::vector<fs::path>& paths, const TextSink& sink) {
+  for (size_t i = 0; i < paths.size(); ++i) {
+    read_archive(spec, paths[i], sink);
+    const auto& [algorithm, expected] = spec.files[i].content;
+    if (!expected.empty()) check_unchanged(paths[i], algorithm, file_checksum(algorithm, paths[i]), expected);
+  }
+}
+
+// Hands a text on in parts: train, dev and test, each of whole lines.
+class LineSplitter {
+ public:
+  LineSplitter(std::array<int64_t, 2> ends, const TextSink& sink) : ends_(ends), sink_(sink) {}
+
+  void add(std::span<const uint8_t> bytes) {
+    while (!bytes.empty()) {
+      const size_t line = end_of_split(bytes);
+      const size_t cut = std::min(line, bytes.size());
+      sink_(part_, bytes.first(cut));
+      at_ += static_cast<int64_t>(cut);
+      if (line != kNone) ++part_.split;
+      while (part_.split == kDev && at_ >= ends_[kDev]) ++part_.split;
+      bytes = bytes.subspan(cut);
+    }
+  }
+
+ private:
+  static constexpr size_t kNone = SIZE_MAX;
+
+  // A split ends with the newline at or after its last byte; the next line belongs to the next split. Returns how many
+  // of the bytes belong to this one, kNone if it does not end here.
+  size_t end_of_split(std::span<const uint8_t> bytes) const {
+    if (part_.split == kTest) return kNone;
+    const int64_t from = std::max<int64_t>(0, ends_[static_cast<size_t>(part_.split)] - 1 - at_);
+    const auto begin = bytes.begin() + std::min(from, std::ssize(bytes));
+    const auto newline = std::find(begin, bytes.end(), '\n');
+    return newline == bytes.end() ? kNone : static_cast<size_t>(newline - bytes.begin()) + 1;
+  }
+
+  std::array<int64_t, 2> ends_;
+  const TextSink& sink_;
+  TextPart part_;
+  int64_t at_ = 0;  // position in the text
+};
 
 // Error: other counts than the published ones. Where test is dev, `counts` has dev only.
 void check_tokens(const WordCorpusSpec& spec, const TextCounts& counts) {
@@ -153,31 +206,17 @@ WordSource file_source(const std::string& name, const fs::path& path, const std:
   source.name = name;
   source.checksum = "sha256:" + checksum;
   source.splits = fmt::format("lines from {} and {}", train_end, dev_end);
-  source.open = [path, train_end, dev_end] {
-    return [path, ends = std::array{train_end, dev_end}](const TextSink& sink) {
-      GzipFile file(path);
+  source.open = [path, checksum, train_end, dev_end] {
+    return [path, checksum, train_end, dev_end](const TextSink& sink) {
+      TextFile file(path);
+      Digest digest("sha256");
+      LineSplitter lines({train_end, dev_end}, sink);
       std::vector<uint8_t> block(kReadBytes);
-      TextPart part;
-      int64_t at = 0;  // position in the text
       while (const size_t count = file.read(block)) {
-        for (std::span<const uint8_t> rest(block.data(), count); !rest.empty();) {
-          // A split ends with the newline at or after its last byte; the next line belongs to the next split.
-          size_t cut = rest.size();
-          bool ends_split = false;
-          if (part.split != kTest) {
-            const int64_t from = std::max<int64_t>(0, ends[static_cast<size_t>(part.split)] - 1 - at);
-            const auto begin = rest.begin() + std::min(from, std::ssize(rest));
-            const auto newline = std::find(begin, rest.end(), '\n');
-            ends_split = newline != rest.end();
-            if (ends_split) cut = static_cast<size_t>(newline - rest.begin()) + 1;
-          }
-          sink(part, rest.first(cut));
-          at += static_cast<int64_t>(cut);
-          rest = rest.subspan(cut);
-          if (ends_split) ++part.split;
-          while (part.split == kDev && at >= ends[kDev]) ++part.split;
-        }
+        digest.update({block.data(), count});
+        lines.add({block.data(), count});
       }
+      check_unchanged(path, "sha256", digest.hex(), checksum);
     };
   };
   return source;

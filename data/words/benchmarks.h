@@ -29,13 +29,14 @@ struct WordCorpusSpec {
 // wikitext-103, wikitext-2, ptb and lm1b.
 const std::vector<WordCorpusSpec>& word_corpora();
 
-// Returns the text of a row. Downloads are verified by checksum, counts by the published numbers. `url`
+// Returns the text of a row. Downloads are verified by checksum, before and after they are read, and counts by the
+// published numbers. `url`
 // replaces the mirrors: it is the address of a single file or archive, or the folder that holds several.
 WordSource word_source(const WordCorpusSpec& spec, const std::string& url, const WordOptions& options);
 
 // Returns the text of a file, gzip or plain, split between lines: train ends before the first line that begins
 // at byte `train_end` or later, dev before the first that begins at `dev_end` or later, and test is the rest.
-// `checksum` is that of the text.
+// `checksum` is the sha256 of the text. Error, when the text is read: it has another one by now.
 WordSource file_source(const std::string& name, const std::filesystem::path& path,
                        const std::string& checksum, int64_t train_end, int64_t dev_end);
 

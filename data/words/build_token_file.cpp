@@ -2,7 +2,7 @@
 #include "data/words/build_token_file.h"
 
 #include "core/check.h"
-#include "core/file_lock.h"
+#include "core/utf8.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -25,6 +25,19 @@ std::string key_with(const WordSource& source, const Vocabulary& vocabulary) {
   return key_of(source, checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
 }
 
+// Returns the beginning of a text of at most `longest` bytes, which ends with a whole character of UTF-8.
+std::string shortened(const std::string& text, size_t longest) {
+  if (text.size() <= longest) return text;
+  size_t end = longest;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code missing;
+  return fs::exists(path, missing);
+}
+
 class TokenFileBuilder {
  public:
   TokenFileBuilder(const WordSource& source, const WordOptions& options)
@@ -34,7 +47,7 @@ class TokenFileBuilder {
     const std::string own = own_key(source_, options_.limit);
     if (!options_.vocabulary) return open_or_build(own);
     // The vocabulary is usually the text's own, for which a token file exists already.
-    if (fs::exists(path_of(own))) {
+    if (is_there(path_of(own))) {
       TokenFile file = TokenFile::open(path_of(own), own);
       if (file.vocabulary() == *options_.vocabulary) return file;
     }
@@ -42,16 +55,24 @@ class TokenFileBuilder {
   }
 
  private:
+  // Returns the path of the token file of a key: one that exists, under whatever name its text had, or else the one to
+  // be built.
   fs::path path_of(const std::string& key) const {
-    return dir_ / fmt::format("{}-{}.tokens", source_.name, key.substr(0, 16));
+    const std::string end = fmt::format("-{}.tokens", key.substr(0, 16));
+    const fs::path named = dir_ / (shortened(source_.name, kLongestDataName - end.size()) + end);
+    if (is_there(named)) return named;
+    std::error_code no_folder;
+    for (const fs::directory_entry& entry : fs::directory_iterator(dir_, no_folder))
+      if (entry.path().filename().string().ends_with(end)) return entry.path();
+    return named;
   }
 
   TokenFile open_or_build(const std::string& key) const {
     const fs::path path = path_of(key);
-    if (!fs::exists(path)) {
+    if (!is_there(path)) {
       make_data_dir(dir_);
-      const FileLock lock((dir_ / ("." + path.filename().string() + ".lock")).string());
-      if (!fs::exists(path)) build(path, key);
+      const FileLock lock = lock_data_file(dir_, path.filename().string(), options_.progress);
+      if (!is_there(path)) build(path, key);
     }
     return TokenFile::open(path, key);
   }
@@ -77,10 +98,12 @@ class TokenFileBuilder {
     if (source_.test_is_dev) info.splits[kTest] = info.splits[kDev];
 
     TokenFileWriter file(path, info, vocabulary.words());
-    const auto write = [&file, &next](const TextPart& part, std::span<const int32_t> ids) {
-      int64_t& at = next.at(part);
-      file.write(at, ids);
-      at += static_cast<int64_t>(ids.size());
+    const auto write = [this, &file, &next](const TextPart& part, std::span<const int32_t> ids) {
+      const auto at = next.find(part);
+      CHECK(at != next.end(), "{}: was altered while it was read: {} was not there before; try again",
+            printable_start(source_.name), printable_start(part.name));
+      file.write(at->second, ids);
+      at->second += static_cast<int64_t>(ids.size());
     };
     encode_words(text, vocabulary.words(), source_.marks.begin, write, progress("encoding the words of"));
     file.commit();
@@ -109,6 +132,11 @@ class TokenFileBuilder {
 };
 
 }  // namespace
+
+bool has_key(const WordSource& source, const WordOptions& options, const std::string& key) {
+  return key == own_key(source, options.limit) ||
+         (options.vocabulary && key == key_with(source, *options.vocabulary));
+}
 
 TokenFile load_token_file(const WordSource& source, const WordOptions& options) {
   return TokenFileBuilder(source, options).run();

@@ -35,8 +35,13 @@ struct WordOptions {
 };
 
 // Opens the token file DATA_DIR/NAME-KEY.tokens and builds it first if it does not exist. KEY is a digest of
-// the checksum, the split and the vocabulary, so a change of any of them makes another file. Two processes
-// never build the same file at once.
+// the checksum, the split and the vocabulary, so a change of any of them makes another file; of a long NAME the
+// beginning is taken. A token file of that KEY is opened under whatever NAME. Two processes never build the same file at once. Error: the text cannot be read or was altered
+// meanwhile, and nothing is left then; the token file is damaged, or belongs to another text.
 TokenFile load_token_file(const WordSource& source, const WordOptions& options);
+
+// Returns whether `key` is that of a token file that load_token_file() opens or builds: the text's own for these
+// limits, or the one for options.vocabulary.
+bool has_key(const WordSource& source, const WordOptions& options, const std::string& key);
 
 }  // namespace tandem

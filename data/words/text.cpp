@@ -3,9 +3,12 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "core/check.h"
 
 namespace tandem {
 namespace {
@@ -41,8 +44,19 @@ class Blocks {
     block_.part = part;
     block_.text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (block_.text.size() < kBlockBytes) return;
-    const size_t blank = block_.text.find_last_of(" \n");
-    if (blank == std::string::npos) return;  // one word so far
+    const std::string_view fresh = std::string_view(block_.text).substr(searched_);
+    const size_t found = fresh.find_last_of(" \n");
+    if (found == std::string_view::npos) {  // one word so far
+      searched_ = block_.text.size();
+      CHECK(
+          searched_ <= kLongestWord,
+          "words: {} bytes without a blank or a newline are no text of words, and at most {} are read; read them "
+          "as bytes, or put blanks between the words",
+          searched_, kLongestWord);
+      return;
+    }
+    const size_t blank = searched_ + found;
+    searched_ = 0;
     Block rest;
     rest.part = part;
     rest.text = block_.text.substr(blank + 1);
@@ -59,6 +73,7 @@ class Blocks {
  private:
   void end_part() {
     Block last = std::exchange(block_, {});
+    searched_ = 0;
     last.open_line = last.text.empty() ? !last.begins_line : last.text.back() != '\n';
     if (!last.text.empty() || last.open_line) push(std::move(last));
   }
@@ -84,7 +99,8 @@ class Blocks {
   const TextProgress& progress_;
   size_t at_a_time_;
   std::vector<Block> blocks_;
-  Block block_;  // the block being read
+  Block block_;          // the block being read
+  size_t searched_ = 0;  // its first bytes, once it is full, that are known to hold no blank
   int64_t bytes_ = 0;
 };
 

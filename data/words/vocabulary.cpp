@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/utf8.h"
 
 namespace tandem {
 namespace {
@@ -27,13 +28,14 @@ bool is_one_word(std::string_view text) {
 WordVocabulary::WordVocabulary(std::string_view text) {
   while (!text.empty()) {
     const size_t end = text.find('\n');
-    CHECK(end != std::string_view::npos, "vocabulary: no newline after the last word, '{}'", text);
+    CHECK(end != std::string_view::npos, "vocabulary: no newline after the last word, '{}'", printable_start(text));
     const std::string_view word = text.substr(0, end);
-    CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it", word, size());
+    CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it", printable_start(word),
+          size());
     const int32_t before = size();
     const int32_t id = words_.add(word);
-    CHECK(id == before, "vocabulary: the word '{}' occurs twice, as id {} and again after {} words", word, id,
-          before);
+    CHECK(id == before, "vocabulary: the word '{}' occurs twice, as id {} and again after {} words",
+          printable_start(word), id, before);
     text.remove_prefix(end + 1);
   }
   unknown_ = either(words_, kUnknownWords);

@@ -2,6 +2,7 @@
 #include "data/download/archive.h"
 
 #include <doctest/doctest.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 #include <map>
@@ -118,6 +119,70 @@ TEST_CASE("archive: truncated and altered tar archives") {
   altered[124] = 'x';  // the size of the first entry
   write_text(bad, altered);
   CHECK(contains(error_of([&] { files_in(bad); }), "a header without a size"));
+  altered.replace(124, 12, "-0000000001 ");
+  write_text(bad, altered);
+  CHECK(contains(error_of([&] { files_in(bad); }), "a header without a size"));
+}
+
+// A tar entry: a header and the data, in whole blocks.
+std::string tar_entry(char type, const std::string& name, const std::string& data) {
+  std::string header(512, '\0');
+  header.replace(0, name.size(), name);
+  const std::string size = fmt::format("{:011o}", data.size());
+  header.replace(124, size.size(), size);
+  header[156] = type;
+  header.replace(257, 8,
+                 std::string("ustar\0"
+                             "00",
+                             8));
+  return header + data + std::string((512 - data.size() % 512) % 512, '\0');
+}
+
+std::string pax(const std::string& key, const std::string& value) {
+  const std::string rest = " " + key + "=" + value + "\n";
+  size_t length = rest.size() + 1;
+  while (std::to_string(length).size() + rest.size() != length) ++length;
+  return std::to_string(length) + rest;
+}
+
+TEST_CASE("archive: the path among the attributes of a tar entry") {
+  TempDir dir;
+  const auto name_with = [&dir](const std::string& attributes) {
+    write_text(dir / "tar", tar_entry('x', "attributes", attributes) + tar_entry('0', "short", "text") +
+                                std::string(1024, '\0'));
+    const Files files = files_in(dir / "tar");
+    REQUIRE(files.size() == 1);
+    CHECK(files[0].second == "text");
+    return files[0].first;
+  };
+  CHECK(name_with(pax("path", "a long name")) == "a long name");
+  CHECK(name_with(pax("comment", "1 path=wrong\n11 path=bad")) == "short");
+  CHECK(name_with(pax("comment", std::string(5000, 'c')) + pax("path", "right") + pax("mtime", "0")) ==
+        "right");
+  CHECK(name_with(pax("path", "first") + pax("path", "last")) == "last");
+  for (const char* broken :
+       {"path=name\n", "99 path=name\n", "0 path=name\n", "13 path=name!", "99999999999999999999 a=b\n"}) {
+    CAPTURE(broken);
+    CHECK(contains(error_of([&] { name_with(broken); }), "an attribute without its length"));
+  }
+}
+
+TEST_CASE("archive: names and attributes of any length are refused in time") {
+  TempDir dir;
+  const std::string longest(4096, 'n');
+  const auto error_with = [&dir](const std::string& entry) {
+    write_text(dir / "tar", entry + tar_entry('0', "short", "text") + std::string(1024, '\0'));
+    return error_of([&] { files_in(dir / "tar"); });
+  };
+  CHECK(error_with(tar_entry('L', "long", longest + '\0')) == "no error");
+  CHECK(error_with(tar_entry('x', "long", pax("path", longest))) == "no error");
+  CHECK(contains(error_with(tar_entry('L', "long", longest + "n")), "a name of more than 4096 bytes"));
+  CHECK(contains(error_with(tar_entry('x', "long", pax("path", longest + "n"))),
+                 "a name of more than 4096 bytes"));
+  CHECK(contains(error_with(tar_entry('x', "long", pax("comment", std::string(1 << 20, 'c')))),
+                 "of more than 1 MiB"));
+  write_zip(dir / "zip", {{longest + "n", "text"}});
+  CHECK(contains(error_of([&] { files_in(dir / "zip"); }), "a name of more than 4096 bytes"));
 }
 
 }  // namespace

@@ -188,7 +188,12 @@ TEST_CASE("evaluation stream: errors") {
   CHECK(contains(error_of([&] { EvaluationStream(Tokens(as_bytes(text), vocabulary), 4, 0); }),
                  "batch size is 0"));
   CHECK(contains(error_of([&] { EvaluationStream(Tokens(as_bytes("s"), vocabulary), 4); }),
-                 "1 tokens cannot be cut"));
+                 "evaluation stream: 1 tokens cannot be cut"));
+  const std::string columns = error_of([&] { EvaluationStream(Tokens(as_bytes(text), vocabulary), 4, 9); });
+  CHECK(contains(
+      columns,
+      "evaluation stream: 9 tokens cannot be cut into 9 columns. The batch size, 9, is the number of"));
+  CHECK(contains(columns, "use a batch size of at most 8, or a text of at least 10 tokens"));
 }
 
 }  // namespace

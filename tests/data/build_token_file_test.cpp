@@ -114,6 +114,74 @@ TEST_CASE("word tokens: gzip files and gcide") {
   CHECK(corpus.words.info().source == "sha256:" + checksum("sha256", as_bytes(text)));
 }
 
+TEST_CASE("word tokens: a text that is altered while it is read leaves no token file") {
+  const Cache cache;
+  const TempDir dir;
+  const std::string path = dir / "file.txt";
+  const std::string text = lines_of_text(1000), other = lines_of_text(1001);
+  std::string more_words = text;
+  std::replace(more_words.begin(), more_words.end(), ',', ' ');
+  CorpusOptions options = cache.options(path);
+  options.level = TokenUnit::word;
+  for (const char* when : {"counting", "encoding"})
+    for (const std::string& altered : {other, text.substr(0, 500), std::string(), more_words}) {
+      CAPTURE(when);
+      write_text(path, text);
+      // After the last block the file is altered, so that the next pass finds another text.
+      options.progress = [&](std::string_view what, int64_t, int64_t) {
+        if (what.starts_with("counting")) write_text(path, altered);
+      };
+      CHECK(contains(error_of([&] { load_corpus(options); }), "file.txt"));
+      CHECK(cache.token_files().empty());
+    }
+  options.progress = {};
+  write_text(path, text);
+  CHECK(load_corpus(options).size() == 6000);
+  // The names of the temporary file and of nothing else are gone.
+  for (const auto& entry : fs::directory_iterator(cache.dir.path()))
+    CHECK(entry.path().extension() != ".tmp");
+}
+
+TEST_CASE("word tokens: a text that is not the one of the checksum is refused") {
+  const Cache cache;
+  const TempDir dir;
+  const fs::path path = dir / "file.txt";
+  const std::string text = lines_of_text(100);
+  write_text(path, text);
+  const WordSource source = file_source("file.txt", path, checksum("sha256", as_bytes("other")), 1000, 1200);
+  WordOptions options;
+  options.data_dir = cache.dir.path();
+  const std::string message = error_of([&] { load_token_file(source, options); });
+  CHECK(contains(message, path.string() + ": was altered while it was read"));
+  CHECK(contains(message, checksum("sha256", as_bytes(text))));
+  CHECK(cache.token_files().empty());
+}
+
+TEST_CASE("word tokens: a long file name is shortened between characters") {
+  const Cache cache;
+  const TempDir dir;
+  std::string umlauts = "x";
+  for (int i = 0; i < 120; ++i) umlauts += "ä";
+  int lines = 100;
+  for (const std::string& name : {std::string(230, 'n'), umlauts}) {
+    write_text(dir / name, lines_of_text(lines));
+    CorpusOptions options = cache.options(dir / name);
+    options.level = TokenUnit::word;
+    const Corpus corpus = load_corpus(options);
+    CHECK(corpus.size() == 6 * lines);
+    const std::string made = fs::path(corpus.source).filename().string();
+    const std::string stem = made.substr(0, made.size() - std::string("-0123456789abcdef.tokens").size());
+    CHECK(stem == name.substr(0, stem.size()));
+    CHECK(stem.size() == 225);  // 'x' and 112 characters of two bytes; one more would be 227
+    CHECK(load_corpus(options).sha256 == corpus.sha256);
+    // The key keeps another text of such a name apart.
+    write_text(dir / name, lines_of_text(++lines));
+    CHECK(load_corpus(options).size() == 6 * lines);
+    ++lines;
+  }
+  CHECK(cache.token_files().size() == 4);
+}
+
 TEST_CASE("word tokens: errors") {
   const Cache cache;
   const TempDir dir;

@@ -3,9 +3,11 @@
 #include "data/corpus.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 
 #include "tests/support/corpora.h"
 #include "tests/support/data_files.h"
@@ -52,6 +54,64 @@ TEST_CASE("corpus: any file, split by position") {
   CHECK(other.train.size() == 1300);
   CHECK(other.dev.size() == 500);
   CHECK(other.test.size() == 200);
+}
+
+TEST_CASE("corpus: a gzip file stands for its content, as bytes and as words") {
+  const Cache cache;
+  TempDir dir;
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "some words of line " + std::to_string(i) + "\n";
+  write_gzip(dir / "t.gz", text);
+  CorpusOptions options = cache.options(dir / "t.gz");
+  const Corpus bytes = load_corpus(options);
+  CHECK(bytes.unpacked);
+  CHECK(text_of(bytes, "all") == text);
+  CHECK(bytes.source == (dir / "t.gz").string());
+  CHECK(bytes.sha256 == checksum("sha256", as_bytes(text)));
+  options.level = TokenUnit::word;
+  const Corpus words = load_corpus(options);
+  CHECK(words.unpacked);
+  CHECK(text_of(words, "train") == text.substr(0, text_of(words, "train").size()));
+  CHECK(words.text_sha256 == bytes.text_sha256);
+  write_text(dir / "t.txt", text);
+  CHECK_FALSE(load_corpus(named(dir / "t.txt")).unpacked);
+}
+
+TEST_CASE("corpus: packed files are refused as bytes and as words") {
+  const Cache cache;
+  TempDir dir;
+  write_zip(dir / "t.zip", "t", noisy_text(5000));
+  for (const TokenUnit level : {TokenUnit::byte, TokenUnit::word}) {
+    CorpusOptions options = cache.options(dir / "t.zip");
+    options.level = level;
+    CHECK(contains(error_of([&] { load_corpus(options); }), "t.zip: is a zip archive"));
+  }
+  CHECK(cache.token_files().empty());
+}
+
+TEST_CASE("corpus: a pipe is read as bytes, and refused as words") {
+  const Cache cache;
+  TempDir dir;
+  const std::string text = noisy_text(100'000);
+  const fs::path pipe = dir / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  CorpusOptions options = cache.options(pipe);
+  options.level = TokenUnit::word;
+  CHECK(contains(error_of([&] { load_corpus(options); }),
+                 "pipe: is not a regular file; words are read several"));
+  CHECK(cache.token_files().empty());
+  options.level = TokenUnit::byte;
+  std::thread writer([&] { write_text(pipe, text); });
+  CHECK(text_of(load_corpus(options), "all") == text);
+  writer.join();
+}
+
+TEST_CASE("corpus: a password in a URL that has no use is not shown") {
+  CorpusOptions options = named("gcide");
+  options.url = "https://me:secret@host/file";
+  const std::string message = error_of([&] { load_corpus(options); });
+  CHECK(contains(message, "https://***@host/file"));
+  CHECK(message.find("secret") == std::string::npos);
 }
 
 TEST_CASE("corpus: splits are adjacent and complete at every size") {

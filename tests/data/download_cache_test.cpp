@@ -287,6 +287,54 @@ TEST_CASE("corpus cache: cancelling keeps what was downloaded") {
   CHECK(f.cached());
 }
 
+TEST_CASE("corpus cache: a server may not send more than the file can have") {
+  Fixture f;
+  write_text(f.server / "long", noisy_text(3'000'000));
+  CHECK(
+      contains(f.failure(Fixture::url(f.server / "long")), "it sends more than the 1149576 bytes expected"));
+  CHECK(f.files().empty());
+
+  const DownloadSpec plain{.name = "plain",
+                           .urls = {Fixture::url(f.server / "long")},
+                           .size = 2'999'999,
+                           .content = {"sha256", f.spec.content.hex}};
+  CHECK(contains(error_of([&] { fetch_file(plain, f.options()); }), "more than the 2999999 bytes"));
+}
+
+TEST_CASE("corpus cache: passwords and tokens of a URL are in no message") {
+  Fixture f;
+  const ScopedEnv no_proxy("no_proxy", "*");
+  FetchOptions options = f.options("http://me:secret@127.0.0.1:1/small8.zip?token=secret");
+  std::string shown;
+  options.progress = [&shown](std::string_view what, int64_t, int64_t) { shown += what; };
+  shown += error_of([&] { fetch_corpus(f.spec, options); });
+  CHECK(contains(shown, "http://***@127.0.0.1:1/small8.zip?***"));
+  CHECK(shown.find("secret") == std::string::npos);
+}
+
+TEST_CASE("corpus cache: symbolic links in the data folder are not written through") {
+  Fixture f;
+  write_text(f.server / "mine", "the user's");
+  for (const char* name : {"small8.unpacking", "small8.zip.bad"})
+    fs::create_symlink(f.server / "mine", f.cache / name);
+  write_text(f.server / "altered", "not the text");
+  CHECK(contains(f.failure(Fixture::url(f.server / "altered")), "refused"));
+  CHECK(f.fetch() == f.target());
+  CHECK(f.cached());
+  fs::remove(f.target());
+  fs::create_symlink(f.server / "mine", f.cache / "small8.zip.part");
+  CHECK(contains(f.failure(), "small8.zip.part: cannot be written: it is a symbolic link"));
+  CHECK(read_text(f.server / "mine") == "the user's");
+}
+
+TEST_CASE("corpus cache: a folder in which no lock can be made is named with the way out") {
+  Fixture f;
+  fs::create_directory(f.cache / ".small8.lock");
+  const std::string message = f.failure();
+  CHECK(contains(message, ".small8.lock: cannot be written"));
+  CHECK(contains(message, "set TANDEM_DATA to a folder that can"));
+}
+
 TEST_CASE("corpus cache: several threads at a time get one whole file") {
   Fixture f;
   std::vector<std::thread> threads;

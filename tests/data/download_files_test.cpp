@@ -2,6 +2,7 @@
 #include "data/download/files.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
@@ -50,32 +51,34 @@ TEST_CASE("byte file: checksums are those of the standards") {
   CHECK(file_checksum("sha1", dir / "file") == checksum("sha1", as_bytes(text)));
 }
 
-TEST_CASE("byte file: gzip, whole, truncated and altered") {
-  TempDir dir;
-  const std::string text = noisy_text(2'000'000);
-  const fs::path path = dir / "file.gz";
-  write_gzip(path, text);
-  CHECK(text_of(read_gzip(path)) == text);
+TEST_CASE("byte file: a digest of pieces is that of the whole") {
+  Digest digest("sha256");
+  digest.update(as_bytes("a"));
+  digest.update({});
+  digest.update(as_bytes("bc"));
+  CHECK(digest.hex() == checksum("sha256", as_bytes("abc")));
+}
 
-  const size_t size = fs::file_size(path);
-  for (const size_t left : {size - 1, size - 8, size - 9, size / 2, size_t{20}, size_t{10}}) {
-    CAPTURE(left);
-    write_gzip(path, text);
-    cut(path, left);
-    CHECK(contains(error_of([&] { read_gzip(path); }), "truncated or altered"));
+TEST_CASE("byte file: no symbolic link and no pipe is written through") {
+  TempDir dir;
+  write_text(dir / "target", "the user's");
+  fs::create_symlink(dir / "target", dir / "link");
+  fs::create_symlink(dir / "absent", dir / "dangling");
+  REQUIRE(mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  for (const bool append : {false, true}) {
+    CHECK(contains(error_of([&] { open_to_write(dir / "link", append); }),
+                   "link: cannot be written: it is a symbolic"));
+    CHECK(contains(error_of([&] { open_to_write(dir / "dangling", append); }), "remove it"));
+    CHECK(contains(error_of([&] { open_to_write(dir / "pipe", append); }), "pipe: cannot be written"));
   }
-  for (const size_t left : {size_t{0}, size_t{1}}) {
-    cut(path, left);
-    CHECK(contains(error_of([&] { read_gzip(path); }), "not a gzip file"));
-  }
-  for (const size_t offset : {size / 3, size - 6}) {  // in the data, in the CRC
-    write_gzip(path, text);
-    flip_byte(path, offset);
-    CHECK(contains(error_of([&] { read_gzip(path); }), "truncated or altered"));
-  }
-  write_text(path, text);
-  CHECK(contains(error_of([&] { read_gzip(path); }), "not a gzip file"));
-  CHECK(contains(error_of([&] { read_gzip(dir / "absent"); }), "No such file"));
+  // A leftover of unpack() is replaced, and what a link points to stays.
+  write_text(dir / "plain", "new");
+  unpack(dir / "plain", "", dir / "link", 100, "md5");
+  CHECK(read_text(dir / "link") == "new");
+  CHECK_FALSE(fs::is_symlink(dir / "link"));
+  CHECK(read_text(dir / "target") == "the user's");
+  CHECK_FALSE(fs::exists(dir / "absent"));
+  CHECK(contains(error_of([&] { commit_file(dir / "dangling", dir / "new"); }), "cannot be opened to sync"));
 }
 
 TEST_CASE("byte file: unpack tells zip, gzip and plain files apart by their content") {

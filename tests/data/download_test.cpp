@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <mutex>
 #include <thread>
 
@@ -25,6 +26,8 @@ namespace fs = std::filesystem;
 //   /breaks   honours Range, but closes the connection after 100,000 bytes of each answer
 //   /stalls   sends 10 bytes and no more
 //   /moved    redirects to /ranged
+//   /endless  announces no length and sends until the connection is closed
+//   /huge     announces a terabyte and sends the body
 //   anything else: 404
 class HttpServer {
  public:
@@ -49,6 +52,8 @@ class HttpServer {
   std::string url(const std::string& path) const {
     return "http://127.0.0.1:" + std::to_string(port_) + path;
   }
+
+  size_t sent_endlessly() const { return sent_; }
 
   // Returns the requests so far, each as "PATH first-byte USER-AGENT".
   std::vector<std::string> requests() {
@@ -92,6 +97,13 @@ class HttpServer {
     if (path == "/moved") return send(connection, "302 Found", "Location: /ranged\r\n", "");
     if (path == "/whole") return send(connection, "200 OK", "", body_);
     if (path == "/stalls") return send(connection, "200 OK", "", body_, 10, true);
+    if (path == "/huge")
+      return void(send_all(connection, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n" + body_));
+    if (path == "/endless") {
+      send_all(connection, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+      while (send_all(connection, body_)) sent_ += body_.size();
+      return;
+    }
     if (path != "/ranged" && path != "/breaks") return send(connection, "404 Not Found", "", "no such page");
     if (first > 0 && first >= body_.size())
       return send(connection, "416 Range Not Satisfiable", "Content-Range: bytes */" + size + "\r\n",
@@ -108,17 +120,23 @@ class HttpServer {
     const std::string message = "HTTP/1.1 " + status + "\r\n" + fields +
                                 "Content-Length: " + std::to_string(body.size()) +
                                 "\r\nConnection: close\r\n\r\n" + body.substr(0, limit);
+    char byte;
+    if (send_all(connection, message) && wait_for_hang_up) (void)!::recv(connection, &byte, 1, 0);
+  }
+
+  // Returns false if the other side has hung up.
+  static bool send_all(int connection, const std::string& message) {
     size_t sent = 0;
     while (sent < message.size()) {
       const ssize_t count = ::send(connection, message.data() + sent, message.size() - sent, MSG_NOSIGNAL);
-      if (count <= 0) return;
+      if (count <= 0) return false;
       sent += static_cast<size_t>(count);
     }
-    char byte;
-    if (wait_for_hang_up) (void)!::recv(connection, &byte, 1, 0);
+    return true;
   }
 
   std::string body_;
+  std::atomic<size_t> sent_ = 0;  // of /endless
   int listener_;
   uint16_t port_ = 0;
   std::mutex mutex_;
@@ -275,6 +293,62 @@ TEST_CASE("download: a stalled transfer ends") {
   const DownloadResult result = download(server.url("/stalls"), dir / "part", options);
   CHECK_FALSE(result.failure.empty());
   CHECK(contains(result.failure, "too slow"));
+}
+
+TEST_CASE("download: a server that sends or announces too much is stopped, and nothing stays") {
+  const NoProxy no_proxy;
+  TempDir dir;
+  const std::string text = noisy_text(100'000);
+  HttpServer server(text);
+  const fs::path part = dir / "part";
+  DownloadOptions options;
+  options.max_bytes = 1'000'000;
+  for (const char* path : {"/endless", "/huge"})
+    for (const bool resumed : {false, true}) {
+      CAPTURE(path);
+      if (resumed) write_text(part, text.substr(0, 1000));
+      CHECK(contains(download(server.url(path), part, options).failure,
+                     "it sends more than the 1000000 bytes"));
+      CHECK_FALSE(fs::exists(part));
+    }
+  CHECK(server.sent_endlessly() < 100'000'000);
+
+  options.max_bytes = static_cast<int64_t>(text.size());
+  for (const char* path : {"/ranged", "/whole"}) {
+    CHECK(download(server.url(path), part, options).failure == "");
+    CHECK((read_text(part) == text));
+    fs::remove(part);
+  }
+  write_text(part, text + "x");  // longer than the file can be, so it belongs to another one
+  const DownloadResult result = download(server.url("/ranged"), part, options);
+  CHECK(result.failure == "");
+  CHECK_FALSE(result.resumed);
+  CHECK((read_text(part) == text));
+  options.max_bytes -= 1;
+  CHECK(
+      contains(download(server.url("/whole"), part, options).failure, "it sends more than the 99999 bytes"));
+}
+
+TEST_CASE("download: a symbolic link in place of the part is not followed") {
+  TempDir dir;
+  write_text(dir / "source", "text");
+  write_text(dir / "target", "the user's");
+  fs::create_symlink(dir / "target", dir / "part");
+  CHECK(contains(error_of([&] { download("file://" + (dir / "source").string(), dir / "part"); }),
+                 "part: cannot be written: it is a symbolic link"));
+  CHECK(read_text(dir / "target") == "the user's");
+}
+
+TEST_CASE("download: URLs in messages hold no password, no token and no control character") {
+  CHECK(url_for_message("https://host/a@b/file.zip") == "https://host/a@b/file.zip");
+  CHECK(url_for_message("https://me:secret@host:80/f") == "https://***@host:80/f");
+  CHECK(url_for_message("https://me:p@ss@host/f") == "https://***@host/f");
+  CHECK(url_for_message("me:secret@host/f") == "***@host/f");
+  CHECK(url_for_message("https://host/f?token=secret&x=a@b#part") == "https://host/f?***");
+  CHECK(url_for_message("https://me:secret@host?a=1") == "https://***@host?***");
+  CHECK(url_for_message("file:///a/b@c") == "file:///a/b@c");
+  CHECK(url_for_message("https://host/\x1b[31m") == "https://host/\\x1b[31m");
+  CHECK(url_for_message("") == "");
 }
 
 TEST_CASE("download: what the progress callback throws comes through, and the part stays") {

@@ -2,9 +2,11 @@
 #include "data/token_file.h"
 
 #include <doctest/doctest.h>
+#include <fmt/core.h>
 
 #include "core/safetensors.h"
 #include "core/tensor.h"
+#include "data/token_digest.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 
@@ -13,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kWords = "<eos>\nthe\n<unk>\n";
+const std::string kWords = "<eos>\nthe\n<unk>\na\nb\nc\nd\n";
 
 TokenFileInfo info_of(int64_t tokens) {
   return {.source = "sha256:00",
@@ -68,6 +70,142 @@ TEST_CASE("token file: is a safetensors file") {
   const SafetensorsFile file = SafetensorsFile::open(dir / "tokens");
   CHECK(file.get("ids").to_vector<int32_t>() == std::vector<int32_t>{2, 1, 0, 1});
   CHECK(file.metadata().at("splits") == "[[0,1],[1,3],[3,4]]");
+}
+
+// Writes the tokens 2, 1, 0, 1 as an earlier version did, without a digest, or with other ids or fields.
+struct OldFile {
+  std::vector<int32_t> ids = {2, 1, 0, 1};
+  std::string words = kWords;
+  std::map<std::string, std::string> metadata = {
+      {"format", "tandem-tokens-1"}, {"key", "0123"}, {"source", ""}, {"splits", "[[0,1],[1,3],[3,4]]"}};
+
+  void write(const fs::path& path) const {
+    write_safetensors(path.string(),
+                      {{"ids", tensor_of({static_cast<int64_t>(ids.size())}, ids)},
+                       {"words", tensor_of({static_cast<int64_t>(words.size())},
+                                           std::vector<uint8_t>(words.begin(), words.end()))}},
+                      metadata);
+  }
+};
+
+TEST_CASE("token file: altered ids, words or splits are refused when the file is opened") {
+  TempDir dir;
+  const fs::path path = dir / "tokens";
+  write(path, {2, 1, 0, 1, 3, 0});
+  const std::string whole = read_text(path);
+  const size_t ids = 8 + *reinterpret_cast<const uint64_t*>(whole.data());
+  for (size_t at :
+       {ids, ids + 12, ids + 6 * 4 + 6, whole.find("[[0,3]") + 4, whole.find("tokens_xxh3") + 14}) {
+    CAPTURE(at);
+    std::string altered = whole;
+    altered[at] = altered[at] == '2' ? '1' : altered[at] < 32 ? 4 : '2';
+    REQUIRE(altered != whole);
+    write_text(path, altered);
+    CHECK(contains(error_of([&] { TokenFile::open(path, "0123"); }),
+                   path.string() + ": damaged: the xxh3 of its tokens"));
+  }
+  std::string zeros = whole;
+  zeros.replace(ids, 6 * 4, 6 * 4, '\0');
+  write_text(path, zeros);
+  CHECK(contains(error_of([&] { TokenFile::open(path, "0123"); }), "remove it, and it is built again"));
+  write_text(path, whole);
+  CHECK_NOTHROW(TokenFile::open(path, "0123"));
+}
+
+TEST_CASE(
+    "token file: the digest is that of ids, words and splits in the file, in whatever order they are written") {
+  TempDir dir;
+  write(dir / "a", {2, 1, 0, 1, 3, 0});
+  {
+    TokenFileWriter file(dir / "b", info_of(6), WordVocabulary(kWords));
+    file.write(4, std::vector<int32_t>{3, 0});
+    file.write(0, std::vector<int32_t>{2, 1, 0, 1});
+    file.commit();
+  }
+  CHECK(read_text(dir / "a") == read_text(dir / "b"));
+  const std::string stated = SafetensorsFile::open(dir / "a").metadata().at("tokens_xxh3");
+  CHECK(stated ==
+        check_tokens("a", std::vector<int32_t>{2, 1, 0, 1, 3, 0}, 7, kWords, "[[0,3],[3,5],[5,6]]"));
+  CHECK(check_tokens("", {}, 7, "", "") ==
+        "99aa06d3014798d86001c324468d497f");  // xxhsum -H2 of an empty file
+}
+
+TEST_CASE("token file: files of earlier versions open, and their ids are checked too") {
+  TempDir dir;
+  const fs::path path = dir / "tokens";
+  OldFile old;
+  old.write(path);
+  CHECK(TokenFile::open(path, "0123").ids()[0] == 2);
+  for (const int32_t bad : {-1, 7, INT32_MIN, INT32_MAX}) {
+    CAPTURE(bad);
+    old.ids = {2, 1, bad, 1};
+    old.write(path);
+    const std::string message = error_of([&] { TokenFile::open(path, "0123"); });
+    CHECK(contains(message, fmt::format("{}: id {} among tokens 0 .. 3 is outside of the vocabulary, 0 .. 6",
+                                        path.string(), bad)));
+  }
+  old = {};
+  old.ids = std::vector<int32_t>(40'000, 1);
+  old.ids[39'999] = 7;  // in the last of several blocks
+  old.write(path);
+  CHECK(contains(error_of([&] { TokenFile::open(path, "0123"); }), "id 7 among tokens 32768 .. 39999"));
+}
+
+TEST_CASE("token file: a writer refuses ids outside of the vocabulary") {
+  TempDir dir;
+  CHECK(contains(error_of([&] { write(dir / "tokens", {0, 1, 2, 7}); }), "id 7 among tokens 0 .. 3"));
+  CHECK(count(dir) == 0);
+}
+
+TEST_CASE("token file: ids at an odd offset are refused") {
+  TempDir dir;
+  const fs::path path = dir / "tokens";
+  OldFile().write(path);
+  std::string bytes = read_text(path);
+  const uint64_t length = *reinterpret_cast<const uint64_t*>(bytes.data()) + 1;
+  bytes.replace(0, 8, reinterpret_cast<const char*>(&length), 8);
+  bytes.insert(7 + length, " ");
+  write_text(path, bytes);
+  CHECK(contains(error_of([&] { TokenFile::open(path, "0123"); }), "not at a multiple of 4"));
+}
+
+TEST_CASE("token file: words that make no vocabulary are refused with the name of the file") {
+  TempDir dir;
+  const fs::path path = dir / "tokens";
+  for (const char* words : {"no newline", "<unk>\n<eos>\n\n", "<unk>\n<eos>\n<eos>\n", "<unk>\na\n"}) {
+    CAPTURE(words);
+    OldFile old;
+    old.words = words;
+    old.write(path);
+    CHECK(contains(error_of([&] { TokenFile::open(path, "0123"); }),
+                   path.string() + ": damaged: vocabulary: "));
+  }
+}
+
+TEST_CASE("token file: splits are JSON within limits, and shown without control characters") {
+  TempDir dir;
+  const fs::path path = dir / "tokens";
+  for (const std::string& splits :
+       {std::string("[[[0,1]]]"), std::string(100'000, '['), std::string("{\"a\":0}"),
+        std::string("[[0,1],[1,3]]"), std::string("[[0,1],[1,3],[3.5,4]]"),
+        std::string("[[0,1],[1,3],[3,4],[4,4]]"), std::string("[[0],[1],[2]]"),
+        "[[0,1],[1,3],[3,4]]" + std::string(2000, ' '), std::string("\x1b[31m"), std::string()}) {
+    CAPTURE(splits.substr(0, 40));
+    OldFile old;
+    old.metadata["splits"] = splits;
+    old.write(path);
+    const std::string message = error_of([&] { TokenFile::open(path, "0123"); });
+    CHECK(contains(message, "\"splits\" cannot be read"));
+    CHECK(message.find('\x1b') == std::string::npos);
+    CHECK(message.size() < 1000);
+  }
+  OldFile old;
+  for (const char* splits :
+       {"[[0,1],[1,3],[3,18446744073709551615]]", "[[0,1],[3,1],[3,4]]", "[[-1,1],[1,3],[3,4]]"}) {
+    old.metadata["splits"] = splits;
+    old.write(path);
+    CHECK(contains(error_of([&] { TokenFile::open(path, "0123"); }), "do not fit 4 tokens"));
+  }
 }
 
 TEST_CASE("token file: errors") {

@@ -37,5 +37,17 @@ TEST_CASE("tokens: bytes through a vocabulary, and ids as they are") {
                  "a vocabulary of words cannot be applied to bytes"));
 }
 
+TEST_CASE("tokens: the share of words that the vocabulary lacks") {
+  const Vocabulary vocabulary = Vocabulary::of_words("<unk>\n<eos>\na\n");
+  const std::vector<int32_t> ids = vocabulary.encode("a b a\nc a a\n");
+  CHECK(unknown_share(Tokens(ids, 3), vocabulary) == 0.25);
+  CHECK(unknown_share(Tokens(ids, 3).first(1), vocabulary) == 0);
+  CHECK(unknown_share(Tokens(), vocabulary) == 0);
+  const std::vector<uint8_t> bytes = {'a', 'b'};
+  CHECK(unknown_share(Tokens(bytes, Vocabulary::of(bytes)), Vocabulary::of(bytes)) == 0);
+  CHECK(
+      contains(error_of([&] { unknown_share(Tokens(ids, 3), Vocabulary::of(bytes)); }), "a vocabulary of 3"));
+}
+
 }  // namespace
 }  // namespace tandem::testing

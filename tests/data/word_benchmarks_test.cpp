@@ -79,6 +79,46 @@ TEST_CASE("word corpus: the layout of wikitext") {
   CHECK(text_of(again, "all") == text_of(corpus, "all"));
 }
 
+TEST_CASE("word corpus: the benchmark of a run is recognised by its digests") {
+  const TempDir server;
+  const Cache cache;
+  const WordCorpusSpec spec = tiny_wikitext(server);
+  CorpusOptions options = cache.options("tinytext");
+  options.words.size = 5;
+  const Corpus trained = load_corpus(options, {}, {spec});
+  CHECK_FALSE(trained.trained);
+  CHECK(trained.text_sha256.size() == 64);
+  for (const std::string& text : {trained.text_sha256, std::string()}) {
+    CorpusOptions later = cache.options("tinytext");
+    later.trained = {.corpus_sha256 = trained.sha256, .text_sha256 = text, .words = options.words};
+    const Corpus again = load_corpus(later, {}, {spec});
+    CHECK(again.trained);
+    CHECK(again.sha256 == trained.sha256);
+    CHECK(again.vocabulary == trained.vocabulary);
+    later.split_anew = true;
+    const Corpus anew = load_corpus(later, {}, {spec});
+    CHECK(anew.trained);
+    CHECK(anew.vocabulary.size() == 8);
+    later.trained->corpus_sha256 = later.trained->text_sha256 = std::string(64, '0');
+    CHECK_FALSE(load_corpus(later, {}, {spec}).trained);
+  }
+}
+
+TEST_CASE("word corpus: an archive that is altered while it is read leaves no token file") {
+  const TempDir server;
+  const Cache cache;
+  WordCorpusSpec spec = tiny_wikitext(server);
+  spec.tokens = {};
+  spec.vocabulary = 0;
+  CorpusOptions options = cache.options("tinytext");
+  options.progress = [&](std::string_view what, int64_t, int64_t) {
+    if (what.starts_with("counting"))
+      write_zip(cache.dir / "tinytext-v1.zip", {{"a/wiki.train.tokens", "another text"}});
+  };
+  CHECK(contains(error_of([&] { load_corpus(options, {}, {spec}); }), "tinytext-v1.zip"));
+  CHECK(cache.token_files().empty());
+}
+
 TEST_CASE("word corpus: other numbers of tokens or words than the published ones are refused") {
   const TempDir server;
   const Cache cache;

@@ -4,10 +4,12 @@
 
 #include <doctest/doctest.h>
 
+#include <ctime>
 #include <sstream>
 
 #include "core/random.h"
 #include "tests/support/data_files.h"
+#include "tests/support/errors.h"
 #include "tests/support/threads.h"
 
 namespace tandem::testing {
@@ -99,6 +101,33 @@ TEST_CASE("word text: over block borders") {
 TEST_CASE("word text: a word longer than a block") {
   const std::string word(std::size_t{9} << 20, 'w');
   check({{{kTrain, ""}, "a " + word + " " + word + "\nb\n"}}, LineMarks(), size_t{1} << 20);
+}
+
+// Returns the seconds of processor time to count a word of 16 MiB that arrives in pieces.
+double seconds_to_count(size_t piece) {
+  const Parts parts = {{{kTrain, ""}, std::string(size_t{16} << 20, 'w')}};
+  const std::clock_t begin = std::clock();
+  CHECK(count_words(reader(parts, piece), {}).words.size() == 2);  // with the end of the line
+  return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+}
+
+TEST_CASE("word text: a text without blanks is searched once, in however small pieces it arrives") {
+  // 256 times as many pieces took 256 times as long when each piece had all bytes before it searched again.
+  CHECK(seconds_to_count(size_t{1} << 12) < 1 + 20 * seconds_to_count(size_t{1} << 20));
+}
+
+TEST_CASE("word text: a word that is longer than allowed is refused before it fills the memory") {
+  const std::string piece(size_t{1} << 20, 'w');
+  size_t given = 0;
+  const TextReader endless = [&](const TextSink& sink) {
+    while (true) {
+      sink({}, as_bytes(piece));
+      given += piece.size();
+    }
+  };
+  CHECK(contains(error_of([&] { count_words(endless, {}); }),
+                 "bytes without a blank or a newline are no text of words"));
+  CHECK(given == kLongestWord);
 }
 
 TEST_CASE("word text: the same with one thread and with three") {

@@ -19,6 +19,7 @@
 #include "core/backend.h"
 #include "core/check.h"
 #include "core/format.h"
+#include "core/safetensors.h"
 #include "core/utf8.h"
 #include "ops/gemm/precision.h"
 #include "tools/run/output.h"
@@ -109,6 +110,16 @@ int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& b
   } catch (const std::exception& error) {
     return report(error.what(), kFailure);
   }
+}
+
+void add_verify_flag(Flags& flags) {
+  static std::string verify = "on";
+  flags
+      .add("--verify", verify,
+           "off: read files that do not match the digests that they hold, as far as that is possible.")
+      .one_of({"on", "off"})
+      .show_default()
+      .on_value([](const std::string& value) { set_verify_digests(value == "on"); });
 }
 
 std::string device_line(Device device) {

@@ -42,6 +42,9 @@ std::string device_name(Device device);
 inline constexpr const char* kCorpusNames =
     "The text: gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file.";
 
+// Adds --verify=on|off, whether files are checked against their digests. For programs that read checkpoints or corpora.
+void add_verify_flag(Flags& flags);
+
 // Adds --url and --data-dir. `options` must outlive the parsing.
 void add_download_flags(Flags& flags, CorpusOptions& options);
 // Adds --url, --data-dir, --valid-fraction and --test-fraction. `options` must outlive the parsing.

@@ -141,6 +141,10 @@ Flag& Flag::needs(const Flag& other) {
   option_->needs(other.option_);
   return *this;
 }
+Flag& Flag::on_value(const std::function<void(const std::string&)>& f) {
+  option_->each(f);
+  return *this;
+}
 Flag& Flag::in_group(const std::string& group) {
   option_->group(group);
   return *this;

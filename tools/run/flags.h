@@ -38,7 +38,8 @@ class Flag {
   Flag& optional_value();                                // --resume as well as --resume=RUN
   Flag& show_default();                                  // help shows the value that the variable has now
   Flag& needs(const Flag& other);                        // wrong usage without `other`
-  Flag& in_group(const std::string& group);              // help lists it under this heading
+  Flag& on_value(const std::function<void(const std::string&)>& f);  // calls f with each value
+  Flag& in_group(const std::string& group);                          // help lists it under this heading
 
  private:
   void check(const std::string& help, const std::function<std::string(double)>& wrong);

@@ -136,6 +136,7 @@ void add_train_flags(Flags& flags, TrainOptions& options) {
   flags.last_value_wins();
   add_run_flags(flags, options);
   add_corpus_flags(flags, options.corpus);
+  add_verify_flag(flags);
   add_preset_flags(flags, options);
 }
 

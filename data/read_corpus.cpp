@@ -1,0 +1,184 @@
+// Reads, splits and recognises texts.
+#include "data/read_corpus.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <future>
+#include <optional>
+
+#include "core/check.h"
+#include "data/text_file.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+
+void check_fractions(const CorpusOptions& options) {
+  const double valid = options.valid_fraction;
+  const double test = options.test_fraction;
+  CHECK(valid >= 0 && valid < 1, "valid fraction is {}; it must be at least 0 and below 1", valid);
+  CHECK(test >= 0 && test < 1, "test fraction is {}; it must be at least 0 and below 1", test);
+  CHECK(valid + test < 1,
+        "valid fraction {} and test fraction {} leave nothing to train on; their sum must be below 1", valid,
+        test);
+}
+
+bool default_fractions(const CorpusOptions& options) {
+  return options.valid_fraction == kDefaultSplitFraction && options.test_fraction == kDefaultSplitFraction;
+}
+
+namespace {
+
+// Returns the positions where train and dev end in a text of `size` bytes.
+std::array<int64_t, 2> ends_by_fractions(int64_t size, const CorpusOptions& options) {
+  const auto share = [size](double fraction) {
+    return static_cast<int64_t>(std::floor(fraction * static_cast<double>(size)));
+  };
+  const int64_t test_begin = size - std::min(size, share(options.test_fraction));
+  return {test_begin - std::min(test_begin, share(options.valid_fraction)), test_begin};
+}
+
+// Returns where they end by the published sizes, or by fractions if there is no `spec`.
+std::array<int64_t, 2> ends_of_splits(int64_t size, const CorpusOptions& options, const CorpusSpec* spec,
+                                      const std::string& source) {
+  if (!spec) return ends_by_fractions(size, options);
+  CHECK(size == spec->size(), "{}: {} bytes where {} are expected", source, size, spec->size());
+  return {spec->split_sizes[0], spec->split_sizes[0] + spec->split_sizes[1]};
+}
+
+WordSource source_in_file(const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path,
+                          const Unpacked& text) {
+  const auto [train_end, dev_end] = ends_of_splits(text.size, options, spec, path.string());
+  return file_source(fs::path(options.name_or_path).filename().string(), path, text.checksum, train_end,
+                     dev_end);
+}
+
+// Returns the options with the split and the limits that the text had in training.
+CorpusOptions as_in_training(CorpusOptions options) {
+  options.valid_fraction = options.trained->valid_fraction;
+  options.test_fraction = options.trained->test_fraction;
+  options.words = options.trained->words;
+  check_fractions(options);
+  return options;
+}
+
+bool is_trained_text(const Corpus& corpus, const TrainedText& trained) {
+  return corpus.text_sha256 == (trained.text_sha256.empty() ? trained.corpus_sha256 : trained.text_sha256);
+}
+
+// Returns the row whose file has these bytes, null if there is none.
+const CorpusSpec* row_of(const std::vector<CorpusSpec>& rows, std::span<const uint8_t> bytes) {
+  const auto found = std::find_if(rows.begin(), rows.end(), [bytes](const CorpusSpec& row) {
+    return row.size() == std::ssize(bytes) && checksum(row.content.algorithm, bytes) == row.content.hex;
+  });
+  return found == rows.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+void read_bytes(Corpus& corpus, CorpusOptions& options, TextPlace place) {
+  corpus.source = place.path.string();
+  if (place.spec) {
+    corpus.bytes = read_file(place.path);
+  } else {
+    TextFile file(place.path);
+    corpus.bytes = read_text(file);
+    corpus.unpacked = file.is_gzip();
+  }
+  // Computed on another thread, because the user waits for all of this.
+  std::future<std::string> sum =
+      std::async(std::launch::async, [&corpus] { return checksum("sha256", corpus.bytes); });
+  corpus.vocabulary = options.vocabulary ? *options.vocabulary : Vocabulary::of(corpus.bytes);
+  corpus.sha256 = corpus.text_sha256 = sum.get();
+
+  corpus.trained = options.trained && is_trained_text(corpus, *options.trained);
+  if (corpus.trained && !options.split_anew) {
+    options = as_in_training(options);
+    if (!place.spec && default_fractions(options)) place.spec = row_of(place.published, corpus.bytes);
+  }
+  const auto size = static_cast<int64_t>(corpus.bytes.size());
+  const auto [train_end, dev_end] = ends_of_splits(size, options, place.spec, corpus.source);
+  corpus.train = {0, train_end};
+  corpus.dev = {train_end, dev_end};
+  corpus.test = {dev_end, size};
+}
+
+namespace {
+
+WordOptions word_options(const CorpusOptions& options) {
+  return {.limit = options.words,
+          .vocabulary = options.vocabulary,
+          .data_dir = options.data_dir,
+          .progress = options.progress};
+}
+
+void load_words(Corpus& corpus, const WordSource& source, const CorpusOptions& options) {
+  corpus.words = load_token_file(source, word_options(options));
+  const TokenFileInfo& info = corpus.words.info();
+  corpus.source = corpus.words.path().string();
+  corpus.train = info.splits[kTrain];
+  corpus.dev = info.splits[kDev];
+  corpus.test = info.splits[kTest];
+  corpus.vocabulary = corpus.words.vocabulary();
+  corpus.sha256 = info.key;
+}
+
+// Returns the text of training, split as it was then, if its token file has the key of the run: by the fractions, or as
+// a published corpus of the same size.
+std::optional<WordSource> source_in_training(const CorpusOptions& in_training, const TextPlace& place,
+                                             const Unpacked& text) {
+  std::vector<const CorpusSpec*> splits = {place.spec};
+  for (const CorpusSpec& row : place.published)
+    if (!place.spec && row.size() == text.size) splits.push_back(&row);
+  for (const CorpusSpec* split : splits) {
+    const WordSource source = source_in_file(in_training, split, place.path, text);
+    if (has_key(source, word_options(in_training), in_training.trained->corpus_sha256)) return source;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void read_words(Corpus& corpus, CorpusOptions& options, const TextPlace& place) {
+  std::error_code missing;
+  CHECK(
+      fs::is_regular_file(place.path, missing) || fs::is_directory(place.path, missing),
+      "{}: is not a regular file; words are read several times, so write the text into a file first, or read it as "
+      "bytes",
+      place.path.string());
+  TextFile file(place.path);
+  const Unpacked text = read_through(file, "sha256");
+  corpus.text_sha256 = text.checksum;
+  corpus.unpacked = file.is_gzip();
+  WordSource source = source_in_file(options, place.spec, place.path, text);
+  if (options.trained) {
+    const CorpusOptions in_training = as_in_training(options);
+    const std::optional<WordSource> then = source_in_training(in_training, place, text);
+    corpus.trained = then || is_trained_text(corpus, *options.trained);
+    if (corpus.trained && !options.split_anew) {
+      source = then ? *then : source_in_file(in_training, place.spec, place.path, text);
+      options = in_training;
+    }
+  }
+  load_words(corpus, source, options);
+  CHECK(
+      corpus.size() > 0 || text.size == 0,
+      "{}: holds no token of {}, which has {} bytes: the text was altered while it was encoded; remove the token file",
+      corpus.source, corpus.name, text.size);
+}
+
+void read_benchmark(Corpus& corpus, CorpusOptions& options, const WordCorpusSpec& spec) {
+  const WordSource source = word_source(spec, options.url, word_options(options));
+  const std::string text = source.checksum + '\n' + source.splits;
+  corpus.text_sha256 = checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  if (options.trained) {
+    CorpusOptions in_training = options;
+    in_training.words = options.trained->words;
+    corpus.trained = is_trained_text(corpus, *options.trained) ||
+                     has_key(source, word_options(in_training), options.trained->corpus_sha256);
+    if (corpus.trained && !options.split_anew) options = in_training;
+  }
+  load_words(corpus, source, options);
+}
+
+}  // namespace tandem
