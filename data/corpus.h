@@ -58,7 +58,7 @@ struct CorpusOptions {
   // gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file. A name wins over a file
   // of that name; write ./NAME for the file.
   //
-  // A gzip file (dictzip included) stands for its content, as bytes and as words. Archives (zip, tar) and files packed
+  // A gzip file (dictzip included) stands for its content, as bytes and as words. Archives (zip, 7z, tar) and files packed
   // by xz, zstd or bzip2 are refused: they are to be unpacked first. A pipe can be read as bytes, but not as words,
   // for which a text is read several times.
   std::string name_or_path;

@@ -66,11 +66,14 @@ bool is_trained_text(const Corpus& corpus, const TrainedText& trained) {
   return corpus.text_sha256 == (trained.text_sha256.empty() ? trained.corpus_sha256 : trained.text_sha256);
 }
 
-// Returns the row whose file has these bytes, null if there is none.
-const CorpusSpec* row_of(const std::vector<CorpusSpec>& rows, std::span<const uint8_t> bytes) {
-  const auto found = std::find_if(rows.begin(), rows.end(), [bytes](const CorpusSpec& row) {
-    return row.size() == std::ssize(bytes) && checksum(row.content.algorithm, bytes) == row.content.hex;
-  });
+// Returns the row whose file is this text, null if there is none.
+const CorpusSpec* row_of(const std::vector<CorpusSpec>& rows, const Corpus& text) {
+  const auto is_file_of = [&text](const CorpusSpec& row) {
+    if (row.size() != std::ssize(text.bytes)) return false;
+    const std::string& algorithm = row.content.algorithm;
+    return row.content.hex == (algorithm == "sha256" ? text.sha256 : checksum(algorithm, text.bytes));
+  };
+  const auto found = std::find_if(rows.begin(), rows.end(), is_file_of);
   return found == rows.end() ? nullptr : &*found;
 }
 
@@ -94,7 +97,7 @@ void read_bytes(Corpus& corpus, CorpusOptions& options, TextPlace place) {
   corpus.trained = options.trained && is_trained_text(corpus, *options.trained);
   if (corpus.trained && !options.split_anew) {
     options = as_in_training(options);
-    if (!place.spec && default_fractions(options)) place.spec = row_of(place.published, corpus.bytes);
+    if (!place.spec && default_fractions(options)) place.spec = row_of(place.published, corpus);
   }
   const auto size = static_cast<int64_t>(corpus.bytes.size());
   const auto [train_end, dev_end] = ends_of_splits(size, options, place.spec, corpus.source);
@@ -142,9 +145,8 @@ std::optional<WordSource> source_in_training(const CorpusOptions& in_training, c
 void read_words(Corpus& corpus, CorpusOptions& options, const TextPlace& place) {
   std::error_code missing;
   CHECK(
-      fs::is_regular_file(place.path, missing) || fs::is_directory(place.path, missing),
-      "{}: is not a regular file; words are read several times, so write the text into a file first, or read it as "
-      "bytes",
+      !fs::is_fifo(place.path, missing),
+      "{}: is a pipe, and words are read several times; write the text into a file first, or read it as bytes",
       place.path.string());
   TextFile file(place.path);
   const Unpacked text = read_through(file, "sha256");

@@ -32,6 +32,7 @@ constexpr Packing kPackings[] = {
      "packed by xz", "xz -dk"},
     {0, "\x28\xb5\x2f\xfd"sv, "packed by zstd", "zstd -d"},
     {0, "BZh91AY&SY"sv, "packed by bzip2", "bzip2 -dk"},
+    {0, "7z\xbc\xaf\x27\x1c"sv, "a 7z archive", "7z x"},
     {257, "ustar"sv, "a tar archive", "tar -xf"},
 };
 

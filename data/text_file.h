@@ -16,8 +16,8 @@ class TextFile : public ByteSource {
   // Error: no such file; neither a file nor a pipe.
   explicit TextFile(const std::filesystem::path& path);
 
-  // Error, from the first block: the file is a zip or tar archive, or packed by xz, zstd or bzip2. These are not
-  // unpacked, and nobody wants to train on packed bytes. CorruptArchive: the gzip data are truncated or altered.
+  // Error, from the first block: the file is a zip, 7z or tar archive, or packed by xz, zstd or bzip2: it is not
+  // unpacked here, and its bytes as they are would be no text. CorruptArchive: the gzip data are truncated or altered.
   size_t read(std::span<uint8_t> block) override;
   // Returns whether the file is gzip. A pipe has been read from before it can tell.
   bool is_gzip() const { return file_.is_gzip(); }

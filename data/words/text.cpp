@@ -79,8 +79,9 @@ class Blocks {
   }
 
   void push(Block block) {
+    held_ += block.text.size();
     blocks_.push_back(std::move(block));
-    if (blocks_.size() == at_a_time_) run();
+    if (blocks_.size() == at_a_time_ || held_ >= at_a_time_ * kBlockBytes) run();
   }
 
   void run() {
@@ -91,6 +92,7 @@ class Blocks {
       done_(block);
     }
     blocks_.clear();
+    held_ = 0;
     if (progress_) progress_(bytes_);
   }
 
@@ -99,6 +101,7 @@ class Blocks {
   const TextProgress& progress_;
   size_t at_a_time_;
   std::vector<Block> blocks_;
+  size_t held_ = 0;      // bytes of text in them; those with long words are longer than others
   Block block_;          // the block being read
   size_t searched_ = 0;  // its first bytes, once it is full, that are known to hold no blank
   int64_t bytes_ = 0;

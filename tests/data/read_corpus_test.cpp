@@ -6,9 +6,11 @@
 
 #include <cmath>
 
+#include "core/safetensors.h"
 #include "tests/support/corpora.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
+#include "tests/support/golden.h"
 
 namespace tandem::testing {
 namespace {
@@ -140,6 +142,23 @@ TEST_CASE("read corpus: a run on words with a given vocabulary is recognised by 
   const Corpus again = load_corpus(options);
   CHECK(again.trained);
   CHECK(same_split(again, corpus));
+}
+
+TEST_CASE("read corpus: the text of a run of version 0.1 is recognised by what its checkpoint says") {
+  const SafetensorsFile checkpoint = SafetensorsFile::open(golden_path("old_run/best.safetensors"));
+  const std::string run = checkpoint.metadata().at("run"), key = "\"corpus_sha256\":\"";
+  const Cache cache;
+  TempDir dir;
+  fs::copy(golden_path("old_run/text.txt"), dir / "under another name");
+  CorpusOptions options = cache.options(dir / "under another name");
+  options.trained = {.corpus_sha256 = run.substr(run.find(key) + key.size(), 64),
+                     .text_sha256 = "",
+                     .valid_fraction = 0.2,
+                     .test_fraction = 0.1,
+                     .words = {}};
+  const Corpus corpus = load_corpus(options);
+  CHECK(corpus.trained);
+  CHECK(corpus.dev.size() == corpus.size() / 5);
 }
 
 TEST_CASE("read corpus: an empty token file of a text that is not empty says what to remove") {

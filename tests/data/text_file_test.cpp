@@ -76,6 +76,8 @@ TEST_CASE("text file: what is packed otherwise is refused, with the command that
   CHECK(contains(error_with(path), "packed by zstd"));
   write_text(path, "BZh91AY&SY" + noisy_text(100));
   CHECK(contains(error_with(path), "packed by bzip2"));
+  write_text(path, "7z\xbc\xaf\x27\x1c" + noisy_text(100));
+  CHECK(contains(error_with(path), "is a 7z archive"));
   const std::string tar = "name" + std::string(253, '\0') + "ustar" + std::string(1000, '\0');
   write_text(path, tar);
   CHECK(contains(error_with(path), "is a tar archive"));

@@ -130,6 +130,20 @@ TEST_CASE("word text: a word that is longer than allowed is refused before it fi
   CHECK(given == kLongestWord);
 }
 
+TEST_CASE("word text: long words do not make more text wait in memory") {
+  const Threads use(3);
+  std::string text;
+  for (int i = 0; i < 12; ++i) text += std::string(size_t{8} << 20, static_cast<char>('a' + i)) + ' ';
+  const Parts parts = {{{kTrain, ""}, text}};
+  int64_t last = 0, most = 0;
+  count_words(reader(parts, size_t{1} << 20), {}, [&last, &most](int64_t bytes) {
+    most = std::max(most, bytes - last);
+    last = bytes;
+  });
+  CHECK(last == static_cast<int64_t>(text.size()));
+  CHECK(most < int64_t{6 * 4 + 10} << 20);  // six blocks of 4 MiB, and what the last one is longer
+}
+
 TEST_CASE("word text: the same with one thread and with three") {
   const Parts parts = {{{kTrain, "text"}, long_text()}};
   const auto all = [&parts](int threads) {
