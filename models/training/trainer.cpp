@@ -2,12 +2,14 @@
 #include "models/training/trainer.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/array.h"
 #include "core/check.h"
 #include "core/dispatch.h"
+#include "core/json.h"
 #include "cuda/runtime/batch_copy.h"
 #include "models/registry.h"
 #include "ops/arithmetic.h"
@@ -246,18 +248,22 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   CHECK(checkpoint.vocabulary == vocabulary_,
         "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
         checkpoint.vocabulary.size(), vocabulary_.size());
-  try {
-    const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress);
-    progress_.step = progress.at("step");
-    progress_.skipped = progress.at("skipped");
-    progress_.skipped_in_row = progress.at("skipped_in_row");
-    progress_.micro_step = progress.at("micro_step");
-    stream_.set_position({progress.at("epoch"), progress.at("segment")});
-    counters = {progress.at("best_dev_nats"), progress.at("best_step")};
-  } catch (const nlohmann::json::exception& error) {
-    detail::fail("resume: the checkpoint's progress cannot be read: {}: {}", error.what(),
-                 checkpoint.progress);
-  }
+  constexpr const char* kWhat = "resume: the checkpoint's progress";
+  const nlohmann::json progress = parse_json(checkpoint.progress, kWhat);
+  const auto count = [&progress](const char* name) {
+    const auto value = json_field<int64_t>(progress, name, kWhat);
+    CHECK(value >= 0, "{}: {} is {}; it must not be negative", kWhat, name, value);
+    return value;
+  };
+  progress_.step = count("step");
+  progress_.skipped = count("skipped");
+  progress_.skipped_in_row = count("skipped_in_row");
+  const int64_t micro_step = count("micro_step");
+  CHECK(micro_step <= std::numeric_limits<uint32_t>::max(), "{}: micro_step is {}, which is too large", kWhat,
+        micro_step);
+  progress_.micro_step = static_cast<uint32_t>(micro_step);
+  stream_.set_position({count("epoch"), count("segment")});
+  counters = {json_field<double>(progress, "best_dev_nats", kWhat), count("best_step")};
   graph_step_.restart();
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "data/download/files.h"
+#include "models/presets.h"
 #include "models/registry.h"
 #include "models/training/checkpoint.h"
 #include "models/training/evaluation.h"
@@ -111,7 +113,9 @@ TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its f
   checkpoint.parameters = model->parameters();
   RunConfig run;
   run.corpus = text;
+  run.corpus_sha256 = run.text_sha256 = file_checksum("sha256", text);
   run.test_fraction = 0.25;
+  run.recipe = preset("srupp", "laptop").recipe;
   run.recipe.eval_window = 24;
   checkpoint.run_config = run.text();
   save_checkpoint(path, checkpoint);
@@ -135,6 +139,16 @@ TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its f
   CHECK(json({"--corpus=" + text, "--window=9"})["window"] == 9);
   CHECK(json({"--corpus=" + text, "--test-fraction=0.1"})["symbols"] == 99);
   CHECK(json({kText})["symbols"] == 999);  // another text: the default
+
+  // The digest tells the text, not the spelling of its path.
+  const std::string copy = folder / "copy";
+  write_text(copy, read_text(text));
+  for (const std::string& same : {copy, folder.path().string() + "/./text"})
+    CHECK(json({"--corpus=" + same})["total_nats"] == own["total_nats"]);
+  write_text(text, read_text(golden_path("srupp/text.bin")).substr(1000, 1000));
+  CHECK(json({"--corpus=" + text})["symbols"] == 49);
+  const ToolRun anew = evaluate_tool({"--corpus=" + copy, "--test-fraction=0.5", "--checkpoint=" + path});
+  CHECK(contains(anew.err, "tokens that it was trained on may be scored as held out"));
 }
 
 TEST_CASE("evaluate: wrong usage exits with 2") {

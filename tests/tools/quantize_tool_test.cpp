@@ -64,6 +64,28 @@ TEST_CASE("quantize: 8, 6 and 4 bits have the sizes and scores of the table, in 
   CHECK(contains(generated.err, "int8, window 16"));
 }
 
+TEST_CASE("quantize, prune: only the text of the training run is scored, wherever it lies now") {
+  const TempDir folder;
+  const std::string model = write_small_run(folder), text = folder / "text", moved = folder / "moved";
+  const auto run = [&](const std::string& tool, const std::string& corpus, const std::string& out) {
+    return run_tool(tool, {model, "--corpus=" + corpus, "--out=" + (folder / out).string()});
+  };
+  const ToolRun there = run("quantize", text, "q1");
+  std::string bytes = read_text(text);
+  write_text(moved, bytes);
+  const ToolRun here = run("quantize", moved, "q2");
+  CHECK(here.exit_code == 0);
+  CHECK(here.out.substr(here.out.find("weights")) == there.out.substr(there.out.find("weights")));
+  for (char& byte : bytes)
+    byte = static_cast<char>(byte + 1);  // scores the same if the text makes the vocabulary
+  write_text(text, bytes);
+  for (const char* tool : {"quantize", "prune"}) {
+    const ToolRun refused = run(tool, text, "q3");
+    CHECK(refused.exit_code == 1);
+    CHECK((contains(refused.err, "the model was trained on") || contains(refused.err, "vocabulary")));
+  }
+}
+
 TEST_CASE("quantize: pruned weights stay 0; the mask is kept where it pays") {
   const TempDir folder;
   const std::string path = write_small_run(folder), pruned = folder / "pruned.safetensors";

@@ -179,7 +179,7 @@ CorpusProgress corpus_progress(ProgressLine& line) {
       std::cerr << what << std::endl;
       *announced = what;
     }
-    if (!line.due()) return;
+    if (!line.due() || (done == 0 && total == 0)) return;  // a message without a size
     line.show(total > 0 ? fmt::format("{} of {} bytes, {:.0f} %", with_commas(done), with_commas(total),
                                       100.0 * static_cast<double>(done) / static_cast<double>(total))
                         : fmt::format("{} bytes", with_commas(done)));

@@ -11,14 +11,12 @@
 
 #include "core/array.h"
 #include "core/check.h"
-#include "core/utf8.h"
 #include "models/registry.h"
-#include "models/training/evaluation.h"
-#include "models/training/sampling.h"
 #include "models/training/score.h"
 #include "tools/run/cli.h"
 #include "tools/run/metrics.h"
 #include "tools/run/progress.h"
+#include "tools/run/run_scores.h"
 #include "tools/run/stop_signals.h"
 
 namespace tandem {
@@ -34,15 +32,14 @@ class Run {
  public:
   Run(Trainer& trainer, const Corpus& corpus, const RunOptions& options)
       : trainer_(trainer),
-        corpus_(corpus),
         options_(options),
         level_(trainer.vocabulary().level()),
         last_step_(options.max_steps > 0 ? std::min(options.max_steps, trainer.config().recipe.steps)
                                          : trainer.config().recipe.steps),
         metrics_((options.folder / kMetrics).string(), trainer.steps_done()),
         progress_(trainer.steps_done(), last_step_, progress_options(trainer, options)),
+        scores_(trainer, corpus, [this] { check_signals(); }),
         collect_every_(trainer.device().is_cuda() ? std::min(options.log_every, kLongestWait) : 1) {
-    check_evaluations();
     check_files();
   }
 
@@ -67,8 +64,6 @@ class Run {
   }
 
  private:
-  static constexpr int64_t kFinalBatchSize =
-      1;  // one column, as in the papers: every symbol has its whole context
   static constexpr int64_t kEarlySample = 120;  // bytes of the first sample; of words a fifth as many
 
   struct Interrupted {};  // thrown when a signal has asked for the end
@@ -120,15 +115,15 @@ class Run {
       loaded->load(checkpoint.parameters);
     }
     const LanguageModel& model = now ? trainer_.model() : *loaded;
-    if (trainer_.config().test && corpus_.test.size() > 1) score_test(model);
-    if (options_.sample_tokens > 0) progress_.say(sample(model, options_.sample_tokens));
+    if (trainer_.config().test && scores_.has_test()) score_test(model);
+    if (options_.sample_tokens > 0) progress_.say(scores_.sample(model, options_.sample_tokens));
     progress_.say(fmt::format("checkpoint: {}", (now ? options_.folder / kLastCheckpoint : best).string()));
   }
 
   // Evaluates the weights of now on dev, at a step whose evaluation is not due.
   bool weights_of_now_are_best() {
-    if (corpus_.dev.size() <= 1) return true;
-    const Evaluation evaluation = evaluate_dev();
+    if (!scores_.has_dev()) return true;
+    const Evaluation evaluation = scores_.dev();
     const double nats = evaluation.mean_nats();
     const Trainer::RunCounters& counters = trainer_.counters;
     const bool best = std::isfinite(nats) && (counters.best_step == 0 || nats < counters.best_dev_nats);
@@ -138,41 +133,12 @@ class Run {
   }
 
   void score_test(const LanguageModel& model) {
-    const Recipe& recipe = trainer_.config().recipe;
-    const Evaluation test =
-        evaluate(model, corpus_.split("test"), evaluation_options(recipe, kFinalBatchSize),
-                 [this](const Evaluation&, int64_t) { check_signals(); });
+    const Evaluation test = scores_.test(model);
     write_evaluation("test", test);
     metrics_.sync();
-    progress_.say(fmt::format("test: {} over {} symbols, window {}, {} (in {})",
-                              score_text(level_, test.mean_nats()), test.symbols, recipe.eval_window,
-                              trainer_.config().precision, duration_text(test.seconds)));
-  }
-
-  // Returns the part of the dev split that evaluations during training score.
-  Tokens dev() const {
-    const Tokens all = corpus_.split("dev");
-    const int64_t limit = trainer_.config().recipe.eval_bytes;
-    return limit > 0 && limit < all.size() ? all.first(limit) : all;
-  }
-
-  // Builds the streams of the evaluations before the first step, so that an error does not come after hours.
-  void check_evaluations() const {
-    const Recipe& recipe = trainer_.config().recipe;
-    const auto check = [&recipe](const Tokens& tokens, const char* split, int64_t batch_size,
-                                 const char* advice) {
-      if (tokens.size() <= 1) return;
-      try {
-        EvaluationStream(tokens, recipe.eval_window, batch_size);
-      } catch (const Error& error) {
-        detail::fail("the {} split of {} tokens cannot be evaluated: {}; {}", split, tokens.size(),
-                     error.what(), advice);
-      }
-    };
-    check(
-        dev(), "dev", recipe.eval_batch_size,
-        "--eval-batch-size is its number of columns, and a larger --valid-fraction or --eval-bytes gives more tokens");
-    check(corpus_.split("test"), "test", kFinalBatchSize, "give another --test-fraction");
+    progress_.say(fmt::format(
+        "test: {} over {} symbols, window {}, {} (in {})", score_text(level_, test.mean_nats()), test.symbols,
+        trainer_.config().recipe.eval_window, trainer_.config().precision, duration_text(test.seconds)));
   }
 
   // Says what a resumed run does not find, which a copied folder may lack.
@@ -226,12 +192,6 @@ class Run {
     }
   }
 
-  Evaluation evaluate_dev() const {
-    const Recipe& recipe = trainer_.config().recipe;
-    return evaluate(trainer_.model(), dev(), evaluation_options(recipe, recipe.eval_batch_size),
-                    [this](const Evaluation&, int64_t) { check_signals(); });
-  }
-
   void say_dev(const Evaluation& evaluation, bool best) {
     progress_.say(fmt::format("dev: {} over {} symbols at step {}{} (in {})",
                               score_text(level_, evaluation.mean_nats()), evaluation.symbols,
@@ -243,8 +203,8 @@ class Run {
   void evaluate_and_checkpoint() {
     check_weights();
     bool finite = true;
-    if (corpus_.dev.size() > 1) {
-      const Evaluation evaluation = evaluate_dev();
+    if (scores_.has_dev()) {
+      const Evaluation evaluation = scores_.dev();
       const double nats = evaluation.mean_nats();
       finite = std::isfinite(nats);
       Trainer::RunCounters& counters = trainer_.counters;
@@ -261,25 +221,11 @@ class Run {
     }
     save_last();
     if (!sampled_ && finite && !is_at_end() && options_.sample_tokens > 0) {
-      progress_.say(sample(trainer_.model(), level_ == TokenUnit::byte ? kEarlySample : kEarlySample / 5));
+      progress_.say(
+          scores_.sample(trainer_.model(), level_ == TokenUnit::byte ? kEarlySample : kEarlySample / 5));
       sampled_ = true;
     }
     last_collected_ = Clock::now();  // the next step's time does not include the evaluation
-  }
-
-  // Lets the model continue the beginning of the held-out split.
-  std::string sample(const LanguageModel& model, int64_t tokens) {
-    const Tokens held_out = corpus_.split(corpus_.test.size() > 1 ? "test" : "train");
-    std::vector<int32_t> prompt;
-    const int64_t length = level_ == TokenUnit::byte ? kPrompt : kPrompt / 4;
-    for (int64_t i = 0; i < std::min(held_out.size(), length); ++i) prompt.push_back(held_out[i]);
-    const std::string text = trainer_.vocabulary().decode(prompt);
-    SamplingOptions sampling;
-    sampling.temperature = 0.8;
-    sampling.seed = trainer_.config().seed;
-    const std::string more = generate_text(model, trainer_.vocabulary(), text, tokens, sampling,
-                                           evaluation_options(trainer_.config().recipe, 1).context());
-    return fmt::format("sample at step {}: [{}]{}", trainer_.steps_done(), printable(text), printable(more));
   }
 
   // Error: a weight is not finite. Training cannot mend that, so the files keep what they hold.
@@ -313,16 +259,15 @@ class Run {
     metrics_.write(row);
   }
 
-  static constexpr int64_t kPrompt = 64;        // bytes of a sample's prompt; of words a quarter as many
   static constexpr int64_t kLongestWait = 100;  // steps on a GPU after which losses are fetched at the latest
 
   Trainer& trainer_;
-  const Corpus& corpus_;
   RunOptions options_;
   TokenUnit level_;
   int64_t last_step_;
   MetricsLog metrics_;
   Progress progress_;
+  RunScores scores_;
   int64_t collect_every_;
   Clock::time_point last_collected_;
   bool sampled_ = false;

@@ -1,0 +1,38 @@
+// The evaluations and samples of a training run.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "data/corpus.h"
+#include "models/training/evaluation.h"
+#include "models/training/trainer.h"
+
+namespace tandem {
+
+class RunScores {
+ public:
+  // Trainer and corpus must outlive this. `on_progress` is called between the segments of an evaluation, and may end it by
+  // an exception. Error: the dev or the test split cannot be evaluated in the windows and columns of the recipe; told
+  // before the first step, not after hours.
+  RunScores(const Trainer& trainer, const Corpus& corpus, std::function<void()> on_progress);
+
+  bool has_dev() const { return corpus_.dev.size() > 1; }
+  bool has_test() const { return corpus_.test.size() > 1; }
+
+  // Scores the trainer's weights on dev, on as many tokens as the recipe says.
+  Evaluation dev() const;
+  // Scores a model on the whole test split, in one column as in the papers: every symbol has its whole context.
+  Evaluation test(const LanguageModel& model) const;
+  // Lets a model continue the beginning of the held-out text by `tokens` bytes or words. Returns a line for people.
+  std::string sample(const LanguageModel& model, int64_t tokens) const;
+
+ private:
+  Tokens dev_tokens() const;
+
+  const Trainer& trainer_;
+  const Corpus& corpus_;
+  std::function<void()> on_progress_;
+};
+
+}  // namespace tandem
