@@ -1,10 +1,26 @@
 // Throwing an Error with a formatted message.
 #include "core/check.h"
 
-namespace tandem::detail {
+#include "core/utf8.h"
 
+namespace tandem::detail {
+namespace {
+
+constexpr size_t kLongest = 8192, kKeptAtEnd = 1024;
+
+// Leaves out the middle of a message that shows a long text from a file. Its end says what to do.
+std::string without_middle(const std::string& message) {
+  if (message.size() <= kLongest) return message;
+  const size_t left_out = message.size() - kLongest;
+  return fmt::format("{} ... ({} bytes) ... {}", message.substr(0, kLongest - kKeptAtEnd), left_out,
+                     message.substr(message.size() - kKeptAtEnd));
+}
+
+}  // namespace
+
+// What a terminal would obey or not show becomes \xHH, since messages show text from files.
 void throw_error(fmt::string_view format, fmt::format_args args) {
-  throw Error(fmt::vformat(format, args));
+  throw Error(printable(without_middle(fmt::vformat(format, args))));
 }
 
 }  // namespace tandem::detail

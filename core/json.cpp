@@ -19,7 +19,8 @@ using nlohmann::json;
 // equal keys; with a callback, which could refuse both, it takes quadratic time.
 class Builder : public nlohmann::json_sax<json> {
  public:
-  Builder(std::string_view what, int deepest) : what_(what), deepest_(deepest) {}
+  Builder(std::string_view text, std::string_view what, int deepest)
+      : text_(text), what_(what), deepest_(deepest) {}
 
   json take() { return std::move(root_); }
 
@@ -43,7 +44,8 @@ class Builder : public nlohmann::json_sax<json> {
   }
 
   bool parse_error(std::size_t, const std::string&, const json::exception& error) override {
-    detail::fail("{} is not JSON: {}", what_, printable_start(error.what(), 300));
+    detail::fail("{} is not JSON: {}; it begins with {}", what_, printable_start(error.what(), 250),
+                 printable_start(text_, 50));
   }
 
  private:
@@ -70,7 +72,7 @@ class Builder : public nlohmann::json_sax<json> {
     return &open_.back()->get_ref<json::array_t&>().emplace_back(std::move(value));
   }
 
-  std::string_view what_;
+  std::string_view text_, what_;
   int deepest_;
   json root_;
   std::vector<json*> open_;  // the objects and arrays being read, outermost first
@@ -82,7 +84,7 @@ class Builder : public nlohmann::json_sax<json> {
 json parse_json(std::string_view text, std::string_view what, JsonLimits limits) {
   CHECK(text.size() <= limits.bytes, "{}: {} of JSON are too long; at most {} are read", what,
         bytes_text(text.size()), bytes_text(limits.bytes));
-  Builder builder(what, limits.depth);
+  Builder builder(text, what, limits.depth);
   json::sax_parse(text, &builder);
   return builder.take();
 }

@@ -157,8 +157,6 @@ SafetensorsFile::Entry SafetensorsFile::EntryParser::parse(const json& fields) c
   CHECK(dtype, "{}: dtype {} is not one of F32 F64 BF16 I32 I64 U8; convert the file", where(),
         in_quotes(dtype_name));
   entry.dtype = *dtype;
-  CHECK(shape->size() <= Shape::kMaxRank, "{}: {} axes; at most {} are supported", where(), shape->size(),
-        Shape::kMaxRank);
   try {
     entry.shape = Shape(std::span<const int64_t>(shape->get<std::vector<int64_t>>()));
   } catch (const Error& error) {

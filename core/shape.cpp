@@ -8,8 +8,10 @@
 namespace tandem {
 
 Shape::Shape(std::span<const int64_t> sizes) : rank_(static_cast<int>(sizes.size())) {
-  CHECK(sizes.size() <= kMaxRank, "shape: {} axes given ({}); at most {} are supported", sizes.size(),
-        fmt::join(sizes, ", "), kMaxRank);
+  constexpr size_t kShown = 16;
+  CHECK(sizes.size() <= kMaxRank, "shape: {} axes given ({}{}); at most {} are supported", sizes.size(),
+        fmt::join(sizes.first(std::min(sizes.size(), kShown)), ", "), sizes.size() > kShown ? ", ..." : "",
+        kMaxRank);
   bool empty = false;
   for (int64_t size : sizes) empty = empty || size == 0;
   for (int axis = 0; axis < rank_; ++axis) {

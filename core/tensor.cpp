@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/allocation_budget.h"
 #include "core/array.h"
 #include "core/check.h"
 
@@ -22,6 +23,7 @@ Tensor::Tensor(Shape shape, DType dtype, Device device) : impl_(std::make_shared
   impl_->shape = shape;
   impl_->dtype = dtype;
   impl_->device = device;
+  AllocationBudget::take(bytes_of(shape, dtype));
   impl_->storage = std::make_shared<Storage>(bytes_of(shape, dtype), device);
 }
 

@@ -3,26 +3,44 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/check.h"
+#include "core/json.h"
+#include "core/utf8.h"
 
 namespace tandem {
 namespace {
 
 using nlohmann::json;
 
-bool is_integer(const json& value) {
-  return value.is_number_integer();
+// Sizes beyond it, in either direction, are refused, so that sums and products of a few of them do not overflow.
+constexpr int64_t kLargestSize = int64_t{1} << 31;
+
+bool fits(int64_t value) {
+  return value >= -kLargestSize && value <= kLargestSize;
+}
+
+bool fits(const std::vector<int64_t>& values) {
+  return std::all_of(values.begin(), values.end(), [](int64_t value) { return fits(value); });
+}
+
+template <class T>
+bool fits(const T&) {
+  return true;
 }
 
 // Moves the value of `key` out of `from` into the field. Returns without effect if the key is absent.
 template <class T>
-void take(json& from, const std::string& model, const char* key, T& field, bool (*fits)(const json&)) {
+void take(json& from, const std::string& model, const char* key, T& field) {
   const auto found = from.find(key);
   if (found == from.end()) return;
-  CHECK(fits(*found), "{}: configuration field {} has a value of the wrong type: {}", model, key,
-        found->dump());
-  field = found->get<T>();
+  std::optional<T> value = json_as<T>(*found);
+  CHECK(value, "{}: configuration field {} has a value of the wrong type: {}", model, key,
+        json_start(*found));
+  CHECK(fits(*value), "{}: configuration field {} is {}; numbers go up to {}", model, key, json_start(*found),
+        kLargestSize);
+  field = *std::move(value);
   from.erase(found);
 }
 
@@ -65,48 +83,48 @@ struct FieldReader::Json {
 };
 
 FieldReader::FieldReader(const std::string& model, const std::string& text)
-    : model_(model), json_(std::make_unique<Json>(Json{json::parse(text, nullptr, false)})) {
-  CHECK(json_->object.is_object(), "{}: the configuration is not a JSON object: {}", model, text);
+    : model_(model), json_(std::make_unique<Json>(Json{parse_json(text, model + ": the configuration")})) {
+  CHECK(json_->object.is_object(), "{}: the configuration is not a JSON object: {}", model,
+        printable_start(text));
   json_->object.erase("model");
 }
 FieldReader::~FieldReader() = default;
 
 void FieldReader::operator()(const char* key, bool& field) {
-  take(json_->object, model_, key, field, [](const json& value) { return value.is_boolean(); });
+  take(json_->object, model_, key, field);
 }
 void FieldReader::operator()(const char* key, int64_t& field) {
-  take(json_->object, model_, key, field, is_integer);
+  take(json_->object, model_, key, field);
 }
 void FieldReader::operator()(const char* key, double& field) {
-  take(json_->object, model_, key, field, [](const json& value) { return value.is_number(); });
+  take(json_->object, model_, key, field);
 }
 void FieldReader::operator()(const char* key, std::string& field) {
-  take(json_->object, model_, key, field, [](const json& value) { return value.is_string(); });
+  take(json_->object, model_, key, field);
 }
 void FieldReader::operator()(const char* key, std::vector<int64_t>& field) {
-  take(json_->object, model_, key, field, [](const json& value) {
-    return value.is_array() && std::all_of(value.begin(), value.end(), is_integer);
-  });
+  take(json_->object, model_, key, field);
 }
 void FieldReader::operator()(const char* key, DType& field) {
   const auto found = json_->object.find(key);
   if (found == json_->object.end()) return;
-  const std::string text = found->is_string() ? found->get<std::string>() : found->dump();
-  CHECK(text == "f32" || text == "f64", "{}: dtype {} is not known; give f32 or f64", model_, text);
+  const std::string text = json_as<std::string>(*found).value_or(json_start(*found));
+  CHECK(text == "f32" || text == "f64", "{}: dtype {} is not known; give f32 or f64", model_,
+        printable_start(text));
   field = text == "f64" ? DType::f64 : DType::f32;
   json_->object.erase(found);
 }
 
 void FieldReader::finish() const {
   CHECK(json_->object.empty(), "{}: unknown configuration field {}", model_,
-        json_->object.empty() ? "" : json_->object.begin().key());
+        json_->object.empty() ? "" : printable_start(json_->object.begin().key()));
 }
 
 std::string model_of_config(const std::string& text) {
-  const json parsed = json::parse(text, nullptr, false);
+  const json parsed = parse_json(text, "the model's configuration");
   if (!parsed.is_object()) return {};
   const auto found = parsed.find("model");
-  return found != parsed.end() && found->is_string() ? found->get<std::string>() : std::string();
+  return found == parsed.end() ? std::string() : json_as<std::string>(*found).value_or("");
 }
 
 }  // namespace tandem

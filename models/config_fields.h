@@ -45,10 +45,10 @@ class FieldWriter : public Fields {
 // Reads fields from JSON. A field whose key is absent keeps its value. Errors name `model`.
 class FieldReader : public Fields {
  public:
-  // Error: the text is not a JSON object.
+  // Error: the text is not a JSON object, or is nested too deeply or too long (core/json.h).
   FieldReader(const std::string& model, const std::string& text);
   ~FieldReader() override;
-  // Error: a value of the wrong type; a dtype other than f32 and f64.
+  // Error: a value of the wrong type; an integer beyond 2^31; a dtype other than f32 and f64.
   void operator()(const char* key, bool& field) override;
   void operator()(const char* key, int64_t& field) override;
   void operator()(const char* key, double& field) override;
@@ -64,7 +64,8 @@ class FieldReader : public Fields {
   std::unique_ptr<Json> json_;
 };
 
-// Returns the value of the key "model". Empty: the text is not a JSON object, or has no such string.
+// Returns the value of the key "model". Empty: the text is not a JSON object, or has no such string. Error: it is not
+// JSON (core/json.h).
 std::string model_of_config(const std::string& text);
 
 // Gives a configuration C its text() and from_text(). C provides

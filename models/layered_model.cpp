@@ -6,6 +6,7 @@
 #include "autograd/recompute.h"
 #include "autograd/tape.h"
 #include "core/check.h"
+#include "models/tensor_index.h"
 #include "ops/dropout.h"
 #include "ops/support/weight_cache.h"
 
@@ -26,10 +27,11 @@ std::string part_name(const std::string& what, size_t layer) {
 // Returns the state of each layer, in the layer's own order.
 std::vector<LayerState> unpack(const State& state, const Layers& layers, int64_t batch) {
   std::vector<LayerState> all(layers.size());
+  const TensorIndex parts(state.parts, "state");
   size_t known = 0;
   for (size_t i = 0; i < layers.size(); ++i)
     for (const std::string& what : layers[i]->state_names()) {
-      all[i].push_back(find_tensor(state.parts, part_name(what, i)));
+      all[i].push_back(parts.find(part_name(what, i)));
       known += all[i].back().defined();
     }
   for (const NamedTensor& part : state.parts)
@@ -43,6 +45,11 @@ std::vector<LayerState> unpack(const State& state, const Layers& layers, int64_t
 }
 
 }  // namespace
+
+void check_layer_count(const std::string& model, int64_t layers) {
+  constexpr int64_t kMost = 10'000;
+  CHECK(layers > 0 && layers <= kMost, "{}: {} layers; give 1 to {}", model, layers, kMost);
+}
 
 LayeredModel::LayeredModel(const TokenConfig& tokens, std::string config_text, const FrameConfig& frame,
                            const TokenInitializers& values,

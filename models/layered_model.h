@@ -20,6 +20,10 @@ struct FrameConfig {
   double output_dropout = 0;  // before the output layer
 };
 
+// Refuses counts of layers that are a mistake or an attack, before any is made. Error naming the model: fewer than 1 or
+// more than 10,000.
+void check_layer_count(const std::string& model, int64_t layers);
+
 class LayeredModel : public LanguageModel {
  public:
   // Draws initial values in this order: the embedding, the layers that `add_layers` appends, the output.

@@ -1,11 +1,11 @@
 // Listing and loading parameters.
 #include "models/module.h"
 
-#include <map>
-
 #include "autograd/leaf.h"
 #include "core/array.h"
 #include "core/check.h"
+#include "core/utf8.h"
+#include "models/tensor_index.h"
 
 namespace tandem {
 
@@ -36,22 +36,19 @@ int64_t Module::parameter_count() const {
 }
 
 void Module::load(const std::vector<NamedTensor>& values) {
-  std::map<std::string, Tensor> by_name;
-  for (const NamedTensor& value : values) by_name[value.name] = value.value;
+  const TensorIndex given(values, "load");
   const std::vector<NamedTensor> own = parameters();
   for (const NamedTensor& parameter : own) {
-    const auto found = by_name.find(parameter.name);
-    CHECK(found != by_name.end(), "load: no value for parameter {}, {}", parameter.name,
-          parameter.value.str());
-    CHECK(found->second.shape() == parameter.value.shape(), "load: parameter {} is {}, the value given is {}",
-          parameter.name, parameter.value.str(), found->second.str());
+    const Tensor value = given.find(parameter.name);
+    CHECK(value.defined(), "load: no value for parameter {}, {}", parameter.name, parameter.value.str());
+    CHECK(value.shape() == parameter.value.shape(), "load: parameter {} is {}, the value given is {}",
+          parameter.name, parameter.value.str(), value.str());
   }
-  CHECK(by_name.size() == own.size(), "load: {} values for {} parameters; this model has no {}",
-        by_name.size(), own.size(), [&own, &by_name] {
-          for (const NamedTensor& parameter : own) by_name.erase(parameter.name);
-          return by_name.begin()->first;
-        }());
-  for (const NamedTensor& parameter : own) copy(parameter.value, by_name[parameter.name]);
+  const TensorIndex known(own, "load");
+  for (const NamedTensor& value : values)
+    CHECK(known.has(value.name), "load: {} values for {} parameters; this model has no {}", values.size(),
+          own.size(), printable_start(value.name));
+  for (const NamedTensor& parameter : own) copy(parameter.value, given.find(parameter.name));
 }
 
 }  // namespace tandem

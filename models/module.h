@@ -21,7 +21,7 @@ class Module {
   int64_t parameter_count() const;
 
   // Copies values into the parameters, converting the dtype. Error naming the tensor: one is missing, one is
-  // left over, or a shape differs; no parameter is changed then.
+  // left over, two have one name, or a shape differs; no parameter is changed then.
   void load(const std::vector<NamedTensor>& values);
 
  protected:

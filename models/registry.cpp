@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/check.h"
+#include "core/utf8.h"
 #include "models/config_fields.h"
 
 namespace tandem {
@@ -48,9 +49,11 @@ std::vector<std::string> model_names() {
 
 std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t seed, Device device) {
   const std::string name = model_of_config(config);
-  CHECK(!name.empty(), "model: the configuration must be a JSON object with a field \"model\": {}", config);
+  CHECK(!name.empty(), "model: the configuration must be a JSON object with a field \"model\": {}",
+        printable_start(config));
   const RegisteredModel* const model = find_model(name);
-  CHECK(model != nullptr, "model: {} is not known; there are {}", name, fmt::join(model_names(), ", "));
+  CHECK(model != nullptr, "model: {} is not known; there are {}", printable_start(name),
+        fmt::join(model_names(), ", "));
   return model->make(config, seed, device);
 }
 

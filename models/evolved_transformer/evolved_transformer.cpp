@@ -82,6 +82,7 @@ std::unique_ptr<LanguageModel> make_evolved_transformer(const EvolvedTransformer
   CHECK(config.vocabulary > 0 && blocks > 0 && d > 0 && heads > 0,
         "evolved-transformer: sizes must be positive: vocabulary {}, blocks {}, d {}, heads {}",
         config.vocabulary, blocks, d, heads);
+  check_layer_count("evolved-transformer", blocks);
   CHECK(d % (2 * heads) == 0, "evolved-transformer: d {} must be a multiple of twice the {} heads", d, heads);
   CHECK(dropout >= 0 && dropout < 1 && attention_dropout >= 0 && attention_dropout < 1,
         "evolved-transformer: dropout {} and attention dropout {} must be in [0, 1)", dropout,

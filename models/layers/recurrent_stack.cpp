@@ -67,6 +67,7 @@ std::unique_ptr<LanguageModel> make_recurrent_stack(
   CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0,
         "{}: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}", model,
         config.vocabulary, config.d, config.layers, config.d_embedding);
+  check_layer_count(model, config.layers);
   for (const double p : {config.input_dropout, config.dropout, config.output_dropout})
     CHECK(p >= 0 && p < 1, "{}: dropout {} must be in [0, 1)", model, p);
   const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.1, config); };

@@ -32,6 +32,7 @@ std::unique_ptr<LanguageModel> make_sha_rnn(const ShaRnnConfig& config, uint64_t
   CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.max_positions > 0,
         "{}: sizes must be positive: vocabulary {}, d {}, layers {}, positions {}", name, config.vocabulary,
         config.d, config.layers, config.max_positions);
+  check_layer_count(name, config.layers);
   CHECK(config.d_boom >= config.d, "{}: the boom's width {} must be d, {}, or more", name, config.d_boom,
         config.d);
   CHECK(config.attention_blocks >= 0 && config.attention_blocks <= config.layers,

@@ -70,6 +70,7 @@ std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) 
             config.d_projected >= 0,
         "sru: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}, d' {}",
         config.vocabulary, config.d, config.layers, config.d_embedding, config.d_projected);
+  check_layer_count("sru", config.layers);
   CHECK(config.dropout >= 0 && config.dropout < 1, "sru: dropout {} must be in [0, 1)", config.dropout);
   Random random(seed);
   // Embedding and output rows have standard deviation 1 / sqrt(width).

@@ -27,6 +27,7 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
             config.heads > 0,
         "srupp: sizes must be positive: vocabulary {}, d {}, d' {}, layers {}, heads {}", config.vocabulary,
         config.d, config.d_projected, config.layers, config.heads);
+  check_layer_count("srupp", config.layers);
   CHECK(config.d_projected % config.heads == 0, "srupp: heads must divide d': d' is {}, heads {}",
         config.d_projected, config.heads);
   CHECK(config.attention_every >= 0 && config.attention_last >= 0 && config.attention_last <= config.layers,

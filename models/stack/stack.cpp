@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/utf8.h"
 #include "models/layered_model.h"
 #include "models/layers/feed_forward.h"
 #include "models/layers/self_attention.h"
@@ -116,16 +117,17 @@ std::vector<std::string> stack_layers(const std::string& text) {
     const std::string entry = text.substr(begin, end - begin);
     const std::string name = entry.substr(0, entry.find('*'));
     CHECK(find_kind(name) != nullptr,
-          "stack: \"{}\", number {} of \"{}\", is not a layer; there are {}, as NAME or NAME*COUNT", name,
-          place, text, known_kinds());
+          "stack: \"{}\", number {} of \"{}\", is not a layer; there are {}, as NAME or NAME*COUNT",
+          printable_start(name), place, printable_start(text), known_kinds());
     int64_t count = 1;
     if (name.size() < entry.size()) {
       const char* const last = entry.data() + entry.size();
       const auto [stop, error] = std::from_chars(entry.data() + name.size() + 1, last, count);
       CHECK(error == std::errc() && stop == last && count > 0 && count <= kMost,
-            "stack: in \"{}\", number {} of \"{}\", the count must be a number from 1 to {}", entry, place,
-            text, kMost);
+            "stack: in \"{}\", number {} of \"{}\", the count must be a number from 1 to {}",
+            printable_start(entry), place, printable_start(text), kMost);
     }
+    check_layer_count("stack", static_cast<int64_t>(layers.size()) + count);
     layers.insert(layers.end(), static_cast<size_t>(count), name);
     begin = end + 1;
   }

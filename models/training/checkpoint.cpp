@@ -3,12 +3,15 @@
 
 #include "core/check.h"
 #include "core/safetensors.h"
+#include "core/utf8.h"
 #include "models/training/packed_parameters.h"
 
 namespace tandem {
 namespace {
 
-constexpr const char* kFormat = "tandem-checkpoint-1";
+// Files of the first format may lack digests; those of the second have them (core/safetensors.h).
+constexpr const char* kFirstFormat = "tandem-checkpoint-1";
+constexpr const char* kFormat = "tandem-checkpoint-2";
 constexpr const char* kOptimizer = "optimizer.";
 constexpr const char* kState = "state.";
 constexpr const char* kCompressed = "compressed";  // metadata: PackedParameters::index
@@ -58,8 +61,10 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
 Checkpoint load_checkpoint(const std::string& path, CheckpointPart part) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   const auto format = file.metadata().find("format");
-  CHECK(format != file.metadata().end() && format->second == kFormat,
-        "{}: not a checkpoint of Tandem (metadata \"format\" is not {})", path, kFormat);
+  CHECK(format != file.metadata().end() && (format->second == kFormat || format->second == kFirstFormat),
+        "{}: not a checkpoint of Tandem (metadata \"format\" is neither {} nor {})", path, kFormat,
+        kFirstFormat);
+  if (format->second == kFormat) file.require_digests();
   Checkpoint checkpoint;
   checkpoint.model_config = field(file, "model");
   checkpoint.run_config = field(file, "run");
@@ -78,7 +83,8 @@ Checkpoint load_checkpoint(const std::string& path, CheckpointPart part) {
     const bool all = part == CheckpointPart::all;
     CHECK(take(kModelPrefix, true, packed.tensors) || take(kOptimizer, all, checkpoint.optimizer) ||
               take(kState, all, checkpoint.state),
-          "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path, name);
+          "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path,
+          printable_start(name));
   }
   try {
     unpack_parameters(checkpoint, packed);

@@ -37,8 +37,8 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 // most files.
 enum class CheckpointPart { all, model };
 
-// Reads a checkpoint. Error naming the file: not a checkpoint of Tandem, or a tensor that belongs to no part of
-// one.
+// Reads a checkpoint. Error naming the file: not a checkpoint of Tandem, a file that was altered since it was
+// written, or a tensor that belongs to no part of one.
 Checkpoint load_checkpoint(const std::string& path, CheckpointPart part = CheckpointPart::all);
 
 }  // namespace tandem

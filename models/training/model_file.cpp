@@ -4,8 +4,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/allocation_budget.h"
 #include "core/check.h"
+#include "core/format.h"
+#include "core/json.h"
 #include "core/safetensors.h"
+#include "core/utf8.h"
 #include "models/registry.h"
 #include "models/srupp/authors_weights.h"
 #include "models/training/checkpoint.h"
@@ -30,24 +34,47 @@ std::string compression_text(const Checkpoint& checkpoint) {
   return text;
 }
 
+// Builds the model into which these parameters are to be loaded. Error: the configuration describes a much larger one,
+// which is found before its memory is taken.
+std::unique_ptr<LanguageModel> make_model_for(const std::vector<NamedTensor>& parameters,
+                                              const std::string& config, DType dtype, Device device) {
+  constexpr size_t kSlack = size_t{8} << 20;  // for what layers make beside their parameters
+  size_t bytes = 0, cost = kSlack;
+  for (const NamedTensor& parameter : parameters) {
+    const size_t own = static_cast<size_t>(parameter.value.numel()) * size_of(dtype);
+    bytes += own;
+    cost += 2 * AllocationBudget::cost(own);  // twice, since initial values may be made from others
+  }
+  const AllocationBudget budget(
+      cost,
+      fmt::format("the configuration describes a model that is larger than the file's {} parameters of {}",
+                  parameters.size(), bytes_text(bytes)));
+  return make_model(config, 0, device);
+}
+
+// Returns ", step 1000" for a checkpoint of a run, "" for weights alone.
+std::string step_text(const std::string& progress) {
+  if (progress.empty()) return "";
+  constexpr const char* kWhat = "the checkpoint's progress";
+  return fmt::format(", step {}", json_field<int64_t>(parse_json(progress, kWhat), "step", kWhat));
+}
+
 LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype, Device device) {
   const Checkpoint checkpoint = load_checkpoint(path, CheckpointPart::model);
-  nlohmann::json config = nlohmann::json::parse(checkpoint.model_config, nullptr, false);
-  CHECK(config.is_object(), "the model's configuration is not a JSON object: {}", checkpoint.model_config);
-  const nlohmann::json own_heads = config.value("heads", nlohmann::json(1));
+  nlohmann::json config = parse_json(checkpoint.model_config, "the model's configuration");
+  CHECK(config.is_object(), "the model's configuration is not a JSON object: {}",
+        printable_start(checkpoint.model_config));
+  const int64_t own_heads =
+      config.contains("heads") ? json_field<int64_t>(config, "heads", "the model's configuration") : 1;
   CHECK(heads == 0 || own_heads == heads,
-        "heads are given as {}, but this checkpoint was trained with {}; leave them out", heads,
-        own_heads.dump());
+        "heads are given as {}, but this checkpoint was trained with {}; leave them out", heads, own_heads);
   config["dtype"] = name_of(dtype);
 
   LoadedModel loaded;
-  loaded.model = make_model(config.dump(), 0, device);
+  loaded.model = make_model_for(checkpoint.parameters, config.dump(), dtype, device);
   loaded.model->load(checkpoint.parameters);
   loaded.vocabulary = checkpoint.vocabulary;
-  loaded.kind = "checkpoint of Tandem";
-  const nlohmann::json progress = nlohmann::json::parse(checkpoint.progress, nullptr, false);
-  if (progress.is_object() && progress.contains("step")) loaded.kind += ", step " + progress["step"].dump();
-  loaded.kind += compression_text(checkpoint);
+  loaded.kind = "checkpoint of Tandem" + step_text(checkpoint.progress) + compression_text(checkpoint);
   loaded.quantized = checkpoint.quantized;
   if (!checkpoint.run_config.empty()) loaded.run = RunConfig::from_text(checkpoint.run_config);
   return loaded;
@@ -87,7 +114,7 @@ LoadedModel load_any(const std::string& path, int64_t heads, DType dtype, Device
   std::vector<NamedTensor> names;
   for (const std::string& name : file.names()) names.push_back({name, Tensor()});
   CHECK(is_authors_srupp(names), "not a model: {} tensors{}; {}", names.size(),
-        names.empty() ? "" : ", the first is " + names[0].name, kExpected);
+        names.empty() ? "" : ", the first is " + printable_start(names[0].name), kExpected);
   return from_authors(file, heads, dtype, device);
 }
 
@@ -104,7 +131,7 @@ LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype,
     throw;  // as it is, since callers add their own advice
   } catch (const Error& error) {
     const std::string message = error.what();
-    if (message.find(path) != std::string::npos) throw;
+    if (message.find(printable(path)) != std::string::npos) throw;  // as messages show it
     detail::fail("{}: {}", path, message);
   }
   CHECK(loaded.vocabulary.size() == loaded.model->vocabulary_size(),

@@ -10,6 +10,8 @@
 #include "core/array.h"
 #include "core/check.h"
 #include "core/dispatch.h"
+#include "core/utf8.h"
+#include "models/tensor_index.h"
 #include "ops/arithmetic.h"
 #include "ops/support/weight_cache.h"
 
@@ -161,18 +163,20 @@ std::vector<NamedTensor> Optimizer::state() const {
 
 void Optimizer::load_state(const std::vector<NamedTensor>& state) {
   const std::vector<NamedTensor> wanted = this->state();
+  const TensorIndex index(state, "optimizer: the state");
   std::vector<Tensor> found;
   for (const NamedTensor& own : wanted) {
-    const Tensor given = find_tensor(state, own.name);
+    const Tensor given = index.find(own.name);
     CHECK(given.defined(), "optimizer: the state has no {}; it is of another model, or incomplete", own.name);
     CHECK(given.shape() == own.value.shape() && given.dtype() == own.value.dtype(),
           "optimizer: {} of the state is {}, but this model takes {}", own.name, given.str(),
           own.value.str());
     found.push_back(given);
   }
+  const TensorIndex known(wanted, "optimizer");
   for (const NamedTensor& given : state)
-    CHECK(find_tensor(wanted, given.name).defined(),
-          "optimizer: the state holds {}, which this model does not have", given.name);
+    CHECK(known.has(given.name), "optimizer: the state holds {}, which this model does not have",
+          printable_start(given.name));
   for (size_t i = 0; i < wanted.size(); ++i) copy(wanted[i].value, found[i]);
 }
 

@@ -6,6 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "core/json.h"
+#include "core/utf8.h"
+#include "models/tensor_index.h"
 
 namespace tandem {
 namespace {
@@ -36,43 +39,61 @@ Tensor flat(const std::vector<T>& values) {
   return tensor_of({static_cast<int64_t>(values.size())}, values);
 }
 
-// The tensors that make up one compressed parameter: NAME.mask, NAME.values, NAME.codes, NAME.scale.
+// Returns the bytes that hold `count` numbers of `bits` bits each, for any count that a shape may have.
+int64_t packed_bytes(int64_t count, int bits) {
+  return count / 8 * bits + (count % 8 * bits + 7) / 8;
+}
+
+// The tensors that make up one compressed parameter: NAME.mask, NAME.values, NAME.codes, NAME.scale. Their sizes are
+// compared with the parameter's shape before anything of that shape is made.
 class Parts {
  public:
-  Parts(const std::vector<NamedTensor>& tensors, const std::string& name) : tensors_(tensors), name_(name) {}
+  Parts(const TensorIndex& tensors, const std::string& name) : tensors_(tensors), name_(name) {}
 
-  bool has(const char* part) const { return find_tensor(tensors_, name_ + part).defined(); }
-  Tensor get(const char* part, DType dtype, int64_t count) const {
-    const Tensor tensor = find_tensor(tensors_, name_ + part);
-    CHECK(tensor.defined(), "compressed parameter {}: there is no tensor {}{}", name_, name_, part);
-    CHECK(tensor.dtype() == dtype && tensor.numel() == count,
-          "compressed parameter {}: {}{} is {}; it must be {} of {} elements", name_, name_, part,
-          tensor.str(), name_of(dtype), count);
+  bool has(const char* part) const { return tensors_.has(name_ + part); }
+  Tensor get(const char* part, DType dtype, int64_t count) {
+    const Tensor tensor = tensors_.find(name_ + part);
+    CHECK(tensor.defined(), "{}: there is no tensor {}{}", what(), printable_start(name_), part);
+    CHECK(tensor.dtype() == dtype && tensor.numel() == count, "{}: {}{} is {}; it must be {} of {} elements",
+          what(), printable_start(name_), part, tensor.str(), name_of(dtype), count);
+    ++taken_;
     return tensor;
   }
-  std::vector<uint8_t> bits(const char* part, int bits, int64_t count) const {
-    return unpack_bits(get(part, DType::u8, (count * bits + 7) / 8), bits, count);
+  std::vector<uint8_t> bits(const char* part, int bits, int64_t count) {
+    const Tensor bytes = get(part, DType::u8, packed_bytes(count, bits));
+    const int rest = static_cast<int>(count % 8 * bits % 8);  // bits used of the last byte; 0: all of them
+    CHECK(rest == 0 || bytes.span<uint8_t>().back() >> rest == 0, "{}: {} has bits beyond its {} numbers",
+          what(), part, count);
+    return unpack_bits(bytes, bits, count);
   }
+  std::string what() const { return "compressed parameter " + printable_start(name_); }
+  size_t taken() const { return taken_; }
 
  private:
-  const std::vector<NamedTensor>& tensors_;
+  const TensorIndex& tensors_;
   const std::string& name_;
+  size_t taken_ = 0;
 };
 
-Quantized read_codes(const Parts& parts, const Shape& shape, const Tensor& mask, int bits, int64_t count) {
+Quantized read_codes(Parts& parts, const Shape& shape, const Tensor& mask, int bits, int64_t count) {
   const bool pruned = mask.defined();
   const Tensor scale = parts.get(".scale", DType::f32, 2);
   Quantized q{Tensor(), scale.data<float>()[0], scale.data<float>()[1], bits};
   const float top = static_cast<float>((1 << bits) - 1);
+  CHECK(std::isfinite(q.step) && std::isfinite(q.zero), "{}: its step is {} and its code of 0 is {}",
+        parts.what(), q.step, q.zero);
   CHECK(!pruned || (q.zero == std::round(q.zero) && q.zero >= 0 && q.zero <= top),
-        "the code of 0 is {}; in a pruned tensor it must be one of 0..{}", q.zero, top);
+        "{}: the code of 0 is {}; in a pruned tensor it must be one of 0..{}", parts.what(), q.zero, top);
   q.codes = spread<uint8_t>(shape, parts.bits(".codes", bits, count), mask,
                             pruned ? static_cast<uint8_t>(q.zero) : uint8_t{0});
   return q;
 }
 
-void unpack_one(Checkpoint& checkpoint, const Parts& parts, const std::string& name, const Shape& shape,
-                int bits) {
+void unpack_one(Checkpoint& checkpoint, Parts& parts, const std::string& name, const Shape& shape,
+                int64_t entry_bits) {
+  CHECK((entry_bits >= 1 && entry_bits <= 8) || entry_bits == kValueBits, "{}: {} bits are not known",
+        parts.what(), entry_bits);
+  const int bits = static_cast<int>(entry_bits);
   Tensor mask;
   int64_t count = shape.numel();
   if (parts.has(".mask")) {
@@ -86,7 +107,6 @@ void unpack_one(Checkpoint& checkpoint, const Parts& parts, const std::string& n
     checkpoint.parameters.push_back({name, spread(shape, values.to_vector<float>(), mask, 0.0f)});
     return;
   }
-  CHECK(bits >= 1 && bits <= 8, "compressed parameter {}: {} bits are not known", name, bits);
   const Quantized q = read_codes(parts, shape, mask, bits, count);
   checkpoint.parameters.push_back({name, dequantize(q)});
   checkpoint.quantized.emplace(name, q);
@@ -120,8 +140,9 @@ std::vector<uint8_t> unpack_bits(const Tensor& bytes, int bits, int64_t count) {
 PackedParameters pack_parameters(const Checkpoint& checkpoint) {
   PackedParameters packed;
   nlohmann::json index;
+  const TensorIndex masks(checkpoint.masks, "masks");
   for (const auto& [name, value] : checkpoint.parameters) {
-    const Tensor mask = find_tensor(checkpoint.masks, name);
+    const Tensor mask = masks.find(name);
     const auto quantized = checkpoint.quantized.find(name);
     const bool in_codes = quantized != checkpoint.quantized.end();
     if (!mask.defined() && !in_codes) {
@@ -144,24 +165,30 @@ PackedParameters pack_parameters(const Checkpoint& checkpoint) {
 }
 
 void unpack_parameters(Checkpoint& checkpoint, const PackedParameters& packed) {
+  constexpr const char* kIndex = "the index of compressed parameters";
   nlohmann::json index = nlohmann::json::object();
-  if (!packed.index.empty()) index = nlohmann::json::parse(packed.index, nullptr, false);
-  CHECK(index.is_object(), "the index of compressed parameters is not a JSON object: {}", packed.index);
+  if (!packed.index.empty()) index = parse_json(packed.index, kIndex);
+  CHECK(index.is_object(), "{} is not a JSON object: {}", kIndex, printable_start(packed.index));
+  size_t parts_left = 0;
   const auto is_part = [&index](const std::string& name) {
     const size_t dot = name.rfind('.');
     return dot != std::string::npos && index.contains(name.substr(0, dot));
   };
-  for (const NamedTensor& tensor : packed.tensors)
-    if (!is_part(tensor.name)) checkpoint.parameters.push_back(tensor);
-  for (const auto& [name, entry] : index.items()) {
-    try {
-      const std::vector<int64_t> sizes = entry.at("shape");
-      unpack_one(checkpoint, Parts(packed.tensors, name), name, Shape(std::span<const int64_t>(sizes)),
-                 entry.at("bits"));
-    } catch (const nlohmann::json::exception& error) {
-      detail::fail("compressed parameter {}: {}", name, error.what());
-    }
+  for (const NamedTensor& tensor : packed.tensors) {
+    if (is_part(tensor.name))
+      ++parts_left;
+    else
+      checkpoint.parameters.push_back(tensor);
   }
+  const TensorIndex tensors(packed.tensors, "model");
+  for (const auto& [name, entry] : index.items()) {
+    Parts parts(tensors, name);
+    const auto sizes = json_field<std::vector<int64_t>>(entry, "shape", parts.what());
+    unpack_one(checkpoint, parts, name, Shape(std::span<const int64_t>(sizes)),
+               json_field<int64_t>(entry, "bits", parts.what()));
+    parts_left -= parts.taken();
+  }
+  CHECK(parts_left == 0, "{} tensors are parts of compressed parameters that have no such parts", parts_left);
 }
 
 }  // namespace tandem

@@ -20,8 +20,8 @@ struct PackedParameters {
 PackedParameters pack_parameters(const Checkpoint& checkpoint);
 
 // Puts parameters, masks and codes into the checkpoint.
-// Error naming the parameter: a tensor that is missing, or of another size than the index says; an unreadable
-// index.
+// Error naming the parameter: a tensor that is missing, left over, or of another size than the index says; bits
+// that no number uses; an unreadable index.
 void unpack_parameters(Checkpoint& checkpoint, const PackedParameters& packed);
 
 // Packs numbers of `bits` bits each, 1 to 8, into bytes without gaps; and unpacks `count` of them.

@@ -32,6 +32,7 @@ void check(const TransformerConfig& c) {
   CHECK(c.vocabulary > 0 && c.layers > 0 && c.d > 0 && c.heads > 0 && c.d_head > 0 && c.d_inner > 0,
         "{}: sizes must be positive: vocabulary {}, layers {}, d {}, heads {} of width {}, inner width {}",
         c.model, c.vocabulary, c.layers, c.d, c.heads, c.d_head, c.d_inner);
+  check_layer_count(c.model, c.layers);
   for (const auto& [name, p] : {std::pair{"dropout", c.dropout},
                                 {"attention dropout", c.attention_dropout},
                                 {"inner dropout", c.inner_dropout},

@@ -66,6 +66,11 @@ TEST_CASE("shape: errors say what is wrong") {
   CHECK_THROWS_WITH_AS((Shape{2, -1}), "shape: negative size in (2, -1)", Error);
   CHECK_THROWS_WITH_AS((Shape{1, 1, 1, 1, 1, 1, 1}),
                        "shape: 7 axes given (1, 1, 1, 1, 1, 1, 1); at most 6 are supported", Error);
+  CHECK_THROWS_WITH_AS(
+      Shape(std::span<const int64_t>(std::vector<int64_t>(1 << 20, 2))),
+      "shape: 1048576 axes given (2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, ...); at most 6 "
+      "are supported",
+      Error);
   const Shape shape{2, 3};
   CHECK_THROWS_WITH_AS(shape[2], "shape: axis 2 of (2, 3) does not exist", Error);
   CHECK_THROWS_WITH_AS(shape[-3], "shape: axis -3 of (2, 3) does not exist", Error);

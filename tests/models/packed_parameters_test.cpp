@@ -125,13 +125,34 @@ TEST_CASE("packed parameters: what is missing or of another size is named, with 
   replace("model.both.weight.scale", old);
   old = replace("model.sparse.weight.mask", zeros({4}, DType::u8));
   CHECK(contains(error(), "sparse.weight.mask is u8 (4)"));
+  old.span<uint8_t>().back() ^= 0x80;  // beyond the 36 bits
   replace("model.sparse.weight.mask", old);
+  CHECK(contains(error(), "compressed parameter sparse.weight: .mask has bits beyond its 36 numbers"));
+  old.span<uint8_t>().back() ^= 0x80;
+  old = replace("model.both.weight.scale", full({2}, INFINITY, DType::f32));
+  CHECK(contains(error(), "compressed parameter both.weight: its step is inf"));
+  replace("model.both.weight.scale", old);
+  tensors.emplace_back("model.both.weight.extra", zeros({3}, DType::u8));
+  CHECK(contains(error(), "1 tensors are parts of compressed parameters that have no such parts"));
+  tensors.pop_back();
   metadata["compressed"] = "[]";
   CHECK(contains(error(), "is not a JSON object: []"));
   metadata["compressed"] = R"({"both.weight":{"shape":[5,13],"bits":9}})";
   CHECK(contains(error(), "compressed parameter both.weight: 9 bits are not known"));
   metadata["compressed"] = R"({"both.weight":{"bits":8}})";
-  CHECK(contains(error(), "compressed parameter both.weight: "));
+  CHECK(contains(error(), "compressed parameter both.weight: the field \"shape\" is missing"));
+  for (const char* shape : {"[-1]", "[2305843009213693952,4]", "[9223372036854775808]", "[5.0,13]", "65"}) {
+    metadata["compressed"] = R"({"both.weight":{"bits":6,"shape":)" + std::string(shape) + "}}";
+    CHECK(contains(error(), ": "));
+  }
+  // 2^61 weights of 8 bits: their bytes do not overflow, and are not those of the file.
+  metadata["compressed"] = R"({"codes.weight":{"shape":[2305843009213693952],"bits":8}})";
+  CHECK(contains(error(),
+                 "codes.weight.codes is u8 (21) on cpu; it must be u8 of 2305843009213693952 elements"));
+  metadata["compressed"] = R"({"codes.weight":{"shape":[4611686018427387904],"bits":8}})";
+  CHECK(contains(error(), "must be u8 of 4611686018427387904 elements"));
+  metadata["compressed"] = std::string(100'000, '[');
+  CHECK(contains(error(), "the index of compressed parameters: nested more than 32 deep"));
 }
 
 }  // namespace

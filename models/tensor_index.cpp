@@ -1,0 +1,21 @@
+// Named tensors by name.
+#include "models/tensor_index.h"
+
+#include "core/check.h"
+#include "core/utf8.h"
+
+namespace tandem {
+
+TensorIndex::TensorIndex(const std::vector<NamedTensor>& tensors, std::string_view what) {
+  by_name_.reserve(tensors.size());
+  for (const NamedTensor& tensor : tensors)
+    CHECK(by_name_.emplace(tensor.name, &tensor.value).second, "{}: the tensor {} is given twice", what,
+          printable_start(tensor.name));
+}
+
+Tensor TensorIndex::find(std::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? Tensor() : *found->second;
+}
+
+}  // namespace tandem
