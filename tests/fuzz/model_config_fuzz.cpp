@@ -54,14 +54,14 @@ void take_step(const LanguageModel& model) {
 }  // namespace tandem::fuzz
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_json(data, size, max_size, seed);
+  return tandem::fuzz::mutate_json(data, size, max_size, seed, "model_config");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace tandem;
   using namespace tandem::fuzz;
   std::string text(text_of(data, size));
-  Json json = Json::parse(text, nullptr, false);
+  Json json = parse_shallow(text);
   if (!json.is_discarded()) {
     limit_sizes(json);
     text = json.dump();
