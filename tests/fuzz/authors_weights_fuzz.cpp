@@ -6,7 +6,7 @@
 #include "support.h"
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed);
+  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed, "authors_weights");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

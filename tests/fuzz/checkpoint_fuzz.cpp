@@ -23,7 +23,7 @@ void check_same(const Checkpoint& a, const Checkpoint& b) {
 }  // namespace tandem::fuzz
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed);
+  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed, "checkpoint");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

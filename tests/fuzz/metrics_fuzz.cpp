@@ -13,7 +13,7 @@ constexpr int64_t kLastStep = 10;
 }
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_json_lines(data, size, max_size, seed);
+  return tandem::fuzz::mutate_json_lines(data, size, max_size, seed, "metrics");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,5 +1,5 @@
-// Configurations of models: a text is a model or an Error; the model's own configuration makes it again, and a step of
-// training runs or is refused.
+// Configurations of models: a text is a model or an Error; the model's own configuration makes it again, and it is
+// trained and generates, or refuses to.
 #include <cctype>
 #include <nlohmann/json.hpp>
 
@@ -37,12 +37,17 @@ void limit_sizes(Json& json) {
     json = short_numbers(json.get<std::string>());
 }
 
-void take_step(const LanguageModel& model) {
-  constexpr int64_t kSteps = 3, kRows = 2;
-  const auto vocabulary = static_cast<int32_t>(model.vocabulary_size());
+constexpr int64_t kSteps = 3, kRows = 2;  // of the text
+
+Tensor some_tokens(const LanguageModel& model, const Shape& shape) {
   std::vector<int32_t> ids;
-  for (int32_t i = 0; i < kSteps * kRows; ++i) ids.push_back(i % vocabulary);
-  const Tensor tokens = tensor_of<int32_t>({kSteps, kRows}, ids);
+  for (int64_t i = 0; i < shape.numel(); ++i)
+    ids.push_back(static_cast<int32_t>(i % model.vocabulary_size()));
+  return tensor_of<int32_t>(shape, ids);
+}
+
+void take_steps(const LanguageModel& model) {
+  const Tensor tokens = some_tokens(model, {kSteps, kRows});
   State state;
   for (int step = 0; step < 2; ++step) {  // the second with the state of the first
     Tape tape;
@@ -50,18 +55,26 @@ void take_step(const LanguageModel& model) {
   }
 }
 
+void generate(const LanguageModel& model) {
+  const std::unique_ptr<Decoder> decoder = model.decoder(kRows, {.memory = 2, .same_length = true});
+  for (int64_t step = 0; step < kSteps; ++step) {
+    const Tensor logits = decoder->step(some_tokens(model, {kRows}));
+    require(logits.shape() == Shape({kRows, model.vocabulary_size()}), "there is a logit for each symbol");
+  }
+}
+
 }  // namespace
 }  // namespace tandem::fuzz
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_json(data, size, max_size, seed);
+  return tandem::fuzz::mutate_json(data, size, max_size, seed, "model_config");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace tandem;
   using namespace tandem::fuzz;
   std::string text(text_of(data, size));
-  Json json = Json::parse(text, nullptr, false);
+  Json json = parse_shallow(text);
   if (!json.is_discarded()) {
     limit_sizes(json);
     text = json.dump();
@@ -73,6 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::unique_ptr<LanguageModel> again = make_model(model->config(), 1);
   require(again->config() == model->config(), "a model's configuration is that of the model made from it");
   require(same_tensors(again->parameters(), model->parameters()), "the same seed gives the same parameters");
-  accepts([&] { take_step(*model); });
+  accepts([&] { take_steps(*model); });
+  accepts([&] { generate(*model); });
   return 0;
 }

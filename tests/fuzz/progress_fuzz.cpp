@@ -40,7 +40,7 @@ class SmallRun {
 }  // namespace tandem::fuzz
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_json(data, size, max_size, seed);
+  return tandem::fuzz::mutate_json(data, size, max_size, seed, "progress");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

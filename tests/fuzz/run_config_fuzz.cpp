@@ -31,7 +31,7 @@ void check_fields(const nlohmann::json& given, const nlohmann::json& written) {
 }  // namespace tandem::fuzz
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_json(data, size, max_size, seed);
+  return tandem::fuzz::mutate_json(data, size, max_size, seed, "run_config");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -32,7 +32,7 @@ Content content_of(const std::string& path) {
 }  // namespace tandem::fuzz
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed);
+  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed, "safetensors");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -22,7 +22,7 @@ bool same(const TokenFile& a, const TokenFile& b) {
 }  // namespace tandem::fuzz
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
-  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed);
+  return tandem::fuzz::mutate_safetensors(data, size, max_size, seed, "token_file");
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
