@@ -30,7 +30,7 @@ class Ended:
     output: str
     error: str
     hits: list[str]  # "NUMBER CALL PATH" of the calls that were changed
-    crashed_in: str = ""  # the library in which a segmentation fault happened, if the shim was there
+    crashed_in: str = ""  # the path of what a segmentation fault happened in, if the shim was there
 
     def describe(self):
         how = "hangs" if self.code is None else f"ends with {self.code}"
