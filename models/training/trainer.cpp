@@ -248,9 +248,9 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   CHECK(checkpoint.vocabulary == vocabulary_,
         "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
         checkpoint.vocabulary.size(), vocabulary_.size());
-  constexpr const char* kWhat = "resume: the checkpoint's progress";
+  const char* const kWhat = "resume: the checkpoint's progress";
   const nlohmann::json progress = parse_json(checkpoint.progress, kWhat);
-  const auto count = [&progress](const char* name) {
+  const auto count = [&progress, kWhat](const char* name) {
     const auto value = json_field<int64_t>(progress, name, kWhat);
     CHECK(value >= 0, "{}: {} is {}; it must not be negative", kWhat, name, value);
     return value;

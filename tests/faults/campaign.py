@@ -12,8 +12,8 @@ from truth import Truth
 CRASH, LOST, WRONG = "crash", "lost", "wrong message"
 
 
-class Skip(Exception):
-    """A kind of fault cannot be tried on this machine; the text says why."""
+class Broken(Exception):
+    """A command fails without any fault; the text says how."""
 
 
 @dataclasses.dataclass
@@ -24,7 +24,6 @@ class Tally:
     resumed: int = 0
     seconds: float = 0
     faults: dict = dataclasses.field(default_factory=lambda: {LOST: 0, CRASH: 0, WRONG: 0})
-    skipped: str = ""
 
 
 class Campaign:
@@ -32,6 +31,7 @@ class Campaign:
 
     def __init__(self, build, work, seed):
         self.work, self.seed = work, seed
+        self.notes = set()  # what could not be tried on this machine, and why
         self.tools = tool_folder(build)
         self.shim = build_shim(build, work)
         self.text = work / "text.txt"
@@ -63,7 +63,7 @@ class Campaign:
         case = Case(self, name, 0)
         ended = case.train(Fault("kill-after", number))
         if ended.code != -signal.SIGKILL:
-            raise SystemExit(f"the command in {case.folder}/commands.txt was not killed: it {ended.describe()}")
+            raise Broken(f"the command in {case.folder}/commands.txt is not killed: it {ended.describe()}")
         return case.run
 
     def list_points(self, resumed):
@@ -134,7 +134,7 @@ class Case:
 
     def must(self, ended):
         if ended.code != 0:
-            raise SystemExit(f"the undisturbed command in {self.folder}/commands.txt {ended.describe()}")
+            raise Broken(f"the undisturbed command in {self.folder}/commands.txt {ended.describe()}")
 
     def judge_end(self, ended, codes=(0, 1), files=()):
         """Checks an end that was forced upon a program: one of the codes, and a message that names one of the files."""
@@ -185,9 +185,8 @@ def run_case(campaign, kind, function, number, tally):
     start = time.monotonic()
     try:
         function(case)
-    except BaseException:
-        shutil.rmtree(case.folder, ignore_errors=True)
-        raise
+    except Broken as broken:
+        case.find(WRONG, str(broken))
     tally.seconds += time.monotonic() - start
     tally.tries += 1
     tally.hits += case.hits

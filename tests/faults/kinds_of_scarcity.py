@@ -5,8 +5,8 @@ import shutil
 import signal
 import subprocess
 
-from campaign import CRASH, LOST, WRONG, Skip
-from programs import Fault
+from campaign import CRASH, LOST, WRONG
+from programs import TINY, Fault
 
 KIB = 1024
 
@@ -18,11 +18,14 @@ def limit(what, most):
 
 def disk(case):
     """The disk is full after some tens of KiB, or files may not grow beyond that; later there is space."""
-    if case.random.random() < 0.5 and os.geteuid() == 0:
-        return small_disk(case)
+    if case.random.random() < 0.5:
+        refused = small_disk(case)
+        if not refused:
+            return
+        case.campaign.notes.add(f"disk: files are limited, but there is no small file system: {refused}")
     if case.random.random() < 0.5:
         case.take_half()
-    most = case.random.randint(1, 90 * KIB)
+    most = case.random.randint(2 * KIB, 90 * KIB)  # the OpenMP library of clang needs a file of 1 KiB for itself
 
     def prepare():
         limit(resource.RLIMIT_FSIZE, most)()
@@ -35,13 +38,14 @@ def disk(case):
 
 
 def small_disk(case):
-    """The same on a file system in memory of that size. Needs root."""
-    case.run = case.folder / "disk" / "run"
+    """The same on a file system in memory of that size. Returns why there is none, or an empty text."""
+    run, case.run = case.run, case.folder / "disk" / "run"
     case.run.parent.mkdir()
-    size = case.random.randint(1, 60) * 4
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", case.run.parent], capture_output=True)
-    if made.returncode != 0:
-        raise Skip(f"mount: {made.stderr.decode().strip()}")
+    options = ["-t", "tmpfs", "-o", f"size={4 * case.random.randint(1, 60)}k", "tmpfs"]
+    mounted = subprocess.run(["mount", *options, case.run.parent], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        case.run = run
+        return mounted.stderr.strip()
     try:
         ended = case.train()
         case.hits += ended.code != 0
@@ -52,13 +56,15 @@ def small_disk(case):
             shutil.copytree(case.run.parent, case.folder / "copy-of-disk")
     finally:
         subprocess.run(["umount", case.run.parent], check=True)
+    return ""
 
 
 def memory(case):
     """The address space is limited: the process ends with a message, and goes on when there is memory."""
     if case.random.random() < 0.3:
         case.take_half()
-    most = int(case.random.uniform(0.05, 1.1) * address_space(case))
+    least, enough = address_spaces(case)
+    most = int(case.random.uniform(least, least + 1.3 * (enough - least)))
     ended = case.train(Fault(), preexec_fn=limit(resource.RLIMIT_AS, most))
     case.hits += ended.code != 0
     if not ended_by_library(ended):
@@ -68,23 +74,31 @@ def memory(case):
 
 def ended_by_library(ended):
     """Returns whether a library that does not report a lack of memory ended the process."""
-    # The dynamic loader ends it before main(), and the OpenMP libraries where they can start no thread.
-    if ended.code == 127 or "libgomp: Thread creation failed" in ended.error or "OMP: Error" in ended.error:
+    # The OpenMP libraries end it where they can start no thread.
+    if "libgomp: " in ended.error or "OMP: Error" in ended.error:
         return True
-    # oneDNN 2 writes the code that it generates without a look at whether it got memory for it.
-    return ended.code == -signal.SIGSEGV and "libdnnl" in ended.crashed_in
+    # oneDNN 2 and OpenSSL 3 use memory without a look at whether they got it.
+    return ended.code == -signal.SIGSEGV and ".so" in ended.crashed_in
 
 
-def address_space(case):
-    """Returns the bytes of address space with which the run succeeds for certain, measured once."""
+def address_spaces(case):
+    """Returns the bytes of address space with which the program reaches its main(), and enough for a run, measured once.
+
+    With less than the first, the loader and the constructors of libraries end the process.
+    """
     campaign = case.campaign
-    if not hasattr(campaign, "address_space"):
-        most = 64 << 20
-        while case.call("train", [campaign.text, "--describe", "--device=cpu"],
-                        preexec_fn=limit(resource.RLIMIT_AS, most)).code != 0:
-            most = most * 5 // 4
-        campaign.address_space = most
-    return campaign.address_space
+    if not hasattr(campaign, "address_spaces"):
+        arguments = {"least": ["--help"], "enough": [campaign.text, f"--out={case.folder}/measured", *TINY]}
+        campaign.address_spaces = [smallest_that_works(case, arguments[name]) for name in ("least", "enough")]
+    return campaign.address_spaces
+
+
+def smallest_that_works(case, arguments):
+    most = 32 << 20
+    while case.call("train", arguments, Fault(), preexec_fn=limit(resource.RLIMIT_AS, most)).code != 0:
+        most = most * 21 // 20
+        shutil.rmtree(case.folder / "measured", ignore_errors=True)
+    return most
 
 
 def broken_stream(case, which):
@@ -140,7 +154,7 @@ def other_streams(case):
     ended = case.call(program, arguments if arguments == ["--help"] else [*arguments, "--device=cpu"], **options)
     close_files(options)
     case.hits += 1
-    allowed = [0] if which == "stderr" else [1, -signal.SIGPIPE] if how == "pipe" else [1]
+    allowed = [0 if which == "stderr" else 1] + [-signal.SIGPIPE] * (how == "pipe")  # as pipes end most programs
     if ended.code not in allowed:
         crashed = ended.code is None or ended.code < 0
         case.find(CRASH if crashed else WRONG, f"{program} {arguments[-1]} with {which} {how} {ended.describe()}")

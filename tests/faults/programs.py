@@ -30,7 +30,7 @@ class Ended:
     output: str
     error: str
     hits: list[str]  # "NUMBER CALL PATH" of the calls that were changed
-    crashed_in: str = ""  # the library in which a segmentation fault happened, if the shim was there
+    crashed_in: str = ""  # the path of what a segmentation fault happened in, if the shim was there
 
     def describe(self):
         how = "hangs" if self.code is None else f"ends with {self.code}"
@@ -102,12 +102,17 @@ class Process:
         if not ended:
             self.process.kill()
             self.process.wait()
+        self.remove_registration()
         log = self.paths["log"].read_text() if self.paths["log"].exists() else ""
         crashes = [line[6:] for line in log.splitlines() if line.startswith("crash ")]
         return Ended(crashed_in="".join(crashes[-1:]), code=self.process.returncode if ended else None,
                      output=self.paths["out"].read_text(errors="replace"),
                      error=self.paths["err"].read_text(errors="replace"),
                      hits=[line[4:] for line in log.splitlines() if line.startswith("hit ")])
+
+    def remove_registration(self):
+        """Removes what clang's OpenMP library leaves of a killed process: a later one with its number could fail by it."""
+        pathlib.Path(f"/dev/shm/__KMP_REGISTERED_LIB_{self.process.pid}_{os.getuid()}").unlink(missing_ok=True)
 
     def calls(self):
         """Returns the calls that were counted, as lists [number, name, path]."""

@@ -12,13 +12,14 @@
 // too. FAULT_LOG is a file to which each counted call is appended as "NUMBER NAME PATH", and "hit " before those that
 // were changed.
 //
-// A segmentation fault is logged, too, as "crash LIBRARY", so that one within another library can be told from the rest.
+// A segmentation fault is logged, too, as "crash PATH" with the path of the library or program in which it happened.
 //
 // close fails only after it has closed the file, as on Linux. The stream functions are here because the C library does
 // not go through open() and close() for them.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -30,7 +31,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 enum action { kNone, kKill, kKillAfter, kTear, kError, kShort, kSignal };
@@ -81,23 +81,35 @@ __attribute__((format(printf, 1, 2))) static void append_to_log(const char* form
   syscall(SYS_close, file);
 }
 
-// Logs which library the faulty instruction lies in; then the instruction faults again and ends the process.
-static void log_crash(int number, siginfo_t* info, void* context) {
-  (void)number, (void)info;
-  Dl_info library = {0};
-#ifdef __x86_64__
-  dladdr((void*)((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP], &library);
-#else
-  (void)context;
-#endif
-  append_to_log("crash %s\n", library.dli_fname ? library.dli_fname : "unknown");
+// Returns the name of what has the code at this address: a library, or the program.
+static const char* owner_of(void* address) {
+  Dl_info info;
+  return dladdr(address, &info) && info.dli_fname ? info.dli_fname : "unknown";
+}
+
+// Logs what the faulty code belongs to, or what called the C library if the fault is there. Then the instruction faults
+// again and ends the process.
+static void log_crash(int number) {
+  (void)number;
+  void* frames[32];
+  const int count = backtrace(frames, 32);
+  const char* own = owner_of((void*)log_crash);
+  const char* owner = "unknown";
+  for (int i = 0; i < count; ++i) {
+    owner = owner_of(frames[i]);
+    if (strcmp(owner, own) != 0 && !strstr(owner, "/libc.so")) break;
+  }
+  append_to_log("crash %s\n", owner);
 }
 
 __attribute__((constructor)) static void watch_crashes(void) {
+  if (!getenv("FAULT_LOG")) return;
+  void* frame;
+  backtrace(&frame, 1);  // loads what it needs now, because there may be no memory later
   struct sigaction action = {0};
-  action.sa_sigaction = log_crash;
-  action.sa_flags = SA_SIGINFO | (int)SA_RESETHAND;
-  if (getenv("FAULT_LOG")) sigaction(SIGSEGV, &action, NULL);
+  action.sa_handler = log_crash;
+  action.sa_flags = (int)SA_RESETHAND;
+  sigaction(SIGSEGV, &action, NULL);
 }
 
 // Counts a call, and returns what is to happen to it. kKill and kSignal have happened when it returns; with kError,

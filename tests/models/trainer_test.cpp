@@ -202,7 +202,7 @@ TEST_CASE("trainer: resuming refuses what does not belong to the run") {
   CHECK(contains(error_of([&] { other.restore(checkpoint); }), "checkpoint is of the model {}"));
   checkpoint = trainer.checkpoint();
   checkpoint.progress = "{\"step\": 1}";
-  CHECK(contains(error_of([&] { other.restore(checkpoint); }), "progress cannot be read"));
+  CHECK(contains(error_of([&] { other.restore(checkpoint); }), "resume: the checkpoint's progress"));
   checkpoint = trainer.checkpoint();
   checkpoint.optimizer.pop_back();
   CHECK(error_of([&] { other.restore(checkpoint); }) != "no error");
