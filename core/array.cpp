@@ -78,8 +78,9 @@ void convert(const Tensor& y, const Tensor& x) {
       const From* in = x.data<From>();
       To* out = y.data<To>();
       constexpr int64_t kBlock = kParallelGrain;
-#pragma omp parallel for if (n > kBlock)
-      for (int64_t i = 0; i < n; i += kBlock) convert_row(out + i, in + i, std::min(kBlock, n - i));
+      for_blocks(n, kBlock, 1, [out, in](int64_t begin, int64_t end) {
+        convert_row(out + begin, in + begin, end - begin);
+      });
     });
   });
 }
@@ -95,8 +96,8 @@ void add_in_place(const Tensor& y, const Tensor& x) {
       T* out = y.data<T>();
       const T* in = x.data<T>();
       constexpr int64_t kBlock = kParallelGrain;
-#pragma omp parallel for if (n > kBlock)
-      for (int64_t i = 0; i < n; i += kBlock) add_row(out + i, in + i, std::min(kBlock, n - i));
+      for_blocks(n, kBlock, 1,
+                 [out, in](int64_t begin, int64_t end) { add_row(out + begin, in + begin, end - begin); });
     }
   });
 }

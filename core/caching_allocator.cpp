@@ -33,7 +33,8 @@ struct CachingAllocator::Block {
   State state = State::in_use;
   Block* left = nullptr;  // neighbours in the same segment
   Block* right = nullptr;
-  int events = 0;                 // number of events that have not passed yet
+  int events = 0;              // number of events that have not passed yet
+  FreeList::node_type node{};  // its place in a free list while it is in none, so that free() needs no memory
   std::vector<StreamId> users{};  // other streams that use the block
 };
 
@@ -97,7 +98,13 @@ void* CachingAllocator::allocate(size_t bytes, StreamId stream) {
     }
     if (block == nullptr) throw_out_of_memory(bytes);
   }
-  split(*block, bytes);
+  try {
+    split(*block, bytes);
+  } catch (const std::bad_alloc&) {
+    block->state = State::free;
+    free_[{stream, pool}].insert(std::move(block->node));
+    throw;
+  }
   block->state = State::in_use;
   if (mode_ == AllocatorMode::poison) source_.poison(block->data, block->bytes, stream);
 
@@ -180,17 +187,31 @@ CachingAllocator::Block* CachingAllocator::take_free(size_t bytes, Pool pool, St
   const auto best = list->second.lower_bound(bytes);
   if (best == list->second.end()) return nullptr;
   Block* block = *best;
-  list->second.erase(best);
+  block->node = list->second.extract(best);
   return block;
 }
 
 CachingAllocator::Block* CachingAllocator::new_segment(size_t bytes, Pool pool, StreamId stream) {
   ++statistics_.source_calls;
+  free_[{stream, pool}];  // exists from here on, so that free() needs no memory
   void* data = source_.acquire(bytes);
   if (data == nullptr) return nullptr;
-  statistics_.reserved += bytes;
-  auto block = std::make_unique<Block>(Block{static_cast<char*>(data), bytes, stream, pool});
-  return (blocks_[data] = std::move(block)).get();
+  try {
+    auto block = std::make_unique<Block>(Block{static_cast<char*>(data), bytes, stream, pool});
+    block->node = node_for(block.get());
+    Block* const made = (blocks_[data] = std::move(block)).get();
+    statistics_.reserved += bytes;
+    return made;
+  } catch (const std::bad_alloc&) {
+    source_.release(data, bytes);
+    throw;
+  }
+}
+
+// Returns a place for the block in a free list.
+CachingAllocator::FreeList::node_type CachingAllocator::node_for(Block* block) {
+  FreeList list;
+  return list.extract(list.insert(block).first);
 }
 
 // Cuts `block` down to `bytes` if the rest is large enough to be kept as a separate free block.
@@ -201,11 +222,12 @@ void CachingAllocator::split(Block& block, size_t bytes) {
       std::make_unique<Block>(Block{block.data + bytes, rest, block.stream, block.pool, State::free});
   right->left = &block;
   right->right = block.right;
-  if (block.right != nullptr) block.right->left = right.get();
-  block.right = right.get();
+  FreeList::node_type node = node_for(right.get());
+  Block* const made = (blocks_[right->data] = std::move(right)).get();
+  if (block.right != nullptr) block.right->left = made;
+  block.right = made;
   block.bytes = bytes;
-  free_[{block.stream, block.pool}].insert(right.get());
-  blocks_[right->data] = std::move(right);
+  free_[{block.stream, block.pool}].insert(std::move(node));
 }
 
 // Returns a block to its free list. No other stream may still use it.
@@ -216,6 +238,7 @@ void CachingAllocator::make_free(Block& block) {
   block.state = State::free;
   FreeList& list = free_[{block.stream, block.pool}];
   Block* whole = &block;
+  FreeList::node_type node = std::move(block.node);
   if (Block* right = block.right; right != nullptr && right->state == State::free) {
     list.erase(right);
     whole = &merge(*whole, *right);
@@ -224,7 +247,8 @@ void CachingAllocator::make_free(Block& block) {
     list.erase(left);
     whole = &merge(*left, *whole);
   }
-  list.insert(whole);
+  node.value() = whole;
+  list.insert(std::move(node));
 }
 
 CachingAllocator::Block& CachingAllocator::merge(Block& left, Block& right) {

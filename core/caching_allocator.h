@@ -112,6 +112,7 @@ class CachingAllocator final : public Allocator {
   Block& find_used(void* data, const char* what) const;
   Block* take_free(size_t bytes, Pool pool, StreamId stream);
   Block* new_segment(size_t bytes, Pool pool, StreamId stream);
+  static FreeList::node_type node_for(Block* block);
   void split(Block& block, size_t bytes);
   void make_free(Block& block);
   Block& merge(Block& left, Block& right);

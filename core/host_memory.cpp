@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "core/backend.h"
@@ -18,15 +19,47 @@ namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kBlockAlignment = 512;
+
+// Returns the smallest limit of the group `group`, such as "/slurm/job_7", and of the groups that hold it. Groups that
+// are not visible here count as unlimited: a container may see its own group as the root.
+size_t smallest_limit(const std::filesystem::path& hierarchy, const char* file_name, std::string group) {
+  size_t smallest = SIZE_MAX;
+  if (group.find("..") != std::string::npos) group = "/";  // lies outside of what this process can see
+  while (true) {
+    std::ifstream file(hierarchy / std::filesystem::path(group).relative_path() / file_name);
+    size_t limit = 0;  // the file may hold "max", not a number: no limit
+    if (file >> limit && limit > 0) smallest = std::min(smallest, limit);
+    const size_t slash = group.rfind('/');
+    if (group.size() <= 1 || slash == std::string::npos) return smallest;
+    group.resize(std::max<size_t>(slash, 1));
+  }
+}
+
+bool names_memory(const std::string& controllers) {
+  return ("," + controllers + ",").find(",memory,") != std::string::npos;
+}
+
 }  // namespace
 
-size_t host_memory_limit() {
+size_t host_memory_limit(const std::string& root) {
   size_t limit = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::ifstream file(path);
-    size_t group = 0;  // the file may hold "max", not a number: no limit
-    if (file >> group && group > 0) limit = std::min(limit, group);
+  const std::filesystem::path folder = root, hierarchy = folder / "sys/fs/cgroup";
+  const auto lower = [&](const std::string& controllers, const std::string& group) {
+    if (controllers.empty())
+      limit = std::min(limit, smallest_limit(hierarchy, "memory.max", group));
+    else if (names_memory(controllers))
+      limit = std::min(limit, smallest_limit(hierarchy / "memory", "memory.limit_in_bytes", group));
+  };
+  // A line for each hierarchy: "4:memory:/slurm/job_7", or "0::/user.slice" for version 2.
+  std::ifstream groups(folder / "proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    lower(line.substr(first + 1, second - first - 1), line.substr(second + 1));
   }
+  // Without that file the roots still tell.
+  lower("", "/");
+  lower("memory", "/");
   return limit;
 }
 

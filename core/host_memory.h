@@ -1,5 +1,7 @@
 // The host's memory: the allocator of CPU tensors, and the source of its segments.
 #pragma once
+#include <string>
+
 #include "core/caching_allocator.h"
 
 namespace tandem {
@@ -8,8 +10,10 @@ namespace tandem {
 // cached memory. It lives until the process ends. Error, at first use: an unknown TANDEM_ALLOCATOR.
 CachingAllocator& host_allocator();
 
-// Returns the bytes of memory that this process may use: all of the machine's, or less if a control group limits it.
-size_t host_memory_limit();
+// Returns the bytes of memory that this process may use: all of the machine's, or less if its control group or one that
+// holds it sets a limit (version 1 or 2 of cgroups, as Slurm, systemd and containers do). `root` is the folder of proc/
+// and sys/, for tests.
+size_t host_memory_limit(const std::string& root = "/");
 
 // Segments from the operating system, in huge pages where it grants them. The host has one stream, whose work is
 // finished when the function that does it returns, so events have always passed.

@@ -41,8 +41,7 @@ template <class T, class Four>
 void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) {
   T* out = y.data<T>();
   const int64_t n = y.numel();
-#pragma omp parallel for if (n > kParallelGrain)
-  for (int64_t i = 0; i < (n + 3) / 4; ++i) {
+  cpu::parallel_for((n + 3) / 4, n > kParallelGrain, [out, n, &state, &four](int64_t i) {
     double values[4];
     four(block_of(state, static_cast<uint64_t>(i)), values);
     for (int64_t j = 0; j < std::min<int64_t>(4, n - 4 * i); ++j) {
@@ -51,7 +50,7 @@ void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) 
       else
         out[4 * i + j] = static_cast<T>(values[j]);
     }
-  }
+  });
 }
 
 template <class Four>

@@ -160,6 +160,7 @@ void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, in
   const Tensor sums({queries, blocks, head}, dtype_of<T>());
   T* const all_sums = sums.data<T>();
   std::vector<PartialSoftmax<T>> partials(static_cast<size_t>(queries * blocks));
+  // Nothing in this region can throw.
 #pragma omp parallel if (batch * valid * width > kParallelGrain)
   {
 #pragma omp for schedule(dynamic)

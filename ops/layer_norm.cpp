@@ -111,13 +111,12 @@ void forward(const Tensor& y, const Tensor& stats, const LayerNormRows& in, cons
   const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
   const T *gain_data = gain.data<T>(), *bias_data = bias.data<T>();
   T *y_data = y.data<T>(), *stats_data = stats.data<T>();
-#pragma omp parallel for if (rows * n > kParallelGrain)
-  for (int64_t i = 0; i < rows; ++i) {
+  cpu::parallel_for(rows, rows * n > kParallelGrain, [&](int64_t i) {
     T* row = y_data + i * n;
     forward_row(row, stats_data + 2 * i, x + i * n, a ? a + i * n : nullptr, alpha, gain_data, bias_data,
                 options.eps, n);
     if (options.dropout > 0) cpu::dropout_row(row, row, i * n, n, options.dropout, options.key);
-  }
+  });
 }
 
 // Sets target, or adds to it, the sums over all chunks of the columns first .. first + n - 1, in the order of
@@ -147,8 +146,7 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
   const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a), *dy_data = dy.data<T>();
   const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
   T* da = data_or_null<T>(out.da);
-#pragma omp parallel for if (rows * n > kParallelGrain)
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+  cpu::parallel_for(chunks, rows * n > kParallelGrain, [&](int64_t chunk) {
     T* sum = sums.data<T>() + chunk * (2 * n + 1);
     double dalpha = 0;
     for (int64_t i = chunk * chunk_rows; i < std::min(rows, (chunk + 1) * chunk_rows); ++i) {
@@ -163,7 +161,7 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
                              a ? a + i * n : nullptr, alpha, gain.data<T>(), stats.data<T>() + 2 * i, n);
     }
     sum[2 * n] = static_cast<T>(dalpha);
-  }
+  });
   sum_over_chunks<T>(out.dgain, sums, 0, n);
   sum_over_chunks<T>(out.dbias, sums, n, n);
   sum_over_chunks<T>(out.dalpha, sums, 2 * n, 1);

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/dispatch.h"
 #include "core/macros.h"
+#include "core/parallel.h"
 #include "ops/gemm/round_bf16.h"
 
 namespace tandem {
@@ -99,13 +100,12 @@ TANDEM_SIMD Squares trust_squares(const double* value, const double* m, const do
 double norm_of(const std::vector<ParameterSlot>& slots, const std::vector<Block>& blocks) {
   const int64_t count = static_cast<int64_t>(blocks.size());
   std::vector<double> sums(blocks.size());
-#pragma omp parallel for if (count > 1)
-  for (int64_t i = 0; i < count; ++i) {
+  cpu::parallel_for(count, count > 1, [&](int64_t i) {
     const Tensor& gradient = slots[blocks[i].slot].gradient;
     dispatch_float(gradient.dtype(), "optimizer", [&]<class T>() {
       sums[i] = square_sum(gradient.data<T>() + blocks[i].begin, blocks[i].count);
     });
-  }
+  });
   double sum = 0;
   for (const double block : sums) sum += block;
   return std::sqrt(sum);
@@ -116,8 +116,7 @@ void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<
                  const std::vector<Block>& blocks, const UpdateRule& rule, double lr) {
   const int64_t count = static_cast<int64_t>(blocks.size());
   std::vector<Squares> parts(blocks.size());
-#pragma omp parallel for if (count > 1)
-  for (int64_t i = 0; i < count; ++i) {
+  cpu::parallel_for(count, count > 1, [&](int64_t i) {
     const int64_t begin = blocks[i].begin, n = blocks[i].count;
     const auto index = blocks[i].slot;
     const ParameterSlot& slot = slots[index];
@@ -126,7 +125,7 @@ void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<
           trust_squares(slot.value.data<T>() + begin, slot.m.data<T>() + begin, slot.v.data<T>() + begin,
                         slot.gradient.data<T>() + begin, AdamFactors<T>(coefficients[index]), n);
     });
-  }
+  });
   std::vector<Squares> sums(slots.size());
   for (size_t i = 0; i < blocks.size(); ++i) {
     sums[blocks[i].slot].value += parts[i].value;
@@ -169,8 +168,7 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   }
   if (rule.kind == OptimizerKind::lamb) apply_trust(coefficients, slots, blocks, rule, rate);
   const int64_t count = static_cast<int64_t>(blocks.size());
-#pragma omp parallel for if (count > 1)
-  for (int64_t i = 0; i < count; ++i) {
+  cpu::parallel_for(count, count > 1, [&](int64_t i) {
     const int64_t begin = blocks[i].begin, n = blocks[i].count;
     const auto index = blocks[i].slot;
     const ParameterSlot& slot = slots[index];
@@ -180,7 +178,7 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
              AdamFactors<T>(coefficients[index]), n);
       if (slot.copy.defined()) round_to_bf16(slot.copy.data<bf16>() + begin, value, n);
     });
-  }
+  });
 }
 
 }  // namespace cpu

@@ -153,8 +153,7 @@ template <class T>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnScanInputs& in) {
   const ColumnBlocks blocks(h.size(1), h.size(2));
   const int64_t steps = h.size(0);
-#pragma omp parallel for if (h.numel() > kParallelGrain / 8)
-  for (int64_t i = 0; i < blocks.count(); ++i) {
+  cpu::parallel_for(blocks.count(), h.numel() > kParallelGrain / 8, [&](int64_t i) {
     Block<T> block(in, blocks, i);
     const Rows<T> h_rows = output_rows<T>(h, block.b, block.column);
     T* const last = c_last.data<T>() + block.first();
@@ -163,7 +162,7 @@ void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnS
       step(in.options.pooling, block.step(t, t > 0 ? states.at(t - 1) : block.c0),
            Forward<T>{h_rows.at(t), states.at(t)});
     if (c.defined()) std::copy_n(states.at(steps - 1), block.columns, last);
-  }
+  });
 }
 
 template <class T>
@@ -174,8 +173,7 @@ void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tenso
     copy(dc0, dc_last);
   else
     fill(dc0, 0);
-#pragma omp parallel for if (c.numel() > kParallelGrain / 8)
-  for (int64_t i = 0; i < blocks.count(); ++i) {
+  cpu::parallel_for(blocks.count(), c.numel() > kParallelGrain / 8, [&](int64_t i) {
     Block<T> block(in, blocks, i);
     const Rows<const T> states = rows_of<T>(c, block.b, block.column),
                         dh_rows = rows_of<T>(dh, block.b, block.column);
@@ -184,7 +182,7 @@ void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tenso
     for (int64_t t = c.size(0) - 1; t >= 0; --t)
       step(in.options.pooling, block.step(t, t > 0 ? states.at(t - 1) : block.c0),
            Backward<T>{states.at(t), dh_rows.at(t), du_rows.at(t), carry});
-  }
+  });
 }
 
 void check_inputs(const QrnnScanInputs& in) {

@@ -55,8 +55,7 @@ template <class T, class U>
 void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruScanInputs& in) {
   const ColumnBlocks blocks(h.size(1), h.size(2));
   const bool in_chunks = c.defined() && c.size(0) < h.size(0);
-#pragma omp parallel for if (h.numel() > kParallelGrain / 8)
-  for (int64_t i = 0; i < blocks.count(); ++i) {
+  cpu::parallel_for(blocks.count(), h.numel() > kParallelGrain / 8, [&](int64_t i) {
     const cpu::SruBlock<T, U> block = block_of<T, U>(in, blocks, i);
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T* last = c_last.data<T>() + b * blocks.width + column;
@@ -66,7 +65,7 @@ void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruSc
     cpu::sru_forward_block(in.tanh, in_chunks, block, states, kept, output_rows<T>(h, b, column));
     finish_streaming();
     if (states.stride > 0) std::copy_n(states.at(block.steps - 1), block.columns, last);
-  }
+  });
 }
 
 // Sets target (2 D), or adds to it, two rows of the sums (B, 4, D), in the order of b, whatever the number of
@@ -97,8 +96,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
     fill(dc0, 0);
   const Tensor sums = zeros({blocks.batch, 4, d}, c.dtype());  // dv_f, dv_r, db_f, db_r of each batch row
   const bool in_chunks = c.size(0) < in.u.size(0);
-#pragma omp parallel for if (in.u.numel() > kParallelGrain / 8)
-  for (int64_t i = 0; i < blocks.count(); ++i) {
+  cpu::parallel_for(blocks.count(), in.u.numel() > kParallelGrain / 8, [&](int64_t i) {
     const int64_t b = blocks.row(i), column = blocks.column(i);
     T unwanted[kMaxColumns];
     Rows<T> dskip{unwanted, 0};
@@ -116,7 +114,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
                              .db_f = sum + 2 * d,
                              .db_r = sum + 3 * d});
     finish_streaming();
-  }
+  });
   sum_over_batch<T>(dweight_c, sums, 0, blocks);
   sum_over_batch<T>(dbias, sums, 2, blocks);
 }

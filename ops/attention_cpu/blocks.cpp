@@ -7,6 +7,7 @@
 
 #include "core/array.h"
 #include "core/dispatch.h"
+#include "core/parallel.h"
 #include "ops/attention.h"
 #include "ops/attention_cpu/layout.h"
 #include "ops/attention_cpu/operands.h"
@@ -153,22 +154,27 @@ void forward(const AttentionLayout& at, AttentionProducts<Operand>& products, co
   const int64_t floats =
       at.block * (products.keys.padded_rows() + products.positions.padded_rows() + at.head + 1) + at.keys;
   const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096);
+  // Blocks go item by item, while the keys of the item are in cache. The last blocks see the most keys, so they come
+  // first.
+  const auto run_task = [&](int64_t task) {
+    forward_block(at, products, scratch.own(), x, task / at.blocks(),
+                  at.block_at(at.blocks() - 1 - task % at.blocks()));
+  };
+  ParallelErrors errors;
 #pragma omp parallel if (at.worth_threads())
   {
     const SingleThreaded single;
     if (at.positions > 0) {
 #pragma omp for schedule(dynamic)
-      for (int64_t head = 0; head < at.heads; ++head) products.positions.prepare(head, head);
+      for (int64_t head = 0; head < at.heads; ++head)
+        errors.run([&] { products.positions.prepare(head, head); });
     }
 #pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < at.items(); ++item) products.prepare(item, item);
-      // Blocks go item by item, while the keys of the item are in cache. The last blocks see the most keys,
-      // so they come first.
+    for (int64_t item = 0; item < at.items(); ++item) errors.run([&] { products.prepare(item, item); });
 #pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < at.items() * at.blocks(); ++task)
-      forward_block(at, products, scratch.own(), x, task / at.blocks(),
-                    at.block_at(at.blocks() - 1 - task % at.blocks()));
+    for (int64_t task = 0; task < at.items() * at.blocks(); ++task) errors.run([&] { run_task(task); });
   }
+  errors.rethrow();
 }
 
 // Clears the sums outside of `seen`, the rows that the first block of a task sees; that block overwrites
@@ -222,50 +228,54 @@ void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
       put_row(x.dkv + at.kv_offset(item, key) + part * at.width, sum, at.head);
     }
   };
+  const auto run_task = [&](int64_t task) {
+    const int64_t item = task / groups, group = task % groups,
+                  slot = slots < at.items() ? omp_get_thread_num() : item;
+    if (groups == 1) products.prepare(slot, item);
+    T* own = key_sums + (slot * groups + group) * 2 * keys * head;
+    const Sums<T> sums{own, own + keys * head, position_sums + task * positions * head};
+    const int64_t last = at.blocks() - 1 - group;
+    const QueryBlock longest = at.block_at(last);
+    clear_outside(sums.keys, longest.keys, keys, head);
+    clear_outside(sums.values, longest.keys, keys, head);
+    clear_outside(sums.positions, longest.positions, positions, head);
+    for (int64_t index = last; index >= 0; index -= groups)
+      backward_block(at, products, scratch.own(), sums, index == last, x, slot, item, at.block_at(index));
+    for (int64_t key = 0; groups == 1 && key < at.keys; ++key) put_key(slot, item, key);
+  };
+  // The batch items share the positions: their sums are added, and stored nearest first.
+  const auto sum_positions = [&](int64_t row) {
+    const int64_t h = row % at.heads, position = row / at.heads;
+    T* target = x.dr + (at.positions - 1 - position) * at.width + h * at.head;
+    std::fill_n(target, at.head, T(0));
+    for (int64_t task = 0; task < at.batch * groups; ++task) {
+      const int64_t item = task / groups * at.heads + h;
+      add_sum(target, position_sums + ((item * groups + task % groups) * positions + position) * head);
+    }
+  };
+  ParallelErrors errors;
 #pragma omp parallel if (at.worth_threads())
   {
     const SingleThreaded single;
     if (at.positions > 0) {
 #pragma omp for schedule(dynamic)
-      for (int64_t h = 0; h < at.heads; ++h) products.positions.prepare(h, h);
+      for (int64_t h = 0; h < at.heads; ++h) errors.run([&] { products.positions.prepare(h, h); });
     }
     if (groups > 1) {
 #pragma omp for schedule(dynamic)
-      for (int64_t item = 0; item < at.items(); ++item) products.prepare(item, item);
+      for (int64_t item = 0; item < at.items(); ++item) errors.run([&] { products.prepare(item, item); });
     }
 #pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < tasks; ++task) {
-      const int64_t item = task / groups, group = task % groups,
-                    slot = slots < at.items() ? omp_get_thread_num() : item;
-      if (groups == 1) products.prepare(slot, item);
-      T* own = key_sums + (slot * groups + group) * 2 * keys * head;
-      const Sums<T> sums{own, own + keys * head, position_sums + task * positions * head};
-      const int64_t last = at.blocks() - 1 - group;
-      const QueryBlock longest = at.block_at(last);
-      clear_outside(sums.keys, longest.keys, keys, head);
-      clear_outside(sums.values, longest.keys, keys, head);
-      clear_outside(sums.positions, longest.positions, positions, head);
-      for (int64_t index = last; index >= 0; index -= groups)
-        backward_block(at, products, scratch.own(), sums, index == last, x, slot, item, at.block_at(index));
-      for (int64_t key = 0; groups == 1 && key < at.keys; ++key) put_key(slot, item, key);
-    }
+    for (int64_t task = 0; task < tasks; ++task) errors.run([&] { run_task(task); });
     if (groups > 1) {
 #pragma omp for schedule(static)
       for (int64_t row = 0; row < at.items() * at.keys; ++row)
-        put_key(row / at.keys, row / at.keys, row % at.keys);
+        errors.run([&] { put_key(row / at.keys, row / at.keys, row % at.keys); });
     }
-    // The batch items share the positions: their sums are added, and stored nearest first.
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < at.positions * at.heads; ++row) {
-      const int64_t h = row % at.heads, position = row / at.heads;
-      T* target = x.dr + (at.positions - 1 - position) * at.width + h * at.head;
-      std::fill_n(target, at.head, T(0));
-      for (int64_t task = 0; task < at.batch * groups; ++task) {
-        const int64_t item = task / groups * at.heads + h;
-        add_sum(target, position_sums + ((item * groups + task % groups) * positions + position) * head);
-      }
-    }
+    for (int64_t row = 0; row < at.positions * at.heads; ++row) errors.run([&] { sum_positions(row); });
   }
+  errors.rethrow();
 }
 
 template <class Operand>

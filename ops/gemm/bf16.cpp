@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "core/parallel.h"
 #include "core/storage.h"
 #include "core/streaming.h"
 #include "ops/gemm/onednn.h"
@@ -40,6 +41,7 @@ struct PackThenMultiply {
                   tile_bytes = own_tile_size * static_cast<int64_t>(sizeof(float));
     const ThreadScratch scratch(round_up(packed_bytes, 64) + tile_bytes, parallel);
     bf16* const shared = static_cast<bf16*>(storage.data());
+    ParallelErrors errors;
 #pragma omp parallel if (parallel)
     {
       const SingleThreaded single;
@@ -47,10 +49,11 @@ struct PackThenMultiply {
       bf16* const packed = take<bf16>(memory, own_packed_size);
       const TaskMemory own{packed, take<float>(memory, own_tile_size)};
 #pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < pack_tasks; ++task) pack(shared, task);
+      for (int64_t task = 0; task < pack_tasks; ++task) errors.run([&] { pack(shared, task); });
 #pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < multiply_tasks; ++task) multiply(shared, own, task);
+      for (int64_t task = 0; task < multiply_tasks; ++task) errors.run([&] { multiply(shared, own, task); });
     }
+    errors.rethrow();
   }
 };
 

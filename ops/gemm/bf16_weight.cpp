@@ -51,27 +51,30 @@ void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, con
   const ThreadScratch tiles(p.m * columns * sizeof(float), parallel);
   const bf16* const right = weight.packed.data<bf16>();
   const int64_t tasks = (p.n + columns - 1) / columns;
+  const auto multiply_task = [&](int64_t task, float* tile) {
+    const int64_t j = task * columns, n = std::min(columns, p.n - j), width = packed_width(n);
+    if (few)
+      multiply_panel(tile, widened, right + j * depth, p.m, depth);
+    else
+      onednn_multiply_packed(tile, left, right + j * depth, p.m, width, depth, false);
+    for (int64_t row = 0; row < p.m; ++row) {
+      C* const y = c + row * p.ldc + j;
+      float* const x = tile + row * width;
+      if constexpr (std::is_same_v<C, float>)
+        write_row(y, x, n, bias ? bias + j : nullptr, p.accumulate);
+      else
+        round_to_bf16(y, x, n);
+    }
+  };
+  ParallelErrors errors;
 #pragma omp parallel if (parallel)
   {
     const SingleThreaded single;
     float* const tile = tiles.own<float>();
 #pragma omp for schedule(static)
-    for (int64_t task = 0; task < tasks; ++task) {
-      const int64_t j = task * columns, n = std::min(columns, p.n - j), width = packed_width(n);
-      if (few)
-        multiply_panel(tile, widened, right + j * depth, p.m, depth);
-      else
-        onednn_multiply_packed(tile, left, right + j * depth, p.m, width, depth, false);
-      for (int64_t row = 0; row < p.m; ++row) {
-        C* const y = c + row * p.ldc + j;
-        float* const x = tile + row * width;
-        if constexpr (std::is_same_v<C, float>)
-          write_row(y, x, n, bias ? bias + j : nullptr, p.accumulate);
-        else
-          round_to_bf16(y, x, n);
-      }
-    }
+    for (int64_t task = 0; task < tasks; ++task) errors.run([&] { multiply_task(task, tile); });
   }
+  errors.rethrow();
 }
 
 }  // namespace

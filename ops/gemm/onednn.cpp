@@ -2,8 +2,12 @@
 #include "ops/gemm/onednn.h"
 
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
 #include <string_view>
@@ -65,6 +69,36 @@ dnnl::matmul::primitive_desc describe(const PackedShape& shape) {
 #endif
 }
 
+[[noreturn]] void fail_without_memory(const char* what) {
+  throw OutOfMemory(
+      fmt::format("cpu: out of memory: the system has none left for {} of oneDNN; raise the limit of "
+                  "this process, or use a smaller model or batch",
+                  what));
+}
+
+// Throws OutOfMemory if the system would not give oneDNN memory for the code of new kernels: version 2.6 then writes to
+// a null pointer. The kernels of one product take far less than this.
+void check_code_memory() {
+  constexpr size_t kBytes = size_t{16} << 20;
+  void* const probe =
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (probe == MAP_FAILED) fail_without_memory("the code of a matrix product");
+  munmap(probe, kBytes);
+}
+
+// oneDNN makes the code of an f32 product when one of its kind and size is computed for the first time, so that is when
+// this checks the memory for it.
+void check_sgemm_memory(bool transpose_a, bool transpose_b, bool accumulate, int64_t operations) {
+  constexpr size_t kSizes = 64;
+  static std::array<std::atomic<bool>, 8 * kSizes> checked;
+  const size_t kind = (transpose_a ? 1 : 0) + (transpose_b ? 2 : 0) + (accumulate ? 4 : 0);
+  std::atomic<bool>& before =
+      checked[kind * kSizes + std::bit_width(static_cast<uint64_t>(operations)) % kSizes];
+  if (before.load(std::memory_order_relaxed)) return;
+  check_code_memory();
+  before.store(true, std::memory_order_relaxed);
+}
+
 // A primitive with its arguments. Only their addresses change from call to call.
 class PackedProduct {
  public:
@@ -79,6 +113,7 @@ class PackedProduct {
                                          {DNNL_ARG_DST, c_.get()},
                                          {DNNL_ARG_SCRATCHPAD, scratch_.get()}};
     const dnnl_status_t status = dnnl_primitive_execute(primitive_.get(), stream.get(), 4, arguments);
+    if (status == dnnl_out_of_memory) fail_without_memory("a product of packed operands");
     CHECK(status == dnnl_success, "gemm: oneDNN failed to multiply packed operands, status {}",
           static_cast<int>(status));
   }
@@ -109,7 +144,8 @@ bool has_kernel(Result result) {
     const SingleThreaded single;
     const std::string_view kernel = describe({64, 64, 64, false, result}).impl_info_str();
     return kernel.starts_with("brg");
-  } catch (const dnnl::error&) {
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) fail_without_memory("a product of packed operands");
     return false;
   }
 }
@@ -133,14 +169,24 @@ bool probe_int8() {
          has_kernel(Result::i32);
 }
 
+// Returns the calling thread's primitive for this shape.
+PackedProduct& product_for(ThreadProducts& thread, const PackedShape& shape) {
+  const auto found = thread.products.find(shape);
+  if (found != thread.products.end()) return found->second;
+  if (thread.products.size() >= kMaxProducts) thread.products.clear();
+  check_code_memory();
+  return thread.products.try_emplace(shape, shape).first->second;
+}
+
 void multiply_packed(const PackedShape& shape, void* c, const void* left, const void* right) {
-  thread_local ThreadProducts thread;
-  auto found = thread.products.find(shape);
-  if (found == thread.products.end()) {
-    if (thread.products.size() >= kMaxProducts) thread.products.clear();
-    found = thread.products.try_emplace(shape, shape).first;
+  try {
+    thread_local ThreadProducts thread;
+    product_for(thread, shape).run(thread.stream, c, left, right);
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) fail_without_memory("a product of packed operands");
+    detail::fail("gemm: oneDNN failed to prepare a product ({}, {}) by ({}, {}): {}", shape.m, shape.k,
+                 shape.k, shape.n, error.what());
   }
-  found->second.run(thread.stream, c, left, right);
 }
 
 }  // namespace
@@ -154,8 +200,10 @@ SingleThreaded::~SingleThreaded() {
 
 void onednn_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
                   int64_t lda, const float* b, int64_t ldb, bool accumulate, float* c, int64_t ldc) {
+  check_sgemm_memory(transpose_a, transpose_b, accumulate, m * n * k);
   const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a,
                                           lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+  if (status == dnnl_out_of_memory) fail_without_memory("an f32 product");
   CHECK(status == dnnl_success, "gemm: oneDNN failed to multiply ({}, {}) by ({}, {}) in f32, status {}", m,
         k, k, n, static_cast<int>(status));
 }

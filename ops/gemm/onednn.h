@@ -1,5 +1,5 @@
-// All calls of oneDNN: f32 products, and bf16 and int8 products of packed operands, each on one thread.
-// Internal to the CPU kernels.
+// All calls of oneDNN: f32 products, and bf16 and int8 products of packed operands, each on one thread. Without
+// memory for their code or scratch they throw OutOfMemory. Internal to the CPU kernels.
 #pragma once
 #include <cstdint>
 

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <random>
 #include <thread>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/fake_memory.h"
+#include "tests/support/files.h"
 
 namespace tandem::testing {
 
@@ -67,6 +69,37 @@ TEST_CASE("host memory: the ends of a mapping are unmapped, and poison is NaN") 
   }
   CHECK(source.acquire(65 * kMiB) == nullptr);
   CHECK(host_memory_limit() > 100 * kMiB);
+}
+
+TEST_CASE("host memory: the smallest limit of the process's control group and of those that hold it counts") {
+  const TempDir root;
+  const size_t machine = host_memory_limit(root / "nothing");
+  CHECK(machine > 100 * kMiB);
+  const auto put = [&root](const std::string& path, const std::string& text) {
+    std::filesystem::create_directories(std::filesystem::path(root / path).parent_path());
+    write_text(root / path, text);
+  };
+  const auto limit = [&root] { return host_memory_limit(root.path()); };
+
+  put("proc/self/cgroup", "0::/system.slice/slurmd/job_7/step_0\n");
+  put("sys/fs/cgroup/system.slice/slurmd/job_7/step_0/memory.max", "max\n");
+  CHECK(limit() == machine);
+  put("sys/fs/cgroup/system.slice/slurmd/job_7/memory.max", "50000000\n");
+  put("sys/fs/cgroup/system.slice/memory.max", "60000000\n");
+  CHECK(limit() == 50000000);
+  put("sys/fs/cgroup/memory.max", "40000000\n");  // as a container sees its own group
+  CHECK(limit() == 40000000);
+  put("proc/self/cgroup", "0::/../other\n");
+  CHECK(limit() == 40000000);
+
+  put("proc/self/cgroup", "12:cpu,cpuacct:/a\n5:memory:/slurm/uid_0/job_9\n1:name=systemd:/x\n0::/\n");
+  put("sys/fs/cgroup/memory.max", "max\n");
+  put("sys/fs/cgroup/memory/slurm/uid_0/job_9/memory.limit_in_bytes", "9223372036854771712\n");
+  put("sys/fs/cgroup/memory/slurm/uid_0/memory.limit_in_bytes", "30000000\n");
+  put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  CHECK(limit() == 30000000);
+  put("proc/self/cgroup", "not a line of this file\n5:memory\n");
+  CHECK(limit() == machine);
 }
 
 TEST_CASE("allocator_of: the host has one allocator, and a missing device is an error") {
