@@ -85,17 +85,17 @@ std::unique_ptr<std::FILE, int (*)(std::FILE*)> open_to_write(const fs::path& pa
   return {::fdopen(descriptor, append ? "ab" : "wb"), std::fclose};
 }
 
-Checksum::Checksum(const std::string& algorithm) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+RunningChecksum::RunningChecksum(const std::string& algorithm) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
   const EVP_MD* method = EVP_get_digestbyname(algorithm.c_str());
   CHECK(method && context_ && EVP_DigestInit_ex(context_.get(), method, nullptr) == 1,
         "checksum: OpenSSL has no digest named '{}' here", algorithm);
 }
 
-void Checksum::update(std::span<const uint8_t> bytes) {
+void RunningChecksum::update(std::span<const uint8_t> bytes) {
   CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1, "checksum: OpenSSL failed");
 }
 
-std::string Checksum::hex() {
+std::string RunningChecksum::hex() {
   std::array<uint8_t, EVP_MAX_MD_SIZE> digest;
   unsigned int size = 0;
   CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, "checksum: OpenSSL failed");
@@ -103,19 +103,19 @@ std::string Checksum::hex() {
 }
 
 std::string checksum(const std::string& algorithm, std::span<const uint8_t> bytes) {
-  Checksum digest(algorithm);
+  RunningChecksum digest(algorithm);
   digest.update(bytes);
   return digest.hex();
 }
 
 std::string file_checksum(const std::string& algorithm, const fs::path& path) {
-  Checksum digest(algorithm);
+  RunningChecksum digest(algorithm);
   for_each_block(path, [&digest](std::span<const uint8_t> block) { digest.update(block); });
   return digest.hex();
 }
 
 Unpacked read_through(ByteSource& source, const std::string& algorithm) {
-  Checksum digest(algorithm);
+  RunningChecksum digest(algorithm);
   Unpacked result;
   std::vector<uint8_t> block(kBlock);
   while (const size_t count = source.read(block)) {
@@ -129,7 +129,7 @@ Unpacked read_through(ByteSource& source, const std::string& algorithm) {
 Unpacked unpack(const fs::path& archive, const std::string& entry, const fs::path& destination,
                 int64_t max_size, const std::string& algorithm, const ByteProgress& progress) {
   const std::unique_ptr<Archive> source = open_entry(archive, entry);
-  Checksum digest(algorithm);
+  RunningChecksum digest(algorithm);
   Unpacked result;
   std::error_code none;
   fs::remove(destination, none);  // what a killed process has left

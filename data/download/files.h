@@ -34,10 +34,10 @@ struct Checksum {
 };
 
 // The checksum of bytes that arrive piece by piece.
-class Checksum {
+class RunningChecksum {
  public:
   // Error: OpenSSL has no digest of that name.
-  explicit Checksum(const std::string& algorithm);
+  explicit RunningChecksum(const std::string& algorithm);
   void update(std::span<const uint8_t> bytes);
   // Returns lower-case digits; is called once, after the last update().
   std::string hex();

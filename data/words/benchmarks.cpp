@@ -209,7 +209,7 @@ WordSource file_source(const std::string& name, const fs::path& path, const std:
   source.open = [path, checksum, train_end, dev_end] {
     return [path, checksum, train_end, dev_end](const TextSink& sink) {
       TextFile file(path);
-      Checksum digest("sha256");
+      RunningChecksum digest("sha256");
       LineSplitter lines({train_end, dev_end}, sink);
       std::vector<uint8_t> block(kReadBytes);
       while (const size_t count = file.read(block)) {
