@@ -7,6 +7,7 @@
 #include "core/safetensors.h"
 #include "core/tensor.h"
 #include "data/token_digest.h"
+#include "tests/support/digest_verification.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 
