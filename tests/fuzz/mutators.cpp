@@ -83,6 +83,8 @@ void mutate_header(Parts& parts, Random& random) {
   }
   if (fit) fit_offsets(header, parts.data);
   parts.header = dumped(header);
+  // The writer aligns the data, and most readers refuse what is not aligned.
+  if (below(random, 8) != 0) parts.header.resize((parts.header.size() + 7) / 8 * 8, ' ');
 }
 
 }  // namespace
