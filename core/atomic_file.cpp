@@ -31,6 +31,22 @@ bool write_all(const void* data, size_t bytes, Put&& put) {
   return true;
 }
 
+// Returns false if another process holds the lock. A file system that has no locks counts as free.
+bool try_lock(int file) {
+  while (flock(file, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return false;
+    if (errno != EINTR) break;
+  }
+  return true;
+}
+
+// Closes a file after a call failed, and leaves that call's errno for the message.
+void close_after_failure(int file) {
+  const int error = errno;
+  ::close(file);
+  errno = error;
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp") {
@@ -39,9 +55,7 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(pa
         "cannot write {}: it exists and is not a regular file; give another path", path_);
   open_temporary();
   if (ftruncate(file_, 0) != 0) {
-    const int error = errno;
-    ::close(file_);
-    errno = error;
+    close_after_failure(file_);
     fail("truncate");
   }
 }
@@ -52,16 +66,18 @@ void AtomicFile::open_temporary() {
   while (true) {
     file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (file_ < 0) fail("open the temporary file");
-    if (flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    if (!try_lock(file_)) {
       ::close(file_);
       detail::fail("cannot write {}: another process is writing {}; wait for it or stop it", path_,
                    temporary_);
     }
     struct stat locked {
     }, named{};
-    if (fstat(file_, &locked) == 0 && lstat(temporary_.c_str(), &named) == 0 &&
-        locked.st_ino == named.st_ino && locked.st_dev == named.st_dev)
-      return;
+    if (fstat(file_, &locked) != 0 || (lstat(temporary_.c_str(), &named) != 0 && errno != ENOENT)) {
+      close_after_failure(file_);
+      fail("look at the temporary file");
+    }
+    if (locked.st_ino == named.st_ino && locked.st_dev == named.st_dev) return;
     ::close(file_);
   }
 }

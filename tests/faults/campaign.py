@@ -1,5 +1,7 @@
 """A campaign: many cases of each kind of fault, each case in a folder of its own, and what was found."""
+import collections
 import dataclasses
+import itertools
 import os
 import random
 import shutil
@@ -17,6 +19,16 @@ class Broken(Exception):
 
 
 @dataclasses.dataclass
+class Point:
+    """A call at which a run can be disturbed."""
+    resumed: bool  # whether the run was resumed half-way
+    number: int
+    call: str
+    file: str
+    number_of_kind: int  # among the calls of this name alone
+
+
+@dataclasses.dataclass
 class Tally:
     """What the cases of one kind came to: a row of the table at the end."""
     tries: int = 0
@@ -31,6 +43,7 @@ class Campaign:
 
     def __init__(self, build, work, seed):
         self.work, self.seed = work, seed
+        self.orders = {}  # for each kind, what its cases do in turn
         self.notes = set()  # what could not be tried on this machine, and why
         self.tools = tool_folder(build)
         self.shim = build_shim(build, work)
@@ -67,22 +80,40 @@ class Campaign:
         return case.run
 
     def list_points(self, resumed):
-        """Returns (resumed, number, call) of each call that a new or a resumed run makes on files of its folder."""
+        """Returns a Point for each call that a new or a resumed run makes on files of its folder."""
         case = Case(self, "calls", int(resumed))
         if resumed:
             shutil.copytree(self.half, case.run)
         process = case.start_train(Fault())
         case.must(process.end())
-        return [(resumed, int(number), call) for number, call, _ in process.calls()]
+        of_kind = collections.Counter()
+        points = []
+        for number, call, path in process.calls():
+            of_kind[call] += 1
+            file = path.rsplit("/", 1)[-1].removesuffix(".tmp")
+            points.append(Point(resumed, int(number), call, file, of_kind[call]))
+        return points
 
     def command(self, kind, number):
         return f"tests/faults/run --build={self.tools.parent} --seed={self.seed} --case={number} {kind}"
 
-    def in_turn(self, choices, number, what):
-        """Returns one of the choices: case after case all of them, in an order that the seed determines."""
-        order = list(choices)
-        random.Random(f"{self.seed}/{what}").shuffle(order)
-        return order[number % len(order)]
+    def in_turn(self, kind, number, ways):
+        """Returns a point and one of the ways in which `ways(point)` says that its call can go wrong.
+
+        Case after case all of them, in an order that the seed determines: each call on each file has its turn before
+        one of them, such as the many writes of metrics, has its next.
+        """
+        if kind not in self.orders:
+            groups = {}
+            for point in self.points:
+                for way in ways(point):
+                    groups.setdefault((point.resumed, point.call, point.file), []).append((point, way))
+            draw = random.Random(f"{self.seed}/{kind}")
+            for group in groups.values():
+                draw.shuffle(group)
+            rounds = itertools.zip_longest(*groups.values())
+            self.orders[kind] = [choice for turn in rounds for choice in turn if choice]
+        return self.orders[kind][number % len(self.orders[kind])]
 
 
 class Case:

@@ -1,4 +1,5 @@
-"""Tests of the campaign itself: it sees what is lost, and the shim changes the call that it is told to change.
+"""Tests of the campaign itself: it sees what is lost, and the shim changes the call that it is told to change. Then a case
+of a program that chance seldom finds.
 
 The argument is the folder of the build.
 """
@@ -6,16 +7,17 @@ import errno
 import json
 import os
 import pathlib
+import random
 import signal
 import struct
 import sys
 import tempfile
 import unittest
 
-from programs import Fault, Process, build_shim
+from programs import TINY, Fault, Process, build_shim, tool_folder, write_text
 from truth import Truth, first_difference, is_whole
 
-BUILD = pathlib.Path(sys.argv[1])
+BUILD = pathlib.Path(sys.argv[1]).resolve()
 ROWS = [{"step": step, "loss": step / 3, "ms": step, "tokens_per_second": 1, "memory_bytes": 1} for step in (1, 2, 3)]
 WRITER = "import os; f = os.open('run/file', os.O_RDWR | os.O_CREAT); [print(os.write(f, b'four')) for _ in range(3)]"
 
@@ -110,6 +112,17 @@ class ShimTest(Folder):
 
     def test_a_signal_arrives_at_the_call(self):
         self.assertEqual(self.write(f"signal={int(signal.SIGTERM)}", 1).code, -signal.SIGTERM)
+
+
+class ProgramTest(Folder):
+    def test_a_temporary_file_that_cannot_be_looked_at_is_an_error_and_no_endless_loop(self):
+        text = self.folder / "text.txt"
+        write_text(text, random.Random(1))
+        fault = Fault(f"error={errno.EIO}", 1, "stat", repeat=True, path="last.safetensors.tmp")
+        ended = Process([tool_folder(BUILD) / "train", text, "--out=run", "--device=cpu", *TINY], self.folder, "train",
+                        dict(os.environ), build_shim(BUILD, self.folder), fault).end()
+        self.assertEqual(ended.code, 1)
+        self.assertIn("last.safetensors: look at the temporary file: Input/output error", ended.error)
 
 
 if __name__ == "__main__":

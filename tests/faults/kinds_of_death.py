@@ -1,11 +1,12 @@
 """Kinds of faults that end a process: kills at random moments and at each system call, and signals."""
 import errno
+import os
 import pathlib
 import signal
 
 from campaign import CRASH, WRONG, signal_name
 from programs import Fault
-from truth import rows_of
+from truth import METRICS, rows_of
 
 STOPPED = 3  # exit code of a run that a signal stopped in an orderly manner
 STOPPING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU]
@@ -27,12 +28,11 @@ def kill(case):
 
 def kill_at(case):
     """A new or a resumed run is killed before a call or in the middle of a write; half of them again when resumed."""
-    resumed, number, action, _ = case.campaign.in_turn(
-        [(resumed, number, action, call) for resumed, number, call in case.campaign.points
-         for action in ("kill", "tear") if action == "kill" or call == "write"], case.number, case.kind)
-    if resumed:
+    point, action = case.campaign.in_turn(
+        case.kind, case.number, lambda point: ["kill", "tear"] if point.call == "write" else ["kill"])
+    if point.resumed:
         case.take_half()
-    faults = [Fault(action, number)]
+    faults = [Fault(action, point.number)]
     if case.random.random() < 0.5:
         faults.append(Fault(case.random.choice(["kill", "tear", "kill-after"]), case.random.randint(1, 400)))
     for fault in faults:
@@ -41,6 +41,23 @@ def kill_at(case):
         if ended.code not in (0, -signal.SIGKILL):
             case.judge_end(ended, codes=(0,))
         case.check_whole()
+    case.finish_run()
+
+
+def power(case):
+    """The machine stops at a call: of the metrics, whose rows are appended, only what was synced is sure to be there."""
+    point, action = case.campaign.in_turn(
+        case.kind, case.number, lambda point: [] if point.resumed or point.call == "stat" else ["kill"])
+    process = case.start_train(Fault(action, point.number))
+    case.hits += bool(process.end().hits)
+    calls = [(call, path) for number, call, path in process.calls() if int(number) < point.number]
+    metrics = str(case.run / METRICS)
+    synced = max((i for i, call in enumerate(calls) if call == ("fsync", metrics)), default=0)
+    rows = calls[:synced].count(("write", metrics))
+    if (case.run / METRICS).exists():
+        lines = (case.run / METRICS).read_bytes().splitlines(keepends=True)
+        sure = sum(map(len, lines[:rows]))
+        os.truncate(case.run / METRICS, case.random.randint(sure, sum(map(len, lines))))
     case.finish_run()
 
 
@@ -56,13 +73,14 @@ ERRORS = {
 
 def error_at(case):
     """A call of a new or a resumed run fails, once or from then on, alone or with all other calls on the run's files."""
-    resumed, number, call, name = case.campaign.in_turn(
-        [(resumed, number, call, name) for resumed, number, call in case.campaign.points for name in ERRORS[call]],
-        case.number, case.kind)
-    if resumed:
+    point, name = case.campaign.in_turn(case.kind, case.number, lambda point: ERRORS[point.call])
+    if point.resumed:
         case.take_half()
     action = "short" if name == "short" else f"error={getattr(errno, name)}"
-    ended = case.train(Fault(action, number, repeat=name in LASTING and case.random.random() < 0.5))
+    fault = case.random.choice([
+        Fault(action, point.number), Fault(action, point.number, repeat=name in LASTING),
+        Fault(action, point.number_of_kind, calls=point.call, repeat=name in LASTING)])
+    ended = case.train(fault)
     case.hits += bool(ended.hits)
     files = {pathlib.Path(hit.split(" ", 2)[2]).name.removesuffix(".tmp") for hit in ended.hits}
     case.judge_end(ended, files=sorted(files))
@@ -95,8 +113,8 @@ def signals(case):
     """One signal, or two within 50 ms, at random moments or at a call of a checkpoint; then the run goes on."""
     first = case.random.choice([*STOPPING, signal.SIGPIPE])
     if case.random.random() < 0.3:
-        resumed, number, _ = case.random.choice([point for point in case.campaign.points if not point[0]])
-        ended = case.train(Fault(f"signal={int(first)}", number))
+        point = case.random.choice([point for point in case.campaign.points if not point.resumed])
+        ended = case.train(Fault(f"signal={int(first)}", point.number))
         case.hits += bool(ended.hits)
         judge_signal(case, ended, [first], 1 <= steps_in(case.run) < 60)
         return case.finish_after(ended)
