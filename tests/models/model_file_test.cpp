@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/safetensors.h"
+#include "models/presets.h"
 #include "models/registry.h"
 #include "models/training/checkpoint.h"
 #include "tests/support/errors.h"
@@ -59,6 +60,7 @@ TEST_CASE("model file: a checkpoint gives the model, vocabulary and run that wer
   RunConfig run;
   run.corpus = "gcide";
   run.test_fraction = 0.125;
+  run.recipe = preset("srupp", "laptop").recipe;
   run.recipe.eval_window = 77;
   checkpoint.run_config = run.text();
   checkpoint.progress = R"({"step":1200})";

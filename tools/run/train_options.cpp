@@ -157,12 +157,24 @@ runs/CORPUS-MODEL-PRESET (with -2, -3, ... if that is taken: nothing is overwrit
   best.safetensors   the weights with the lowest dev loss so far
   metrics.jsonl      per step: loss, bpc or ppl, lr, gradient norm, ms, tokens/s, memory;
                      per evaluation: dev_bpc or dev_ppl, and dev_nats; the same of test
-Files are replaced as a whole, so a kill at any moment leaves the last one readable. A resumed run
-goes on as if it had never stopped: every later loss has the same bits. It may go on on another
-device; its losses are then close, not equal.
+  run.lock           held by the one process that may write here; it names that process
+Files are replaced as a whole and checked against digests when they are read (--verify=off reads a
+damaged one), so a kill at any moment leaves the last checkpoint readable.
+
+--resume goes on as if the run had never stopped: every later loss has the same bits, and in the end
+every file is the same. Without a value it takes the run whose checkpoint is the newest. With
+--out=FOLDER it goes on in a folder of its own, and the old one keeps what it has; an older
+checkpoint than last.safetensors needs that. A run may go on on another device; its losses are then
+close, not equal.
+
+INT (Ctrl-C), TERM, HUP, XCPU and USR1 save a checkpoint of the current step and end the program
+with exit code 3; a second Ctrl-C, a second later, ends it at once. --max-steps and --max-time also
+stop between evaluations: then the weights are scored for you, in rows with "at_stop" that a resumed
+run drops. If the reader of the output leaves, training goes on.
 
 At the end the best weights are scored on the test split, in one column so that every token has all
-its context, and continue its first line.
+its context, and continue its first line. Weights that are not finite are never saved: the run ends
+and keeps the checkpoint before.
 
 On a GPU steps are only enqueued, and from the fourth on each is one CUDA graph, with the same
 losses as --eager, bit for bit. Losses are fetched with the progress lines, at least every 100
