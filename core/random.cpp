@@ -41,14 +41,16 @@ template <class T, class Four>
 void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) {
   T* out = y.data<T>();
   const int64_t n = y.numel();
-  cpu::parallel_for((n + 3) / 4, n > kParallelGrain, [out, n, &state, &four](int64_t i) {
-    double values[4];
-    four(block_of(state, static_cast<uint64_t>(i)), values);
-    for (int64_t j = 0; j < std::min<int64_t>(4, n - 4 * i); ++j) {
-      if constexpr (std::is_same_v<T, bf16>)
-        out[4 * i + j] = bf16(static_cast<float>(values[j]));
-      else
-        out[4 * i + j] = static_cast<T>(values[j]);
+  cpu::for_blocks((n + 3) / 4, 2048, 4, [out, n, &state, &four](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      double values[4];
+      four(block_of(state, static_cast<uint64_t>(i)), values);
+      for (int64_t j = 0; j < std::min<int64_t>(4, n - 4 * i); ++j) {
+        if constexpr (std::is_same_v<T, bf16>)
+          out[4 * i + j] = bf16(static_cast<float>(values[j]));
+        else
+          out[4 * i + j] = static_cast<T>(values[j]);
+      }
     }
   });
 }

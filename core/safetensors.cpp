@@ -180,7 +180,6 @@ void SafetensorsFile::parse_header(std::string_view header) {
   for (const auto& [name, fields] : root.items()) {
     if (name != kMetadata) {
       entries_.emplace(name, EntryParser(path_, name).parse(fields));
-      names_.push_back(name);
       continue;
     }
     CHECK(fields.is_object(), "{}: {} is {}, not an object", path_, kMetadata, fields.type_name());
@@ -193,13 +192,14 @@ void SafetensorsFile::parse_header(std::string_view header) {
 }
 
 void SafetensorsFile::check_layout(uint64_t data_bytes) {
-  std::ranges::sort(names_, [this](const std::string& a, const std::string& b) {
-    const Entry &p = entries_.at(a), &q = entries_.at(b);
-    return std::tie(p.begin, p.end, a) < std::tie(q.begin, q.end, b);
-  });
+  using Item = std::map<std::string, Entry>::value_type;
+  std::vector<const Item*> order;  // by data; empty tensors at one place by name
+  for (const Item& item : entries_) order.push_back(&item);
+  std::ranges::stable_sort(order, {},
+                           [](const Item* item) { return std::pair(item->second.begin, item->second.end); });
   uint64_t covered = 0;
-  for (const std::string& name : names_) {
-    const Entry& e = entries_.at(name);
+  for (const Item* item : order) {
+    const auto& [name, e] = *item;
     CHECK(e.begin >= covered,
           "{}: tensor {}: data_offsets [{}, {}] overlap the tensor before, which ends at {}", path_,
           in_quotes(name), e.begin, e.end, covered);
@@ -209,6 +209,7 @@ void SafetensorsFile::check_layout(uint64_t data_bytes) {
           "{}: tensor {}: data_offsets [{}, {}] lie beyond the {} bytes of data: truncated", path_,
           in_quotes(name), e.begin, e.end, data_bytes);
     covered = e.end;
+    names_.push_back(name);
   }
   CHECK(covered == data_bytes, "{}: {} bytes after the last tensor's data", path_, data_bytes - covered);
 }

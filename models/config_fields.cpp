@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 // Sizes beyond it, in either direction, are refused, so that sums and products of a few of them do not overflow.
-constexpr int64_t kLargestSize = int64_t{1} << 31;
+constexpr int64_t kLargestSize = int64_t{1} << 30;
 
 bool fits(int64_t value) {
   return value >= -kLargestSize && value <= kLargestSize;
@@ -65,6 +65,7 @@ void FieldWriter::operator()(const char* key, double& field) {
   json_->object[key] = field;
 }
 void FieldWriter::operator()(const char* key, std::string& field) {
+  CHECK(is_utf8(field), "configuration field {} is not UTF-8: {}", key, printable_start(field));
   json_->object[key] = field;
 }
 void FieldWriter::operator()(const char* key, std::vector<int64_t>& field) {

@@ -24,7 +24,7 @@ class Fields {
   virtual void operator()(const char* key, DType& field) = 0;
 };
 
-// Writes fields as JSON, after "model": `model`.
+// Writes fields as JSON, after "model": `model`. Error: a text that is not UTF-8.
 class FieldWriter : public Fields {
  public:
   explicit FieldWriter(const std::string& model);
@@ -48,7 +48,7 @@ class FieldReader : public Fields {
   // Error: the text is not a JSON object, or is nested too deeply or too long (core/json.h).
   FieldReader(const std::string& model, const std::string& text);
   ~FieldReader() override;
-  // Error: a value of the wrong type; an integer beyond 2^31; a dtype other than f32 and f64.
+  // Error: a value of the wrong type; an integer beyond 2^30; a dtype other than f32 and f64.
   void operator()(const char* key, bool& field) override;
   void operator()(const char* key, int64_t& field) override;
   void operator()(const char* key, double& field) override;

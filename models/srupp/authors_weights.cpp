@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/check.h"
+#include "models/layered_model.h"
 
 namespace tandem {
 namespace {
@@ -115,6 +116,7 @@ SruppConfig infer_config(const WeightMap& weights, int64_t heads, DType dtype, D
   for (config.layers = 0; weights.has(fmt::format("rnn.rnn_lst.{}.weight_c", config.layers)); ++config.layers)
     attends.push_back(weights.has(fmt::format("rnn.rnn_lst.{}.transform_module.alpha", config.layers)));
   CHECK(config.layers > 0, "authors' SRU++ weights: there is no tensor rnn.rnn_lst.0.weight_c");
+  check_layer_count("authors' SRU++ weights", config.layers);
   infer_attention(attends, config);
   return config;
 }

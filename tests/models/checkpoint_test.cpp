@@ -112,11 +112,11 @@ TEST_CASE("checkpoint: a configuration of a larger model than the file's is refu
   for (
       const char* config :
       {R"({"model":"srupp","vocabulary":5,"d":8,"d_projected":4,"layers":10000})",
-       R"({"model":"srupp","vocabulary":2000000000,"d":8,"d_projected":4,"layers":2})",
-       R"({"model":"srupp","vocabulary":5,"d":2000000000,"d_projected":4,"layers":2})",
+       R"({"model":"srupp","vocabulary":1000000000,"d":8,"d_projected":4,"layers":2})",
+       R"({"model":"srupp","vocabulary":5,"d":1000000000,"d_projected":4,"layers":2})",
        R"({"model":"srupp","vocabulary":5,"d":20000,"d_projected":20000,"layers":2})",
        R"({"model":"lstm","vocabulary":5,"d":100000,"layers":2})",
-       R"({"model":"sha-rnn","vocabulary":5,"d":32,"d_boom":2000000000,"layers":2})",
+       R"({"model":"sha-rnn","vocabulary":5,"d":32,"d_boom":1000000000,"layers":2})",
        R"({"model":"transformer-xl","vocabulary":5,"layers":10000,"d":32,"heads":2,"d_head":16,"d_inner":64})",
        R"({"model":"evolved-transformer","vocabulary":5,"d":4096,"heads":2,"blocks":1000})",
        R"({"model":"stack","vocabulary":5,"d":512,"layers":"sru*1000,sru*1000"})"}) {
@@ -139,7 +139,7 @@ TEST_CASE("checkpoint: a configuration with impossible numbers, or nested deeply
   CHECK(contains(error(), "stack: 11000 layers; give 1 to 10000"));
   checkpoint.model_config = R"({"model":"srupp","vocabulary":5,"d":4611686018427387904})";
   CHECK(
-      contains(error(), "srupp: configuration field d is 4611686018427387904; numbers go up to 2147483648"));
+      contains(error(), "srupp: configuration field d is 4611686018427387904; numbers go up to 1073741824"));
   checkpoint.model_config = R"({"model":"srupp","vocabulary":18446744073709551615})";
   CHECK(contains(error(), "srupp: configuration field vocabulary has a value of the wrong type"));
   checkpoint.model_config = R"({"model":"srupp","cutoffs":[1,-9223372036854775808]})";
