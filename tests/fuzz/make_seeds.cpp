@@ -1,5 +1,5 @@
-// make_seeds FOLDER: writes the seeds that the library itself can make. tests/fuzz/README.md says when to run it; seeds
-// that were findings are not made again, but stay.
+// make_seeds FOLDER: writes the seeds that the library itself can make, in the formats of now. Take from the folder what
+// is new; seeds of earlier formats stay as they are.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>

@@ -57,13 +57,13 @@ void fit_offsets(Json& header, std::string& data) {
   data.resize(end, '\1');
 }
 
-// Removes what Tandem adds to a header's metadata of its own: digests, which would refuse every other change.
+// Removes digests from a header's metadata: they would refuse every other change.
 void drop_digests(std::string& text) {
   Json header = parse_shallow(text);
   if (!header.is_object() || !header.contains("__metadata__") || !header["__metadata__"].is_object()) return;
   Json kept = Json::object();
   for (const auto& [key, value] : header["__metadata__"].items())
-    if (!key.starts_with("tandem.")) kept[key] = value;
+    if (!key.starts_with("tandem.digest") && !key.ends_with("_xxh3")) kept[key] = value;
   if (kept.size() == header["__metadata__"].size()) return;
   header["__metadata__"] = kept;
   text = dumped(header);
