@@ -20,6 +20,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/paths.h"
+#include "tests/support/run_tool.h"
 #include "tests/support/train_process.h"
 
 using namespace tandem;
@@ -190,4 +191,30 @@ TEST_CASE("train: fields of --set that the run decides are refused") {
     CAPTURE(result.output);
     CHECK(result.code == 2);
   }
+}
+
+TEST_CASE("train, evaluate, quantize: names that are not UTF-8 work as any other") {
+  const TempDir folder;
+  const fs::path text = folder / "caf\xe9.txt";
+  fs::rename(write_sample(folder), text);
+  const auto arguments = [&text](const std::string& out) {
+    return small_run(text, out, {"--steps=12", "--sample-bytes=0"});
+  };
+  REQUIRE(run(folder, arguments("r\xfcn")).code == 0);
+  std::vector<std::string> unnamed = arguments("");
+  unnamed.erase(unnamed.begin() + 1);
+  REQUIRE(run(folder, unnamed).code == 0);
+  CHECK(fs::exists(folder / "runs" / "caf\xe9.txt-laptop" / "last.safetensors"));
+  const Result resumed = run(folder, {text.string(), "--resume=r\xfcn"});
+  CAPTURE(resumed.output);
+  CHECK(resumed.code == 0);
+  const std::string best = (folder / "r\xfcn" / "best.safetensors").string();
+  const ToolRun scored =
+      run_tool("evaluate", {"--checkpoint=" + best, "--corpus=" + text.string(), "--json"});
+  REQUIRE(scored.exit_code == 0);
+  const std::string named = nlohmann::json::parse(scored.out)["corpus"];
+  CHECK(contains(named, "caf\\xe9.txt"));
+  // Without --corpus: the run's text is found by the name in the checkpoint.
+  CHECK(run_tool("quantize", {best, "--out=" + (folder / "q\xe9").string()}).exit_code == 0);
+  CHECK(run_tool("prune", {best, "--out=" + (folder / "p\xe9").string(), "--sparsity=50"}).exit_code == 0);
 }
