@@ -31,6 +31,26 @@ void check_share(const char* name, double value) {
         value);
 }
 
+// Error: a field of `given` is of another type than in `like`, an object that has all fields. JSON's conversions would
+// cut fractions, wrap negative numbers and take unknown words for the first.
+void check_types(const nlohmann::json& like, const nlohmann::json& given, const std::string& name) {
+  const auto is_like = [&] {
+    if (like.is_object()) return given.is_object();
+    if (like.is_boolean()) return given.is_boolean();
+    if (like.is_string()) return given.is_string();
+    if (like.is_number_float()) return given.is_number();
+    if (like.is_number_unsigned()) return given.is_number_unsigned();
+    return json_as<int64_t>(given).has_value();
+  };
+  CHECK(is_like(), "run configuration: {} is {}, where a value like {} is expected", name, json_start(given),
+        json_start(like));
+  if (!like.is_object()) return;
+  for (const auto& [key, value] : like.items()) {
+    CHECK(given.contains(key), "run configuration: {} is missing", name.empty() ? key : name + "." + key);
+    check_types(value, given[key], name.empty() ? key : name + "." + key);
+  }
+}
+
 }  // namespace
 
 void RunConfig::check() const {
@@ -69,6 +89,8 @@ RunConfig RunConfig::from_text(const std::string& text) {
     json["text_sha256"] = "";
     json["test"] = true;
     json.update(parse_json(text, "run configuration"), true);
+    check_types(RunConfig(), json, "");
+    token_unit_named(json["level"].get<std::string>());  // refuses other words
     RunConfig config = json.get<RunConfig>();
     config.corpus = unescaped_utf8(config.corpus);
     config.check();

@@ -1,6 +1,8 @@
 // The trainer: exact resume, non-finite steps, accumulation, memory that does not grow.
 #include <doctest/doctest.h>
 
+#include <map>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -84,6 +86,47 @@ TEST_CASE(
     for (const double loss : losses(after, 4)) seen.push_back(loss);
     CHECK(seen == expected);
     CHECK(expected[0] != expected[1]);
+  }
+}
+
+TEST_CASE("run configuration: a value of another type or outside of its range is refused, never changed") {
+  const nlohmann::json good = nlohmann::json::parse(small_run().text());
+  const auto refusal = [&good](const char* pointer, const nlohmann::json& value) {
+    nlohmann::json json = good;
+    json[nlohmann::json::json_pointer(pointer)] = value;
+    return error_of([&json] { RunConfig::from_text(json.dump()); });
+  };
+  for (const nlohmann::json& value : {nlohmann::json(1.5), nlohmann::json(1e300), nlohmann::json(UINT64_MAX),
+                                      nlohmann::json("5"), nlohmann::json(), nlohmann::json(true)})
+    for (const char* field : {"steps", "eval_every", "unroll"})
+      CHECK(contains(refusal((std::string("/recipe/") + field).c_str(), value),
+                     std::string("recipe.") + field));
+  CHECK(contains(refusal("/recipe/eval_every", 0), "eval_every is 0; it must be from 1"));
+  CHECK(contains(refusal("/recipe/batch_size", -1), "batch_size is -1"));
+  CHECK(contains(refusal("/seed", -1), "seed is -1"));
+  CHECK(contains(refusal("/level", "sentence"), "sentence"));
+  CHECK(contains(refusal("/valid_fraction", 1), "valid_fraction is 1"));
+  CHECK(contains(refusal("/words", 7), "words is 7"));
+  CHECK(contains(error_of([] { RunConfig::from_text("[1]"); }), "run configuration"));
+  std::string deep(50'000, '[');
+  CHECK(contains(error_of([&deep] { RunConfig::from_text(deep); }), "nested"));
+}
+
+TEST_CASE("trainer: progress with a value of another type or outside of its range is refused") {
+  Trainer trainer = make_trainer(small_run());
+  trainer.step();
+  const Checkpoint good = trainer.checkpoint();
+  for (const auto& [field, value] : std::map<std::string, nlohmann::json>{{"step", 1e300},
+                                                                          {"skipped", -1},
+                                                                          {"segment", 0.5},
+                                                                          {"micro_step", int64_t{1} << 32},
+                                                                          {"best_dev_nats", "0"},
+                                                                          {"epoch", nullptr}}) {
+    Checkpoint checkpoint = good;
+    nlohmann::json progress = nlohmann::json::parse(good.progress);
+    progress[field] = value;
+    checkpoint.progress = progress.dump();
+    CHECK(contains(error_of([&] { trainer.restore(checkpoint); }), field));
   }
 }
 

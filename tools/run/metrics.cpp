@@ -10,9 +10,11 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/json.h"
 
 namespace tandem {
 
@@ -32,9 +34,10 @@ std::string MetricsLog::kept_lines(int64_t last_step) {
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) continue;
-    const int64_t step = json["step"];
-    if (step > last_step || json.contains(kAtStop)) continue;
+    const std::optional<int64_t> number =
+        json.is_object() && json.contains("step") ? json_as<int64_t>(json["step"]) : std::nullopt;
+    if (!number || *number > last_step || json.contains(kAtStop)) continue;
+    const int64_t step = *number;
     kept += line + "\n";
     if (json.contains("loss")) {
       last_kept_step_ = step;
