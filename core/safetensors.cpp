@@ -30,9 +30,11 @@ using nlohmann::json;
 
 std::atomic<bool> digests_are_verified = true;
 
-constexpr std::string_view kDamaged =
-    "altered or damaged since it was written: restore a copy of the file; with verification of digests switched off "
-    "it is read as it is";
+[[noreturn]] void fail_damaged(const std::string& path, const std::string& part, const std::string& reason) {
+  throw DamagedFile(
+      fmt::format("{}: {} is altered or damaged since it was written ({}); restore a copy of the file", path,
+                  part, reason));
+}
 
 bool is_offset(const json& value) {
   return value.is_number_unsigned() && value.get<uint64_t>() <= uint64_t{INT64_MAX};
@@ -121,8 +123,8 @@ bool SafetensorsFile::check_header(const std::string& start) const {
   if (!verify_) return true;
   const std::string expected = start.substr(position, Digest::kCharacters);
   const std::string found = header_digest(start, position);
-  CHECK(found == expected, "{}: the header is {} (its digest is {}, not {})", path_, kDamaged, found,
-        in_quotes(expected));
+  if (found != expected)
+    fail_damaged(path_, "the header", fmt::format("its digest is {}, not {}", found, in_quotes(expected)));
   return true;
 }
 
@@ -220,22 +222,23 @@ void SafetensorsFile::take_digests(bool has_own_digest) {
   const bool named = !metadata_.extract(kHeaderDigest).empty();
   has_digests_ = has_own_digest && !tensors.empty();
   if (!has_digests_) {
-    CHECK(!verify_ || (!named && tensors.empty()), "{}: the header is {} (of {} and {} one is missing)",
-          path_, kDamaged, kHeaderDigest, kTensorDigests);
+    if (verify_ && (named || !tensors.empty()))
+      fail_damaged(path_, "the header",
+                   fmt::format("of {} and {} one is missing", kHeaderDigest, kTensorDigests));
     return;
   }
   std::string_view rest = tensors.mapped();
   for (const std::string& name : names_) {
     const bool more = rest.size() >= Digest::kCharacters;
-    CHECK(more || !verify_, "{}: the header is {} (it has too few digests)", path_, kDamaged);
+    if (!more && verify_) fail_damaged(path_, "the header", "it has too few digests");
     entries_.at(name).digest = rest.substr(0, Digest::kCharacters);
     rest.remove_prefix(std::min(rest.size(), Digest::kCharacters + 1));
   }
 }
 
 void SafetensorsFile::require_digests() const {
-  CHECK(has_digests_ || !verify_, "{}: the header is {} (it has no digests, which its format demands)", path_,
-        kDamaged);
+  if (!has_digests_ && verify_)
+    fail_damaged(path_, "the header", "it has no digests, which its format demands");
 }
 
 const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) const {
@@ -245,8 +248,10 @@ const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) co
 }
 
 void SafetensorsFile::check_digest(const std::string& name, const std::string& found) const {
-  CHECK(found == entry(name).digest, "{}: tensor {} is {} (its digest is {}, not {})", path_, in_quotes(name),
-        kDamaged, found, in_quotes(entry(name).digest));
+  const std::string& expected = entry(name).digest;
+  if (found != expected)
+    fail_damaged(path_, "tensor " + in_quotes(name),
+                 fmt::format("its digest is {}, not {}", found, in_quotes(expected)));
 }
 
 Tensor SafetensorsFile::get(const std::string& name) const {

@@ -17,9 +17,17 @@
 #include <utility>
 #include <vector>
 
+#include "core/error.h"
 #include "core/tensor.h"
 
 namespace tandem {
+
+// Thrown where a file does not match the digests that it holds. A program may catch it to name its own way to read the
+// file all the same.
+class DamagedFile : public Error {
+ public:
+  using Error::Error;
+};
 
 // Whether files are checked against the digests that they hold; true at first. Without the check, a file that is known
 // to be damaged is read as it is, as far as its header can be parsed. The setting is that of the whole process; a file

@@ -34,6 +34,14 @@ Corpus load_text(const Flags& flags, CorpusOptions options, const std::string& s
   return load_text_for_model(options, loaded.vocabulary, loaded.run ? &*loaded.run : nullptr);
 }
 
+// Whether the text is split otherwise than in the training run.
+bool is_split_anew(const Flags& flags, const CorpusOptions& options, const RunConfig& run) {
+  const bool by_default =
+      run.valid_fraction == kDefaultSplitFraction && run.test_fraction == kDefaultSplitFraction;
+  return flags.given("--valid-fraction") || flags.given("--test-fraction") ||
+         (has_own_split(options.name_or_path) && run.corpus != options.name_or_path && !by_default);
+}
+
 // Warns of figures that mean less than they seem to.
 void print_warnings(const Corpus& corpus, const Tokens& tokens, bool split_anew) {
   if (corpus.trained && split_anew)
@@ -106,7 +114,7 @@ void run(const Flags& flags, const Options& options) {
                              tokens_name(level))
               << std::endl;
 
-  print_warnings(corpus, tokens, flags.given("--valid-fraction") || flags.given("--test-fraction"));
+  print_warnings(corpus, tokens, loaded.run && is_split_anew(flags, options.corpus, *loaded.run));
   ProgressLine line;
   const Evaluation result =
       evaluate(*loaded.model, tokens, evaluation, [&line, level](const Evaluation& so_far, int64_t symbols) {

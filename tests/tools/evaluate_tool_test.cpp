@@ -151,6 +151,23 @@ TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its f
   CHECK(contains(anew.err, "tokens that it was trained on may be scored as held out"));
 }
 
+TEST_CASE("evaluate: a damaged checkpoint is refused, and read with --verify=off") {
+  const TempDir folder;
+  const std::string path = folder / "model.safetensors", text = test_dir() + "/golden/old_run/text.txt";
+  save_checkpoint(path, load_checkpoint(test_dir() + "/golden/old_run/best.safetensors"));
+  std::string bytes = read_text(path);
+  bytes[bytes.size() - 100] ^= 1;  // a small change of one weight
+  write_text(path, bytes);
+  const std::vector<std::string> arguments = {"--checkpoint=" + path, "--corpus=" + text, "--device=cpu"};
+  const ToolRun refused = evaluate_tool(arguments);
+  CHECK(refused.exit_code == 1);
+  CHECK(contains(refused.err, "altered or damaged since it was written"));
+  CHECK(contains(refused.err, "--verify=off"));
+  std::vector<std::string> anyway = arguments;
+  anyway.push_back("--verify=off");
+  CHECK(evaluate_tool(anyway).exit_code == 0);
+}
+
 TEST_CASE("evaluate: wrong usage exits with 2") {
   const auto refused = [](const std::vector<std::string>& arguments, const std::string& message) {
     const ToolRun run = evaluate_tool(arguments);

@@ -101,6 +101,10 @@ int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& b
                   kWrongUsage);
   } catch (const OutOfMemory& error) {
     return report(error.what() + flags_that_save_memory(flags), kFailure);
+  } catch (const DamagedFile& error) {
+    return report(fmt::format("{}{}", error.what(),
+                              flags.has("--verify") ? ", or read it as it is by --verify=off" : ""),
+                  kFailure);
   } catch (const DownloadError& error) {
     return report(fmt::format("{}\nUse --url=file:///path/to/{} for a copy, or run `train gcide`.",
                               error.what(), error.file()),
