@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "models/layered_model.h"
 #include "models/sha_rnn/sha_rnn.h"
+#include "models/tensor_index.h"
 
 namespace tandem {
 
@@ -57,12 +58,13 @@ std::unique_ptr<LanguageModel> collapse_value_gates(const LanguageModel& model) 
   ShaRnnConfig config = ShaRnnConfig::from_text(model.config());
   config.device = model.device();
   const std::vector<NamedTensor> parameters = model.parameters();
+  const TensorIndex index(parameters, "sha-rnn");
   std::vector<NamedTensor> values;
   for (const auto& [name, value] : parameters) {
     if (name.ends_with("value_gate.weight") || name.ends_with("value_gate.bias")) continue;
     if (name.ends_with("value_gate"))
-      values.push_back({name, ShaRnnLayer::value_gate(value, find_tensor(parameters, name + ".weight"),
-                                                      find_tensor(parameters, name + ".bias"))});
+      values.push_back(
+          {name, ShaRnnLayer::value_gate(value, index.find(name + ".weight"), index.find(name + ".bias"))});
     else
       values.push_back({name, value});
   }

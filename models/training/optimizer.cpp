@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
+#include <string_view>
 
 #include "autograd/leaf.h"
 #include "core/array.h"
@@ -127,15 +129,18 @@ int64_t Optimizer::steps() const {
 }
 
 void Optimizer::set_pruning_masks(const std::vector<NamedTensor>& masks) {
+  std::map<std::string_view, size_t> slot_of;
+  for (size_t i = 0; i < slots_.size(); ++i) slot_of[slots_[i].parameter.name] = i;
   std::vector<Tensor> by_slot(slots_.size());
   for (const auto& [name, mask] : masks) {
-    const auto slot = std::find_if(slots_.begin(), slots_.end(),
-                                   [&name = name](const Slot& s) { return s.parameter.name == name; });
-    CHECK(slot != slots_.end(), "optimizer: there is a mask for {}, which this model does not have", name);
-    const Tensor& value = slot->parameter.value;
+    const auto slot = slot_of.find(name);
+    CHECK(slot != slot_of.end(), "optimizer: there is a mask for {}, which this model does not have",
+          printable_start(name));
+    CHECK(!by_slot[slot->second].defined(), "optimizer: there are two masks for {}", name);
+    const Tensor& value = slots_[slot->second].parameter.value;
     CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
           "optimizer: the mask of {} is {}; it must be u8 {}", name, mask.str(), value.shape().str());
-    by_slot[static_cast<size_t>(slot - slots_.begin())] = mask.to(value.dtype()).to(device_);
+    by_slot[slot->second] = mask.to(value.dtype()).to(device_);
   }
   for (size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];

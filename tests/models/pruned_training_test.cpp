@@ -71,6 +71,7 @@ TEST_CASE("optimizer: masks are replaced as a whole; a wrong one changes nothing
                  "there is a mask for c, which this model does not have"));
   CHECK(contains(refused({"b", zeros({3}, DType::u8)}), "the mask of b is u8 (3) on cpu; it must be u8 (4)"));
   CHECK(contains(refused({"b", zeros({4}, DType::f32)}), "the mask of b is f32 (4)"));
+  CHECK(contains(refused({"a", zeros({2, 3}, DType::u8)}), "there are two masks for a"));
   CHECK(a.to_vector<float>() == std::vector<float>(6, 1));
   optimizer.set_pruning_masks({{"a", third_pruned({2, 3})}});
   CHECK(a.to_vector<float>() == std::vector<float>{0, 1, 1, 0, 1, 1});
