@@ -1,7 +1,6 @@
 """Kinds of faults that end a process: kills at random moments and at each system call, and signals."""
 import errno
 import os
-import pathlib
 import signal
 
 from campaign import CRASH, WRONG, signal_name
@@ -82,8 +81,7 @@ def error_at(case):
         Fault(action, point.number_of_kind, calls=point.call, repeat=name in LASTING)])
     ended = case.train(fault)
     case.hits += bool(ended.hits)
-    files = {pathlib.Path(hit.split(" ", 2)[2]).name.removesuffix(".tmp") for hit in ended.hits}
-    case.judge_end(ended, files=sorted(files))
+    case.judge_end(ended, files=ended.files_hit())
     case.finish_after(ended)
 
 

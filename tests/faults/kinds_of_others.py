@@ -1,4 +1,5 @@
 """Kinds of faults with more than one process, and those of programs other than train."""
+import errno
 import json
 import re
 import signal
@@ -27,7 +28,8 @@ def judge_second(case, ends):
         case.find(WRONG, f"neither succeeds: {ends[0].describe()}; {ends[1].describe()}")
     for ended in ends:
         case.judge_end(ended)
-        if ended.code == 1 and not re.search(r"process \d+|holds a run already", ended.error):
+        # The first process is "another process" until it has written its number into the lock.
+        if ended.code == 1 and not re.search(r"process \d+|another process|holds a run already", ended.error):
             case.find(WRONG, f"no word of the other process: {ended.describe()}")
 
 
@@ -78,12 +80,12 @@ PRUNING = ["--sparsity=30,60", "--finetune-steps=20", "--device=cpu", "--precisi
 
 
 def prune(case):
-    """prune with fine-tuning is killed at random calls on its files, and the same command goes on."""
+    """prune with fine-tuning is killed at random calls on its files, or these fail, and the same command goes on."""
     restarted(case, "prune", PRUNING, ["prune.json", "sparsity-30.safetensors", "sparsity-60.safetensors"])
 
 
 def quantize(case):
-    """quantize is killed at random calls on its files, and the same command begins again."""
+    """quantize is killed at random calls on its files, or these fail, and the same command begins again."""
     restarted(case, "quantize", ["--bits=8,4", "--device=cpu"], ["8-bit.safetensors", "4-bit.safetensors"])
 
 
@@ -110,12 +112,12 @@ def restarted(case, program, options, files):
     expected, table, calls = undisturbed(case, program, command)
     out = case.folder / "out"
     for _ in range(case.random.randint(1, 3)):
-        action = case.random.choice(["kill", "tear", "kill-after"])
+        action = case.random.choice(["kill", "tear", "kill-after", f"error={errno.ENOSPC}", f"error={errno.EIO}"])
         ended = case.call(program, [*command, f"--out={out}"],
                           Fault(action, case.random.randint(1, calls), path=str(out)))
         case.hits += bool(ended.hits)
-        if ended.code not in (0, -signal.SIGKILL):
-            case.judge_end(ended, codes=(0,))
+        if action.startswith("error") or ended.code not in (0, -signal.SIGKILL):
+            case.judge_end(ended, codes=(0, 1) if action.startswith("error") else (0,), files=ended.files_hit())
     case.resumed += 1
     ended = case.call(program, [*command, f"--out={out}"])
     if ended.code != 0:

@@ -32,6 +32,10 @@ class Ended:
     hits: list[str]  # "NUMBER CALL PATH" of the calls that were changed
     crashed_in: str = ""  # the path of what a segmentation fault happened in, if the shim was there
 
+    def files_hit(self):
+        """Returns the names of the files, as a message should have them, whose calls were changed."""
+        return sorted({pathlib.Path(hit.split(" ", 2)[2]).name.removesuffix(".tmp") for hit in self.hits})
+
     def describe(self):
         how = "hangs" if self.code is None else f"ends with {self.code}"
         last = self.error.strip().splitlines()[-1:] or ["no message"]
