@@ -160,6 +160,60 @@ TEST_CASE("checkpoint: a configuration with impossible numbers, or nested deeply
   }
 }
 
+// Returns the text with one to three random changes, of the characters that JSON and its numbers are made of.
+std::string damaged(std::string text, std::mt19937& random) {
+  for (unsigned change = 1 + random() % 3; change > 0 && !text.empty(); --change) {
+    const size_t at = random() % text.size();
+    const char other = "0123456789999[]{}\",:-.ex"[random() % 25];
+    switch (random() % 3) {
+      case 0:
+        text[at] = other;
+        break;
+      case 1:
+        text.insert(at, 1 + random() % 12, other);
+        break;
+      default:
+        text.erase(at, 1 + random() % 4);
+    }
+  }
+  return text;
+}
+
+TEST_CASE("checkpoint: files whose metadata are damaged at random are loaded or refused with their name") {
+  const TempDir folder;
+  const std::string path = folder / "model.safetensors";
+  Checkpoint checkpoint = small_checkpoint();
+  checkpoint.masks = prune(checkpoint.parameters, 0.5, PruningScope::layer);
+  for (NamedTensor& parameter : checkpoint.parameters) {
+    if (!is_compressed(parameter) || parameter.name.starts_with("layers.1")) continue;
+    const Quantized q = quantize(parameter.value, 5, true);
+    parameter.value = dequantize(q);
+    checkpoint.quantized.emplace(parameter.name, q);
+  }
+  save_checkpoint(path, checkpoint);
+  CHECK(load_model_file(path).quantized.size() > 3);
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  NamedTensors tensors;
+  for (const std::string& name : file.names()) tensors.emplace_back(name, file.get(name));
+  const std::vector<std::string> keys = {"compressed", "compressed", "model", "progress", "vocab"};
+  std::mt19937 random(1);
+  int refused = 0;
+  for (int round = 0; round < 300; ++round) {
+    auto metadata = file.metadata();
+    std::string& text = metadata.at(keys[random() % keys.size()]);
+    text = damaged(text, random);
+    CAPTURE(text);
+    write_safetensors(path, tensors, metadata);
+    try {
+      load_model_file(path);
+    } catch (const Error& error) {
+      ++refused;
+      if (std::string(error.what()).find(path) == std::string::npos) FAIL("no path in: " << error.what());
+    }
+  }
+  CHECK(refused > 150);
+}
+
 TEST_CASE("checkpoint: the time to load one grows with its tensors, not with their square") {
   const TempDir folder;
   const std::string path = folder / "model.safetensors";
