@@ -97,6 +97,10 @@ class Record {
   json json_;
 };
 
+std::string file_name(double percent) {
+  return fmt::format("sparsity-{:g}.safetensors", percent);
+}
+
 // Returns the highest learning rate of a run, which some schedules scale from the `lr` of the recipe.
 double peak_lr(const Recipe& recipe) {
   return Schedule(schedule_config(recipe)).lr(std::max<int64_t>(0, recipe.warmup - 1));
@@ -180,6 +184,8 @@ void run(Options o) {
   const CompressionScorer scorer(o.scoring, current.vocabulary, config);
   const RunFolder folder = RunFolder::open_or_make(o.out);
   Record record(o.out, {{"checkpoint", escaped_utf8(fs::absolute(path).string())},
+                        {"sha256", file_checksum("sha256", path)},
+                        {"precision", o.precision},
                         {"scope", o.scope},
                         {"finetune_steps", o.steps},
                         {"lr", o.lr},
@@ -194,7 +200,7 @@ void run(Options o) {
   for (size_t i = 0; i < o.percent.size(); ++i) {
     const double percent = o.percent[i];
     const std::string label = fmt::format("{:g} % pruned", percent);
-    path = (o.out / fmt::format("sparsity-{:g}.safetensors", percent)).string();
+    path = (o.out / file_name(percent)).string();
     if (!record.has(i + 1, label)) {
       Checkpoint next = pruned(current, percent / 100, o.scope);
       StreamPosition position = position_of(record.rows()[i]);
@@ -216,10 +222,15 @@ void run(Options o) {
 
 void check(const Options& o) {
   double last = 0;
+  std::string last_name = file_name(0);
   for (const double percent : o.percent) {
     if (!(percent > last && percent < 100))
       throw UsageError(fmt::format("--sparsity: {} is not above {} and below 100", percent, last));
+    if (file_name(percent) == last_name || file_name(percent) == file_name(100))
+      throw UsageError(fmt::format("--sparsity: {} differs too little from {}; give at most six digits",
+                                   percent, file_name(percent) == last_name ? last : 100));
     last = percent;
+    last_name = file_name(percent);
   }
 }
 

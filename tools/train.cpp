@@ -1,11 +1,14 @@
 // train: trains a language model on a corpus, from a preset, and scores it on text that it has not seen.
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
+#include "core/allocation_budget.h"
 #include "core/backend.h"
 #include "core/check.h"
 #include "core/json.h"
@@ -26,15 +29,11 @@ namespace {
 namespace fs = std::filesystem;
 
 double parse_time(const std::string& text) {
-  size_t used = 0;
   double value = -1;
-  try {
-    value = std::stod(text, &used);
-  } catch (const std::exception&) {
-  }
-  const std::string unit = text.substr(std::min(used, text.size()));
+  const char* const stopped = std::from_chars(text.data(), text.data() + text.size(), value).ptr;
+  const std::string unit = text.substr(static_cast<size_t>(stopped - text.data()));
   const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-  if (!(value > 0) || scale == 0)
+  if (!(value > 0) || !std::isfinite(value) || scale == 0)
     throw UsageError("--max-time: " + text + " is not a time; give 90s, 10m or 8h");
   return value * scale;
 }
@@ -231,13 +230,30 @@ Corpus load_corpus_with_progress(CorpusOptions options) {
   return load_corpus(options);
 }
 
+// Returns what a trainer of this run may take at most while it is made: a file decides how large the model is.
+size_t bytes_to_restore(const Checkpoint& checkpoint, const RunConfig& config) {
+  const Recipe& recipe = config.recipe;
+  constexpr int64_t kSlack = int64_t{8} << 20;
+  int64_t bytes =
+      kSlack + 2 * 4 * recipe.accumulate * recipe.batch_size * recipe.unroll;  // ids of inputs and targets
+  for (const auto* tensors : {&checkpoint.parameters, &checkpoint.optimizer})
+    for (const NamedTensor& tensor : *tensors)  // twice, since initial values may be made from others
+      bytes += 2 * static_cast<int64_t>(AllocationBudget::cost(tensor.value.nbytes()));
+  return static_cast<size_t>(bytes);
+}
+
 // Trains in a folder that this process has locked, from the beginning or from `checkpoint`.
 void train_in(const RunFolder& folder, const RunConfig& config, const Corpus& corpus, TrainOptions& o,
               Device device, const Checkpoint* checkpoint) {
   o.run.folder = folder.path();
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
   o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == TokenUnit::byte ? 400 : 80);
+  std::optional<AllocationBudget> budget;
+  if (checkpoint)
+    budget.emplace(bytes_to_restore(*checkpoint, config),
+                   "the run's configuration describes a larger model than its checkpoint holds");
   Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);
+  budget.reset();
   trainer.check_nan(o.check_nan);
   trainer.use_graph(!o.eager);
   if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/array.h"
 #include "core/check.h"
@@ -92,8 +93,9 @@ Quantized quantize(const Tensor& w, int bits, bool exact_zero) {
   }
   const double top = (1 << bits) - 1;
   Quantized q{Tensor(w.shape(), DType::u8), 1, 0, bits};
-  if (high > low) {
-    q.step = static_cast<float>((high - low) / top);
+  const double step = (high - low) / top;
+  if (step >= std::numeric_limits<float>::min()) {  // a smaller range is as good as 0, and has no step in f32
+    q.step = static_cast<float>(step);
     q.zero = static_cast<float>(exact_zero ? std::round(-low / q.step) : -low / q.step);
   }
   for (size_t i = 0; i < values.size(); ++i)

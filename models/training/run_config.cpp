@@ -65,6 +65,8 @@ void RunConfig::check() const {
   check_range("steps", recipe.steps, 1);
   check_range("eval_every", recipe.eval_every, 1);
   check_range("eval_bytes", recipe.eval_bytes, 0);
+  CHECK(recipe.eval_bytes != 1,
+        "run configuration: eval_bytes is 1, which leaves nothing to predict; give 0 or more than 1");
   check_range("max_skipped", max_skipped, 1);
   check_range("words.size", words.size, 0);
   check_range("words.min_count", words.min_count, 1);

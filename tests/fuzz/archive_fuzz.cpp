@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "data/download/files.h"
+#include "data/text_file.h"
 #include "support.h"
 
 namespace {
@@ -21,7 +22,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::string name;
     for (int file = 0; file < kFiles && archive->next(name); ++file) read_through(*archive, "sha256");
   });
-  accepts([&] { read_gzip(path); });
+  accepts([&] {
+    TextFile file(path);
+    read_text(file, kLargest);
+  });
 
   const std::string unpacked = scratch_file("unpacked");
   Unpacked result;

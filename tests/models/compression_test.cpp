@@ -121,6 +121,15 @@ TEST_CASE("quantize: pruned weights stay exactly 0, whatever the range") {
   }
 }
 
+TEST_CASE("quantize: a range without a step in f32 counts as 0") {
+  for (const bool exact_zero : {false, true}) {
+    const Quantized q = quantize(tensor_of({3}, std::vector<float>{-1e-44f, 0, 3e-44f}), 8, exact_zero);
+    CHECK(q.step > 0);
+    CHECK(std::isfinite(q.zero));
+    for (const float x : dequantize(q).to_vector<float>()) CHECK(std::abs(x) < 1e-37f);
+  }
+}
+
 TEST_CASE("quantize: tensors of one value, of one element and of none") {
   for (const double value : {0.0, 0.7, -3.0}) {
     const Tensor back = dequantize(quantize(full({3, 2}, value, DType::f32), 4, false));

@@ -62,7 +62,9 @@ TEST_CASE("flags: numbers are decimal and must fit") {
   CHECK(contains(refusal({"--bits=2147483648"}), "2147483648 is too large"));
   CHECK(contains(refusal({"--layers=99999999999999999999"}), "is too large"));
   CHECK(contains(refusal({"--seed=-1"}), "-1 is not a whole number"));
-  CHECK(contains(refusal({"--lr=1e999"}), "1e999 is too large"));
+  for (const char* value : {"1e999", "1e-400"})
+    CHECK(
+        contains(refusal({std::string("--lr=") + value}), std::string(value) + " is too large or too small"));
   for (const char* value : {"nan", "inf", "-inf"})
     CHECK(contains(refusal({std::string("--lr=") + value}), value));
   CHECK(contains(refusal({"--percent=1,x"}), "x is not a number"));
@@ -70,6 +72,7 @@ TEST_CASE("flags: numbers are decimal and must fit") {
 
 TEST_CASE("flags: a number outside of its range is named with the range") {
   CHECK(contains(refusal({"--steps=0"}), "0: it must be above 0"));
+  CHECK(contains(refusal({"--steps=+0"}), "+0: it must be above 0"));
   CHECK(contains(refusal({"--lr=-1"}), "-1: it must be 0 or above"));
   CHECK(contains(refusal({"--bits=9"}), "9: it must be from 2 to 8"));
 }

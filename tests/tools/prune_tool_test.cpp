@@ -103,6 +103,33 @@ TEST_CASE(
   CHECK(contains(order.err, "\"40 % pruned\" was done where \"20 % pruned\" is asked for"));
 }
 
+TEST_CASE("prune: another checkpoint under the same path is not taken for the one that was begun with") {
+  const TempDir folder;
+  const std::string model = write_small_run(folder), out = "--out=" + (folder / "p").string();
+  REQUIRE(prune_tool({model, out, "--sparsity=40"}).exit_code == 0);
+  Checkpoint other = load_checkpoint(model);
+  other.parameters[0].value.span<float>()[0] += 1;
+  save_checkpoint(model, other);
+  const ToolRun run = prune_tool({model, out, "--sparsity=40,80"});
+  CHECK(run.exit_code == 1);
+  CHECK(contains(run.err, "holds a pruning with sha256 "));
+}
+
+TEST_CASE("prune, quantize: weights whose losses are not finite have no score") {
+  const TempDir folder;
+  const std::string model = write_small_run(folder);
+  Checkpoint diverged = load_checkpoint(model);
+  for (const NamedTensor& parameter : diverged.parameters)
+    for (float& x : parameter.value.span<float>()) x = x < 0 ? -3e38f : 3e38f;
+  save_checkpoint(model, diverged);
+  for (const char* tool : {"prune", "quantize"}) {
+    const ToolRun run = run_tool(tool, {model, "--out=" + (folder / tool).string()});
+    CHECK(run.exit_code == 1);
+    CHECK(contains(run.err, "the losses are not finite"));
+    CHECK(!contains(run.out, "nan"));
+  }
+}
+
 TEST_CASE("prune: wrong usage and impossible requests are refused with a message") {
   const TempDir folder;
   const std::string model = write_small_run(folder), out = "--out=" + (folder / "p").string();

@@ -145,7 +145,8 @@ TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") 
 TEST_CASE("train: settings that evaluations refuse are refused before the first step") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  for (const char* flag : {"--eval-window=0", "--eval-batch-size=0", "--eval-batch-size=100000"}) {
+  for (const char* flag :
+       {"--eval-window=0", "--eval-batch-size=0", "--eval-batch-size=100000", "--eval-bytes=1"}) {
     const Result result = run(folder, small_run(text, std::string("run") + flag, {flag}));
     CHECK(result.code == 1);
     CHECK(!contains(result.output, "step "));
@@ -217,4 +218,21 @@ TEST_CASE("train, evaluate, quantize: names that are not UTF-8 work as any other
   // Without --corpus: the run's text is found by the name in the checkpoint.
   CHECK(run_tool("quantize", {best, "--out=" + (folder / "q\xe9").string()}).exit_code == 0);
   CHECK(run_tool("prune", {best, "--out=" + (folder / "p\xe9").string(), "--sparsity=50"}).exit_code == 0);
+}
+
+TEST_CASE("train: numbers of threads and times that nobody can mean are refused") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  for (const char* count : {"abc", "", "0", "-5", "100000", "2,x"}) {
+    setenv("OMP_NUM_THREADS", count, 1);
+    const Result result = run(folder, small_run(text, "run"));
+    CAPTURE(count);
+    CHECK(result.code == 2);
+    CHECK(contains(result.output, "OMP_NUM_THREADS is '"));
+  }
+  setenv("OMP_NUM_THREADS", "2,1", 1);
+  CHECK(run(folder, small_run(text, "run", {"--max-steps=1"})).code == 0);
+  setenv("OMP_NUM_THREADS", "2", 1);
+  for (const char* time : {"inf", "0x10", " 9s", "-1s", "0", "1e999h", "5d"})
+    CHECK(run(folder, small_run(text, "timed", {std::string("--max-time=") + time})).code == 2);
 }

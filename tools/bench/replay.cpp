@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/parallel.h"
 #include "core/random.h"
 #include "ops/gemm/gemm.h"
 #include "ops/gemm/log.h"
@@ -74,18 +75,21 @@ void GemmReplay::run(const GemmCall& call, const Operands& operands) const {
     return;
   }
   const int64_t size = operands.c.size(1) * operands.c.size(2);
+  ParallelErrors errors;
 #pragma omp parallel
   {
     const cpu::SingleThreaded single;
     float* own = c + omp_get_thread_num() * size;
 #pragma omp for schedule(dynamic)
-    for (int64_t i = 0; i < call.count; ++i) {
-      if (call.dtype == DType::bf16)
-        multiply_packed(own, operands.a, operands.b, call);
-      else
-        cpu::gemm_serial(own, operands.a.data<float>(), operands.b.data<float>(), product);
-    }
+    for (int64_t i = 0; i < call.count; ++i)
+      errors.run([&] {
+        if (call.dtype == DType::bf16)
+          multiply_packed(own, operands.a, operands.b, call);
+        else
+          cpu::gemm_serial(own, operands.a.data<float>(), operands.b.data<float>(), product);
+      });
   }
+  errors.rethrow();
 }
 
 double GemmReplay::run_ms() const {

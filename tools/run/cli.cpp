@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -87,10 +88,30 @@ void limit_openmp_spinning(char** argv) {
   unsetenv(kStartedAgain);
 }
 
+// Refuses values that the OpenMP libraries answer by an abort, or take for a number that they do not hold.
+void check_thread_count() {
+  constexpr int kMost = 4096;
+  const char* const value = std::getenv("OMP_NUM_THREADS");
+  if (!value) return;
+  std::string_view rest(value);
+  while (true) {
+    int count = 0;
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), count);
+    rest.remove_prefix(static_cast<size_t>(end - rest.data()));
+    if (error != std::errc() || count < 1 || count > kMost || (!rest.empty() && rest.front() != ','))
+      throw UsageError(fmt::format(
+          "OMP_NUM_THREADS is '{}' in the environment; it must be a number from 1 to {}, or unset", value,
+          kMost));
+    if (rest.empty()) return;
+    rest.remove_prefix(1);  // the comma before the next level of nesting
+  }
+}
+
 int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& body) {
   open_standard_streams();
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit on sizes becomes an error of the write
   try {
+    check_thread_count();
     if (flags.parse(argc, argv)) body();
     check_output();
     return 0;

@@ -2,6 +2,7 @@
 #include "tools/run/compression_score.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 
 #include "core/check.h"
@@ -76,6 +77,8 @@ CompressionScore CompressionScorer::score(const std::string& label, const std::s
           line.show(fmt::format("{}: {:.0f} %", label,
                                 100 * static_cast<double>(so_far.symbols) / static_cast<double>(symbols)));
       });
+  CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged", path,
+        result.total_nats);
   return {.label = label,
           .parameters = loaded.model->parameter_count(),
           .nonzero = count_nonzero(*loaded.model),

@@ -56,8 +56,9 @@ std::string wrong_number(const std::string& text) {
   const char* const begin = text.data() + (text.starts_with('+') ? 1 : 0);
   const char* const end = text.data() + text.size();
   const auto [stopped, error] = std::from_chars(begin, end, value);
-  if (error == std::errc::result_out_of_range) return text + " is too large";
   const bool whole = std::is_integral_v<T>;
+  if (error == std::errc::result_out_of_range)
+    return text + (whole ? " is too large" : " is too large or too small");
   if (error != std::errc() || stopped != end)
     return text + (whole ? " is not a whole number" : " is not a number");
   if constexpr (std::is_floating_point_v<T>)
@@ -106,8 +107,9 @@ void Flag::check(const std::string& help, const std::function<std::string(double
   option_->check(
       [wrong](const std::string& text) {
         double value = 0;
+        const char* const begin = text.data() + (text.starts_with('+') ? 1 : 0);
         const char* const end = text.data() + text.size();
-        if (std::from_chars(text.data(), end, value).ec != std::errc()) return std::string();
+        if (std::from_chars(begin, end, value).ec != std::errc()) return std::string();
         const std::string reason = wrong(value);
         return reason.empty() ? reason : text + ": " + reason;
       },

@@ -41,7 +41,9 @@ RunFolder RunFolder::make_new(const fs::path& parent, const std::string& stem) {
   for (int i = 1;; ++i) {
     fs::path folder = parent / (i == 1 ? stem : fmt::format("{}-{}", stem, i));
     const bool made = fs::create_directory(folder, error);  // false without an error if it exists
-    CHECK(!error || fs::exists(folder), "{}: cannot be made: {}", folder.string(), error.message());
+    std::error_code missing;
+    CHECK(!error || fs::exists(folder, missing), "{}: cannot be made: {}; --out names another folder",
+          folder.string(), error.message());
     if (!made) continue;
     RunFolder run(folder, lock(folder));
     run.made_here_ = true;

@@ -17,7 +17,7 @@ class RunScores {
   // before the first step, not after hours.
   RunScores(const Trainer& trainer, const Corpus& corpus, std::function<void()> on_progress);
 
-  bool has_dev() const { return corpus_.dev.size() > 1; }
+  bool has_dev() const { return dev_tokens().size() > 1; }
   bool has_test() const { return corpus_.test.size() > 1; }
 
   // Scores the trainer's weights on dev, on as many tokens as the recipe says.
