@@ -89,8 +89,8 @@ void read_bytes(Corpus& corpus, CorpusOptions& options, TextPlace place) {
     corpus.unpacked = file.is_gzip();
   }
   // Computed on another thread, because the user waits for all of this.
-  std::future<std::string> sum =
-      std::async(std::launch::async, [&corpus] { return checksum("sha256", corpus.bytes); });
+  std::future<std::string> sum = std::async(std::launch::async | std::launch::deferred,
+                                            [&corpus] { return checksum("sha256", corpus.bytes); });
   corpus.vocabulary = options.vocabulary ? *options.vocabulary : Vocabulary::of(corpus.bytes);
   corpus.sha256 = corpus.text_sha256 = sum.get();
 

@@ -106,7 +106,7 @@ class Compare(unittest.TestCase):
         self.assertIn("test_nats", self.metrics_of("srupp").read_text())
         self.assertEqual(self.rows("table.csv"), table)
         self.assertIn("another --out", self.compare(*SMALL, "--tokens=1k", expect=1))
-        self.text.write_bytes(self.text.read_bytes().replace(b"e", b"a"))
+        self.corpus.write_bytes(self.corpus.read_bytes().replace(b"e", b"a"))
         self.assertIn("sha256", self.compare(*SMALL, f"--tokens={steps * STEP_TOKENS}", expect=1))
 
     def test_flops_and_time(self):

@@ -2,6 +2,7 @@
 #include "tools/run/run_folder.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,23 @@ TEST_CASE("run folder: a new run takes the first free name, and what is unused i
   CHECK(!fs::exists(runs / "a-laptop"));
   CHECK(fs::exists(runs / "a-laptop-2"));
   CHECK(RunFolder::make_new(runs, "a-laptop").path() == runs / "a-laptop");
+}
+
+TEST_CASE("run folder: what cannot be listed is kept") {
+  const TempDir folder;
+  const fs::path run = folder / "run";
+  const pid_t child = fork();
+  if (child == 0) {
+    {
+      const RunFolder made = RunFolder::make(run);
+      write_text(run / kMetrics, "{}\n");
+      const rlimit none{0, 0};
+      setrlimit(RLIMIT_NOFILE, &none);  // no file or folder can be opened from now on
+    }
+    _exit(0);
+  }
+  waitpid(child, nullptr, 0);
+  CHECK(read_text(run / kMetrics) == "{}\n");
 }
 
 TEST_CASE("run folder: a folder that another process writes to is refused, and the process is named") {

@@ -19,6 +19,8 @@
 namespace tandem {
 
 MetricsLog::MetricsLog(std::string path, int64_t last_step) : path_(std::move(path)) {
+  CHECK(!std::filesystem::exists(path_) || std::filesystem::is_regular_file(path_),
+        "{}: is not a regular file", path_);
   if (std::filesystem::exists(path_)) write_file_atomically(path_, kept_lines(last_step));
   file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   CHECK(file_ >= 0, "{}: cannot be written: {}", path_, std::strerror(errno));
@@ -45,6 +47,7 @@ std::string MetricsLog::kept_lines(int64_t last_step) {
     }
     for (const auto& [name, value] : json.items()) evaluations_.emplace(step, name);
   }
+  CHECK(!in.bad(), "{}: cannot be read to its end: {}; it is left as it is", path_, std::strerror(errno));
   return kept;
 }
 

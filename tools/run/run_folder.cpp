@@ -72,10 +72,12 @@ RunFolder RunFolder::open_or_make(const fs::path& folder) {
 RunFolder::~RunFolder() {
   if (path_.empty() || !made_here_) return;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path_, error)) {
-    const fs::path name = entry.path().filename();
-    if (name != kLock && !(name == kMetrics && entry.file_size(error) == 0)) return;
+  fs::directory_iterator entry(path_, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const fs::path name = entry->path().filename();
+    if (name != kLock && !(name == kMetrics && entry->file_size(error) == 0)) return;
   }
+  if (error) return;  // what cannot be listed is kept
   fs::remove(path_ / kMetrics, error);
   fs::remove(path_ / kLock, error);
   fs::remove(path_, error);  // does nothing if another file has appeared
