@@ -28,10 +28,11 @@ bool is_one_word(std::string_view text) {
 WordVocabulary::WordVocabulary(std::string_view text) {
   while (!text.empty()) {
     const size_t end = text.find('\n');
-    CHECK(end != std::string_view::npos, "vocabulary: no newline after the last word, '{}'", printable_start(text));
+    CHECK(end != std::string_view::npos, "vocabulary: no newline after the last word, '{}'",
+          printable_start(text));
     const std::string_view word = text.substr(0, end);
-    CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it", printable_start(word),
-          size());
+    CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it",
+          printable_start(word), size());
     const int32_t before = size();
     const int32_t id = words_.add(word);
     CHECK(id == before, "vocabulary: the word '{}' occurs twice, as id {} and again after {} words",
