@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
+#include <optional>
 
 #include "core/check.h"
 #include "core/philox.h"
@@ -32,6 +35,21 @@ double project(const std::vector<Tensor>& outputs, const Grads& weights) {
   return sum;
 }
 
+bool same_bytes(const Tensor& a, const Tensor& b) {
+  return std::memcmp(a.raw(), b.raw(), a.nbytes()) == 0;
+}
+
+// Returns a failure if f has changed one of its inputs, whose callers still need them; `pass` says when.
+std::optional<GradcheckResult> changed_input(const std::vector<Tensor>& leaves,
+                                             const std::vector<Tensor>& inputs, const char* pass) {
+  for (size_t k = 0; k < inputs.size(); ++k) {
+    if (!inputs[k].defined() || inputs[k].numel() == 0 || same_bytes(leaves[k], inputs[k])) continue;
+    return GradcheckResult{false, std::numeric_limits<double>::infinity(),
+                           fmt::format("input {}, {}, was changed by the {} pass", k, inputs[k].str(), pass)};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& f,
@@ -50,6 +68,7 @@ GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vec
   {
     Tape tape;
     const std::vector<Tensor> outputs = f(leaves);
+    if (const auto failure = changed_input(leaves, inputs, "forward")) return *failure;
     std::vector<Tensor> roots;
     Grads root_grads;
     for (size_t k = 0; k < outputs.size(); ++k) {
@@ -62,6 +81,7 @@ GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vec
     }
     CHECK(!roots.empty(), "gradcheck: no f64 output of the {} was recorded on the tape", outputs.size());
     tape.backward(roots, root_grads);
+    if (const auto failure = changed_input(leaves, inputs, "backward")) return *failure;
   }
 
   GradcheckResult result;

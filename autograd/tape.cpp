@@ -11,8 +11,24 @@
 namespace tandem {
 
 namespace {
+
 std::atomic<uint64_t> next_tape_id{1};
+
+// Calls a backward function. An error in it names the operator, whose forward pass is long over.
+Grads run_backward(const char* name, const BackwardMany& backward, Grads dys) {
+  const auto named = [name](const std::string& message) {
+    return message.starts_with(name) ? message : fmt::format("{}: in its backward pass: {}", name, message);
+  };
+  try {
+    return backward(std::move(dys));
+  } catch (const OutOfMemory& error) {
+    throw OutOfMemory(named(error.what()));
+  } catch (const Error& error) {
+    throw Error(named(error.what()));
+  }
 }
+
+}  // namespace
 
 struct RecordingScope::State {
   Tape* tape;  // null: recording is paused
@@ -43,12 +59,16 @@ Tape* Tape::current() {
 }
 
 Tensor record(const char* name, const Tensor& y, std::vector<Tensor> inputs, Backward backward) {
+  CHECK(name && backward, "record: the operator {} has no {}", name ? name : "",
+        name ? "backward function" : "name");
   return record(name, std::vector<Tensor>{y}, std::move(inputs),
                 [backward = std::move(backward)](const Grads& dys) { return backward(dys[0]); })[0];
 }
 
 std::vector<Tensor> record(const char* name, std::vector<Tensor> ys, std::vector<Tensor> inputs,
                            BackwardMany backward) {
+  CHECK(name && backward, "record: the operator {} has no {}", name ? name : "",
+        name ? "backward function" : "name");
   Tape* tape = Tape::current();
   if (tape && std::any_of(inputs.begin(), inputs.end(), needs_grad))
     tape->append(name, ys, inputs, std::move(backward));
@@ -134,7 +154,7 @@ void Tape::backward(std::vector<Tensor> outputs, Grads output_grads) {
 }
 
 void Tape::step_back(Entry& entry) {
-  Grads gradients = entry.backward(std::move(entry.grads));
+  Grads gradients = run_backward(entry.name, entry.backward, std::move(entry.grads));
   entry.backward = nullptr;
   CHECK(gradients.size() == entry.input_nodes.size(), "{}: backward returned {} gradients for {} inputs",
         entry.name, gradients.size(), entry.input_nodes.size());

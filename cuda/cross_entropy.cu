@@ -83,11 +83,13 @@ struct Backward {
     const RowChunks<T, Shape> chunks(logits + row * n, n);
     const int64_t target = targets[row];
     const C share = factor * dy[row * dy_step], log_sum = static_cast<C>(lse[row]);
+    // What C cannot hold of the sum goes into the factor: x minus the rounded sum is exact.
+    const C scale = static_cast<C>(share * std::exp(static_cast<double>(log_sum) - lse[row]));
     for_chunks_within<Shape>(n, [&](int i, auto j) {
       Vec<C, N> values = converted<C>(chunks.at(i, j));
 #pragma unroll
       for (int k = 0; k < N; ++k)
-        values.v[k] = fast_exp(values.v[k] - log_sum) * share - (j + k == target ? share : C(0));
+        values.v[k] = fast_exp(values.v[k] - log_sum) * scale - (j + k == target ? share : C(0));
       store_vector(dlogits + row * n + j, converted<T>(values));
     });
   }

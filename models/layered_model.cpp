@@ -64,7 +64,8 @@ LayeredModel::LayeredModel(const TokenConfig& tokens, std::string config_text, c
 }
 
 Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOptions& options) const {
-  CHECK(tokens.rank() == 2, "language model: tokens must be (T, B), got {}", tokens.str());
+  CHECK(tokens.rank() == 2 && tokens.numel() > 0,
+        "language model: tokens must be (T, B), both at least 1, got {}", tokens.str());
   CHECK(!options.context.same_length || options.context.memory >= 0,
         "language model: same_length needs a memory of 0 or more rows, got {}", options.context.memory);
   const std::vector<LayerState> states = unpack(state, layers_, tokens.size(1));
@@ -75,19 +76,26 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOpt
     const Layer* layer = layers_[i].get();
     const LayerState& before = states[i];
     const uint32_t site = kFirstLayer + static_cast<uint32_t>(i) * Layer::kSites;
+    const auto parts = std::make_shared<std::vector<std::string>>();  // names of the state's defined parts
     // Returns the output, then the defined parts of the state.
-    const auto run = [layer, before, options,
-                      site](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
+    const auto run = [layer, before, options, site, parts,
+                      i](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
       Layer::Output out = layer->forward(inputs[0], before, options, site);
+      const std::vector<std::string> names = layer->state_names();
+      CHECK(out.state.size() == names.size(),
+            "layer {}: its forward pass returns {} parts of a state, and it names {}", i, out.state.size(),
+            names.size());
+      parts->clear();
       std::vector<Tensor> all = {out.h};
-      for (const Tensor& value : out.state)
-        if (value.defined()) all.push_back(value);
+      for (size_t j = 0; j < names.size(); ++j) {
+        if (!out.state[j].defined()) continue;
+        parts->push_back(part_name(names[j], i));
+        all.push_back(out.state[j]);
+      }
       return all;
     };
     const std::vector<Tensor> out = options.recompute ? recompute("layer", run, {x}) : run({x});
-    const std::vector<std::string> names = layer->state_names();
-    for (size_t j = 1; j < out.size(); ++j)
-      next.parts.push_back({part_name(names[j - 1], i), out[j].detach()});
+    for (size_t j = 1; j < out.size(); ++j) next.parts.push_back({(*parts)[j - 1], out[j].detach()});
     if (layer->only_multiplies_memory()) next.only_multiplied.push_back(part_name("memory", i));
     x = out[0];
   }

@@ -2,6 +2,7 @@
 // overflows.
 #include "ops/cross_entropy.h"
 
+#include <cmath>
 #include <limits>
 
 #include "autograd/tape.h"
@@ -141,14 +142,17 @@ void token_nll_backward(const Tensor& dlogits, const Tensor& dy, const Tensor& l
     const int32_t* target = targets.data<int32_t>();
     const int64_t width = logits.size(-1);
     const int64_t step = dy.numel() == 1 ? 0 : 1;
-    for_rows(targets.numel(), width,
-             [dx, dloss, x, sum, target, width, step, factor](int64_t row, int64_t end) {
-               for (; row < end; ++row) {
-                 const T share = static_cast<T>(factor) * dloss[row * step];
-                 probabilities(dx + row * width, x + row * width, static_cast<T>(sum[row]), share, width);
-                 dx[row * width + target[row]] -= share;
-               }
-             });
+    for_rows(
+        targets.numel(), width, [dx, dloss, x, sum, target, width, step, factor](int64_t row, int64_t end) {
+          for (; row < end; ++row) {
+            const T share = static_cast<T>(factor) * dloss[row * step];
+            // What T cannot hold of the sum goes into the factor: x minus the rounded sum is exact.
+            const T rounded = static_cast<T>(sum[row]);
+            const double rest = std::exp(static_cast<double>(rounded) - sum[row]);
+            probabilities(dx + row * width, x + row * width, rounded, static_cast<T>(share * rest), width);
+            dx[row * width + target[row]] -= share;
+          }
+        });
   });
 }
 

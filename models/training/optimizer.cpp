@@ -70,9 +70,17 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
   if (!parameters.empty()) device_ = parameters[0].value.device();
   steps_ = zeros({1 + static_cast<int64_t>(parameters.size())}, DType::i64, device_);
   std::set<std::string> names;
+  std::map<const void*, std::string> memory;  // who was first to have it
   for (NamedTensor& parameter : parameters) {
     const auto& [name, value] = parameter;
     CHECK(names.insert(name).second, "optimizer: two parameters are named {}; state is kept by name", name);
+    if (value.defined() && value.numel() > 0) {
+      const auto [owner, is_first] = memory.emplace(value.raw(), name);
+      CHECK(
+          is_first,
+          "optimizer: the parameters {} and {} share their memory, which would be updated twice; name it once",
+          owner->second, name);
+    }
     CHECK(value.node() && value.node()->is_leaf(),
           "optimizer: parameter {}, {}, is not a leaf; call requires_grad() on it", name, value.str());
     CHECK(value.dtype() == DType::f32 || value.dtype() == DType::f64,

@@ -121,6 +121,26 @@ TEST_CASE("gradcheck: only f64 inputs are checked, and the caller's tensors are 
   CHECK(list(x) == list(input()));
 }
 
+TEST_CASE("gradcheck: a pass that writes into an input fails, and the input is named") {
+  const auto in_backward = [](const Tensors& in) -> Tensors {
+    return {record("mine", in[0].clone(), {in[0]}, [x = in[0]](const Tensor& dy) -> Grads {
+      x.data<double>()[1] += 1;  // the gradient is right, but x is still the caller's
+      return {dy.clone()};
+    })};
+  };
+  const GradcheckResult result = gradcheck(in_backward, {input()});
+  CHECK(!result.ok);
+  CHECK(result.message == "input 0, f64 (5) on cpu, was changed by the backward pass");
+  const auto in_forward = [](const Tensors& in) -> Tensors {
+    in[1].data<int32_t>()[0] = 7;
+    return {scale(in[0], 1)};
+  };
+  const GradcheckResult ids =
+      gradcheck(in_forward, {input(), tensor_of<int32_t>({1}, std::vector<int32_t>{4})});
+  CHECK(!ids.ok);
+  CHECK(ids.message == "input 1, i32 (1) on cpu, was changed by the forward pass");
+}
+
 TEST_CASE("gradcheck: options set the tolerance and a number of elements spread over the input") {
   const auto wrong_last = [](const Tensors& in) -> Tensors {
     return {record("last", in[0].clone(), {in[0]}, [](const Tensor& dy) -> Grads {

@@ -132,6 +132,35 @@ TEST_CASE("tape: an output must be new") {
   CHECK(tape.size() == 0);
 }
 
+TEST_CASE("tape: an operator without a name or a backward function is refused") {
+  const Tensor x = leaf_of({1});
+  const auto back = [](const Tensor& dy) -> Grads { return {dy}; };
+  Tape tape;
+  CHECK(error_of([&] { record(nullptr, x.clone(), {x}, back); }) == "record: the operator  has no name");
+  CHECK(error_of([&] { record("mine", x.clone(), {x}, Backward()); }) ==
+        "record: the operator mine has no backward function");
+  CHECK(error_of([&] { record("mine", Tensors{x.clone()}, {x}, BackwardMany()); }) ==
+        "record: the operator mine has no backward function");
+  CHECK(tape.size() == 0);
+}
+
+TEST_CASE("tape: what a backward function throws names its operator and keeps its type") {
+  const Tensor x = leaf_of({1});
+  const auto message_of = [&x](auto error) {
+    Tape tape;
+    const Tensor y = record("fails", x.clone(), {x}, [error](const Tensor&) -> Grads { throw error; });
+    try {
+      tape.backward(y);
+    } catch (const decltype(error)& thrown) {
+      return std::string(thrown.what());
+    }
+    return std::string("another type, or nothing");
+  };
+  CHECK(message_of(Error("out of luck")) == "fails: in its backward pass: out of luck");
+  CHECK(message_of(Error("fails: bad shape")) == "fails: bad shape");
+  CHECK(message_of(OutOfMemory("no memory")) == "fails: in its backward pass: no memory");
+}
+
 TEST_CASE("tape: an exception during backward leaves the thread usable") {
   const Tensor x = leaf_of({1});
   {
@@ -139,7 +168,7 @@ TEST_CASE("tape: an exception during backward leaves the thread usable") {
     const Tensor y =
         record("fails", x.clone(), {x}, [](const Tensor&) -> Grads { throw Error("out of luck"); });
     const Tensor loss = sum(y);
-    CHECK(error_of([&] { tape.backward(loss); }) == "out of luck");
+    CHECK(error_of([&] { tape.backward(loss); }) == "fails: in its backward pass: out of luck");
     CHECK(Tape::current() == &tape);
     CHECK(tape.spent());
     CHECK(error_of([&] { tape.backward(loss); }).starts_with("backward: this tape is spent"));

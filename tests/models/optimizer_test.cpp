@@ -178,6 +178,20 @@ TEST_CASE("optimizer: a parameter without a gradient is left as it is, and count
   CHECK(same_bits(parameters[1].value, twin));
 }
 
+TEST_CASE("optimizer: one tensor under two names, whole or in part, is refused") {
+  const Tensor p = requires_grad(zeros({4, 2}, DType::f64));
+  CHECK(contains(error_of([&p] {
+                   Optimizer({{"a", p}, {"b", p}}, {});
+                 }),
+                 "the parameters a and b share their memory"));
+  const Tensor view = requires_grad(p.view_rows(0, 2));
+  CHECK(contains(error_of([&] {
+                   Optimizer({{"a", p}, {"b", view}}, {});
+                 }),
+                 "the parameters a and b share their memory"));
+  CHECK_NOTHROW(Optimizer({{"a", p}, {"b", requires_grad(p.clone())}}, {}));
+}
+
 TEST_CASE("optimizer: from a saved state training goes on bit for bit") {
   const auto resume = [](DType dtype, Device device) {
     const auto one = two_parameters(dtype, device);

@@ -158,6 +158,32 @@ TEST_CASE("cross_entropy: logits too large for exp, and some that are minus infi
   }
 }
 
+TEST_CASE("cross_entropy: an offset of all logits changes no gradient, however large") {
+  const Tensor targets = random_ids({9}, 40, 3);
+  const auto gradient = [&targets](double offset, DType dtype, Device device, const auto& loss_of) {
+    Tensor logits({9, 40}, DType::f64);
+    for (int64_t i = 0; i < logits.numel(); ++i)  // whole numbers, so that the sum is exact in f32
+      logits.data<double>()[i] = offset + static_cast<double>(i * i % 7);
+    const Tensor x = requires_grad(logits.to(dtype).to(device));
+    Tape tape;
+    tape.backward(loss_of(x, targets.to(device)));
+    return grad(x).to(Device::cpu()).to(DType::f64);
+  };
+  const auto in_place = [](const Tensor& x, const Tensor& t) {
+    return cross_entropy_in_place(scale(x, 1), t);
+  };
+  const auto by_token = [](const Tensor& x, const Tensor& t) { return mean(token_nll(x, t)); };
+  for (const Device device : test_devices()) {
+    const Tensor expected = gradient(0, DType::f64, Device::cpu(), cross_entropy);
+    for (const double offset : {0.0, 1e3, -1e6, 1e6, 1e7, 1.6e7}) {
+      CAPTURE(offset);
+      CHECK(relative_error(gradient(offset, DType::f32, device, cross_entropy), expected) < 1e-6);
+      CHECK(relative_error(gradient(offset, DType::f32, device, by_token), expected) < 1e-6);
+      CHECK(relative_error(gradient(offset, DType::f32, device, in_place), expected) < 1e-6);
+    }
+  }
+}
+
 TEST_CASE("cross_entropy: the mean of many small losses keeps its digits in f32") {
   const int64_t n = 1 << 20;
   const Tensor x = full({n, 2}, 0, DType::f32);
