@@ -142,6 +142,8 @@ TEST_CASE("prune: wrong usage and impossible requests are refused with a message
   ends(2, {model}, "--out");
   ends(2, {model, out, "--sparsity=50,30"}, "--sparsity: 30 is not above 50 and below 100");
   ends(2, {model, out, "--sparsity=100"}, "100 is not above 0");
+  ends(2, {model, out, "--sparsity=33.33333,33.333334"}, "33.333334 differs too little from 33.33333");
+  ends(2, {model, out, "--sparsity=99.99999"}, "99.99999 differs too little from 100");
   ends(2, {model, out, "--scope=all"}, "--scope");
   ends(1, {(folder / "none").string(), out}, (folder / "none").string());
   const std::string first = "--sparsity=50";
