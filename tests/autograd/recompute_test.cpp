@@ -212,7 +212,8 @@ TEST_CASE("recompute: check_nan names the operator inside the recomputed functio
         "root: output 0, f64 (1) on cpu, of entry 1 is not finite, and its inputs are");
   CHECK(Tape::current() == &tape);
   const Tensor y = recompute("block", f, {leaf_of({0})})[0];
-  CHECK(error_of([&] { tape.backward(y); }) ==
-        "root: the gradient of input 0, f64 (1) on cpu, of entry 1 is not finite, and the output's is");
+  CHECK(
+      error_of([&] { tape.backward(y); }) ==
+      "block: in its backward pass: root: the gradient of input 0, f64 (1) on cpu, of entry 1 is not finite, and the output's is");
   CHECK(Tape::current() == &tape);
 }

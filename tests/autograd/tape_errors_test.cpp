@@ -139,7 +139,7 @@ TEST_CASE("tape: an operator without a name or a backward function is refused") 
   CHECK(error_of([&] { record(nullptr, x.clone(), {x}, back); }) == "record: the operator  has no name");
   CHECK(error_of([&] { record("mine", x.clone(), {x}, Backward()); }) ==
         "record: the operator mine has no backward function");
-  CHECK(error_of([&] { record("mine", Tensors{x.clone()}, {x}, BackwardMany()); }) ==
+  CHECK(error_of([&] { record("mine", std::vector<Tensor>{x.clone()}, {x}, BackwardMany()); }) ==
         "record: the operator mine has no backward function");
   CHECK(tape.size() == 0);
 }

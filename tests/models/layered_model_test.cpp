@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "autograd/leaf.h"
 #include "core/array.h"
 #include "ops/arithmetic.h"
 #include "tests/support/errors.h"
