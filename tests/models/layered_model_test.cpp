@@ -35,7 +35,8 @@ class CountingLayer : public Layer {
 };
 
 std::unique_ptr<LayeredModel> model_of(bool with_first, size_t parts) {
-  const TokenConfig tokens = {.vocabulary = 5};
+  TokenConfig tokens;
+  tokens.vocabulary = 5;
   const FrameConfig frame = {.input_width = kWidth, .output_width = kWidth};
   return std::make_unique<LayeredModel>(
       tokens, "{}", frame,
