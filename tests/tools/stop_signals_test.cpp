@@ -42,6 +42,18 @@ TEST_CASE("stop signals: an interrupt a second after the first ends the process,
         }) == -SIGINT);
 }
 
+TEST_CASE("stop signals: after the end that a signal asked for, another one changes nothing") {
+  CHECK(in_child([] {
+          {
+            const StopSignals signals;
+            raise(SIGTERM);
+          }
+          raise(SIGTERM);
+          raise(SIGHUP);
+          return 3;
+        }) == 3);
+}
+
 TEST_CASE("stop signals: the old actions return, and what was ignored stays ignored") {
   CHECK(in_child([] {
           std::signal(SIGHUP, SIG_IGN);

@@ -51,6 +51,7 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
+  if (received() != 0) return;  // the program is about to end, and says so by its exit code
   for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &old_actions[i], nullptr);
 }
 
