@@ -131,10 +131,12 @@ TEST_CASE("train: two at once get two folders, and one folder is written by one"
   kill(owner.pid, SIGTERM);
   CHECK(owner.wait() == 3);
   const Process resumed = start(folder, {text.string(), "--resume=run"});
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  const std::string holder = "process " + std::to_string(resumed.pid) + " on ";
+  for (int i = 0; i < 3000 && read_text(folder / "run/run.lock").find(holder) == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   const Result twice = run(folder, {text.string(), "--resume=run"});
   CHECK(twice.code == 1);
-  CHECK(contains(twice.output, "process " + std::to_string(resumed.pid) + " on "));
+  CHECK(contains(twice.output, holder));
   kill(resumed.pid, SIGKILL);
   resumed.wait();
 }

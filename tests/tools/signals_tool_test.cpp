@@ -11,8 +11,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// A run that takes a few tenths of a second, long enough for a signal to meet it.
 std::vector<std::string> short_run(const fs::path& text, const std::string& out) {
-  return small_run(text, out, {"--steps=90", "--eval-every=40", "--sample-bytes=0"});
+  return small_run(text, out, {"--steps=600", "--eval-every=250", "--sample-bytes=0"});
 }
 
 void pause_ms(int64_t ms) {
