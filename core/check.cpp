@@ -18,7 +18,7 @@ std::string without_middle(const std::string& message) {
 
 }  // namespace
 
-// What a terminal would obey or not show becomes \xHH, since messages show text from files.
+// Messages show text from files, so characters that a terminal would obey or not show become \xHH.
 void throw_error(fmt::string_view format, fmt::format_args args) {
   throw Error(printable(without_middle(fmt::vformat(format, args))));
 }

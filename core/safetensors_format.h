@@ -1,4 +1,4 @@
-// What reader and writer of safetensors files share: names in the header, and the digests of Tandem's own files.
+// Names in the header of safetensors files, and the digests of Tandem's own files, for the reader and the writer.
 //
 // A file that Tandem writes has two more entries of metadata. Each holds digests (core/digest.h) as hex:
 //     "tandem.digest.header"    of the file's bytes before the data, with zeros in place of these 32 characters

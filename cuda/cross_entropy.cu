@@ -83,7 +83,7 @@ struct Backward {
     const RowChunks<T, Shape> chunks(logits + row * n, n);
     const int64_t target = targets[row];
     const C share = factor * dy[row * dy_step], log_sum = static_cast<C>(lse[row]);
-    // What C cannot hold of the sum goes into the factor: x minus the rounded sum is exact.
+    // The factor takes up the part of the sum that C cannot hold, since x minus the rounded sum is exact.
     const C scale = static_cast<C>(share * std::exp(static_cast<double>(log_sum) - lse[row]));
     for_chunks_within<Shape>(n, [&](int i, auto j) {
       Vec<C, N> values = converted<C>(chunks.at(i, j));

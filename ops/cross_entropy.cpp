@@ -146,7 +146,7 @@ void token_nll_backward(const Tensor& dlogits, const Tensor& dy, const Tensor& l
         targets.numel(), width, [dx, dloss, x, sum, target, width, step, factor](int64_t row, int64_t end) {
           for (; row < end; ++row) {
             const T share = static_cast<T>(factor) * dloss[row * step];
-            // What T cannot hold of the sum goes into the factor: x minus the rounded sum is exact.
+            // The factor takes up the part of the sum that T cannot hold, since x minus the rounded sum is exact.
             const T rounded = static_cast<T>(sum[row]);
             const double rest = std::exp(static_cast<double>(rounded) - sum[row]);
             probabilities(dx + row * width, x + row * width, rounded, static_cast<T>(share * rest), width);

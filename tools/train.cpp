@@ -99,9 +99,12 @@ std::string run_name(const TrainOptions& o) {
 
 constexpr const char* kRuns = "runs";
 
-// Returns the checkpoint to go on from.
+// Returns the checkpoint to go on from: that of --resume; without a value that of --out, so that the command of a run goes
+// on when --resume is added to it; without either the latest.
 fs::path resume_path(const TrainOptions& o) {
-  const fs::path path = o.resume->empty() ? latest_run(kRuns, run_name(o)) : fs::path(*o.resume);
+  const fs::path path = !o.resume->empty() ? fs::path(*o.resume)
+                        : !o.out.empty()   ? fs::path(o.out)
+                                           : latest_run(kRuns, run_name(o));
   CHECK(!path.empty(),
         "--resume: there is no run of {} with model {} and preset {} under {}/; give its folder",
         o.corpus.name_or_path, o.model, o.preset, kRuns);
@@ -126,7 +129,7 @@ RunFolder resumed_folder(const TrainOptions& o, const fs::path& checkpoint) {
     return RunFolder::open_or_make(from);
   }
   RunFolder folder = RunFolder::make(o.out);
-  // Of an older checkpoint the best weights so far are not known, so that the next evaluation chooses.
+  // The best weights at the time of an older checkpoint are not known, so the next evaluation chooses them.
   const char* const files[] = {kMetrics, is_last ? kBestCheckpoint : nullptr};
   for (const char* name : files)
     if (name && fs::exists(from / name))

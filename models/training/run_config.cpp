@@ -34,7 +34,7 @@ void check_share(const char* name, double value) {
 // Error: a field of `given` is of another type than in `like`, an object that has all fields. JSON's conversions would
 // cut fractions, wrap negative numbers and take unknown words for the first.
 void check_types(const nlohmann::json& like, const nlohmann::json& given, const std::string& name) {
-  const auto is_like = [&] {
+  const auto is_like = [&like, &given] {
     if (like.is_object()) return given.is_object();
     if (like.is_boolean()) return given.is_boolean();
     if (like.is_string()) return given.is_string();

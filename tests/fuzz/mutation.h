@@ -1,4 +1,4 @@
-// What the mutators of all formats share: random choices, changes of bytes and of JSON values, seeds to begin again with.
+// Helpers of the mutators of all formats: random choices, changes of bytes and of JSON values, seeds to begin again with.
 #pragma once
 #include <cstddef>
 #include <cstdint>

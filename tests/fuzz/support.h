@@ -1,4 +1,4 @@
-// What the fuzzing harnesses share: a file that holds the input, what counts as a refusal, and what counts as a finding.
+// Helpers of the fuzzing harnesses: a file that holds the input, the test for a refusal, and the report of a finding.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -52,6 +52,20 @@ TEST_CASE("train: resuming a run that is done changes nothing") {
   CHECK(read_text(folder / "run/last.safetensors") == last);
 }
 
+TEST_CASE("train: the command of a run goes on when --resume is added to it") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  REQUIRE(run(folder, short_run(text, "whole")).code == 0);
+  REQUIRE(run(folder, short_run(text, "run", {"--max-steps=9"})).code == 0);
+  REQUIRE(run(folder, short_run(text, "newer", {"--max-steps=9"})).code == 0);
+  CHECK(run(folder, {text.string(), "--out=run", "--resume", "--sample-bytes=0"}).code == 0);
+  check_same_files(folder / "whole", folder / "run");
+  const Result none = run(folder, {text.string(), "--out=empty", "--resume"});
+  CHECK(none.code == 1);
+  CHECK(contains(none.output, "there is no file empty"));
+  CHECK(!fs::exists(folder / "empty"));
+}
+
 TEST_CASE("train: --no-test holds for the resumed run, too") {
   const TempDir folder;
   const fs::path text = write_sample(folder);

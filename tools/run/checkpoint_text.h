@@ -7,7 +7,7 @@ namespace tandem {
 
 // Loads a text with the model's vocabulary, and shows on stderr what that takes. If the training run is known (`run` is
 // not null) and this is the text that it read, by its digest, it is split as in training, unless options.split_anew.
-// Where the options name no corpus, it is the run's. Error: as load_corpus().
+// If the options name no corpus, the run's is loaded. Error: as load_corpus().
 Corpus load_text_for_model(const CorpusOptions& options, const Vocabulary& vocabulary, const RunConfig* run);
 
 // Returns the text of the training run. Error: the file, wherever it is now, holds another text.
