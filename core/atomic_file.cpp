@@ -2,7 +2,6 @@
 #include "core/atomic_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/file_lock.h"
 
 namespace tandem {
 namespace {
@@ -27,15 +27,6 @@ bool write_all(const void* data, size_t bytes, Put&& put) {
     if (written < 0) return false;
     next += written;
     bytes -= static_cast<size_t>(written);
-  }
-  return true;
-}
-
-// Returns false if another process holds the lock. A file system that has no locks counts as free.
-bool try_lock(int file) {
-  while (flock(file, LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return false;
-    if (errno != EINTR) break;
   }
   return true;
 }
@@ -66,7 +57,7 @@ void AtomicFile::open_temporary() {
   while (true) {
     file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (file_ < 0) fail("open the temporary file");
-    if (!try_lock(file_)) {
+    if (!try_lock_file(file_)) {
       ::close(file_);
       detail::fail("cannot write {}: another process is writing {}; wait for it or stop it", path_,
                    temporary_);
@@ -88,9 +79,12 @@ AtomicFile::~AtomicFile() {
   ::close(file_);
 }
 
+bool write_fully(int file, const void* data, size_t bytes) {
+  return write_all(data, bytes, [file](const void* part, size_t size) { return ::write(file, part, size); });
+}
+
 void AtomicFile::write(const void* data, size_t bytes) {
-  const auto put = [this](const void* part, size_t size) { return ::write(file_, part, size); };
-  if (!write_all(data, bytes, put)) fail("write");
+  if (!write_fully(file_, data, bytes)) fail("write");
 }
 
 void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {

@@ -34,6 +34,10 @@ class AtomicFile {
   int file_ = -1;
 };
 
+// Writes all bytes at the position of an open file, however many calls that takes. Returns false, with the reason in
+// errno, if the system cannot.
+bool write_fully(int file, const void* data, size_t bytes);
+
 // Replaces `path` by a file with this content. Error: as AtomicFile.
 void write_file_atomically(const std::string& path, std::string_view content);
 

@@ -41,9 +41,13 @@ std::string holder_in(int descriptor) {
 
 }  // namespace
 
+bool try_lock_file(int descriptor) {
+  return lock(descriptor, LOCK_EX | LOCK_NB);
+}
+
 FileLock::FileLock(const std::string& path, const std::function<void(const std::string&)>& on_wait)
     : descriptor_(open_lock(path)) {
-  if (!lock(descriptor_, LOCK_EX | LOCK_NB)) {
+  if (!try_lock_file(descriptor_)) {
     if (on_wait) on_wait(holder_in(descriptor_));
     lock(descriptor_, LOCK_EX);
   }
@@ -53,7 +57,7 @@ FileLock::FileLock(const std::string& path, const std::function<void(const std::
 std::optional<FileLock> FileLock::try_lock(const std::string& path, std::string& holder) {
   FileLock file;
   file.descriptor_ = open_lock(path);
-  if (!lock(file.descriptor_, LOCK_EX | LOCK_NB)) {
+  if (!try_lock_file(file.descriptor_)) {
     holder = holder_in(file.descriptor_);
     return std::nullopt;
   }

@@ -7,6 +7,9 @@
 
 namespace tandem {
 
+// Locks an open file as FileLock does, until it is closed. Returns false if another process holds the lock.
+bool try_lock_file(int descriptor);
+
 // Locks the file `path`, creating it if need be, until it is destroyed or the process ends, in whatever way. The file
 // then names the process that holds the lock, and it stays when the lock is gone. Another FileLock of this process
 // counts as another process. A file system without locks is used without.

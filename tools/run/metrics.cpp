@@ -53,13 +53,9 @@ std::string MetricsLog::kept_lines(int64_t last_step) {
 
 void MetricsLog::write(const nlohmann::ordered_json& line) {
   const std::string text = line.dump() + "\n";
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t count = ::write(file_, text.data() + done, text.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    CHECK(count >= 0, "{}: cannot be written: {}; what was written before is whole, and --resume goes on",
-          path_, std::strerror(errno));
-    done += static_cast<size_t>(count);
-  }
+  CHECK(write_fully(file_, text.data(), text.size()),
+        "{}: cannot be written: {}; what was written before is whole, and --resume goes on", path_,
+        std::strerror(errno));
 }
 
 void MetricsLog::sync() {

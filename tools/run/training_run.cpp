@@ -55,6 +55,7 @@ class Run {
       return RunEnd::done;
     } catch (const Interrupted&) {
       collect();
+      check_weights();
       save_last();
       progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
                                 signals_.received(), trainer_.steps_done(),
@@ -95,7 +96,9 @@ class Run {
       if (due) evaluate_and_checkpoint();
     }
     collect();
-    if (!evaluation_is_due()) save_last();
+    if (evaluation_is_due()) return;  // it has written the checkpoints
+    check_weights();
+    save_last();
   }
 
   // Scores the weights that the run gives, and lets them continue a text: at the end those of the best evaluation, at a
@@ -244,7 +247,6 @@ class Run {
   }
 
   void save_last() {
-    check_weights();
     metrics_.sync();
     save_checkpoint((options_.folder / kLastCheckpoint).string(), trainer_.checkpoint());
   }
