@@ -164,8 +164,8 @@ damaged one), so a kill at any moment leaves the last checkpoint readable.
 --resume goes on as if the run had never stopped: every later loss has the same bits, and in the end
 every file is the same. Without a value it takes the run of --out or, without that, the run whose
 checkpoint is the newest. --resume=RUN --out=FOLDER goes on in a folder of its own, and the old one
-keeps what it has; an older checkpoint than last.safetensors needs that. A run may go on on another device; its losses are then
-close, not equal.
+keeps what it has; an older checkpoint than last.safetensors needs that. A run may go on on another
+device; its losses are then close, not equal.
 
 INT (Ctrl-C), TERM, HUP, XCPU and USR1 save a checkpoint of the current step and end the program
 with exit code 3; a second Ctrl-C, a second later, ends it at once. --max-steps and --max-time also
