@@ -1,7 +1,7 @@
 // Buffers for gradients that are added to in place.
-#include "autograd/accumulate.h"
+#include "tandem/autograd/accumulate.h"
 
-#include "autograd/leaf.h"
+#include "tandem/autograd/leaf.h"
 
 namespace tandem {
 

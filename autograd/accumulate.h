@@ -1,7 +1,7 @@
 // Adding to a parameter's gradient in place, for operators whose kernels can (GEMM with beta = 1). It saves a temporary
 // of the parameter's size and a pass over it. An operator that simply returns a new tensor is right too.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // Central differences of a random projection, element by element.
-#include "autograd/gradcheck.h"
+#include "tandem/autograd/gradcheck.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 #include <limits>
 #include <optional>
 
-#include "core/check.h"
-#include "core/philox.h"
+#include "tandem/core/check.h"
+#include "tandem/core/philox.h"
 
 namespace tandem {
 namespace {
@@ -62,7 +62,7 @@ GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vec
     requires_grad(leaves.back());
     any = true;
   }
-  CHECK(any, "gradcheck: none of the {} inputs is f64; central differences need f64", inputs.size());
+  TANDEM_CHECK(any, "gradcheck: none of the {} inputs is f64; central differences need f64", inputs.size());
 
   Grads weights;
   {
@@ -79,7 +79,8 @@ GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vec
       roots.push_back(outputs[k]);
       root_grads.push_back(weights.back());
     }
-    CHECK(!roots.empty(), "gradcheck: no f64 output of the {} was recorded on the tape", outputs.size());
+    TANDEM_CHECK(!roots.empty(), "gradcheck: no f64 output of the {} was recorded on the tape",
+                 outputs.size());
     tape.backward(roots, root_grads);
     if (const auto failure = changed_input(leaves, inputs, "backward")) return *failure;
   }

@@ -1,14 +1,15 @@
 // Leaves and their gradients.
-#include "autograd/leaf.h"
+#include "tandem/autograd/leaf.h"
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 
 Tensor requires_grad(const Tensor& x) {
-  CHECK(is_floating(x.dtype()), "requires_grad: {} has no gradient; use a floating dtype", x.str());
-  CHECK(!x.node() || x.node()->is_leaf(),
-        "requires_grad: {} is the result of a recorded operator; detach() it to make a leaf of it", x.str());
+  TANDEM_CHECK(is_floating(x.dtype()), "requires_grad: {} has no gradient; use a floating dtype", x.str());
+  TANDEM_CHECK(!x.node() || x.node()->is_leaf(),
+               "requires_grad: {} is the result of a recorded operator; detach() it to make a leaf of it",
+               x.str());
   if (!x.node()) x.set_node(std::make_shared<GradNode>());
   return x;
 }
@@ -18,14 +19,14 @@ bool needs_grad(const Tensor& x) {
 }
 
 Tensor grad(const Tensor& leaf) {
-  CHECK(leaf.node() && leaf.node()->is_leaf(), "grad: {} is not a leaf; call requires_grad() on it first",
-        leaf.str());
+  TANDEM_CHECK(leaf.node() && leaf.node()->is_leaf(),
+               "grad: {} is not a leaf; call requires_grad() on it first", leaf.str());
   return leaf.node()->grad;
 }
 
 void zero_grad(const Tensor& leaf) {
-  CHECK(leaf.node() && leaf.node()->is_leaf(),
-        "zero_grad: {} is not a leaf; call requires_grad() on it first", leaf.str());
+  TANDEM_CHECK(leaf.node() && leaf.node()->is_leaf(),
+               "zero_grad: {} is not a leaf; call requires_grad() on it first", leaf.str());
   leaf.node()->grad = Tensor();
 }
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

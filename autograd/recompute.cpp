@@ -1,10 +1,10 @@
 // Recomputation by a nested tape.
-#include "autograd/recompute.h"
+#include "tandem/autograd/recompute.h"
 
 #include <algorithm>
 
-#include "core/array.h"
-#include "core/check.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -26,8 +26,8 @@ Grads run_again(const char* name, const Function& f, const std::vector<Tensor>& 
   Tape tape(options);
   const std::vector<Tensor> inputs = as_leaves(saved);
   std::vector<Tensor> ys = f(inputs);
-  CHECK(ys.size() == dys.size(), "{}: recomputation gave {} outputs, the first time it was {}", name,
-        ys.size(), dys.size());
+  TANDEM_CHECK(ys.size() == dys.size(), "{}: recomputation gave {} outputs, the first time it was {}", name,
+               ys.size(), dys.size());
   std::vector<Tensor> outputs;
   Grads output_grads;
   for (size_t i = 0; i < ys.size(); ++i) {

@@ -3,7 +3,7 @@
 #include <functional>
 #include <vector>
 
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 
 namespace tandem {
 

@@ -1,12 +1,12 @@
 // Recording operators and walking the tape backwards.
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 
 #include <algorithm>
 #include <atomic>
 #include <utility>
 
-#include "core/array.h"
-#include "core/check.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 
@@ -59,16 +59,16 @@ Tape* Tape::current() {
 }
 
 Tensor record(const char* name, const Tensor& y, std::vector<Tensor> inputs, Backward backward) {
-  CHECK(name && backward, "record: the operator {} has no {}", name ? name : "",
-        name ? "backward function" : "name");
+  TANDEM_CHECK(name && backward, "record: the operator {} has no {}", name ? name : "",
+               name ? "backward function" : "name");
   return record(name, std::vector<Tensor>{y}, std::move(inputs),
                 [backward = std::move(backward)](const Grads& dys) { return backward(dys[0]); })[0];
 }
 
 std::vector<Tensor> record(const char* name, std::vector<Tensor> ys, std::vector<Tensor> inputs,
                            BackwardMany backward) {
-  CHECK(name && backward, "record: the operator {} has no {}", name ? name : "",
-        name ? "backward function" : "name");
+  TANDEM_CHECK(name && backward, "record: the operator {} has no {}", name ? name : "",
+               name ? "backward function" : "name");
   Tape* tape = Tape::current();
   if (tape && std::any_of(inputs.begin(), inputs.end(), needs_grad))
     tape->append(name, ys, inputs, std::move(backward));
@@ -77,27 +77,31 @@ std::vector<Tensor> record(const char* name, std::vector<Tensor> ys, std::vector
 
 void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::vector<Tensor>& inputs,
                   BackwardMany backward) {
-  CHECK(!spent_, "{}: recorded on a tape whose backward pass is over; make a new Tape for every pass", name);
+  TANDEM_CHECK(!spent_, "{}: recorded on a tape whose backward pass is over; make a new Tape for every pass",
+               name);
   Entry entry;
   entry.name = name;
   entry.backward = std::move(backward);
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Tensor& x = inputs[i];
     const bool wanted = needs_grad(x);
-    CHECK(!wanted || x.node()->is_leaf() || x.node()->tape == id_,
-          "{}: input {}, {}, was recorded on another tape (an outer one, or one that is spent); detach() it "
-          "to carry only its value over",
-          name, i, x.str());
+    TANDEM_CHECK(
+        !wanted || x.node()->is_leaf() || x.node()->tape == id_,
+        "{}: input {}, {}, was recorded on another tape (an outer one, or one that is spent); detach() it "
+        "to carry only its value over",
+        name, i, x.str());
     entry.inputs.push_back(wanted ? TensorMeta{x.shape(), x.dtype(), x.device()} : TensorMeta());
     entry.input_nodes.push_back(wanted ? x.node() : nullptr);
   }
   // All checks come before any output is marked: a refused entry leaves no trace.
   for (size_t i = 0; i < ys.size(); ++i) {
-    CHECK(ys[i].defined(), "{}: output {} is undefined; an operator records what it made", name, i);
-    CHECK(!ys[i].node(), "{}: output {}, {}, already has a history; return a new tensor (detach() makes one)",
-          name, i, ys[i].str());
+    TANDEM_CHECK(ys[i].defined(), "{}: output {} is undefined; an operator records what it made", name, i);
+    TANDEM_CHECK(!ys[i].node(),
+                 "{}: output {}, {}, already has a history; return a new tensor (detach() makes one)", name,
+                 i, ys[i].str());
     for (size_t k = 0; k < i; ++k)
-      CHECK(!ys[k].same_as(ys[i]), "{}: outputs {} and {} are one tensor; detach() makes two", name, k, i);
+      TANDEM_CHECK(!ys[k].same_as(ys[i]), "{}: outputs {} and {} are one tensor; detach() makes two", name, k,
+                   i);
   }
   instruments_.check_outputs(name, size(), ys, inputs);
   for (size_t i = 0; i < ys.size(); ++i) {
@@ -111,29 +115,32 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
 }
 
 void Tape::backward(const Tensor& loss) {
-  CHECK(loss.numel() == 1,
-        "backward: needs a loss of one element, got {}; reduce it with sum() or mean(), or give the gradient "
-        "that flows into it",
-        loss.str());
+  TANDEM_CHECK(
+      loss.numel() == 1,
+      "backward: needs a loss of one element, got {}; reduce it with sum() or mean(), or give the gradient "
+      "that flows into it",
+      loss.str());
   backward({loss}, {full(loss.shape(), 1.0, loss.dtype(), loss.device())});
 }
 
 void Tape::backward(std::vector<Tensor> outputs, Grads output_grads) {
-  CHECK(!spent_,
-        "backward: this tape is spent: its entries were freed as the first backward pass went; run the "
-        "forward pass again under a new Tape");
-  CHECK(outputs.size() == output_grads.size(), "backward: {} outputs but {} gradients", outputs.size(),
-        output_grads.size());
+  TANDEM_CHECK(
+      !spent_,
+      "backward: this tape is spent: its entries were freed as the first backward pass went; run the "
+      "forward pass again under a new Tape");
+  TANDEM_CHECK(outputs.size() == output_grads.size(), "backward: {} outputs but {} gradients", outputs.size(),
+               output_grads.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& y = outputs[i];
     const Tensor& dy = output_grads[i];
-    CHECK(needs_grad(y) && (y.node()->is_leaf() || y.node()->tape == id_),
-          "backward: output {}, {}, was not recorded on this tape: nothing that needs a gradient led to it, "
-          "or another tape was current",
-          i, y.str());
+    TANDEM_CHECK(
+        needs_grad(y) && (y.node()->is_leaf() || y.node()->tape == id_),
+        "backward: output {}, {}, was not recorded on this tape: nothing that needs a gradient led to it, "
+        "or another tape was current",
+        i, y.str());
     if (!dy.defined()) continue;
-    CHECK(dy.shape() == y.shape() && dy.dtype() == y.dtype() && dy.device() == y.device(),
-          "backward: output {} is {}, its gradient {}", i, y.str(), dy.str());
+    TANDEM_CHECK(dy.shape() == y.shape() && dy.dtype() == y.dtype() && dy.device() == y.device(),
+                 "backward: output {} is {}, its gradient {}", i, y.str(), dy.str());
     instruments_.check_given_gradient(i, y, dy);
   }
   for (size_t i = 0; i < outputs.size(); ++i)
@@ -156,16 +163,18 @@ void Tape::backward(std::vector<Tensor> outputs, Grads output_grads) {
 void Tape::step_back(Entry& entry) {
   Grads gradients = run_backward(entry.name, entry.backward, std::move(entry.grads));
   entry.backward = nullptr;
-  CHECK(gradients.size() == entry.input_nodes.size(), "{}: backward returned {} gradients for {} inputs",
-        entry.name, gradients.size(), entry.input_nodes.size());
+  TANDEM_CHECK(gradients.size() == entry.input_nodes.size(),
+               "{}: backward returned {} gradients for {} inputs", entry.name, gradients.size(),
+               entry.input_nodes.size());
   for (size_t i = 0; i < gradients.size(); ++i) {
     if (!entry.input_nodes[i]) continue;
     const Tensor& dx = gradients[i];
     const TensorMeta& x = entry.inputs[i];
-    CHECK(dx.defined(), "{}: backward returned no gradient for input {}, which needs one", entry.name, i);
-    CHECK(dx.shape() == x.shape && dx.dtype() == x.dtype && dx.device() == x.device,
-          "{}: backward returned {} as the gradient of input {}, which is {} {} on {}", entry.name, dx.str(),
-          i, name_of(x.dtype), x.shape.str(), x.device.str());
+    TANDEM_CHECK(dx.defined(), "{}: backward returned no gradient for input {}, which needs one", entry.name,
+                 i);
+    TANDEM_CHECK(dx.shape() == x.shape && dx.dtype() == x.dtype && dx.device() == x.device,
+                 "{}: backward returned {} as the gradient of input {}, which is {} {} on {}", entry.name,
+                 dx.str(), i, name_of(x.dtype), x.shape.str(), x.device.str());
     instruments_.check_gradient(entry.name, size(), i, dx);
     deliver(*entry.input_nodes[i], std::move(gradients[i]));
   }

@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "autograd/leaf.h"
-#include "autograd/tape_instruments.h"
-#include "core/tensor.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/autograd/tape_instruments.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -3,10 +3,10 @@
 #include <map>
 #include <set>
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/copied_tensors.h"
-#include "core/format.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/copied_tensors.h"
+#include "tandem/core/format.h"
 
 namespace tandem {
 namespace {

@@ -1,14 +1,14 @@
 // The NaN finder, and the clock that a profile reads.
-#include "autograd/tape_instruments.h"
+#include "tandem/autograd/tape_instruments.h"
 
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
-#include "core/array.h"
-#include "core/backend.h"
-#include "core/check.h"
-#include "core/dispatch.h"
+#include "tandem/core/array.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
 
 namespace tandem {
 namespace {
@@ -28,8 +28,8 @@ void TapeInstruments::check_outputs(const char* name, int64_t entry, const std::
   for (size_t output = 0; output < ys.size(); ++output) {
     if (all_finite(ys[output])) continue;
     for (size_t i = 0; i < inputs.size(); ++i)
-      CHECK(!inputs[i].defined() || all_finite(inputs[i]), "{}: input {}, {}, of entry {} is not finite",
-            name, i, inputs[i].str(), entry);
+      TANDEM_CHECK(!inputs[i].defined() || all_finite(inputs[i]),
+                   "{}: input {}, {}, of entry {} is not finite", name, i, inputs[i].str(), entry);
     detail::fail("{}: output {}, {}, of entry {} is not finite, and its inputs are", name, output,
                  ys[output].str(), entry);
   }
@@ -37,14 +37,14 @@ void TapeInstruments::check_outputs(const char* name, int64_t entry, const std::
 
 void TapeInstruments::check_gradient(const char* name, int64_t entry, size_t input,
                                      const Tensor& gradient) const {
-  CHECK(!options_.check_nan || all_finite(gradient),
-        "{}: the gradient of input {}, {}, of entry {} is not finite, and the output's is", name, input,
-        gradient.str(), entry);
+  TANDEM_CHECK(!options_.check_nan || all_finite(gradient),
+               "{}: the gradient of input {}, {}, of entry {} is not finite, and the output's is", name,
+               input, gradient.str(), entry);
 }
 
 void TapeInstruments::check_given_gradient(size_t output, const Tensor& y, const Tensor& dy) const {
-  CHECK(!options_.check_nan || all_finite(dy),
-        "backward: the gradient given for output {}, {}, is not finite", output, y.str());
+  TANDEM_CHECK(!options_.check_nan || all_finite(dy),
+               "backward: the gradient given for output {}, {}, is not finite", output, y.str());
 }
 
 double TapeInstruments::forward_done(const char* name, const std::vector<Tensor>& ys) {

@@ -1,10 +1,10 @@
 // Counting the memory of new tensors.
-#include "core/allocation_budget.h"
+#include "tandem/core/allocation_budget.h"
 
 #include <cstdint>
 #include <utility>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -27,7 +27,7 @@ size_t AllocationBudget::cost(size_t bytes) {
 
 void AllocationBudget::take(size_t bytes) {
   if (current == nullptr) return;
-  CHECK(cost(bytes) <= current->left_, "{}", current->message_);
+  TANDEM_CHECK(cost(bytes) <= current->left_, "{}", current->message_);
   current->left_ -= cost(bytes);
 }
 

@@ -1,13 +1,13 @@
 // Whole-array primitives on the CPU, and their dispatch by device.
-#include "core/array.h"
+#include "tandem/core/array.h"
 
 #include <cmath>
 #include <cstring>
 
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 
@@ -117,14 +117,14 @@ void all_finite(bool& finite, const Tensor& x) {
 
 void fill(const Tensor& y, double value) {
   y.storage()->touch();
-  DISPATCH(y.device(), fill(y, value));
+  TANDEM_DISPATCH(y.device(), fill(y, value));
 }
 
 void copy(const Tensor& y, const Tensor& x) {
-  CHECK(x.shape() == y.shape(), "copy: shapes differ: from {}, to {}", x.str(), y.str());
+  TANDEM_CHECK(x.shape() == y.shape(), "copy: shapes differ: from {}, to {}", x.str(), y.str());
   y.storage()->touch();
   if (x.device() == y.device()) {
-    DISPATCH(x.device(), convert(y, x));
+    TANDEM_DISPATCH(x.device(), convert(y, x));
   } else if constexpr (kWithCuda) {
     // Convert on the source's device, so that the copy across has one dtype.
     cuda::copy_across(y, x.dtype() == y.dtype() ? x : x.to(y.dtype()));
@@ -134,26 +134,26 @@ void copy(const Tensor& y, const Tensor& x) {
 }
 
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
-  CHECK(
+  TANDEM_CHECK(
       x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() &&
           flag.device() == y.device() && flag.dtype() == DType::f64 && flag.numel() == 1,
       "copy_if: needs two tensors of one shape, dtype and device and an f64 flag there: from {}, to {}, flag {}",
       x.str(), y.str(), flag.str());
   y.storage()->touch();
-  DISPATCH(y.device(), copy_if(y, x, flag));
+  TANDEM_DISPATCH(y.device(), copy_if(y, x, flag));
 }
 
 void add_in_place(const Tensor& y, const Tensor& x) {
-  CHECK(
+  TANDEM_CHECK(
       x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() && is_floating(x.dtype()),
       "add_in_place: needs two floating tensors of one shape, dtype and device: {} += {}", y.str(), x.str());
   y.storage()->touch();
-  DISPATCH(y.device(), add_in_place(y, x));
+  TANDEM_DISPATCH(y.device(), add_in_place(y, x));
 }
 
 bool all_finite(const Tensor& x) {
   bool finite = true;
-  DISPATCH(x.device(), all_finite(finite, x));
+  TANDEM_DISPATCH(x.device(), all_finite(finite, x));
   return finite;
 }
 

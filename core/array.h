@@ -1,7 +1,7 @@
 // Whole-array primitives that the tensor and the tape stand on: fill, copy with conversion, add, find NaN and infinity.
 // Those that write call Storage::touch() on what they write.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // Writing to a temporary file, syncing and renaming it.
-#include "core/atomic_file.h"
+#include "tandem/core/atomic_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -10,8 +10,8 @@
 #include <cstring>
 #include <utility>
 
-#include "core/check.h"
-#include "core/file_lock.h"
+#include "tandem/core/check.h"
+#include "tandem/core/file_lock.h"
 
 namespace tandem {
 namespace {
@@ -42,8 +42,8 @@ void close_after_failure(int file) {
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp") {
   struct stat info {};
-  CHECK(stat(path_.c_str(), &info) != 0 || S_ISREG(info.st_mode),
-        "cannot write {}: it exists and is not a regular file; give another path", path_);
+  TANDEM_CHECK(stat(path_.c_str(), &info) != 0 || S_ISREG(info.st_mode),
+               "cannot write {}: it exists and is not a regular file; give another path", path_);
   open_temporary();
   if (ftruncate(file_, 0) != 0) {
     close_after_failure(file_);

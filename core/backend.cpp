@@ -1,7 +1,7 @@
 // Asks once whether there is a GPU.
-#include "core/backend.h"
+#include "tandem/core/backend.h"
 
-#include "core/dispatch.h"
+#include "tandem/core/dispatch.h"
 
 namespace tandem {
 

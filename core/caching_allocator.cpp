@@ -1,14 +1,14 @@
 // The caching allocator's policy, which its header describes.
-#include "core/caching_allocator.h"
+#include "tandem/core/caching_allocator.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <string_view>
 
-#include "core/check.h"
-#include "core/format.h"
-#include "core/math.h"
+#include "tandem/core/check.h"
+#include "tandem/core/format.h"
+#include "tandem/core/math.h"
 
 namespace tandem {
 namespace {
@@ -57,7 +57,7 @@ AllocatorMode allocator_mode_from_environment() {
   if (mode.empty()) return fallback;
   if (mode == "cached") return AllocatorMode::cached;
   if (mode == "poison") return AllocatorMode::poison;
-  CHECK(mode == "direct", "TANDEM_ALLOCATOR={}: unknown mode; use cached, poison or direct", mode);
+  TANDEM_CHECK(mode == "direct", "TANDEM_ALLOCATOR={}: unknown mode; use cached, poison or direct", mode);
   return AllocatorMode::direct;
 }
 
@@ -172,12 +172,12 @@ void CachingAllocator::reset_peak() {
 
 CachingAllocator::Block& CachingAllocator::find_used(void* data, const char* what) const {
   const auto found = blocks_.find(data);
-  CHECK(found != blocks_.end(),
-        "{} allocator: {} of {}, which is not one of its blocks (or was freed before)", source_.name(), what,
-        data);
+  TANDEM_CHECK(found != blocks_.end(),
+               "{} allocator: {} of {}, which is not one of its blocks (or was freed before)", source_.name(),
+               what, data);
   Block& block = *found->second;
-  CHECK(block.state == State::in_use, "{} allocator: {} of {}, which was freed before", source_.name(), what,
-        data);
+  TANDEM_CHECK(block.state == State::in_use, "{} allocator: {} of {}, which was freed before", source_.name(),
+               what, data);
   return block;
 }
 

@@ -31,8 +31,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/error.h"
-#include "core/storage.h"
+#include "tandem/core/error.h"
+#include "tandem/core/storage.h"
 
 namespace tandem {
 

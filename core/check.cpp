@@ -1,7 +1,7 @@
 // Throwing an Error with a formatted message.
-#include "core/check.h"
+#include "tandem/core/check.h"
 
-#include "core/utf8.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem::detail {
 namespace {

@@ -1,9 +1,9 @@
-// CHECK: every part of Tandem refuses bad input with it. For .cpp files only: it includes fmt, which nvcc cannot
+// TANDEM_CHECK: every part of Tandem refuses bad input with it. For .cpp files only: it includes fmt, which nvcc cannot
 // compile, and its name is also a macro of the test framework, so no public header includes this file.
 #pragma once
 #include <fmt/core.h>  // compiles quickly; include fmt/format.h where lists are joined
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 
 namespace tandem::detail {
 [[noreturn]] void throw_error(fmt::string_view format, fmt::format_args args);
@@ -15,9 +15,9 @@ template <class... Args>
 }
 }  // namespace tandem::detail
 
-// CHECK(condition, "what is wrong, with {} values; what to do", values...) throws tandem::Error if the condition is
+// TANDEM_CHECK(condition, "what is wrong, with {} values; what to do", values...) throws tandem::Error if the condition is
 // false.
-#define CHECK(condition, ...)              \
+#define TANDEM_CHECK(condition, ...)       \
   do {                                     \
     if (!(condition)) [[unlikely]]         \
       ::tandem::detail::fail(__VA_ARGS__); \

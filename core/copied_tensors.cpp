@@ -1,5 +1,5 @@
 // The hook in Tensor's copy constructor.
-#include "core/copied_tensors.h"
+#include "tandem/core/copied_tensors.h"
 
 #include <utility>
 

@@ -1,5 +1,5 @@
 // XXH3 with 128 bits, compiled from the header of xxHash, so that nothing is linked.
-#include "core/digest.h"
+#include "tandem/core/digest.h"
 
 #define XXH_INLINE_ALL
 #include <fmt/core.h>

@@ -1,7 +1,7 @@
 // The errors of dispatch by element type.
-#include "core/dispatch.h"
+#include "tandem/core/dispatch.h"
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 

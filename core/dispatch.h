@@ -1,8 +1,8 @@
-// Choosing a kernel at run time: by device (DISPATCH) and by element type (dispatch_float, dispatch_dtype).
+// Choosing a kernel at run time: by device (TANDEM_DISPATCH) and by element type (dispatch_float, dispatch_dtype).
 #pragma once
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "tandem/core/dtype.h"
 
 namespace tandem {
 
@@ -67,7 +67,7 @@ void dispatch_dtype(DType dtype, const F& f) {
 
 // Calls tandem::cuda::call if `device` is a GPU, else tandem::cpu::call. In a build without CUDA the compiler checks
 // the first and discards it: there are no stubs and no #ifdef. Use it inside namespace tandem.
-#define DISPATCH(device, call)           \
+#define TANDEM_DISPATCH(device, call)    \
   do {                                   \
     if constexpr (::tandem::kWithCuda) { \
       if ((device).is_cuda()) {          \

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "core/macros.h"
+#include "tandem/core/macros.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // File locks by flock(), which the system releases when the process ends.
-#include "core/file_lock.h"
+#include "tandem/core/file_lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,14 +11,14 @@
 #include <cstring>
 #include <ctime>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
 
 int open_lock(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  CHECK(descriptor >= 0, "{}: cannot be written: {}", path, std::strerror(errno));
+  TANDEM_CHECK(descriptor >= 0, "{}: cannot be written: {}", path, std::strerror(errno));
   return descriptor;
 }
 

@@ -1,5 +1,5 @@
 // Numbers as text for people.
-#include "core/format.h"
+#include "tandem/core/format.h"
 
 #include <fmt/core.h>
 

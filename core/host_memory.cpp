@@ -1,5 +1,5 @@
 // Host segments from mmap or malloc, the host allocator, and the choice of allocator by device.
-#include "core/host_memory.h"
+#include "tandem/core/host_memory.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,9 +10,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "core/backend.h"
-#include "core/check.h"
-#include "core/dispatch.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
 
 namespace tandem {
 namespace {
@@ -119,10 +119,10 @@ CachingAllocator& host_allocator() {
 Allocator& allocator_of(Device device) {
   if (device.is_cpu()) return host_allocator();
   const CudaStatus& status = cuda_status();
-  CHECK(status.available, "{}: cannot be used: {}; use the cpu", device.str(), status.text);
-  CHECK(device == Device::cuda(),
-        "{}: one process uses one GPU, cuda:0; CUDA_VISIBLE_DEVICES={} makes it that one", device.str(),
-        device.index());
+  TANDEM_CHECK(status.available, "{}: cannot be used: {}; use the cpu", device.str(), status.text);
+  TANDEM_CHECK(device == Device::cuda(),
+               "{}: one process uses one GPU, cuda:0; CUDA_VISIBLE_DEVICES={} makes it that one",
+               device.str(), device.index());
   if constexpr (kWithCuda) return cuda::allocator();
   detail::fail("{}: this build has no CUDA", device.str());
 }

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "core/caching_allocator.h"
+#include "tandem/core/caching_allocator.h"
 
 namespace tandem {
 

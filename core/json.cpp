@@ -1,14 +1,14 @@
 // Building JSON values under limits, and reading them.
-#include "core/json.h"
+#include "tandem/core/json.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "core/check.h"
-#include "core/format.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/format.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 namespace {
@@ -38,7 +38,7 @@ class Builder : public nlohmann::json_sax<json> {
 
   bool key(string_t& name) override {
     const auto [place, added] = open_.back()->get_ref<json::object_t&>().emplace(std::move(name), nullptr);
-    CHECK(added, "{}: \"{}\" occurs twice in one object", what_, printable_start(place->first));
+    TANDEM_CHECK(added, "{}: \"{}\" occurs twice in one object", what_, printable_start(place->first));
     member_ = &place->second;
     return true;
   }
@@ -55,7 +55,7 @@ class Builder : public nlohmann::json_sax<json> {
   }
 
   bool open(json value) {
-    CHECK(static_cast<int>(open_.size()) < deepest_, "{}: nested more than {} deep", what_, deepest_);
+    TANDEM_CHECK(static_cast<int>(open_.size()) < deepest_, "{}: nested more than {} deep", what_, deepest_);
     open_.push_back(place(std::move(value)));
     return true;
   }
@@ -82,8 +82,8 @@ class Builder : public nlohmann::json_sax<json> {
 }  // namespace
 
 json parse_json(std::string_view text, std::string_view what, JsonLimits limits) {
-  CHECK(text.size() <= limits.bytes, "{}: {} of JSON are too long; at most {} are read", what,
-        bytes_text(text.size()), bytes_text(limits.bytes));
+  TANDEM_CHECK(text.size() <= limits.bytes, "{}: {} of JSON are too long; at most {} are read", what,
+               bytes_text(text.size()), bytes_text(limits.bytes));
   Builder builder(text, what, limits.depth);
   json::sax_parse(text, &builder);
   return builder.take();
@@ -128,12 +128,12 @@ std::optional<std::vector<int64_t>> json_as<std::vector<int64_t>>(const json& va
 
 template <class T>
 T json_field(const json& object, const char* key, std::string_view what) {
-  CHECK(object.is_object(), "{}: {} is not an object", what, json_start(object));
+  TANDEM_CHECK(object.is_object(), "{}: {} is not an object", what, json_start(object));
   const auto found = object.find(key);
-  CHECK(found != object.end(), "{}: the field \"{}\" is missing", what, key);
+  TANDEM_CHECK(found != object.end(), "{}: the field \"{}\" is missing", what, key);
   std::optional<T> value = json_as<T>(*found);
-  CHECK(value, "{}: the field \"{}\" has a value of the wrong type or size: {}", what, key,
-        json_start(*found));
+  TANDEM_CHECK(value, "{}: the field \"{}\" has a value of the wrong type or size: {}", what, key,
+               json_start(*found));
   return *std::move(value);
 }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/macros.h"
+#include "tandem/core/macros.h"
 
 namespace tandem {
 

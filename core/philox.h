@@ -9,7 +9,7 @@
 #pragma once
 #include <cstdint>
 
-#include "core/macros.h"
+#include "tandem/core/macros.h"
 
 namespace tandem {
 

@@ -1,15 +1,15 @@
 // Uniform and normal numbers from Philox blocks.
-#include "core/random.h"
+#include "tandem/core/random.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <type_traits>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "core/parallel.h"
-#include "core/philox.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/philox.h"
 
 namespace tandem {
 namespace {
@@ -57,7 +57,7 @@ void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) 
 
 template <class Four>
 void fill_any(const Tensor& y, Random::State& state, const Four& four) {
-  CHECK(is_floating(y.dtype()), "random fill: {} is not floating", y.str());
+  TANDEM_CHECK(is_floating(y.dtype()), "random fill: {} is not floating", y.str());
   y.storage()->touch();
   const Tensor host = y.device().is_cpu() ? y : Tensor(y.shape(), y.dtype());
   if (y.dtype() == DType::f64) {
@@ -80,7 +80,7 @@ uint64_t Random::next_u64() {
 }
 
 uint64_t Random::below(uint64_t n) {
-  CHECK(n > 0, "below: n is 0; there is no number below it");
+  TANDEM_CHECK(n > 0, "below: n is 0; there is no number below it");
   const uint64_t unfair = (0 - n) % n;  // 2^64 mod n: words below it would favour the smallest numbers
   uint64_t word = next_u64();
   while (word < unfair) word = next_u64();
@@ -88,7 +88,7 @@ uint64_t Random::below(uint64_t n) {
 }
 
 double Random::uniform(double low, double high) {
-  CHECK(low <= high && std::isfinite(high - low), "uniform: bad range [{}, {})", low, high);
+  TANDEM_CHECK(low <= high && std::isfinite(high - low), "uniform: bad range [{}, {})", low, high);
   return low + (high - low) * (static_cast<double>(next_u64() >> 11) * 0x1p-53);
 }
 
@@ -98,7 +98,7 @@ double Random::normal() {
 }
 
 void Random::fill_uniform(const Tensor& y, double low, double high) {
-  CHECK(low <= high && std::isfinite(high - low), "fill_uniform: bad range [{}, {})", low, high);
+  TANDEM_CHECK(low <= high && std::isfinite(high - low), "fill_uniform: bad range [{}, {})", low, high);
   fill_any(y, state_, [low, width = high - low](const PhiloxBlock& block, double* values) {
     values[0] = low + width * unit(block.x);
     values[1] = low + width * unit(block.y);
@@ -108,8 +108,8 @@ void Random::fill_uniform(const Tensor& y, double low, double high) {
 }
 
 void Random::fill_normal(const Tensor& y, double mean, double deviation) {
-  CHECK(deviation >= 0 && std::isfinite(deviation) && std::isfinite(mean),
-        "fill_normal: bad mean {} or deviation {}", mean, deviation);
+  TANDEM_CHECK(deviation >= 0 && std::isfinite(deviation) && std::isfinite(mean),
+               "fill_normal: bad mean {} or deviation {}", mean, deviation);
   fill_any(y, state_, [mean, deviation](const PhiloxBlock& block, double* values) {
     const Pair p = box_muller(block.x, block.y), q = box_muller(block.z, block.w);
     values[0] = mean + deviation * p.first;

@@ -1,5 +1,5 @@
 // Reading of safetensors files, and the check of their digests.
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -14,10 +14,10 @@
 #include <optional>
 #include <string_view>
 
-#include "core/check.h"
-#include "core/digest.h"
-#include "core/json.h"
-#include "core/safetensors_format.h"
+#include "tandem/core/check.h"
+#include "tandem/core/digest.h"
+#include "tandem/core/json.h"
+#include "tandem/core/safetensors_format.h"
 
 static_assert(std::endian::native == std::endian::little,
               "safetensors data are read and written in the host's byte order");
@@ -57,7 +57,7 @@ void set_verify_digests(bool verify) {
 class SafetensorsFile::Reader {
  public:
   explicit Reader(const std::string& path) : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    CHECK(file_ >= 0, "cannot read {}: {}", path, std::strerror(errno));
+    TANDEM_CHECK(file_ >= 0, "cannot read {}: {}", path, std::strerror(errno));
     struct stat info {};
     const bool regular = fstat(file_, &info) == 0 && S_ISREG(info.st_mode);
     size_ = static_cast<uint64_t>(info.st_size);
@@ -78,8 +78,8 @@ class SafetensorsFile::Reader {
     while (bytes > 0) {
       const ssize_t got = pread(file_, next, std::min(bytes, kLargestCall), static_cast<off_t>(offset));
       if (got < 0 && errno == EINTR) continue;
-      CHECK(got >= 0, "{}: {}: cannot be read: {}", path_, what, std::strerror(errno));
-      CHECK(got > 0, "{}: {}: the file ends {} bytes too early: it is truncated", path_, what, bytes);
+      TANDEM_CHECK(got >= 0, "{}: {}: cannot be read: {}", path_, what, std::strerror(errno));
+      TANDEM_CHECK(got > 0, "{}: {}: the file ends {} bytes too early: it is truncated", path_, what, bytes);
       next += got;
       offset += static_cast<uint64_t>(got);
       bytes -= static_cast<uint64_t>(got);
@@ -99,10 +99,10 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   file.reader_ = std::make_shared<Reader>(path);
   const uint64_t size = file.reader_->size();
   uint64_t length = 0;
-  CHECK(size >= sizeof length, "{}: {} bytes are too few for a safetensors file: it is truncated", path,
-        size);
+  TANDEM_CHECK(size >= sizeof length, "{}: {} bytes are too few for a safetensors file: it is truncated",
+               path, size);
   file.reader_->read_at(0, &length, sizeof length, "header length");
-  CHECK(
+  TANDEM_CHECK(
       length <= kLongestHeader && length <= size - sizeof length,
       "{}: header length is {}, but {} bytes follow (and {} are allowed): not a safetensors file, or truncated",
       path, length, size - sizeof length, kLongestHeader);
@@ -144,20 +144,21 @@ class SafetensorsFile::EntryParser {
 };
 
 SafetensorsFile::Entry SafetensorsFile::EntryParser::parse(const json& fields) const {
-  CHECK(fields.is_object(), "{}: {}, not an object", where(), fields.type_name());
+  TANDEM_CHECK(fields.is_object(), "{}: {}, not an object", where(), fields.type_name());
   const auto dtype_field = fields.find("dtype"), shape = fields.find("shape"),
              offsets = fields.find("data_offsets");
-  CHECK(dtype_field != fields.end() && dtype_field->is_string(), "{}: dtype is missing or not text", where());
-  CHECK(shape != fields.end() && are_offsets(*shape), "{}: shape is missing or not an array of sizes",
-        where());
-  CHECK(offsets != fields.end() && are_offsets(*offsets) && offsets->size() == 2,
-        "{}: data_offsets is missing or not an array of two offsets", where());
+  TANDEM_CHECK(dtype_field != fields.end() && dtype_field->is_string(), "{}: dtype is missing or not text",
+               where());
+  TANDEM_CHECK(shape != fields.end() && are_offsets(*shape), "{}: shape is missing or not an array of sizes",
+               where());
+  TANDEM_CHECK(offsets != fields.end() && are_offsets(*offsets) && offsets->size() == 2,
+               "{}: data_offsets is missing or not an array of two offsets", where());
 
   Entry entry;
   const auto& dtype_name = dtype_field->get_ref<const std::string&>();
   const std::optional<DType> dtype = dtype_from(dtype_name);
-  CHECK(dtype, "{}: dtype {} is not one of F32 F64 BF16 I32 I64 U8; convert the file", where(),
-        in_quotes(dtype_name));
+  TANDEM_CHECK(dtype, "{}: dtype {} is not one of F32 F64 BF16 I32 I64 U8; convert the file", where(),
+               in_quotes(dtype_name));
   entry.dtype = *dtype;
   try {
     entry.shape = Shape(std::span<const int64_t>(shape->get<std::vector<int64_t>>()));
@@ -166,11 +167,12 @@ SafetensorsFile::Entry SafetensorsFile::EntryParser::parse(const json& fields) c
   }
   entry.begin = (*offsets)[0].get<uint64_t>();
   entry.end = (*offsets)[1].get<uint64_t>();
-  CHECK(entry.begin <= entry.end, "{}: data_offsets [{}, {}] run backwards", where(), entry.begin, entry.end);
+  TANDEM_CHECK(entry.begin <= entry.end, "{}: data_offsets [{}, {}] run backwards", where(), entry.begin,
+               entry.end);
   const uint64_t elements = static_cast<uint64_t>(entry.shape.numel()), width = size_of(entry.dtype);
-  CHECK(elements == (entry.end - entry.begin) / width && (entry.end - entry.begin) % width == 0,
-        "{}: data_offsets [{}, {}] do not hold {} elements of {}, shape {}", where(), entry.begin, entry.end,
-        elements, dtype_name, entry.shape.str());
+  TANDEM_CHECK(elements == (entry.end - entry.begin) / width && (entry.end - entry.begin) % width == 0,
+               "{}: data_offsets [{}, {}] do not hold {} elements of {}, shape {}", where(), entry.begin,
+               entry.end, elements, dtype_name, entry.shape.str());
   return entry;
 }
 
@@ -178,16 +180,16 @@ void SafetensorsFile::parse_header(std::string_view header) {
   constexpr int kDeepest = 4;
   const json root =
       parse_json(header, path_ + ": header", {.depth = kDeepest, .bytes = size_t{kLongestHeader}});
-  CHECK(root.is_object(), "{}: header is {}, not an object of tensors", path_, root.type_name());
+  TANDEM_CHECK(root.is_object(), "{}: header is {}, not an object of tensors", path_, root.type_name());
   for (const auto& [name, fields] : root.items()) {
     if (name != kMetadata) {
       entries_.emplace(name, EntryParser(path_, name).parse(fields));
       continue;
     }
-    CHECK(fields.is_object(), "{}: {} is {}, not an object", path_, kMetadata, fields.type_name());
+    TANDEM_CHECK(fields.is_object(), "{}: {} is {}, not an object", path_, kMetadata, fields.type_name());
     for (const auto& [key, value] : fields.items()) {
-      CHECK(value.is_string(), "{}: {}: {} is {}, not text", path_, kMetadata, in_quotes(key),
-            value.type_name());
+      TANDEM_CHECK(value.is_string(), "{}: {}: {} is {}, not text", path_, kMetadata, in_quotes(key),
+                   value.type_name());
       metadata_[key] = value.get<std::string>();
     }
   }
@@ -202,18 +204,19 @@ void SafetensorsFile::check_layout(uint64_t data_bytes) {
   uint64_t covered = 0;
   for (const Item* item : order) {
     const auto& [name, e] = *item;
-    CHECK(e.begin >= covered,
-          "{}: tensor {}: data_offsets [{}, {}] overlap the tensor before, which ends at {}", path_,
-          in_quotes(name), e.begin, e.end, covered);
-    CHECK(e.begin == covered, "{}: tensor {}: a hole of {} bytes before its data_offsets [{}, {}]", path_,
-          in_quotes(name), e.begin - covered, e.begin, e.end);
-    CHECK(e.end <= data_bytes,
-          "{}: tensor {}: data_offsets [{}, {}] lie beyond the {} bytes of data: truncated", path_,
-          in_quotes(name), e.begin, e.end, data_bytes);
+    TANDEM_CHECK(e.begin >= covered,
+                 "{}: tensor {}: data_offsets [{}, {}] overlap the tensor before, which ends at {}", path_,
+                 in_quotes(name), e.begin, e.end, covered);
+    TANDEM_CHECK(e.begin == covered, "{}: tensor {}: a hole of {} bytes before its data_offsets [{}, {}]",
+                 path_, in_quotes(name), e.begin - covered, e.begin, e.end);
+    TANDEM_CHECK(e.end <= data_bytes,
+                 "{}: tensor {}: data_offsets [{}, {}] lie beyond the {} bytes of data: truncated", path_,
+                 in_quotes(name), e.begin, e.end, data_bytes);
     covered = e.end;
     names_.push_back(name);
   }
-  CHECK(covered == data_bytes, "{}: {} bytes after the last tensor's data", path_, data_bytes - covered);
+  TANDEM_CHECK(covered == data_bytes, "{}: {} bytes after the last tensor's data", path_,
+               data_bytes - covered);
 }
 
 // Moves the digests from the metadata to the tensors. Their two keys come together: one alone is a damaged file.
@@ -243,7 +246,8 @@ void SafetensorsFile::require_digests() const {
 
 const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) const {
   const auto found = entries_.find(name);
-  CHECK(found != entries_.end(), "{}: no tensor {} among its {}", path_, in_quotes(name), entries_.size());
+  TANDEM_CHECK(found != entries_.end(), "{}: no tensor {} among its {}", path_, in_quotes(name),
+               entries_.size());
   return found->second;
 }
 
@@ -278,8 +282,8 @@ void SafetensorsFile::verify(const std::string& name) const {
 
 Tensor SafetensorsFile::get(const std::string& name, DType dtype, const Shape& shape) const {
   const Entry& e = entry(name);
-  CHECK(e.dtype == dtype && e.shape == shape, "{}: tensor {} is {} {}, expected {} {}", path_,
-        in_quotes(name), name_of(e.dtype), e.shape.str(), name_of(dtype), shape.str());
+  TANDEM_CHECK(e.dtype == dtype && e.shape == shape, "{}: tensor {} is {} {}, expected {} {}", path_,
+               in_quotes(name), name_of(e.dtype), e.shape.str(), name_of(dtype), shape.str());
   return get(name);
 }
 

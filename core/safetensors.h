@@ -17,8 +17,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/error.h"
-#include "core/tensor.h"
+#include "tandem/core/error.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,10 +1,10 @@
 // Names in the header of a safetensors file, and the header's digest.
-#include "core/safetensors_format.h"
+#include "tandem/core/safetensors_format.h"
 
 #include <fmt/core.h>
 
-#include "core/digest.h"
-#include "core/utf8.h"
+#include "tandem/core/digest.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem::safetensors {
 namespace {

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/dtype.h"
+#include "tandem/core/dtype.h"
 
 namespace tandem::safetensors {
 

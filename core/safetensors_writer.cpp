@@ -4,12 +4,12 @@
 #include <set>
 #include <string_view>
 
-#include "core/atomic_file.h"
-#include "core/check.h"
-#include "core/digest.h"
-#include "core/safetensors.h"
-#include "core/safetensors_format.h"
-#include "core/utf8.h"
+#include "tandem/core/atomic_file.h"
+#include "tandem/core/check.h"
+#include "tandem/core/digest.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/core/safetensors_format.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 namespace {
@@ -21,12 +21,13 @@ using nlohmann::json;
 std::optional<std::string> joined_digests(const std::string& path, const std::vector<TensorInfo>& tensors) {
   std::string all;
   for (const TensorInfo& tensor : tensors) {
-    CHECK(tensor.digest.empty() == tensors[0].digest.empty(),
-          "cannot write {}: tensor {} has {} digest, the first tensor has {}", path, in_quotes(tensor.name),
-          tensor.digest.empty() ? "no" : "a", tensor.digest.empty() ? "one" : "none");
-    CHECK(tensor.digest.empty() || tensor.digest.size() == Digest::kCharacters,
-          "cannot write {}: tensor {}: a digest has {} characters, not {}", path, in_quotes(tensor.name),
-          Digest::kCharacters, tensor.digest.size());
+    TANDEM_CHECK(tensor.digest.empty() == tensors[0].digest.empty(),
+                 "cannot write {}: tensor {} has {} digest, the first tensor has {}", path,
+                 in_quotes(tensor.name), tensor.digest.empty() ? "no" : "a",
+                 tensor.digest.empty() ? "one" : "none");
+    TANDEM_CHECK(tensor.digest.empty() || tensor.digest.size() == Digest::kCharacters,
+                 "cannot write {}: tensor {}: a digest has {} characters, not {}", path,
+                 in_quotes(tensor.name), Digest::kCharacters, tensor.digest.size());
     if (!all.empty()) all += ' ';
     all += tensor.digest;
   }
@@ -39,7 +40,7 @@ json metadata_with_digests(const std::string& path, const std::vector<TensorInfo
   json all = metadata.empty() ? json::object() : json(metadata);
   const std::optional<std::string> digests = joined_digests(path, tensors);
   for (const char* key : {kHeaderDigest, kTensorDigests})
-    CHECK(!metadata.contains(key), "cannot write {}: the metadata key {} is not free", path, key);
+    TANDEM_CHECK(!metadata.contains(key), "cannot write {}: the metadata key {} is not free", path, key);
   if (digests) {
     all[kHeaderDigest] = std::string(Digest::kCharacters, '0');
     all[kTensorDigests] = *digests;
@@ -66,9 +67,10 @@ std::string safetensors_header(const std::string& path, const std::vector<Tensor
   if (!all_metadata.empty()) add(kMetadata, all_metadata);
   uint64_t end = 0;
   for (const auto& [name, dtype, shape, digest] : tensors) {
-    CHECK(!name.empty() && name != kMetadata, "cannot write {}: a tensor cannot be named {}", path,
-          in_quotes(name));
-    CHECK(seen.insert(name).second, "cannot write {}: tensor {} is given twice", path, in_quotes(name));
+    TANDEM_CHECK(!name.empty() && name != kMetadata, "cannot write {}: a tensor cannot be named {}", path,
+                 in_quotes(name));
+    TANDEM_CHECK(seen.insert(name).second, "cannot write {}: tensor {} is given twice", path,
+                 in_quotes(name));
     const uint64_t begin = end;
     end += static_cast<uint64_t>(shape.numel()) * size_of(dtype);
     add(name, {{"dtype", format_name(dtype)},
@@ -77,8 +79,9 @@ std::string safetensors_header(const std::string& path, const std::vector<Tensor
   }
   header += header.empty() ? "{}" : "}";
   header.resize((header.size() + 7) / 8 * 8, ' ');  // so that the data begin aligned
-  CHECK(header.size() <= kLongestHeader, "cannot write {}: the header would take {} bytes; {} are allowed",
-        path, header.size(), kLongestHeader);
+  TANDEM_CHECK(header.size() <= kLongestHeader,
+               "cannot write {}: the header would take {} bytes; {} are allowed", path, header.size(),
+               kLongestHeader);
   const uint64_t length = header.size();
   std::string start = std::string(reinterpret_cast<const char*>(&length), sizeof length) + header;
   if (const size_t position = header_digest_position(start); position != std::string::npos)
@@ -89,7 +92,7 @@ std::string safetensors_header(const std::string& path, const std::vector<Tensor
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata) {
   for (const auto& [name, tensor] : tensors)
-    CHECK(tensor.defined(), "cannot write {}: tensor {} is undefined", path, in_quotes(name));
+    TANDEM_CHECK(tensor.defined(), "cannot write {}: tensor {} is undefined", path, in_quotes(name));
   NamedTensors ordered = tensors;
   std::ranges::stable_sort(ordered, std::ranges::greater(),
                            [](const auto& item) { return size_of(item.second.dtype()); });

@@ -14,7 +14,7 @@
 #if defined(__SSE2__) && !defined(__CUDACC__)
 #include <emmintrin.h>
 
-#include "core/macros.h"
+#include "tandem/core/macros.h"
 #endif
 
 namespace tandem {

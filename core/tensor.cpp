@@ -1,11 +1,11 @@
 // Making, viewing and copying tensors.
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 #include <cstring>
 
-#include "core/allocation_budget.h"
-#include "core/array.h"
-#include "core/check.h"
+#include "tandem/core/allocation_budget.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 
@@ -44,11 +44,11 @@ void Tensor::check_dtype(DType wanted) const {
 }
 
 void Tensor::check_host() const {
-  CHECK(device().is_cpu(), "tensor: {} read from the host; copy it with .to(Device::cpu())", str());
+  TANDEM_CHECK(device().is_cpu(), "tensor: {} read from the host; copy it with .to(Device::cpu())", str());
 }
 
 double Tensor::item() const {
-  CHECK(numel() == 1, "tensor: item() needs one element, got {}", str());
+  TANDEM_CHECK(numel() == 1, "tensor: item() needs one element, got {}", str());
   const Tensor host = to(Device::cpu()).to(DType::f64);
   return *host.data<double>();
 }
@@ -61,8 +61,8 @@ Tensor Tensor::detach() const {
 }
 
 Tensor Tensor::view_rows(int64_t begin, int64_t end) const {
-  CHECK(rank() >= 1 && begin >= 0 && begin <= end && end <= size(0),
-        "tensor: rows {} to {} of {} do not exist", begin, end, str());
+  TANDEM_CHECK(rank() >= 1 && begin >= 0 && begin <= end && end <= size(0),
+               "tensor: rows {} to {} of {} do not exist", begin, end, str());
   Tensor y = detach();
   const Shape tail = shape().tail();
   y.impl_->offset += begin * tail.numel();
@@ -71,8 +71,8 @@ Tensor Tensor::view_rows(int64_t begin, int64_t end) const {
 }
 
 Tensor Tensor::view_as(Shape shape) const {
-  CHECK(shape.numel() == numel(), "tensor: {} cannot be seen as {}: the number of elements differs", str(),
-        shape.str());
+  TANDEM_CHECK(shape.numel() == numel(), "tensor: {} cannot be seen as {}: the number of elements differs",
+               str(), shape.str());
   Tensor y = detach();
   y.impl_->shape = shape;
   return y;
@@ -123,8 +123,9 @@ Tensor full(Shape shape, double value, DType dtype, Device device) {
 
 template <class T>
 Tensor tensor_of(Shape shape, std::span<const T> values) {
-  CHECK(static_cast<int64_t>(values.size()) == shape.numel(),
-        "tensor: {} values given for shape {} of {} elements", values.size(), shape.str(), shape.numel());
+  TANDEM_CHECK(static_cast<int64_t>(values.size()) == shape.numel(),
+               "tensor: {} values given for shape {} of {} elements", values.size(), shape.str(),
+               shape.numel());
   Tensor y(shape, dtype_of<T>());
   if (!values.empty()) std::memcpy(y.raw(), values.data(), values.size_bytes());
   return y;

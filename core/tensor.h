@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
-#include "core/dtype.h"
-#include "core/shape.h"
-#include "core/storage.h"
+#include "tandem/core/device.h"
+#include "tandem/core/dtype.h"
+#include "tandem/core/shape.h"
+#include "tandem/core/storage.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // Decoding and escaping of UTF-8.
-#include "core/utf8.h"
+#include "tandem/core/utf8.h"
 
 #include <fmt/core.h>
 

@@ -1,8 +1,8 @@
 // Elementwise functions of one input.
-#include "ops/activation.h"
+#include "tandem/ops/activation.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -1,8 +1,8 @@
 // adaptive_embedding: the rows of one cluster; the rest is products and the kernels of embedding.
-#include "ops/adaptive_embedding.h"
+#include "tandem/ops/adaptive_embedding.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -1,10 +1,10 @@
 // The kernels of adaptive_softmax besides the products and the kernels of cross_entropy: rows added at an
 // index, and logits that are columns of a wider matrix.
-#include "ops/adaptive_softmax.h"
+#include "tandem/ops/adaptive_softmax.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
-#include "cuda/runtime/gemm.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
+#include "tandem/cuda/runtime/gemm.h"
 
 namespace tandem::cuda {
 namespace {
@@ -93,7 +93,7 @@ void shift_logits(const Tensor& y, int64_t first, int64_t columns, const Tensor&
 
 void refuse_capture(const char* why) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  CUDA_CHECK(cudaStreamIsCapturing(compute_stream(), &status));
+  TANDEM_CUDA_CHECK(cudaStreamIsCapturing(compute_stream(), &status));
   if (status != cudaStreamCaptureStatusNone)
     throw Error(std::string(why) + ", which a CUDA graph cannot hold");
 }

@@ -1,9 +1,9 @@
 // Elementwise arithmetic of two tensors, the smaller one repeated, and scaling. Memory traffic at least: each
 // element is read once and written once.
-#include "ops/arithmetic.h"
+#include "tandem/ops/arithmetic.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

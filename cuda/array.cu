@@ -1,8 +1,8 @@
 // Whole-array primitives on the GPU (core/array.h).
-#include "core/array.h"
+#include "tandem/core/array.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kMapThreads) not_finite_kernel(int* found, con
 void fill(const Tensor& y, double value) {
   if (y.numel() == 0) return;
   if (value == 0) {
-    CUDA_CHECK(cudaMemsetAsync(y.raw(), 0, y.nbytes(), compute_stream()));
+    TANDEM_CUDA_CHECK(cudaMemsetAsync(y.raw(), 0, y.nbytes(), compute_stream()));
     return;
   }
   dispatch_dtype(y.dtype(), [&]<class T>() {
@@ -86,7 +86,8 @@ void fill(const Tensor& y, double value) {
 void convert(const Tensor& y, const Tensor& x) {
   if (x.numel() == 0) return;
   if (x.dtype() == y.dtype()) {
-    CUDA_CHECK(cudaMemcpyAsync(y.raw(), x.raw(), x.nbytes(), cudaMemcpyDeviceToDevice, compute_stream()));
+    TANDEM_CUDA_CHECK(
+        cudaMemcpyAsync(y.raw(), x.raw(), x.nbytes(), cudaMemcpyDeviceToDevice, compute_stream()));
     return;
   }
   if (x.dtype() == DType::f32 && y.dtype() == DType::bf16)  // what training does most, in wide loads
@@ -104,8 +105,9 @@ void convert(const Tensor& y, const Tensor& x) {
 void copy_across(const Tensor& y, const Tensor& x) {
   if (x.numel() == 0) return;
   const cudaMemcpyKind kind = x.device().is_cpu() ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
-  CUDA_CHECK(cudaMemcpyAsync(y.raw(), x.raw(), x.nbytes(), kind, compute_stream()));
-  CUDA_CHECK(cudaStreamSynchronize(compute_stream()));  // the host's tensor may be freed or read at once
+  TANDEM_CUDA_CHECK(cudaMemcpyAsync(y.raw(), x.raw(), x.nbytes(), kind, compute_stream()));
+  TANDEM_CUDA_CHECK(
+      cudaStreamSynchronize(compute_stream()));  // the host's tensor may be freed or read at once
 }
 
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {

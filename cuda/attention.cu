@@ -7,14 +7,14 @@
 // dS, in the dtype of the data, until one product each forms the gradients of the keys and values, so that no
 // partial results are left to add. The scores by position are products too, (queries, distances), which the
 // kernel reads by distance; in backward it sums dS by distance in the same layout.
-#include "ops/attention.h"
+#include "tandem/ops/attention.h"
 
-#include "core/array.h"
-#include "core/dispatch.h"
-#include "core/math.h"
-#include "cuda/device/attention_rows.cuh"
-#include "cuda/runtime/gemm.h"
-#include "ops/reduce.h"
+#include "tandem/core/array.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/math.h"
+#include "tandem/cuda/device/attention_rows.cuh"
+#include "tandem/cuda/runtime/gemm.h"
+#include "tandem/ops/reduce.h"
 
 namespace tandem::cuda {
 namespace {

@@ -5,9 +5,9 @@
 // block for each head and 128 bytes of its width, which runs over all rows.
 #include <cmath>
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
-#include "ops/attention.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
+#include "tandem/ops/attention.h"
 
 namespace tandem::cuda {
 namespace {

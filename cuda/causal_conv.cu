@@ -2,12 +2,12 @@
 //
 // Memory traffic at least: forward reads x and writes y; backward reads dy and x and writes dx. Each row is
 // read for K taps; as blocks take neighbouring time steps, the caches serve all reads but the first.
-#include "ops/causal_conv.h"
+#include "tandem/ops/causal_conv.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
-#include "ops/reduce.h"
-#include "ops/support/data_or_null.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/support/data_or_null.h"
 
 namespace tandem::cuda {
 namespace {

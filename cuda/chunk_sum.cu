@@ -1,8 +1,8 @@
 // chunk_sum. Memory traffic at least, in both directions: each element is read once and written once.
-#include "ops/chunk_sum.h"
+#include "tandem/ops/chunk_sum.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -1,8 +1,8 @@
 // concat_columns: columns copied, in vectors where every row's begin allows it.
-#include "ops/concat.h"
+#include "tandem/ops/concat.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

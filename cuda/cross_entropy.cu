@@ -1,10 +1,10 @@
 // Softmax and negative log-likelihood: a warp or a block computes one row of logits.
-#include "ops/cross_entropy.h"
+#include "tandem/ops/cross_entropy.h"
 
 #include <cfloat>
 
-#include "core/dispatch.h"
-#include "cuda/device/rows.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/rows.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -1,9 +1,9 @@
 // Dropout: masks are drawn where they are used and never stored.
-#include "ops/dropout.h"
+#include "tandem/ops/dropout.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/dropout.cuh"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/dropout.cuh"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

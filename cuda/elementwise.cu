@@ -1,8 +1,8 @@
 // Elementwise functions of one input and up to two numbers.
-#include "ops/elementwise.h"
+#include "tandem/ops/elementwise.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

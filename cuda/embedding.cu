@@ -1,12 +1,12 @@
 // Embedding: forward gathers rows; backward sorts the tokens by id and sums the gradients of each id, in
 // order of the tokens.
-#include "ops/embedding.h"
+#include "tandem/ops/embedding.h"
 
 #include <bit>
 
-#include "core/array.h"
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/array.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

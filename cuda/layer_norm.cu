@@ -1,10 +1,10 @@
 // Layer normalisation: a warp or a block computes one row, and holds it in registers where it fits.
-#include "ops/layer_norm.h"
+#include "tandem/ops/layer_norm.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/dropout.cuh"
-#include "cuda/device/rows.cuh"
-#include "ops/support/data_or_null.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/dropout.cuh"
+#include "tandem/cuda/device/rows.cuh"
+#include "tandem/ops/support/data_or_null.h"
 
 namespace tandem::cuda {
 namespace {

@@ -1,10 +1,10 @@
 // linear: three products, and the column sums for the bias.
-#include "ops/linear.h"
+#include "tandem/ops/linear.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
-#include "cuda/runtime/gemm.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
+#include "tandem/cuda/runtime/gemm.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem::cuda {
 namespace {

@@ -1,12 +1,12 @@
 // lstm: one product and one kernel for each time step.
-#include "ops/lstm.h"
+#include "tandem/ops/lstm.h"
 
-#include "autograd/leaf.h"
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
-#include "cuda/runtime/gemm.h"
-#include "ops/linear.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
+#include "tandem/cuda/runtime/gemm.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem::cuda {
 namespace {

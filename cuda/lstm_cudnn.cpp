@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/array.h"
-#include "cuda/runtime/cudnn.h"
-#include "ops/lstm.h"
+#include "tandem/core/array.h"
+#include "tandem/cuda/runtime/cudnn.h"
+#include "tandem/ops/lstm.h"
 
 namespace tandem::cuda {
 namespace {
@@ -18,7 +18,7 @@ namespace {
 template <class D, cudnnStatus_t (*kCreate)(D*), cudnnStatus_t (*kDestroy)(D)>
 class Descriptor {
  public:
-  Descriptor() { CUDNN_CHECK(kCreate(&handle_)); }
+  Descriptor() { TANDEM_CUDNN_CHECK(kCreate(&handle_)); }
   ~Descriptor() { kDestroy(handle_); }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
@@ -66,7 +66,7 @@ Key key_of(const LstmInputs& in) {
 
 bool is_supported(cudnnStatus_t status) {
   if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED) return false;
-  CUDNN_CHECK(status);
+  TANDEM_CUDNN_CHECK(status);
   return true;
 }
 
@@ -76,7 +76,7 @@ std::unique_ptr<Plan> make_plan(const Key& key) {
   const cudnnDataType_t type = dtype == DType::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
   const cudnnHandle_t cudnn = cudnn_handle();
   auto plan = std::make_unique<Plan>();
-  CUDNN_CHECK(cudnnSetDropoutDescriptor(plan->dropout, cudnn, 0, nullptr, 0, 0));
+  TANDEM_CUDNN_CHECK(cudnnSetDropoutDescriptor(plan->dropout, cudnn, 0, nullptr, 0, 0));
   if (!is_supported(cudnnSetRNNDescriptor_v8(plan->rnn, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM,
                                              CUDNN_RNN_DOUBLE_BIAS, CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT,
                                              type, CUDNN_DATA_FLOAT, math, in, width, /*projSize=*/width,
@@ -84,14 +84,14 @@ std::unique_ptr<Plan> make_plan(const Key& key) {
     return nullptr;
   const std::vector<int> lengths(static_cast<size_t>(batch), steps);
   const auto describe = [&](const RnnData& data, int size) {
-    CUDNN_CHECK(cudnnSetRNNDataDescriptor(data, type, CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_UNPACKED, steps, batch,
-                                          size, lengths.data(), nullptr));
+    TANDEM_CUDNN_CHECK(cudnnSetRNNDataDescriptor(data, type, CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_UNPACKED, steps,
+                                                 batch, size, lengths.data(), nullptr));
   };
   describe(plan->x, in);
   describe(plan->h, width);
   const int sizes[] = {1, batch, width}, strides[] = {batch * width, width, 1};
-  CUDNN_CHECK(cudnnSetTensorNdDescriptor(plan->state, type, 3, sizes, strides));
-  CUDNN_CHECK(cudnnGetRNNWeightSpaceSize(cudnn, plan->rnn, &plan->weight_bytes));
+  TANDEM_CUDNN_CHECK(cudnnSetTensorNdDescriptor(plan->state, type, 3, sizes, strides));
+  TANDEM_CUDNN_CHECK(cudnnGetRNNWeightSpaceSize(cudnn, plan->rnn, &plan->weight_bytes));
   for (const auto& [mode, scratch] : {std::pair(CUDNN_FWD_MODE_INFERENCE, &plan->inference),
                                       std::pair(CUDNN_FWD_MODE_TRAINING, &plan->training)})
     if (!is_supported(
@@ -130,8 +130,9 @@ LstmWeights weights_in(const Tensor& space, const Plan& plan, const LstmInputs& 
     for (int gate = 0; gate < 4; ++gate) {
       const Layout matrix_layout, bias_layout;
       void *matrix = nullptr, *bias = nullptr;
-      CUDNN_CHECK(cudnnGetRNNWeightParams(cudnn_handle(), plan.rnn, 0, plan.weight_bytes, space.raw(),
-                                          first_gate + gate, matrix_layout, &matrix, bias_layout, &bias));
+      TANDEM_CUDNN_CHECK(cudnnGetRNNWeightParams(cudnn_handle(), plan.rnn, 0, plan.weight_bytes, space.raw(),
+                                                 first_gate + gate, matrix_layout, &matrix, bias_layout,
+                                                 &bias));
       const auto offset =
           static_cast<const char*>(is_bias ? bias : matrix) - static_cast<const char*>(space.raw());
       const int64_t at = offset / static_cast<int64_t>(size_of(space.dtype()));
@@ -181,11 +182,11 @@ Tensor cudnn_lstm_forward(const LstmResult& y, const LstmInputs& in, bool traini
   const Tensor kept = training ? bytes(scratch.reserve, device) : Tensor();
   // The states are all of x's dtype here.
   const Tensor c0 = in.c0.to(in.x.dtype()), c_last = empty_like(c0);
-  CUDNN_CHECK(cudnnRNNForward(cudnn_handle(), plan.rnn,
-                              training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE, nullptr, plan.x,
-                              in.x.raw(), plan.h, y.h.raw(), plan.state, in.h0.raw(), y.h_last.raw(),
-                              plan.state, c0.raw(), c_last.raw(), plan.weight_bytes, weights.raw(),
-                              scratch.work, work.raw(), training ? scratch.reserve : 0, address_of(kept)));
+  TANDEM_CUDNN_CHECK(
+      cudnnRNNForward(cudnn_handle(), plan.rnn, training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE,
+                      nullptr, plan.x, in.x.raw(), plan.h, y.h.raw(), plan.state, in.h0.raw(), y.h_last.raw(),
+                      plan.state, c0.raw(), c_last.raw(), plan.weight_bytes, weights.raw(), scratch.work,
+                      work.raw(), training ? scratch.reserve : 0, address_of(kept)));
   tandem::copy(y.c_last, c_last);
   return kept;
 }
@@ -200,7 +201,7 @@ void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor&
   const Tensor dy = dh.defined() ? dh : zeros_like(h), dx = grads.x.defined() ? grads.x : empty_like(in.x);
   const Tensor c0 = in.c0.to(dtype), dc0 = empty_like(c0),
                dc = dc_last.defined() ? dc_last.to(dtype) : Tensor();
-  CUDNN_CHECK(cudnnRNNBackwardData_v8(
+  TANDEM_CUDNN_CHECK(cudnnRNNBackwardData_v8(
       cudnn_handle(), plan.rnn, nullptr, plan.h, h.raw(), dy.raw(), plan.x, dx.raw(), plan.state, in.h0.raw(),
       address_of(dh_last), address_of(grads.h0), plan.state, c0.raw(), address_of(dc), dc0.raw(),
       plan.weight_bytes, weights.raw(), scratch.work, work.raw(), scratch.reserve, kept.raw()));
@@ -211,10 +212,10 @@ void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor&
     return;
   const Tensor space = weight_space(plan, in);
   tandem::fill(space, 0);  // it is added to: cuDNN has the mode that overwrites on some devices only
-  CUDNN_CHECK(cudnnRNNBackwardWeights_v8(cudnn_handle(), plan.rnn, CUDNN_WGRAD_MODE_ADD, nullptr, plan.x,
-                                         in.x.raw(), plan.state, in.h0.raw(), plan.h, h.raw(),
-                                         plan.weight_bytes, space.raw(), scratch.work, work.raw(),
-                                         scratch.reserve, kept.raw()));
+  TANDEM_CUDNN_CHECK(cudnnRNNBackwardWeights_v8(cudnn_handle(), plan.rnn, CUDNN_WGRAD_MODE_ADD, nullptr,
+                                                plan.x, in.x.raw(), plan.state, in.h0.raw(), plan.h, h.raw(),
+                                                plan.weight_bytes, space.raw(), scratch.work, work.raw(),
+                                                scratch.reserve, kept.raw()));
   const LstmWeights from = weights_in(space, plan, in);
   deliver(grads.input, from.input);
   deliver(grads.hidden, from.hidden);

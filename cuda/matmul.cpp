@@ -1,7 +1,7 @@
 // matmul: cuBLASLt does all of it.
-#include "ops/matmul.h"
+#include "tandem/ops/matmul.h"
 
-#include "cuda/runtime/gemm.h"
+#include "tandem/cuda/runtime/gemm.h"
 
 namespace tandem::cuda {
 

@@ -1,9 +1,9 @@
 // The norm of all gradients and the update of all parameters on the GPU, in a handful of launches for any
 // number of parameters. Each launch takes a table of addresses by value, so that a CUDA graph holds them.
-#include "ops/optimizer_step.h"
+#include "tandem/ops/optimizer_step.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

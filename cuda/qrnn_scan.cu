@@ -3,11 +3,11 @@
 // Memory traffic at least, for fo pooling: forward reads three planes and writes h and c, 5 T B D elements;
 // backward reads the three, c and dh and writes three gradients, 8 T B D. The gates do not depend on the
 // state, and one state follows from the one before by a single multiplication with addition.
-#include "ops/qrnn_scan.h"
+#include "tandem/ops/qrnn_scan.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/dropout.cuh"
-#include "cuda/device/scan.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/dropout.cuh"
+#include "tandem/cuda/device/scan.cuh"
 
 namespace tandem::cuda {
 namespace {

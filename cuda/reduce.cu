@@ -1,9 +1,9 @@
 // Sums over an axis, formed in f64, and their backward pass. Memory traffic at least: each element is read
 // once. A long axis is cut into pieces of fixed length, whose sums in f64 are summed again, in order.
-#include "ops/reduce.h"
+#include "tandem/ops/reduce.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -2,10 +2,10 @@
 //
 // Memory traffic at least: forward reads x and writes y, backward reads dy and y and writes dx, once each;
 // masked elements are only written. Loads have 16 bytes wherever the rows are aligned to 16 bytes.
-#include "ops/softmax.h"
+#include "tandem/ops/softmax.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/softmax.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/softmax.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -3,10 +3,10 @@
 // Memory traffic at least: forward reads four planes and writes h and c, 6 T B D elements; backward reads the
 // four, c and dh and writes four gradients, 10 T B D. For each thread 384 bytes are in flight in forward and
 // 576 in backward, while the chain from c to c waits for exp and 1 / x.
-#include "ops/sru_scan.h"
+#include "tandem/ops/sru_scan.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/scan.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/scan.cuh"
 
 namespace tandem::cuda {
 namespace {

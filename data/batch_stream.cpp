@@ -1,20 +1,20 @@
 // Cuts columns of tokens into time-major segments of ids, for training and for evaluation.
-#include "data/batch_stream.h"
+#include "tandem/data/batch_stream.h"
 
 #include <algorithm>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 
 TokenColumns::TokenColumns(const Tokens& tokens, int64_t batch_size, const char* stream)
     : tokens_(tokens), batch_size_(batch_size) {
-  CHECK(batch_size >= 1, "{}: batch size is {}; it must be at least 1", stream, batch_size);
-  CHECK(tokens.size() > 1,
-        "{}: {} tokens cannot be cut into columns: one predicts the next, so use a text of at "
-        "least 2",
-        stream, tokens.size());
-  CHECK(
+  TANDEM_CHECK(batch_size >= 1, "{}: batch size is {}; it must be at least 1", stream, batch_size);
+  TANDEM_CHECK(tokens.size() > 1,
+               "{}: {} tokens cannot be cut into columns: one predicts the next, so use a text of at "
+               "least 2",
+               stream, tokens.size());
+  TANDEM_CHECK(
       tokens.size() > batch_size,
       "{}: {} tokens cannot be cut into {} columns. The batch size, {}, is the number of columns, which are pieces "
       "of the text that are read side by side; each needs a token to read and one to predict, so use a batch size of "
@@ -38,11 +38,13 @@ void TokenColumns::gather(int64_t first, int64_t steps, std::vector<int32_t>& in
 
 BatchStream::BatchStream(const Tokens& tokens, int64_t batch_size, int64_t segment_length)
     : columns_(tokens, batch_size), segment_length_(segment_length) {
-  CHECK(segment_length >= 1, "batch stream: segment length is {}; it must be at least 1", segment_length);
-  CHECK(columns_.length() >= segment_length,
-        "batch stream: {} tokens in {} columns give {} steps per column, less than one segment of {}; use a "
-        "longer text, a smaller batch or shorter segments",
-        tokens.size(), batch_size, columns_.length(), segment_length);
+  TANDEM_CHECK(segment_length >= 1, "batch stream: segment length is {}; it must be at least 1",
+               segment_length);
+  TANDEM_CHECK(
+      columns_.length() >= segment_length,
+      "batch stream: {} tokens in {} columns give {} steps per column, less than one segment of {}; use a "
+      "longer text, a smaller batch or shorter segments",
+      tokens.size(), batch_size, columns_.length(), segment_length);
 }
 
 void BatchStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
@@ -52,18 +54,19 @@ void BatchStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targe
 }
 
 void BatchStream::set_position(StreamPosition position) {
-  CHECK(position.epoch >= 0 && position.segment >= 0 && position.segment < segments_per_epoch(),
-        "batch stream: position (epoch {}, segment {}) is outside of this stream, whose epochs have {} "
-        "segments; resume with the text, batch size and segment length that the position was saved with",
-        position.epoch, position.segment, segments_per_epoch());
+  TANDEM_CHECK(
+      position.epoch >= 0 && position.segment >= 0 && position.segment < segments_per_epoch(),
+      "batch stream: position (epoch {}, segment {}) is outside of this stream, whose epochs have {} "
+      "segments; resume with the text, batch size and segment length that the position was saved with",
+      position.epoch, position.segment, segments_per_epoch());
   position_ = position;
   starts_epoch_ = false;
 }
 
 EvaluationStream::EvaluationStream(const Tokens& tokens, int64_t window, int64_t batch_size, int64_t reread)
     : columns_(tokens, batch_size, "evaluation stream"), window_(window), reread_(reread) {
-  CHECK(reread >= 0, "evaluation stream: {} steps cannot be read again", reread);
-  CHECK(window >= 1, "evaluation stream: window is {}; it must be at least 1", window);
+  TANDEM_CHECK(reread >= 0, "evaluation stream: {} steps cannot be read again", reread);
+  TANDEM_CHECK(window >= 1, "evaluation stream: window is {}; it must be at least 1", window);
   dropped_ = (tokens.size() - 1) % batch_size;
 }
 

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "data/tokens.h"
+#include "tandem/data/tokens.h"
 
 namespace tandem {
 

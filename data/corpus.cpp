@@ -1,13 +1,13 @@
 // Loads corpora from Debian's dictionary package, from the download cache or from any file, as bytes or as words.
-#include "data/corpus.h"
+#include "tandem/data/corpus.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "core/check.h"
-#include "core/utf8.h"
-#include "data/read_corpus.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
+#include "tandem/data/read_corpus.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -26,12 +26,12 @@ void check_splits(const Corpus& corpus, const CorpusOptions& options) {
   const bool enough = corpus.train.size() >= kMinSplitTokens &&
                       (options.valid_fraction == 0 || corpus.dev.size() >= kMinSplitTokens) &&
                       (options.test_fraction == 0 || corpus.test.size() >= kMinSplitTokens);
-  CHECK(enough,
-        "{}: {} {} split into {} for training, {} for dev and {} for test; each needs at least "
-        "{}: use a longer file or other fractions (0 for no dev or test part){}",
-        corpus.name, corpus.size(), tokens_name(corpus.level()), corpus.train.size(), corpus.dev.size(),
-        corpus.test.size(), kMinSplitTokens,
-        corpus.level() == TokenUnit::byte ? "" : "; words are split at the borders of lines");
+  TANDEM_CHECK(enough,
+               "{}: {} {} split into {} for training, {} for dev and {} for test; each needs at least "
+               "{}: use a longer file or other fractions (0 for no dev or test part){}",
+               corpus.name, corpus.size(), tokens_name(corpus.level()), corpus.train.size(),
+               corpus.dev.size(), corpus.test.size(), kMinSplitTokens,
+               corpus.level() == TokenUnit::byte ? "" : "; words are split at the borders of lines");
 }
 
 // Returns what a token of the corpus is. Error: options that contradict each other.
@@ -40,12 +40,13 @@ TokenUnit token_unit_of(const CorpusOptions& options, const WordCorpusSpec* word
   const TokenUnit default_unit = words ? TokenUnit::word : TokenUnit::byte;
   const TokenUnit unit =
       options.level.value_or(options.vocabulary ? options.vocabulary->level() : default_unit);
-  CHECK(!options.vocabulary || options.vocabulary->level() == unit,
-        "{}: cannot be read as {}s by a vocabulary of {}s", name, name_of(unit),
-        name_of(options.vocabulary->level()));
-  CHECK(unit == default_unit || !words, "{}: is a benchmark of words, and has no level of bytes", name);
-  CHECK(unit == TokenUnit::word || (options.words.size == 0 && options.words.min_count == 1),
-        "{}: a vocabulary of bytes has no limits; size and smallest count are for words", name);
+  TANDEM_CHECK(!options.vocabulary || options.vocabulary->level() == unit,
+               "{}: cannot be read as {}s by a vocabulary of {}s", name, name_of(unit),
+               name_of(options.vocabulary->level()));
+  TANDEM_CHECK(unit == default_unit || !words, "{}: is a benchmark of words, and has no level of bytes",
+               name);
+  TANDEM_CHECK(unit == TokenUnit::word || (options.words.size == 0 && options.words.min_count == 1),
+               "{}: a vocabulary of bytes has no limits; size and smallest count are for words", name);
   return unit;
 }
 
@@ -56,14 +57,14 @@ fs::path file_of(const CorpusOptions& options, const CorpusSpec* spec, const std
     return fetch_corpus(
         *spec,
         {.data_dir = options.data_dir, .url = options.url, .progress = options.progress, .download = {}});
-  CHECK(options.url.empty(), "{}: is not downloaded, so a URL ({}) has no use; leave it out", name,
-        url_for_message(options.url));
+  TANDEM_CHECK(options.url.empty(), "{}: is not downloaded, so a URL ({}) has no use; leave it out", name,
+               url_for_message(options.url));
   if (name == "gcide")
     return find_gcide(gcide_places(options.data_dir.empty() ? default_data_dir() : options.data_dir));
   std::error_code missing;
-  CHECK(!name.empty() && fs::exists(name, missing),
-        "'{}' is neither a corpus ({}) nor an existing file; name one of them", printable_start(name, 1000),
-        known);
+  TANDEM_CHECK(!name.empty() && fs::exists(name, missing),
+               "'{}' is neither a corpus ({}) nor an existing file; name one of them",
+               printable_start(name, 1000), known);
   return name;
 }
 
@@ -82,7 +83,8 @@ Tokens Corpus::split(std::string_view split_name) const {
   } else if (split_name == "test") {
     range = test;
   } else {
-    CHECK(split_name == "all", "no split is named '{}'; there are train, dev, test and all", split_name);
+    TANDEM_CHECK(split_name == "all", "no split is named '{}'; there are train, dev, test and all",
+                 split_name);
     range = {0, size()};
   }
   const auto begin = static_cast<size_t>(range.begin), count = static_cast<size_t>(range.size());
@@ -126,9 +128,9 @@ Corpus load_corpus(const CorpusOptions& given, const std::vector<CorpusSpec>& do
   const WordCorpusSpec* word_spec = find_spec(word_specs, name);
   const TokenUnit unit = token_unit_of(options, word_spec);
   check_fractions(options);
-  CHECK(!(spec || word_spec) || default_fractions(options),
-        "{} is always split {}, as published results are; leave out the fractions", name,
-        spec ? fmt::format("into {} bytes", fmt::join(spec->split_sizes, " / ")) : "by its authors");
+  TANDEM_CHECK(!(spec || word_spec) || default_fractions(options),
+               "{} is always split {}, as published results are; leave out the fractions", name,
+               spec ? fmt::format("into {} bytes", fmt::join(spec->split_sizes, " / ")) : "by its authors");
   Corpus corpus;
   corpus.name = name;
   if (word_spec) {
@@ -143,7 +145,7 @@ Corpus load_corpus(const CorpusOptions& given, const std::vector<CorpusSpec>& do
     read_bytes(corpus, options, place);
   else
     read_words(corpus, options, place);
-  CHECK(name != "gcide" || corpus.unpacked, "{}: not a gzip file", place.path.string());
+  TANDEM_CHECK(name != "gcide" || corpus.unpacked, "{}: not a gzip file", place.path.string());
   check_splits(corpus, options);
   return corpus;
 }

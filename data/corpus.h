@@ -7,10 +7,10 @@
 #include <string_view>
 #include <vector>
 
-#include "data/download/cache.h"
-#include "data/token_file.h"
-#include "data/tokens.h"
-#include "data/words/benchmarks.h"
+#include "tandem/data/download/cache.h"
+#include "tandem/data/token_file.h"
+#include "tandem/data/tokens.h"
+#include "tandem/data/words/benchmarks.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // Reads, splits and recognises texts.
-#include "data/read_corpus.h"
+#include "tandem/data/read_corpus.h"
 
 #include <algorithm>
 #include <array>
@@ -7,8 +7,8 @@
 #include <future>
 #include <optional>
 
-#include "core/check.h"
-#include "data/text_file.h"
+#include "tandem/core/check.h"
+#include "tandem/data/text_file.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -16,11 +16,11 @@ namespace fs = std::filesystem;
 void check_fractions(const CorpusOptions& options) {
   const double valid = options.valid_fraction;
   const double test = options.test_fraction;
-  CHECK(valid >= 0 && valid < 1, "valid fraction is {}; it must be at least 0 and below 1", valid);
-  CHECK(test >= 0 && test < 1, "test fraction is {}; it must be at least 0 and below 1", test);
-  CHECK(valid + test < 1,
-        "valid fraction {} and test fraction {} leave nothing to train on; their sum must be below 1", valid,
-        test);
+  TANDEM_CHECK(valid >= 0 && valid < 1, "valid fraction is {}; it must be at least 0 and below 1", valid);
+  TANDEM_CHECK(test >= 0 && test < 1, "test fraction is {}; it must be at least 0 and below 1", test);
+  TANDEM_CHECK(valid + test < 1,
+               "valid fraction {} and test fraction {} leave nothing to train on; their sum must be below 1",
+               valid, test);
 }
 
 bool default_fractions(const CorpusOptions& options) {
@@ -42,7 +42,7 @@ std::array<int64_t, 2> ends_by_fractions(int64_t size, const CorpusOptions& opti
 std::array<int64_t, 2> ends_of_splits(int64_t size, const CorpusOptions& options, const CorpusSpec* spec,
                                       const std::string& source) {
   if (!spec) return ends_by_fractions(size, options);
-  CHECK(size == spec->size(), "{}: {} bytes where {} are expected", source, size, spec->size());
+  TANDEM_CHECK(size == spec->size(), "{}: {} bytes where {} are expected", source, size, spec->size());
   return {spec->split_sizes[0], spec->split_sizes[0] + spec->split_sizes[1]};
 }
 
@@ -144,7 +144,7 @@ std::optional<WordSource> source_in_training(const CorpusOptions& in_training, c
 
 void read_words(Corpus& corpus, CorpusOptions& options, const TextPlace& place) {
   std::error_code missing;
-  CHECK(
+  TANDEM_CHECK(
       !fs::is_fifo(place.path, missing),
       "{}: is a pipe, and words are read several times; write the text into a file first, or read it as bytes",
       place.path.string());
@@ -163,7 +163,7 @@ void read_words(Corpus& corpus, CorpusOptions& options, const TextPlace& place) 
     }
   }
   load_words(corpus, source, options);
-  CHECK(
+  TANDEM_CHECK(
       corpus.size() > 0 || text.size == 0,
       "{}: holds no token of {}, which has {} bytes: the text was altered while it was encoded; remove the token file",
       corpus.source, corpus.name, text.size);

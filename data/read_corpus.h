@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "data/corpus.h"
+#include "tandem/data/corpus.h"
 
 namespace tandem {
 

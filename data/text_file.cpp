@@ -1,5 +1,5 @@
 // Reads texts, and tells packed files by the bytes with which they begin.
-#include "data/text_file.h"
+#include "tandem/data/text_file.h"
 
 #include <unistd.h>
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -39,18 +39,18 @@ constexpr Packing kPackings[] = {
 void refuse_packed(const std::string& name, std::span<const uint8_t> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   for (const Packing& packing : kPackings)
-    CHECK(text.size() < packing.offset || !text.substr(packing.offset).starts_with(packing.magic),
-          "{}: is {}, which is not unpacked here; unpack it (`{}`) and name the text", name, packing.name,
-          packing.unpack);
+    TANDEM_CHECK(text.size() < packing.offset || !text.substr(packing.offset).starts_with(packing.magic),
+                 "{}: is {}, which is not unpacked here; unpack it (`{}`) and name the text", name,
+                 packing.name, packing.unpack);
 }
 
 const fs::path& checked(const fs::path& path) {
   std::error_code missing;
   const fs::file_status status = fs::status(path, missing);
-  CHECK(fs::exists(status), "{}: cannot be opened: No such file or directory", path.string());
-  CHECK(!fs::is_directory(status), "{}: is a folder; name a file", path.string());
-  CHECK(fs::is_regular_file(status) || fs::is_fifo(status), "{}: is neither a file nor a pipe; name a file",
-        path.string());
+  TANDEM_CHECK(fs::exists(status), "{}: cannot be opened: No such file or directory", path.string());
+  TANDEM_CHECK(!fs::is_directory(status), "{}: is a folder; name a file", path.string());
+  TANDEM_CHECK(fs::is_regular_file(status) || fs::is_fifo(status),
+               "{}: is neither a file nor a pipe; name a file", path.string());
   return path;
 }
 
@@ -84,10 +84,11 @@ size_t memory_of_machine() {
 
 std::vector<uint8_t> read_text(TextFile& file, size_t max_bytes) {
   const auto check_size = [&file, max_bytes](size_t size) {
-    CHECK(size <= max_bytes,
-          "{}: holds more than the {} bytes that are held in memory; read a part of it, or read it as words, "
-          "which are not held in memory",
-          file.path().string(), max_bytes);
+    TANDEM_CHECK(
+        size <= max_bytes,
+        "{}: holds more than the {} bytes that are held in memory; read a part of it, or read it as words, "
+        "which are not held in memory",
+        file.path().string(), max_bytes);
   };
   std::vector<uint8_t> bytes;
   std::error_code pipe;

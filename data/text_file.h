@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "data/download/archive.h"
+#include "tandem/data/download/archive.h"
 
 namespace tandem {
 

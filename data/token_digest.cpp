@@ -1,10 +1,10 @@
 // Reads all ids once, for their range and for their digest.
-#include "data/token_digest.h"
+#include "tandem/data/token_digest.h"
 
 #include <algorithm>
 
-#include "core/check.h"
-#include "core/digest.h"
+#include "tandem/core/check.h"
+#include "tandem/core/digest.h"
 
 namespace tandem {
 namespace {
@@ -26,7 +26,7 @@ std::string check_tokens(const std::string& path, std::span<const int32_t> ids, 
   for (size_t at = 0; at < ids.size(); at += kBlock) {
     const std::span<const int32_t> block = ids.subspan(at, std::min(kBlock, ids.size() - at));
     const uint32_t id = largest(block);
-    CHECK(
+    TANDEM_CHECK(
         id < static_cast<uint32_t>(vocabulary_size),
         "{}: id {} among tokens {} .. {} is outside of the vocabulary, 0 .. {}; a token file with it is damaged: "
         "remove it",

@@ -1,5 +1,5 @@
 // Writes and maps token files.
-#include "data/token_file.h"
+#include "tandem/data/token_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -11,12 +11,12 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "core/check.h"
-#include "core/digest.h"
-#include "core/json.h"
-#include "core/safetensors.h"
-#include "core/utf8.h"
-#include "data/token_digest.h"
+#include "tandem/core/check.h"
+#include "tandem/core/digest.h"
+#include "tandem/core/json.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/core/utf8.h"
+#include "tandem/data/token_digest.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -39,13 +39,15 @@ std::array<TokenRange, 3> splits_of(const std::string& text, const fs::path& pat
     return pair.is_array() && pair.size() == 2 && pair[0].is_number_integer() && pair[1].is_number_integer();
   };
   std::array<TokenRange, 3> splits;
-  CHECK(json.is_array() && json.size() == splits.size() && std::all_of(json.begin(), json.end(), is_range),
-        "{}: metadata \"splits\" cannot be read: {} is not the begin and end of three splits", path.string(),
-        printable_start(text));
+  TANDEM_CHECK(
+      json.is_array() && json.size() == splits.size() && std::all_of(json.begin(), json.end(), is_range),
+      "{}: metadata \"splits\" cannot be read: {} is not the begin and end of three splits", path.string(),
+      printable_start(text));
   for (size_t i = 0; i < splits.size(); ++i) splits[i] = {json[i][0], json[i][1]};
   for (const TokenRange& split : splits)
-    CHECK(0 <= split.begin && split.begin <= split.end && split.end <= tokens,
-          "{}: metadata \"splits\" {} do not fit {} tokens", path.string(), printable_start(text), tokens);
+    TANDEM_CHECK(0 <= split.begin && split.begin <= split.end && split.end <= tokens,
+                 "{}: metadata \"splits\" {} do not fit {} tokens", path.string(), printable_start(text),
+                 tokens);
   return splits;
 }
 
@@ -70,18 +72,18 @@ class TokenFile::Mapping {
       : bytes_(ids_begin + static_cast<uint64_t>(tokens) * sizeof(int32_t)),
         ids_begin_(ids_begin),
         tokens_(static_cast<size_t>(tokens)) {
-    CHECK(ids_begin % alignof(int32_t) == 0,
-          "{}: damaged: its ids begin at byte {}, not at a multiple of {}; remove it", path.string(),
-          ids_begin, alignof(int32_t));
+    TANDEM_CHECK(ids_begin % alignof(int32_t) == 0,
+                 "{}: damaged: its ids begin at byte {}, not at a multiple of {}; remove it", path.string(),
+                 ids_begin, alignof(int32_t));
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    CHECK(file >= 0, "{}: cannot be mapped: {}", path.string(), std::strerror(errno));
+    TANDEM_CHECK(file >= 0, "{}: cannot be mapped: {}", path.string(), std::strerror(errno));
     struct stat info {};
     const bool whole = fstat(file, &info) == 0 && static_cast<uint64_t>(info.st_size) >= bytes_;
     if (whole) base_ = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file, 0);
     const int error = errno;
     ::close(file);
-    CHECK(whole, "{}: was truncated while it was opened", path.string());
-    CHECK(base_ != MAP_FAILED, "{}: cannot be mapped: {}", path.string(), std::strerror(error));
+    TANDEM_CHECK(whole, "{}: was truncated while it was opened", path.string());
+    TANDEM_CHECK(base_ != MAP_FAILED, "{}: cannot be mapped: {}", path.string(), std::strerror(error));
   }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
@@ -102,16 +104,17 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
   const SafetensorsFile file = SafetensorsFile::open(path.string());
   const auto field = [&file, &path](const char* name) {
     const auto found = file.metadata().find(name);
-    CHECK(found != file.metadata().end(), "{}: not a token file: no metadata \"{}\"", path.string(), name);
+    TANDEM_CHECK(found != file.metadata().end(), "{}: not a token file: no metadata \"{}\"", path.string(),
+                 name);
     return found->second;
   };
-  CHECK(field("format") == kFormat, "{}: not a token file of this version: its format is {}, not {}",
-        path.string(), printable_start(field("format")), kFormat);
-  CHECK(field("key") == key, "{}: holds other tokens: its key is {}, not {}; remove it", path.string(),
-        printable_start(field("key")), key);
-  CHECK(file.dtype("ids") == DType::i32 && file.dtype("words") == DType::u8,
-        "{}: not a token file: its ids are {} and its words {}", path.string(), name_of(file.dtype("ids")),
-        name_of(file.dtype("words")));
+  TANDEM_CHECK(field("format") == kFormat, "{}: not a token file of this version: its format is {}, not {}",
+               path.string(), printable_start(field("format")), kFormat);
+  TANDEM_CHECK(field("key") == key, "{}: holds other tokens: its key is {}, not {}; remove it", path.string(),
+               printable_start(field("key")), key);
+  TANDEM_CHECK(file.dtype("ids") == DType::i32 && file.dtype("words") == DType::u8,
+               "{}: not a token file: its ids are {} and its words {}", path.string(),
+               name_of(file.dtype("ids")), name_of(file.dtype("words")));
   const int64_t count = file.shape("ids").numel();
   TokenFile tokens;
   tokens.path_ = path;
@@ -126,9 +129,10 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
   const std::string digest =
       check_tokens(path.string(), tokens.ids(), tokens.vocabulary_.size(), words, field("splits"));
   if (verify_digests() && file.metadata().contains(kDigest))
-    CHECK(field(kDigest) == digest,
-          "{}: damaged: the xxh3 of its tokens is {}, and it states {}; remove it, and it is built again",
-          path.string(), digest, printable_start(field(kDigest)));
+    TANDEM_CHECK(
+        field(kDigest) == digest,
+        "{}: damaged: the xxh3 of its tokens is {}, and it states {}; remove it, and it is built again",
+        path.string(), digest, printable_start(field(kDigest)));
   return tokens;
 }
 
@@ -159,14 +163,14 @@ TokenFileWriter::TokenFileWriter(const fs::path& path, const TokenFileInfo& info
 
 void TokenFileWriter::write(int64_t at, std::span<const int32_t> ids) {
   const auto count = static_cast<int64_t>(ids.size());
-  CHECK(at >= 0 && at + count <= tokens_, "{}: tokens {} .. {} lie outside of the {} announced", path_, at,
-        at + count - 1, tokens_);
+  TANDEM_CHECK(at >= 0 && at + count <= tokens_, "{}: tokens {} .. {} lie outside of the {} announced", path_,
+               at, at + count - 1, tokens_);
   file_.write_at(ids_begin_ + static_cast<uint64_t>(at) * sizeof(int32_t), ids.data(), ids.size_bytes());
   written_ += count;
 }
 
 void TokenFileWriter::commit() {
-  CHECK(written_ == tokens_, "{}: {} tokens were written of {} announced", path_, written_, tokens_);
+  TANDEM_CHECK(written_ == tokens_, "{}: {} tokens were written of {} announced", path_, written_, tokens_);
   // The ids were written in any order, so their digest is that of what the file holds now.
   const TokenFile::Mapping written(path_ + ".tmp", ids_begin_, tokens_);
   const std::string digest = check_tokens(path_, written.ids(), vocabulary_size_, words_, splits_);

@@ -18,8 +18,8 @@
 #include <span>
 #include <string>
 
-#include "core/atomic_file.h"
-#include "data/vocabulary.h"
+#include "tandem/core/atomic_file.h"
+#include "tandem/data/vocabulary.h"
 
 namespace tandem {
 

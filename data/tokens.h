@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "data/vocabulary.h"
+#include "tandem/data/vocabulary.h"
 
 namespace tandem {
 

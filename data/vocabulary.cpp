@@ -1,7 +1,7 @@
 // Builds vocabularies from text, hex or words, and applies them both ways.
-#include "data/vocabulary.h"
+#include "tandem/data/vocabulary.h"
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -24,7 +24,7 @@ const char* tokens_name(TokenUnit unit) {
 }
 
 TokenUnit token_unit_named(std::string_view name) {
-  CHECK(name == "byte" || name == "word", "no level is named '{}'; there are byte and word", name);
+  TANDEM_CHECK(name == "byte" || name == "word", "no level is named '{}'; there are byte and word", name);
   return name == "byte" ? TokenUnit::byte : TokenUnit::word;
 }
 
@@ -43,19 +43,19 @@ Vocabulary Vocabulary::of(std::span<const uint8_t> bytes) {
 }
 
 Vocabulary Vocabulary::from_hex(std::string_view hex) {
-  CHECK(!hex.empty() && hex.size() % 2 == 0,
-        "vocabulary: a hex string of {} digits cannot be read; it must hold two digits for each byte",
-        hex.size());
+  TANDEM_CHECK(!hex.empty() && hex.size() % 2 == 0,
+               "vocabulary: a hex string of {} digits cannot be read; it must hold two digits for each byte",
+               hex.size());
   Vocabulary vocabulary;
   for (size_t i = 0; i < hex.size(); i += 2) {
     const int high = hex_digit(hex[i]);
     const int low = hex_digit(hex[i + 1]);
-    CHECK(high >= 0 && low >= 0,
-          "vocabulary: the pair at offset {} of the hex string is not made of hex digits", i);
+    TANDEM_CHECK(high >= 0 && low >= 0,
+                 "vocabulary: the pair at offset {} of the hex string is not made of hex digits", i);
     const auto byte = static_cast<uint8_t>(16 * high + low);
-    CHECK(!vocabulary.contains(byte),
-          "vocabulary: byte {:#04x} occurs twice in the hex string, as ids {} and {}", byte,
-          vocabulary.id(byte), i / 2);
+    TANDEM_CHECK(!vocabulary.contains(byte),
+                 "vocabulary: byte {:#04x} occurs twice in the hex string, as ids {} and {}", byte,
+                 vocabulary.id(byte), i / 2);
     vocabulary.append(byte);
   }
   return vocabulary;
@@ -75,14 +75,14 @@ std::string Vocabulary::to_hex() const {
 }
 
 uint8_t Vocabulary::byte(int32_t id) const {
-  CHECK(!words_, "vocabulary: of words, not of bytes");
-  CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
+  TANDEM_CHECK(!words_, "vocabulary: of words, not of bytes");
+  TANDEM_CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
   return bytes_[static_cast<size_t>(id)];
 }
 
 void Vocabulary::check_covers(std::span<const uint8_t> bytes) const {
   for (size_t offset = 0; offset < bytes.size(); ++offset)
-    CHECK(
+    TANDEM_CHECK(
         contains(bytes[offset]),
         "vocabulary: byte {:#04x} at offset {} is not among the {} byte values that this vocabulary has; use text of "
         "the corpus that it was made from",
@@ -124,7 +124,7 @@ std::string Vocabulary::decode(std::span<const int32_t> ids) const {
 }
 
 const WordVocabulary& Vocabulary::words() const {
-  CHECK(words_, "vocabulary: of {} byte values, not of words", size());
+  TANDEM_CHECK(words_, "vocabulary: of {} byte values, not of words", size());
   return *words_;
 }
 

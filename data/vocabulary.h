@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/words/vocabulary.h"
+#include "tandem/data/words/vocabulary.h"
 
 namespace tandem {
 

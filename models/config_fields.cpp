@@ -1,13 +1,13 @@
 // Reading and writing configurations with nlohmann::json.
-#include "models/config_fields.h"
+#include "tandem/models/config_fields.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/check.h"
-#include "core/json.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 namespace {
@@ -36,10 +36,10 @@ void take(json& from, const std::string& model, const char* key, T& field) {
   const auto found = from.find(key);
   if (found == from.end()) return;
   std::optional<T> value = json_as<T>(*found);
-  CHECK(value, "{}: configuration field {} has a value of the wrong type: {}", model, key,
-        json_start(*found));
-  CHECK(fits(*value), "{}: configuration field {} is {}; numbers go up to {}", model, key, json_start(*found),
-        kLargestSize);
+  TANDEM_CHECK(value, "{}: configuration field {} has a value of the wrong type: {}", model, key,
+               json_start(*found));
+  TANDEM_CHECK(fits(*value), "{}: configuration field {} is {}; numbers go up to {}", model, key,
+               json_start(*found), kLargestSize);
   field = *std::move(value);
   from.erase(found);
 }
@@ -65,7 +65,7 @@ void FieldWriter::operator()(const char* key, double& field) {
   json_->object[key] = field;
 }
 void FieldWriter::operator()(const char* key, std::string& field) {
-  CHECK(is_utf8(field), "configuration field {} is not UTF-8: {}", key, printable_start(field));
+  TANDEM_CHECK(is_utf8(field), "configuration field {} is not UTF-8: {}", key, printable_start(field));
   json_->object[key] = field;
 }
 void FieldWriter::operator()(const char* key, std::vector<int64_t>& field) {
@@ -85,8 +85,8 @@ struct FieldReader::Json {
 
 FieldReader::FieldReader(const std::string& model, const std::string& text)
     : model_(model), json_(std::make_unique<Json>(Json{parse_json(text, model + ": the configuration")})) {
-  CHECK(json_->object.is_object(), "{}: the configuration is not a JSON object: {}", model,
-        printable_start(text));
+  TANDEM_CHECK(json_->object.is_object(), "{}: the configuration is not a JSON object: {}", model,
+               printable_start(text));
   json_->object.erase("model");
 }
 FieldReader::~FieldReader() = default;
@@ -110,15 +110,15 @@ void FieldReader::operator()(const char* key, DType& field) {
   const auto found = json_->object.find(key);
   if (found == json_->object.end()) return;
   const std::string text = json_as<std::string>(*found).value_or(json_start(*found));
-  CHECK(text == "f32" || text == "f64", "{}: dtype {} is not known; give f32 or f64", model_,
-        printable_start(text));
+  TANDEM_CHECK(text == "f32" || text == "f64", "{}: dtype {} is not known; give f32 or f64", model_,
+               printable_start(text));
   field = text == "f64" ? DType::f64 : DType::f32;
   json_->object.erase(found);
 }
 
 void FieldReader::finish() const {
-  CHECK(json_->object.empty(), "{}: unknown configuration field {}", model_,
-        json_->object.empty() ? "" : printable_start(json_->object.begin().key()));
+  TANDEM_CHECK(json_->object.empty(), "{}: unknown configuration field {}", model_,
+               json_->object.empty() ? "" : printable_start(json_->object.begin().key()));
 }
 
 std::string model_of_config(const std::string& text) {

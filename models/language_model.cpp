@@ -1,11 +1,11 @@
 // Losses from logits, and carried state in less memory.
-#include "models/language_model.h"
+#include "tandem/models/language_model.h"
 
 #include <algorithm>
 
-#include "autograd/tape.h"
-#include "ops/cross_entropy.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/cross_entropy.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "models/module.h"
+#include "tandem/models/module.h"
 
 namespace tandem {
 

@@ -1,8 +1,8 @@
 // Generation by forward(), and the memory of attention.
-#include "models/layer.h"
+#include "tandem/models/layer.h"
 
-#include "autograd/tape.h"
-#include "core/array.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
 
 namespace tandem {
 namespace {

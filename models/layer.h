@@ -1,7 +1,7 @@
 // Layer: one layer of a language model. It runs a segment at a time in training and evaluation, and a token
 // at a time in generation. LayeredModel makes a model of a stack of layers.
 #pragma once
-#include "models/language_model.h"
+#include "tandem/models/language_model.h"
 
 namespace tandem {
 

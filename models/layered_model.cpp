@@ -1,14 +1,14 @@
 // The frame of language models: segments with carried state, and generation token by token.
-#include "models/layered_model.h"
+#include "tandem/models/layered_model.h"
 
 #include <algorithm>
 
-#include "autograd/recompute.h"
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "models/tensor_index.h"
-#include "ops/dropout.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/recompute.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/models/tensor_index.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -35,12 +35,12 @@ std::vector<LayerState> unpack(const State& state, const Layers& layers, int64_t
       known += all[i].back().defined();
     }
   for (const NamedTensor& part : state.parts)
-    CHECK(part.value.size(-2) == batch,
-          "state: {} is {}, but the batch has {} rows; start with an empty state", part.name,
-          part.value.str(), batch);
-  CHECK(known == state.parts.size(),
-        "state: of its {} parts ({}, ...) only {} belong to this model of {} layers", state.parts.size(),
-        state.parts[0].name, known, layers.size());
+    TANDEM_CHECK(part.value.size(-2) == batch,
+                 "state: {} is {}, but the batch has {} rows; start with an empty state", part.name,
+                 part.value.str(), batch);
+  TANDEM_CHECK(known == state.parts.size(),
+               "state: of its {} parts ({}, ...) only {} belong to this model of {} layers",
+               state.parts.size(), state.parts[0].name, known, layers.size());
   return all;
 }
 
@@ -48,7 +48,7 @@ std::vector<LayerState> unpack(const State& state, const Layers& layers, int64_t
 
 void check_layer_count(const std::string& model, int64_t layers) {
   constexpr int64_t kMost = 10'000;
-  CHECK(layers > 0 && layers <= kMost, "{}: {} layers; give 1 to {}", model, layers, kMost);
+  TANDEM_CHECK(layers > 0 && layers <= kMost, "{}: {} layers; give 1 to {}", model, layers, kMost);
 }
 
 LayeredModel::LayeredModel(const TokenConfig& tokens, std::string config_text, const FrameConfig& frame,
@@ -64,10 +64,11 @@ LayeredModel::LayeredModel(const TokenConfig& tokens, std::string config_text, c
 }
 
 Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOptions& options) const {
-  CHECK(tokens.rank() == 2 && tokens.numel() > 0,
-        "language model: tokens must be (T, B), both at least 1, got {}", tokens.str());
-  CHECK(!options.context.same_length || options.context.memory >= 0,
-        "language model: same_length needs a memory of 0 or more rows, got {}", options.context.memory);
+  TANDEM_CHECK(tokens.rank() == 2 && tokens.numel() > 0,
+               "language model: tokens must be (T, B), both at least 1, got {}", tokens.str());
+  TANDEM_CHECK(!options.context.same_length || options.context.memory >= 0,
+               "language model: same_length needs a memory of 0 or more rows, got {}",
+               options.context.memory);
   const std::vector<LayerState> states = unpack(state, layers_, tokens.size(1));
   State next;
   Tensor x = dropout(embedding_->forward(tokens, options, kClusters),
@@ -82,9 +83,9 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOpt
                       i](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
       Layer::Output out = layer->forward(inputs[0], before, options, site);
       const std::vector<std::string> names = layer->state_names();
-      CHECK(out.state.size() == names.size(),
-            "layer {}: its forward pass returns {} parts of a state, and it names {}", i, out.state.size(),
-            names.size());
+      TANDEM_CHECK(out.state.size() == names.size(),
+                   "layer {}: its forward pass returns {} parts of a state, and it names {}", i,
+                   out.state.size(), names.size());
       parts->clear();
       std::vector<Tensor> all = {out.h};
       for (size_t j = 0; j < names.size(); ++j) {
@@ -138,8 +139,8 @@ class LayeredModel::StepDecoder : public Decoder {
   }
 
   Tensor step(const Tensor& tokens) override {
-    CHECK(tokens.shape() == Shape({batch_}), "generation: expected one token for each of {} rows, got {}",
-          batch_, tokens.str());
+    TANDEM_CHECK(tokens.shape() == Shape({batch_}),
+                 "generation: expected one token for each of {} rows, got {}", batch_, tokens.str());
     NoGrad pause;
     const GenerationScope generation;
     if (!model_.carries_state()) make_room(tokens);
@@ -180,7 +181,7 @@ class LayeredModel::StepDecoder : public Decoder {
 };
 
 std::unique_ptr<Decoder> LayeredModel::decoder(int64_t batch, const AttentionContext& context) const {
-  CHECK(context.memory >= 0, "generation: needs a memory of 0 or more tokens, got {}", context.memory);
+  TANDEM_CHECK(context.memory >= 0, "generation: needs a memory of 0 or more tokens, got {}", context.memory);
   return std::make_unique<StepDecoder>(*this, batch, context);
 }
 

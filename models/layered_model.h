@@ -3,8 +3,8 @@
 #pragma once
 #include <functional>
 
-#include "models/layer.h"
-#include "models/layers/token_layers.h"
+#include "tandem/models/layer.h"
+#include "tandem/models/layers/token_layers.h"
 
 namespace tandem {
 

@@ -1,11 +1,11 @@
 // Listing and loading parameters.
-#include "models/module.h"
+#include "tandem/models/module.h"
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/utf8.h"
-#include "models/tensor_index.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
+#include "tandem/models/tensor_index.h"
 
 namespace tandem {
 
@@ -40,14 +40,15 @@ void Module::load(const std::vector<NamedTensor>& values) {
   const std::vector<NamedTensor> own = parameters();
   for (const NamedTensor& parameter : own) {
     const Tensor value = given.find(parameter.name);
-    CHECK(value.defined(), "load: no value for parameter {}, {}", parameter.name, parameter.value.str());
-    CHECK(value.shape() == parameter.value.shape(), "load: parameter {} is {}, the value given is {}",
-          parameter.name, parameter.value.str(), value.str());
+    TANDEM_CHECK(value.defined(), "load: no value for parameter {}, {}", parameter.name,
+                 parameter.value.str());
+    TANDEM_CHECK(value.shape() == parameter.value.shape(), "load: parameter {} is {}, the value given is {}",
+                 parameter.name, parameter.value.str(), value.str());
   }
   const TensorIndex known(own, "load");
   for (const NamedTensor& value : values)
-    CHECK(known.has(value.name), "load: {} values for {} parameters; this model has no {}", values.size(),
-          own.size(), printable_start(value.name));
+    TANDEM_CHECK(known.has(value.name), "load: {} values for {} parameters; this model has no {}",
+                 values.size(), own.size(), printable_start(value.name));
   for (const NamedTensor& parameter : own) copy(parameter.value, given.find(parameter.name));
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "models/named_tensor.h"
+#include "tandem/models/named_tensor.h"
 
 namespace tandem {
 

@@ -1,20 +1,20 @@
 // Finding presets by name.
-#include "models/presets.h"
+#include "tandem/models/presets.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "core/check.h"
-#include "models/registry.h"
+#include "tandem/core/check.h"
+#include "tandem/models/registry.h"
 
 namespace tandem {
 namespace {
 
 const RegisteredModel& known_model(const std::string& name) {
   const RegisteredModel* const model = find_model(name);
-  CHECK(model != nullptr, "preset: the model {} is not known; there are {}", name,
-        fmt::join(model_names(), ", "));
+  TANDEM_CHECK(model != nullptr, "preset: the model {} is not known; there are {}", name,
+               fmt::join(model_names(), ", "));
   return *model;
 }
 
@@ -73,8 +73,8 @@ Preset preset(const std::string& model, const std::string& name) {
   const RegisteredModel& known = known_model(model);
   const std::optional<PresetVariant> variant = as_variant(known, name);
   std::optional<Preset> found = in_table(known, variant ? variant->base : name);
-  CHECK(found.has_value(), "preset: {} is not known for the model {}; there are {}{}", name, model,
-        fmt::join(preset_names(model), ", "), known.variants.help);
+  TANDEM_CHECK(found.has_value(), "preset: {} is not known for the model {}; there are {}{}", name, model,
+               fmt::join(preset_names(model), ", "), known.variants.help);
   if (variant) {
     found->name = name;
     variant->derive(*found);

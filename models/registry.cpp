@@ -1,13 +1,13 @@
 // The table of registered models.
-#include "models/registry.h"
+#include "tandem/models/registry.h"
 
 #include <fmt/format.h>
 
 #include <map>
 
-#include "core/check.h"
-#include "core/utf8.h"
-#include "models/config_fields.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
+#include "tandem/models/config_fields.h"
 
 namespace tandem {
 
@@ -25,7 +25,8 @@ std::map<std::string, RegisteredModel>& table() {
 }
 
 const std::map<std::string, RegisteredModel>& complete_table() {
-  CHECK(registered::built_in_models(), "model: looked up before main(), when not all models are registered");
+  TANDEM_CHECK(registered::built_in_models(),
+               "model: looked up before main(), when not all models are registered");
   return table();
 }
 
@@ -33,7 +34,7 @@ const std::map<std::string, RegisteredModel>& complete_table() {
 
 void register_model(RegisteredModel model) {
   const std::string name = model.name;
-  CHECK(table().emplace(name, std::move(model)).second, "model: {} is registered already", name);
+  TANDEM_CHECK(table().emplace(name, std::move(model)).second, "model: {} is registered already", name);
 }
 
 const RegisteredModel* find_model(const std::string& name) {
@@ -49,11 +50,11 @@ std::vector<std::string> model_names() {
 
 std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t seed, Device device) {
   const std::string name = model_of_config(config);
-  CHECK(!name.empty(), "model: the configuration must be a JSON object with a field \"model\": {}",
-        printable_start(config));
+  TANDEM_CHECK(!name.empty(), "model: the configuration must be a JSON object with a field \"model\": {}",
+               printable_start(config));
   const RegisteredModel* const model = find_model(name);
-  CHECK(model != nullptr, "model: {} is not known; there are {}", printable_start(name),
-        fmt::join(model_names(), ", "));
+  TANDEM_CHECK(model != nullptr, "model: {} is not known; there are {}", printable_start(name),
+               fmt::join(model_names(), ", "));
   return model->make(config, seed, device);
 }
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "models/language_model.h"
-#include "models/presets.h"
+#include "tandem/models/language_model.h"
+#include "tandem/models/presets.h"
 
 namespace tandem {
 

@@ -1,16 +1,16 @@
 // Named tensors by name.
-#include "models/tensor_index.h"
+#include "tandem/models/tensor_index.h"
 
-#include "core/check.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 
 TensorIndex::TensorIndex(const std::vector<NamedTensor>& tensors, std::string_view what) {
   by_name_.reserve(tensors.size());
   for (const NamedTensor& tensor : tensors)
-    CHECK(by_name_.emplace(tensor.name, &tensor.value).second, "{}: the tensor {} is given twice", what,
-          printable_start(tensor.name));
+    TANDEM_CHECK(by_name_.emplace(tensor.name, &tensor.value).second, "{}: the tensor {} is given twice",
+                 what, printable_start(tensor.name));
 }
 
 Tensor TensorIndex::find(std::string_view name) const {

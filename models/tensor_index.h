@@ -5,7 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "models/named_tensor.h"
+#include "tandem/models/named_tensor.h"
 
 namespace tandem {
 

@@ -1,10 +1,10 @@
 // activation on the CPU: one loop forward and one backward, with the function chosen outside the loop.
-#include "ops/activation.h"
+#include "tandem/ops/activation.h"
 
-#include "autograd/tape.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -117,11 +117,11 @@ void activation_backward(const Tensor& dx, const Tensor& dy, const Tensor& saved
 // y = f(x):  dx = dy f'(x).
 Tensor activation(const Tensor& x, Activation kind) {
   Tensor y = empty_like(x);
-  DISPATCH(x.device(), activation_forward(y, x, kind));
+  TANDEM_DISPATCH(x.device(), activation_forward(y, x, kind));
   const Tensor saved = saves_output(kind) ? y : x;
   return record(name_of_activation(kind), y, {x}, [saved, kind](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(dy);
-    DISPATCH(dy.device(), activation_backward(dx, dy, saved, kind));
+    TANDEM_DISPATCH(dy.device(), activation_backward(dx, dy, saved, kind));
     return {dx};
   });
 }

@@ -2,9 +2,9 @@
 #pragma once
 #include <cmath>
 
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/tensor.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,19 +1,19 @@
 // adaptive_embedding: the rows of each cluster are looked up, projected and added up.
-#include "ops/adaptive_embedding.h"
+#include "tandem/ops/adaptive_embedding.h"
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/adaptive/clusters.h"
-#include "ops/arithmetic.h"
-#include "ops/embedding.h"
-#include "ops/matmul.h"
-#include "ops/support/check_ids.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/adaptive/clusters.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/embedding.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/ops/support/check_ids.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -43,7 +43,7 @@ Tensor projection_of(const Weights& w, int64_t i) {
 // Returns the clusters, after checking the weights. With one table there is one cluster, whatever the cutoffs.
 VocabularyClusters checked_clusters(const Weights& w) {
   const VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
-  CHECK(
+  TANDEM_CHECK(
       w.projections.empty() || w.projections.size() == w.rows.size(),
       "{}: {} projections for {} matrices of rows; each takes one (undefined: none), or there are none at all",
       kName, w.projections.size(), w.rows.size());
@@ -52,11 +52,12 @@ VocabularyClusters checked_clusters(const Weights& w) {
   for (int64_t i = 0; i < static_cast<int64_t>(w.rows.size()); ++i) {
     const int64_t width = w.rows[i].size(1);
     const Tensor projection = projection_of(w, i);
-    CHECK(projection.defined() || width == d,
-          "{}: rows {} have {} features and no projection to the {} of the result", kName, i, width, d);
-    CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
-          "{}: projection {} is {}; from rows of {} features to {} it must be ({}, {})", kName, i,
-          projection.str(), width, d, d, width);
+    TANDEM_CHECK(projection.defined() || width == d,
+                 "{}: rows {} have {} features and no projection to the {} of the result", kName, i, width,
+                 d);
+    TANDEM_CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
+                 "{}: projection {} is {}; from rows of {} features to {} it must be ({}, {})", kName, i,
+                 projection.str(), width, d, d, width);
     check_weight(kName, w.rows[0], w.rows[i]);
     check_weight(kName, w.rows[0], projection);
   }
@@ -78,9 +79,9 @@ Tensor rows_of(const Call& call, int64_t i) {
   const Tensor& table = call.weights.rows[i];
   const Tensor g({call.ids.numel(), table.size(1)}, call.dtype, table.device());
   const ClusterIds cluster{call.clusters.begin(i), call.clusters.vocabulary()};
-  DISPATCH(g.device(), cluster_table_rows(g, call.ids, table, cluster, options.scale));
+  TANDEM_DISPATCH(g.device(), cluster_table_rows(g, call.ids, table, cluster, options.scale));
   if (options.dropout > 0)
-    DISPATCH(g.device(), dropout(g, g, g.numel(), options.dropout, cluster_key(options.key, i)));
+    TANDEM_DISPATCH(g.device(), dropout(g, g, g.numel(), options.dropout, cluster_key(options.key, i)));
   return g;
 }
 
@@ -88,9 +89,10 @@ Tensor rows_of(const Call& call, int64_t i) {
 Tensor projection_gradient(const Call& call, const Tensor& dy, int64_t i) {
   const GradTarget target = grad_target(call.weights.projections[i]);
   if (dy.size(0) > 0)
-    DISPATCH(dy.device(),
-             matmul(target.grad, dy, rows_of(call, i),
-                    {.transpose_a = true, .accumulate = target.accumulate, .precision = call.precision}));
+    TANDEM_DISPATCH(
+        dy.device(),
+        matmul(target.grad, dy, rows_of(call, i),
+               {.transpose_a = true, .accumulate = target.accumulate, .precision = call.precision}));
   else if (!target.accumulate)
     fill(target.grad, 0);
   return target.grad;
@@ -103,13 +105,14 @@ Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
   const Tensor projection = projection_of(call.weights, i);
   const Tensor dg({dy.size(0), table.size(1)}, dy.dtype(), dy.device()), local = empty_like(call.ids);
   if (projection.defined())
-    DISPATCH(dy.device(), matmul(dg, dy, weight_as(projection, dy.dtype()), {.precision = call.precision}));
-  DISPATCH(dy.device(), scale(dg, projection.defined() ? dg : dy, options.scale));
+    TANDEM_DISPATCH(dy.device(),
+                    matmul(dg, dy, weight_as(projection, dy.dtype()), {.precision = call.precision}));
+  TANDEM_DISPATCH(dy.device(), scale(dg, projection.defined() ? dg : dy, options.scale));
   if (options.dropout > 0)
-    DISPATCH(dg.device(), dropout(dg, dg, dg.numel(), options.dropout, cluster_key(options.key, i)));
-  DISPATCH(dy.device(), shift_ids(local, call.ids, call.clusters.begin(i)));
+    TANDEM_DISPATCH(dg.device(), dropout(dg, dg, dg.numel(), options.dropout, cluster_key(options.key, i)));
+  TANDEM_DISPATCH(dy.device(), shift_ids(local, call.ids, call.clusters.begin(i)));
   const GradTarget target = grad_target(table);
-  DISPATCH(dy.device(), embedding_backward(target.grad, dg, local, target.accumulate));
+  TANDEM_DISPATCH(dy.device(), embedding_backward(target.grad, dg, local, target.accumulate));
   return target.grad;
 }
 
@@ -117,12 +120,13 @@ Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
   const VocabularyClusters clusters = checked_clusters(w);
   const Tensor& table = w.rows[0];
   const DType dtype = options.dtype.value_or(table.dtype());
-  CHECK(ids.device() == table.device(), "{}: ids are {}, rows {}; bring both to one device with .to()", kName,
-        ids.str(), table.str());
-  CHECK(table.dtype() == parameter_dtype(dtype) && (dtype == table.dtype() || table.device().is_cuda()),
-        "{}: rows are {}; they cannot give {}", kName, table.str(), name_of(dtype));
-  CHECK(options.dropout >= 0 && options.dropout < 1, "{}: probability {} of dropping is outside [0, 1)",
-        kName, options.dropout);
+  TANDEM_CHECK(ids.device() == table.device(), "{}: ids are {}, rows {}; bring both to one device with .to()",
+               kName, ids.str(), table.str());
+  TANDEM_CHECK(
+      table.dtype() == parameter_dtype(dtype) && (dtype == table.dtype() || table.device().is_cuda()),
+      "{}: rows are {}; they cannot give {}", kName, table.str(), name_of(dtype));
+  TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1,
+               "{}: probability {} of dropping is outside [0, 1)", kName, options.dropout);
   check_ids("adaptive_embedding: ids", ids, clusters.vocabulary());
   return {ids, w, clusters, options, dtype, matmul_precision()};
 }
@@ -166,8 +170,9 @@ Tensor adaptive_embedding(const Tensor& ids, const Weights& w, const Options& op
     const Tensor g = rows_of(call, i), projection = projection_of(w, i);
     if (projection.defined()) {
       if (i == 0) y = Tensor({g.size(0), projection.size(0)}, g.dtype(), g.device());
-      DISPATCH(g.device(), matmul(y, g, weight_as(projection, g.dtype()),
-                                  {.transpose_b = true, .accumulate = i > 0, .precision = call.precision}));
+      TANDEM_DISPATCH(g.device(),
+                      matmul(y, g, weight_as(projection, g.dtype()),
+                             {.transpose_b = true, .accumulate = i > 0, .precision = call.precision}));
     } else if (i == 0) {
       y = g;
     } else {

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/dropout.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem {
 

@@ -1,24 +1,24 @@
 // adaptive_softmax: each softmax is computed over its own tokens, a block of logits at a time.
-#include "ops/adaptive_softmax.h"
+#include "tandem/ops/adaptive_softmax.h"
 
 #include <algorithm>
 #include <limits>
 #include <utility>
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
-#include "ops/adaptive/parts.h"
-#include "ops/cross_entropy.h"
-#include "ops/embedding.h"
-#include "ops/linear.h"
-#include "ops/matmul.h"
-#include "ops/reduce.h"
-#include "ops/support/data_or_null.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/adaptive/parts.h"
+#include "tandem/ops/cross_entropy.h"
+#include "tandem/ops/embedding.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -50,13 +50,13 @@ struct Features {
 
 void drop_in_place(const Tensor& z, const AdaptiveSoftmaxOptions& options, int64_t i) {
   if (options.dropout > 0)
-    DISPATCH(z.device(), dropout(z, z, z.numel(), options.dropout, cluster_key(options.key, i)));
+    TANDEM_DISPATCH(z.device(), dropout(z, z, z.numel(), options.dropout, cluster_key(options.key, i)));
 }
 
 Tensor rows_at(const Tensor& index, const Tensor& x) {
   if (!index.defined()) return x;
   const Tensor y({index.size(0), x.size(1)}, x.dtype(), x.device());
-  DISPATCH(x.device(), embedding_forward(y, index, x));
+  TANDEM_DISPATCH(x.device(), embedding_forward(y, index, x));
   return y;
 }
 
@@ -64,7 +64,7 @@ Features features_of(const Call& call, const Softmax& softmax, int64_t i) {
   const Tensor x = rows_at(call.tokens.index[i], call.hidden);
   if (!softmax.projection.defined()) return {x, x};
   const Tensor z({x.size(0), softmax.projection.size(1)}, x.dtype(), x.device());
-  DISPATCH(x.device(), matmul(z, x, softmax.projection, {.precision = call.precision}));
+  TANDEM_DISPATCH(x.device(), matmul(z, x, softmax.projection, {.precision = call.precision}));
   drop_in_place(z, call.options, i);
   return {x, z};
 }
@@ -86,10 +86,11 @@ void for_logits(const Softmax& softmax, const Tensor& z, int64_t logits_at_once,
     for (const Softmax::Piece& piece : softmax.pieces) {
       Gemm product = linear_product(end - begin, piece.rows, precision);
       product.ldc = width;
-      DISPATCH(z.device(), product_at(logits, piece.first, features, 0, piece.rows, product, piece.bias));
+      TANDEM_DISPATCH(z.device(),
+                      product_at(logits, piece.first, features, 0, piece.rows, product, piece.bias));
     }
     if (width > columns)
-      DISPATCH(z.device(), fill_columns(logits, columns, -std::numeric_limits<double>::infinity()));
+      TANDEM_DISPATCH(z.device(), fill_columns(logits, columns, -std::numeric_limits<double>::infinity()));
     f(logits, begin, end);
   }
 }
@@ -107,7 +108,7 @@ std::vector<Tensor> numbers_for(const SoftmaxTokens& tokens) {
 Tensor total_of(const std::vector<Tensor>& nll, const SoftmaxTokens& tokens) {
   const auto as_column = [](const Tensor& x) { return x.view_as({x.numel(), 1}); };
   for (size_t i = 1; i < nll.size(); ++i)
-    DISPATCH(nll[0].device(), add_to_rows(as_column(nll[0]), as_column(nll[i]), tokens.index[i]));
+    TANDEM_DISPATCH(nll[0].device(), add_to_rows(as_column(nll[0]), as_column(nll[i]), tokens.index[i]));
   return nll[0];
 }
 
@@ -129,17 +130,19 @@ void differentiate(const Call& call, const Softmax& softmax, const Softmax& grad
         Gemm product = linear_input_product(end - begin, rows, call.precision);
         product.lda = width;
         product.accumulate = k > 0;
-        DISPATCH(z.device(), product_at(dz.view_rows(begin, end), 0, logits, first, rows, product, {}));
+        TANDEM_DISPATCH(z.device(),
+                        product_at(dz.view_rows(begin, end), 0, logits, first, rows, product, {}));
       }
       if (const Tensor& drows = gradients.pieces[k].rows; drows.defined()) {
         Gemm product = linear_weight_product(end - begin, rows, accumulate || begin > 0, call.precision);
         product.lda = width;
-        DISPATCH(z.device(), product_at(drows, 0, logits, first, z.view_rows(begin, end), product, {}));
+        TANDEM_DISPATCH(z.device(),
+                        product_at(drows, 0, logits, first, z.view_rows(begin, end), product, {}));
       }
     }
     if (!wants_biases) return;
     if (begin == 0) sums = Tensor({width}, parameter_dtype(z.dtype()), z.device());
-    DISPATCH(z.device(), linear_backward_bias(sums, logits, begin > 0));
+    TANDEM_DISPATCH(z.device(), linear_backward_bias(sums, logits, begin > 0));
   };
   for_logits(softmax, z, call.options.logits_at_once, call.precision, use);
   for (const auto& [rows, bias, first] : gradients.pieces) {
@@ -179,13 +182,13 @@ void gradients_of(const Call& call, const Tensor& dhidden, const Weights& dweigh
     differentiate(call, softmax, gradients, accumulate, z, dz, own_loss);
     if (projects && wants_z) drop_in_place(dz, call.options, i);
     if (gradients.projection.defined())
-      DISPATCH(x.device(),
-               matmul(gradients.projection, x, dz,
-                      {.transpose_a = true, .accumulate = accumulate, .precision = call.precision}));
+      TANDEM_DISPATCH(x.device(),
+                      matmul(gradients.projection, x, dz,
+                             {.transpose_a = true, .accumulate = accumulate, .precision = call.precision}));
     if (projects && dx.defined())
-      DISPATCH(x.device(),
-               matmul(dx, dz, softmax.projection, {.transpose_b = true, .precision = call.precision}));
-    if (i > 0 && dx.defined()) DISPATCH(x.device(), add_to_rows(dhidden, dx, call.tokens.index[i]));
+      TANDEM_DISPATCH(x.device(),
+                      matmul(dx, dz, softmax.projection, {.transpose_b = true, .precision = call.precision}));
+    if (i > 0 && dx.defined()) TANDEM_DISPATCH(x.device(), add_to_rows(dhidden, dx, call.tokens.index[i]));
   }
 }
 
@@ -193,12 +196,13 @@ Call checked_call(const Tensor& hidden, const Tensor& targets, const Weights& w,
                   const AdaptiveSoftmaxOptions& options) {
   VocabularyClusters clusters = checked_clusters(hidden, w);
   const std::span<const int64_t> leading(hidden.shape().begin(), hidden.rank() - 1);
-  CHECK(targets.shape() == Shape(leading) && targets.device() == hidden.device(),
-        "adaptive_softmax: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device",
-        hidden.str(), targets.str(), Shape(leading).str());
-  CHECK(options.dropout >= 0 && options.dropout < 1 && options.logits_at_once > 0,
-        "adaptive_softmax: dropout {} must be in [0, 1), and {} logits at once more than none",
-        options.dropout, options.logits_at_once);
+  TANDEM_CHECK(
+      targets.shape() == Shape(leading) && targets.device() == hidden.device(),
+      "adaptive_softmax: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device",
+      hidden.str(), targets.str(), Shape(leading).str());
+  TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1 && options.logits_at_once > 0,
+               "adaptive_softmax: dropout {} must be in [0, 1), and {} logits at once more than none",
+               options.dropout, options.logits_at_once);
   SoftmaxTokens tokens = softmax_tokens(targets, w, clusters);
   return {as_rows(hidden),   weights_as(w, hidden.dtype()), std::move(clusters), std::move(tokens), options,
           matmul_precision()};
@@ -210,8 +214,9 @@ Tensor losses_of(const Call& call, const std::vector<Tensor>& lse) {
   for (int64_t i = 0; i < call.clusters.count(); ++i) {
     const Softmax softmax = softmax_of(call.weights, call.clusters, i);
     const auto use = [&call, &nll, &lse, i](const Tensor& logits, int64_t begin, int64_t end) {
-      DISPATCH(logits.device(), token_nll_forward(nll[i].view_rows(begin, end), lse[i].view_rows(begin, end),
-                                                  logits, call.tokens.columns[i].view_rows(begin, end)));
+      TANDEM_DISPATCH(logits.device(),
+                      token_nll_forward(nll[i].view_rows(begin, end), lse[i].view_rows(begin, end), logits,
+                                        call.tokens.columns[i].view_rows(begin, end)));
     };
     for_logits(softmax, features_of(call, softmax, i).z, call.options.logits_at_once, call.precision, use);
   }
@@ -293,9 +298,9 @@ Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets, const W
       dnll.push_back(own.view_as({own.numel()}));
     }
     const auto replace = [&call, &dnll, &lse](int64_t i, const Tensor& logits, int64_t begin, int64_t end) {
-      DISPATCH(logits.device(),
-               token_nll_backward(logits, dnll[i].view_rows(begin, end), logits, lse[i].view_rows(begin, end),
-                                  call.tokens.columns[i].view_rows(begin, end), 1));
+      TANDEM_DISPATCH(logits.device(), token_nll_backward(logits, dnll[i].view_rows(begin, end), logits,
+                                                          lse[i].view_rows(begin, end),
+                                                          call.tokens.columns[i].view_rows(begin, end), 1));
     };
     gradients_of(call, dhidden.defined() ? as_rows(dhidden) : dhidden, dw, accumulate, replace);
     return inputs_of(dhidden, dw);
@@ -306,7 +311,8 @@ Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets, const W
 Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const Weights& w,
                              const AdaptiveSoftmaxOptions& options) {
   const Call call = checked_call(hidden, targets, w, options);
-  CHECK(targets.numel() > 0, "adaptive_softmax: targets are {}: the mean over no tokens", targets.str());
+  TANDEM_CHECK(targets.numel() > 0, "adaptive_softmax: targets are {}: the mean over no tokens",
+               targets.str());
   const std::vector<Tensor> inputs = inputs_of(hidden, w);
   const DType dtype = parameter_dtype(hidden.dtype());
   if (!Tape::current() || std::none_of(inputs.begin(), inputs.end(), needs_grad))
@@ -318,14 +324,14 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
   const std::vector<Tensor> nll = numbers_for(call.tokens);
   const double share = 1 / static_cast<double>(targets.numel());
   const auto replace = [&call, &nll, share](int64_t i, const Tensor& logits, int64_t begin, int64_t end) {
-    DISPATCH(logits.device(), token_nll_in_place(nll[i].view_rows(begin, end), logits,
-                                                 call.tokens.columns[i].view_rows(begin, end), share));
+    TANDEM_DISPATCH(logits.device(), token_nll_in_place(nll[i].view_rows(begin, end), logits,
+                                                        call.tokens.columns[i].view_rows(begin, end), share));
   };
   gradients_of(call, dhidden.defined() ? as_rows(dhidden) : dhidden, dw, false, replace);
   // The gradients are given away: a leaf takes memory that no other tensor shares without a copy.
   const auto backward = [gradients = inputs_of(dhidden, dw)](const Tensor& dy) mutable -> Grads {
     for (const Tensor& gradient : gradients)
-      if (gradient.defined()) DISPATCH(dy.device(), scale_by(gradient, dy));
+      if (gradient.defined()) TANDEM_DISPATCH(dy.device(), scale_by(gradient, dy));
     return std::exchange(gradients, {});
   };
   return record("adaptive_softmax", mean(total_of(nll, call.tokens)).to(dtype), inputs, backward);
@@ -350,14 +356,14 @@ Tensor adaptive_log_probabilities(const Tensor& hidden, const Weights& w) {
       const Tensor shift({end - begin}, DType::f64, device), ignored = empty_like(shift);
       const auto forward = [&logits, device](const Tensor& nll, const Tensor& lse, int64_t column) {
         const Tensor columns = full(nll.shape(), static_cast<double>(column), DType::i32, device);
-        DISPATCH(device, token_nll_forward(nll, lse, logits, columns));
+        TANDEM_DISPATCH(device, token_nll_forward(nll, lse, logits, columns));
       };
       forward(ignored, shift, 0);
       if (i > 0) add_in_place(shift, cluster_nll[i].view_rows(begin, end));
       for (int64_t j = 1; i == 0 && j < clusters.count(); ++j)
         forward(cluster_nll[j].view_rows(begin, end), ignored, cluster_column(w, clusters, j));
-      DISPATCH(device,
-               shift_logits(rows.view_rows(begin, end), clusters.begin(i), clusters.size(i), logits, shift));
+      TANDEM_DISPATCH(device, shift_logits(rows.view_rows(begin, end), clusters.begin(i), clusters.size(i),
+                                           logits, shift));
     };
     for_logits(softmax, features_of(call, softmax, i).z, call.options.logits_at_once, call.precision, use);
   }

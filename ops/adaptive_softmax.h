@@ -15,9 +15,9 @@
 #pragma once
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/dropout.h"
-#include "ops/gemm/gemm.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem {
 

@@ -1,15 +1,15 @@
 // arithmetic on the CPU. The backward functions call the same operators, which record nothing while a backward
 // pass runs.
-#include "ops/arithmetic.h"
+#include "tandem/ops/arithmetic.h"
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/reduce.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -54,14 +54,14 @@ TANDEM_SIMD void scale_row(double* y, const double* x, double factor, int64_t n)
 }
 
 void check_pair(const char* name, const Tensor& a, const Tensor& b, DType dtype_of_b) {
-  CHECK(b.dtype() == dtype_of_b && a.device() == b.device(),
-        "{}: a is {}, b is {}; bring both to one dtype and device with .to()", name, a.str(), b.str());
+  TANDEM_CHECK(b.dtype() == dtype_of_b && a.device() == b.device(),
+               "{}: a is {}, b is {}; bring both to one dtype and device with .to()", name, a.str(), b.str());
 }
 
 void check_same_shape(const char* name, const Tensor& a, const Tensor& b) {
   check_pair(name, a, b, a.dtype());
-  CHECK(a.shape() == b.shape(), "{}: shapes differ: a is {}, b is {}", name, a.shape().str(),
-        b.shape().str());
+  TANDEM_CHECK(a.shape() == b.shape(), "{}: shapes differ: a is {}, b is {}", name, a.shape().str(),
+               b.shape().str());
 }
 
 bool ends_with(const Shape& shape, const Shape& end) {
@@ -70,14 +70,14 @@ bool ends_with(const Shape& shape, const Shape& end) {
 
 void check_repeatable(const char* name, const Tensor& a, const Tensor& b) {
   check_pair(name, a, b, b.dtype() == a.dtype() ? a.dtype() : parameter_dtype(a.dtype()));
-  CHECK(ends_with(a.shape(), b.shape()),
-        "{}: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", name, a.shape().str(),
-        b.shape().str());
+  TANDEM_CHECK(ends_with(a.shape(), b.shape()),
+               "{}: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", name,
+               a.shape().str(), b.shape().str());
 }
 
 Tensor value(const Tensor& a, const Tensor& b, Arithmetic kind) {
   Tensor y = empty_like(a);
-  DISPATCH(a.device(), arithmetic(y, a, b, kind));
+  TANDEM_DISPATCH(a.device(), arithmetic(y, a, b, kind));
   return y;
 }
 
@@ -93,8 +93,8 @@ Tensor sum_of_repeats(const Tensor& d, const Tensor& b) {
   if (!b.defined()) return d;
   const GradTarget db = grad_target(b);
   const int64_t width = b.numel();
-  DISPATCH(d.device(),
-           sum_axis(db.grad, d, {1, width > 0 ? d.numel() / width : 0, width}, 1.0, db.accumulate));
+  TANDEM_DISPATCH(d.device(),
+                  sum_axis(db.grad, d, {1, width > 0 ? d.numel() / width : 0, width}, 1.0, db.accumulate));
   return db.grad;
 }
 
@@ -179,7 +179,7 @@ Tensor div(const Tensor& a, const Tensor& b) {
 // y = factor x:  dx = factor dy.
 Tensor scale(const Tensor& x, double factor) {
   Tensor y = empty_like(x);
-  DISPATCH(x.device(), scale(y, x, factor));
+  TANDEM_DISPATCH(x.device(), scale(y, x, factor));
   return record("scale", y, {x}, [factor](const Tensor& dy) -> Grads { return {scale(dy, factor)}; });
 }
 

@@ -1,7 +1,7 @@
 // arithmetic: add, sub, mul and div of two tensors, scale and neg of one, and the operators + - * /.
 #pragma once
-#include "core/macros.h"
-#include "core/tensor.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

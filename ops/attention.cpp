@@ -1,20 +1,20 @@
 // causal_attention and attend_cached: checks, the tape entry, and the CPU kernel of attend_cached. The block
 // kernels of causal_attention are in ops/attention_cpu/blocks.cpp.
-#include "ops/attention.h"
+#include "tandem/ops/attention.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/parallel.h"
-#include "core/streaming.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/streaming.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -190,14 +190,15 @@ DType kv_dtype_for(const Tensor& q, const Tensor& kv, bool accepts_bf16) {
 
 // Checks that the last two axes of q, (B, D), fit kv, and that `heads` divides D.
 void check_shapes(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype, int64_t heads) {
-  CHECK(is_floating(q.dtype()) && kv.dtype() == kv_dtype && q.device() == kv.device(),
-        "{}: q is {}, keys and values are {}; they must have one floating dtype and one device", what,
-        q.str(), kv.str());
-  CHECK(kv.rank() == 3 && kv.size(1) == q.size(-2) && kv.size(2) == 2 * q.size(-1),
-        "{}: q is {}, keys and values are {}; they must be (rows, {}, {}): keys and values side by side",
-        what, q.shape().str(), kv.shape().str(), q.size(-2), 2 * q.size(-1));
-  CHECK(heads >= 1 && q.size(-1) % heads == 0, "{}: {} heads do not divide the width {} of q", what, heads,
-        q.size(-1));
+  TANDEM_CHECK(is_floating(q.dtype()) && kv.dtype() == kv_dtype && q.device() == kv.device(),
+               "{}: q is {}, keys and values are {}; they must have one floating dtype and one device", what,
+               q.str(), kv.str());
+  TANDEM_CHECK(
+      kv.rank() == 3 && kv.size(1) == q.size(-2) && kv.size(2) == 2 * q.size(-1),
+      "{}: q is {}, keys and values are {}; they must be (rows, {}, {}): keys and values side by side", what,
+      q.shape().str(), kv.shape().str(), q.size(-2), 2 * q.size(-1));
+  TANDEM_CHECK(heads >= 1 && q.size(-1) % heads == 0, "{}: {} heads do not divide the width {} of q", what,
+               heads, q.size(-1));
 }
 
 }  // namespace
@@ -217,14 +218,15 @@ void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int
 
 void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype,
                      const AttentionOptions& options) {
-  CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.str());
+  TANDEM_CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.str());
   check_shapes(what, q, kv, kv_dtype, options.heads);
-  CHECK(kv.size(0) >= q.size(0),
-        "{}: {} keys for {} queries; kv must hold a row for every query, after those of the memory", what,
-        kv.size(0), q.size(0));
-  CHECK(options.window >= 0, "{}: window {} must not be negative; 0 means no limit", what, options.window);
-  CHECK(options.dropout >= 0 && options.dropout < 1, "{}: dropout {} must lie in [0, 1)", what,
-        options.dropout);
+  TANDEM_CHECK(kv.size(0) >= q.size(0),
+               "{}: {} keys for {} queries; kv must hold a row for every query, after those of the memory",
+               what, kv.size(0), q.size(0));
+  TANDEM_CHECK(options.window >= 0, "{}: window {} must not be negative; 0 means no limit", what,
+               options.window);
+  TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1, "{}: dropout {} must lie in [0, 1)", what,
+               options.dropout);
 }
 
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
@@ -233,22 +235,22 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
                   options);
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
-  DISPATCH(q.device(), attention_forward(y, lse, q, kv, {}, kernel));
+  TANDEM_DISPATCH(q.device(), attention_forward(y, lse, q, kv, {}, kernel));
   return record("causal_attention", y, {q, kv}, [q, kv, y, lse, kernel](const Tensor& dy) -> Grads {
     Tensor dq = empty_like(q), dkv = empty_like(kv);
-    DISPATCH(q.device(), attention_backward(dq, dkv, {}, dy, q, kv, {}, y, lse, kernel));
+    TANDEM_DISPATCH(q.device(), attention_backward(dq, dkv, {}, dy, q, kv, {}, y, lse, kernel));
     return {dq, dkv};
   });
 }
 
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
-  CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
+  TANDEM_CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
   check_shapes("attend_cached", q, kv_cache, kv_dtype_for(q, kv_cache, true), heads);
-  CHECK(valid >= 1 && valid <= kv_cache.size(0),
-        "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
-        kv_cache.size(0));
+  TANDEM_CHECK(valid >= 1 && valid <= kv_cache.size(0),
+               "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
+               kv_cache.size(0));
   Tensor y = empty_like(q);
-  DISPATCH(q.device(), attend_cached(y, q, kv_cache, valid, heads));
+  TANDEM_DISPATCH(q.device(), attend_cached(y, q, kv_cache, valid, heads));
   return y;
 }
 

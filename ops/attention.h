@@ -3,9 +3,9 @@
 // Vaswani et al., "Attention is all you need" (2017); for the masks of SRU++: Lei, "When attention meets fast
 // recurrence" (2021). There are no positions here: they come from a recurrence, or the caller adds them.
 #pragma once
-#include "core/tensor.h"
-#include "ops/dropout.h"
-#include "ops/gemm/precision.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 

@@ -1,6 +1,6 @@
 // cast: the same values in another floating dtype, with a gradient.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

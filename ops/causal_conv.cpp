@@ -1,15 +1,15 @@
 // causal_conv on the CPU: rows of channels, one tap of the filter after another.
-#include "ops/causal_conv.h"
+#include "tandem/ops/causal_conv.h"
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/reduce.h"
-#include "ops/support/check_operand.h"
-#include "ops/support/data_or_null.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -129,10 +129,10 @@ void backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInpu
 
 void check_inputs(const CausalConvInputs& in) {
   const Tensor &x = in.x, &weight = in.weight;
-  CHECK(x.rank() == 3, "causal_conv: x is {}; it must be (T, B, C)", x.shape().str());
-  CHECK(weight.rank() == 2 && weight.size(1) >= 1,
-        "causal_conv: weight is {}; it must be (C, K), at least one tap for each channel",
-        weight.shape().str());
+  TANDEM_CHECK(x.rank() == 3, "causal_conv: x is {}; it must be (T, B, C)", x.shape().str());
+  TANDEM_CHECK(weight.rank() == 2 && weight.size(1) >= 1,
+               "causal_conv: weight is {}; it must be (C, K), at least one tap for each channel",
+               weight.shape().str());
   const int64_t channels = x.size(2), taps = weight.size(1);
   const DType parameter = parameter_dtype(x.dtype());
   const MainOperand main{"causal_conv", "x", x};
@@ -160,14 +160,14 @@ Tensor causal_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   const CausalConvInputs in{x, weight, bias, prefix};
   check_inputs(in);
   const Tensor y = empty_like(x);
-  DISPATCH(x.device(), causal_conv_forward(y, in));
+  TANDEM_DISPATCH(x.device(), causal_conv_forward(y, in));
   return record("causal_conv", y, {x, weight, bias, prefix}, [in](const Tensor& dy) -> Grads {
     CausalConvGrads out;
     if (needs_grad(in.x)) out.dx = empty_like(in.x);
     if (needs_grad(in.prefix)) out.dprefix = empty_like(in.prefix);
     out.dweight = grad_target(in.weight);
     out.dbias = grad_target(in.bias);
-    DISPATCH(dy.device(), causal_conv_backward(out, dy, in));
+    TANDEM_DISPATCH(dy.device(), causal_conv_backward(out, dy, in));
     return {out.dx, out.dweight.grad, out.dbias.grad, out.dprefix};
   });
 }

@@ -6,9 +6,9 @@
 #pragma once
 #include <type_traits>
 
-#include "autograd/accumulate.h"
-#include "core/macros.h"
-#include "core/tensor.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,11 +1,11 @@
 // chunk_sum on the CPU: a row is summed chunk by chunk.
-#include "ops/chunk_sum.h"
+#include "tandem/ops/chunk_sum.h"
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -66,13 +66,14 @@ void chunk_sum_backward(const Tensor& dx, const Tensor& dy) {
 
 // y_j = sum_k x_{k width + j}:  dx_{k width + j} = dy_j.
 Tensor chunk_sum(const Tensor& x, int64_t width) {
-  CHECK(x.rank() >= 1 && width >= 1 && x.size(-1) >= width,
-        "chunk_sum: x is {} and a chunk {} wide; the last axis must hold at least one", x.str(), width);
+  TANDEM_CHECK(x.rank() >= 1 && width >= 1 && x.size(-1) >= width,
+               "chunk_sum: x is {} and a chunk {} wide; the last axis must hold at least one", x.str(),
+               width);
   const Tensor y(x.shape().with(-1, width), x.dtype(), x.device());
-  DISPATCH(x.device(), chunk_sum_forward(y, x));
+  TANDEM_DISPATCH(x.device(), chunk_sum_forward(y, x));
   return record("chunk_sum", y, {x}, [shape = x.shape()](const Tensor& dy) -> Grads {
     const Tensor dx(shape, dy.dtype(), dy.device());
-    DISPATCH(dy.device(), chunk_sum_backward(dx, dy));
+    TANDEM_DISPATCH(dy.device(), chunk_sum_backward(dx, dy));
     return {dx};
   });
 }

@@ -3,7 +3,7 @@
 // After an activation it replaces the second matrix of a feed-forward layer. Merity, "Single Headed Attention
 // RNN: Stop Thinking With Your Head" (2019).
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,11 +1,11 @@
 // concat: forward copies; backward hands out views of the rows of dy, or copies its columns.
-#include "ops/concat.h"
+#include "tandem/ops/concat.h"
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 
@@ -15,18 +15,19 @@ Tensor concat(const std::vector<Tensor>& xs) {
   int64_t total = 0;
   for (const Tensor& x : xs) {
     if (!x.defined()) continue;
-    CHECK(x.rank() >= 1, "concat: input {} is {}, which has no axis to join along", inputs.size(), x.str());
+    TANDEM_CHECK(x.rank() >= 1, "concat: input {} is {}, which has no axis to join along", inputs.size(),
+                 x.str());
     inputs.push_back(x);
     rows.push_back(x.size(0));
     total += x.size(0);
   }
-  CHECK(!inputs.empty(), "concat: none of the {} tensors is defined", xs.size());
+  TANDEM_CHECK(!inputs.empty(), "concat: none of the {} tensors is defined", xs.size());
   const Tensor& first = inputs[0];
   for (size_t i = 1; i < inputs.size(); ++i)
-    CHECK(inputs[i].shape().tail() == first.shape().tail() && inputs[i].dtype() == first.dtype() &&
-              inputs[i].device() == first.device(),
-          "concat: input {} is {}, input 0 is {}; all but the leading sizes must agree", i, inputs[i].str(),
-          first.str());
+    TANDEM_CHECK(inputs[i].shape().tail() == first.shape().tail() && inputs[i].dtype() == first.dtype() &&
+                     inputs[i].device() == first.device(),
+                 "concat: input {} is {}, input 0 is {}; all but the leading sizes must agree", i,
+                 inputs[i].str(), first.str());
 
   const Tensor y(first.shape().with(0, total), first.dtype(), first.device());
   for (int64_t begin = 0; const Tensor& x : inputs) {
@@ -60,17 +61,17 @@ void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
 }  // namespace cpu
 
 Tensor concat_columns(const std::vector<Tensor>& xs) {
-  CHECK(!xs.empty(), "concat_columns: no tensor is given");
+  TANDEM_CHECK(!xs.empty(), "concat_columns: no tensor is given");
   const Tensor& first = xs[0];
   std::vector<int64_t> widths;
   std::vector<bool> wanted;
   int64_t total = 0;
   for (size_t i = 0; i < xs.size(); ++i) {
-    CHECK(xs[i].rank() >= 1 && xs[i].rank() == first.rank() &&
-              xs[i].shape().with(-1, 1) == first.shape().with(-1, 1) && xs[i].dtype() == first.dtype() &&
-              xs[i].device() == first.device(),
-          "concat_columns: input {} is {}, input 0 is {}; all but the last sizes must agree", i, xs[i].str(),
-          first.str());
+    TANDEM_CHECK(xs[i].rank() >= 1 && xs[i].rank() == first.rank() &&
+                     xs[i].shape().with(-1, 1) == first.shape().with(-1, 1) &&
+                     xs[i].dtype() == first.dtype() && xs[i].device() == first.device(),
+                 "concat_columns: input {} is {}, input 0 is {}; all but the last sizes must agree", i,
+                 xs[i].str(), first.str());
     widths.push_back(xs[i].size(-1));
     wanted.push_back(needs_grad(xs[i]));
     total += widths.back();
@@ -78,7 +79,7 @@ Tensor concat_columns(const std::vector<Tensor>& xs) {
 
   const Tensor y(first.shape().with(-1, total), first.dtype(), first.device());
   for (int64_t begin = 0; const Tensor& x : xs) {
-    DISPATCH(x.device(), copy_columns({y, begin}, {x, 0}, x.size(-1)));
+    TANDEM_DISPATCH(x.device(), copy_columns({y, begin}, {x, 0}, x.size(-1)));
     begin += x.size(-1);
   }
   return record("concat_columns", y, xs, [widths, wanted](const Tensor& dy) -> Grads {
@@ -87,7 +88,7 @@ Tensor concat_columns(const std::vector<Tensor>& xs) {
     for (size_t i = 0; i < widths.size(); begin += widths[i++]) {
       if (!wanted[i]) continue;
       dxs[i] = Tensor(dy.shape().with(-1, widths[i]), dy.dtype(), dy.device());
-      DISPATCH(dy.device(), copy_columns({dxs[i], 0}, {dy, begin}, widths[i]));
+      TANDEM_DISPATCH(dy.device(), copy_columns({dxs[i], 0}, {dy, begin}, widths[i]));
     }
     return dxs;
   });

@@ -1,20 +1,20 @@
 // cross_entropy on the CPU, row by row: the largest logit is subtracted first, so that no exponential
 // overflows.
-#include "ops/cross_entropy.h"
+#include "tandem/ops/cross_entropy.h"
 
 #include <cmath>
 #include <limits>
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/parallel.h"
-#include "ops/arithmetic.h"
-#include "ops/reduce.h"
-#include "ops/support/check_ids.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/support/check_ids.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -78,12 +78,12 @@ TANDEM_SIMD double scaled_softmax_in_place(double* x, double factor, int64_t n) 
 }
 
 void check_inputs(const char* name, const char* targets_name, const Tensor& logits, const Tensor& targets) {
-  CHECK(is_floating(logits.dtype()) && logits.rank() >= 1,
-        "{}: logits are {}; they must be floating (..., V)", name, logits.str());
+  TANDEM_CHECK(is_floating(logits.dtype()) && logits.rank() >= 1,
+               "{}: logits are {}; they must be floating (..., V)", name, logits.str());
   const std::span<const int64_t> leading(logits.shape().begin(), logits.rank() - 1);
-  CHECK(targets.shape() == Shape(leading) && targets.device() == logits.device(),
-        "{}: logits are {}, targets {}; targets must have the logits' leading sizes {} and device", name,
-        logits.str(), targets.str(), Shape(leading).str());
+  TANDEM_CHECK(targets.shape() == Shape(leading) && targets.device() == logits.device(),
+               "{}: logits are {}, targets {}; targets must have the logits' leading sizes {} and device",
+               name, logits.str(), targets.str(), Shape(leading).str());
   check_ids(targets_name, targets, logits.size(-1));
 }
 
@@ -94,7 +94,7 @@ struct Losses {
 Losses losses(const Tensor& logits, const Tensor& targets) {
   const Losses y{Tensor(targets.shape(), DType::f64, logits.device()),
                  Tensor(targets.shape(), DType::f64, logits.device())};
-  DISPATCH(logits.device(), token_nll_forward(y.nll, y.lse, logits, targets));
+  TANDEM_DISPATCH(logits.device(), token_nll_forward(y.nll, y.lse, logits, targets));
   return y;
 }
 
@@ -102,13 +102,13 @@ Losses losses(const Tensor& logits, const Tensor& targets) {
 Backward backward_of(const Tensor& logits, const Tensor& lse, const Tensor& targets, double factor) {
   return [logits, lse, targets, factor](const Tensor& dy) -> Grads {
     Tensor dlogits = empty_like(logits);
-    DISPATCH(dy.device(), token_nll_backward(dlogits, dy, logits, lse, targets, factor));
+    TANDEM_DISPATCH(dy.device(), token_nll_backward(dlogits, dy, logits, lse, targets, factor));
     return {dlogits};
   };
 }
 
 double share_of_one(const char* name, const Tensor& targets) {
-  CHECK(targets.numel() > 0, "{}: targets are {}: the mean over no tokens", name, targets.str());
+  TANDEM_CHECK(targets.numel() > 0, "{}: targets are {}: the mean over no tokens", name, targets.str());
   return 1 / static_cast<double>(targets.numel());
 }
 
@@ -191,16 +191,17 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
 Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& targets) {
   if (!Tape::current() || !needs_grad(logits)) return cross_entropy(logits, targets);
   check_inputs("cross_entropy_in_place", "cross_entropy_in_place: targets", logits, targets);
-  CHECK(!logits.node()->is_leaf(),
-        "cross_entropy_in_place: the logits {} are a leaf, whose values would be lost; use cross_entropy",
-        logits.str());
+  TANDEM_CHECK(
+      !logits.node()->is_leaf(),
+      "cross_entropy_in_place: the logits {} are a leaf, whose values would be lost; use cross_entropy",
+      logits.str());
   const double share = share_of_one("cross_entropy_in_place", targets);
   const Tensor nll(targets.shape(), DType::f64, logits.device());
-  DISPATCH(logits.device(), token_nll_in_place(nll, logits, targets, share));
+  TANDEM_DISPATCH(logits.device(), token_nll_in_place(nll, logits, targets, share));
   const Tensor gradient = logits.detach();
   return record("cross_entropy", mean(nll).to(parameter_dtype(logits.dtype())), {logits},
                 [gradient](const Tensor& dy) -> Grads {
-                  DISPATCH(dy.device(), scale_by(gradient, dy));
+                  TANDEM_DISPATCH(dy.device(), scale_by(gradient, dy));
                   return {gradient};
                 });
 }

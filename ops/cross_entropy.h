@@ -1,6 +1,6 @@
 // cross_entropy: softmax and negative log-likelihood in one, as a mean or for each token (token_nll).
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,11 +1,11 @@
 // dropout on the CPU: masks are drawn in pieces that fit the cache and used at once.
-#include "ops/dropout.h"
+#include "tandem/ops/dropout.h"
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -102,7 +102,7 @@ void dropout_of(T* y, const T* x, int64_t period, int64_t repeats, double p, Dro
 }
 
 void check_probability(const char* name, double p) {
-  CHECK(p >= 0 && p < 1, "{}: probability {} of dropping is outside [0, 1)", name, p);
+  TANDEM_CHECK(p >= 0 && p < 1, "{}: probability {} of dropping is outside [0, 1)", name, p);
 }
 
 // y = m x, where m is 0 or 1 / (1 - p):  dx = m dy.
@@ -110,10 +110,10 @@ Tensor drop(const char* name, const Tensor& x, int64_t period, double p, Dropout
   check_probability(name, p);
   if (p == 0) return x;
   Tensor y = empty_like(x);
-  DISPATCH(x.device(), dropout(y, x, period, p, key));
+  TANDEM_DISPATCH(x.device(), dropout(y, x, period, p, key));
   return record(name, y, {x}, [period, p, key](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(dy);
-    DISPATCH(dy.device(), dropout(dx, dy, period, p, key));
+    TANDEM_DISPATCH(dy.device(), dropout(dx, dy, period, p, key));
     return {dx};
   });
 }
@@ -157,16 +157,17 @@ Tensor dropout(const Tensor& x, double p, DropoutKey key) {
 }
 
 Tensor variational_dropout(const Tensor& x, double p, DropoutKey key) {
-  CHECK(x.rank() >= 2,
-        "variational_dropout: {} has no time axis before others; it must be (T, ...), such as (T, B, D)",
-        x.str());
+  TANDEM_CHECK(
+      x.rank() >= 2,
+      "variational_dropout: {} has no time axis before others; it must be (T, ...), such as (T, B, D)",
+      x.str());
   return drop("variational_dropout", x, x.shape().tail().numel(), p, key);
 }
 
 Tensor dropout_mask(Shape shape, double p, DType dtype, Device device, DropoutKey key) {
   check_probability("dropout_mask", p);
   Tensor mask(shape, dtype, device);
-  DISPATCH(device, dropout_mask(mask, p, key));
+  TANDEM_DISPATCH(device, dropout_mask(mask, p, key));
   return mask;
 }
 

@@ -6,9 +6,9 @@
 // Srivastava et al., "Dropout" (JMLR 2014); Gal and Ghahramani, "A theoretically grounded application of
 // dropout in recurrent neural networks" (NIPS 2016) for the mask that time steps share.
 #pragma once
-#include "core/macros.h"
-#include "core/philox.h"
-#include "core/tensor.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/philox.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

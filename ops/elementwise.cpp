@@ -1,10 +1,10 @@
 // elementwise on the CPU: one loop forward and one backward, with the function chosen outside the loop.
-#include "ops/elementwise.h"
+#include "tandem/ops/elementwise.h"
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -111,15 +111,15 @@ void elementwise_backward(const Tensor& dx, const Tensor& dy, const Tensor& x, E
 // y = f(x; a, b):  dx = dy f'(x; a, b).
 Tensor elementwise(const Tensor& x, Elementwise kind, double a, double b) {
   const char* const name = name_of_elementwise(kind);
-  CHECK(x.defined() && is_floating(x.dtype()), "{}: x is {}; it must be floating", name, x.str());
-  CHECK(!std::isnan(a) && !std::isnan(b), "{}: a number is NaN ({}, {})", name, a, b);
-  CHECK(kind != Elementwise::clamp || a <= b, "clamp: from {} to {}; the first must not be the larger one", a,
-        b);
+  TANDEM_CHECK(x.defined() && is_floating(x.dtype()), "{}: x is {}; it must be floating", name, x.str());
+  TANDEM_CHECK(!std::isnan(a) && !std::isnan(b), "{}: a number is NaN ({}, {})", name, a, b);
+  TANDEM_CHECK(kind != Elementwise::clamp || a <= b,
+               "clamp: from {} to {}; the first must not be the larger one", a, b);
   Tensor y = empty_like(x);
-  DISPATCH(x.device(), elementwise_forward(y, x, kind, a, b));
+  TANDEM_DISPATCH(x.device(), elementwise_forward(y, x, kind, a, b));
   return record(name, y, {x}, [x, kind, a, b](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(dy);
-    DISPATCH(dy.device(), elementwise_backward(dx, dy, x, kind, a, b));
+    TANDEM_DISPATCH(dy.device(), elementwise_backward(dx, dy, x, kind, a, b));
     return {dx};
   });
 }

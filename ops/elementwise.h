@@ -2,8 +2,8 @@
 #pragma once
 #include <cmath>
 
-#include "core/macros.h"
-#include "core/tensor.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

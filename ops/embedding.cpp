@@ -1,17 +1,17 @@
 // embedding on the CPU: forward gathers rows, backward adds them up.
-#include "ops/embedding.h"
+#include "tandem/ops/embedding.h"
 
 #include <cstring>
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/support/check_ids.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/support/check_ids.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -39,8 +39,9 @@ TANDEM_SIMD void add_rows(double* dtable, int64_t rows, const double* dy, const 
 }
 
 Shape with_width(const Shape& ids, int64_t width) {
-  CHECK(ids.rank() < Shape::kMaxRank, "embedding: ids {} have {} axes; the result would have more than {}",
-        ids.str(), ids.rank(), Shape::kMaxRank);
+  TANDEM_CHECK(ids.rank() < Shape::kMaxRank,
+               "embedding: ids {} have {} axes; the result would have more than {}", ids.str(), ids.rank(),
+               Shape::kMaxRank);
   std::array<int64_t, Shape::kMaxRank> sizes{};
   std::copy(ids.begin(), ids.end(), sizes.begin());
   sizes[ids.rank()] = width;
@@ -81,21 +82,23 @@ void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& id
 }  // namespace cpu
 
 Tensor embedding(const Tensor& ids, const Tensor& table, DType dtype) {
-  CHECK(table.rank() == 2 && is_floating(table.dtype()), "embedding: table is {}; it must be floating (V, D)",
-        table.str());
-  CHECK(ids.device() == table.device(),
-        "embedding: ids are {}, table is {}; bring both to one device with .to()", ids.str(), table.str());
-  CHECK(table.dtype() == parameter_dtype(dtype), "embedding: table is {}; rows of {} come from one of {}",
-        table.str(), name_of(dtype), name_of(parameter_dtype(dtype)));
-  CHECK(dtype == table.dtype() || table.device().is_cuda(),
-        "embedding: table is {}; on the CPU its rows come out in its own dtype, not as {}", table.str(),
-        name_of(dtype));
+  TANDEM_CHECK(table.rank() == 2 && is_floating(table.dtype()),
+               "embedding: table is {}; it must be floating (V, D)", table.str());
+  TANDEM_CHECK(ids.device() == table.device(),
+               "embedding: ids are {}, table is {}; bring both to one device with .to()", ids.str(),
+               table.str());
+  TANDEM_CHECK(table.dtype() == parameter_dtype(dtype),
+               "embedding: table is {}; rows of {} come from one of {}", table.str(), name_of(dtype),
+               name_of(parameter_dtype(dtype)));
+  TANDEM_CHECK(dtype == table.dtype() || table.device().is_cuda(),
+               "embedding: table is {}; on the CPU its rows come out in its own dtype, not as {}",
+               table.str(), name_of(dtype));
   check_ids("embedding: ids", ids, table.size(0));
   Tensor y(with_width(ids.shape(), table.size(1)), dtype, table.device());
-  DISPATCH(table.device(), embedding_forward(y, ids, table));
+  TANDEM_DISPATCH(table.device(), embedding_forward(y, ids, table));
   return record("embedding", y, {table}, [ids, table](const Tensor& dy) -> Grads {
     const GradTarget dtable = grad_target(table);
-    DISPATCH(dy.device(), embedding_backward(dtable.grad, dy, ids, dtable.accumulate));
+    TANDEM_DISPATCH(dy.device(), embedding_backward(dtable.grad, dy, ids, dtable.accumulate));
     return {dtable.grad};
   });
 }

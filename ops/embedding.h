@@ -1,6 +1,6 @@
 // embedding: one row of a table for every id, (...) i32 and (V, D) to (..., D).
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,17 +1,17 @@
 // layer_norm on the CPU, row by row, and its two operators.
-#include "ops/layer_norm.h"
+#include "tandem/ops/layer_norm.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/support/check_operand.h"
-#include "ops/support/data_or_null.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -172,15 +172,15 @@ Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, co
                  const LayerNormOptions& options) {
   const Tensor& x = in.x;
   const DType parameters = parameter_dtype(x.dtype());
-  CHECK(x.rank() >= 1 && x.size(-1) > 0, "{}: x is {}; it needs a last axis of at least one element", op,
-        x.shape().str());
+  TANDEM_CHECK(x.rank() >= 1 && x.size(-1) > 0, "{}: x is {}; it needs a last axis of at least one element",
+               op, x.shape().str());
   check_operand({op, "x", x}, "gain", gain, {x.size(-1)}, parameters);
   check_operand({op, "x", x}, "bias", bias, {x.size(-1)}, parameters);
-  CHECK(options.eps > 0, "{}: eps is {}; it must be positive, such as 1e-5", op, options.eps);
-  CHECK(options.dropout >= 0 && options.dropout < 1, "{}: probability {} of dropping is outside [0, 1)", op,
-        options.dropout);
+  TANDEM_CHECK(options.eps > 0, "{}: eps is {}; it must be positive, such as 1e-5", op, options.eps);
+  TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1,
+               "{}: probability {} of dropping is outside [0, 1)", op, options.dropout);
   const Tensor y = empty_like(x), stats({x.numel() / x.size(-1), 2}, parameters, x.device());
-  DISPATCH(x.device(), layer_norm_forward(y, stats, in, gain, bias, options));
+  TANDEM_DISPATCH(x.device(), layer_norm_forward(y, stats, in, gain, bias, options));
   std::vector<Tensor> inputs{x, gain, bias};
   if (in.a.defined()) inputs = {x, in.a, in.alpha, gain, bias};
   return record(op, y, inputs, [in, gain, bias, stats, options](const Tensor& dy) -> Grads {
@@ -190,7 +190,7 @@ Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, co
     out.dalpha = grad_target(in.alpha);
     out.dgain = grad_target(gain);
     out.dbias = grad_target(bias);
-    DISPATCH(dy.device(), layer_norm_backward(out, dy, in, gain, stats, options));
+    TANDEM_DISPATCH(dy.device(), layer_norm_backward(out, dy, in, gain, stats, options));
     if (!in.a.defined()) return {out.dx, out.dgain.grad, out.dbias.grad};
     return {out.dx, out.da, out.dalpha.grad, out.dgain.grad, out.dbias.grad};
   });

@@ -2,10 +2,10 @@
 //
 // Ba, Kiros and Hinton, "Layer Normalization" (2016).
 #pragma once
-#include "autograd/accumulate.h"
-#include "core/macros.h"
-#include "core/tensor.h"
-#include "ops/dropout.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem {
 

@@ -1,17 +1,17 @@
 // linear: three products, and column sums for the gradient of the bias.
-#include "ops/linear.h"
+#include "tandem/ops/linear.h"
 
 #include <algorithm>
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/support/data_or_null.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -146,29 +146,29 @@ void linear_backward_bias(const Tensor& dbias, const Tensor& dy, bool accumulate
 namespace {
 
 void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  CHECK(weight.rank() == 2, "linear: weight is {}; it must be (out, in)", weight.str());
-  CHECK(x.rank() >= 1 && x.size(-1) == weight.size(1),
-        "linear: x is {}, weight is {}; x's last must equal weight's last", x.shape().str(),
-        weight.shape().str());
+  TANDEM_CHECK(weight.rank() == 2, "linear: weight is {}; it must be (out, in)", weight.str());
+  TANDEM_CHECK(x.rank() >= 1 && x.size(-1) == weight.size(1),
+               "linear: x is {}, weight is {}; x's last must equal weight's last", x.shape().str(),
+               weight.shape().str());
   const auto fits = [&x](const Tensor& w) {
     return w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype());
   };
-  CHECK(is_floating(x.dtype()) && fits(weight) && x.device() == weight.device(),
-        "linear: x is {}, weight is {}; they must have one floating dtype and one device", x.str(),
-        weight.str());
+  TANDEM_CHECK(is_floating(x.dtype()) && fits(weight) && x.device() == weight.device(),
+               "linear: x is {}, weight is {}; they must have one floating dtype and one device", x.str(),
+               weight.str());
   if (!bias.defined()) return;
-  CHECK(bias.rank() == 1 && bias.size(0) == weight.size(0),
-        "linear: bias is {}, weight is {}; bias must be ({})", bias.shape().str(), weight.shape().str(),
-        weight.size(0));
-  CHECK(fits(bias) && bias.device() == x.device(),
-        "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
+  TANDEM_CHECK(bias.rank() == 1 && bias.size(0) == weight.size(0),
+               "linear: bias is {}, weight is {}; bias must be ({})", bias.shape().str(),
+               weight.shape().str(), weight.size(0));
+  TANDEM_CHECK(fits(bias) && bias.device() == x.device(),
+               "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
 }
 
 // Returns dx = dy W, in the shape and dtype of x.
 Tensor input_gradient(const Tensor& dy, const Tensor& weight, const Shape& shape, DType dtype,
                       MatmulPrecision precision) {
   const Tensor dx(shape, dtype, dy.device());
-  DISPATCH(dy.device(), linear_backward_input(dx, dy, weight, precision));
+  TANDEM_DISPATCH(dy.device(), linear_backward_input(dx, dy, weight, precision));
   return dx;
 }
 
@@ -181,7 +181,7 @@ bool accepts_bf16(const Tensor& x, const Tensor& weight) {
 
 void add_weight_gradient(const GradTarget& target, const Tensor& dy, const Tensor& x,
                          MatmulPrecision precision) {
-  DISPATCH(dy.device(), linear_backward_weight(target.grad, dy, x, target.accumulate, precision));
+  TANDEM_DISPATCH(dy.device(), linear_backward_weight(target.grad, dy, x, target.accumulate, precision));
 }
 
 // linear() with y in `dtype`. The gradients:  dx = dy W,  dW = dy^T x,  db = the sum of the rows of dy.
@@ -189,7 +189,7 @@ Tensor linear_to(DType dtype, const Tensor& x, const Tensor& weight, const Tenso
   check_arguments(x, weight, bias);
   const MatmulPrecision precision = matmul_precision();
   Tensor y(x.shape().with(-1, weight.size(0)), dtype, x.device());
-  DISPATCH(x.device(), linear_forward(y, x, weight, bias, precision));
+  TANDEM_DISPATCH(x.device(), linear_forward(y, x, weight, bias, precision));
   std::vector<Tensor> inputs{x, weight};
   if (bias.defined()) inputs.push_back(bias);
   // Only dW needs x: it is not saved for a weight that is not trained.
@@ -210,7 +210,7 @@ Tensor linear_to(DType dtype, const Tensor& x, const Tensor& weight, const Tenso
                   }
                   if (wants_bias) {
                     const GradTarget target = grad_target(bias);
-                    DISPATCH(dy.device(), linear_backward_bias(target.grad, dy, target.accumulate));
+                    TANDEM_DISPATCH(dy.device(), linear_backward_bias(target.grad, dy, target.accumulate));
                     grads[2] = target.grad;
                   }
                   return grads;
@@ -233,21 +233,21 @@ LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& wei
     return {y, y};
   }
   check_arguments(x, weight, {});
-  CHECK(earlier.dtype() == x.dtype() || (is_floating(earlier.dtype()) && !needs_grad(earlier)),
-        "linear_rows: {} before {}; of another dtype it must be floating and need no gradient", earlier.str(),
-        x.str());
+  TANDEM_CHECK(earlier.dtype() == x.dtype() || (is_floating(earlier.dtype()) && !needs_grad(earlier)),
+               "linear_rows: {} before {}; of another dtype it must be floating and need no gradient",
+               earlier.str(), x.str());
   const bool used_as_it_is =
       earlier.dtype() == x.dtype() || (earlier.dtype() == DType::bf16 && accepts_bf16(x, weight));
   const Tensor before = used_as_it_is ? earlier : earlier.to(x.dtype());
   check_arguments(before, weight, {});
-  CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail(),
-        "linear_rows: {} before {}; all but the leading sizes must agree", before.str(), x.str());
+  TANDEM_CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail(),
+               "linear_rows: {} before {}; all but the leading sizes must agree", before.str(), x.str());
   const MatmulPrecision precision = matmul_precision();
   const int64_t rows = before.size(0), end = rows + x.size(0);
   const Tensor all(x.shape().with(0, end).with(-1, weight.size(0)), x.dtype(), x.device());
   const Tensor y = all.view_rows(rows, end);
-  DISPATCH(x.device(), linear_forward(all.view_rows(0, rows), before, weight, {}, precision));
-  DISPATCH(x.device(), linear_forward(y, x, weight, {}, precision));
+  TANDEM_DISPATCH(x.device(), linear_forward(all.view_rows(0, rows), before, weight, {}, precision));
+  TANDEM_DISPATCH(x.device(), linear_forward(y, x, weight, {}, precision));
   const bool wants_weight = needs_grad(weight);
   const std::vector<Tensor> saved = wants_weight ? std::vector<Tensor>{before, x} : std::vector<Tensor>();
   const std::vector<Shape> shapes{before.shape(), x.shape()};

@@ -2,8 +2,8 @@
 #pragma once
 #include <memory>
 
-#include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem {
 

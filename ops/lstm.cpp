@@ -1,18 +1,18 @@
 // lstm: one product of the inputs of all time steps, then one product and the cells of each step; or cuDNN.
-#include "ops/lstm.h"
+#include "tandem/ops/lstm.h"
 
 #include <algorithm>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/gemm/repeated.h"
-#include "ops/linear.h"
-#include "ops/support/check_operand.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/gemm/repeated.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -116,13 +116,13 @@ void backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, 
 }
 
 void check_inputs(const Tensor& x, const LstmWeights& weights, const Tensor& h0, const Tensor& c0) {
-  CHECK(x.rank() == 3 && x.numel() > 0, "lstm: x is {}; it must be (T, B, I), and none of them 0",
-        x.shape().str());
-  CHECK(is_floating(x.dtype()) && (x.dtype() != DType::bf16 || x.device().is_cuda()),
-        "lstm: x is {}; it must be f32 or f64, or bf16 on a GPU", x.str());
+  TANDEM_CHECK(x.rank() == 3 && x.numel() > 0, "lstm: x is {}; it must be (T, B, I), and none of them 0",
+               x.shape().str());
+  TANDEM_CHECK(is_floating(x.dtype()) && (x.dtype() != DType::bf16 || x.device().is_cuda()),
+               "lstm: x is {}; it must be f32 or f64, or bf16 on a GPU", x.str());
   const int64_t h = weights.hidden.size(-1);
-  CHECK(weights.hidden.rank() == 2 && h > 0 && weights.hidden.size(0) == 4 * h,
-        "lstm: weights.hidden is {}; it must be (4 H, H)", weights.hidden.shape().str());
+  TANDEM_CHECK(weights.hidden.rank() == 2 && h > 0 && weights.hidden.size(0) == 4 * h,
+               "lstm: weights.hidden is {}; it must be (4 H, H)", weights.hidden.shape().str());
   const DType parameter = parameter_dtype(x.dtype());
   const MainOperand main{"lstm", "x", x};
   check_operand(main, "weights.hidden", weights.hidden, {4 * h, h}, parameter);
@@ -156,9 +156,9 @@ LstmResult result_of(const std::vector<Tensor>& ys) {
 }
 
 LstmResult forward_by_steps(const LstmSteps& steps, const LstmInputs& in) {
-  DISPATCH(in.x.device(),
-           linear_forward(steps.gates, in.x, in.weights.input, in.weights.input_bias, in.precision));
-  DISPATCH(in.x.device(), lstm_forward(steps, in));
+  TANDEM_DISPATCH(in.x.device(),
+                  linear_forward(steps.gates, in.x, in.weights.input, in.weights.input_bias, in.precision));
+  TANDEM_DISPATCH(in.x.device(), lstm_forward(steps, in));
   return {steps.h, last_of(steps.h), last_of(steps.c)};
 }
 
@@ -175,20 +175,22 @@ void backward_by_steps(const LstmGrads& grads, const Grads& dys, const LstmSteps
   const Tensor dh_carry = empty_like(in.c0), &d = steps.gates;
   start_carry(dh_carry, dys[1]);
   start_carry(grads.c0, dys[2]);
-  DISPATCH(device, lstm_backward(dh_carry, grads.c0, dys[0], steps, in));
+  TANDEM_DISPATCH(device, lstm_backward(dh_carry, grads.c0, dys[0], steps, in));
   if (grads.h0.defined()) copy(grads.h0, dh_carry);
-  if (grads.x.defined()) DISPATCH(device, linear_backward_input(grads.x, d, in.weights.input, in.precision));
+  if (grads.x.defined())
+    TANDEM_DISPATCH(device, linear_backward_input(grads.x, d, in.weights.input, in.precision));
   if (const auto& [dw, accumulate] = grads.input; dw.defined())
-    DISPATCH(device, linear_backward_weight(dw, d, in.x, accumulate, in.precision));
+    TANDEM_DISPATCH(device, linear_backward_weight(dw, d, in.x, accumulate, in.precision));
   if (const auto& [du, accumulate] = grads.hidden; du.defined()) {
     const int64_t steps_count = d.size(0);
-    DISPATCH(device, linear_backward_weight(du, d.view_rows(0, 1), in.h0, accumulate, in.precision));
+    TANDEM_DISPATCH(device, linear_backward_weight(du, d.view_rows(0, 1), in.h0, accumulate, in.precision));
     if (steps_count > 1)
-      DISPATCH(device, linear_backward_weight(du, d.view_rows(1, steps_count),
-                                              steps.h.view_rows(0, steps_count - 1), true, in.precision));
+      TANDEM_DISPATCH(device,
+                      linear_backward_weight(du, d.view_rows(1, steps_count),
+                                             steps.h.view_rows(0, steps_count - 1), true, in.precision));
   }
   for (const auto& [db, accumulate] : {grads.input_bias, grads.hidden_bias})
-    if (db.defined()) DISPATCH(device, linear_backward_bias(db, d, accumulate));
+    if (db.defined()) TANDEM_DISPATCH(device, linear_backward_bias(db, d, accumulate));
 }
 
 }  // namespace

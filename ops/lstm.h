@@ -5,11 +5,11 @@
 #pragma once
 #include <cstdint>
 
-#include "autograd/accumulate.h"
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/tensor.h"
-#include "ops/gemm/precision.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 

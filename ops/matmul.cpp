@@ -1,10 +1,10 @@
 // matmul, whose gradients are two more products.
-#include "ops/matmul.h"
+#include "tandem/ops/matmul.h"
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
 
 namespace tandem {
 
@@ -41,7 +41,7 @@ namespace {
 Tensor product(const Tensor& a, const Tensor& b, MatmulKernel kernel) {
   const int64_t m = a.size(kernel.transpose_a ? -1 : -2), n = b.size(kernel.transpose_b ? -2 : -1);
   Tensor c(a.rank() == 3 ? Shape{a.size(0), m, n} : Shape{m, n}, a.dtype(), a.device());
-  DISPATCH(c.device(), matmul(c, a, b, kernel));
+  TANDEM_DISPATCH(c.device(), matmul(c, a, b, kernel));
   return c;
 }
 
@@ -50,7 +50,7 @@ Tensor product(const Tensor& a, const Tensor& b, MatmulKernel kernel) {
 Tensor product_into(const Tensor& w, const Tensor& left, const Tensor& right, MatmulKernel kernel) {
   const GradTarget target = grad_target(w);
   kernel.accumulate = target.accumulate;
-  DISPATCH(w.device(), matmul(target.grad, left, right, kernel));
+  TANDEM_DISPATCH(w.device(), matmul(target.grad, left, right, kernel));
   return target.grad;
 }
 
@@ -59,20 +59,22 @@ Tensor product_into(const Tensor& w, const Tensor& left, const Tensor& right, Ma
 // C = A B:            dA = dC B^T    dB = A^T dC
 // A stored as A^T:    its gradient is the transpose, B dC^T; the same for B, dC^T A
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
-  CHECK(a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3),
-        "matmul: a is {}, b is {}; both must be matrices, or both batches of matrices (G, rows, columns)",
-        a.str(), b.str());
-  CHECK(a.dtype() == b.dtype() && is_floating(a.dtype()) && a.device() == b.device(),
-        "matmul: a is {}, b is {}; they must have one floating dtype and one device", a.str(), b.str());
-  CHECK(a.rank() == 2 || a.size(0) == b.size(0),
-        "matmul: batch sizes differ: a is {}, b is {}; their first must be equal", a.shape().str(),
-        b.shape().str());
+  TANDEM_CHECK(
+      a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3),
+      "matmul: a is {}, b is {}; both must be matrices, or both batches of matrices (G, rows, columns)",
+      a.str(), b.str());
+  TANDEM_CHECK(a.dtype() == b.dtype() && is_floating(a.dtype()) && a.device() == b.device(),
+               "matmul: a is {}, b is {}; they must have one floating dtype and one device", a.str(),
+               b.str());
+  TANDEM_CHECK(a.rank() == 2 || a.size(0) == b.size(0),
+               "matmul: batch sizes differ: a is {}, b is {}; their first must be equal", a.shape().str(),
+               b.shape().str());
   const bool ta = options.transpose_a, tb = options.transpose_b;
-  CHECK(a.size(ta ? -2 : -1) == b.size(tb ? -1 : -2),
-        "matmul: inner sizes differ: a is {}{}, b is {}{}; a's {} must equal b's {}", a.shape().str(),
-        ta ? " transposed" : "", b.shape().str(), tb ? " transposed" : "",
-        ta ? (a.rank() == 2 ? "first" : "second") : "last",
-        tb ? "last" : (b.rank() == 2 ? "first" : "second"));
+  TANDEM_CHECK(a.size(ta ? -2 : -1) == b.size(tb ? -1 : -2),
+               "matmul: inner sizes differ: a is {}{}, b is {}{}; a's {} must equal b's {}", a.shape().str(),
+               ta ? " transposed" : "", b.shape().str(), tb ? " transposed" : "",
+               ta ? (a.rank() == 2 ? "first" : "second") : "last",
+               tb ? "last" : (b.rank() == 2 ? "first" : "second"));
   const MatmulPrecision precision = matmul_precision();
   const Tensor c = product(a, b, {ta, tb, false, precision});
   const bool wants_a = needs_grad(a), wants_b = needs_grad(b);

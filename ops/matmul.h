@@ -1,7 +1,7 @@
 // matmul: C = op(A) op(B), the product of two matrices or of two batches of matrices.
 #pragma once
-#include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem {
 

@@ -1,14 +1,14 @@
 // optimizer_step on the CPU: the norm and the update in blocks of elements, which are shared among the threads.
-#include "ops/optimizer_step.h"
+#include "tandem/ops/optimizer_step.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/gemm/round_bf16.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/gemm/round_bf16.h"
 
 namespace tandem {
 namespace {
@@ -187,13 +187,13 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
                     const Tensor& loss, const Tensor& outcome) {
   const Device device = outcome.device();
   const auto check = [device](const char* name, const Tensor& x, int64_t count) {
-    CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
-          "optimizer: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
+    TANDEM_CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
+                 "optimizer: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
   };
   check("outcome", outcome, kOutcomeSize);
   check("lr", lr, 1);
   if (loss.defined()) check("loss", loss, 1);
-  DISPATCH(device, optimizer_step(slots, rule, lr, loss, outcome));
+  TANDEM_DISPATCH(device, optimizer_step(slots, rule, lr, loss, outcome));
 }
 
 }  // namespace tandem

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/macros.h"
-#include "core/tensor.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

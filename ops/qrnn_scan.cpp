@@ -1,18 +1,18 @@
 // qrnn_scan on the CPU: one block of columns of one batch row at a time, over all time steps.
-#include "ops/qrnn_scan.h"
+#include "tandem/ops/qrnn_scan.h"
 
 #include <algorithm>
 #include <span>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/scan_cpu/column_blocks.h"
-#include "ops/support/check_operand.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/scan_cpu/column_blocks.h"
+#include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -188,11 +188,11 @@ void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tenso
 void check_inputs(const QrnnScanInputs& in) {
   const Tensor &u = in.u, &c0 = in.c0;
   const int planes = qrnn_planes(in.options.pooling);
-  CHECK(u.rank() == 3 && u.size(0) > 0 && u.size(2) > 0 && u.size(2) % planes == 0,
-        "qrnn_scan: u is {}; for this pooling it must be (T, B, {} D) with at least one time step",
-        u.shape().str(), planes);
-  CHECK(in.options.zoneout >= 0 && in.options.zoneout < 1, "qrnn_scan: zoneout {} is outside [0, 1)",
-        in.options.zoneout);
+  TANDEM_CHECK(u.rank() == 3 && u.size(0) > 0 && u.size(2) > 0 && u.size(2) % planes == 0,
+               "qrnn_scan: u is {}; for this pooling it must be (T, B, {} D) with at least one time step",
+               u.shape().str(), planes);
+  TANDEM_CHECK(in.options.zoneout >= 0 && in.options.zoneout < 1, "qrnn_scan: zoneout {} is outside [0, 1)",
+               in.options.zoneout);
   if (!c0.defined()) return;
   const Shape row{u.size(1), u.size(2) / planes};
   check_operand({"qrnn_scan", "u", u}, "c0", c0, row, parameter_dtype(u.dtype()));
@@ -221,12 +221,12 @@ QrnnScanResult qrnn_scan(const Tensor& u, const Tensor& c0, const QrnnScanOption
   const Tensor h(shape, u.dtype(), u.device());
   const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
   const Tensor states = recorded && options.pooling != QrnnPooling::f ? empty_like(h) : Tensor();
-  DISPATCH(u.device(), qrnn_scan_forward(h, states, c_last, in));
+  TANDEM_DISPATCH(u.device(), qrnn_scan_forward(h, states, c_last, in));
   const Tensor c = states.defined() ? states : h;  // with f pooling, h is the states
   const std::vector<Tensor> ys =
       record("qrnn_scan", {h, c_last}, {u, c0}, [in, c](const Grads& dys) -> Grads {
         const Tensor du = empty_like(in.u), dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
-        DISPATCH(c.device(), qrnn_scan_backward(du, dc0, dys[0], dys[1], c, in));
+        TANDEM_DISPATCH(c.device(), qrnn_scan_backward(du, dc0, dys[0], dys[1], c, in));
         return {du, dc0};
       });
   return {ys[0], ys[1]};

@@ -5,10 +5,10 @@
 // writes the new one. Here f and fo pooling follow the library, and ifo pooling, which only the paper has,
 // follows the paper.
 #pragma once
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/tensor.h"
-#include "ops/dropout.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem {
 

@@ -1,12 +1,12 @@
 // reduce on the CPU: sums in f64 over fixed blocks, so that long sums stay exact and the number of threads does
 // not matter.
-#include "ops/reduce.h"
+#include "tandem/ops/reduce.h"
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -111,11 +111,11 @@ Shape without(const Shape& shape, int axis) {
 // y = f sum_k x_k:  dx_k = f dy.
 Tensor reduce(const char* name, const Tensor& x, Shape shape, AxisSplit split, double factor) {
   Tensor y(shape, x.dtype(), x.device());
-  DISPATCH(x.device(), sum_axis(y, x, split, factor, false));
+  TANDEM_DISPATCH(x.device(), sum_axis(y, x, split, factor, false));
   const Shape from = x.shape();
   return record(name, y, {x}, [from, split, factor](const Tensor& dy) -> Grads {
     Tensor dx(from, dy.dtype(), dy.device());
-    DISPATCH(dy.device(), repeat_axis(dx, dy, split, factor));
+    TANDEM_DISPATCH(dy.device(), repeat_axis(dx, dy, split, factor));
     return {dx};
   });
 }
@@ -141,7 +141,7 @@ Tensor sum(const Tensor& x) {
 }
 
 Tensor mean(const Tensor& x) {
-  CHECK(x.numel() > 0, "mean: {} has no elements", x.str());
+  TANDEM_CHECK(x.numel() > 0, "mean: {} has no elements", x.str());
   return reduce("mean", x, {}, {1, x.numel(), 1}, 1 / static_cast<double>(x.numel()));
 }
 
@@ -151,7 +151,7 @@ Tensor sum(const Tensor& x, int axis) {
 
 Tensor mean(const Tensor& x, int axis) {
   const AxisSplit split = split_at(x.shape(), axis);
-  CHECK(split.count > 0, "mean: axis {} of {} has no elements", axis, x.str());
+  TANDEM_CHECK(split.count > 0, "mean: axis {} of {} has no elements", axis, x.str());
   return reduce("mean", x, without(x.shape(), axis), split, 1 / static_cast<double>(split.count));
 }
 

@@ -1,6 +1,6 @@
 // reduce: sum and mean over all elements or over one axis, formed in f64.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,37 +1,37 @@
 // relative_attention: runs the kernels of causal_attention with a position term.
-#include "ops/relative_attention.h"
+#include "tandem/ops/relative_attention.h"
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "ops/arithmetic.h"
-#include "ops/linear.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
 
 void check_bias(const char* name, const Tensor& bias, const Tensor& q) {
-  CHECK(bias.rank() == 1 && bias.size(0) == q.size(2), "relative_attention: {} is {}; it must be ({})", name,
-        bias.shape().str(), q.size(2));
-  CHECK((bias.dtype() == q.dtype() || bias.dtype() == parameter_dtype(q.dtype())) &&
-            bias.device() == q.device(),
-        "relative_attention: q is {}, {} is {}; they must have one dtype and one device", q.str(), name,
-        bias.str());
+  TANDEM_CHECK(bias.rank() == 1 && bias.size(0) == q.size(2), "relative_attention: {} is {}; it must be ({})",
+               name, bias.shape().str(), q.size(2));
+  TANDEM_CHECK((bias.dtype() == q.dtype() || bias.dtype() == parameter_dtype(q.dtype())) &&
+                   bias.device() == q.device(),
+               "relative_attention: q is {}, {} is {}; they must have one dtype and one device", q.str(),
+               name, bias.str());
 }
 
 // Returns q + bias.
 Tensor biased(const Tensor& q, const Tensor& bias) {
   Tensor y = empty_like(q);
-  DISPATCH(q.device(), arithmetic(y, q, weight_as(bias, q.dtype()), Arithmetic::add));
+  TANDEM_DISPATCH(q.device(), arithmetic(y, q, weight_as(bias, q.dtype()), Arithmetic::add));
   return y;
 }
 
 Tensor bias_gradient(const Tensor& bias, const Tensor& dy) {
   const GradTarget target = grad_target(bias);
-  DISPATCH(dy.device(), linear_backward_bias(target.grad, dy, target.accumulate));
+  TANDEM_DISPATCH(dy.device(), linear_backward_bias(target.grad, dy, target.accumulate));
   return target.grad;
 }
 
@@ -42,24 +42,25 @@ Tensor bias_gradient(const Tensor& bias, const Tensor& dy) {
 Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, const Tensor& u,
                           const Tensor& v, const AttentionOptions& options) {
   check_attention("relative_attention", q, kv, q.dtype(), options);
-  CHECK(r.rank() == 2 && r.size(0) >= 1 && r.size(1) == q.size(2),
-        "relative_attention: r is {}; it must be (P, {}), a row for each distance, P at least 1",
-        r.shape().str(), q.size(2));
-  CHECK(r.dtype() == q.dtype() && r.device() == q.device(),
-        "relative_attention: q is {}, r is {}; they must have one dtype and one device", q.str(), r.str());
+  TANDEM_CHECK(r.rank() == 2 && r.size(0) >= 1 && r.size(1) == q.size(2),
+               "relative_attention: r is {}; it must be (P, {}), a row for each distance, P at least 1",
+               r.shape().str(), q.size(2));
+  TANDEM_CHECK(r.dtype() == q.dtype() && r.device() == q.device(),
+               "relative_attention: q is {}, r is {}; they must have one dtype and one device", q.str(),
+               r.str());
   check_bias("u", u, q);
   check_bias("v", v, q);
   const AttentionKernel kernel{options, matmul_precision()};
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
-  DISPATCH(q.device(), attention_forward(y, lse, biased(q, u), kv, {biased(q, v), r}, kernel));
+  TANDEM_DISPATCH(q.device(), attention_forward(y, lse, biased(q, u), kv, {biased(q, v), r}, kernel));
   const bool wants_u = needs_grad(u), wants_v = needs_grad(v);
   return record("relative_attention", y, {q, kv, r, u, v},
                 [q, kv, r, u, v, y, lse, kernel, wants_u, wants_v](const Tensor& dy) -> Grads {
                   Tensor dq = empty_like(q), dkv = empty_like(kv), dposition_q = empty_like(q),
                          dr = empty_like(r);
-                  DISPATCH(q.device(), attention_backward(dq, dkv, {dposition_q, dr}, dy, biased(q, u), kv,
-                                                          {biased(q, v), r}, y, lse, kernel));
+                  TANDEM_DISPATCH(q.device(), attention_backward(dq, dkv, {dposition_q, dr}, dy, biased(q, u),
+                                                                 kv, {biased(q, v), r}, y, lse, kernel));
                   const Tensor du = wants_u ? bias_gradient(u, dq) : Tensor();
                   const Tensor dv = wants_v ? bias_gradient(v, dposition_q) : Tensor();
                   add_in_place(dq, dposition_q);

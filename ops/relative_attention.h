@@ -2,8 +2,8 @@
 //
 // Dai et al., "Transformer-XL: attentive language models beyond a fixed-length context" (2019), section 3.3.
 #pragma once
-#include "core/tensor.h"
-#include "ops/attention.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/attention.h"
 
 namespace tandem {
 

@@ -1,14 +1,14 @@
 // reshape: the view, and its tape entry.
-#include "ops/reshape.h"
+#include "tandem/ops/reshape.h"
 
-#include "autograd/tape.h"
-#include "core/check.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 
 Tensor reshape(const Tensor& x, Shape shape) {
-  CHECK(x.numel() == shape.numel(), "reshape: {} has {} elements, {} has {}; the number must stay",
-        x.shape().str(), x.numel(), shape.str(), shape.numel());
+  TANDEM_CHECK(x.numel() == shape.numel(), "reshape: {} has {} elements, {} has {}; the number must stay",
+               x.shape().str(), x.numel(), shape.str(), shape.numel());
   const Shape from = x.shape();
   return record("reshape", x.view_as(shape), {x},
                 [from](const Tensor& dy) -> Grads { return {dy.view_as(from)}; });

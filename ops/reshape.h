@@ -1,6 +1,6 @@
 // reshape: the same elements under another shape, as a view.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -1,22 +1,23 @@
 // slice and split: the views, and the gradients that are put together from theirs.
-#include "ops/slice.h"
+#include "tandem/ops/slice.h"
 
 #include <fmt/format.h>
 
 #include <numeric>
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 
 // y = x[begin:end]:  dx[begin:end] = dy, and 0 elsewhere.
 Tensor slice(const Tensor& x, int64_t begin, int64_t end) {
-  CHECK(x.rank() >= 1, "slice: {} has no axis to cut", x.str());
-  CHECK(begin >= 0 && begin <= end && end <= x.size(0),
-        "slice: rows {} to {} of {} do not exist; it has 0 to {}", begin, end, x.shape().str(), x.size(0));
+  TANDEM_CHECK(x.rank() >= 1, "slice: {} has no axis to cut", x.str());
+  TANDEM_CHECK(begin >= 0 && begin <= end && end <= x.size(0),
+               "slice: rows {} to {} of {} do not exist; it has 0 to {}", begin, end, x.shape().str(),
+               x.size(0));
   // The gradient of a leaf is added to in place, so the leaf is captured; of a result the shape suffices.
   const bool leaf = needs_grad(x) && x.node()->is_leaf();
   const Tensor target = leaf ? x : Tensor();
@@ -37,14 +38,14 @@ Tensor slice(const Tensor& x, int64_t begin, int64_t end) {
 }
 
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& rows) {
-  CHECK(x.rank() >= 1, "split: {} has no axis to cut", x.str());
+  TANDEM_CHECK(x.rank() >= 1, "split: {} has no axis to cut", x.str());
   int64_t total = 0;
   for (const int64_t count : rows) {
-    CHECK(count >= 0, "split: negative number of rows in ({})", fmt::join(rows, ", "));
+    TANDEM_CHECK(count >= 0, "split: negative number of rows in ({})", fmt::join(rows, ", "));
     total += count;
   }
-  CHECK(total == x.size(0), "split: ({}) is {} rows, but {} has {}", fmt::join(rows, ", "), total,
-        x.shape().str(), x.size(0));
+  TANDEM_CHECK(total == x.size(0), "split: ({}) is {} rows, but {} has {}", fmt::join(rows, ", "), total,
+               x.shape().str(), x.size(0));
   std::vector<Tensor> ys;
   for (int64_t begin = 0; const int64_t count : rows) {
     ys.push_back(x.view_rows(begin, begin + count));

@@ -1,16 +1,16 @@
 // softmax on the CPU, row by row. From the inside out: softmax_body() is the arithmetic of one row,
 // softmax_row() the same compiled for each instruction set, softmax_rows() the loop over all rows, and the
 // kernels choose columns and dtype.
-#include "ops/softmax.h"
+#include "tandem/ops/softmax.h"
 
 #include <limits>
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -131,27 +131,27 @@ void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y
 }  // namespace cpu
 
 Tensor softmax(const Tensor& x) {
-  CHECK(x.rank() >= 1, "softmax: {} has no axis to go over", x.str());
+  TANDEM_CHECK(x.rank() >= 1, "softmax: {} has no axis to go over", x.str());
   Tensor y = empty_like(x);
-  DISPATCH(x.device(), softmax_forward(y, x));
+  TANDEM_DISPATCH(x.device(), softmax_forward(y, x));
   return record("softmax", y, {x}, [y](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(y);
-    DISPATCH(y.device(), softmax_backward(dx, dy, y));
+    TANDEM_DISPATCH(y.device(), softmax_backward(dx, dy, y));
     return {dx};
   });
 }
 
 Tensor masked_softmax(const Tensor& scores, CausalMask mask) {
-  CHECK(mask.memory >= 0 && mask.window >= 0, "masked_softmax: memory {} and window {} must not be negative",
-        mask.memory, mask.window);
-  CHECK(scores.rank() >= 2 && scores.size(-1) == mask.memory + scores.size(-2),
-        "masked_softmax: scores are {}, with a memory of {}; they must be (..., T, {} + T)", scores.str(),
-        mask.memory, mask.memory);
+  TANDEM_CHECK(mask.memory >= 0 && mask.window >= 0,
+               "masked_softmax: memory {} and window {} must not be negative", mask.memory, mask.window);
+  TANDEM_CHECK(scores.rank() >= 2 && scores.size(-1) == mask.memory + scores.size(-2),
+               "masked_softmax: scores are {}, with a memory of {}; they must be (..., T, {} + T)",
+               scores.str(), mask.memory, mask.memory);
   Tensor y = empty_like(scores);
-  DISPATCH(scores.device(), masked_softmax_forward(y, scores, mask));
+  TANDEM_DISPATCH(scores.device(), masked_softmax_forward(y, scores, mask));
   return record("masked_softmax", y, {scores}, [y, mask](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(y);
-    DISPATCH(y.device(), masked_softmax_backward(dx, dy, y, mask));
+    TANDEM_DISPATCH(y.device(), masked_softmax_backward(dx, dy, y, mask));
     return {dx};
   });
 }

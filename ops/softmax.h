@@ -1,7 +1,7 @@
 // softmax: softmax over the last axis, and masked_softmax over what a causal mask lets through.
 #pragma once
-#include "core/macros.h"
-#include "core/tensor.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

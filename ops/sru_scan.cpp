@@ -1,20 +1,20 @@
 // sru_scan on the CPU: shares blocks of columns among the threads, sums over the batch, and decides what
 // backward keeps.
-#include "ops/sru_scan.h"
+#include "tandem/ops/sru_scan.h"
 
 #include <algorithm>
 #include <type_traits>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
-#include "core/streaming.h"
-#include "ops/scan_cpu/sru_blocks.h"
-#include "ops/support/check_operand.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/streaming.h"
+#include "tandem/ops/scan_cpu/sru_blocks.h"
+#include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -140,22 +140,22 @@ Tensor reuse_buffer_or_new(const Tensor& done, const Tensor& x) {
 
 void check_inputs(const SruScanInputs& in) {
   const Tensor& u = in.u;
-  CHECK(u.rank() == 3 && u.size(0) > 0,
-        "sru_scan: u is {}; it must be (T, B, 3 D) or (T, B, 4 D) with at least one time step",
-        u.shape().str());
+  TANDEM_CHECK(u.rank() == 3 && u.size(0) > 0,
+               "sru_scan: u is {}; it must be (T, B, 3 D) or (T, B, 4 D) with at least one time step",
+               u.shape().str());
   const int64_t d = in.weight_c.numel() / 2;
-  CHECK(in.weight_c.rank() == 1 && d > 0 && in.weight_c.numel() == 2 * d,
-        "sru_scan: weight_c is {}; it must be (2 D), v_f then v_r", in.weight_c.shape().str());
+  TANDEM_CHECK(in.weight_c.rank() == 1 && d > 0 && in.weight_c.numel() == 2 * d,
+               "sru_scan: weight_c is {}; it must be (2 D), v_f then v_r", in.weight_c.shape().str());
   const bool four = u.size(2) == 4 * d;
-  CHECK(four || u.size(2) == 3 * d,
-        "sru_scan: u is {} and weight_c {}: the last axis of u must be 3 D or 4 D, {} or {}", u.shape().str(),
-        in.weight_c.shape().str(), 3 * d, 4 * d);
-  CHECK(
+  TANDEM_CHECK(four || u.size(2) == 3 * d,
+               "sru_scan: u is {} and weight_c {}: the last axis of u must be 3 D or 4 D, {} or {}",
+               u.shape().str(), in.weight_c.shape().str(), 3 * d, 4 * d);
+  TANDEM_CHECK(
       !four || !in.x.defined(),
       "sru_scan: u is {}, four planes of {}, whose last is the skip, and x {} is given too; drop one of them",
       u.shape().str(), d, in.x.defined() ? in.x.shape().str() : "");
-  CHECK(!four || u.dtype() != DType::bf16 || u.device().is_cuda(),
-        "sru_scan: u is {}: four planes cannot be bf16 on a CPU; give three, or f32", u.str());
+  TANDEM_CHECK(!four || u.dtype() != DType::bf16 || u.device().is_cuda(),
+               "sru_scan: u is {}: four planes cannot be bf16 on a CPU; give three, or f32", u.str());
   const DType parameter = parameter_dtype(u.dtype());
   const MainOperand main{"sru_scan", "u", u};
   check_operand(main, "weight_c", in.weight_c, {2 * d}, parameter);
@@ -195,14 +195,14 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
   const Tensor h(shape, hidden_dtype(u), u.device());
   const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
   const Tensor c = recorded ? Tensor(kept_states(h), h.dtype(), h.device()) : Tensor();
-  DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));
+  TANDEM_DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));
   const std::vector<Tensor> ys = record("sru_scan", {h, c_last}, inputs, [in, c](const Grads& dys) -> Grads {
     const Tensor du = reuse_buffer_or_new(in.u, in.u),
                  dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());
     const Tensor dx = needs_grad(in.x) ? reuse_buffer_or_new(dys[0], in.x) : Tensor();
     const GradTarget dweight_c = grad_target(in.weight_c);
     const GradTarget dbias = grad_target(in.bias);
-    DISPATCH(c.device(), sru_scan_backward(du, dx, dc0, dweight_c, dbias, dys[0], dys[1], c, in));
+    TANDEM_DISPATCH(c.device(), sru_scan_backward(du, dx, dc0, dweight_c, dbias, dys[0], dys[1], c, in));
     return {du, dx, dweight_c.grad, dbias.grad, dc0};
   });
   return {ys[0], ys[1]};

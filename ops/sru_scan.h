@@ -3,10 +3,10 @@
 // Lei et al., "Simple Recurrent Units for Highly Parallelizable Recurrence" (EMNLP 2018); Lei, "When
 // Attention Meets Fast Recurrence" (EMNLP 2021) uses it with three matrices and rescale 1.
 #pragma once
-#include "autograd/accumulate.h"
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/tensor.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/atomic_file.h"
-#include "core/caching_allocator.h"
-#include "core/check.h"
+#include "tandem/core/atomic_file.h"
+#include "tandem/core/caching_allocator.h"
+#include "tandem/core/check.h"
 #include "tools/bench/baseline.h"
 #include "tools/bench/contender.h"
 #include "tools/bench/json.h"
@@ -93,9 +93,9 @@ void run_step(Run& run) {
   if (allocator_mode_from_environment() == AllocatorMode::direct)
     return;  // there the system is asked for every tensor
   for (const StepResult& result : results)
-    CHECK(result.system_allocations == 0,
-          "step {}: {} allocations from the system after the warm-up; there must be none",
-          name_of(result.precision), result.system_allocations);
+    TANDEM_CHECK(result.system_allocations == 0,
+                 "step {}: {} allocations from the system after the warm-up; there must be none",
+                 name_of(result.precision), result.system_allocations);
 }
 
 void run_peak(Run& run) {
@@ -210,8 +210,8 @@ void run(const Flags& flags, const Options& options) {
   }
   if (!earlier) return;
   const int64_t worse = run.record["against"]["worse"];
-  CHECK(worse == 0, "{} of {} quantities are worse than in {} by more than {:.4g} %", worse,
-        run.record["against"]["compared"].get<int64_t>(), options.baseline, 100 * options.tolerance);
+  TANDEM_CHECK(worse == 0, "{} of {} quantities are worse than in {} by more than {:.4g} %", worse,
+               run.record["against"]["compared"].get<int64_t>(), options.baseline, 100 * options.tolerance);
 }
 
 // Subcommands with flags of their own.

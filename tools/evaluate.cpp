@@ -3,11 +3,11 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/check.h"
-#include "core/utf8.h"
-#include "data/tokens.h"
-#include "models/training/evaluation.h"
-#include "models/training/score.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
+#include "tandem/data/tokens.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/score.h"
 #include "tools/run/checkpoint_text.h"
 #include "tools/run/cli.h"
 #include "tools/run/model_options.h"
@@ -104,9 +104,9 @@ void run(const Flags& flags, const Options& options) {
   const TokenUnit level = corpus.level();
   Tokens tokens = corpus.split(options.split);
   if (options.limit > 0) tokens = tokens.first(std::min(tokens.size(), options.limit));
-  CHECK(tokens.size() >= 2,
-        "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit", corpus.source,
-        tokens.size(), tokens_name(level), options.split);
+  TANDEM_CHECK(tokens.size() >= 2,
+               "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit",
+               corpus.source, tokens.size(), tokens_name(level), options.split);
   if (!options.json)
     std::cout << device_line(device) << '\n'
               << model_line(loaded, options.model) << '\n'
@@ -121,8 +121,8 @@ void run(const Flags& flags, const Options& options) {
         if (line.due()) line.show(progress_text(level, so_far, symbols));
       });
   line.clear();
-  CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged",
-        options.model.checkpoint, result.total_nats);
+  TANDEM_CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged",
+               options.model.checkpoint, result.total_nats);
   options.json ? print_json(options, level, evaluation, result) : print_text(level, evaluation, result);
 }
 

@@ -7,8 +7,8 @@
 #include <iterator>
 #include <optional>
 
-#include "core/check.h"
-#include "models/training/sampling.h"
+#include "tandem/core/check.h"
+#include "tandem/models/training/sampling.h"
 #include "tools/run/cli.h"
 #include "tools/run/model_options.h"
 
@@ -32,7 +32,7 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 void put(std::string_view text) {
   const bool written =
       std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-  CHECK(written, "generate: cannot write the text to the standard output");
+  TANDEM_CHECK(written, "generate: cannot write the text to the standard output");
 }
 
 void run(const Options& options) {

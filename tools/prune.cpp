@@ -3,11 +3,11 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/atomic_file.h"
-#include "core/check.h"
-#include "core/json.h"
-#include "core/utf8.h"
-#include "data/download/files.h"
+#include "tandem/core/atomic_file.h"
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
+#include "tandem/core/utf8.h"
+#include "tandem/data/download/files.h"
 #include "tools/run/cli.h"
 #include "tools/run/compression_score.h"
 #include "tools/run/device.h"
@@ -51,18 +51,18 @@ class Record {
     json_ = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path_);
     check_structure();
     for (const auto& [name, value] : settings.items())
-      CHECK(json_["settings"].value(name, json()) == value,
-            "{} holds a pruning with {} {}, not {}; give another --out", folder.string(), name,
-            json_["settings"].value(name, json()).dump(), value.dump());
+      TANDEM_CHECK(json_["settings"].value(name, json()) == value,
+                   "{} holds a pruning with {} {}, not {}; give another --out", folder.string(), name,
+                   json_["settings"].value(name, json()).dump(), value.dump());
   }
 
   const json& rows() const { return json_["rows"]; }
   // Returns whether row `index` is done. Error: the row is of another step.
   bool has(size_t index, const std::string& label) const {
     if (index >= rows().size()) return false;
-    CHECK(rows()[index]["weights"] == label,
-          "{}: \"{}\" was done where \"{}\" is asked for; give another --out", path_,
-          rows()[index]["weights"].get<std::string>(), label);
+    TANDEM_CHECK(rows()[index]["weights"] == label,
+                 "{}: \"{}\" was done where \"{}\" is asked for; give another --out", path_,
+                 rows()[index]["weights"].get<std::string>(), label);
     return true;
   }
   void add(const CompressionScore& score, const StreamPosition& position) {
@@ -79,9 +79,9 @@ class Record {
  private:
   // Error: the file is not such a record; somebody may have edited it.
   void check_structure() const {
-    CHECK(json_.is_object() && json_.contains("settings") && json_["settings"].is_object() &&
-              json_.contains("rows") && json_["rows"].is_array(),
-          "{}: not a record of prune, an object with settings and rows; give another --out", path_);
+    TANDEM_CHECK(json_.is_object() && json_.contains("settings") && json_["settings"].is_object() &&
+                     json_.contains("rows") && json_["rows"].is_array(),
+                 "{}: not a record of prune, an object with settings and rows; give another --out", path_);
     for (const json& row : rows()) {
       try {
         score_of(row);
@@ -172,13 +172,13 @@ void run(Options o) {
   outlive_reader();
   std::string path = o.checkpoint;
   Checkpoint current = load_checkpoint(path);
-  CHECK(current.quantized.empty(), "{}: the weights are quantized; prune first, then quantize", path);
-  CHECK(!current.run_config.empty(), "{}: the checkpoint has no training run, whose text would be scored",
-        path);
+  TANDEM_CHECK(current.quantized.empty(), "{}: the weights are quantized; prune first, then quantize", path);
+  TANDEM_CHECK(!current.run_config.empty(),
+               "{}: the checkpoint has no training run, whose text would be scored", path);
   const double before = 100 * pruned_share(current);
-  CHECK(o.percent.front() > before - 0.01,
-        "{}: {:.3g} % of the weights are pruned already; --sparsity begins at {:g}", path, before,
-        o.percent.front());
+  TANDEM_CHECK(o.percent.front() > before - 0.01,
+               "{}: {:.3g} % of the weights are pruned already; --sparsity begins at {:g}", path, before,
+               o.percent.front());
   const RunConfig config = RunConfig::from_text(current.run_config);
   if (o.lr == 0) o.lr = peak_lr(config.recipe) / 10;
   const CompressionScorer scorer(o.scoring, current.vocabulary, config);

@@ -1,8 +1,8 @@
 // quantize: rounds weights to 8 bits or fewer, and scores what that costs in bits per character.
 #include <filesystem>
 
-#include "core/check.h"
-#include "models/training/checkpoint.h"
+#include "tandem/core/check.h"
+#include "tandem/models/training/checkpoint.h"
 #include "tools/run/cli.h"
 #include "tools/run/compression_score.h"
 #include "tools/run/run_folder.h"
@@ -47,10 +47,10 @@ Checkpoint quantized(const Checkpoint& original, int bits) {
 
 void run(const Options& options) {
   const Checkpoint original = load_checkpoint(options.checkpoint);
-  CHECK(original.quantized.empty(), "{}: the weights are quantized already; give the checkpoint in f32",
-        options.checkpoint);
-  CHECK(!original.run_config.empty(), "{}: the checkpoint has no training run, whose text would be scored",
-        options.checkpoint);
+  TANDEM_CHECK(original.quantized.empty(),
+               "{}: the weights are quantized already; give the checkpoint in f32", options.checkpoint);
+  TANDEM_CHECK(!original.run_config.empty(),
+               "{}: the checkpoint has no training run, whose text would be scored", options.checkpoint);
   const CompressionScorer scorer(options.scoring, original.vocabulary,
                                  RunConfig::from_text(original.run_config));
   const RunFolder folder = RunFolder::open_or_make(options.out);

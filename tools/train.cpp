@@ -8,14 +8,14 @@
 #include <optional>
 #include <set>
 
-#include "core/allocation_budget.h"
-#include "core/backend.h"
-#include "core/check.h"
-#include "core/json.h"
-#include "core/utf8.h"
-#include "data/tokens.h"
-#include "models/presets.h"
-#include "models/registry.h"
+#include "tandem/core/allocation_budget.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
+#include "tandem/core/utf8.h"
+#include "tandem/data/tokens.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
 #include "tools/run/output.h"
@@ -105,9 +105,9 @@ fs::path resume_path(const TrainOptions& o) {
   const fs::path path = !o.resume->empty() ? fs::path(*o.resume)
                         : !o.out.empty()   ? fs::path(o.out)
                                            : latest_run(kRuns, run_name(o));
-  CHECK(!path.empty(),
-        "--resume: there is no run of {} with model {} and preset {} under {}/; give its folder",
-        o.corpus.name_or_path, o.model, o.preset, kRuns);
+  TANDEM_CHECK(!path.empty(),
+               "--resume: there is no run of {} with model {} and preset {} under {}/; give its folder",
+               o.corpus.name_or_path, o.model, o.preset, kRuns);
   return fs::is_directory(path) ? path / kLastCheckpoint : path;
 }
 
@@ -115,13 +115,13 @@ fs::path resume_path(const TrainOptions& o) {
 // and the best weights up to the checkpoint. Error: the checkpoint is an older one of a folder that holds a later one,
 // which the run would overwrite.
 RunFolder resumed_folder(const TrainOptions& o, const fs::path& checkpoint) {
-  CHECK(fs::is_regular_file(checkpoint), "--resume: there is no file {}", checkpoint.string());
+  TANDEM_CHECK(fs::is_regular_file(checkpoint), "--resume: there is no file {}", checkpoint.string());
   const fs::path from = fs::absolute(checkpoint).lexically_normal().parent_path(),
                  last = from / kLastCheckpoint;
   std::error_code error;
   const bool is_last = fs::equivalent(checkpoint, last, error);
   if (o.out.empty() || fs::equivalent(o.out, from, error)) {
-    CHECK(
+    TANDEM_CHECK(
         is_last || !fs::exists(last),
         "--resume={}: the folder holds {}, too, which this run would overwrite; give --resume={} to go on with that, "
         "or --out=FOLDER to go on from {} in a folder of its own",
@@ -221,10 +221,10 @@ void use_run(CorpusOptions& options, const RunConfig& config) {
 
 void check_same_kind(const Flags& flags, const TrainOptions& o, const RunConfig& config) {
   const std::string model = parse_json(config.model_config, "the run's model").value("model", "");
-  CHECK(!flags.given("--model") || o.model == model, "--resume: the run is of the model {}, not {}", model,
-        o.model);
-  CHECK(!flags.given("--preset") || o.preset == config.preset, "--resume: the run has preset {}, not {}",
-        config.preset, o.preset);
+  TANDEM_CHECK(!flags.given("--model") || o.model == model, "--resume: the run is of the model {}, not {}",
+               model, o.model);
+  TANDEM_CHECK(!flags.given("--preset") || o.preset == config.preset,
+               "--resume: the run has preset {}, not {}", config.preset, o.preset);
 }
 
 Corpus load_corpus_with_progress(CorpusOptions options) {
@@ -276,8 +276,8 @@ void resume(const Flags& flags, TrainOptions& o, Device device) {
   check_same_kind(flags, o, config);
   use_run(o.corpus, config);
   const Corpus corpus = load_corpus_with_progress(o.corpus);
-  CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
-        config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
+  TANDEM_CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
+               config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
   config.precision = resolve_precision(config.precision, device);
   train_in(folder, config, corpus, o, device, &checkpoint);
 }

@@ -1,10 +1,10 @@
 // The fused kernels between the products of attention: mask, softmax and dropout of a block of scores, and
 // their gradient.
 #pragma once
-#include "core/macros.h"
-#include "cuda/device/dropout.cuh"
-#include "cuda/device/softmax.cuh"
-#include "ops/softmax.h"
+#include "tandem/core/macros.h"
+#include "tandem/cuda/device/dropout.cuh"
+#include "tandem/cuda/device/softmax.cuh"
+#include "tandem/ops/softmax.h"
 
 namespace tandem::cuda {
 

@@ -1,8 +1,8 @@
 // Dropout inside kernels: masks from Philox by index, the same bits as on the CPU.
 #pragma once
-#include "core/macros.h"
-#include "cuda/runtime/context.h"
-#include "ops/dropout.h"
+#include "tandem/core/macros.h"
+#include "tandem/cuda/runtime/context.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem::cuda {
 

@@ -7,11 +7,11 @@
 #include <cstring>
 #include <type_traits>
 
-#include "core/dtype.h"
-#include "core/macros.h"
-#include "core/math.h"
-#include "core/tensor.h"
-#include "cuda/runtime/context.h"
+#include "tandem/core/dtype.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
+#include "tandem/core/tensor.h"
+#include "tandem/cuda/runtime/context.h"
 
 namespace tandem::cuda {
 
@@ -24,14 +24,14 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
             Arguments&&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   if (shared_bytes > 48 * 1024)  // more than that must be asked for
-    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(shared_bytes)));
+    TANDEM_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           static_cast<int>(shared_bytes)));
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
+  TANDEM_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
 }
 
 // Returns the number of blocks of `per_block` items that cover all `items`.

@@ -1,6 +1,6 @@
 // Kernels over rows that keep a row in the registers of a warp or a block, so that each element is read once.
 #pragma once
-#include "cuda/device/kernel.cuh"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 

@@ -7,8 +7,8 @@
 // warp copies 512 bytes. The code of a chunk is free of branches, so that other work fills the time in which
 // the chain from state to state waits.
 #pragma once
-#include "cuda/device/kernel.cuh"
-#include "ops/support/data_or_null.h"
+#include "tandem/cuda/device/kernel.cuh"
+#include "tandem/ops/support/data_or_null.h"
 
 namespace tandem::cuda {
 

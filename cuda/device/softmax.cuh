@@ -2,7 +2,7 @@
 #pragma once
 #include <cmath>
 
-#include "cuda/device/rows.cuh"
+#include "tandem/cuda/device/rows.cuh"
 
 namespace tandem::cuda {
 

@@ -1,10 +1,10 @@
 // A ring of slots, each with pinned host memory, staging memory on the device and two events between the
 // streams.
-#include "cuda/runtime/batch_copy.h"
+#include "tandem/cuda/runtime/batch_copy.h"
 
 #include <cstring>
 
-#include "cuda/runtime/context.h"
+#include "tandem/cuda/runtime/context.h"
 
 namespace tandem::cuda {
 
@@ -18,10 +18,10 @@ struct BatchCopy::Slot {
 BatchCopy::BatchCopy(int64_t ids) : ids_(ids), slots_(std::make_unique<Slot[]>(kSlots)) {
   const size_t bytes = static_cast<size_t>(ids) * sizeof(int32_t);
   for (Slot* slot = slots_.get(); slot != slots_.get() + kSlots; ++slot) {
-    CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&slot->pinned), bytes));
-    CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&slot->staged), bytes));
-    CUDA_CHECK(cudaEventCreateWithFlags(&slot->arrived, cudaEventDisableTiming));
-    CUDA_CHECK(cudaEventCreateWithFlags(&slot->consumed, cudaEventDisableTiming));
+    TANDEM_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&slot->pinned), bytes));
+    TANDEM_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&slot->staged), bytes));
+    TANDEM_CUDA_CHECK(cudaEventCreateWithFlags(&slot->arrived, cudaEventDisableTiming));
+    TANDEM_CUDA_CHECK(cudaEventCreateWithFlags(&slot->consumed, cudaEventDisableTiming));
   }
 }
 
@@ -43,15 +43,16 @@ void BatchCopy::send(const Tensor& y, std::span<const int32_t> ids) {
   const Context& gpu = context();
   Slot& slot = slots_[next_];
   next_ = (next_ + 1) % kSlots;
-  CUDA_CHECK(cudaEventSynchronize(slot.arrived));  // an event never recorded counts as passed
+  TANDEM_CUDA_CHECK(cudaEventSynchronize(slot.arrived));  // an event never recorded counts as passed
   std::memcpy(slot.pinned, ids.data(), ids.size_bytes());
-  CUDA_CHECK(cudaStreamWaitEvent(gpu.copy, slot.consumed, 0));
-  CUDA_CHECK(cudaMemcpyAsync(slot.staged, slot.pinned, ids.size_bytes(), cudaMemcpyHostToDevice, gpu.copy));
-  CUDA_CHECK(cudaEventRecord(slot.arrived, gpu.copy));
-  CUDA_CHECK(cudaStreamWaitEvent(gpu.compute, slot.arrived, 0));
-  CUDA_CHECK(cudaMemcpyAsync(y.data<int32_t>(), slot.staged, ids.size_bytes(), cudaMemcpyDeviceToDevice,
-                             gpu.compute));
-  CUDA_CHECK(cudaEventRecord(slot.consumed, gpu.compute));
+  TANDEM_CUDA_CHECK(cudaStreamWaitEvent(gpu.copy, slot.consumed, 0));
+  TANDEM_CUDA_CHECK(
+      cudaMemcpyAsync(slot.staged, slot.pinned, ids.size_bytes(), cudaMemcpyHostToDevice, gpu.copy));
+  TANDEM_CUDA_CHECK(cudaEventRecord(slot.arrived, gpu.copy));
+  TANDEM_CUDA_CHECK(cudaStreamWaitEvent(gpu.compute, slot.arrived, 0));
+  TANDEM_CUDA_CHECK(cudaMemcpyAsync(y.data<int32_t>(), slot.staged, ids.size_bytes(),
+                                    cudaMemcpyDeviceToDevice, gpu.compute));
+  TANDEM_CUDA_CHECK(cudaEventRecord(slot.consumed, gpu.compute));
 }
 
 }  // namespace tandem::cuda

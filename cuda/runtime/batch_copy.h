@@ -5,7 +5,7 @@
 #include <memory>
 #include <span>
 
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::cuda {
 

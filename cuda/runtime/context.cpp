@@ -1,10 +1,10 @@
 // Finds, describes and sets up the device.
-#include "cuda/runtime/context.h"
+#include "tandem/cuda/runtime/context.h"
 
 #include <cstdio>
 
-#include "core/backend.h"
-#include "cuda/runtime/cublas.h"
+#include "tandem/core/backend.h"
+#include "tandem/cuda/runtime/cublas.h"
 
 namespace tandem::cuda {
 namespace {
@@ -17,18 +17,18 @@ std::string version_text(int version) {  // 13010 is 13.1
 
 Context make_context() {
   Context made{};
-  CUDA_CHECK(cudaSetDevice(0));
+  TANDEM_CUDA_CHECK(cudaSetDevice(0));
   cudaDeviceProp properties{};
-  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  TANDEM_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
   made.multiprocessors = properties.multiProcessorCount;
   made.shared_bytes_per_block = properties.sharedMemPerBlockOptin;
-  CUDA_CHECK(cudaStreamCreateWithFlags(&made.compute, cudaStreamNonBlocking));
-  CUDA_CHECK(cudaStreamCreateWithFlags(&made.copy, cudaStreamNonBlocking));
-  CUBLAS_CHECK(cublasLtCreate(&made.blas));
+  TANDEM_CUDA_CHECK(cudaStreamCreateWithFlags(&made.compute, cudaStreamNonBlocking));
+  TANDEM_CUDA_CHECK(cudaStreamCreateWithFlags(&made.copy, cudaStreamNonBlocking));
+  TANDEM_CUBLAS_CHECK(cublasLtCreate(&made.blas));
   made.workspace_bytes = kWorkspaceBytes;
-  CUDA_CHECK(cudaMalloc(&made.workspace, made.workspace_bytes));
-  CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&made.step_offset), sizeof(uint32_t)));
-  CUDA_CHECK(cudaMemsetAsync(made.step_offset, 0, sizeof(uint32_t), made.compute));
+  TANDEM_CUDA_CHECK(cudaMalloc(&made.workspace, made.workspace_bytes));
+  TANDEM_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&made.step_offset), sizeof(uint32_t)));
+  TANDEM_CUDA_CHECK(cudaMemsetAsync(made.step_offset, 0, sizeof(uint32_t), made.compute));
   return made;
 }
 
@@ -76,7 +76,7 @@ void describe(CudaStatus& status) {
 }
 
 void synchronize() {
-  CUDA_CHECK(cudaDeviceSynchronize());
+  TANDEM_CUDA_CHECK(cudaDeviceSynchronize());
 }
 
 }  // namespace tandem::cuda

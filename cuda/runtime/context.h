@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cuda/runtime/runtime.h"
+#include "tandem/cuda/runtime/runtime.h"
 
 // Declares the type behind cublasLtHandle_t, so that cublasLt.h stays out of this header, which every kernel
 // file includes.

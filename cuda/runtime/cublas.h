@@ -3,7 +3,7 @@
 #pragma once
 #include <cublasLt.h>
 
-#include "cuda/runtime/runtime.h"
+#include "tandem/cuda/runtime/runtime.h"
 
 namespace tandem::cuda {
 
@@ -14,4 +14,4 @@ inline void check(cublasStatus_t status, const char* call, const char* file, int
 }  // namespace tandem::cuda
 
 // Throws tandem::Error with the call, its error, file and line.
-#define CUBLAS_CHECK(call) ::tandem::cuda::check((call), #call, __FILE__, __LINE__)
+#define TANDEM_CUBLAS_CHECK(call) ::tandem::cuda::check((call), #call, __FILE__, __LINE__)

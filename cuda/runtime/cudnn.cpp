@@ -1,9 +1,9 @@
 // The cuDNN handle.
-#include "cuda/runtime/cudnn.h"
+#include "tandem/cuda/runtime/cudnn.h"
 
 #include <cstdlib>
 
-#include "cuda/runtime/context.h"
+#include "tandem/cuda/runtime/context.h"
 
 namespace tandem::cuda {
 
@@ -13,8 +13,8 @@ cudnnHandle_t cudnn_handle() {
     // stream gets which (cuBLAS library, "Results reproducibility").
     setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:2", /*overwrite=*/0);
     cudnnHandle_t made = nullptr;
-    CUDNN_CHECK(cudnnCreate(&made));
-    CUDNN_CHECK(cudnnSetStream(made, compute_stream()));
+    TANDEM_CUDNN_CHECK(cudnnCreate(&made));
+    TANDEM_CUDNN_CHECK(cudnnSetStream(made, compute_stream()));
     return made;
   }();
   return handle;

@@ -1,6 +1,6 @@
 // Products through cuBLASLt, whose matrices are column-major: a row-major matrix is its transpose there, so
 // that C = op(A) op(B) is asked for as C^T = op(B)^T op(A)^T.
-#include "cuda/runtime/gemm.h"
+#include "tandem/cuda/runtime/gemm.h"
 
 #include <initializer_list>
 #include <map>
@@ -8,10 +8,10 @@
 #include <mutex>
 #include <tuple>
 
-#include "core/error.h"
-#include "cuda/runtime/context.h"
-#include "cuda/runtime/cublas.h"
-#include "ops/gemm/log.h"
+#include "tandem/core/error.h"
+#include "tandem/cuda/runtime/context.h"
+#include "tandem/cuda/runtime/cublas.h"
+#include "tandem/ops/gemm/log.h"
 
 namespace tandem::cuda {
 namespace {
@@ -65,28 +65,28 @@ struct Plan {
 cublasLtMatrixLayout_t make_layout(DType dtype, int64_t rows, int64_t columns, int64_t ld, int64_t batch,
                                    int64_t stride) {
   cublasLtMatrixLayout_t layout = nullptr;
-  CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout, data_type(dtype), static_cast<uint64_t>(rows),
-                                          static_cast<uint64_t>(columns), ld));
+  TANDEM_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout, data_type(dtype), static_cast<uint64_t>(rows),
+                                                 static_cast<uint64_t>(columns), ld));
   const auto count = static_cast<int32_t>(batch);
-  CUBLAS_CHECK(
+  TANDEM_CUBLAS_CHECK(
       cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
-  CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
-                                                sizeof stride));
+  TANDEM_CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                                       &stride, sizeof stride));
   return layout;
 }
 
 template <class T>
 void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
-  CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value));
+  TANDEM_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value));
 }
 
 void choose_algorithm(Plan& plan, int aligned) {
   cublasLtMatmulPreference_t wishes = nullptr;
-  CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&wishes));
+  TANDEM_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&wishes));
   const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, decltype(&cublasLtMatmulPreferenceDestroy)> owner(
       wishes, cublasLtMatmulPreferenceDestroy);
   const auto wish = [wishes](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wishes, attribute, &value, sizeof value));
+    TANDEM_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wishes, attribute, &value, sizeof value));
   };
   wish(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, context().workspace_bytes);
   for (const auto attribute :
@@ -95,8 +95,8 @@ void choose_algorithm(Plan& plan, int aligned) {
     wish(attribute, static_cast<uint32_t>(aligned));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(context().blas, plan.operation, plan.a, plan.b, plan.c, plan.c,
-                                              wishes, 1, &found, &count));
+  TANDEM_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(context().blas, plan.operation, plan.a, plan.b, plan.c,
+                                                     plan.c, wishes, 1, &found, &count));
   if (count == 0) throw Error("cublas: no algorithm for this product");
   plan.algorithm = found.algo;
 }
@@ -104,8 +104,8 @@ void choose_algorithm(Plan& plan, int aligned) {
 std::unique_ptr<Plan> make_plan(const Gemm& p, GemmTypes types, const void* bias, int aligned) {
   auto plan = std::make_unique<Plan>();
   const bool f64 = types.a == DType::f64;
-  CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan->operation, compute_type(types.a, p.precision),
-                                        f64 ? CUDA_R_64F : CUDA_R_32F));
+  TANDEM_CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan->operation, compute_type(types.a, p.precision),
+                                               f64 ? CUDA_R_64F : CUDA_R_32F));
   set(plan->operation, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(plan->operation, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (bias) {
@@ -159,9 +159,10 @@ void gemm(void* c, const void* a, const void* b, const Gemm& p, GemmTypes types,
     const float one = 1, beta = p.accumulate ? 1 : 0;
     const bool f64 = types.a == DType::f64;
     Context& gpu = context();
-    CUBLAS_CHECK(cublasLtMatmul(gpu.blas, plan.operation, f64 ? static_cast<const void*>(&one64) : &one, b,
-                                plan.a, a, plan.b, f64 ? static_cast<const void*>(&beta64) : &beta, c, plan.c,
-                                c, plan.c, &plan.algorithm, gpu.workspace, gpu.workspace_bytes, gpu.compute));
+    TANDEM_CUBLAS_CHECK(cublasLtMatmul(gpu.blas, plan.operation,
+                                       f64 ? static_cast<const void*>(&one64) : &one, b, plan.a, a, plan.b,
+                                       f64 ? static_cast<const void*>(&beta64) : &beta, c, plan.c, c, plan.c,
+                                       &plan.algorithm, gpu.workspace, gpu.workspace_bytes, gpu.compute));
   } catch (const Error& error) {
     throw Error(std::string("gemm ") + text_of(p, types) + ": " + error.what());
   }

@@ -1,7 +1,7 @@
 // Matrix products on the GPU through cuBLASLt: f32, tf32, bf16 and f64, strided batches, bias, accumulation.
 #pragma once
-#include "core/dtype.h"
-#include "ops/gemm/gemm.h"
+#include "tandem/core/dtype.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem::cuda {
 

@@ -1,10 +1,10 @@
 // Capture and replay.
-#include "cuda/runtime/graph.h"
+#include "tandem/cuda/runtime/graph.h"
 
 #include <atomic>
 
-#include "core/backend.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/backend.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -45,7 +45,7 @@ void Graph::capture(const std::function<void()>& f) {
   const AllocationScope memory(pool_);
   const cudaStream_t stream = compute_stream();
   // Relaxed: the allocator may call cudaMalloc meanwhile.
-  CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+  TANDEM_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
   try {
     f();
   } catch (...) {
@@ -53,18 +53,18 @@ void Graph::capture(const std::function<void()>& f) {
     throw;
   }
   cudaGraph_t graph = nullptr;
-  CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+  TANDEM_CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
   cudaGraphExec_t executable = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
   cudaGraphDestroy(graph);
-  CUDA_CHECK(status);
+  TANDEM_CUDA_CHECK(status);
   executable_ = executable;
 }
 
 void Graph::replay(uint32_t step_offset) {
   if (!executable_) throw Error("cuda graph: replayed before it was captured");
   launch(set_word, 1, 1, 0, compute_stream(), context().step_offset, step_offset);
-  CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(executable_), compute_stream()));
+  TANDEM_CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(executable_), compute_stream()));
   launch(set_word, 1, 1, 0, compute_stream(), context().step_offset, 0u);
 }
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "core/storage.h"
+#include "tandem/core/storage.h"
 
 namespace tandem::cuda {
 

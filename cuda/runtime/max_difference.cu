@@ -1,10 +1,10 @@
 // Largest differences: by the threads of a block, then of the blocks on the host.
-#include "cuda/runtime/max_difference.h"
+#include "tandem/cuda/runtime/max_difference.h"
 
 #include <cmath>
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -1,7 +1,7 @@
 // The largest difference of two tensors, computed on the GPU: for checks of results that are too large to
 // copy to the host.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::cuda {
 

@@ -1,7 +1,7 @@
 // The GPU's memory, from which the caching allocator takes its segments.
-#include "core/backend.h"
-#include "core/caching_allocator.h"
-#include "cuda/runtime/context.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/caching_allocator.h"
+#include "tandem/cuda/runtime/context.h"
 
 namespace tandem::cuda {
 namespace {
@@ -11,7 +11,7 @@ class CudaMemory final : public MemorySource {
   CudaMemory() {
     size_t free = 0;
     context();  // sets the device
-    CUDA_CHECK(cudaMemGetInfo(&free, &total_));
+    TANDEM_CUDA_CHECK(cudaMemGetInfo(&free, &total_));
   }
 
   std::string name() const override { return "cuda:0"; }
@@ -24,7 +24,7 @@ class CudaMemory final : public MemorySource {
       cudaGetLastError();
       return nullptr;
     }
-    CUDA_CHECK(status);
+    TANDEM_CUDA_CHECK(status);
     return segment;
   }
   // cudaFree waits for the whole device, so work that still uses the segment ends first.
@@ -32,20 +32,22 @@ class CudaMemory final : public MemorySource {
 
   Event record(StreamId stream) override {
     cudaEvent_t event = nullptr;
-    CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    CUDA_CHECK(cudaEventRecord(event, stream_of(stream)));
+    TANDEM_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    TANDEM_CUDA_CHECK(cudaEventRecord(event, stream_of(stream)));
     return event;
   }
   bool done(Event event) override {
     const cudaError_t status = cudaEventQuery(static_cast<cudaEvent_t>(event));
     if (status == cudaErrorNotReady) return false;
-    CUDA_CHECK(status);
+    TANDEM_CUDA_CHECK(status);
     return true;
   }
-  void wait(Event event) override { CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event))); }
-  void discard(Event event) override { CUDA_CHECK(cudaEventDestroy(static_cast<cudaEvent_t>(event))); }
+  void wait(Event event) override {
+    TANDEM_CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+  }
+  void discard(Event event) override { TANDEM_CUDA_CHECK(cudaEventDestroy(static_cast<cudaEvent_t>(event))); }
   void poison(void* block, size_t bytes, StreamId stream) override {
-    CUDA_CHECK(cudaMemsetAsync(block, 0xff, bytes, stream_of(stream)));
+    TANDEM_CUDA_CHECK(cudaMemsetAsync(block, 0xff, bytes, stream_of(stream)));
   }
 
  private:

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 
 namespace tandem::cuda {
 
@@ -26,4 +26,4 @@ inline void check(cudaError_t status, const char* call, const char* file, int li
 }  // namespace tandem::cuda
 
 // Throws tandem::Error with the call, its error, file and line.
-#define CUDA_CHECK(call) ::tandem::cuda::check((call), #call, __FILE__, __LINE__)
+#define TANDEM_CUDA_CHECK(call) ::tandem::cuda::check((call), #call, __FILE__, __LINE__)

@@ -1,23 +1,23 @@
 // Two events around the work.
-#include "cuda/runtime/timing.h"
+#include "tandem/cuda/runtime/timing.h"
 
-#include "cuda/runtime/context.h"
+#include "tandem/cuda/runtime/context.h"
 
 namespace tandem::cuda {
 namespace {
 
 class Event {
  public:
-  Event() { CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDefault)); }
+  Event() { TANDEM_CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDefault)); }
   ~Event() { cudaEventDestroy(event_); }
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
 
-  void record() const { CUDA_CHECK(cudaEventRecord(event_, compute_stream())); }
+  void record() const { TANDEM_CUDA_CHECK(cudaEventRecord(event_, compute_stream())); }
   double ms_until(const Event& later) const {
-    CUDA_CHECK(cudaEventSynchronize(later.event_));
+    TANDEM_CUDA_CHECK(cudaEventSynchronize(later.event_));
     float ms = 0;
-    CUDA_CHECK(cudaEventElapsedTime(&ms, event_, later.event_));
+    TANDEM_CUDA_CHECK(cudaEventElapsedTime(&ms, event_, later.event_));
     return ms;
   }
 

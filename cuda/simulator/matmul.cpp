@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-#include "core/dtype.h"
-#include "core/macros.h"
+#include "tandem/core/dtype.h"
+#include "tandem/core/macros.h"
 
 namespace tandem::simulator {
 namespace {

@@ -1,5 +1,5 @@
 // Reads gzip by zlib, zip by libzip, and tar by its own code.
-#include "data/download/archive.h"
+#include "tandem/data/download/archive.h"
 
 #include <zip.h>
 #include <zlib.h>
@@ -12,7 +12,7 @@
 #include <cstring>
 #include <utility>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -27,9 +27,9 @@ struct GzipFile::Handle {
 
 GzipFile::GzipFile(const fs::path& path) : name_(path.string()) {
   std::error_code ignored;
-  CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", name_);
+  TANDEM_CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", name_);
   handle_ = std::make_unique<Handle>(path);
-  CHECK(handle_->file, "{}: cannot be opened: {}", name_, std::strerror(errno));
+  TANDEM_CHECK(handle_->file, "{}: cannot be opened: {}", name_, std::strerror(errno));
   gzbuffer(handle_->file, 1 << 18);
 }
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 
 namespace tandem {
 

@@ -1,9 +1,9 @@
 // The table of known downloads, and the way from a mirror to a verified file in the data folder.
-#include "data/download/cache.h"
+#include "tandem/data/download/cache.h"
 
 #include <fmt/format.h>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace fs = std::filesystem;

@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "core/error.h"
-#include "data/download/data_dir.h"
-#include "data/download/download.h"
-#include "data/download/files.h"
+#include "tandem/core/error.h"
+#include "tandem/data/download/data_dir.h"
+#include "tandem/data/download/download.h"
+#include "tandem/data/download/files.h"
 
 namespace tandem {
 

@@ -1,10 +1,10 @@
 // Finds, makes and locks the data folder.
-#include "data/download/data_dir.h"
+#include "tandem/data/download/data_dir.h"
 
 #include <cstdlib>
 
-#include "core/check.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -18,17 +18,17 @@ fs::path default_data_dir() {
 
 fs::path data_dir(const std::string& what, const fs::path& given) {
   const fs::path dir = given.empty() ? default_data_dir() : given;
-  CHECK(!dir.empty(),
-        "{}: neither TANDEM_DATA nor HOME is set; set TANDEM_DATA to the folder for downloaded corpora",
-        what);
+  TANDEM_CHECK(
+      !dir.empty(),
+      "{}: neither TANDEM_DATA nor HOME is set; set TANDEM_DATA to the folder for downloaded corpora", what);
   return dir;
 }
 
 void make_data_dir(const fs::path& dir) {
   std::error_code error;
   fs::create_directories(dir, error);
-  CHECK(!error, "{}: cannot be made: {}; set TANDEM_DATA to a folder that can", dir.string(),
-        error.message());
+  TANDEM_CHECK(!error, "{}: cannot be made: {}; set TANDEM_DATA to a folder that can", dir.string(),
+               error.message());
 }
 
 FileLock lock_data_file(const fs::path& dir, const std::string& name, const CorpusProgress& progress) {

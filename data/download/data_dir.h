@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/file_lock.h"
+#include "tandem/core/file_lock.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // The transfer by libcurl; decides when to resume, to start over, or to give up.
-#include "data/download/download.h"
+#include "tandem/data/download/download.h"
 
 #include <curl/curl.h>
 
@@ -12,8 +12,8 @@
 #include <memory>
 #include <mutex>
 
-#include "core/check.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -77,7 +77,7 @@ struct Outcome {
 Outcome transfer_once(const std::string& url, const fs::path& part, int64_t offset,
                       const DownloadOptions& options) {
   const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
-  CHECK(curl, "download: libcurl cannot be started");
+  TANDEM_CHECK(curl, "download: libcurl cannot be started");
   const auto file = open_to_write(part, /*append=*/offset > 0);
   Transfer transfer{.file = file.get(), .offset = offset, .options = options};
   std::array<char, CURL_ERROR_SIZE> error{};
@@ -104,8 +104,8 @@ Outcome transfer_once(const std::string& url, const fs::path& part, int64_t offs
   const CURLcode code = curl_easy_perform(curl.get());
   if (transfer.thrown) std::rethrow_exception(transfer.thrown);
   if (std::fflush(file.get()) != 0 && transfer.write_error == 0) transfer.write_error = errno;
-  CHECK(transfer.write_error == 0, "{}: cannot be written: {}", part.string(),
-        std::strerror(transfer.write_error));
+  TANDEM_CHECK(transfer.write_error == 0, "{}: cannot be written: {}", part.string(),
+               std::strerror(transfer.write_error));
   long status = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &status);
   return {code, status, transfer.too_large,

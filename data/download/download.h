@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-#include "data/download/files.h"
+#include "tandem/data/download/files.h"
 
 namespace tandem {
 

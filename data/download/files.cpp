@@ -1,5 +1,5 @@
 // Reads whole files, computes checksums by OpenSSL, unpacks, and writes durably.
-#include "data/download/files.h"
+#include "tandem/data/download/files.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,8 +13,8 @@
 #include <cstring>
 #include <memory>
 
-#include "core/check.h"
-#include "data/download/archive.h"
+#include "tandem/core/check.h"
+#include "tandem/data/download/archive.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -29,9 +29,9 @@ using File = std::unique_ptr<std::FILE, FileCloser>;
 
 File open_to_read(const fs::path& path) {
   std::error_code ignored;
-  CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", path.string());
+  TANDEM_CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", path.string());
   File file(std::fopen(path.c_str(), "rb"));
-  CHECK(file, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
+  TANDEM_CHECK(file, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
   return file;
 }
 
@@ -42,7 +42,7 @@ void for_each_block(const fs::path& path, Sink&& sink) {
   std::vector<uint8_t> block(kBlock);
   while (const size_t count = std::fread(block.data(), 1, block.size(), file.get()))
     sink(std::span<const uint8_t>(block.data(), count));
-  CHECK(!std::ferror(file.get()), "{}: cannot be read: {}", path.string(), std::strerror(errno));
+  TANDEM_CHECK(!std::ferror(file.get()), "{}: cannot be read: {}", path.string(), std::strerror(errno));
 }
 
 // Opens an archive at its file `entry`, in whatever folder, or at its only file.
@@ -55,11 +55,11 @@ std::unique_ptr<Archive> open_entry(const fs::path& path, const std::string& ent
 
 void sync_path(const fs::path& path, int flags) {
   const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
-  CHECK(descriptor >= 0, "{}: cannot be opened to sync: {}", path.string(), std::strerror(errno));
+  TANDEM_CHECK(descriptor >= 0, "{}: cannot be opened to sync: {}", path.string(), std::strerror(errno));
   // Some file systems cannot sync a folder and return EINVAL; there is nothing better to do then.
   const int error = ::fsync(descriptor) == 0 || errno == EINVAL ? 0 : errno;
   ::close(descriptor);
-  CHECK(error == 0, "{}: cannot be synced to disk: {}", path.string(), std::strerror(error));
+  TANDEM_CHECK(error == 0, "{}: cannot be synced to disk: {}", path.string(), std::strerror(error));
 }
 
 }  // namespace
@@ -79,26 +79,27 @@ std::unique_ptr<std::FILE, int (*)(std::FILE*)> open_to_write(const fs::path& pa
   // O_NONBLOCK refuses a pipe without a reader, for which the call would wait; for other files it means nothing.
   const int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | (append ? O_APPEND : O_TRUNC);
   const int descriptor = ::open(path.c_str(), flags, 0666);
-  CHECK(descriptor >= 0 || errno != ELOOP,
-        "{}: cannot be written: it is a symbolic link, which is not followed; remove it", path.string());
-  CHECK(descriptor >= 0, "{}: cannot be written: {}", path.string(), std::strerror(errno));
+  TANDEM_CHECK(descriptor >= 0 || errno != ELOOP,
+               "{}: cannot be written: it is a symbolic link, which is not followed; remove it",
+               path.string());
+  TANDEM_CHECK(descriptor >= 0, "{}: cannot be written: {}", path.string(), std::strerror(errno));
   return {::fdopen(descriptor, append ? "ab" : "wb"), std::fclose};
 }
 
 RunningChecksum::RunningChecksum(const std::string& algorithm) : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
   const EVP_MD* method = EVP_get_digestbyname(algorithm.c_str());
-  CHECK(method && context_ && EVP_DigestInit_ex(context_.get(), method, nullptr) == 1,
-        "checksum: OpenSSL has no digest named '{}' here", algorithm);
+  TANDEM_CHECK(method && context_ && EVP_DigestInit_ex(context_.get(), method, nullptr) == 1,
+               "checksum: OpenSSL has no digest named '{}' here", algorithm);
 }
 
 void RunningChecksum::update(std::span<const uint8_t> bytes) {
-  CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1, "checksum: OpenSSL failed");
+  TANDEM_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1, "checksum: OpenSSL failed");
 }
 
 std::string RunningChecksum::hex() {
   std::array<uint8_t, EVP_MAX_MD_SIZE> digest;
   unsigned int size = 0;
-  CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, "checksum: OpenSSL failed");
+  TANDEM_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, "checksum: OpenSSL failed");
   return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + size, ""));
 }
 
@@ -142,12 +143,12 @@ Unpacked unpack(const fs::path& archive, const std::string& entry, const fs::pat
         throw CorruptArchive(
             fmt::format("{}: holds more than the {} bytes expected", archive.string(), max_size));
       digest.update({block.data(), count});
-      CHECK(std::fwrite(block.data(), 1, count, file.get()) == count, "{}: cannot be written: {}",
-            destination.string(), std::strerror(errno));
+      TANDEM_CHECK(std::fwrite(block.data(), 1, count, file.get()) == count, "{}: cannot be written: {}",
+                   destination.string(), std::strerror(errno));
       if (progress) progress(result.size, max_size);
     }
-    CHECK(std::fflush(file.get()) == 0 && ::fsync(::fileno(file.get())) == 0, "{}: cannot be written: {}",
-          destination.string(), std::strerror(errno));
+    TANDEM_CHECK(std::fflush(file.get()) == 0 && ::fsync(::fileno(file.get())) == 0,
+                 "{}: cannot be written: {}", destination.string(), std::strerror(errno));
   } catch (...) {
     file.reset();
     std::error_code ignored;
@@ -162,7 +163,8 @@ void commit_file(const fs::path& temporary, const fs::path& destination) {
   sync_path(temporary, O_RDONLY | O_NOFOLLOW);
   std::error_code error;
   fs::rename(temporary, destination, error);
-  CHECK(!error, "{}: cannot be renamed to {}: {}", temporary.string(), destination.string(), error.message());
+  TANDEM_CHECK(!error, "{}: cannot be renamed to {}: {}", temporary.string(), destination.string(),
+               error.message());
   const fs::path folder = destination.parent_path();
   sync_path(folder.empty() ? fs::path(".") : folder, O_RDONLY | O_DIRECTORY);
 }

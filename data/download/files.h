@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "data/download/archive.h"
+#include "tandem/data/download/archive.h"
 
 struct evp_md_ctx_st;  // OpenSSL's state of a digest
 

@@ -1,13 +1,13 @@
 // The table of benchmarks of words; reads their archives, and plain files.
-#include "data/words/benchmarks.h"
+#include "tandem/data/words/benchmarks.h"
 
 #include <fnmatch.h>
 
 #include <algorithm>
 
-#include "core/check.h"
-#include "data/download/archive.h"
-#include "data/text_file.h"
+#include "tandem/core/check.h"
+#include "tandem/data/download/archive.h"
+#include "tandem/data/text_file.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -25,7 +25,7 @@ int split_of(const WordCorpusSpec& spec, const std::string& name) {
 // Error: a text is not the one that its token file is named for.
 void check_unchanged(const fs::path& path, const std::string& algorithm, const std::string& digest,
                      const std::string& expected) {
-  CHECK(
+  TANDEM_CHECK(
       digest == expected,
       "{}: was altered while it was read: it had {} {}, and now has {}; try again when nothing writes to it",
       path.string(), algorithm, expected, digest);
@@ -94,10 +94,10 @@ void check_tokens(const WordCorpusSpec& spec, const TextCounts& counts) {
   if (spec.parts[kTest] == spec.parts[kDev]) tokens[kTest] = tokens[kDev];
   for (const int split : {kTrain, kDev, kTest}) {
     const auto i = static_cast<size_t>(split);
-    CHECK(tokens[i] > 0, "{}: holds no text named {}", spec.name, spec.parts[i]);
-    CHECK(spec.tokens[i] == 0 || tokens[i] == spec.tokens[i],
-          "{}: {} tokens in {} where {} are published: not the text that it should be", spec.name, tokens[i],
-          spec.parts[i], spec.tokens[i]);
+    TANDEM_CHECK(tokens[i] > 0, "{}: holds no text named {}", spec.name, spec.parts[i]);
+    TANDEM_CHECK(spec.tokens[i] == 0 || tokens[i] == spec.tokens[i],
+                 "{}: {} tokens in {} where {} are published: not the text that it should be", spec.name,
+                 tokens[i], spec.parts[i], spec.tokens[i]);
   }
 }
 
@@ -112,9 +112,9 @@ std::string listed_words(const fs::path& path, int64_t expected) {
     text.remove_prefix(std::min(text.size(), line.size() + 1));
   }
   const int64_t lines = std::count(words.begin(), words.end(), '\n');
-  CHECK(lines == expected,
-        "{}: lists {} words where {} are published: not the list that it should be; remove it", path.string(),
-        lines, expected);
+  TANDEM_CHECK(lines == expected,
+               "{}: lists {} words where {} are published: not the list that it should be; remove it",
+               path.string(), lines, expected);
   return words;
 }
 
@@ -192,8 +192,9 @@ WordSource word_source(const WordCorpusSpec& spec, const std::string& url, const
   source.test_is_dev = spec.parts[kTest] == spec.parts[kDev];
   source.check_counts = [spec](const TextCounts& counts) { check_tokens(spec, counts); };
   source.check_vocabulary = [spec](const WordVocabulary& words) {
-    CHECK(spec.vocabulary == 0 || words.size() == spec.vocabulary,
-          "{}: a vocabulary of {} words where {} are published", spec.name, words.size(), spec.vocabulary);
+    TANDEM_CHECK(spec.vocabulary == 0 || words.size() == spec.vocabulary,
+                 "{}: a vocabulary of {} words where {} are published", spec.name, words.size(),
+                 spec.vocabulary);
   };
   if (spec.word_list)
     source.word_list = [spec, fetch] { return listed_words(fetch(*spec.word_list), spec.vocabulary); };

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/words/build_token_file.h"
+#include "tandem/data/words/build_token_file.h"
 
 namespace tandem {
 

@@ -1,8 +1,8 @@
 // Builds token files.
-#include "data/words/build_token_file.h"
+#include "tandem/data/words/build_token_file.h"
 
-#include "core/check.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -100,8 +100,8 @@ class TokenFileBuilder {
     TokenFileWriter file(path, info, vocabulary.words());
     const auto write = [this, &file, &next](const TextPart& part, std::span<const int32_t> ids) {
       const auto at = next.find(part);
-      CHECK(at != next.end(), "{}: was altered while it was read: {} was not there before; try again",
-            printable_start(source_.name), printable_start(part.name));
+      TANDEM_CHECK(at != next.end(), "{}: was altered while it was read: {} was not there before; try again",
+                   printable_start(source_.name), printable_start(part.name));
       file.write(at->second, ids);
       at->second += static_cast<int64_t>(ids.size());
     };

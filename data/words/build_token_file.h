@@ -6,9 +6,9 @@
 #include <optional>
 #include <string>
 
-#include "data/download/cache.h"
-#include "data/token_file.h"
-#include "data/words/text.h"
+#include "tandem/data/download/cache.h"
+#include "tandem/data/token_file.h"
+#include "tandem/data/words/text.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // The hash table: linear probing.
-#include "data/words/table.h"
+#include "tandem/data/words/table.h"
 
 #include <functional>
 #include <utility>

@@ -1,5 +1,5 @@
 // Cuts a text into blocks of whole words, which all threads work on and which are delivered in order.
-#include "data/words/text.h"
+#include "tandem/data/words/text.h"
 
 #include <omp.h>
 
@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -48,7 +48,7 @@ class Blocks {
     const size_t found = fresh.find_last_of(" \n");
     if (found == std::string_view::npos) {  // one word so far
       searched_ = block_.text.size();
-      CHECK(
+      TANDEM_CHECK(
           searched_ <= kLongestWord,
           "words: {} bytes without a blank or a newline are no text of words, and at most {} are read; read them "
           "as bytes, or put blanks between the words",

@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include "data/words/vocabulary.h"
+#include "tandem/data/words/vocabulary.h"
 
 namespace tandem {
 

@@ -1,11 +1,11 @@
 // Chooses and looks up words.
-#include "data/words/vocabulary.h"
+#include "tandem/data/words/vocabulary.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "core/check.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 namespace {
@@ -28,26 +28,27 @@ bool is_one_word(std::string_view text) {
 WordVocabulary::WordVocabulary(std::string_view text) {
   while (!text.empty()) {
     const size_t end = text.find('\n');
-    CHECK(end != std::string_view::npos, "vocabulary: no newline after the last word, '{}'",
-          printable_start(text));
+    TANDEM_CHECK(end != std::string_view::npos, "vocabulary: no newline after the last word, '{}'",
+                 printable_start(text));
     const std::string_view word = text.substr(0, end);
-    CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it",
-          printable_start(word), size());
+    TANDEM_CHECK(is_one_word(word), "vocabulary: '{}', word {}, is empty or has a blank in it",
+                 printable_start(word), size());
     const int32_t before = size();
     const int32_t id = words_.add(word);
-    CHECK(id == before, "vocabulary: the word '{}' occurs twice, as id {} and again after {} words",
-          printable_start(word), id, before);
+    TANDEM_CHECK(id == before, "vocabulary: the word '{}' occurs twice, as id {} and again after {} words",
+                 printable_start(word), id, before);
     text.remove_prefix(end + 1);
   }
   unknown_ = either(words_, kUnknownWords);
   line_end_ = either(words_, kLineEnds);
-  CHECK(unknown_ >= 0, "vocabulary: none of its {} words is {} or {}", size(), kUnknownWords[0],
-        kUnknownWords[1]);
-  CHECK(line_end_ >= 0, "vocabulary: none of its {} words is {} or {}", size(), kLineEnds[0], kLineEnds[1]);
+  TANDEM_CHECK(unknown_ >= 0, "vocabulary: none of its {} words is {} or {}", size(), kUnknownWords[0],
+               kUnknownWords[1]);
+  TANDEM_CHECK(line_end_ >= 0, "vocabulary: none of its {} words is {} or {}", size(), kLineEnds[0],
+               kLineEnds[1]);
 }
 
 std::string_view WordVocabulary::word(int32_t id) const {
-  CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
+  TANDEM_CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
   return words_.word(id);
 }
 
@@ -71,11 +72,12 @@ int64_t WordCounts::count(std::string_view word) const {
 }
 
 std::string choose_words(const WordCounts& counts, const VocabularyLimit& limit, std::string_view line_end) {
-  CHECK(
+  TANDEM_CHECK(
       limit.size == 0 || limit.size >= 3,
       "vocabulary: a size of {} leaves no word; {} and {} are always there, so give at least 3, or 0 for all",
       limit.size, kUnknownWords[0], line_end);
-  CHECK(limit.min_count >= 1, "vocabulary: words occur at least {} times; give at least 1", limit.min_count);
+  TANDEM_CHECK(limit.min_count >= 1, "vocabulary: words occur at least {} times; give at least 1",
+               limit.min_count);
   using Counted = std::pair<std::string_view, int64_t>;
   Counted unknown(kUnknownWords[0], 0);
   const Counted end(line_end, counts.count(line_end));

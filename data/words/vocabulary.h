@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/words/table.h"
+#include "tandem/data/words/table.h"
 
 namespace tandem {
 

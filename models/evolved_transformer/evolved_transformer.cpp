@@ -1,19 +1,19 @@
 // The Evolved Transformer's convolutions and its stack.
-#include "models/evolved_transformer/evolved_transformer.h"
+#include "tandem/models/evolved_transformer/evolved_transformer.h"
 
 #include <cmath>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "models/layered_model.h"
-#include "models/layers/convolution.h"
-#include "models/layers/feed_forward.h"
-#include "models/layers/self_attention.h"
-#include "ops/arithmetic.h"
-#include "ops/causal_conv.h"
-#include "ops/concat.h"
-#include "ops/dropout.h"
-#include "ops/linear.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/layers/convolution.h"
+#include "tandem/models/layers/feed_forward.h"
+#include "tandem/models/layers/self_attention.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/causal_conv.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/linear.h"
 
 namespace tandem {
 namespace {
@@ -79,14 +79,15 @@ std::unique_ptr<LanguageModel> make_evolved_transformer(const EvolvedTransformer
                                                         uint64_t seed) {
   const int64_t blocks = config.blocks, d = config.d, heads = config.heads;
   const double dropout = config.dropout, attention_dropout = config.attention_dropout;
-  CHECK(config.vocabulary > 0 && blocks > 0 && d > 0 && heads > 0,
-        "evolved-transformer: sizes must be positive: vocabulary {}, blocks {}, d {}, heads {}",
-        config.vocabulary, blocks, d, heads);
+  TANDEM_CHECK(config.vocabulary > 0 && blocks > 0 && d > 0 && heads > 0,
+               "evolved-transformer: sizes must be positive: vocabulary {}, blocks {}, d {}, heads {}",
+               config.vocabulary, blocks, d, heads);
   check_layer_count("evolved-transformer", blocks);
-  CHECK(d % (2 * heads) == 0, "evolved-transformer: d {} must be a multiple of twice the {} heads", d, heads);
-  CHECK(dropout >= 0 && dropout < 1 && attention_dropout >= 0 && attention_dropout < 1,
-        "evolved-transformer: dropout {} and attention dropout {} must be in [0, 1)", dropout,
-        attention_dropout);
+  TANDEM_CHECK(d % (2 * heads) == 0, "evolved-transformer: d {} must be a multiple of twice the {} heads", d,
+               heads);
+  TANDEM_CHECK(dropout >= 0 && dropout < 1 && attention_dropout >= 0 && attention_dropout < 1,
+               "evolved-transformer: dropout {} and attention dropout {} must be in [0, 1)", dropout,
+               attention_dropout);
   const ResidualConfig residual = {.norm = NormPlacement::before, .dropout = dropout};
   const auto attention = [d, attention_dropout, &residual](int64_t count) {
     return SelfAttentionConfig{.d = d,

@@ -12,7 +12,7 @@
 // Transformer-XL's positions and memory (d^2 parameters each beyond the published sizes), weights start as
 // Transformer-XL's, and the rows that a filter needs from the segment before are carried.
 #pragma once
-#include "models/layers/residual.h"
+#include "tandem/models/layers/residual.h"
 
 namespace tandem {
 

@@ -1,8 +1,8 @@
 // The sizes of the Evolved Transformers that Primer's paper trains (arXiv 2109.08668). The recipes are ours.
-#include "models/presets.h"
-#include "models/evolved_transformer/evolved_transformer.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/evolved_transformer/evolved_transformer.h"
 
-#include "models/registry.h"
+#include "tandem/models/registry.h"
 
 namespace tandem {
 namespace {

@@ -1,11 +1,11 @@
 // Filters over time, for segments and for single rows.
-#include "models/layers/convolution.h"
+#include "tandem/models/layers/convolution.h"
 
 #include <algorithm>
 
-#include "core/array.h"
-#include "ops/causal_conv.h"
-#include "ops/slice.h"
+#include "tandem/core/array.h"
+#include "tandem/ops/causal_conv.h"
+#include "tandem/ops/slice.h"
 
 namespace tandem {
 

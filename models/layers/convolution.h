@@ -1,7 +1,7 @@
 // Causal filters over time, one per channel, after an attention layer's projections (Primer: So et al.,
 // NeurIPS 2021, arXiv 2109.08668), and the past rows that they need.
 #pragma once
-#include "models/layer.h"
+#include "tandem/models/layer.h"
 
 namespace tandem {
 

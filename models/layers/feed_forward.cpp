@@ -1,8 +1,8 @@
 // The feed-forward sub-layer.
-#include "models/layers/feed_forward.h"
+#include "tandem/models/layers/feed_forward.h"
 
-#include "ops/dropout.h"
-#include "ops/linear.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/linear.h"
 
 namespace tandem {
 namespace {

@@ -1,7 +1,7 @@
 // The feed-forward sub-layer of transformers: y = W2 dropout(act(W1 x + b1)) + b2 in a residual sum.
 #pragma once
-#include "models/layers/residual.h"
-#include "ops/activation.h"
+#include "tandem/models/layers/residual.h"
+#include "tandem/ops/activation.h"
 
 namespace tandem {
 

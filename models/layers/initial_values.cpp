@@ -1,9 +1,9 @@
 // Drawing initial values.
-#include "models/layers/initial_values.h"
+#include "tandem/models/layers/initial_values.h"
 
 #include <cmath>
 
-#include "core/array.h"
+#include "tandem/core/array.h"
 
 namespace tandem {
 

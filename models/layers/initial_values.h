@@ -1,7 +1,7 @@
 // Initial values of parameters.
 #pragma once
-#include "core/random.h"
-#include "models/layers/token_layers.h"
+#include "tandem/core/random.h"
+#include "tandem/models/layers/token_layers.h"
 
 namespace tandem {
 

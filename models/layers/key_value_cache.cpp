@@ -1,16 +1,17 @@
 // Appending to the cache.
-#include "models/layers/key_value_cache.h"
+#include "tandem/models/layers/key_value_cache.h"
 
 #include <algorithm>
 
-#include "core/array.h"
-#include "core/check.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 
 KeyValueCache::KeyValueCache(int64_t visible, int64_t batch, int64_t width, DType dtype, Device device)
     : visible_(visible) {
-  CHECK(visible > 0, "generation: attention sees {} keys; give a memory of at least one token", visible);
+  TANDEM_CHECK(visible > 0, "generation: attention sees {} keys; give a memory of at least one token",
+               visible);
   buffer_ = Tensor({2 * visible, batch, width}, dtype, device);
 }
 

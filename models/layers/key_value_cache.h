@@ -1,6 +1,6 @@
 // KeyValueCache: the last keys and values of an attention layer, for generation token by token.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

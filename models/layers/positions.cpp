@@ -1,21 +1,21 @@
 // Sinusoid tables, whose sizes are powers of two.
-#include "models/layers/positions.h"
+#include "tandem/models/layers/positions.h"
 
 #include <bit>
 #include <cmath>
 
-#include "core/check.h"
-#include "ops/arithmetic.h"
-#include "ops/dropout.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem {
 namespace {
 
 std::vector<float> frequencies_of(int64_t d) {
   constexpr int64_t kWidest = 1 << 20;
-  CHECK(d > 0 && d % 2 == 0 && d <= kWidest,
-        "positions: the width {} must be even, half of it sines and half cosines, and at most {}", d,
-        kWidest);
+  TANDEM_CHECK(d > 0 && d % 2 == 0 && d <= kWidest,
+               "positions: the width {} must be even, half of it sines and half cosines, and at most {}", d,
+               kWidest);
   std::vector<float> all;
   for (int64_t k = 0; k < d / 2; ++k)
     all.push_back(1.0f / std::pow(10000.0f, static_cast<float>(2 * k) / static_cast<float>(d)));

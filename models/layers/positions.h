@@ -3,7 +3,7 @@
 // Vaswani et al., "Attention is all you need" (2017), section 3.5. The columns have the order of
 // Transformer-XL's code: all sines, then all cosines.
 #pragma once
-#include "models/layer.h"
+#include "tandem/models/layer.h"
 
 namespace tandem {
 

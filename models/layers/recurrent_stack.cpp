@@ -1,10 +1,10 @@
 // Dropout around recurrent layers, their language model, and AWD's settings.
-#include "models/layers/recurrent_stack.h"
+#include "tandem/models/layers/recurrent_stack.h"
 
-#include "core/check.h"
-#include "models/layered_model.h"
-#include "models/layers/initial_values.h"
-#include "ops/dropout.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem {
 namespace {
@@ -64,12 +64,12 @@ void RecurrentStackConfig::stack_fields(Fields& field) {
 std::unique_ptr<LanguageModel> make_recurrent_stack(
     const std::string& model, const RecurrentStackConfig& config, std::string config_text, Random& random,
     const std::function<std::unique_ptr<Layer>(int64_t layer)>& make_layer) {
-  CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0,
-        "{}: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}", model,
-        config.vocabulary, config.d, config.layers, config.d_embedding);
+  TANDEM_CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0,
+               "{}: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}", model,
+               config.vocabulary, config.d, config.layers, config.d_embedding);
   check_layer_count(model, config.layers);
   for (const double p : {config.input_dropout, config.dropout, config.output_dropout})
-    CHECK(p >= 0 && p < 1, "{}: dropout {} must be in [0, 1)", model, p);
+    TANDEM_CHECK(p >= 0 && p < 1, "{}: dropout {} must be in [0, 1)", model, p);
   const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.1, config); };
   const FrameConfig frame = {.input_width = config.input_width(0),
                              .output_width = config.output_width(config.layers - 1)};

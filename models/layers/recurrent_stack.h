@@ -5,10 +5,10 @@
 #pragma once
 #include <functional>
 
-#include "core/random.h"
-#include "models/layer.h"
-#include "models/layers/token_layers.h"
-#include "models/presets.h"
+#include "tandem/core/random.h"
+#include "tandem/models/layer.h"
+#include "tandem/models/layers/token_layers.h"
+#include "tandem/models/presets.h"
 
 namespace tandem {
 

@@ -1,10 +1,10 @@
 // Norms and residual sums.
-#include "models/layers/residual.h"
+#include "tandem/models/layers/residual.h"
 
-#include "core/array.h"
-#include "ops/arithmetic.h"
-#include "ops/dropout.h"
-#include "ops/layer_norm.h"
+#include "tandem/core/array.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/layer_norm.h"
 
 namespace tandem {
 

@@ -1,8 +1,8 @@
 // Residual: the sum around a sub-layer of a transformer with its norm and dropout. NormLayer: the norm at
 // the end of a stack.
 #pragma once
-#include "models/layer.h"
-#include "models/layers/initial_values.h"
+#include "tandem/models/layer.h"
+#include "tandem/models/layers/initial_values.h"
 
 namespace tandem {
 

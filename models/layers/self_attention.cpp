@@ -1,17 +1,17 @@
 // Self-attention for segments, and for single tokens with a cache.
-#include "models/layers/self_attention.h"
+#include "tandem/models/layers/self_attention.h"
 
 #include <algorithm>
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "models/layers/convolution.h"
-#include "models/layers/key_value_cache.h"
-#include "ops/attention.h"
-#include "ops/concat.h"
-#include "ops/linear.h"
-#include "ops/relative_attention.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layers/convolution.h"
+#include "tandem/models/layers/key_value_cache.h"
+#include "tandem/ops/attention.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/relative_attention.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -25,9 +25,9 @@ constexpr uint32_t kPositionSite = 0xFFFFFFFF;
 SelfAttention::SelfAttention(const SelfAttentionConfig& config, std::shared_ptr<const Sinusoids> sinusoids,
                              InitialValues& values, const SelfAttention* same_bias)
     : config_(config), sinusoids_(std::move(sinusoids)), residual_(config.d, config.residual, values) {
-  CHECK(config.d > 0 && config.heads > 0 && config.d_head > 0 && config.conv_width >= 0,
-        "self-attention: sizes must be positive: d {}, heads {}, width of a head {}, of a filter {}",
-        config.d, config.heads, config.d_head, config.conv_width);
+  TANDEM_CHECK(config.d > 0 && config.heads > 0 && config.d_head > 0 && config.conv_width >= 0,
+               "self-attention: sizes must be positive: d {}, heads {}, width of a head {}, of a filter {}",
+               config.d, config.heads, config.d_head, config.conv_width);
   const int64_t d = config.d, w = width(), pair = config.shared_qk ? w : 2 * w;
   query_ = add_parameter("query.weight", values.matrix(w, d));
   pair_ = add_parameter(config.shared_qk ? "value.weight" : "key_value.weight", values.matrix(pair, d));
@@ -104,8 +104,8 @@ Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, 
   attention.key = {options.seed, options.step, site + kAttention};
   if (!config_.relative) return {finish(x, causal_attention(q, kv, attention), options, site), {}};
   if (context.same_length) {
-    CHECK(context.memory > 0, "self-attention: a query sees {} keys; give a memory of at least one token",
-          context.memory);
+    TANDEM_CHECK(context.memory > 0,
+                 "self-attention: a query sees {} keys; give a memory of at least one token", context.memory);
     attention.window = context.memory;
   }
   const Tensor r = distances(kv.size(0), context.clamp, x, options);

@@ -16,8 +16,8 @@
 //                  generation give the same result as one long pass.
 //     shared_qk    k = conv(n W_q) and q = k W_s: keys have no projection of their own
 #pragma once
-#include "models/layers/positions.h"
-#include "models/layers/residual.h"
+#include "tandem/models/layers/positions.h"
+#include "tandem/models/layers/residual.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // Embedding and output layer, plain or in clusters.
-#include "models/layers/token_layers.h"
+#include "tandem/models/layers/token_layers.h"
 
 #include <fmt/format.h>
 
@@ -7,15 +7,15 @@
 #include <array>
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "ops/adaptive/clusters.h"
-#include "ops/arithmetic.h"
-#include "ops/cross_entropy.h"
-#include "ops/embedding.h"
-#include "ops/linear.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/adaptive/clusters.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/cross_entropy.h"
+#include "tandem/ops/embedding.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -39,8 +39,8 @@ std::vector<Cluster> clusters_of(const TokenConfig& config, int64_t d) {
 
 template <size_t N>
 void check_one_of(const char* field, const std::string& value, const std::array<const char*, N>& known) {
-  CHECK(std::find(known.begin(), known.end(), value) != known.end(),
-        "vocabulary: {} is {}; it must be one of {}", field, value, fmt::join(known, ", "));
+  TANDEM_CHECK(std::find(known.begin(), known.end(), value) != known.end(),
+               "vocabulary: {} is {}; it must be one of {}", field, value, fmt::join(known, ", "));
 }
 
 // Transformer-XL: if all clusters have d features, there is one table and nothing to project.
@@ -55,27 +55,27 @@ std::string numbered(const char* what, size_t cluster) {
 }  // namespace
 
 void TokenConfig::check(int64_t d) const {
-  CHECK(vocabulary > 0, "vocabulary: its size must be positive, got {}", vocabulary);
-  CHECK(cluster_dropout >= 0 && cluster_dropout < 1, "vocabulary: band_dropout {} must be in [0, 1)",
-        cluster_dropout);
+  TANDEM_CHECK(vocabulary > 0, "vocabulary: its size must be positive, got {}", vocabulary);
+  TANDEM_CHECK(cluster_dropout >= 0 && cluster_dropout < 1, "vocabulary: band_dropout {} must be in [0, 1)",
+               cluster_dropout);
   check_one_of("adaptive", adaptive, std::array{"projected", "baevski", "pytorch"});
   check_one_of("tied_projections", tie_projs, std::array{"none", "tails", "all"});
   if (cutoffs.empty()) {
-    CHECK(d_embed == 0 || d_embed == d, "vocabulary: a width of {} features needs cutoffs; d is {}", d_embed,
-          d);
+    TANDEM_CHECK(d_embed == 0 || d_embed == d, "vocabulary: a width of {} features needs cutoffs; d is {}",
+                 d_embed, d);
     return;
   }
-  CHECK(div_val >= 1, "vocabulary: band_divisor must be 1 or more, got {}", div_val);
+  TANDEM_CHECK(div_val >= 1, "vocabulary: band_divisor must be 1 or more, got {}", div_val);
   for (const Cluster& cluster : clusters_of(*this, d))
-    CHECK(
+    TANDEM_CHECK(
         cluster.size > 0 && cluster.width > 0,
         "vocabulary: the cutoffs {} of {} words, with {} features divided by {}, leave a cluster of {} words with {} "
         "features",
         fmt::join(cutoffs, ", "), vocabulary, d_embed > 0 ? d_embed : d, div_val, cluster.size,
         cluster.width);
-  CHECK(adaptive != "pytorch" || !tied,
-        "vocabulary: the output \"pytorch\" has rows of its own; set tied to false");
-  CHECK(
+  TANDEM_CHECK(adaptive != "pytorch" || !tied,
+               "vocabulary: the output \"pytorch\" has rows of its own; set tied to false");
+  TANDEM_CHECK(
       adaptive == "projected" || d_embed == 0 || d_embed == d,
       "vocabulary: \"{}\" scores the first cluster without a projection, so band_width must be d, {}, not {}",
       adaptive, d, d_embed);
@@ -134,9 +134,9 @@ TokenOutput::TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedd
   if (!adaptive_ || one_table(config, d)) {
     weights_.rows = {config.tied ? embedding.rows()
                                  : add_parameter("weight", values.rows({config.vocabulary, d}))};
-    CHECK(weights_.rows[0].size(1) == d,
-          "output: tied to an embedding of width {}, but the last layer's width is {}",
-          weights_.rows[0].size(1), d);
+    TANDEM_CHECK(weights_.rows[0].size(1) == d,
+                 "output: tied to an embedding of width {}, but the last layer's width is {}",
+                 weights_.rows[0].size(1), d);
     if (with_bias) weights_.biases = {bias("bias", config.vocabulary)};
     if (!adaptive_) return;
   }

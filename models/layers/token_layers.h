@@ -4,10 +4,10 @@
 #include <functional>
 #include <string>
 
-#include "models/config_fields.h"
-#include "models/language_model.h"
-#include "ops/adaptive_embedding.h"
-#include "ops/adaptive_softmax.h"
+#include "tandem/models/config_fields.h"
+#include "tandem/models/language_model.h"
+#include "tandem/ops/adaptive_embedding.h"
+#include "tandem/ops/adaptive_softmax.h"
 
 namespace tandem {
 

@@ -1,9 +1,9 @@
 // The LSTM layer and its language model.
-#include "models/lstm/lstm.h"
+#include "tandem/models/lstm/lstm.h"
 
 #include <cmath>
 
-#include "models/layers/initial_values.h"
+#include "tandem/models/layers/initial_values.h"
 
 namespace tandem {
 

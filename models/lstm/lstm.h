@@ -1,8 +1,8 @@
 // LSTM language models, the baseline of newer recurrences. ops/lstm.h has the equations and the source,
 // models/layers/recurrent_stack.h what surrounds the layers.
 #pragma once
-#include "models/layers/recurrent_stack.h"
-#include "ops/lstm.h"
+#include "tandem/models/layers/recurrent_stack.h"
+#include "tandem/ops/lstm.h"
 
 namespace tandem {
 

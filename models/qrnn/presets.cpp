@@ -1,8 +1,8 @@
 // Sizes and recipes of QRNN. Sources: arXiv 1803.08240 and the authors' commands (salesforce/awd-lstm-lm).
-#include "models/presets.h"
+#include "tandem/models/presets.h"
 
-#include "models/qrnn/qrnn.h"
-#include "models/registry.h"
+#include "tandem/models/qrnn/qrnn.h"
+#include "tandem/models/registry.h"
 
 namespace tandem {
 namespace {

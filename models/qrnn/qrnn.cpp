@@ -1,14 +1,14 @@
 // The QRNN layer and its language model.
-#include "models/qrnn/qrnn.h"
+#include "tandem/models/qrnn/qrnn.h"
 
 #include <cmath>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "models/layers/initial_values.h"
-#include "ops/concat.h"
-#include "ops/linear.h"
-#include "ops/slice.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/slice.h"
 
 namespace tandem {
 namespace {
@@ -22,7 +22,7 @@ Tensor delayed(const Tensor& x, const Tensor& first) {
 QrnnPooling pooling_named(const std::string& name) {
   if (name == "f") return QrnnPooling::f;
   if (name == "ifo") return QrnnPooling::ifo;
-  CHECK(name == "fo", "qrnn: pooling {} is not known; there are f, fo and ifo", name);
+  TANDEM_CHECK(name == "fo", "qrnn: pooling {} is not known; there are f, fo and ifo", name);
   return QrnnPooling::fo;
 }
 
@@ -39,7 +39,7 @@ void QrnnConfig::fields(Fields& field) {
 QrnnLayer::QrnnLayer(int64_t input, int64_t output, const QrnnLayerOptions& options,
                      const TokenConfig& config, Random& random)
     : options_(options) {
-  CHECK(options.window == 1 || options.window == 2, "qrnn: window {} must be 1 or 2", options.window);
+  TANDEM_CHECK(options.window == 1 || options.window == 2, "qrnn: window {} must be 1 or 2", options.window);
   const int64_t rows = qrnn_planes(options.pooling) * output, columns = options.window * input;
   const double bound = 1 / std::sqrt(static_cast<double>(columns));
   weight_ = add_parameter("weight", uniform(random, {rows, columns}, bound, config));
@@ -68,7 +68,8 @@ Layer::Output QrnnLayer::forward(const Tensor& x, const LayerState& before, cons
 
 std::unique_ptr<LanguageModel> make_qrnn(const QrnnConfig& config, uint64_t seed) {
   const QrnnPooling pooling = pooling_named(config.pooling);
-  CHECK(config.zoneout >= 0 && config.zoneout < 1, "qrnn: zoneout {} must be in [0, 1)", config.zoneout);
+  TANDEM_CHECK(config.zoneout >= 0 && config.zoneout < 1, "qrnn: zoneout {} must be in [0, 1)",
+               config.zoneout);
   Random random(seed);
   return make_recurrent_stack("qrnn", config, config.text(), random, [&config, &random, pooling](int64_t i) {
     const QrnnLayerOptions options = {.window = i == 0 ? config.first_window : config.window,

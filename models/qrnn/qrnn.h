@@ -4,8 +4,8 @@
 // Bradbury, Merity, Xiong and Socher, "Quasi-Recurrent Neural Networks" (ICLR 2017). The layer follows the
 // authors' pytorch-qrnn, the language model AWD-QRNN (models/layers/recurrent_stack.h).
 #pragma once
-#include "models/layers/recurrent_stack.h"
-#include "ops/qrnn_scan.h"
+#include "tandem/models/layers/recurrent_stack.h"
+#include "tandem/ops/qrnn_scan.h"
 
 namespace tandem {
 

@@ -1,9 +1,9 @@
 // The language models SHA-RNN and SHAQ: configuration, stack of blocks, collapsing of value gates.
-#include "core/array.h"
-#include "core/check.h"
-#include "models/layered_model.h"
-#include "models/sha_rnn/sha_rnn.h"
-#include "models/tensor_index.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/sha_rnn/sha_rnn.h"
+#include "tandem/models/tensor_index.h"
 
 namespace tandem {
 
@@ -17,7 +17,7 @@ void ShaRnnConfig::fields(Fields& field) {
   token_fields(field);
   if (window > 0) {
     field("window", window);
-    CHECK(window > 0, "shaq: window {} must be 1 or 2", window);
+    TANDEM_CHECK(window > 0, "shaq: window {} must be 1 or 2", window);
   }
   field("d", d);
   field("d_boom", d_boom);
@@ -30,15 +30,16 @@ void ShaRnnConfig::fields(Fields& field) {
 
 std::unique_ptr<LanguageModel> make_sha_rnn(const ShaRnnConfig& config, uint64_t seed) {
   const std::string name = config.model_name();
-  CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.max_positions > 0,
-        "{}: sizes must be positive: vocabulary {}, d {}, layers {}, positions {}", name, config.vocabulary,
-        config.d, config.layers, config.max_positions);
+  TANDEM_CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.max_positions > 0,
+               "{}: sizes must be positive: vocabulary {}, d {}, layers {}, positions {}", name,
+               config.vocabulary, config.d, config.layers, config.max_positions);
   check_layer_count(name, config.layers);
-  CHECK(config.d_boom >= config.d, "{}: the boom's width {} must be d, {}, or more", name, config.d_boom,
-        config.d);
-  CHECK(config.attention_blocks >= 0 && config.attention_blocks <= config.layers,
-        "{}: attention in {} blocks; the model has {}", name, config.attention_blocks, config.layers);
-  CHECK(config.dropout >= 0 && config.dropout < 1, "{}: dropout {} must be in [0, 1)", name, config.dropout);
+  TANDEM_CHECK(config.d_boom >= config.d, "{}: the boom's width {} must be d, {}, or more", name,
+               config.d_boom, config.d);
+  TANDEM_CHECK(config.attention_blocks >= 0 && config.attention_blocks <= config.layers,
+               "{}: attention in {} blocks; the model has {}", name, config.attention_blocks, config.layers);
+  TANDEM_CHECK(config.dropout >= 0 && config.dropout < 1, "{}: dropout {} must be in [0, 1)", name,
+               config.dropout);
 
   Random random(seed);
   const Initializer rows = [&random, &config](Shape shape) {

@@ -1,8 +1,8 @@
 // Sizes and recipes of SHA-RNN and SHAQ. Sources: arXiv 1911.11423 and the author's code (Smerity/sha-rnn).
-#include "models/presets.h"
+#include "tandem/models/presets.h"
 
-#include "models/registry.h"
-#include "models/sha_rnn/sha_rnn.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/sha_rnn/sha_rnn.h"
 
 namespace tandem {
 namespace {

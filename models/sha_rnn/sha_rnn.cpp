@@ -1,21 +1,21 @@
 // A block of SHA-RNN and SHAQ, and generation with it.
-#include "models/sha_rnn/sha_rnn.h"
+#include "tandem/models/sha_rnn/sha_rnn.h"
 
 #include <cmath>
 
-#include "core/array.h"
-#include "models/layers/key_value_cache.h"
-#include "models/lstm/lstm.h"
-#include "models/qrnn/qrnn.h"
-#include "ops/activation.h"
-#include "ops/arithmetic.h"
-#include "ops/attention.h"
-#include "ops/chunk_sum.h"
-#include "ops/concat.h"
-#include "ops/dropout.h"
-#include "ops/linear.h"
-#include "ops/slice.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/core/array.h"
+#include "tandem/models/layers/key_value_cache.h"
+#include "tandem/models/lstm/lstm.h"
+#include "tandem/models/qrnn/qrnn.h"
+#include "tandem/ops/activation.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/attention.h"
+#include "tandem/ops/chunk_sum.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/slice.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {

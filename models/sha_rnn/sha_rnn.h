@@ -22,10 +22,10 @@
 // vectors for q, k and v, a gate r), and training segments have a fixed length. We had neither SHAQ's paper
 // nor code: what replaces the LSTM here, a QRNN layer with fo-pooling, is our reconstruction.
 #pragma once
-#include "core/random.h"
-#include "models/layer.h"
-#include "models/layers/residual.h"
-#include "models/layers/token_layers.h"
+#include "tandem/core/random.h"
+#include "tandem/models/layer.h"
+#include "tandem/models/layers/residual.h"
+#include "tandem/models/layers/token_layers.h"
 
 namespace tandem {
 

@@ -1,9 +1,9 @@
 // SRU's sizes and recipes. Sources: arXiv 1709.02755 and the authors' training scripts
 // (asappresearch/sru, 2.x).
-#include "models/presets.h"
+#include "tandem/models/presets.h"
 
-#include "models/registry.h"
-#include "models/sru/sru.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/sru/sru.h"
 
 namespace tandem {
 namespace {

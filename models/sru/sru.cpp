@@ -1,17 +1,17 @@
 // The SRU layer and its language model.
-#include "models/sru/sru.h"
+#include "tandem/models/sru/sru.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "models/layered_model.h"
-#include "models/layers/initial_values.h"
-#include "ops/dropout.h"
-#include "ops/linear.h"
-#include "ops/sru_scan.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/sru_scan.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 
@@ -66,12 +66,13 @@ Layer::Output SruLayer::forward(const Tensor& x, const LayerState& before, const
 }
 
 std::unique_ptr<LanguageModel> make_sru(const SruConfig& config, uint64_t seed) {
-  CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0 &&
-            config.d_projected >= 0,
-        "sru: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}, d' {}",
-        config.vocabulary, config.d, config.layers, config.d_embedding, config.d_projected);
+  TANDEM_CHECK(config.vocabulary > 0 && config.d > 0 && config.layers > 0 && config.d_embedding >= 0 &&
+                   config.d_projected >= 0,
+               "sru: sizes must be positive: vocabulary {}, d {}, layers {}, d of the embedding {}, d' {}",
+               config.vocabulary, config.d, config.layers, config.d_embedding, config.d_projected);
   check_layer_count("sru", config.layers);
-  CHECK(config.dropout >= 0 && config.dropout < 1, "sru: dropout {} must be in [0, 1)", config.dropout);
+  TANDEM_CHECK(config.dropout >= 0 && config.dropout < 1, "sru: dropout {} must be in [0, 1)",
+               config.dropout);
   Random random(seed);
   // Embedding and output rows have standard deviation 1 / sqrt(width).
   const Initializer rows = [&random, &config](Shape shape) {

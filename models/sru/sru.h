@@ -10,9 +10,9 @@
 // (asappresearch/sru, 2.x): W uniform with variance 1 / columns, then the candidate plane times
 // sqrt(1 - dropout) and the gate planes times sqrt(1/2); v uniform with variance 1/2.
 #pragma once
-#include "core/random.h"
-#include "models/layer.h"
-#include "models/layers/token_layers.h"
+#include "tandem/core/random.h"
+#include "tandem/models/layer.h"
+#include "tandem/models/layers/token_layers.h"
 
 namespace tandem {
 

@@ -1,12 +1,12 @@
 // Names and layout of the SRU++ authors' weights and of ours.
-#include "models/srupp/authors_weights.h"
+#include "tandem/models/srupp/authors_weights.h"
 
 #include <cstring>
 #include <map>
 #include <set>
 
-#include "core/check.h"
-#include "models/layered_model.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layered_model.h"
 
 namespace tandem {
 namespace {
@@ -67,14 +67,14 @@ class WeightMap {
   bool has(const std::string& name) const { return by_name_.count(name) > 0; }
   const Tensor& get(const std::string& name) const {
     const auto found = by_name_.find(name);
-    CHECK(found != by_name_.end(), "authors' SRU++ weights: there is no tensor {}", name);
+    TANDEM_CHECK(found != by_name_.end(), "authors' SRU++ weights: there is no tensor {}", name);
     return found->second;
   }
   // Returns a matrix. Error: another number of axes, or a matrix without elements, whose sizes could be any numbers.
   const Tensor& matrix(const std::string& name) const {
     const Tensor& w = get(name);
-    CHECK(w.rank() == 2, "authors' SRU++ weights: {} must have two axes, is {}", name, w.str());
-    CHECK(w.numel() > 0, "authors' SRU++ weights: {} has no elements: {}", name, w.str());
+    TANDEM_CHECK(w.rank() == 2, "authors' SRU++ weights: {} must have two axes, is {}", name, w.str());
+    TANDEM_CHECK(w.numel() > 0, "authors' SRU++ weights: {} has no elements: {}", name, w.str());
     return w;
   }
   const std::map<std::string, Tensor>& all() const { return by_name_; }
@@ -115,7 +115,7 @@ SruppConfig infer_config(const WeightMap& weights, int64_t heads, DType dtype, D
   std::vector<bool> attends;
   for (config.layers = 0; weights.has(fmt::format("rnn.rnn_lst.{}.weight_c", config.layers)); ++config.layers)
     attends.push_back(weights.has(fmt::format("rnn.rnn_lst.{}.transform_module.alpha", config.layers)));
-  CHECK(config.layers > 0, "authors' SRU++ weights: there is no tensor rnn.rnn_lst.0.weight_c");
+  TANDEM_CHECK(config.layers > 0, "authors' SRU++ weights: there is no tensor rnn.rnn_lst.0.weight_c");
   check_layer_count("authors' SRU++ weights", config.layers);
   infer_attention(attends, config);
   return config;
@@ -138,14 +138,16 @@ std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>
   std::vector<NamedTensor> values;
   for (const NamePair& pair : name_pairs(config)) {
     const Tensor& value = map.get(pair.theirs);
-    CHECK(value.shape() == pair.shape, "authors' SRU++ weights: {} is {}; with d {}, d' {} it must be {}",
-          pair.theirs, value.str(), config.d, config.d_projected, pair.shape.str());
+    TANDEM_CHECK(value.shape() == pair.shape,
+                 "authors' SRU++ weights: {} is {}; with d {}, d' {} it must be {}", pair.theirs, value.str(),
+                 config.d, config.d_projected, pair.shape.str());
     values.push_back({pair.ours, pair.interleaved ? permute_planes(value, false) : value});
     used.insert(pair.theirs);
   }
   for (const auto& [name, value] : map.all())
-    CHECK(used.count(name) > 0, "authors' SRU++ weights: tensor {}, {}, belongs to nothing in this model",
-          name, value.str());
+    TANDEM_CHECK(used.count(name) > 0,
+                 "authors' SRU++ weights: tensor {}, {}, belongs to nothing in this model", name,
+                 value.str());
   // Made last: once all shapes fit, the model takes no more memory than the weights.
   std::unique_ptr<LanguageModel> model = make_srupp(config, 0);
   model->load(values);

@@ -2,8 +2,8 @@
 #pragma once
 #include <memory>
 
-#include "models/language_model.h"
-#include "models/srupp/srupp.h"
+#include "tandem/models/language_model.h"
+#include "tandem/models/srupp/srupp.h"
 
 namespace tandem {
 

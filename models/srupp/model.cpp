@@ -1,10 +1,10 @@
 // The SRU++ language model: its configuration, and the stack of layers.
 #include <cmath>
 
-#include "core/check.h"
-#include "models/layered_model.h"
-#include "models/layers/initial_values.h"
-#include "models/srupp/srupp.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/models/srupp/srupp.h"
 
 namespace tandem {
 
@@ -23,24 +23,25 @@ void SruppConfig::fields(Fields& field) {
 }
 
 std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t seed) {
-  CHECK(config.vocabulary > 0 && config.d > 0 && config.d_projected > 0 && config.layers > 0 &&
-            config.heads > 0,
-        "srupp: sizes must be positive: vocabulary {}, d {}, d' {}, layers {}, heads {}", config.vocabulary,
-        config.d, config.d_projected, config.layers, config.heads);
+  TANDEM_CHECK(config.vocabulary > 0 && config.d > 0 && config.d_projected > 0 && config.layers > 0 &&
+                   config.heads > 0,
+               "srupp: sizes must be positive: vocabulary {}, d {}, d' {}, layers {}, heads {}",
+               config.vocabulary, config.d, config.d_projected, config.layers, config.heads);
   check_layer_count("srupp", config.layers);
-  CHECK(config.d_projected % config.heads == 0, "srupp: heads must divide d': d' is {}, heads {}",
-        config.d_projected, config.heads);
-  CHECK(config.attention_every >= 0 && config.attention_last >= 0 && config.attention_last <= config.layers,
-        "srupp: attention every {} layers, in the last {}; the model has {} layers", config.attention_every,
-        config.attention_last, config.layers);
-  CHECK(config.attention_every == 0 || config.attention_last == 0,
-        "srupp: attention every {} layers and in the last {}: give one of the two, the other as 0",
-        config.attention_every, config.attention_last);
-  CHECK(config.conv_width >= 0, "srupp: filters of width {}; give 0 for none", config.conv_width);
-  CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
-            config.attention_dropout < 1,
-        "srupp: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
-        config.attention_dropout);
+  TANDEM_CHECK(config.d_projected % config.heads == 0, "srupp: heads must divide d': d' is {}, heads {}",
+               config.d_projected, config.heads);
+  TANDEM_CHECK(
+      config.attention_every >= 0 && config.attention_last >= 0 && config.attention_last <= config.layers,
+      "srupp: attention every {} layers, in the last {}; the model has {} layers", config.attention_every,
+      config.attention_last, config.layers);
+  TANDEM_CHECK(config.attention_every == 0 || config.attention_last == 0,
+               "srupp: attention every {} layers and in the last {}: give one of the two, the other as 0",
+               config.attention_every, config.attention_last);
+  TANDEM_CHECK(config.conv_width >= 0, "srupp: filters of width {}; give 0 for none", config.conv_width);
+  TANDEM_CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
+                   config.attention_dropout < 1,
+               "srupp: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
+               config.attention_dropout);
 
   Random random(seed);
   // Rows have standard deviation 1 / sqrt(d) in all clusters, whatever their width, as in the authors' code.

@@ -1,12 +1,12 @@
 // SRU++'s sizes and recipes. Sources: arXiv 2102.12459 and the authors' training scripts (asappresearch/sru,
 // 3.0.0-dev).
-#include "models/presets.h"
+#include "tandem/models/presets.h"
 
 #include <charconv>
 
-#include "core/check.h"
-#include "models/registry.h"
-#include "models/srupp/srupp.h"
+#include "tandem/core/check.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/srupp/srupp.h"
 
 namespace tandem {
 namespace {
@@ -114,9 +114,9 @@ std::optional<PresetVariant> attention_every_variant(const std::string& name) {
   const std::string base = name.substr(0, at);
   return PresetVariant{base, [base, k](Preset& preset) {
                          SruppConfig config = SruppConfig::from_text(preset.model_config);
-                         CHECK(k <= config.layers,
-                               "preset: {} asks for attention every {} layers; {} has {} layers", preset.name,
-                               k, base, config.layers);
+                         TANDEM_CHECK(k <= config.layers,
+                                      "preset: {} asks for attention every {} layers; {} has {} layers",
+                                      preset.name, k, base, config.layers);
                          config.attention_every = k;
                          preset.model_config = config.text();
                        }};

@@ -1,19 +1,19 @@
 // The SRU++ layer.
-#include "models/srupp/srupp.h"
+#include "tandem/models/srupp/srupp.h"
 
 #include <cmath>
 
-#include "core/array.h"
-#include "models/layers/convolution.h"
-#include "models/layers/initial_values.h"
-#include "models/layers/key_value_cache.h"
-#include "ops/attention.h"
-#include "ops/concat.h"
-#include "ops/dropout.h"
-#include "ops/layer_norm.h"
-#include "ops/linear.h"
-#include "ops/sru_scan.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/core/array.h"
+#include "tandem/models/layers/convolution.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/models/layers/key_value_cache.h"
+#include "tandem/ops/attention.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/layer_norm.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/sru_scan.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {

@@ -41,9 +41,9 @@
 // authors' code (asappresearch/sru, branch 3.0.0-dev). Ours: U has one plane after the other where theirs are
 // interleaved (authors_weights.h converts), and layers that do not attend keep no memory.
 #pragma once
-#include "core/random.h"
-#include "models/layer.h"
-#include "models/layers/token_layers.h"
+#include "tandem/core/random.h"
+#include "tandem/models/layer.h"
+#include "tandem/models/layers/token_layers.h"
 
 namespace tandem {
 

@@ -1,8 +1,8 @@
 // A size and a recipe of our own for stacks.
-#include "models/presets.h"
+#include "tandem/models/presets.h"
 
-#include "models/registry.h"
-#include "models/stack/stack.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/stack/stack.h"
 
 namespace tandem {
 namespace {

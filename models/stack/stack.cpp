@@ -1,19 +1,19 @@
 // Stacks of layers from a list in text.
-#include "models/stack/stack.h"
+#include "tandem/models/stack/stack.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 
-#include "core/check.h"
-#include "core/utf8.h"
-#include "models/layered_model.h"
-#include "models/layers/feed_forward.h"
-#include "models/layers/self_attention.h"
-#include "models/lstm/lstm.h"
-#include "models/qrnn/qrnn.h"
-#include "models/sru/sru.h"
-#include "models/srupp/srupp.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/layers/feed_forward.h"
+#include "tandem/models/layers/self_attention.h"
+#include "tandem/models/lstm/lstm.h"
+#include "tandem/models/qrnn/qrnn.h"
+#include "tandem/models/sru/sru.h"
+#include "tandem/models/srupp/srupp.h"
 
 namespace tandem {
 namespace {
@@ -116,16 +116,16 @@ std::vector<std::string> stack_layers(const std::string& text) {
     const size_t end = std::min(text.find(',', begin), text.size());
     const std::string entry = text.substr(begin, end - begin);
     const std::string name = entry.substr(0, entry.find('*'));
-    CHECK(find_kind(name) != nullptr,
-          "stack: \"{}\", number {} of \"{}\", is not a layer; there are {}, as NAME or NAME*COUNT",
-          printable_start(name), place, printable_start(text), known_kinds());
+    TANDEM_CHECK(find_kind(name) != nullptr,
+                 "stack: \"{}\", number {} of \"{}\", is not a layer; there are {}, as NAME or NAME*COUNT",
+                 printable_start(name), place, printable_start(text), known_kinds());
     int64_t count = 1;
     if (name.size() < entry.size()) {
       const char* const last = entry.data() + entry.size();
       const auto [stop, error] = std::from_chars(entry.data() + name.size() + 1, last, count);
-      CHECK(error == std::errc() && stop == last && count > 0 && count <= kMost,
-            "stack: in \"{}\", number {} of \"{}\", the count must be a number from 1 to {}",
-            printable_start(entry), place, printable_start(text), kMost);
+      TANDEM_CHECK(error == std::errc() && stop == last && count > 0 && count <= kMost,
+                   "stack: in \"{}\", number {} of \"{}\", the count must be a number from 1 to {}",
+                   printable_start(entry), place, printable_start(text), kMost);
     }
     check_layer_count("stack", static_cast<int64_t>(layers.size()) + count);
     layers.insert(layers.end(), static_cast<size_t>(count), name);
@@ -147,21 +147,21 @@ void StackConfig::fields(Fields& field) {
 }
 
 std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t seed) {
-  CHECK(config.d > 0 && config.d_projected >= 0 && config.heads > 0 && config.d_inner > 0,
-        "stack: sizes must be positive: d {}, d' {}, heads {}, d_inner {}", config.d, config.d_projected,
-        config.heads, config.d_inner);
-  CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
-            config.attention_dropout < 1,
-        "stack: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
-        config.attention_dropout);
+  TANDEM_CHECK(config.d > 0 && config.d_projected >= 0 && config.heads > 0 && config.d_inner > 0,
+               "stack: sizes must be positive: d {}, d' {}, heads {}, d_inner {}", config.d,
+               config.d_projected, config.heads, config.d_inner);
+  TANDEM_CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
+                   config.attention_dropout < 1,
+               "stack: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,
+               config.attention_dropout);
   const std::vector<std::string> kinds = stack_layers(config.layers);
   const auto has = [&kinds](const char* name) {
     return std::find(kinds.begin(), kinds.end(), name) != kinds.end();
   };
-  CHECK(!has("attention") || config.d % config.heads == 0, "stack: heads must divide d: d is {}, heads {}",
-        config.d, config.heads);
-  CHECK(config.d_projected > 0 || !(has("srupp") || has("srupp-projected")),
-        "stack: srupp needs a d' above 0");
+  TANDEM_CHECK(!has("attention") || config.d % config.heads == 0,
+               "stack: heads must divide d: d is {}, heads {}", config.d, config.heads);
+  TANDEM_CHECK(config.d_projected > 0 || !(has("srupp") || has("srupp-projected")),
+               "stack: srupp needs a d' above 0");
 
   Random random(seed);
   InitialValues values(config, kDeviation, seed + 1);

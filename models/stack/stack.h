@@ -13,7 +13,7 @@
 //                      (models/layers/feed_forward.h)
 // Each layer has the dropout of its own model. qrnn and lstm have none.
 #pragma once
-#include "models/layers/token_layers.h"
+#include "tandem/models/layers/token_layers.h"
 
 namespace tandem {
 

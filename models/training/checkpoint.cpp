@@ -1,10 +1,10 @@
 // Checkpoints as safetensors: the prefix of a tensor's name says what it is, metadata holds the rest.
-#include "models/training/checkpoint.h"
+#include "tandem/models/training/checkpoint.h"
 
-#include "core/check.h"
-#include "core/safetensors.h"
-#include "core/utf8.h"
-#include "models/training/packed_parameters.h"
+#include "tandem/core/check.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/core/utf8.h"
+#include "tandem/models/training/packed_parameters.h"
 
 namespace tandem {
 namespace {
@@ -34,7 +34,7 @@ std::string text_of_tensor(const Tensor& tensor) {
 
 std::string field(const SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
-  CHECK(found != file.metadata().end(), "{}: checkpoint without metadata \"{}\"", file.path(), key);
+  TANDEM_CHECK(found != file.metadata().end(), "{}: checkpoint without metadata \"{}\"", file.path(), key);
   return found->second;
 }
 
@@ -61,9 +61,10 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
 Checkpoint load_checkpoint(const std::string& path, CheckpointPart part) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   const auto format = file.metadata().find("format");
-  CHECK(format != file.metadata().end() && (format->second == kFormat || format->second == kFirstFormat),
-        "{}: not a checkpoint of Tandem (metadata \"format\" is neither {} nor {})", path, kFormat,
-        kFirstFormat);
+  TANDEM_CHECK(
+      format != file.metadata().end() && (format->second == kFormat || format->second == kFirstFormat),
+      "{}: not a checkpoint of Tandem (metadata \"format\" is neither {} nor {})", path, kFormat,
+      kFirstFormat);
   if (format->second == kFormat) file.require_digests();
   Checkpoint checkpoint;
   checkpoint.model_config = field(file, "model");
@@ -81,10 +82,10 @@ Checkpoint load_checkpoint(const std::string& path, CheckpointPart part) {
       return true;
     };
     const bool all = part == CheckpointPart::all;
-    CHECK(take(kModelPrefix, true, packed.tensors) || take(kOptimizer, all, checkpoint.optimizer) ||
-              take(kState, all, checkpoint.state),
-          "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path,
-          printable_start(name));
+    TANDEM_CHECK(take(kModelPrefix, true, packed.tensors) || take(kOptimizer, all, checkpoint.optimizer) ||
+                     take(kState, all, checkpoint.state),
+                 "{}: tensor {} is neither of the model nor of the optimizer nor of the state", path,
+                 printable_start(name));
   }
   try {
     unpack_parameters(checkpoint, packed);

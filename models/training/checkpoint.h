@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "data/vocabulary.h"
-#include "models/language_model.h"
-#include "models/training/compression.h"
+#include "tandem/data/vocabulary.h"
+#include "tandem/models/language_model.h"
+#include "tandem/models/training/compression.h"
 
 namespace tandem {
 

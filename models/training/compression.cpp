@@ -1,12 +1,12 @@
 // Pruning by a threshold on magnitudes, and rounding to codes.
-#include "models/training/compression.h"
+#include "tandem/models/training/compression.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "core/array.h"
-#include "core/check.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -48,9 +48,9 @@ Tensor apply(Cut& cut, const Tensor& w) {
 }
 
 void check_weight(const char* what, const std::string& name, const Tensor& w) {
-  CHECK(w.dtype() == DType::f32 && w.device().is_cpu(), "{}: {} is {}; it must be f32 on the CPU", what, name,
-        w.str());
-  CHECK(all_finite(w), "{}: {} holds a value that is not finite; the model has diverged", what, name);
+  TANDEM_CHECK(w.dtype() == DType::f32 && w.device().is_cpu(), "{}: {} is {}; it must be f32 on the CPU",
+               what, name, w.str());
+  TANDEM_CHECK(all_finite(w), "{}: {} holds a value that is not finite; the model has diverged", what, name);
 }
 
 }  // namespace
@@ -61,8 +61,8 @@ bool is_compressed(const NamedTensor& parameter) {
 
 std::vector<NamedTensor> prune(const std::vector<NamedTensor>& parameters, double sparsity,
                                PruningScope scope) {
-  CHECK(sparsity >= 0 && sparsity < 1, "prune: a sparsity of {}; it must be at least 0 and below 1",
-        sparsity);
+  TANDEM_CHECK(sparsity >= 0 && sparsity < 1, "prune: a sparsity of {}; it must be at least 0 and below 1",
+               sparsity);
   std::vector<NamedTensor> masks;
   std::vector<float> magnitudes;
   for (const NamedTensor& parameter : parameters) {
@@ -82,7 +82,7 @@ std::vector<NamedTensor> prune(const std::vector<NamedTensor>& parameters, doubl
 }
 
 Quantized quantize(const Tensor& w, int bits, bool exact_zero) {
-  CHECK(bits >= 2 && bits <= 8, "quantize: {} bits; give 2 to 8", bits);
+  TANDEM_CHECK(bits >= 2 && bits <= 8, "quantize: {} bits; give 2 to 8", bits);
   check_weight("quantize", "the tensor", w);
   const std::span<const float> values = w.span<float>();
   const auto [lowest, highest] = std::minmax_element(values.begin(), values.end());

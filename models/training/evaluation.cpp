@@ -1,10 +1,10 @@
 // The evaluation loop.
-#include "models/training/evaluation.h"
+#include "tandem/models/training/evaluation.h"
 
 #include <chrono>
 
-#include "core/check.h"
-#include "data/batch_stream.h"
+#include "tandem/core/check.h"
+#include "tandem/data/batch_stream.h"
 
 namespace tandem {
 
@@ -17,9 +17,9 @@ EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size) {
 
 Evaluation evaluate(const LanguageModel& model, const Tokens& tokens, const EvaluationOptions& options,
                     const EvaluationProgress& progress) {
-  CHECK(tokens.vocabulary_size() == model.vocabulary_size(),
-        "evaluate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
-        tokens.vocabulary_size(), model.vocabulary_size());
+  TANDEM_CHECK(tokens.vocabulary_size() == model.vocabulary_size(),
+               "evaluate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
+               tokens.vocabulary_size(), model.vocabulary_size());
   const auto start = std::chrono::steady_clock::now();
   // A model without carried state reads its context again with every segment.
   const int64_t reread = model.carries_state() ? 0 : options.context().memory;

@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <functional>
 
-#include "data/tokens.h"
-#include "models/language_model.h"
-#include "models/presets.h"
+#include "tandem/data/tokens.h"
+#include "tandem/models/language_model.h"
+#include "tandem/models/presets.h"
 
 namespace tandem {
 

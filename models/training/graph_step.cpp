@@ -1,11 +1,11 @@
 // Capture of a training step in a CUDA graph, and its replay.
-#include "models/training/graph_step.h"
+#include "tandem/models/training/graph_step.h"
 
-#include "autograd/leaf.h"
-#include "core/dispatch.h"
-#include "core/error.h"
-#include "cuda/runtime/graph.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/error.h"
+#include "tandem/cuda/runtime/graph.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 

@@ -1,19 +1,19 @@
 // Tells the two kinds of model files apart and loads each.
-#include "models/training/model_file.h"
+#include "tandem/models/training/model_file.h"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "core/allocation_budget.h"
-#include "core/check.h"
-#include "core/format.h"
-#include "core/json.h"
-#include "core/safetensors.h"
-#include "core/utf8.h"
-#include "models/registry.h"
-#include "models/srupp/authors_weights.h"
-#include "models/training/checkpoint.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/core/allocation_budget.h"
+#include "tandem/core/check.h"
+#include "tandem/core/format.h"
+#include "tandem/core/json.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/core/utf8.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/srupp/authors_weights.h"
+#include "tandem/models/training/checkpoint.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -62,12 +62,13 @@ std::string step_text(const std::string& progress) {
 LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype, Device device) {
   const Checkpoint checkpoint = load_checkpoint(path, CheckpointPart::model);
   nlohmann::json config = parse_json(checkpoint.model_config, "the model's configuration");
-  CHECK(config.is_object(), "the model's configuration is not a JSON object: {}",
-        printable_start(checkpoint.model_config));
+  TANDEM_CHECK(config.is_object(), "the model's configuration is not a JSON object: {}",
+               printable_start(checkpoint.model_config));
   const int64_t own_heads =
       config.contains("heads") ? json_field<int64_t>(config, "heads", "the model's configuration") : 1;
-  CHECK(heads == 0 || own_heads == heads,
-        "heads are given as {}, but this checkpoint was trained with {}; leave them out", heads, own_heads);
+  TANDEM_CHECK(heads == 0 || own_heads == heads,
+               "heads are given as {}, but this checkpoint was trained with {}; leave them out", heads,
+               own_heads);
   config["dtype"] = name_of(dtype);
 
   LoadedModel loaded;
@@ -82,7 +83,7 @@ LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype,
 
 LoadedModel from_authors(const SafetensorsFile& file, int64_t heads, DType dtype, Device device) {
   const auto vocabulary = file.metadata().find("vocab");
-  CHECK(
+  TANDEM_CHECK(
       vocabulary != file.metadata().end(),
       "the authors' SRU++ weights need the metadata \"vocab\": two hex digits for each byte value, in id order");
   std::vector<NamedTensor> weights;
@@ -113,17 +114,17 @@ LoadedModel load_any(const std::string& path, int64_t heads, DType dtype, Device
     return from_checkpoint(path, heads, dtype, device);
   std::vector<NamedTensor> names;
   for (const std::string& name : file.names()) names.push_back({name, Tensor()});
-  CHECK(is_authors_srupp(names), "not a model: {} tensors{}; {}", names.size(),
-        names.empty() ? "" : ", the first is " + printable_start(names[0].name), kExpected);
+  TANDEM_CHECK(is_authors_srupp(names), "not a model: {} tensors{}; {}", names.size(),
+               names.empty() ? "" : ", the first is " + printable_start(names[0].name), kExpected);
   return from_authors(file, heads, dtype, device);
 }
 
 }  // namespace
 
 LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype, Device device) {
-  CHECK(heads >= 0, "{}: heads are {}; give a positive number, or none", path, heads);
-  CHECK(dtype == DType::f32 || dtype == DType::f64, "{}: a model computes in f32 or f64, not in {}", path,
-        name_of(dtype));
+  TANDEM_CHECK(heads >= 0, "{}: heads are {}; give a positive number, or none", path, heads);
+  TANDEM_CHECK(dtype == DType::f32 || dtype == DType::f64, "{}: a model computes in f32 or f64, not in {}",
+               path, name_of(dtype));
   LoadedModel loaded;
   try {
     loaded = load_any(path, heads, dtype, device);
@@ -134,9 +135,9 @@ LoadedModel load_model_file(const std::string& path, int64_t heads, DType dtype,
     if (message.find(printable(path)) != std::string::npos) throw;  // as messages show it
     detail::fail("{}: {}", path, message);
   }
-  CHECK(loaded.vocabulary.size() == loaded.model->vocabulary_size(),
-        "{}: the vocabulary has {} symbols, the model predicts {}", path, loaded.vocabulary.size(),
-        loaded.model->vocabulary_size());
+  TANDEM_CHECK(loaded.vocabulary.size() == loaded.model->vocabulary_size(),
+               "{}: the vocabulary has {} symbols, the model predicts {}", path, loaded.vocabulary.size(),
+               loaded.model->vocabulary_size());
   return loaded;
 }
 

@@ -5,10 +5,10 @@
 #include <optional>
 #include <string>
 
-#include "data/vocabulary.h"
-#include "models/language_model.h"
-#include "models/training/compression.h"
-#include "models/training/run_config.h"
+#include "tandem/data/vocabulary.h"
+#include "tandem/models/language_model.h"
+#include "tandem/models/training/compression.h"
+#include "tandem/models/training/run_config.h"
 
 namespace tandem {
 

@@ -1,6 +1,6 @@
 // Checks of settings and parameters; saving and restoring of the moments. The update itself is
 // ops/optimizer_step.h.
-#include "models/training/optimizer.h"
+#include "tandem/models/training/optimizer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,14 +8,14 @@
 #include <set>
 #include <string_view>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/utf8.h"
-#include "models/tensor_index.h"
-#include "ops/arithmetic.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/utf8.h"
+#include "tandem/models/tensor_index.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -48,18 +48,19 @@ void check_config(const OptimizerConfig& config) {
   kind_of(config);
   for (const auto& [name, beta] : {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2},
                                    std::pair{"momentum", config.momentum}})
-    CHECK(beta >= 0 && beta < 1, "optimizer: {} is {}; it must be at least 0 and below 1", name, beta);
-  CHECK(config.eps >= 0 && std::isfinite(config.eps),
-        "optimizer: eps is {}; it must be positive, such as 1e-8, or 0 for the kind's own", config.eps);
+    TANDEM_CHECK(beta >= 0 && beta < 1, "optimizer: {} is {}; it must be at least 0 and below 1", name, beta);
+  TANDEM_CHECK(config.eps >= 0 && std::isfinite(config.eps),
+               "optimizer: eps is {}; it must be positive, such as 1e-8, or 0 for the kind's own",
+               config.eps);
   for (const auto& [name, value] :
        {std::pair{"weight decay", config.weight_decay}, std::pair{"clip", config.clip},
         std::pair{"least trust ratio", config.min_trust}})
-    CHECK(value >= 0 && std::isfinite(value), "optimizer: {} is {}; it must be a finite number, 0 for none",
-          name, value);
+    TANDEM_CHECK(value >= 0 && std::isfinite(value),
+                 "optimizer: {} is {}; it must be a finite number, 0 for none", name, value);
 }
 
 void multiply(const Tensor& x, const Tensor& factor) {
-  DISPATCH(x.device(), arithmetic(x, x, factor, Arithmetic::mul));
+  TANDEM_DISPATCH(x.device(), arithmetic(x, x, factor, Arithmetic::mul));
 }
 
 }  // namespace
@@ -73,21 +74,22 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
   std::map<const void*, std::string> memory;  // who was first to have it
   for (NamedTensor& parameter : parameters) {
     const auto& [name, value] = parameter;
-    CHECK(names.insert(name).second, "optimizer: two parameters are named {}; state is kept by name", name);
+    TANDEM_CHECK(names.insert(name).second, "optimizer: two parameters are named {}; state is kept by name",
+                 name);
     if (value.defined() && value.numel() > 0) {
       const auto [owner, is_first] = memory.emplace(value.raw(), name);
-      CHECK(
+      TANDEM_CHECK(
           is_first,
           "optimizer: the parameters {} and {} share their memory, which would be updated twice; name it once",
           owner->second, name);
     }
-    CHECK(value.node() && value.node()->is_leaf(),
-          "optimizer: parameter {}, {}, is not a leaf; call requires_grad() on it", name, value.str());
-    CHECK(value.dtype() == DType::f32 || value.dtype() == DType::f64,
-          "optimizer: parameter {} is {}; keep parameters in f32 or f64", name, value.str());
-    CHECK(value.device() == parameters[0].value.device(),
-          "optimizer: parameter {} is {}, but {} is on {}; move them to one device", name, value.str(),
-          parameters[0].name, parameters[0].value.device().str());
+    TANDEM_CHECK(value.node() && value.node()->is_leaf(),
+                 "optimizer: parameter {}, {}, is not a leaf; call requires_grad() on it", name, value.str());
+    TANDEM_CHECK(value.dtype() == DType::f32 || value.dtype() == DType::f64,
+                 "optimizer: parameter {} is {}; keep parameters in f32 or f64", name, value.str());
+    TANDEM_CHECK(value.device() == parameters[0].value.device(),
+                 "optimizer: parameter {} is {}, but {} is on {}; move them to one device", name, value.str(),
+                 parameters[0].name, parameters[0].value.device().str());
     const Tensor m = zeros_like(value), v = zeros_like(value);
     const int64_t row = static_cast<int64_t>(slots_.size()) + 1;
     slots_.push_back({parameter, m, v, steps_.view_rows(row, row + 1), Tensor()});
@@ -126,7 +128,7 @@ void Optimizer::step(const Tensor& lr, const Tensor& loss, const Tensor& outcome
 }
 
 StepOutcome Optimizer::step(double lr) {
-  CHECK(std::isfinite(lr), "optimizer: learning rate {}; it must be finite", lr);
+  TANDEM_CHECK(std::isfinite(lr), "optimizer: learning rate {}; it must be finite", lr);
   const Tensor outcome({StepOutcome::kSize}, DType::f64, device_);
   step(full({1}, lr, DType::f64, device_), Tensor(), outcome);
   return StepOutcome::read(outcome.to_vector<double>());
@@ -142,12 +144,12 @@ void Optimizer::set_pruning_masks(const std::vector<NamedTensor>& masks) {
   std::vector<Tensor> by_slot(slots_.size());
   for (const auto& [name, mask] : masks) {
     const auto slot = slot_of.find(name);
-    CHECK(slot != slot_of.end(), "optimizer: there is a mask for {}, which this model does not have",
-          printable_start(name));
-    CHECK(!by_slot[slot->second].defined(), "optimizer: there are two masks for {}", name);
+    TANDEM_CHECK(slot != slot_of.end(), "optimizer: there is a mask for {}, which this model does not have",
+                 printable_start(name));
+    TANDEM_CHECK(!by_slot[slot->second].defined(), "optimizer: there are two masks for {}", name);
     const Tensor& value = slots_[slot->second].parameter.value;
-    CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
-          "optimizer: the mask of {} is {}; it must be u8 {}", name, mask.str(), value.shape().str());
+    TANDEM_CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
+                 "optimizer: the mask of {} is {}; it must be u8 {}", name, mask.str(), value.shape().str());
     by_slot[slot->second] = mask.to(value.dtype()).to(device_);
   }
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -180,16 +182,17 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state) {
   std::vector<Tensor> found;
   for (const NamedTensor& own : wanted) {
     const Tensor given = index.find(own.name);
-    CHECK(given.defined(), "optimizer: the state has no {}; it is of another model, or incomplete", own.name);
-    CHECK(given.shape() == own.value.shape() && given.dtype() == own.value.dtype(),
-          "optimizer: {} of the state is {}, but this model takes {}", own.name, given.str(),
-          own.value.str());
+    TANDEM_CHECK(given.defined(), "optimizer: the state has no {}; it is of another model, or incomplete",
+                 own.name);
+    TANDEM_CHECK(given.shape() == own.value.shape() && given.dtype() == own.value.dtype(),
+                 "optimizer: {} of the state is {}, but this model takes {}", own.name, given.str(),
+                 own.value.str());
     found.push_back(given);
   }
   const TensorIndex known(wanted, "optimizer");
   for (const NamedTensor& given : state)
-    CHECK(known.has(given.name), "optimizer: the state holds {}, which this model does not have",
-          printable_start(given.name));
+    TANDEM_CHECK(known.has(given.name), "optimizer: the state holds {}, which this model does not have",
+                 printable_start(given.name));
   for (size_t i = 0; i < wanted.size(); ++i) copy(wanted[i].value, found[i]);
 }
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "models/named_tensor.h"
-#include "ops/optimizer_step.h"
+#include "tandem/models/named_tensor.h"
+#include "tandem/ops/optimizer_step.h"
 
 namespace tandem {
 

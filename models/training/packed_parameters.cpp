@@ -1,14 +1,14 @@
 // Packs and unpacks bits, masks and codes.
-#include "models/training/packed_parameters.h"
+#include "tandem/models/training/packed_parameters.h"
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/check.h"
-#include "core/json.h"
-#include "core/utf8.h"
-#include "models/tensor_index.h"
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
+#include "tandem/core/utf8.h"
+#include "tandem/models/tensor_index.h"
 
 namespace tandem {
 namespace {
@@ -53,17 +53,18 @@ class Parts {
   bool has(const char* part) const { return tensors_.has(name_ + part); }
   Tensor get(const char* part, DType dtype, int64_t count) {
     const Tensor tensor = tensors_.find(name_ + part);
-    CHECK(tensor.defined(), "{}: there is no tensor {}{}", what(), printable_start(name_), part);
-    CHECK(tensor.dtype() == dtype && tensor.numel() == count, "{}: {}{} is {}; it must be {} of {} elements",
-          what(), printable_start(name_), part, tensor.str(), name_of(dtype), count);
+    TANDEM_CHECK(tensor.defined(), "{}: there is no tensor {}{}", what(), printable_start(name_), part);
+    TANDEM_CHECK(tensor.dtype() == dtype && tensor.numel() == count,
+                 "{}: {}{} is {}; it must be {} of {} elements", what(), printable_start(name_), part,
+                 tensor.str(), name_of(dtype), count);
     ++taken_;
     return tensor;
   }
   std::vector<uint8_t> bits(const char* part, int bits, int64_t count) {
     const Tensor bytes = get(part, DType::u8, packed_bytes(count, bits));
     const int rest = static_cast<int>(count % 8 * bits % 8);  // bits used of the last byte; 0: all of them
-    CHECK(rest == 0 || bytes.span<uint8_t>().back() >> rest == 0, "{}: {} has bits beyond its {} numbers",
-          what(), part, count);
+    TANDEM_CHECK(rest == 0 || bytes.span<uint8_t>().back() >> rest == 0,
+                 "{}: {} has bits beyond its {} numbers", what(), part, count);
     return unpack_bits(bytes, bits, count);
   }
   std::string what() const { return "compressed parameter " + printable_start(name_); }
@@ -80,10 +81,11 @@ Quantized read_codes(Parts& parts, const Shape& shape, const Tensor& mask, int b
   const Tensor scale = parts.get(".scale", DType::f32, 2);
   Quantized q{Tensor(), scale.data<float>()[0], scale.data<float>()[1], bits};
   const float top = static_cast<float>((1 << bits) - 1);
-  CHECK(std::isfinite(q.step) && std::isfinite(q.zero), "{}: its step is {} and its code of 0 is {}",
-        parts.what(), q.step, q.zero);
-  CHECK(!pruned || (q.zero == std::round(q.zero) && q.zero >= 0 && q.zero <= top),
-        "{}: the code of 0 is {}; in a pruned tensor it must be one of 0..{}", parts.what(), q.zero, top);
+  TANDEM_CHECK(std::isfinite(q.step) && std::isfinite(q.zero), "{}: its step is {} and its code of 0 is {}",
+               parts.what(), q.step, q.zero);
+  TANDEM_CHECK(!pruned || (q.zero == std::round(q.zero) && q.zero >= 0 && q.zero <= top),
+               "{}: the code of 0 is {}; in a pruned tensor it must be one of 0..{}", parts.what(), q.zero,
+               top);
   q.codes = spread<uint8_t>(shape, parts.bits(".codes", bits, count), mask,
                             pruned ? static_cast<uint8_t>(q.zero) : uint8_t{0});
   return q;
@@ -91,8 +93,8 @@ Quantized read_codes(Parts& parts, const Shape& shape, const Tensor& mask, int b
 
 void unpack_one(Checkpoint& checkpoint, Parts& parts, const std::string& name, const Shape& shape,
                 int64_t entry_bits) {
-  CHECK((entry_bits >= 1 && entry_bits <= 8) || entry_bits == kValueBits, "{}: {} bits are not known",
-        parts.what(), entry_bits);
+  TANDEM_CHECK((entry_bits >= 1 && entry_bits <= 8) || entry_bits == kValueBits, "{}: {} bits are not known",
+               parts.what(), entry_bits);
   const int bits = static_cast<int>(entry_bits);
   Tensor mask;
   int64_t count = shape.numel();
@@ -168,7 +170,7 @@ void unpack_parameters(Checkpoint& checkpoint, const PackedParameters& packed) {
   constexpr const char* kIndex = "the index of compressed parameters";
   nlohmann::json index = nlohmann::json::object();
   if (!packed.index.empty()) index = parse_json(packed.index, kIndex);
-  CHECK(index.is_object(), "{} is not a JSON object: {}", kIndex, printable_start(packed.index));
+  TANDEM_CHECK(index.is_object(), "{} is not a JSON object: {}", kIndex, printable_start(packed.index));
   size_t parts_left = 0;
   const auto is_part = [&index](const std::string& name) {
     const size_t dot = name.rfind('.');
@@ -188,7 +190,8 @@ void unpack_parameters(Checkpoint& checkpoint, const PackedParameters& packed) {
                json_field<int64_t>(entry, "bits", parts.what()));
     parts_left -= parts.taken();
   }
-  CHECK(parts_left == 0, "{} tensors are parts of compressed parameters that have no such parts", parts_left);
+  TANDEM_CHECK(parts_left == 0, "{} tensors are parts of compressed parameters that have no such parts",
+               parts_left);
 }
 
 }  // namespace tandem

@@ -8,7 +8,7 @@
 // in place of the tensor NAME. A JSON object lists all of them: {"NAME": {"shape": [512, 128], "bits": 8},
 // ...}, with 32 bits for values.
 #pragma once
-#include "models/training/checkpoint.h"
+#include "tandem/models/training/checkpoint.h"
 
 namespace tandem {
 

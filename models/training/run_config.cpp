@@ -1,11 +1,11 @@
 // RunConfig as JSON.
-#include "models/training/run_config.h"
+#include "tandem/models/training/run_config.h"
 
 #include <nlohmann/json.hpp>
 
-#include "core/check.h"
-#include "core/json.h"
-#include "core/utf8.h"
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
+#include "tandem/core/utf8.h"
 
 namespace tandem {
 
@@ -22,13 +22,13 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, text_sha256
 namespace {
 
 void check_range(const char* name, int64_t value, int64_t low, int64_t high = int64_t{1} << 40) {
-  CHECK(value >= low && value <= high, "run configuration: {} is {}; it must be from {} to {}", name, value,
-        low, high);
+  TANDEM_CHECK(value >= low && value <= high, "run configuration: {} is {}; it must be from {} to {}", name,
+               value, low, high);
 }
 
 void check_share(const char* name, double value) {
-  CHECK(value >= 0 && value < 1, "run configuration: {} is {}; it must be at least 0 and below 1", name,
-        value);
+  TANDEM_CHECK(value >= 0 && value < 1, "run configuration: {} is {}; it must be at least 0 and below 1",
+               name, value);
 }
 
 // Error: a field of `given` is of another type than in `like`, an object that has all fields. JSON's conversions would
@@ -42,11 +42,12 @@ void check_types(const nlohmann::json& like, const nlohmann::json& given, const 
     if (like.is_number_unsigned()) return given.is_number_unsigned();
     return json_as<int64_t>(given).has_value();
   };
-  CHECK(is_like(), "run configuration: {} is {}, where a value like {} is expected", name, json_start(given),
-        json_start(like));
+  TANDEM_CHECK(is_like(), "run configuration: {} is {}, where a value like {} is expected", name,
+               json_start(given), json_start(like));
   if (!like.is_object()) return;
   for (const auto& [key, value] : like.items()) {
-    CHECK(given.contains(key), "run configuration: {} is missing", name.empty() ? key : name + "." + key);
+    TANDEM_CHECK(given.contains(key), "run configuration: {} is missing",
+                 name.empty() ? key : name + "." + key);
     check_types(value, given[key], name.empty() ? key : name + "." + key);
   }
 }
@@ -65,8 +66,8 @@ void RunConfig::check() const {
   check_range("steps", recipe.steps, 1);
   check_range("eval_every", recipe.eval_every, 1);
   check_range("eval_bytes", recipe.eval_bytes, 0);
-  CHECK(recipe.eval_bytes != 1,
-        "run configuration: eval_bytes is 1, which leaves nothing to predict; give 0 or more than 1");
+  TANDEM_CHECK(recipe.eval_bytes != 1,
+               "run configuration: eval_bytes is 1, which leaves nothing to predict; give 0 or more than 1");
   check_range("max_skipped", max_skipped, 1);
   check_range("words.size", words.size, 0);
   check_range("words.min_count", words.min_count, 1);

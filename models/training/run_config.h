@@ -2,8 +2,8 @@
 #pragma once
 #include <string>
 
-#include "data/vocabulary.h"
-#include "models/presets.h"
+#include "tandem/data/vocabulary.h"
+#include "tandem/models/presets.h"
 
 namespace tandem {
 

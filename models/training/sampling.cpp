@@ -1,12 +1,12 @@
 // Sampling distributions, and the loop that generates text.
-#include "models/training/sampling.h"
+#include "tandem/models/training/sampling.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-#include "core/check.h"
-#include "core/random.h"
+#include "tandem/core/check.h"
+#include "tandem/core/random.h"
 
 namespace tandem {
 namespace {
@@ -33,18 +33,19 @@ int32_t draw(const std::vector<double>& probabilities, Random& random) {
 }  // namespace
 
 void SamplingOptions::check() const {
-  CHECK(temperature >= 0 && std::isfinite(temperature),
-        "sampling: temperature is {}; it must be 0 (always the most probable token) or above", temperature);
-  CHECK(top_k >= 0, "sampling: top_k is {}; it must be 0 (all) or a number of tokens", top_k);
-  CHECK(top_p > 0 && top_p <= 1, "sampling: top_p is {}; it must be above 0 and at most 1", top_p);
+  TANDEM_CHECK(temperature >= 0 && std::isfinite(temperature),
+               "sampling: temperature is {}; it must be 0 (always the most probable token) or above",
+               temperature);
+  TANDEM_CHECK(top_k >= 0, "sampling: top_k is {}; it must be 0 (all) or a number of tokens", top_k);
+  TANDEM_CHECK(top_p > 0 && top_p <= 1, "sampling: top_p is {}; it must be above 0 and at most 1", top_p);
 }
 
 std::vector<double> sampling_distribution(std::span<const double> logits, const SamplingOptions& options) {
   options.check();
-  CHECK(!logits.empty(), "sampling: there are no logits to draw from");
+  TANDEM_CHECK(!logits.empty(), "sampling: there are no logits to draw from");
   for (size_t id = 0; id < logits.size(); ++id)
-    CHECK(std::isfinite(logits[id]), "sampling: the logit of id {} is {}; the model has diverged", id,
-          logits[id]);
+    TANDEM_CHECK(std::isfinite(logits[id]), "sampling: the logit of id {} is {}; the model has diverged", id,
+                 logits[id]);
 
   std::vector<size_t> order(logits.size());  // ids, most probable first
   std::iota(order.begin(), order.end(), size_t{0});
@@ -82,10 +83,10 @@ std::string generate_text(const LanguageModel& model, const Vocabulary& vocabula
                           int64_t tokens, const SamplingOptions& options, const AttentionContext& context,
                           const OnText& on_text) {
   options.check();
-  CHECK(tokens >= 0, "generate: {} tokens cannot be drawn", tokens);
-  CHECK(vocabulary.size() == model.vocabulary_size(),
-        "generate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
-        vocabulary.size(), model.vocabulary_size());
+  TANDEM_CHECK(tokens >= 0, "generate: {} tokens cannot be drawn", tokens);
+  TANDEM_CHECK(vocabulary.size() == model.vocabulary_size(),
+               "generate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
+               vocabulary.size(), model.vocabulary_size());
   const std::unique_ptr<Decoder> decoder = model.decoder(1, context);
   const auto step = [&decoder, &model](int32_t id) {
     return decoder->step(tensor_of({1}, std::vector<int32_t>{id}).to(model.device()));

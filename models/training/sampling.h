@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/vocabulary.h"
-#include "models/language_model.h"
+#include "tandem/data/vocabulary.h"
+#include "tandem/models/language_model.h"
 
 namespace tandem {
 

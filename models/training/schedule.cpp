@@ -1,5 +1,5 @@
 // The warm-up and the decays.
-#include "models/training/schedule.h"
+#include "tandem/models/training/schedule.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -22,27 +22,28 @@ double half_cosine(double part) {
 
 Schedule::Schedule(ScheduleConfig config) : config_(std::move(config)) {
   const ScheduleConfig& c = config_;
-  CHECK(std::find(std::begin(kKinds), std::end(kKinds), c.kind) != std::end(kKinds),
-        "schedule: unknown kind \"{}\"; use {}", c.kind, fmt::join(kKinds, ", "));
-  CHECK(std::isfinite(c.lr) && c.lr >= 0, "schedule: learning rate {}; it must be a finite number, 0 or more",
-        c.lr);
-  CHECK(c.warmup >= 0, "schedule: warm-up of {} steps; use 0 for none", c.warmup);
+  TANDEM_CHECK(std::find(std::begin(kKinds), std::end(kKinds), c.kind) != std::end(kKinds),
+               "schedule: unknown kind \"{}\"; use {}", c.kind, fmt::join(kKinds, ", "));
+  TANDEM_CHECK(std::isfinite(c.lr) && c.lr >= 0,
+               "schedule: learning rate {}; it must be a finite number, 0 or more", c.lr);
+  TANDEM_CHECK(c.warmup >= 0, "schedule: warm-up of {} steps; use 0 for none", c.warmup);
   if (c.kind == "constant") return;
   if (c.kind == "rsqrt" || c.kind == "noam") {
-    CHECK(c.warmup > 0, "schedule: {} falls from the end of the warm-up on and needs one, got {} steps",
-          c.kind, c.warmup);
-    CHECK(c.kind == "rsqrt" || c.width > 0, "schedule: noam needs the model's width, got {}", c.width);
+    TANDEM_CHECK(c.warmup > 0,
+                 "schedule: {} falls from the end of the warm-up on and needs one, got {} steps", c.kind,
+                 c.warmup);
+    TANDEM_CHECK(c.kind == "rsqrt" || c.width > 0, "schedule: noam needs the model's width, got {}", c.width);
     return;
   }
-  CHECK(c.steps >= 1, "schedule: {} needs the number of steps, got {}", c.kind, c.steps);
-  CHECK(c.warmup <= c.steps, "schedule: warm-up of {} steps, but there are {} in all; shorten it", c.warmup,
-        c.steps);
-  CHECK(c.floor >= 0 && c.floor <= c.lr, "schedule: the floor {} must be between 0 and the rate {}", c.floor,
-        c.lr);
-  CHECK(c.cycle >= 0 && c.cycle_growth >= 1 && c.cycle_shrink > 0 && c.cycle_shrink <= 1,
-        "schedule: a cycle of {} steps, each next one {} times as long and with {} "
-        "of the rate; give 0 or more, 1 or more, and a factor in (0, 1]",
-        c.cycle, c.cycle_growth, c.cycle_shrink);
+  TANDEM_CHECK(c.steps >= 1, "schedule: {} needs the number of steps, got {}", c.kind, c.steps);
+  TANDEM_CHECK(c.warmup <= c.steps, "schedule: warm-up of {} steps, but there are {} in all; shorten it",
+               c.warmup, c.steps);
+  TANDEM_CHECK(c.floor >= 0 && c.floor <= c.lr, "schedule: the floor {} must be between 0 and the rate {}",
+               c.floor, c.lr);
+  TANDEM_CHECK(c.cycle >= 0 && c.cycle_growth >= 1 && c.cycle_shrink > 0 && c.cycle_shrink <= 1,
+               "schedule: a cycle of {} steps, each next one {} times as long and with {} "
+               "of the rate; give 0 or more, 1 or more, and a factor in (0, 1]",
+               c.cycle, c.cycle_growth, c.cycle_shrink);
 }
 
 double Schedule::cycle_lr(double since_warmup) const {
@@ -61,7 +62,7 @@ double Schedule::lr(int64_t step) const {
                steps = static_cast<double>(config_.steps);
   const double n = static_cast<double>(step);
   const std::string& kind = config_.kind;
-  CHECK(step >= 0, "schedule: step {}; the first update is step 0", step);
+  TANDEM_CHECK(step >= 0, "schedule: step {}; the first update is step 0", step);
   const double peak = kind == "noam" ? lr / std::sqrt(static_cast<double>(config_.width) * warmup) : lr;
   if (n < warmup) return peak * (n + 1) / warmup;
   if (kind == "constant") return lr;

@@ -1,5 +1,5 @@
 // Scores of mean losses.
-#include "models/training/score.h"
+#include "tandem/models/training/score.h"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "data/vocabulary.h"
+#include "tandem/data/vocabulary.h"
 
 namespace tandem {
 

@@ -1,18 +1,18 @@
 // The training step, its records, and what a checkpoint saves and restores.
-#include "models/training/trainer.h"
+#include "tandem/models/training/trainer.h"
 
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/json.h"
-#include "cuda/runtime/batch_copy.h"
-#include "models/registry.h"
-#include "ops/arithmetic.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/json.h"
+#include "tandem/cuda/runtime/batch_copy.h"
+#include "tandem/models/registry.h"
+#include "tandem/ops/arithmetic.h"
 
 namespace tandem {
 namespace {
@@ -58,10 +58,11 @@ Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary&
       lr_({1}, DType::f64, device),
       outcome_({StepOutcome::kSize}, DType::f64, device),
       history_({kHistory, StepOutcome::kSize}, DType::f64, device) {
-  CHECK(model_->vocabulary_size() == vocabulary.size(),
-        "trainer: the model knows {} symbols, the text has {}", model_->vocabulary_size(), vocabulary.size());
-  CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
-        config.recipe.accumulate);
+  TANDEM_CHECK(model_->vocabulary_size() == vocabulary.size(),
+               "trainer: the model knows {} symbols, the text has {}", model_->vocabulary_size(),
+               vocabulary.size());
+  TANDEM_CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
+               config.recipe.accumulate);
   const PrecisionScope allowed(precision(), device);
   const Shape shape{config.recipe.unroll, config.recipe.batch_size};
   for (int64_t i = 0; i < config.recipe.accumulate; ++i)
@@ -195,7 +196,7 @@ void Trainer::fail_not_finite(const StepRecord& record) {
   std::string where = "every operator's output and gradient is finite when computed again";
   try {
     for (const NamedTensor& parameter : model_->parameters())
-      CHECK(all_finite(parameter.value), "parameter {} is not finite before the step", parameter.name);
+      TANDEM_CHECK(all_finite(parameter.value), "parameter {} is not finite before the step", parameter.name);
     State state = state_;
     const uint32_t first_micro_step = progress_.micro_step - static_cast<uint32_t>(batches_.size());
     for (size_t i = 0; i < batches_.size(); ++i)
@@ -221,7 +222,7 @@ Checkpoint Trainer::weights() const {
 }
 
 Checkpoint Trainer::checkpoint() const {
-  CHECK(unread_.empty(), "checkpoint: {} steps are not collected yet", unread_.size());
+  TANDEM_CHECK(unread_.empty(), "checkpoint: {} steps are not collected yet", unread_.size());
   Checkpoint checkpoint = weights();
   checkpoint.optimizer = optimizer_.state();
   checkpoint.state = state_.parts;
@@ -240,27 +241,27 @@ Checkpoint Trainer::checkpoint() const {
 }
 
 void Trainer::restore(const Checkpoint& checkpoint) {
-  CHECK(checkpoint.resumable(),
-        "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
-  CHECK(checkpoint.model_config == model_->config(),
-        "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
-        model_->config());
-  CHECK(checkpoint.vocabulary == vocabulary_,
-        "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
-        checkpoint.vocabulary.size(), vocabulary_.size());
+  TANDEM_CHECK(checkpoint.resumable(),
+               "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
+  TANDEM_CHECK(checkpoint.model_config == model_->config(),
+               "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
+               model_->config());
+  TANDEM_CHECK(checkpoint.vocabulary == vocabulary_,
+               "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
+               checkpoint.vocabulary.size(), vocabulary_.size());
   const char* const kWhat = "resume: the checkpoint's progress";
   const nlohmann::json progress = parse_json(checkpoint.progress, kWhat);
   const auto count = [&progress, kWhat](const char* name) {
     const auto value = json_field<int64_t>(progress, name, kWhat);
-    CHECK(value >= 0, "{}: {} is {}; it must not be negative", kWhat, name, value);
+    TANDEM_CHECK(value >= 0, "{}: {} is {}; it must not be negative", kWhat, name, value);
     return value;
   };
   progress_.step = count("step");
   progress_.skipped = count("skipped");
   progress_.skipped_in_row = count("skipped_in_row");
   const int64_t micro_step = count("micro_step");
-  CHECK(micro_step <= std::numeric_limits<uint32_t>::max(), "{}: micro_step is {}, which is too large", kWhat,
-        micro_step);
+  TANDEM_CHECK(micro_step <= std::numeric_limits<uint32_t>::max(), "{}: micro_step is {}, which is too large",
+               kWhat, micro_step);
   progress_.micro_step = static_cast<uint32_t>(micro_step);
   stream_.set_position({count("epoch"), count("segment")});
   counters = {json_field<double>(progress, "best_dev_nats", kWhat), count("best_step")};

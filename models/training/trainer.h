@@ -8,14 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "data/batch_stream.h"
-#include "models/training/checkpoint.h"
-#include "models/training/graph_step.h"
-#include "models/training/optimizer.h"
-#include "models/training/run_config.h"
-#include "models/training/schedule.h"
-#include "ops/gemm/precision.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/data/batch_stream.h"
+#include "tandem/models/training/checkpoint.h"
+#include "tandem/models/training/graph_step.h"
+#include "tandem/models/training/optimizer.h"
+#include "tandem/models/training/run_config.h"
+#include "tandem/models/training/schedule.h"
+#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 

@@ -1,6 +1,6 @@
 // The configuration of transformers: its fields, and the defaults of each model.
-#include "core/check.h"
-#include "models/transformer/transformer.h"
+#include "tandem/core/check.h"
+#include "tandem/models/transformer/transformer.h"
 
 namespace tandem {
 
@@ -17,7 +17,8 @@ TransformerConfig TransformerConfig::of(const std::string& model) {
     c.init_std = 0;
     return c;
   }
-  CHECK(model == "primer" || model == "primer-ez", "transformer: {} is not a model of this kind", model);
+  TANDEM_CHECK(model == "primer" || model == "primer-ez", "transformer: {} is not a model of this kind",
+               model);
   c.norm = model == "primer" ? "primer" : "before";
   c.final_norm = true;
   c.activation = "squared_relu";

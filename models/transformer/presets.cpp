@@ -1,10 +1,10 @@
 // Sizes and recipes of transformers. Sources: arXiv 1901.02860 and the authors' scripts
 // (kimiyoung/transformer-xl, pytorch/), arXiv 1809.10853 and fairseq's command for it, arXiv 2109.08668 and
 // the authors' configurations.
-#include "models/presets.h"
+#include "tandem/models/presets.h"
 
-#include "models/registry.h"
-#include "models/transformer/transformer.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/transformer/transformer.h"
 
 namespace tandem {
 namespace {

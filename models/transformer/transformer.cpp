@@ -1,15 +1,15 @@
 // A transformer, put together from its sub-layers.
-#include "models/transformer/transformer.h"
+#include "tandem/models/transformer/transformer.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <map>
 
-#include "core/check.h"
-#include "models/layered_model.h"
-#include "models/layers/feed_forward.h"
-#include "models/layers/self_attention.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/layers/feed_forward.h"
+#include "tandem/models/layers/self_attention.h"
 
 namespace tandem {
 namespace {
@@ -29,20 +29,22 @@ struct NormPlacements {
 };
 
 void check(const TransformerConfig& c) {
-  CHECK(c.vocabulary > 0 && c.layers > 0 && c.d > 0 && c.heads > 0 && c.d_head > 0 && c.d_inner > 0,
-        "{}: sizes must be positive: vocabulary {}, layers {}, d {}, heads {} of width {}, inner width {}",
-        c.model, c.vocabulary, c.layers, c.d, c.heads, c.d_head, c.d_inner);
+  TANDEM_CHECK(
+      c.vocabulary > 0 && c.layers > 0 && c.d > 0 && c.heads > 0 && c.d_head > 0 && c.d_inner > 0,
+      "{}: sizes must be positive: vocabulary {}, layers {}, d {}, heads {} of width {}, inner width {}",
+      c.model, c.vocabulary, c.layers, c.d, c.heads, c.d_head, c.d_inner);
   check_layer_count(c.model, c.layers);
   for (const auto& [name, p] : {std::pair{"dropout", c.dropout},
                                 {"attention dropout", c.attention_dropout},
                                 {"inner dropout", c.inner_dropout},
                                 {"output dropout", c.output_dropout}})
-    CHECK(p >= 0 && p < 1, "{}: {} {} must be in [0, 1)", c.model, name, p);
-  CHECK(c.frequencies.empty() || static_cast<int64_t>(2 * c.frequencies.size()) == c.d,
-        "{}: {} frequencies of sinusoids, but d is {}; give half as many", c.model, c.frequencies.size(),
-        c.d);
-  CHECK(c.init_std >= 0 && c.norm_eps > 0, "{}: init_std {} must not be negative, norm_eps {} be positive",
-        c.model, c.init_std, c.norm_eps);
+    TANDEM_CHECK(p >= 0 && p < 1, "{}: {} {} must be in [0, 1)", c.model, name, p);
+  TANDEM_CHECK(c.frequencies.empty() || static_cast<int64_t>(2 * c.frequencies.size()) == c.d,
+               "{}: {} frequencies of sinusoids, but d is {}; give half as many", c.model,
+               c.frequencies.size(), c.d);
+  TANDEM_CHECK(c.init_std >= 0 && c.norm_eps > 0,
+               "{}: init_std {} must not be negative, norm_eps {} be positive", c.model, c.init_std,
+               c.norm_eps);
 }
 
 }  // namespace

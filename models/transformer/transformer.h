@@ -14,7 +14,7 @@
 //                    layer norm in exact arithmetic, which it is here. Ours in both: Transformer-XL's
 //                    positions, memory and initial weights where the authors have T5's relative bias.
 #pragma once
-#include "models/layers/token_layers.h"
+#include "tandem/models/layers/token_layers.h"
 
 namespace tandem {
 

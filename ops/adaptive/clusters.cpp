@@ -1,32 +1,35 @@
 // Checks the clusters of a vocabulary.
-#include "ops/adaptive/clusters.h"
+#include "tandem/ops/adaptive/clusters.h"
 
 #include <fmt/format.h>
 
-#include "core/check.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 
 VocabularyClusters vocabulary_clusters(const char* op, const std::vector<int64_t>& cutoffs,
                                        const std::vector<Tensor>& rows) {
   const size_t count = cutoffs.size() + 1;
-  CHECK(rows.size() == 1 || rows.size() == count,
-        "{}: {} matrices of rows; cutoffs ({}) make {} clusters, which take one each, or one table for all",
-        op, rows.size(), fmt::join(cutoffs, ", "), count);
+  TANDEM_CHECK(
+      rows.size() == 1 || rows.size() == count,
+      "{}: {} matrices of rows; cutoffs ({}) make {} clusters, which take one each, or one table for all", op,
+      rows.size(), fmt::join(cutoffs, ", "), count);
   for (size_t i = 0; i < rows.size(); ++i)
-    CHECK(rows[i].defined() && rows[i].rank() == 2 && is_floating(rows[i].dtype()),
-          "{}: rows {} are {}; they must be a floating matrix, a row for each id", op, i, rows[i].str());
+    TANDEM_CHECK(rows[i].defined() && rows[i].rank() == 2 && is_floating(rows[i].dtype()),
+                 "{}: rows {} are {}; they must be a floating matrix, a row for each id", op, i,
+                 rows[i].str());
   VocabularyClusters clusters{cutoffs};
   const int64_t before_last = rows.size() == 1 || cutoffs.empty() ? 0 : cutoffs.back();
   clusters.ends.push_back(before_last + rows.back().size(0));
   for (int64_t i = 0; i < clusters.count(); ++i)
-    CHECK(clusters.size(i) > 0, "{}: cutoffs ({}) must ascend, all above 0 and below the vocabulary of {}",
-          op, fmt::join(cutoffs, ", "), clusters.vocabulary());
+    TANDEM_CHECK(clusters.size(i) > 0,
+                 "{}: cutoffs ({}) must ascend, all above 0 and below the vocabulary of {}", op,
+                 fmt::join(cutoffs, ", "), clusters.vocabulary());
   for (size_t i = 0; i < rows.size() && rows.size() > 1; ++i)
-    CHECK(rows[i].size(0) == clusters.size(static_cast<int64_t>(i)),
-          "{}: rows {} are {}; by the cutoffs ({}) the cluster has {} ids", op, i, rows[i].shape().str(),
-          fmt::join(cutoffs, ", "), clusters.size(static_cast<int64_t>(i)));
+    TANDEM_CHECK(rows[i].size(0) == clusters.size(static_cast<int64_t>(i)),
+                 "{}: rows {} are {}; by the cutoffs ({}) the cluster has {} ids", op, i,
+                 rows[i].shape().str(), fmt::join(cutoffs, ", "), clusters.size(static_cast<int64_t>(i)));
   return clusters;
 }
 
@@ -44,10 +47,10 @@ DropoutKey cluster_key(DropoutKey key, int64_t i) {
 }
 
 void check_weight(const char* op, const Tensor& x, const Tensor& w) {
-  CHECK(!w.defined() ||
-            ((w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype())) && w.device() == x.device()),
-        "{}: a weight is {}, with {}; it must be {}, on the same device", op, w.str(), x.str(),
-        name_of(parameter_dtype(x.dtype())));
+  TANDEM_CHECK(!w.defined() || ((w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype())) &&
+                                w.device() == x.device()),
+               "{}: a weight is {}, with {}; it must be {}, on the same device", op, w.str(), x.str(),
+               name_of(parameter_dtype(x.dtype())));
 }
 
 }  // namespace tandem

@@ -3,8 +3,8 @@
 #pragma once
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/dropout.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem {
 

@@ -1,49 +1,51 @@
 // Checks the weights of an adaptive softmax, and sorts tokens by cluster.
-#include "ops/adaptive/parts.h"
+#include "tandem/ops/adaptive/parts.h"
 
 #include <algorithm>
 
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "ops/support/check_ids.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/ops/support/check_ids.h"
 
 namespace tandem {
 
 VocabularyClusters checked_clusters(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
   constexpr const char* kName = "adaptive_softmax";
-  CHECK(is_floating(hidden.dtype()) && hidden.rank() >= 1 && hidden.size(-1) > 0,
-        "{}: hidden is {}; it must be floating (..., d)", kName, hidden.str());
+  TANDEM_CHECK(is_floating(hidden.dtype()) && hidden.rank() >= 1 && hidden.size(-1) > 0,
+               "{}: hidden is {}; it must be floating (..., d)", kName, hidden.str());
   VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
-  CHECK(w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
-        "{}: {} projections; {} clusters take one each (undefined: none), or there are none at all", kName,
-        w.projections.size(), clusters.count());
-  CHECK(w.biases.empty() || w.biases.size() == w.rows.size(),
-        "{}: {} biases for {} matrices of rows; each takes one (undefined: none), or there are none at all",
-        kName, w.biases.size(), w.rows.size());
+  TANDEM_CHECK(w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
+               "{}: {} projections; {} clusters take one each (undefined: none), or there are none at all",
+               kName, w.projections.size(), clusters.count());
+  TANDEM_CHECK(
+      w.biases.empty() || w.biases.size() == w.rows.size(),
+      "{}: {} biases for {} matrices of rows; each takes one (undefined: none), or there are none at all",
+      kName, w.biases.size(), w.rows.size());
   for (size_t i = 0; i < w.biases.size(); ++i)
-    CHECK(!w.biases[i].defined() || w.biases[i].shape() == Shape{w.rows[i].size(0)},
-          "{}: bias {} is {}; with rows {} it must be ({})", kName, i, w.biases[i].str(),
-          w.rows[i].shape().str(), w.rows[i].size(0));
+    TANDEM_CHECK(!w.biases[i].defined() || w.biases[i].shape() == Shape{w.rows[i].size(0)},
+                 "{}: bias {} is {}; with rows {} it must be ({})", kName, i, w.biases[i].str(),
+                 w.rows[i].shape().str(), w.rows[i].size(0));
   const int64_t d = hidden.size(-1);
   for (int64_t i = 0; i < clusters.count(); ++i) {
     const Softmax softmax = softmax_of(w, clusters, i);
     const int64_t width = softmax.pieces[0].rows.size(1);
     const Tensor& projection = softmax.projection;
-    CHECK(projection.defined() || width == d,
-          "{}: cluster {} has rows of {} features and no projection to them from hidden's {}", kName, i,
-          width, d);
-    CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
-          "{}: projection {} is {}; from hidden (..., {}) to rows of {} features it must be ({}, {})", kName,
-          i, projection.str(), d, width, d, width);
+    TANDEM_CHECK(projection.defined() || width == d,
+                 "{}: cluster {} has rows of {} features and no projection to them from hidden's {}", kName,
+                 i, width, d);
+    TANDEM_CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
+                 "{}: projection {} is {}; from hidden (..., {}) to rows of {} features it must be ({}, {})",
+                 kName, i, projection.str(), d, width, d, width);
   }
   const int64_t tails = clusters.count() - 1;
   const auto text = [](const Tensor& x) { return x.defined() ? x.shape().str() : "undefined"; };
-  CHECK(tails == 0 ? !w.cluster_rows.defined()
+  TANDEM_CHECK(tails == 0
+                   ? !w.cluster_rows.defined()
                    : w.cluster_rows.defined() && w.cluster_rows.shape() == Shape({tails, w.rows[0].size(1)}),
-        "{}: cluster rows are {}; {} cutoffs and rows {} want {}", kName, text(w.cluster_rows), tails,
-        w.rows[0].shape().str(), tails == 0 ? "none" : Shape({tails, w.rows[0].size(1)}).str());
-  CHECK(!w.cluster_bias.defined() || (tails > 0 && w.cluster_bias.shape() == Shape{tails}),
-        "{}: the cluster bias is {}; there are {} clusters", kName, text(w.cluster_bias), tails);
+               "{}: cluster rows are {}; {} cutoffs and rows {} want {}", kName, text(w.cluster_rows), tails,
+               w.rows[0].shape().str(), tails == 0 ? "none" : Shape({tails, w.rows[0].size(1)}).str());
+  TANDEM_CHECK(!w.cluster_bias.defined() || (tails > 0 && w.cluster_bias.shape() == Shape{tails}),
+               "{}: the cluster bias is {}; there are {} clusters", kName, text(w.cluster_bias), tails);
   transformed(w, [&hidden](const Tensor& x) {
     check_weight(kName, hidden, x);
     return x;

@@ -3,8 +3,8 @@
 #pragma once
 #include <vector>
 
-#include "ops/adaptive/clusters.h"
-#include "ops/adaptive_softmax.h"
+#include "tandem/ops/adaptive/clusters.h"
+#include "tandem/ops/adaptive_softmax.h"
 
 namespace tandem {
 

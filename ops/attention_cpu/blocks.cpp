@@ -5,17 +5,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/array.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
-#include "ops/attention.h"
-#include "ops/attention_cpu/layout.h"
-#include "ops/attention_cpu/operands.h"
-#include "ops/attention_cpu/row_loops.h"
-#include "ops/gemm/round_bf16.h"
-#include "ops/softmax.h"
-#include "ops/support/data_or_null.h"
-#include "ops/support/thread_scratch.h"
+#include "tandem/core/array.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/attention.h"
+#include "tandem/ops/attention_cpu/layout.h"
+#include "tandem/ops/attention_cpu/operands.h"
+#include "tandem/ops/attention_cpu/row_loops.h"
+#include "tandem/ops/gemm/round_bf16.h"
+#include "tandem/ops/softmax.h"
+#include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/thread_scratch.h"
 
 namespace tandem::cpu {
 namespace {

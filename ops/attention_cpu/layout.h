@@ -3,12 +3,12 @@
 #pragma once
 #include <algorithm>
 
-#include "core/parallel.h"
-#include "core/storage.h"
-#include "ops/attention.h"
-#include "ops/attention_cpu/operands.h"
-#include "ops/dropout.h"
-#include "ops/softmax.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/storage.h"
+#include "tandem/ops/attention.h"
+#include "tandem/ops/attention_cpu/operands.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/softmax.h"
 
 namespace tandem::cpu {
 

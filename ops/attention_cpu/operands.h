@@ -14,13 +14,13 @@
 #pragma once
 #include <algorithm>
 
-#include "core/storage.h"
-#include "ops/gemm/gemm.h"
-#include "ops/gemm/log.h"
-#include "ops/gemm/onednn.h"
-#include "ops/gemm/pack.h"
-#include "ops/gemm/partition.h"
-#include "ops/support/thread_scratch.h"
+#include "tandem/core/storage.h"
+#include "tandem/ops/gemm/gemm.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/gemm/pack.h"
+#include "tandem/ops/gemm/partition.h"
+#include "tandem/ops/support/thread_scratch.h"
 
 namespace tandem::cpu {
 

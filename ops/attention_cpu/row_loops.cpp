@@ -1,10 +1,10 @@
 // Vectorised loops over one row of a block of attention.
-#include "ops/attention_cpu/row_loops.h"
+#include "tandem/ops/attention_cpu/row_loops.h"
 
 #include <limits>
 
-#include "core/macros.h"
-#include "core/math.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/math.h"
 
 namespace tandem::cpu {
 namespace {

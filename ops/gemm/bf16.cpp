@@ -1,17 +1,17 @@
 // Products in bf16: operands are packed close to where they are multiplied.
-#include "ops/gemm/bf16.h"
+#include "tandem/ops/gemm/bf16.h"
 
 #include <algorithm>
 #include <type_traits>
 
-#include "core/parallel.h"
-#include "core/storage.h"
-#include "core/streaming.h"
-#include "ops/gemm/onednn.h"
-#include "ops/gemm/pack.h"
-#include "ops/gemm/partition.h"
-#include "ops/gemm/round_bf16.h"
-#include "ops/support/thread_scratch.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/storage.h"
+#include "tandem/core/streaming.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/gemm/pack.h"
+#include "tandem/ops/gemm/partition.h"
+#include "tandem/ops/gemm/round_bf16.h"
+#include "tandem/ops/support/thread_scratch.h"
 
 namespace tandem::cpu {
 namespace {

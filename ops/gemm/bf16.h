@@ -1,6 +1,6 @@
 // Products of f32 matrices multiplied in bf16, and of operands that are stored in bf16. Internal to gemm().
 #pragma once
-#include "ops/gemm/gemm.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem::cpu {
 

@@ -1,24 +1,24 @@
 // Packs a weight in bf16, and multiplies by it: the threads share its panels.
-#include "ops/gemm/bf16_weight.h"
+#include "tandem/ops/gemm/bf16_weight.h"
 
 #include <algorithm>
 #include <type_traits>
 
-#include "core/check.h"
-#include "core/parallel.h"
-#include "ops/gemm/few_rows.h"
-#include "ops/gemm/log.h"
-#include "ops/gemm/onednn.h"
-#include "ops/gemm/pack.h"
-#include "ops/gemm/partition.h"
-#include "ops/gemm/round_bf16.h"
-#include "ops/support/thread_scratch.h"
+#include "tandem/core/check.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/gemm/few_rows.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/gemm/pack.h"
+#include "tandem/ops/gemm/partition.h"
+#include "tandem/ops/gemm/round_bf16.h"
+#include "tandem/ops/support/thread_scratch.h"
 
 namespace tandem {
 
 Bf16Weight::Bf16Weight(const Tensor& weight) {
-  CHECK(weight.dtype() == DType::f32 && weight.rank() == 2 && weight.device().is_cpu(),
-        "bf16 weight: got {}; it must be f32 (out, in) on the CPU", weight.str());
+  TANDEM_CHECK(weight.dtype() == DType::f32 && weight.rank() == 2 && weight.device().is_cpu(),
+               "bf16 weight: got {}; it must be f32 (out, in) on the CPU", weight.str());
   out = weight.size(0);
   in = weight.size(1);
   packed = Tensor({cpu::packed_width(out), cpu::packed_depth(in)}, DType::bf16);
@@ -35,9 +35,10 @@ constexpr int64_t kPanels = 4;  // panels per task when oneDNN multiplies
 
 template <class C>
 void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, const float* bias) {
-  CHECK(p.m <= kMostKeptRows && p.n == weight.out && p.k == weight.in && p.transpose_b && !p.transpose_a,
-        "gemm: ({}, {}) by a bf16 weight ({}, {}); at most {} rows of its inputs", p.m, p.k, weight.out,
-        weight.in, kMostKeptRows);
+  TANDEM_CHECK(
+      p.m <= kMostKeptRows && p.n == weight.out && p.k == weight.in && p.transpose_b && !p.transpose_a,
+      "gemm: ({}, {}) by a bf16 weight ({}, {}); at most {} rows of its inputs", p.m, p.k, weight.out,
+      weight.in, kMostKeptRows);
   if (p.m == 0 || p.n == 0) return;
   note_gemm({p.m, p.n, p.k, false, true, p.accumulate, DType::bf16, false, 1});
   const bool few = p.m <= kFewPanelRows, parallel = p.n * p.k > kParallelGrain;
@@ -84,7 +85,7 @@ void gemm_bf16_weight(float* c, const float* a, const Gemm& p, const Bf16Weight&
 }
 
 void gemm_bf16_weight(bf16* c, const float* a, const Gemm& p, const Bf16Weight& weight) {
-  CHECK(!p.accumulate, "gemm: a result in bf16 cannot be accumulated to");
+  TANDEM_CHECK(!p.accumulate, "gemm: a result in bf16 cannot be accumulated to");
   multiply(c, a, p, weight, nullptr);
 }
 

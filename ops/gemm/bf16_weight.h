@@ -3,8 +3,8 @@
 #pragma once
 #include <cstdint>
 
-#include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem {
 

@@ -1,12 +1,12 @@
 // Dot products of a few rows with the rows of a weight, and products with its packed panels.
-#include "ops/gemm/few_rows.h"
+#include "tandem/ops/gemm/few_rows.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/gemm/pack.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/gemm/pack.h"
 
 namespace tandem::cpu {
 namespace {

@@ -4,7 +4,7 @@
 // oneDNN is made for products whose time is in the arithmetic. Here several rows of W are read at once, each
 // prefetched well ahead, and every element that has arrived is multiplied with all rows of x.
 #pragma once
-#include "ops/gemm/gemm.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem::cpu {
 

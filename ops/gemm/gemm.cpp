@@ -1,19 +1,19 @@
 // gemm(): the choice of a way to multiply, f32 and f64 products in blocks of C, and the f64 loop.
-#include "ops/gemm/gemm.h"
+#include "tandem/ops/gemm/gemm.h"
 
 #include <algorithm>
 
-#include "core/check.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "core/storage.h"
-#include "ops/gemm/bf16.h"
-#include "ops/gemm/few_rows.h"
-#include "ops/gemm/log.h"
-#include "ops/gemm/onednn.h"
-#include "ops/gemm/pack.h"
-#include "ops/gemm/partition.h"
-#include "ops/support/thread_scratch.h"
+#include "tandem/core/check.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/storage.h"
+#include "tandem/ops/gemm/bf16.h"
+#include "tandem/ops/gemm/few_rows.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/gemm/pack.h"
+#include "tandem/ops/gemm/partition.h"
+#include "tandem/ops/support/thread_scratch.h"
 
 namespace tandem {
 namespace cpu {
@@ -222,11 +222,11 @@ namespace {
 // Checks and logs a product with an operand, or with its result (bf16_result), in bf16. Returns false if
 // there is nothing to compute.
 bool begin_bf16(const Gemm& p, bool bf16_result) {
-  CHECK(
+  TANDEM_CHECK(
       p.precision == MatmulPrecision::bf16 && p.k > 0,
       "gemm: ({}, {}) times ({}, {}) with an operand or a result in bf16; it must be of precision bf16, and k positive",
       p.m, p.k, p.k, p.n);
-  CHECK(
+  TANDEM_CHECK(
       !bf16_result || (!p.accumulate && p.ldc == p.n),
       "gemm: ({}, {}) times ({}, {}){} with rows {} apart in bf16; such a result must be overwritten and have no gaps",
       p.m, p.k, p.k, p.n, p.accumulate ? ", accumulated," : "", p.ldc);
@@ -246,9 +246,9 @@ void gemm(float* c, const bf16* a, const float* b, const Gemm& p) {
 }
 
 void gemm(float* c, const float* a, const bf16* b, const Gemm& p) {
-  CHECK(is_weight_gradient(p),
-        "gemm: ({}, {}) times ({}, {}) with a right operand in bf16{}{}; it must be A^T B", p.m, p.k, p.k,
-        p.n, p.transpose_a ? ", A transposed" : "", p.transpose_b ? ", B transposed" : "");
+  TANDEM_CHECK(is_weight_gradient(p),
+               "gemm: ({}, {}) times ({}, {}) with a right operand in bf16{}{}; it must be A^T B", p.m, p.k,
+               p.k, p.n, p.transpose_a ? ", A transposed" : "", p.transpose_b ? ", B transposed" : "");
   if (begin_bf16(p, false)) gemm_bf16(c, a, b, p);
 }
 

@@ -6,8 +6,8 @@
 #pragma once
 #include <cstdint>
 
-#include "core/dtype.h"
-#include "ops/gemm/precision.h"
+#include "tandem/core/dtype.h"
+#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 

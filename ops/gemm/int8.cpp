@@ -1,18 +1,18 @@
 // Packs 8-bit weights, rounds activations, and multiplies them in blocks.
-#include "ops/gemm/int8.h"
+#include "tandem/ops/gemm/int8.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "core/check.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "ops/gemm/onednn.h"
-#include "ops/gemm/pack.h"
-#include "ops/gemm/partition.h"
-#include "ops/support/thread_scratch.h"
+#include "tandem/core/check.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/gemm/pack.h"
+#include "tandem/ops/gemm/partition.h"
+#include "tandem/ops/support/thread_scratch.h"
 
 namespace tandem {
 namespace {
@@ -114,10 +114,10 @@ TANDEM_SIMD void multiply_int8_clones(int32_t* c, const uint8_t* left, const int
 }  // namespace
 
 Int8Weight::Int8Weight(const Tensor& codes, float step, float zero) : step(step), zero(zero - 128) {
-  CHECK(codes.dtype() == DType::u8 && codes.rank() == 2 && codes.device().is_cpu(),
-        "int8: codes are {}; they must be u8 (out, in) on the CPU", codes.str());
-  CHECK(codes.size(1) <= 1 << 16, "int8: {} inputs; sums of more than 65,536 may not fit into 32 bits",
-        codes.size(1));
+  TANDEM_CHECK(codes.dtype() == DType::u8 && codes.rank() == 2 && codes.device().is_cpu(),
+               "int8: codes are {}; they must be u8 (out, in) on the CPU", codes.str());
+  TANDEM_CHECK(codes.size(1) <= 1 << 16, "int8: {} inputs; sums of more than 65,536 may not fit into 32 bits",
+               codes.size(1));
   out = codes.size(0);
   in = codes.size(1);
   packed = Tensor({cpu::packed_width(out), depth_of(in)}, DType::u8);

@@ -13,8 +13,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/gemm/gemm.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem {
 

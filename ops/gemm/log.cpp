@@ -1,11 +1,11 @@
 // Counters of floating-point operations, and the log of matrix products.
-#include "ops/gemm/log.h"
+#include "tandem/ops/gemm/log.h"
 
 #include <algorithm>
 #include <atomic>
 #include <mutex>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -30,7 +30,7 @@ GemmFlops gemm_flops() {
 
 GemmLog::GemmLog() {
   const std::scoped_lock lock(log_mutex);
-  CHECK(current_log == nullptr, "GemmLog: another log is recording; one at a time");
+  TANDEM_CHECK(current_log == nullptr, "GemmLog: another log is recording; one at a time");
   logged.clear();
   current_log = this;
 }

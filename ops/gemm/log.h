@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/dtype.h"
+#include "tandem/core/dtype.h"
 
 namespace tandem {
 

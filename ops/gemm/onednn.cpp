@@ -1,5 +1,5 @@
 // Calls of oneDNN, versions 2.6 and 3.x; its primitives are kept for reuse.
-#include "ops/gemm/onednn.h"
+#include "tandem/ops/gemm/onednn.h"
 
 #include <omp.h>
 #include <sys/mman.h>
@@ -14,8 +14,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/check.h"
-#include "ops/gemm/pack.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/gemm/pack.h"
 
 namespace tandem::cpu {
 namespace {
@@ -114,8 +114,8 @@ class PackedProduct {
                                          {DNNL_ARG_SCRATCHPAD, scratch_.get()}};
     const dnnl_status_t status = dnnl_primitive_execute(primitive_.get(), stream.get(), 4, arguments);
     if (status == dnnl_out_of_memory) fail_without_memory("a product of packed operands");
-    CHECK(status == dnnl_success, "gemm: oneDNN failed to multiply packed operands, status {}",
-          static_cast<int>(status));
+    TANDEM_CHECK(status == dnnl_success, "gemm: oneDNN failed to multiply packed operands, status {}",
+                 static_cast<int>(status));
   }
 
  private:
@@ -204,8 +204,9 @@ void onednn_sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
   const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a,
                                           lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
   if (status == dnnl_out_of_memory) fail_without_memory("an f32 product");
-  CHECK(status == dnnl_success, "gemm: oneDNN failed to multiply ({}, {}) by ({}, {}) in f32, status {}", m,
-        k, k, n, static_cast<int>(status));
+  TANDEM_CHECK(status == dnnl_success,
+               "gemm: oneDNN failed to multiply ({}, {}) by ({}, {}) in f32, status {}", m, k, k, n,
+               static_cast<int>(status));
 }
 
 bool onednn_has_bf16() {

@@ -1,12 +1,12 @@
 // Packing: rounding, interleaving of row pairs, and transposition in 16 x 16 tiles of pairs.
-#include "ops/gemm/pack.h"
+#include "tandem/ops/gemm/pack.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "core/macros.h"
-#include "core/streaming.h"
-#include "ops/gemm/round_bf16.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/streaming.h"
+#include "tandem/ops/gemm/round_bf16.h"
 
 namespace tandem::cpu {
 namespace {

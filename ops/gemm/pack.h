@@ -8,8 +8,8 @@
 #pragma once
 #include <cstdint>
 
-#include "core/dtype.h"
-#include "core/math.h"
+#include "tandem/core/dtype.h"
+#include "tandem/core/math.h"
 
 namespace tandem::cpu {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <utility>
 
-#include "ops/gemm/gemm.h"
+#include "tandem/ops/gemm/gemm.h"
 
 namespace tandem::cpu {
 

@@ -1,8 +1,8 @@
 // The context of each thread, its scopes, and the names of precisions.
-#include "ops/gemm/precision.h"
+#include "tandem/ops/gemm/precision.h"
 
-#include "core/check.h"
-#include "ops/gemm/onednn.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/gemm/onednn.h"
 
 namespace tandem {
 namespace {
@@ -10,9 +10,9 @@ namespace {
 thread_local ComputeContext context_of_thread;
 
 ComputeContext context_with(MatmulPrecision precision, Device device) {
-  CHECK(device.is_cuda() || precision != MatmulPrecision::tf32,
-        "precision tf32: only GPUs have it; use f32 or bf16");
-  CHECK(
+  TANDEM_CHECK(device.is_cuda() || precision != MatmulPrecision::tf32,
+               "precision tf32: only GPUs have it; use f32 or bf16");
+  TANDEM_CHECK(
       device.is_cuda() || precision == MatmulPrecision::f32 || cpu_has_bf16(),
       "precision bf16: this CPU has no bf16 instructions (AMX or AVX-512 BF16) that oneDNN can use; use f32");
   ComputeContext context = compute_context();
@@ -43,7 +43,7 @@ bool cpu_has_bf16() {
 MatmulPrecision precision_named(const std::string& name) {
   if (name == "f32") return MatmulPrecision::f32;
   if (name == "tf32") return MatmulPrecision::tf32;
-  CHECK(name == "bf16", "precision {} is not known; use f32, tf32 or bf16", name);
+  TANDEM_CHECK(name == "bf16", "precision {} is not known; use f32, tf32 or bf16", name);
   return MatmulPrecision::bf16;
 }
 

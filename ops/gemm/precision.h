@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/device.h"
+#include "tandem/core/device.h"
 
 namespace tandem {
 

@@ -1,15 +1,15 @@
 // RepeatedGemm: f64 and f32 products go to gemm(), bf16 products to oneDNN with packed operands.
-#include "ops/gemm/repeated.h"
+#include "tandem/ops/gemm/repeated.h"
 
 #include <algorithm>
 #include <type_traits>
 
-#include "core/parallel.h"
-#include "ops/gemm/log.h"
-#include "ops/gemm/onednn.h"
-#include "ops/gemm/pack.h"
-#include "ops/gemm/partition.h"
-#include "ops/support/thread_scratch.h"
+#include "tandem/core/parallel.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/gemm/pack.h"
+#include "tandem/ops/gemm/partition.h"
+#include "tandem/ops/support/thread_scratch.h"
 
 namespace tandem::cpu {
 namespace {

@@ -1,8 +1,8 @@
 // RepeatedGemm: many products with one right operand, such as the weight that every step of a recurrence
 // multiplies with. Work that does not depend on the left operand is done once.
 #pragma once
-#include "core/storage.h"
-#include "ops/gemm/int8.h"
+#include "tandem/core/storage.h"
+#include "tandem/ops/gemm/int8.h"
 
 namespace tandem::cpu {
 

@@ -1,6 +1,6 @@
 // Rounds by shifts and additions, or by the instruction.
-#include "ops/gemm/round_bf16.h"
-#include "core/macros.h"
+#include "tandem/ops/gemm/round_bf16.h"
+#include "tandem/core/macros.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

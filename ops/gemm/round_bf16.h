@@ -4,7 +4,7 @@
 #pragma once
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "tandem/core/dtype.h"
 
 namespace tandem::cpu {
 

@@ -2,8 +2,8 @@
 #pragma once
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/adaptive_embedding.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/adaptive_embedding.h"
 
 namespace tandem::reference {
 

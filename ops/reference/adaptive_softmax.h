@@ -3,8 +3,8 @@
 #include <cmath>
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/adaptive_softmax.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/adaptive_softmax.h"
 
 namespace tandem::reference {
 

@@ -1,6 +1,6 @@
 // y = f(a, b) element by element, where b is repeated over a.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

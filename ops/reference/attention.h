@@ -3,9 +3,9 @@
 #include <cmath>
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/attention.h"
-#include "ops/dropout.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/attention.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem::reference {
 

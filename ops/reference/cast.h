@@ -1,6 +1,6 @@
 // Reference of cast.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

@@ -1,6 +1,6 @@
 // A filter over time for each channel, which sees no later step.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

@@ -1,6 +1,6 @@
 // The sum of the chunks that the last axis is cut into.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

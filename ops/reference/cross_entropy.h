@@ -2,7 +2,7 @@
 #pragma once
 #include <cmath>
 
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

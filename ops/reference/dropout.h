@@ -1,7 +1,7 @@
 // Elements kept and scaled, or set to zero, as the random word of each index says.
 #pragma once
-#include "core/tensor.h"
-#include "ops/dropout.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
 
 namespace tandem::reference {
 

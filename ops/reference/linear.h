@@ -1,6 +1,6 @@
 // y = x W^T + b.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

@@ -2,9 +2,9 @@
 #pragma once
 #include <cmath>
 
-#include "core/tensor.h"
-#include "ops/lstm.h"
-#include "ops/reference/activation.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/lstm.h"
+#include "tandem/ops/reference/activation.h"
 
 namespace tandem::reference {
 

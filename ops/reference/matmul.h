@@ -1,7 +1,7 @@
 // The product of two matrices, or of two batches of them.
 #pragma once
-#include "core/tensor.h"
-#include "ops/matmul.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/matmul.h"
 
 namespace tandem::reference {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/optimizer_step.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/optimizer_step.h"
 
 namespace tandem::reference {
 

@@ -3,9 +3,9 @@
 #pragma once
 #include <cmath>
 
-#include "core/tensor.h"
-#include "ops/qrnn_scan.h"
-#include "ops/reference/activation.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/qrnn_scan.h"
+#include "tandem/ops/reference/activation.h"
 
 namespace tandem::reference {
 

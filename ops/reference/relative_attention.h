@@ -4,9 +4,9 @@
 #include <cmath>
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/dropout.h"
-#include "ops/relative_attention.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/relative_attention.h"
 
 namespace tandem::reference {
 

@@ -1,6 +1,6 @@
 // The same elements under another shape.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

@@ -1,6 +1,6 @@
 // Rows of the leading axis.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::reference {
 

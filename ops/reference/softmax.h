@@ -2,8 +2,8 @@
 #pragma once
 #include <cmath>
 
-#include "core/tensor.h"
-#include "ops/softmax.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/softmax.h"
 
 namespace tandem::reference {
 

@@ -2,9 +2,9 @@
 #pragma once
 #include <cmath>
 
-#include "core/tensor.h"
-#include "ops/reference/activation.h"
-#include "ops/sru_scan.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/reference/activation.h"
+#include "tandem/ops/sru_scan.h"
 
 namespace tandem::reference {
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::cpu {
 

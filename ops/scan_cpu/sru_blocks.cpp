@@ -1,13 +1,13 @@
 // Runs a block of columns through the time steps of sru_scan, strip by strip, forward and backward.
-#include "ops/scan_cpu/sru_blocks.h"
+#include "tandem/ops/scan_cpu/sru_blocks.h"
 
 #include <algorithm>
 #include <type_traits>
 
-#include "core/macros.h"
-#include "core/streaming.h"
-#include "ops/gemm/round_bf16.h"
-#include "ops/sru_scan.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/streaming.h"
+#include "tandem/ops/gemm/round_bf16.h"
+#include "tandem/ops/sru_scan.h"
 
 namespace tandem::cpu {
 namespace {

@@ -3,8 +3,8 @@
 #pragma once
 #include <cstdint>
 
-#include "core/dtype.h"
-#include "ops/scan_cpu/column_blocks.h"
+#include "tandem/core/dtype.h"
+#include "tandem/ops/scan_cpu/column_blocks.h"
 
 namespace tandem::cpu {
 

@@ -1,8 +1,8 @@
 // Checks token ids.
-#include "ops/support/check_ids.h"
+#include "tandem/ops/support/check_ids.h"
 
-#include "core/check.h"
-#include "core/macros.h"
+#include "tandem/core/check.h"
+#include "tandem/core/macros.h"
 
 namespace tandem {
 namespace {
@@ -28,14 +28,14 @@ std::string position(const Shape& shape, int64_t index) {
 }  // namespace
 
 void check_ids(const char* what, const Tensor& ids, int64_t count) {
-  CHECK(ids.dtype() == DType::i32, "{} are {}; they must be i32", what, ids.str());
+  TANDEM_CHECK(ids.dtype() == DType::i32, "{} are {}; they must be i32", what, ids.str());
   if (!ids.device().is_cpu() || all_below(ids.data<int32_t>(), ids.numel(), static_cast<uint32_t>(count)))
     return;
   for (int64_t i = 0; i < ids.numel(); ++i) {
     const int32_t id = ids.data<int32_t>()[i];
-    CHECK(id >= 0 && id < count,
-          "{}: {} at position ({}) of {} is outside 0..{}; does the vocabulary fit the model?", what, id,
-          position(ids.shape(), i), ids.shape().str(), count - 1);
+    TANDEM_CHECK(id >= 0 && id < count,
+                 "{}: {} at position ({}) of {} is outside 0..{}; does the vocabulary fit the model?", what,
+                 id, position(ids.shape(), i), ids.shape().str(), count - 1);
   }
 }
 

@@ -1,6 +1,6 @@
 // The check of token ids that operators share.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

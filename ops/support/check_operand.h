@@ -1,6 +1,6 @@
 // The check that an operand fits the main operand of its operator.
 #pragma once
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <type_traits>
 
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

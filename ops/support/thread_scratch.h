@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "core/storage.h"
+#include "tandem/core/storage.h"
 
 namespace tandem::cpu {
 

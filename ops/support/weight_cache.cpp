@@ -1,12 +1,12 @@
 // Keeps the bf16 copies and the packed forms of weights with their leaves.
-#include "ops/support/weight_cache.h"
+#include "tandem/ops/support/weight_cache.h"
 
 #include <mutex>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "ops/gemm/precision.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 namespace {
@@ -77,10 +77,10 @@ void mark_low_precision_current(const Tensor& leaf) {
 }
 
 void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form) {
-  CHECK(leaf.node() && leaf.node()->is_leaf() && leaf.dtype() == DType::f32 && leaf.device().is_cpu(),
-        "int8: {} cannot have an 8-bit form; it must be a leaf, f32 on the CPU", leaf.str());
-  CHECK(leaf.shape() == Shape({form->out, form->in}), "int8: the form is ({}, {}), the weight is {}",
-        form->out, form->in, leaf.str());
+  TANDEM_CHECK(leaf.node() && leaf.node()->is_leaf() && leaf.dtype() == DType::f32 && leaf.device().is_cpu(),
+               "int8: {} cannot have an 8-bit form; it must be a leaf, f32 on the CPU", leaf.str());
+  TANDEM_CHECK(leaf.shape() == Shape({form->out, form->in}), "int8: the form is ({}, {}), the weight is {}",
+               form->out, form->in, leaf.str());
   const std::scoped_lock lock(forms_mutex);
   WeightForms& forms = forms_or_new(leaf);
   forms.int8 = std::move(form);

@@ -4,9 +4,9 @@
 #pragma once
 #include <memory>
 
-#include "core/tensor.h"
-#include "ops/gemm/bf16_weight.h"
-#include "ops/gemm/int8.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/bf16_weight.h"
+#include "tandem/ops/gemm/int8.h"
 
 namespace tandem {
 

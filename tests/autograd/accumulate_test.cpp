@@ -1,9 +1,9 @@
 // Adding to a parameter's gradient in place.
-#include "autograd/accumulate.h"
+#include "tandem/autograd/accumulate.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 #include "tests/support/tape_ops.h"
 
 using namespace tandem;

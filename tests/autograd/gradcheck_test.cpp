@@ -1,5 +1,5 @@
 // gradcheck: correct operators pass, and mistakes fail that a plain sum of the outputs would not show.
-#include "autograd/gradcheck.h"
+#include "tandem/autograd/gradcheck.h"
 
 #include <doctest/doctest.h>
 

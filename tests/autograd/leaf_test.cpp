@@ -1,9 +1,9 @@
 // Leaves: marking them, reading and clearing their gradients.
-#include "autograd/leaf.h"
+#include "tandem/autograd/leaf.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 #include "tests/support/errors.h"
 #include "tests/support/tape_ops.h"
 

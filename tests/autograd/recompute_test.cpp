@@ -1,12 +1,12 @@
 // Recomputation: the same gradients for less memory, whatever the function does with its inputs.
-#include "autograd/recompute.h"
+#include "tandem/autograd/recompute.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "core/host_memory.h"
-#include "core/philox.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/core/philox.h"
 #include "tests/support/errors.h"
 #include "tests/support/tape_ops.h"
 

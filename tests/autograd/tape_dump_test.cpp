@@ -3,8 +3,8 @@
 
 #include <sstream>
 
-#include "autograd/recompute.h"
-#include "autograd/tape.h"
+#include "tandem/autograd/recompute.h"
+#include "tandem/autograd/tape.h"
 #include "tests/support/tape_ops.h"
 
 using namespace tandem;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 #include "tests/support/errors.h"
 #include "tests/support/tape_ops.h"
 

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 #include "tests/support/errors.h"
 #include "tests/support/tape_ops.h"
 

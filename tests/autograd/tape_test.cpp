@@ -1,12 +1,12 @@
 // The tape: what is recorded, how gradients flow back, how deep a graph may be, threads.
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 
 #include <doctest/doctest.h>
 
 #include <chrono>
 #include <thread>
 
-#include "core/host_memory.h"
+#include "tandem/core/host_memory.h"
 #include "tests/support/tape_ops.h"
 
 using namespace tandem;

@@ -1,5 +1,5 @@
 // The scalar tape of the tutorial: derivatives against finite differences, and numbers that are used twice.
-#include "autograd/tiny.h"
+#include "tandem/autograd/tiny.h"
 
 #include <doctest/doctest.h>
 

@@ -9,15 +9,15 @@
 #include <sstream>
 #include <thread>
 
-#include "autograd/gradcheck.h"
-#include "autograd/recompute.h"
-#include "autograd/tiny.h"
-#include "core/error.h"
-#include "ops/arithmetic.h"
-#include "ops/dropout.h"
-#include "ops/embedding.h"
-#include "ops/reduce.h"
-#include "ops/softmax.h"
+#include "tandem/autograd/gradcheck.h"
+#include "tandem/autograd/recompute.h"
+#include "tandem/autograd/tiny.h"
+#include "tandem/core/error.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/embedding.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/softmax.h"
 #include "tests/support/paths.h"
 #include "tests/support/tape_ops.h"
 

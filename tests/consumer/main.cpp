@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <vector>
 
-#include "autograd/gradcheck.h"
-#include "core/error.h"
 #include "snake.h"
+#include "tandem/autograd/gradcheck.h"
+#include "tandem/core/error.h"
 
 using namespace tandem;
 

@@ -3,12 +3,12 @@
 
 #include <cmath>
 
-#include "autograd/accumulate.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
+#include "tandem/autograd/accumulate.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/parallel.h"
 
 using namespace tandem;
 
@@ -54,9 +54,11 @@ void backward(const Tensor& dx, const Tensor& dalpha, const Tensor& dy, const Te
 }  // namespace
 
 Tensor snake(const Tensor& x, const Tensor& alpha) {
-  CHECK(x.rank() >= 1 && alpha.rank() == 1 && x.size(-1) == alpha.numel(),
-        "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.str(), alpha.str());
-  CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.str(), alpha.str());
+  TANDEM_CHECK(x.rank() >= 1 && alpha.rank() == 1 && x.size(-1) == alpha.numel(),
+               "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.str(),
+               alpha.str());
+  TANDEM_CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.str(),
+               alpha.str());
   Tensor y = empty_like(x);
   dispatch_float(x.dtype(), "snake", [&]<class T>() { forward<T>(y, x, alpha); });
   return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {

@@ -1,13 +1,13 @@
 // Allocation budgets: tensors within and beyond them, nested budgets, and sizes that overflow.
-#include "core/allocation_budget.h"
+#include "tandem/core/allocation_budget.h"
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <thread>
 
-#include "core/host_memory.h"
-#include "core/tensor.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/core/tensor.h"
 #include "tests/support/errors.h"
 
 namespace tandem::testing {

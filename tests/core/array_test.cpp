@@ -1,5 +1,5 @@
 // Whole-array primitives: fill, copy between all dtypes, add, find non-finite.
-#include "core/array.h"
+#include "tandem/core/array.h"
 
 #include <doctest/doctest.h>
 
@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/random.h"
+#include "tandem/core/error.h"
+#include "tandem/core/random.h"
 
 using namespace tandem;
 

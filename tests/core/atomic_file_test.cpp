@@ -1,5 +1,5 @@
 // Files that are replaced as a whole or not at all: writers that stop, two writers at once, links.
-#include "core/atomic_file.h"
+#include "tandem/core/atomic_file.h"
 
 #include <doctest/doctest.h>
 

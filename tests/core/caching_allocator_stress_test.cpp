@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/caching_allocator.h"
+#include "tandem/core/caching_allocator.h"
 #include "tests/support/fake_memory.h"
 
 namespace tandem::testing {

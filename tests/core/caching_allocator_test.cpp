@@ -1,6 +1,6 @@
 // The caching allocator's policy over a simulated memory source: reuse, split, merge, streams, events, out of
 // memory.
-#include "core/caching_allocator.h"
+#include "tandem/core/caching_allocator.h"
 
 #include <doctest/doctest.h>
 #include <malloc.h>

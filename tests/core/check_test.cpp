@@ -1,9 +1,9 @@
 // Messages of CHECK: values in place, nothing that a terminal obeys, and a length that can be read.
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 #include <string>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 
 #undef CHECK  // of the test framework from here on
 #include <doctest/doctest.h>

@@ -1,5 +1,5 @@
 // Digests: values that xxHash publishes, and bytes that come in pieces.
-#include "core/digest.h"
+#include "tandem/core/digest.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // Element types: sizes, names, and bf16 rounding against an independent reference.
-#include "core/dtype.h"
+#include "tandem/core/dtype.h"
 
 #include <doctest/doctest.h>
 

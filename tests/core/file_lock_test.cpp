@@ -1,5 +1,5 @@
 // Locks between processes: who holds them, and that any end of a process releases them.
-#include "core/file_lock.h"
+#include "tandem/core/file_lock.h"
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>

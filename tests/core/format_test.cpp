@@ -1,12 +1,12 @@
 // Numbers as text: units, limits, rounding.
-#include "core/format.h"
+#include "tandem/core/format.h"
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <limits>
 
-#include "core/math.h"
+#include "tandem/core/math.h"
 
 using namespace tandem;
 

@@ -1,5 +1,5 @@
 // The host's memory source under several threads, and the allocator of each device.
-#include "core/host_memory.h"
+#include "tandem/core/host_memory.h"
 
 #include <doctest/doctest.h>
 
@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/backend.h"
-#include "core/dispatch.h"
-#include "core/storage.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/storage.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/fake_memory.h"

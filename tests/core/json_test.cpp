@@ -1,5 +1,5 @@
 // JSON from outside: limits of depth and length, double keys, and fields of the wrong type.
-#include "core/json.h"
+#include "tandem/core/json.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // Parallel loops: every item once, and exceptions that leave them on the caller's thread.
-#include "core/parallel.h"
+#include "tandem/core/parallel.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <new>
 #include <vector>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 #include "tests/support/errors.h"
 #include "tests/support/threads.h"
 

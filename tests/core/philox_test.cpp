@@ -1,6 +1,6 @@
 // Philox4x32-10 against the published known answers, and the helpers built on its words.
-#include "core/philox.h"
-#include "core/macros.h"
+#include "tandem/core/philox.h"
+#include "tandem/core/macros.h"
 
 #include <doctest/doctest.h>
 

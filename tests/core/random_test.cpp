@@ -1,5 +1,5 @@
 // Random: its distributions, its state, and that threads and dtype do not matter.
-#include "core/random.h"
+#include "tandem/core/random.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <cmath>
 #include <vector>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 #include "tests/support/threads.h"
 
 using namespace tandem;

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/digest.h"
-#include "core/safetensors.h"
+#include "tandem/core/digest.h"
+#include "tandem/core/safetensors.h"
 #include "tests/support/digest_verification.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"

@@ -6,7 +6,7 @@
 #include <random>
 #include <string>
 
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 #include "tests/support/digest_verification.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"

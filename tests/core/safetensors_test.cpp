@@ -1,5 +1,5 @@
 // Safetensors: round trips, the exact bytes, missing tensors, and writes that fail.
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/digest.h"
+#include "tandem/core/digest.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/safetensors_bytes.h"

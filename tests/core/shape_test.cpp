@@ -1,12 +1,12 @@
 // Shape: sizes, number of elements, limits, errors.
-#include "core/shape.h"
+#include "tandem/core/shape.h"
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <vector>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 
 using namespace tandem;
 

@@ -1,5 +1,5 @@
 // Tensor: handles, views, copies, conversions of dtype, ownership, errors.
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 #include <doctest/doctest.h>
 
@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "core/array.h"
-#include "core/copied_tensors.h"
-#include "core/error.h"
-#include "core/host_memory.h"
-#include "core/random.h"
+#include "tandem/core/array.h"
+#include "tandem/core/copied_tensors.h"
+#include "tandem/core/error.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/core/random.h"
 
 using namespace tandem;
 

@@ -1,5 +1,5 @@
 // UTF-8: well-formed and malformed bytes, escapes that can be undone, and text for terminals.
-#include "core/utf8.h"
+#include "tandem/core/utf8.h"
 
 #include <doctest/doctest.h>
 

@@ -1,22 +1,22 @@
 // The layers under the operators on a GPU, real or simulated: memory, products, graphs, batch copies, arrays.
 #include <doctest/doctest.h>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "core/backend.h"
-#include "core/dispatch.h"
-#include "core/random.h"
-#include "cuda/runtime/batch_copy.h"
-#include "cuda/runtime/graph.h"
-#include "ops/dropout.h"
-#include "ops/matmul.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/random.h"
+#include "tandem/cuda/runtime/batch_copy.h"
+#include "tandem/cuda/runtime/graph.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/max_difference.h"
 #include "tests/support/op_cases.h"
 #ifdef TANDEM_CUDA_SIMULATED
-#include "cuda/simulator/simulator.h"
+#include "tandem/cuda/simulator/simulator.h"
 #endif
 
 namespace tandem::testing {

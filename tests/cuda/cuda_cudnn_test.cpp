@@ -3,7 +3,7 @@
 
 #include "tests/support/devices.h"
 #ifdef TANDEM_WITH_CUDNN
-#include "cuda/runtime/cudnn.h"
+#include "tandem/cuda/runtime/cudnn.h"
 #endif
 
 namespace tandem::testing {

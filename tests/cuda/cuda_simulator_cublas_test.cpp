@@ -1,7 +1,7 @@
 // The simulator's cuBLASLt against naive loops in f64, and what it refuses.
 #include <doctest/doctest.h>
 
-#include "core/backend.h"
+#include "tandem/core/backend.h"
 #ifndef TANDEM_CUDA_SIMULATED
 TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE alone") {
   // In a simulated build this case means that the tests below were lost.
@@ -11,8 +11,8 @@ TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE a
 #include <cmath>
 #include <limits>
 
-#include "core/dtype.h"
-#include "cuda/simulator/cublasLt.h"
+#include "tandem/core/dtype.h"
+#include "tandem/cuda/simulator/cublasLt.h"
 #include "tests/support/simulated_device.h"
 
 namespace tandem {

@@ -2,7 +2,7 @@
 // read too early, and calls that a GPU refuses. Each test first passes with the correct kernel.
 #include <doctest/doctest.h>
 
-#include "core/backend.h"
+#include "tandem/core/backend.h"
 #ifndef TANDEM_CUDA_SIMULATED
 TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE alone") {
   // In a simulated build this case means that the tests below were lost.
@@ -11,7 +11,7 @@ TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE a
 #else
 #include <cmath>
 
-#include "cuda/simulator/fiber.h"
+#include "tandem/cuda/simulator/fiber.h"
 #include "tests/support/errors.h"
 #include "tests/support/simulated_device.h"
 

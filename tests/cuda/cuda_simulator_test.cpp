@@ -2,7 +2,7 @@
 // first passes with the correct kernel.
 #include <doctest/doctest.h>
 
-#include "core/backend.h"
+#include "tandem/core/backend.h"
 #ifndef TANDEM_CUDA_SIMULATED
 TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE alone") {
   // In a simulated build this case means that the tests below were lost.

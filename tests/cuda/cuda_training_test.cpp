@@ -4,12 +4,12 @@
 
 #include <cmath>
 
-#include "core/array.h"
-#include "core/backend.h"
-#include "core/dispatch.h"
-#include "models/training/evaluation.h"
-#include "models/training/sampling.h"
-#include "models/training/score.h"
+#include "tandem/core/array.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/sampling.h"
+#include "tandem/models/training/score.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"

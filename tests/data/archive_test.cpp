@@ -1,5 +1,5 @@
 // Archives as streams: zip, tar in all formats that tar programs write, single files, truncated and altered archives.
-#include "data/download/archive.h"
+#include "tandem/data/download/archive.h"
 
 #include <doctest/doctest.h>
 #include <fmt/core.h>

@@ -1,5 +1,5 @@
 // Compares the streams with naive loops over their definitions, at all small sizes, and resumes at every position.
-#include "data/batch_stream.h"
+#include "tandem/data/batch_stream.h"
 
 #include <doctest/doctest.h>
 

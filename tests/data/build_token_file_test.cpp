@@ -1,5 +1,5 @@
 // Token files of any text: splits, limits of the vocabulary, and files that are built once.
-#include "data/words/build_token_file.h"
+#include "tandem/data/words/build_token_file.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>

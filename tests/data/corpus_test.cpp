@@ -1,6 +1,6 @@
 // Corpora by name and by path: splits, vocabulary, checksums, errors; the real gcide where its package is
 // installed.
-#include "data/corpus.h"
+#include "tandem/data/corpus.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

@@ -1,6 +1,6 @@
 // A small corpus on its way into the data folder, over file:// URLs: mirrors, resumption, and every kind of bad
 // file.
-#include "data/download/cache.h"
+#include "tandem/data/download/cache.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // The locks of the data folder. (Where the folder is: download_cache_test.cpp.)
-#include "data/download/data_dir.h"
+#include "tandem/data/download/data_dir.h"
 
 #include <doctest/doctest.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // Reading, checksums, unpacking of whole, truncated and altered archives, and renaming into place.
-#include "data/download/files.h"
+#include "tandem/data/download/files.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

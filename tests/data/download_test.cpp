@@ -1,6 +1,6 @@
 // Downloads from file:// and from a small HTTP server in this process that resumes, refuses, stalls or breaks
 // the connection.
-#include "data/download/download.h"
+#include "tandem/data/download/download.h"
 
 #include <arpa/inet.h>
 #include <doctest/doctest.h>

@@ -1,12 +1,12 @@
 // The text of a training run is recognised by its digest, and split as it was then.
-#include "data/read_corpus.h"
+#include "tandem/data/read_corpus.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 #include "tests/support/corpora.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"

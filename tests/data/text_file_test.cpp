@@ -1,5 +1,5 @@
 // Texts of the user: plain, gzip, packed in other ways, through a pipe.
-#include "data/text_file.h"
+#include "tandem/data/text_file.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

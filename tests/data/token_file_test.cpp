@@ -1,12 +1,12 @@
 // Token files: written in any order, mapped, and wrong in every way.
-#include "data/token_file.h"
+#include "tandem/data/token_file.h"
 
 #include <doctest/doctest.h>
 #include <fmt/core.h>
 
-#include "core/safetensors.h"
-#include "core/tensor.h"
-#include "data/token_digest.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/core/tensor.h"
+#include "tandem/data/token_digest.h"
 #include "tests/support/digest_verification.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"

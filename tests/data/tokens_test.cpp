@@ -1,9 +1,9 @@
 // Tokens: views of bytes and views of ids read alike.
-#include "data/tokens.h"
+#include "tandem/data/tokens.h"
 
 #include <doctest/doctest.h>
 
-#include "data/batch_stream.h"
+#include "tandem/data/batch_stream.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
 

@@ -1,5 +1,5 @@
 // Byte vocabularies: order of ids, hex, encoding, and every error.
-#include "data/vocabulary.h"
+#include "tandem/data/vocabulary.h"
 
 #include <doctest/doctest.h>
 

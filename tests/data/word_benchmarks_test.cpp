@@ -1,6 +1,6 @@
 // Small corpora in the layouts of the real benchmarks, over file:// URLs. (Other files as words:
 // build_token_file_test.cpp.)
-#include "data/words/benchmarks.h"
+#include "tandem/data/words/benchmarks.h"
 
 #include <doctest/doctest.h>
 

@@ -1,11 +1,11 @@
 // Compares the table of words with std::map, through many sizes.
-#include "data/words/table.h"
+#include "tandem/data/words/table.h"
 
 #include <doctest/doctest.h>
 
 #include <map>
 
-#include "core/random.h"
+#include "tandem/core/random.h"
 
 namespace tandem::testing {
 namespace {

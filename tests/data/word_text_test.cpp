@@ -1,13 +1,13 @@
 // Compares counting and encoding with a naive reading, for texts in pieces, in parts, and across the borders of
 // blocks.
-#include "data/words/text.h"
+#include "tandem/data/words/text.h"
 
 #include <doctest/doctest.h>
 
 #include <ctime>
 #include <sstream>
 
-#include "core/random.h"
+#include "tandem/core/random.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
 #include "tests/support/threads.h"

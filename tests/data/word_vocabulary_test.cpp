@@ -1,9 +1,9 @@
 // Words: where they begin and end, which are chosen and in which order, ids and back, every error.
-#include "data/words/vocabulary.h"
+#include "tandem/data/words/vocabulary.h"
 
 #include <doctest/doctest.h>
 
-#include "data/vocabulary.h"
+#include "tandem/data/vocabulary.h"
 #include "tests/support/errors.h"
 
 namespace tandem::testing {

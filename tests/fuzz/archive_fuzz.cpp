@@ -1,12 +1,12 @@
 // Archives: any bytes are a gzip, a tar, a zip or a plain file, or an Error; what is unpacked has the size and the
 // checksum that are returned, and after an error there is no file.
-#include "data/download/archive.h"
+#include "tandem/data/download/archive.h"
 
 #include <filesystem>
 
-#include "data/download/files.h"
-#include "data/text_file.h"
 #include "support.h"
+#include "tandem/data/download/files.h"
+#include "tandem/data/text_file.h"
 
 namespace {
 constexpr int64_t kLargest = 1 << 20;  // of the file that is unpacked, in bytes

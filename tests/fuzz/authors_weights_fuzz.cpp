@@ -1,9 +1,9 @@
 // The SRU++ authors' weights: a file is a model or an Error, and the model gives the weights back bit for bit.
-#include "models/srupp/authors_weights.h"
+#include "tandem/models/srupp/authors_weights.h"
 
-#include "core/safetensors.h"
 #include "mutators.h"
 #include "support.h"
+#include "tandem/core/safetensors.h"
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
   return tandem::fuzz::mutate_safetensors(data, size, max_size, seed, "authors_weights");

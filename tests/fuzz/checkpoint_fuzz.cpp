@@ -1,10 +1,10 @@
 // Checkpoints: any bytes are a checkpoint or an Error, also with pruned and quantized parameters; one that was read can
 // be written and read back; the model of one is made or refused.
-#include "models/training/checkpoint.h"
+#include "tandem/models/training/checkpoint.h"
 
-#include "models/training/model_file.h"
 #include "mutators.h"
 #include "support.h"
+#include "tandem/models/training/model_file.h"
 
 namespace tandem::fuzz {
 namespace {

@@ -5,12 +5,12 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "core/safetensors.h"
-#include "data/token_file.h"
-#include "models/registry.h"
-#include "models/srupp/authors_weights.h"
-#include "models/training/trainer.h"
+#include "tandem/core/array.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/data/token_file.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/srupp/authors_weights.h"
+#include "tandem/models/training/trainer.h"
 
 namespace tandem::fuzz {
 namespace {

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "data/download/files.h"
 #include "mutators.h"
 #include "support.h"
+#include "tandem/data/download/files.h"
 
 namespace {
 constexpr int64_t kLastStep = 10;

@@ -3,11 +3,11 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "models/registry.h"
 #include "mutators.h"
 #include "support.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/models/registry.h"
 
 namespace tandem::fuzz {
 namespace {

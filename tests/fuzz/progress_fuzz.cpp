@@ -1,10 +1,10 @@
 // The progress of a checkpoint: a trainer resumes at what a text says, or refuses it by an Error.
 #include <nlohmann/json.hpp>
 
-#include "models/registry.h"
-#include "models/training/trainer.h"
 #include "mutators.h"
 #include "support.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/trainer.h"
 
 namespace tandem::fuzz {
 namespace {

@@ -1,5 +1,5 @@
 // Configurations of runs: any text is one or an Error, and one that was read is written as it was read.
-#include "models/training/run_config.h"
+#include "tandem/models/training/run_config.h"
 
 #include <nlohmann/json.hpp>
 

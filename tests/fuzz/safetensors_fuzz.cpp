@@ -1,5 +1,5 @@
 // Safetensors: any bytes are a file or an Error, and a file that was read can be written and read back.
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 
 #include <algorithm>
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "core/error.h"
-#include "models/named_tensor.h"
+#include "tandem/core/error.h"
+#include "tandem/models/named_tensor.h"
 
 // libFuzzer calls it with each input. Any signal, report of a sanitizer or exception that leaves it is a finding.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);

@@ -1,6 +1,6 @@
 // Token files: any bytes are one or an Error; every id can be decoded or is refused; one that was read can be written and
 // read back.
-#include "data/token_file.h"
+#include "tandem/data/token_file.h"
 
 #include <algorithm>
 #include <optional>

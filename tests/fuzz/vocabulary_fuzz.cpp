@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cctype>
 
-#include "data/vocabulary.h"
-#include "data/words/text.h"
 #include "support.h"
+#include "tandem/data/vocabulary.h"
+#include "tandem/data/words/text.h"
 
 namespace tandem::fuzz {
 namespace {

@@ -1,5 +1,5 @@
 // Checkpoints from outside: altered bits, configurations that do not fit the file, and very many tensors.
-#include "models/training/checkpoint.h"
+#include "tandem/models/training/checkpoint.h"
 
 #include <doctest/doctest.h>
 
@@ -7,10 +7,10 @@
 #include <filesystem>
 #include <random>
 
-#include "core/host_memory.h"
-#include "core/safetensors.h"
-#include "models/registry.h"
-#include "models/training/model_file.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/model_file.h"
 #include "tests/support/digest_verification.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"

@@ -1,5 +1,5 @@
 // Compares pruning with sorting, and quantization with its formula.
-#include "models/training/compression.h"
+#include "tandem/models/training/compression.h"
 
 #include <algorithm>
 #include <cmath>

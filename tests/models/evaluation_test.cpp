@@ -1,13 +1,13 @@
 // The evaluation loop: the authors' numbers, and sums that do not depend on how the text is cut.
-#include "models/training/evaluation.h"
+#include "tandem/models/training/evaluation.h"
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "models/registry.h"
-#include "models/training/model_file.h"
-#include "models/training/score.h"
+#include "tandem/core/array.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/model_file.h"
+#include "tandem/models/training/score.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

@@ -8,13 +8,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/random.h"
-#include "models/presets.h"
-#include "models/registry.h"
-#include "models/training/optimizer.h"
-#include "ops/gemm/precision.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/random.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/optimizer.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tests/support/devices.h"
 #include "tests/support/max_difference.h"
 #include "tests/support/small_models.h"

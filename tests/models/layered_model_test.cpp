@@ -1,11 +1,11 @@
 // The frame of language models: states keep their names whichever parts a layer leaves out, and their count is checked.
-#include "models/layered_model.h"
+#include "tandem/models/layered_model.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "ops/arithmetic.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/ops/arithmetic.h"
 #include "tests/support/errors.h"
 
 namespace tandem::testing {

@@ -1,5 +1,5 @@
 // LSTM models and stacks of recurrent layers: parameter counts, initial values, variational dropout, errors.
-#include "models/lstm/lstm.h"
+#include "tandem/models/lstm/lstm.h"
 
 #include <doctest/doctest.h>
 
@@ -7,9 +7,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "models/presets.h"
-#include "models/registry.h"
+#include "tandem/core/array.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_models.h"

@@ -1,12 +1,12 @@
 // Reading models from both kinds of files.
-#include "models/training/model_file.h"
+#include "tandem/models/training/model_file.h"
 
 #include <nlohmann/json.hpp>
 
-#include "core/safetensors.h"
-#include "models/presets.h"
-#include "models/registry.h"
-#include "models/training/checkpoint.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/checkpoint.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/golden.h"

@@ -1,10 +1,10 @@
 // Checkpoints of version 0.1 still load: the run goes on with the numbers of then, and its best weights score the same.
 #include <doctest/doctest.h>
 
-#include "data/corpus.h"
-#include "models/training/evaluation.h"
-#include "models/training/model_file.h"
-#include "models/training/trainer.h"
+#include "tandem/data/corpus.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/model_file.h"
+#include "tandem/models/training/trainer.h"
 #include "tests/support/golden.h"
 #include "tests/support/old_run.h"
 

@@ -1,6 +1,6 @@
 // Optimizers on every device: golden paths, clipping, skipped parameters and steps, bf16 copies, exact resume,
 // errors.
-#include "models/training/optimizer.h"
+#include "tandem/models/training/optimizer.h"
 
 #include <doctest/doctest.h>
 
@@ -11,9 +11,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/give_gradient.h"

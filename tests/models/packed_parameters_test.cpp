@@ -1,9 +1,9 @@
 // Packed parameters: bits without gaps, round trips of every kind of checkpoint, sizes, and broken files.
-#include "models/training/packed_parameters.h"
+#include "tandem/models/training/packed_parameters.h"
 
 #include <filesystem>
 
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/op_cases.h"

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/training/optimizer.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/models/training/optimizer.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"

@@ -1,15 +1,15 @@
 // QRNN layers and models: the authors' numbers, parameter counts, windows, zoneout, errors.
-#include "models/qrnn/qrnn.h"
+#include "tandem/models/qrnn/qrnn.h"
 
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "models/presets.h"
-#include "models/registry.h"
-#include "ops/arithmetic.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
+#include "tandem/ops/arithmetic.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

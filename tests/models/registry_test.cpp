@@ -1,16 +1,16 @@
 // The registry and presets, with a model that is defined and registered here, outside the library: this
 // file is all that such a model takes.
-#include "models/registry.h"
+#include "tandem/models/registry.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "models/layered_model.h"
-#include "models/layers/feed_forward.h"
-#include "models/layers/initial_values.h"
-#include "models/sru/sru.h"
+#include "tandem/models/layered_model.h"
+#include "tandem/models/layers/feed_forward.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/models/sru/sru.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_models.h"
 

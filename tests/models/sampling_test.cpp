@@ -1,15 +1,15 @@
 // Compares sampling distributions with a naive definition, and generation with teacher forcing.
-#include "models/training/sampling.h"
+#include "tandem/models/training/sampling.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
-#include "core/array.h"
-#include "core/random.h"
-#include "models/registry.h"
-#include "models/training/model_file.h"
+#include "tandem/core/array.h"
+#include "tandem/core/random.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/model_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/golden.h"

@@ -1,5 +1,5 @@
 // Compares learning rates with golden ones and with PyTorch's recursion; bad settings.
-#include "models/training/schedule.h"
+#include "tandem/models/training/schedule.h"
 
 #include <doctest/doctest.h>
 

@@ -6,9 +6,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "autograd/tape.h"
-#include "core/safetensors.h"
-#include "models/sha_rnn/sha_rnn.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/models/sha_rnn/sha_rnn.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden_model.h"
 #include "tests/support/max_difference.h"

@@ -1,14 +1,14 @@
 // SHA-RNN and SHAQ: parameter counts, which blocks attend, length of the memory, errors. The comparison
 // with the author's code is in sha_rnn_golden_test.cpp.
-#include "models/sha_rnn/sha_rnn.h"
+#include "tandem/models/sha_rnn/sha_rnn.h"
 
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "models/presets.h"
-#include "models/registry.h"
+#include "tandem/core/array.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_models.h"
 

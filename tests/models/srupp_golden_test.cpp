@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "autograd/tape.h"
-#include "core/safetensors.h"
-#include "models/srupp/authors_weights.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/models/srupp/authors_weights.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden_model.h"
 #include "tests/support/max_difference.h"

@@ -6,11 +6,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/random.h"
-#include "models/presets.h"
-#include "models/registry.h"
-#include "models/srupp/authors_weights.h"
-#include "models/srupp/srupp.h"
+#include "tandem/core/random.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/srupp/authors_weights.h"
+#include "tandem/models/srupp/srupp.h"
 #include "tests/support/errors.h"
 #include "tests/support/max_difference.h"
 #include "tests/support/small_models.h"

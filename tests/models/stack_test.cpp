@@ -1,5 +1,5 @@
 // Stacks: reading the list of layers; each layer is that of its own model; errors.
-#include "models/stack/stack.h"
+#include "tandem/models/stack/stack.h"
 
 #include <doctest/doctest.h>
 

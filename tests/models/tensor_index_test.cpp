@@ -1,9 +1,9 @@
 // Lists of named tensors by name, and what loading them refuses.
-#include "models/tensor_index.h"
+#include "tandem/models/tensor_index.h"
 
 #include <doctest/doctest.h>
 
-#include "models/module.h"
+#include "tandem/models/module.h"
 #include "tests/support/errors.h"
 
 namespace tandem::testing {

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/host_memory.h"
-#include "models/registry.h"
-#include "ops/gemm/precision.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/models/registry.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/small_models.h"

@@ -1,22 +1,22 @@
 // Transformers: published parameter counts, initial values, what the options mean, the cache of keys, errors.
-#include "models/transformer/transformer.h"
+#include "tandem/models/transformer/transformer.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "models/evolved_transformer/evolved_transformer.h"
-#include "models/layers/key_value_cache.h"
-#include "models/layers/positions.h"
-#include "models/layers/self_attention.h"
-#include "models/presets.h"
-#include "models/registry.h"
-#include "ops/arithmetic.h"
-#include "ops/layer_norm.h"
-#include "ops/linear.h"
-#include "ops/relative_attention.h"
+#include "tandem/core/array.h"
+#include "tandem/models/evolved_transformer/evolved_transformer.h"
+#include "tandem/models/layers/key_value_cache.h"
+#include "tandem/models/layers/positions.h"
+#include "tandem/models/layers/self_attention.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/layer_norm.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/relative_attention.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/max_difference.h"

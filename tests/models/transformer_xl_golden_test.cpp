@@ -5,10 +5,10 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "autograd/tape.h"
-#include "core/safetensors.h"
-#include "models/registry.h"
-#include "models/transformer/transformer.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/transformer/transformer.h"
 #include "tests/support/devices.h"
 #include "tests/support/files.h"
 #include "tests/support/golden_model.h"

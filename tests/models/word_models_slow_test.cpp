@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "models/presets.h"
-#include "models/registry.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
 
 namespace tandem::testing {
 namespace {

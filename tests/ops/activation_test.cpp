@@ -1,13 +1,13 @@
 // activation: cases, golden numbers of the three GELUs, edges of the domains, errors.
-#include "ops/activation.h"
+#include "tandem/ops/activation.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "autograd/tape.h"
-#include "ops/reference/activation.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/reference/activation.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
 

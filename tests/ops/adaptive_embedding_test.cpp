@@ -1,21 +1,21 @@
 // adaptive_embedding: cases, dropout, weights tied with adaptive_softmax, bf16 and graphs on a GPU, errors.
-#include "ops/adaptive_embedding.h"
+#include "tandem/ops/adaptive_embedding.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/dispatch.h"
-#include "cuda/runtime/graph.h"
-#include "ops/activation.h"
-#include "ops/adaptive/clusters.h"
-#include "ops/adaptive_softmax.h"
-#include "ops/embedding.h"
-#include "ops/matmul.h"
-#include "ops/reduce.h"
-#include "ops/reference/adaptive_embedding.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/runtime/graph.h"
+#include "tandem/ops/activation.h"
+#include "tandem/ops/adaptive/clusters.h"
+#include "tandem/ops/adaptive_softmax.h"
+#include "tandem/ops/embedding.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/reference/adaptive_embedding.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"

@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "ops/adaptive_embedding.h"
-#include "ops/reduce.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/adaptive_embedding.h"
+#include "tandem/ops/reduce.h"
 #include "tests/support/adaptive_weights.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"

@@ -1,13 +1,13 @@
 // arithmetic: cases, the operators + - * / on tensors, empty tensors, errors.
-#include "ops/arithmetic.h"
+#include "tandem/ops/arithmetic.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "ops/reduce.h"
-#include "ops/reference/arithmetic.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/reference/arithmetic.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 

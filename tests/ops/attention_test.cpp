@@ -1,16 +1,16 @@
 // causal_attention and attend_cached against the definition: masks, heads, dropout, block borders, memory, bf16.
-#include "ops/attention.h"
+#include "tandem/ops/attention.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "core/dispatch.h"
-#include "core/error.h"
-#include "ops/gemm/log.h"
-#include "ops/reference/attention.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/error.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/reference/attention.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/precision_modes.h"
@@ -122,8 +122,8 @@ Tensors run_in_blocks(const Tensor& q, const Tensor& kv, const AttentionOptions&
   const Tensor a = q.to(gpu), b = kv.to(gpu), dy = random_tensor(q.shape(), q.dtype(), 99).to(gpu);
   const Tensor y = empty_like(a), da = empty_like(a), db = empty_like(b);
   const Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), gpu);
-  DISPATCH(gpu, attention_forward(y, lse, a, b, {}, kernel));
-  DISPATCH(gpu, attention_backward(da, db, {}, dy, a, b, {}, y, lse, kernel));
+  TANDEM_DISPATCH(gpu, attention_forward(y, lse, a, b, {}, kernel));
+  TANDEM_DISPATCH(gpu, attention_backward(da, db, {}, dy, a, b, {}, y, lse, kernel));
   return {y.to(Device::cpu()), da.to(Device::cpu()), db.to(Device::cpu())};
 }
 

@@ -1,10 +1,10 @@
 // cast: cases, dtypes of values and gradients, errors.
-#include "ops/cast.h"
+#include "tandem/ops/cast.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
-#include "ops/reference/cast.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/reference/cast.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"

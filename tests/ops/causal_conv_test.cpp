@@ -1,12 +1,12 @@
 // causal_conv: cases, golden numbers of PyTorch, segments chained through prefixes, errors.
-#include "ops/causal_conv.h"
+#include "tandem/ops/causal_conv.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
-#include "ops/concat.h"
-#include "ops/reference/causal_conv.h"
-#include "ops/slice.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/reference/causal_conv.h"
+#include "tandem/ops/slice.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

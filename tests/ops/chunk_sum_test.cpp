@@ -1,10 +1,10 @@
 // chunk_sum: cases with and without elements after the last whole chunk, and errors.
-#include "ops/chunk_sum.h"
+#include "tandem/ops/chunk_sum.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
-#include "ops/reference/chunk_sum.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/reference/chunk_sum.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"

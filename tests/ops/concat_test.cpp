@@ -1,10 +1,10 @@
 // concat: cases, gradients as views, inputs that are undefined, errors.
-#include "ops/concat.h"
+#include "tandem/ops/concat.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
-#include "ops/reference/concat.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/reference/concat.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {

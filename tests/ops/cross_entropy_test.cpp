@@ -1,15 +1,15 @@
 // cross_entropy: cases, golden numbers, in place equal to not in place, large logits, errors.
-#include "ops/cross_entropy.h"
+#include "tandem/ops/cross_entropy.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "ops/arithmetic.h"
-#include "ops/reduce.h"
-#include "ops/reference/cross_entropy.h"
-#include "ops/reference/reduce.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/reference/cross_entropy.h"
+#include "tandem/ops/reference/reduce.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <set>
 
-#include "autograd/gradcheck.h"
-#include "core/random.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/gradcheck.h"
+#include "tandem/core/random.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/run_op_case.h"
 #ifdef TANDEM_CUDA_SIMULATED
-#include "cuda/simulator/simulator.h"
+#include "tandem/cuda/simulator/simulator.h"
 #endif
 
 namespace tandem::testing {

@@ -1,12 +1,12 @@
 // dropout: cases, masks that depend on key and index alone, rates, errors.
-#include "ops/dropout.h"
+#include "tandem/ops/dropout.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "ops/reference/dropout.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/reference/dropout.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 

@@ -1,14 +1,14 @@
 // elementwise: cases, the named functions, edges, errors.
-#include "ops/elementwise.h"
+#include "tandem/ops/elementwise.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "autograd/tape.h"
-#include "ops/arithmetic.h"
-#include "ops/reference/elementwise.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/reference/elementwise.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 

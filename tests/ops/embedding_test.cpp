@@ -1,13 +1,13 @@
 // embedding: cases, accumulation over repeated ids, errors that name the id.
-#include "ops/embedding.h"
+#include "tandem/ops/embedding.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "core/dispatch.h"
-#include "ops/reference/embedding.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/ops/reference/embedding.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 

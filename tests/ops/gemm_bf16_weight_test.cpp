@@ -1,18 +1,18 @@
 // Weights packed in bf16: products equal the definition on rounded operands for any number of rows; when a leaf
 // keeps a packed form, and that every write drops it.
-#include "ops/gemm/bf16_weight.h"
+#include "tandem/ops/gemm/bf16_weight.h"
 
 #include <doctest/doctest.h>
 
 #include <array>
 #include <cmath>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "models/training/optimizer.h"
-#include "ops/gemm/few_rows.h"
-#include "ops/linear.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/models/training/optimizer.h"
+#include "tandem/ops/gemm/few_rows.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/errors.h"
 #include "tests/support/give_gradient.h"
 #include "tests/support/op_cases.h"

@@ -1,17 +1,17 @@
 // int8 products: exact against plain integer loops, with and without oneDNN; close to f32; and when linear() uses
 // them.
-#include "ops/gemm/int8.h"
+#include "tandem/ops/gemm/int8.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "ops/gemm/onednn.h"
-#include "ops/linear.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/threads.h"

@@ -1,12 +1,12 @@
 // RepeatedGemm: every way of storing B against gemm(), in bf16 against rounded operands; the same bits for any
 // number of threads.
-#include "ops/gemm/repeated.h"
+#include "tandem/ops/gemm/repeated.h"
 
 #include <doctest/doctest.h>
 
 #include <cstring>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/threads.h"
 

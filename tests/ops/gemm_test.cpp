@@ -1,7 +1,7 @@
 // gemm(): every transpose, batch and leading dimension against plain loops, bf16 against operands that are
 // rounded one by one, the same bits for any number of threads, counts and the log.
-#include "ops/gemm/gemm.h"
-#include "ops/gemm/log.h"
+#include "tandem/ops/gemm/gemm.h"
+#include "tandem/ops/gemm/log.h"
 
 #include <doctest/doctest.h>
 
@@ -9,10 +9,10 @@
 #include <limits>
 #include <thread>
 
-#include "core/error.h"
-#include "core/tensor.h"
-#include "ops/gemm/few_rows.h"
-#include "ops/gemm/pack.h"
+#include "tandem/core/error.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/few_rows.h"
+#include "tandem/ops/gemm/pack.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/threads.h"
 

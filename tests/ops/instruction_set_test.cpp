@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "ops/gemm/precision.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tests/support/errors.h"
 
 using namespace tandem;

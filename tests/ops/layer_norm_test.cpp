@@ -1,14 +1,14 @@
 // layer_norm, alone and after a residual sum: cases, golden numbers, fused against composed, errors.
-#include "ops/layer_norm.h"
+#include "tandem/ops/layer_norm.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <string>
 
-#include "autograd/tape.h"
-#include "ops/arithmetic.h"
-#include "ops/reference/layer_norm.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/reference/layer_norm.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

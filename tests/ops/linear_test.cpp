@@ -1,15 +1,15 @@
 // linear: cases for the shared checks, the choice of a path, gradients in place, what is computed, bf16, errors.
-#include "ops/linear.h"
+#include "tandem/ops/linear.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
-#include "core/error.h"
-#include "core/streaming.h"
-#include "ops/concat.h"
-#include "ops/gemm/log.h"
-#include "ops/reference/linear.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/error.h"
+#include "tandem/core/streaming.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/reference/linear.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
 

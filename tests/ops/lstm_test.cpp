@@ -1,23 +1,23 @@
 // lstm: cases, golden numbers of PyTorch, plain operators, segments, its two paths, CUDA graphs, errors.
-#include "ops/lstm.h"
+#include "tandem/ops/lstm.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <string>
 
-#include "autograd/gradcheck.h"
-#include "autograd/tape.h"
-#include "core/dispatch.h"
-#include "cuda/runtime/graph.h"
-#include "ops/activation.h"
-#include "ops/arithmetic.h"
-#include "ops/concat.h"
-#include "ops/linear.h"
-#include "ops/reference/lstm.h"
-#include "ops/reshape.h"
-#include "ops/slice.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/gradcheck.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/runtime/graph.h"
+#include "tandem/ops/activation.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/reference/lstm.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

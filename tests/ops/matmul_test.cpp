@@ -1,12 +1,12 @@
 // matmul: cases for the shared checks, gradients that add up in place, bf16, errors.
-#include "ops/matmul.h"
+#include "tandem/ops/matmul.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
-#include "core/error.h"
-#include "ops/gemm/log.h"
-#include "ops/reference/matmul.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/error.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/reference/matmul.h"
 #include "tests/support/op_cases.h"
 
 using namespace tandem;

@@ -9,13 +9,13 @@
 #include <fstream>
 #include <string>
 
-#include "autograd/leaf.h"
-#include "autograd/tape.h"
-#include "core/random.h"
-#include "ops/arithmetic.h"
-#include "ops/gemm/precision.h"
-#include "ops/linear.h"
-#include "ops/reduce.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/random.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/gemm/precision.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/reduce.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/threads.h"

@@ -5,8 +5,8 @@
 
 #include <set>
 
-#include "autograd/gradcheck.h"
 #include "op_names.h"
+#include "tandem/autograd/gradcheck.h"
 #include "tests/support/run_op_case.h"
 #include "tests/support/threads.h"
 

@@ -1,6 +1,6 @@
 // optimizer_step against plain loops on every device: many blocks and slots, the same bits every time, nothing
 // changed if a number is not finite.
-#include "ops/optimizer_step.h"
+#include "tandem/ops/optimizer_step.h"
 
 #include <doctest/doctest.h>
 
@@ -8,10 +8,10 @@
 #include <cstring>
 #include <limits>
 
-#include "core/array.h"
-#include "core/dispatch.h"
-#include "cuda/runtime/graph.h"
-#include "ops/reference/optimizer_step.h"
+#include "tandem/core/array.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/runtime/graph.h"
+#include "tandem/ops/reference/optimizer_step.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"

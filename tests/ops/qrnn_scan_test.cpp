@@ -1,6 +1,6 @@
 // qrnn_scan: cases, golden numbers of the authors' library, zoneout, segments chained through the state,
 // errors.
-#include "ops/qrnn_scan.h"
+#include "tandem/ops/qrnn_scan.h"
 
 #include <doctest/doctest.h>
 
@@ -8,15 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "autograd/gradcheck.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "ops/arithmetic.h"
-#include "ops/concat.h"
-#include "ops/linear.h"
-#include "ops/reference/qrnn_scan.h"
-#include "ops/slice.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/gradcheck.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/concat.h"
+#include "tandem/ops/linear.h"
+#include "tandem/ops/reference/qrnn_scan.h"
+#include "tandem/ops/slice.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

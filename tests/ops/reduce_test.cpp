@@ -1,10 +1,10 @@
 // reduce: cases, exactness of long sums, errors.
-#include "ops/reduce.h"
+#include "tandem/ops/reduce.h"
 
 #include <doctest/doctest.h>
 
-#include "core/dispatch.h"
-#include "ops/reference/reduce.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/ops/reference/reduce.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 

@@ -1,19 +1,19 @@
 // relative_attention against the definition: distances, clamps, masks, heads, dropout, block borders, memory, bf16;
 // and against causal_attention, which is a special case of it.
-#include "ops/relative_attention.h"
+#include "tandem/ops/relative_attention.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "core/dispatch.h"
-#include "core/error.h"
-#include "ops/arithmetic.h"
-#include "ops/gemm/log.h"
-#include "ops/reference/relative_attention.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/error.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/reference/relative_attention.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/precision_modes.h"
@@ -151,8 +151,8 @@ Tensors run_in_blocks(const Tensors& x, const AttentionOptions& options, Device 
   const PositionTerm dterm{empty_like(term.q), empty_like(term.r)};
   const Tensor y = empty_like(q), dq = empty_like(q), dkv = empty_like(kv);
   const Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), device);
-  DISPATCH(device, attention_forward(y, lse, q, kv, term, kernel));
-  DISPATCH(device, attention_backward(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel));
+  TANDEM_DISPATCH(device, attention_forward(y, lse, q, kv, term, kernel));
+  TANDEM_DISPATCH(device, attention_backward(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel));
   Tensors results;
   for (const Tensor& result : {y, dq, dkv, dterm.q, dterm.r}) results.push_back(result.to(Device::cpu()));
   return results;

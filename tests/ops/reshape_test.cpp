@@ -1,9 +1,9 @@
 // reshape: cases, shared memory, errors.
-#include "ops/reshape.h"
+#include "tandem/ops/reshape.h"
 
 #include <doctest/doctest.h>
 
-#include "ops/reference/reshape.h"
+#include "tandem/ops/reference/reshape.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {

@@ -1,5 +1,5 @@
 // Rounding of rows to bf16, by the instruction where there is one and without it.
-#include "ops/gemm/round_bf16.h"
+#include "tandem/ops/gemm/round_bf16.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "core/random.h"
+#include "tandem/core/random.h"
 
 using namespace tandem;
 

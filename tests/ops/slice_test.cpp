@@ -1,12 +1,12 @@
 // slice and split: cases, shared memory, gradients of leaves and of results, errors.
-#include "ops/slice.h"
+#include "tandem/ops/slice.h"
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape.h"
-#include "ops/arithmetic.h"
-#include "ops/reduce.h"
-#include "ops/reference/slice.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/reduce.h"
+#include "tandem/ops/reference/slice.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {

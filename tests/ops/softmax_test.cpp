@@ -1,12 +1,12 @@
 // softmax and masked_softmax: cases, golden masks, masked scores are never read, errors.
-#include "ops/softmax.h"
+#include "tandem/ops/softmax.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
-#include "autograd/tape.h"
-#include "ops/reference/softmax.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/reference/softmax.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"

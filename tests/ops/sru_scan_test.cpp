@@ -1,20 +1,20 @@
 // sru_scan: cases, gradients of each result alone, bf16, streaming, memory, segments chained through the state,
 // errors.
-#include "ops/sru_scan.h"
+#include "tandem/ops/sru_scan.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <string>
 
-#include "autograd/gradcheck.h"
-#include "autograd/tape.h"
-#include "core/array.h"
-#include "core/host_memory.h"
-#include "core/streaming.h"
-#include "ops/arithmetic.h"
-#include "ops/reference/sru_scan.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/gradcheck.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/core/streaming.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/reference/sru_scan.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"

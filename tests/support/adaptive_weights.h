@@ -1,7 +1,7 @@
 // Weights of adaptive softmaxes, in all their forms, for the tests of ops/adaptive_softmax.
 #pragma once
-#include "autograd/leaf.h"
-#include "ops/adaptive_softmax.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/ops/adaptive_softmax.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {

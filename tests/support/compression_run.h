@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "data/corpus.h"
+#include "tandem/data/corpus.h"
 #include "tests/support/data_files.h"
 #include "tests/support/small_run.h"
 

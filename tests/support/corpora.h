@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/corpus.h"
+#include "tandem/data/corpus.h"
 #include "tests/support/files.h"
 
 namespace tandem::testing {

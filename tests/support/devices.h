@@ -2,8 +2,8 @@
 #pragma once
 #include <vector>
 
-#include "core/backend.h"
-#include "core/device.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/device.h"
 
 namespace tandem::testing {
 

@@ -1,6 +1,6 @@
 // DigestVerification: switches the check of files' digests on or off for a scope.
 #pragma once
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 
 namespace tandem::testing {
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 
 namespace tandem::testing {
 

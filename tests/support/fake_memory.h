@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/caching_allocator.h"
+#include "tandem/core/caching_allocator.h"
 
 namespace tandem::testing {
 

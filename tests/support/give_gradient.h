@@ -1,6 +1,6 @@
 // A gradient of any value for a leaf, as tests of optimizers want it.
 #pragma once
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 
 namespace tandem::testing {
 

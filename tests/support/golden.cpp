@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/safetensors.h"
+#include "tandem/core/safetensors.h"
 
 namespace tandem::testing {
 

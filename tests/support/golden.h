@@ -3,7 +3,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::testing {
 

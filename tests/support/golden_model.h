@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "models/language_model.h"
+#include "tandem/models/language_model.h"
 #include "tests/support/golden.h"
 #include "tests/support/max_difference.h"
 

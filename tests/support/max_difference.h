@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem::testing {
 

@@ -35,8 +35,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/error.h"
-#include "core/tensor.h"
+#include "tandem/core/error.h"
+#include "tandem/core/tensor.h"
 #include "tests/support/max_difference.h"
 
 namespace tandem::testing {

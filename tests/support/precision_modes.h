@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "ops/gemm/precision.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tests/support/devices.h"
 
 namespace tandem::testing {

@@ -26,4 +26,7 @@ foreach(path ops/softsign.h ops/softsign.cpp cuda/softsign.cu tests/ops/softsign
     endif()
   endif()
 endforeach()
-target_include_directories(tandem_ops_tests PRIVATE ${README_OPERATOR_DIR})
+# Its header is included as "tandem/ops/softsign.h", as if it lay in the folder ops/ of the sources.
+file(MAKE_DIRECTORY ${README_OPERATOR_DIR}/include/tandem)
+file(CREATE_LINK ${README_OPERATOR_DIR}/ops ${README_OPERATOR_DIR}/include/tandem/ops SYMBOLIC)
+target_include_directories(tandem_ops_tests PRIVATE ${README_OPERATOR_DIR}/include)

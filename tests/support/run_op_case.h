@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 #include "tests/support/op_cases.h"
 
 namespace tandem::testing {

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/backend.h"
-#include "cuda/simulator/cuda_runtime.h"
-#include "cuda/simulator/simulator.h"
+#include "tandem/core/backend.h"
+#include "tandem/cuda/simulator/cuda_runtime.h"
+#include "tandem/cuda/simulator/simulator.h"
 
 namespace tandem::testing {
 

@@ -1,8 +1,8 @@
 // A training run of milliseconds: a random text of six letters, SRU++ of two layers.
 #pragma once
-#include "core/random.h"
-#include "models/srupp/srupp.h"
-#include "models/training/trainer.h"
+#include "tandem/core/random.h"
+#include "tandem/models/srupp/srupp.h"
+#include "tandem/models/training/trainer.h"
 
 namespace tandem::testing {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "core/array.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/array.h"
 
 namespace tape_ops {
 

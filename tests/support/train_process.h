@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/random.h"
+#include "tandem/core/random.h"
 #include "tests/support/files.h"
 #include "tests/support/paths.h"
 

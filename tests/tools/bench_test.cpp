@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/array.h"
-#include "core/caching_allocator.h"
-#include "ops/arithmetic.h"
-#include "ops/gemm/log.h"
-#include "ops/matmul.h"
+#include "tandem/core/array.h"
+#include "tandem/core/caching_allocator.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/matmul.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/run_tool.h"

@@ -2,14 +2,14 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "data/download/files.h"
-#include "models/presets.h"
-#include "models/registry.h"
-#include "models/training/checkpoint.h"
-#include "models/training/evaluation.h"
-#include "models/training/run_config.h"
-#include "models/training/score.h"
-#include "ops/gemm/precision.h"
+#include "tandem/data/download/files.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/checkpoint.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/run_config.h"
+#include "tandem/models/training/score.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tests/support/data_files.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"

@@ -1,7 +1,7 @@
 // Tests of the program generate: its output, flags, exit codes and messages.
-#include "models/registry.h"
-#include "models/training/model_file.h"
-#include "models/training/sampling.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/model_file.h"
+#include "tandem/models/training/sampling.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
 #include "tests/support/paths.h"

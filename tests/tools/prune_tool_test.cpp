@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "models/training/model_file.h"
+#include "tandem/models/training/model_file.h"
 #include "tests/support/compression_run.h"
 #include "tests/support/errors.h"
 #include "tests/support/run_tool.h"

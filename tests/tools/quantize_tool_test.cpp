@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "models/training/model_file.h"
+#include "tandem/models/training/model_file.h"
 #include "tests/support/compression_run.h"
 #include "tests/support/errors.h"
 #include "tests/support/run_tool.h"

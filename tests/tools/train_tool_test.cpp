@@ -15,8 +15,8 @@
 #include <thread>
 #include <vector>
 
-#include "core/random.h"
-#include "models/training/checkpoint.h"
+#include "tandem/core/random.h"
+#include "tandem/models/training/checkpoint.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/paths.h"

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "core/random.h"
-#include "models/training/model_file.h"
+#include "tandem/core/random.h"
+#include "tandem/models/training/model_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/run_tool.h"
 

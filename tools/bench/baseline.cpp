@@ -8,7 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -175,7 +175,8 @@ std::vector<std::string> names_in(const ordered_json& record, const char* field)
 
 void check_device_and_sizes(const ordered_json& before, const ordered_json& now) {
   const std::string device = before.at("device"), device_now = now.at("device");
-  CHECK(device == device_now, "--baseline: measured on another device: {}; this is {}", device, device_now);
+  TANDEM_CHECK(device == device_now, "--baseline: measured on another device: {}; this is {}", device,
+               device_now);
   std::vector<std::string> differences;
   const auto compare = [&differences](const ordered_json& a, const ordered_json& b) {
     for (const auto& [name, value] : b.items())
@@ -183,12 +184,12 @@ void check_device_and_sizes(const ordered_json& before, const ordered_json& now)
         differences.push_back(fmt::format("{} {}, now {}", name, a[name].dump(), value.dump()));
   };
   const auto recomputes = [](const ordered_json& record) { return record.value("recompute", false); };
-  CHECK(recomputes(before) == recomputes(now), "--baseline: measured {} --recompute",
-        recomputes(before) ? "with" : "without");
+  TANDEM_CHECK(recomputes(before) == recomputes(now), "--baseline: measured {} --recompute",
+               recomputes(before) ? "with" : "without");
   const ordered_json &sizes = before.at("sizes"), &sizes_now = now.at("sizes");
   compare(sizes, sizes_now);
   if (differences.empty()) compare(sizes.at("model"), sizes_now.at("model"));
-  CHECK(differences.empty(), "--baseline: measured at other sizes: {}", fmt::join(differences, "; "));
+  TANDEM_CHECK(differences.empty(), "--baseline: measured at other sizes: {}", fmt::join(differences, "; "));
 }
 
 }  // namespace
@@ -200,8 +201,9 @@ int64_t Comparison::worse() const {
 
 Comparison compare_records(const ordered_json& before, const ordered_json& now, double tolerance) {
   Comparison result = reading([&] { return compared(before, now, tolerance); });
-  CHECK(result.compared > 0, "--baseline: nothing that was run can be compared; the record is of {}, in {}",
-        fmt::join(names_in(before, "targets"), ", "), fmt::join(names_in(before, "precisions"), " and "));
+  TANDEM_CHECK(
+      result.compared > 0, "--baseline: nothing that was run can be compared; the record is of {}, in {}",
+      fmt::join(names_in(before, "targets"), ", "), fmt::join(names_in(before, "precisions"), " and "));
   return result;
 }
 

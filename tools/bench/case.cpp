@@ -6,11 +6,11 @@
 #include <memory>
 #include <utility>
 
-#include "autograd/tape.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/random.h"
-#include "cuda/runtime/max_difference.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/random.h"
+#include "tandem/cuda/runtime/max_difference.h"
 #include "tools/bench/peak.h"
 #include "tools/bench/timing.h"
 
@@ -76,8 +76,8 @@ double error_against_f64(const TapeCase& c) {
   const std::vector<Tensor> actual = results(c, c.inputs, grads);
   grads = in_f64(grads);
   const std::vector<Tensor> expected = results(c, in_f64(c.inputs), grads);
-  CHECK(actual.size() == expected.size(), "{} {}: {} results and gradients in {}, {} in f64", c.op, c.name,
-        actual.size(), name_of(c.precision), expected.size());
+  TANDEM_CHECK(actual.size() == expected.size(), "{} {}: {} results and gradients in {}, {} in f64", c.op,
+               c.name, actual.size(), name_of(c.precision), expected.size());
   double worst = 0;
   for (size_t i = 0; i < actual.size(); ++i)
     worst = std::max(worst, relative_difference(actual[i], expected[i]));
@@ -185,7 +185,7 @@ double relative_difference(const Tensor& actual, const Tensor& expected) {
 
 double check_case(const BenchCase& c) {
   const double error = c.error();
-  CHECK(
+  TANDEM_CHECK(
       error <= c.tolerance,
       "{} {}: wrong: the {} result differs from the reference by {:.2g} of the largest value; {:.2g} is allowed",
       c.op, c.name, name_of(c.precision), error, c.tolerance);

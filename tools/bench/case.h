@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/gemm/precision.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 

@@ -14,7 +14,7 @@
 #include <cstring>
 #include <iostream>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -38,7 +38,7 @@ std::string tail_of(int file) {
 
 TemporaryFolder::TemporaryFolder(const std::string& name) {
   std::string path = (std::filesystem::temp_directory_path() / (name + "-XXXXXX")).string();
-  CHECK(::mkdtemp(path.data()) != nullptr, "{}: {}", path, std::strerror(errno));
+  TANDEM_CHECK(::mkdtemp(path.data()) != nullptr, "{}: {}", path, std::strerror(errno));
   path_ = path;
 }
 
@@ -51,13 +51,14 @@ ChildRun run_child(const std::vector<std::string>& command) {
   const TemporaryFolder folder("tandem-child");
   const int errors = ::open(folder.file("stderr").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   std::array<int, 2> pipe{};
-  CHECK(errors >= 0 && ::pipe2(pipe.data(), O_CLOEXEC) == 0, "{}: {}", command[0], std::strerror(errno));
+  TANDEM_CHECK(errors >= 0 && ::pipe2(pipe.data(), O_CLOEXEC) == 0, "{}: {}", command[0],
+               std::strerror(errno));
   std::vector<char*> argv;
   for (const std::string& argument : command) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const auto start = std::chrono::steady_clock::now();
   const pid_t child = ::fork();
-  CHECK(child >= 0, "fork: {}", std::strerror(errno));
+  TANDEM_CHECK(child >= 0, "fork: {}", std::strerror(errno));
   if (child == 0) {
     ::dup2(pipe[1], STDOUT_FILENO);
     ::dup2(errors, STDERR_FILENO);
@@ -86,8 +87,8 @@ ChildRun run_child(const std::vector<std::string>& command) {
   }
   const std::string said = tail_of(errors);
   ::close(errors);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "{}: {}\n{}", fmt::join(command, " "),
-        exit_text(status), said);
+  TANDEM_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "{}: {}\n{}", fmt::join(command, " "),
+               exit_text(status), said);
   run.peak_bytes = int64_t{usage.ru_maxrss} * 1024;
   return run;
 }
@@ -95,7 +96,7 @@ ChildRun run_child(const std::vector<std::string>& command) {
 void run_in_child(const std::string& what, const std::function<void()>& work) {
   std::cout.flush();
   const pid_t child = ::fork();
-  CHECK(child >= 0, "fork: {}", std::strerror(errno));
+  TANDEM_CHECK(child >= 0, "fork: {}", std::strerror(errno));
   if (child == 0) {
     try {
       work();
@@ -108,7 +109,7 @@ void run_in_child(const std::string& what, const std::function<void()>& work) {
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "{}: {}", what, exit_text(status));
+  TANDEM_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "{}: {}", what, exit_text(status));
 }
 
 }  // namespace tandem

@@ -6,14 +6,14 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "data/batch_stream.h"
-#include "data/download/files.h"
-#include "models/training/checkpoint.h"
-#include "models/training/evaluation.h"
-#include "models/training/model_file.h"
-#include "models/training/trainer.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/data/batch_stream.h"
+#include "tandem/data/download/files.h"
+#include "tandem/models/training/checkpoint.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/model_file.h"
+#include "tandem/models/training/trainer.h"
 #include "tools/bench/timing.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
@@ -45,8 +45,8 @@ void train(const Options& options, std::span<const uint8_t> text) {
   config.recompute = options.recompute;
   Trainer trainer(config, {text, checkpoint.vocabulary}, checkpoint.vocabulary);
   const std::vector<NamedTensor> parameters = trainer.model().parameters();
-  CHECK(parameters.size() == checkpoint.parameters.size(), "{}: other parameters than its model's",
-        options.checkpoint);
+  TANDEM_CHECK(parameters.size() == checkpoint.parameters.size(), "{}: other parameters than its model's",
+               options.checkpoint);
   for (size_t i = 0; i < parameters.size(); ++i) copy(parameters[i].value, checkpoint.parameters[i].value);
   checkpoint.parameters.clear();
 

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
 
@@ -54,8 +54,8 @@ void take(const ordered_json& json, const char* field, Integer& target) {
   const bool fits = value.is_number_unsigned()
                         ? std::in_range<Integer>(value.get<uint64_t>())
                         : value.is_number_integer() && std::in_range<Integer>(value.get<int64_t>());
-  CHECK(fits, "a record of bench whose settings are damaged: {} is {}, not a whole number that fits", field,
-        value.dump());
+  TANDEM_CHECK(fits, "a record of bench whose settings are damaged: {} is {}, not a whole number that fits",
+               field, value.dump());
   target = value.get<Integer>();
 }
 
@@ -160,15 +160,15 @@ ordered_json step_json(const StepResult& r) {
 
 ordered_json read_record(const std::string& path) {
   std::ifstream in(path);
-  CHECK(in.good(), "{}: cannot be read", path);
+  TANDEM_CHECK(in.good(), "{}: cannot be read", path);
   ordered_json record = ordered_json::parse(in, nullptr, false);
-  CHECK(!record.is_discarded(), "{}: not JSON; give what `bench --json=FILE` wrote", path);
-  CHECK(record.is_object() && record.contains("bench"),
-        "{}: JSON, but not a record of bench; give what `bench --json=FILE` wrote", path);
-  CHECK(record["bench"] == kFormat, "{}: a record in format {}; this bench reads and writes {}", path,
-        record["bench"].dump(), kFormat);
+  TANDEM_CHECK(!record.is_discarded(), "{}: not JSON; give what `bench --json=FILE` wrote", path);
+  TANDEM_CHECK(record.is_object() && record.contains("bench"),
+               "{}: JSON, but not a record of bench; give what `bench --json=FILE` wrote", path);
+  TANDEM_CHECK(record["bench"] == kFormat, "{}: a record in format {}; this bench reads and writes {}", path,
+               record["bench"].dump(), kFormat);
   for (const char* field : {"device", "sizes", "targets", "precisions", "peaks", "operators", "steps"})
-    CHECK(record.contains(field), "{}: a record of bench without its field {}", path, field);
+    TANDEM_CHECK(record.contains(field), "{}: a record of bench without its field {}", path, field);
   return record;
 }
 

@@ -6,11 +6,11 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "core/atomic_file.h"
-#include "core/caching_allocator.h"
-#include "core/check.h"
-#include "models/registry.h"
+#include "tandem/core/array.h"
+#include "tandem/core/atomic_file.h"
+#include "tandem/core/caching_allocator.h"
+#include "tandem/core/check.h"
+#include "tandem/models/registry.h"
 #include "tools/bench/json.h"
 #include "tools/bench/manual.h"
 #include "tools/bench/peak.h"
@@ -239,7 +239,7 @@ void run(Options options) {
 
 std::vector<LengthCost> measure_lengths(const BenchSizes& sizes, MatmulPrecision precision,
                                         const std::vector<LengthPoint>& points, int rounds) {
-  CHECK(rounds >= 1, "benchmark: {} rounds; at least 1", rounds);
+  TANDEM_CHECK(rounds >= 1, "benchmark: {} rounds; at least 1", rounds);
   const PrecisionScope scope(precision, bench_device());
   const std::unique_ptr<LanguageModel> model = make_model(sizes.model_config, 1, bench_device());
   std::vector<Steps> steps;
@@ -253,7 +253,7 @@ std::vector<LengthCost> measure_lengths(const BenchSizes& sizes, MatmulPrecision
 }
 
 double growth(const std::vector<double>& column) {
-  CHECK(column.size() >= 2, "benchmark: {} lengths; growth needs two", column.size());
+  TANDEM_CHECK(column.size() >= 2, "benchmark: {} lengths; growth needs two", column.size());
   double least = column[0], most = 0;
   for (size_t i = 1; i < column.size(); ++i) {
     most = std::max(most, column[i] / least);

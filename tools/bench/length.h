@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
+#include "tandem/autograd/tape.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/timing.h"
 

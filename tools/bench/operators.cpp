@@ -8,9 +8,9 @@
 #include <map>
 #include <utility>
 
-#include "core/check.h"
-#include "core/random.h"
 #include "op_names.h"
+#include "tandem/core/check.h"
+#include "tandem/core/random.h"
 #include "tools/bench/timing.h"
 
 namespace tandem {
@@ -103,8 +103,8 @@ std::vector<std::string> operators_without_bench() {
 std::vector<BenchCase> bench_cases(const std::string& op, const BenchSizes& sizes,
                                    MatmulPrecision precision) {
   const auto found = registry().find(op);
-  CHECK(found != registry().end(), "benchmark: {} is not an operator; there are {}", op,
-        fmt::join(bench_operator_names(), ", "));
+  TANDEM_CHECK(found != registry().end(), "benchmark: {} is not an operator; there are {}", op,
+               fmt::join(bench_operator_names(), ", "));
   BenchCases bench(op, sizes, precision);
   if (precision == MatmulPrecision::f32 || found->second.precisions == BenchPrecisions::every ||
       bench_activation_dtype(precision) == DType::bf16)

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/macros.h"
-#include "core/parallel.h"
-#include "core/random.h"
-#include "ops/matmul.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/random.h"
+#include "tandem/ops/matmul.h"
 
 namespace tandem {
 namespace {
@@ -46,7 +46,7 @@ TimedWork gemm_work(const GemmShape& s, MatmulPrecision precision) {
   Random(2).fill_uniform(b, -1, 1);
   MatmulKernel kernel;
   kernel.precision = precision;
-  return TimedWork([a, b, c, kernel] { DISPATCH(c.device(), matmul(c, a, b, kernel)); });
+  return TimedWork([a, b, c, kernel] { TANDEM_DISPATCH(c.device(), matmul(c, a, b, kernel)); });
 }
 
 void copy_on_cpu(const Tensor& y, const Tensor& x) {
@@ -113,8 +113,8 @@ bool bench_has(MatmulPrecision precision) {
 std::vector<MatmulPrecision> bench_precisions(const std::string& asked) {
   if (!asked.empty() && asked != "both" && asked != "all")
     return {precision_named(resolve_precision(asked, bench_device()))};
-  CHECK(asked != "both" || bench_has(MatmulPrecision::bf16),
-        "--precision=both: this CPU has no bf16 products; use --precision=f32");
+  TANDEM_CHECK(asked != "both" || bench_has(MatmulPrecision::bf16),
+               "--precision=both: this CPU has no bf16 products; use --precision=f32");
   std::vector<MatmulPrecision> precisions{MatmulPrecision::f32};
   if (asked == "all" && bench_has(MatmulPrecision::tf32)) precisions.push_back(MatmulPrecision::tf32);
   if (bench_has(MatmulPrecision::bf16)) precisions.push_back(MatmulPrecision::bf16);
@@ -122,8 +122,8 @@ std::vector<MatmulPrecision> bench_precisions(const std::string& asked) {
 }
 
 GemmPeak measure_gemm_peak(MatmulPrecision precision, int rounds) {
-  CHECK(bench_has(precision), "benchmark: no {} products on this {}; use f32", name_of(precision),
-        bench_device().is_cpu() ? "CPU" : "GPU");
+  TANDEM_CHECK(bench_has(precision), "benchmark: no {} products on this {}; use f32", name_of(precision),
+               bench_device().is_cpu() ? "CPU" : "GPU");
   GemmPeak peak;
   for (const GemmShape& shape : gemm_shapes()) {
     if (peak.gflops > 0 && shape.flops() / peak.gflops / 1e6 > kLongestMs) continue;
@@ -153,7 +153,7 @@ double measure_read_gbs(size_t bytes, int rounds) {
   const double ms = best_ms(rounds, work);
   int64_t total = 0;
   for (const int64_t sum : sums.span<int64_t>()) total += sum;
-  CHECK(total == words, "benchmark: {} words of 1 add up to {}", words, total);
+  TANDEM_CHECK(total == words, "benchmark: {} words of 1 add up to {}", words, total);
   return 8 * static_cast<double>(words) / ms / 1e6;
 }
 

@@ -5,13 +5,13 @@
 
 #include <utility>
 
-#include "core/check.h"
-#include "core/parallel.h"
-#include "core/random.h"
-#include "ops/gemm/gemm.h"
-#include "ops/gemm/log.h"
-#include "ops/gemm/onednn.h"
-#include "ops/gemm/pack.h"
+#include "tandem/core/check.h"
+#include "tandem/core/parallel.h"
+#include "tandem/core/random.h"
+#include "tandem/ops/gemm/gemm.h"
+#include "tandem/ops/gemm/log.h"
+#include "tandem/ops/gemm/onednn.h"
+#include "tandem/ops/gemm/pack.h"
 #include "tools/bench/timing.h"
 
 namespace tandem {
@@ -55,7 +55,8 @@ GemmFlops flops_of(const std::vector<GemmCall>& calls) {
 
 GemmReplay::GemmReplay(std::vector<GemmCall> calls) : calls_(std::move(calls)) {
   for (const GemmCall& call : calls_) {
-    CHECK(call.dtype != DType::f64, "benchmark: products in f64 are not replayed; run the model in f32");
+    TANDEM_CHECK(call.dtype != DType::f64,
+                 "benchmark: products in f64 are not replayed; run the model in f32");
     // Products that ran side by side in bf16 took packed operands, which are padded.
     const bool packed = call.serial && call.dtype == DType::bf16;
     const int64_t n = packed ? cpu::packed_width(call.n) : call.n,

@@ -2,8 +2,8 @@
 #pragma once
 #include <vector>
 
-#include "core/tensor.h"
-#include "ops/gemm/log.h"
+#include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/log.h"
 
 namespace tandem {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <memory>
 
-#include "core/caching_allocator.h"
-#include "core/check.h"
+#include "tandem/core/caching_allocator.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -77,7 +77,7 @@ size_t peak_bytes(const BenchCase& c) {
 }  // namespace
 
 BenchResult run_case(const BenchCase& c, int rounds) {
-  CHECK(rounds >= 1, "benchmark: {} rounds; at least 1", rounds);
+  TANDEM_CHECK(rounds >= 1, "benchmark: {} rounds; at least 1", rounds);
   BenchResult result;
   result.error = check_case(c);
   result.peak_bytes = peak_bytes(c);  // also wakes the threads

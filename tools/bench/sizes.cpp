@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/check.h"
-#include "models/presets.h"
+#include "tandem/core/check.h"
+#include "tandem/models/presets.h"
 
 namespace tandem {
 namespace {
@@ -34,8 +34,8 @@ BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrid
   sizes.heads = choose(overrides.heads, config.value("heads", int64_t{1}));
   sizes.vocabulary = choose(overrides.vocabulary, kVocabulary);
   sizes.words = choose(overrides.words, BenchSizes::kWords);
-  CHECK(sizes.d_projected % sizes.heads == 0, "benchmark: heads must divide d': d' is {}, heads {}",
-        sizes.d_projected, sizes.heads);
+  TANDEM_CHECK(sizes.d_projected % sizes.heads == 0, "benchmark: heads must divide d': d' is {}, heads {}",
+               sizes.d_projected, sizes.heads);
   config["vocabulary"] = sizes.vocabulary;
   config["d"] = sizes.d;
   config["d_projected"] = sizes.d_projected;

@@ -8,13 +8,13 @@
 #include <map>
 #include <optional>
 
-#include "core/backend.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/host_memory.h"
-#include "core/random.h"
-#include "models/training/trainer.h"
-#include "ops/gemm/log.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/core/random.h"
+#include "tandem/models/training/trainer.h"
+#include "tandem/ops/gemm/log.h"
 #include "tools/bench/replay.h"
 
 namespace tandem {
@@ -38,8 +38,8 @@ RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
 // Returns random bytes, enough for `segments` within one epoch, in which every value below `vocabulary`
 // occurs.
 std::vector<uint8_t> random_text(const Recipe& recipe, int64_t segments, int64_t vocabulary) {
-  CHECK(vocabulary >= 2 && vocabulary <= 256, "benchmark: a vocabulary of {} bytes; give 2 to 256",
-        vocabulary);
+  TANDEM_CHECK(vocabulary >= 2 && vocabulary <= 256, "benchmark: a vocabulary of {} bytes; give 2 to 256",
+               vocabulary);
   const int64_t size = std::max(vocabulary, recipe.batch_size * recipe.unroll * segments + 1);
   std::vector<uint8_t> text;
   Random random(11);
@@ -57,8 +57,8 @@ size_t resident_bytes() {
 }
 
 std::vector<double> ratios(std::vector<double> ms, const std::vector<double>& floor_ms) {
-  CHECK(ms.size() == floor_ms.size(), "benchmark: {} timings beside {} of the floor", ms.size(),
-        floor_ms.size());
+  TANDEM_CHECK(ms.size() == floor_ms.size(), "benchmark: {} timings beside {} of the floor", ms.size(),
+               floor_ms.size());
   for (size_t i = 0; i < ms.size(); ++i) ms[i] /= floor_ms[i];
   return ms;
 }
@@ -251,7 +251,7 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
 
 StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks,
                       bool recompute) {
-  CHECK(steps >= 1, "benchmark: {} steps; at least 1", steps);
+  TANDEM_CHECK(steps >= 1, "benchmark: {} steps; at least 1", steps);
   host_allocator().release_cached();
   bench_allocator().release_cached();
   RunConfig config = run_config(sizes, precision);

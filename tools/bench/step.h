@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "ops/gemm/log.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/gemm/log.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/peak.h"
 

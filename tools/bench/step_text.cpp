@@ -1,6 +1,6 @@
 // The report of a training step.
-#include "core/backend.h"
-#include "core/check.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
 #include "tools/bench/step.h"
 #include "tools/run/cli.h"
 

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/backend.h"
-#include "core/check.h"
-#include "core/dispatch.h"
-#include "core/host_memory.h"
-#include "cuda/runtime/graph.h"
-#include "cuda/runtime/timing.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/host_memory.h"
+#include "tandem/cuda/runtime/graph.h"
+#include "tandem/cuda/runtime/timing.h"
 
 namespace tandem {
 namespace {
@@ -42,7 +42,7 @@ CachingAllocator& bench_allocator() {
 }
 
 Spread spread_of(std::vector<double> ms) {
-  CHECK(!ms.empty(), "benchmark: no timings; run at least one round");
+  TANDEM_CHECK(!ms.empty(), "benchmark: no timings; run at least one round");
   std::sort(ms.begin(), ms.end());
   const size_t half = ms.size() / 2;
   const double median = ms.size() % 2 == 1 ? ms[half] : (ms[half - 1] + ms[half]) / 2;
@@ -60,7 +60,7 @@ int repeats_in_round(double once_ms) {
 TimedWork::TimedWork(std::function<void()> work) : work_(std::move(work)), device_(bench_device()) {}
 
 double TimedWork::run_ms(int repeats) {
-  CHECK(repeats >= 1, "benchmark: {} repeats; at least 1", repeats);
+  TANDEM_CHECK(repeats >= 1, "benchmark: {} repeats; at least 1", repeats);
   if (device_.is_cuda()) return time_on_gpu(repeats);
   const auto all = [this, repeats] {
     for (int i = 0; i < repeats; ++i) work_();

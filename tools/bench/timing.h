@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/device.h"
+#include "tandem/core/device.h"
 
 namespace tandem {
 

@@ -10,12 +10,12 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/atomic_file.h"
-#include "core/check.h"
-#include "core/random.h"
-#include "models/registry.h"
-#include "models/training/checkpoint.h"
-#include "models/training/run_config.h"
+#include "tandem/core/atomic_file.h"
+#include "tandem/core/check.h"
+#include "tandem/core/random.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/checkpoint.h"
+#include "tandem/models/training/run_config.h"
 #include "tools/bench/child_process.h"
 #include "tools/bench/manual.h"
 #include "tools/bench/operators.h"
@@ -102,7 +102,7 @@ Outcome run_contender(const Contender& contender, const std::vector<std::string>
   Outcome outcome{json::object(), run_child(command)};
   for (const std::string& line : outcome.run.lines) {
     const json facts = json::parse(line, nullptr, false);
-    CHECK(facts.is_object(), "{}: a line that is no JSON object: {}", fmt::join(command, " "), line);
+    TANDEM_CHECK(facts.is_object(), "{}: a line that is no JSON object: {}", fmt::join(command, " "), line);
     outcome.facts.update(facts);
   }
   return outcome;
@@ -110,11 +110,13 @@ Outcome run_contender(const Contender& contender, const std::vector<std::string>
 
 // Read a field that the JSON lines of a task must have. Error: they lack it.
 double number_of(const Outcome& outcome, const std::string& field) {
-  CHECK(outcome.facts.contains(field), "a contender did not print {}: {}", field, outcome.facts.dump());
+  TANDEM_CHECK(outcome.facts.contains(field), "a contender did not print {}: {}", field,
+               outcome.facts.dump());
   return outcome.facts.at(field).get<double>();
 }
 std::vector<double> numbers_of(const Outcome& outcome, const std::string& field) {
-  CHECK(outcome.facts.contains(field), "a contender did not print {}: {}", field, outcome.facts.dump());
+  TANDEM_CHECK(outcome.facts.contains(field), "a contender did not print {}: {}", field,
+               outcome.facts.dump());
   return outcome.facts.at(field).get<std::vector<double>>();
 }
 double rate_of(const Outcome& outcome, const std::string& field, int64_t tokens) {
@@ -220,7 +222,7 @@ class Comparison {
     };
     if (task == "train") {
       const std::vector<double> a = numbers_of(ours, "losses"), b = numbers_of(theirs, "losses");
-      CHECK(a.size() == b.size() && a.size() >= 2, "train: {} losses and {}", a.size(), b.size());
+      TANDEM_CHECK(a.size() == b.size() && a.size() >= 2, "train: {} losses and {}", a.size(), b.size());
       agree("loss of the first step", a[0], b[0]);
       agree("of the second, with memory, after an update", a[1], b[1]);
       said.push_back(fmt::format("of the last, {}, {:.6f} and {:.6f}", a.size(), a.back(), b.back()));
@@ -295,7 +297,7 @@ void run(Options options) {
   Contender theirs{"Tandem again", ours.command};
   if (options.with == "pytorch") {
     if (options.script.empty()) options.script = TANDEM_TOOLS_DIR "/pytorch/contender.py";
-    CHECK(fs::exists(options.script), "{}: there is no such file; give --script", options.script);
+    TANDEM_CHECK(fs::exists(options.script), "{}: there is no such file; give --script", options.script);
     theirs.command = {options.python, options.script};
     run_child({options.python, options.script, "--help"});  // fails now if Python or torch is missing
   }

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 #include "tools/bench/timing.h"
 #include "tools/bench/versus.h"
 #include "tools/run/cli.h"
@@ -25,8 +25,8 @@ std::string spread_cell(const std::vector<double>& values, const Text& text) {
 }  // namespace
 
 std::string comparison_row(const Compared& quantity) {
-  CHECK(quantity.ours.size() == quantity.theirs.size(), "{}: {} rounds of one side, {} of the other",
-        quantity.name, quantity.ours.size(), quantity.theirs.size());
+  TANDEM_CHECK(quantity.ours.size() == quantity.theirs.size(), "{}: {} rounds of one side, {} of the other",
+               quantity.name, quantity.ours.size(), quantity.theirs.size());
   std::vector<double> ratios;
   for (size_t i = 0; i < quantity.ours.size(); ++i) ratios.push_back(quantity.ours[i] / quantity.theirs[i]);
   return fmt::format("| {} | {} | {} | {} |", quantity.name, spread_cell(quantity.ours, value_text),
@@ -35,9 +35,9 @@ std::string comparison_row(const Compared& quantity) {
 }
 
 void check_agreement(const std::string& what, double ours, double theirs, double tolerance) {
-  CHECK(std::abs(ours - theirs) <= tolerance * std::abs(theirs),
-        "{}: {:.7g} of Tandem and {:.7g} of the other are {:.1e} apart; at most {:.0e}", what, ours, theirs,
-        std::abs(ours - theirs) / std::abs(theirs), tolerance);
+  TANDEM_CHECK(std::abs(ours - theirs) <= tolerance * std::abs(theirs),
+               "{}: {:.7g} of Tandem and {:.7g} of the other are {:.1e} apart; at most {:.0e}", what, ours,
+               theirs, std::abs(ours - theirs) / std::abs(theirs), tolerance);
 }
 
 }  // namespace tandem

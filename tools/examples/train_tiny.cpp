@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
-#include "data/batch_stream.h"
-#include "data/corpus.h"
-#include "models/registry.h"
-#include "models/training/optimizer.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/data/batch_stream.h"
+#include "tandem/data/corpus.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/optimizer.h"
 
 using namespace tandem;
 

@@ -1,7 +1,7 @@
 // Loading the text of a model.
 #include "tools/run/checkpoint_text.h"
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 #include "tools/run/cli.h"
 
 namespace tandem {
@@ -30,9 +30,10 @@ Corpus load_text_for_model(const CorpusOptions& options, const Vocabulary& vocab
 
 Corpus load_trained_text(const CorpusOptions& options, const Vocabulary& vocabulary, const RunConfig& run) {
   Corpus corpus = load_text_for_model(options, vocabulary, &run);
-  CHECK(corpus.trained, "the model was trained on {} with sha256 {}; {} has {}; name the text with --corpus",
-        run.corpus, run.text_sha256.empty() ? run.corpus_sha256 : run.text_sha256, corpus.source,
-        run.text_sha256.empty() ? corpus.sha256 : corpus.text_sha256);
+  TANDEM_CHECK(corpus.trained,
+               "the model was trained on {} with sha256 {}; {} has {}; name the text with --corpus",
+               run.corpus, run.text_sha256.empty() ? run.corpus_sha256 : run.text_sha256, corpus.source,
+               run.text_sha256.empty() ? corpus.sha256 : corpus.text_sha256);
   return corpus;
 }
 

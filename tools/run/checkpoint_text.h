@@ -1,7 +1,7 @@
 // The text that a trained model is scored on, read in the same way by every tool.
 #pragma once
-#include "data/corpus.h"
-#include "models/training/run_config.h"
+#include "tandem/data/corpus.h"
+#include "tandem/models/training/run_config.h"
 
 namespace tandem {
 

@@ -17,12 +17,12 @@
 #include <system_error>
 #include <utility>
 
-#include "core/backend.h"
-#include "core/check.h"
-#include "core/format.h"
-#include "core/safetensors.h"
-#include "core/utf8.h"
-#include "ops/gemm/precision.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/format.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/core/utf8.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tools/run/output.h"
 
 namespace tandem {

@@ -5,9 +5,9 @@
 #include <functional>
 #include <string>
 
-#include "core/device.h"
-#include "core/format.h"
-#include "data/corpus.h"
+#include "tandem/core/device.h"
+#include "tandem/core/format.h"
+#include "tandem/data/corpus.h"
 #include "tools/run/flags.h"
 
 namespace tandem {

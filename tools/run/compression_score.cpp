@@ -5,12 +5,12 @@
 #include <cmath>
 #include <iostream>
 
-#include "core/check.h"
-#include "core/safetensors.h"
-#include "models/training/checkpoint.h"
-#include "models/training/evaluation.h"
-#include "models/training/model_file.h"
-#include "models/training/score.h"
+#include "tandem/core/check.h"
+#include "tandem/core/safetensors.h"
+#include "tandem/models/training/checkpoint.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/model_file.h"
+#include "tandem/models/training/score.h"
 #include "tools/run/checkpoint_text.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
@@ -62,9 +62,9 @@ CompressionScorer::CompressionScorer(const ScoringOptions& options, const Vocabu
   tokens_ = corpus_.split(options.split);
   const int64_t limit = options.limit > 0 ? options.limit : run.recipe.eval_bytes;
   if (limit > 0) tokens_ = tokens_.first(std::min(tokens_.size(), limit));
-  CHECK(tokens_.size() >= 2,
-        "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit",
-        corpus_.source, tokens_.size(), tokens_name(corpus_.level()), options.split);
+  TANDEM_CHECK(tokens_.size() >= 2,
+               "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit",
+               corpus_.source, tokens_.size(), tokens_name(corpus_.level()), options.split);
 }
 
 CompressionScore CompressionScorer::score(const std::string& label, const std::string& path) const {
@@ -77,8 +77,8 @@ CompressionScore CompressionScorer::score(const std::string& label, const std::s
           line.show(fmt::format("{}: {:.0f} %", label,
                                 100 * static_cast<double>(so_far.symbols) / static_cast<double>(symbols)));
       });
-  CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged", path,
-        result.total_nats);
+  TANDEM_CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged",
+               path, result.total_nats);
   return {.label = label,
           .parameters = loaded.model->parameter_count(),
           .nonzero = count_nonzero(*loaded.model),

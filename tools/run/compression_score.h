@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <string>
 
-#include "core/device.h"
-#include "data/corpus.h"
-#include "models/training/run_config.h"
+#include "tandem/core/device.h"
+#include "tandem/data/corpus.h"
+#include "tandem/models/training/run_config.h"
 #include "tools/run/flags.h"
 
 namespace tandem {

@@ -1,9 +1,9 @@
 // Choice of device and precision.
 #include "tools/run/device.h"
 
-#include "core/backend.h"
-#include "core/check.h"
-#include "core/dispatch.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/dispatch.h"
 
 namespace tandem {
 namespace {
@@ -31,16 +31,16 @@ void add_device_flag(Flags& flags, std::string& device) {
 Device resolve_device(const std::string& asked) {
   if (asked == "cpu") return Device::cpu();
   if (asked == "auto") return best_device();
-  CHECK(cuda_status().available, "--device=cuda: {}{}", cuda_status().text,
-        kWithCuda ? "" : "; configure it with the CUDA Toolkit, or use --device=cpu");
+  TANDEM_CHECK(cuda_status().available, "--device=cuda: {}{}", cuda_status().text,
+               kWithCuda ? "" : "; configure it with the CUDA Toolkit, or use --device=cpu");
   return Device::cuda();
 }
 
 std::string resolve_precision(const std::string& asked, Device device) {
   if (asked == "auto") return device.is_cuda() || cpu_has_bf16() ? "bf16" : "f32";
-  CHECK(asked != "tf32" || device.is_cuda(), "--precision=tf32: only GPUs have it; give f32 or bf16");
-  CHECK(asked != "bf16" || device.is_cuda() || cpu_has_bf16(),
-        "--precision=bf16: this CPU has no bf16 instructions; leave --precision out, or give f32");
+  TANDEM_CHECK(asked != "tf32" || device.is_cuda(), "--precision=tf32: only GPUs have it; give f32 or bf16");
+  TANDEM_CHECK(asked != "bf16" || device.is_cuda() || cpu_has_bf16(),
+               "--precision=bf16: this CPU has no bf16 instructions; leave --precision out, or give f32");
   return asked;
 }
 

@@ -2,8 +2,8 @@
 #pragma once
 #include <string>
 
-#include "core/device.h"
-#include "ops/gemm/precision.h"
+#include "tandem/core/device.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tools/run/flags.h"
 
 namespace tandem {

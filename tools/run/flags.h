@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "tandem/core/error.h"
 
 namespace CLI {
 class App;

@@ -12,18 +12,18 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/atomic_file.h"
-#include "core/check.h"
-#include "core/json.h"
+#include "tandem/core/atomic_file.h"
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
 
 namespace tandem {
 
 MetricsLog::MetricsLog(std::string path, int64_t last_step) : path_(std::move(path)) {
-  CHECK(!std::filesystem::exists(path_) || std::filesystem::is_regular_file(path_),
-        "{}: is not a regular file", path_);
+  TANDEM_CHECK(!std::filesystem::exists(path_) || std::filesystem::is_regular_file(path_),
+               "{}: is not a regular file", path_);
   if (std::filesystem::exists(path_)) write_file_atomically(path_, kept_lines(last_step));
   file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  CHECK(file_ >= 0, "{}: cannot be written: {}", path_, std::strerror(errno));
+  TANDEM_CHECK(file_ >= 0, "{}: cannot be written: {}", path_, std::strerror(errno));
 }
 
 MetricsLog::~MetricsLog() {
@@ -32,7 +32,7 @@ MetricsLog::~MetricsLog() {
 
 std::string MetricsLog::kept_lines(int64_t last_step) {
   std::ifstream in(path_);
-  CHECK(in.good(), "{}: cannot be read", path_);
+  TANDEM_CHECK(in.good(), "{}: cannot be read", path_);
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
@@ -47,20 +47,21 @@ std::string MetricsLog::kept_lines(int64_t last_step) {
     }
     for (const auto& [name, value] : json.items()) evaluations_.emplace(step, name);
   }
-  CHECK(!in.bad(), "{}: cannot be read to its end: {}; it is left as it is", path_, std::strerror(errno));
+  TANDEM_CHECK(!in.bad(), "{}: cannot be read to its end: {}; it is left as it is", path_,
+               std::strerror(errno));
   return kept;
 }
 
 void MetricsLog::write(const nlohmann::ordered_json& line) {
   const std::string text = line.dump() + "\n";
-  CHECK(write_fully(file_, text.data(), text.size()),
-        "{}: cannot be written: {}; what was written before is whole, and --resume goes on", path_,
-        std::strerror(errno));
+  TANDEM_CHECK(write_fully(file_, text.data(), text.size()),
+               "{}: cannot be written: {}; what was written before is whole, and --resume goes on", path_,
+               std::strerror(errno));
 }
 
 void MetricsLog::sync() {
-  CHECK(fsync(file_) == 0 || errno == EINVAL, "{}: cannot be written to the disk: {}", path_,
-        std::strerror(errno));
+  TANDEM_CHECK(fsync(file_) == 0 || errno == EINVAL, "{}: cannot be written to the disk: {}", path_,
+               std::strerror(errno));
 }
 
 int64_t peak_resident_bytes() {

@@ -1,7 +1,7 @@
 // Flags of a model.
 #include "tools/run/model_options.h"
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
 
@@ -10,14 +10,15 @@ namespace tandem {
 LoadedModel ModelOptions::load() const {
   const bool int8 = precision == "int8";
   const Device where = resolved_device();
-  CHECK(!int8 || where.is_cpu(),
-        "--precision=int8: products in int8 are made on the CPU; give --device=cpu, too, or "
-        "f32, which a GPU multiplies compressed weights in");
+  TANDEM_CHECK(!int8 || where.is_cpu(),
+               "--precision=int8: products in int8 are made on the CPU; give --device=cpu, too, or "
+               "f32, which a GPU multiplies compressed weights in");
   LoadedModel loaded =
       load_model_file(checkpoint, heads, precision == "f64" ? DType::f64 : DType::f32, where);
-  CHECK(!int8 || !loaded.quantized.empty(),
-        "--precision=int8: the weights of {} are not quantized; `quantize` makes such a checkpoint of it",
-        checkpoint);
+  TANDEM_CHECK(
+      !int8 || !loaded.quantized.empty(),
+      "--precision=int8: the weights of {} are not quantized; `quantize` makes such a checkpoint of it",
+      checkpoint);
   if (int8) multiply_in_int8(loaded);
   return loaded;
 }

@@ -2,9 +2,9 @@
 #pragma once
 #include <string>
 
-#include "models/training/evaluation.h"
-#include "models/training/model_file.h"
-#include "ops/gemm/precision.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/model_file.h"
+#include "tandem/ops/gemm/precision.h"
 #include "tools/run/flags.h"
 
 namespace tandem {

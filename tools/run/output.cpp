@@ -11,7 +11,7 @@
 #include <iostream>
 #include <string>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace {
@@ -55,7 +55,7 @@ void check_output() {
   const bool flushed = std::fflush(stdout) == 0;
   if (lost_output == 0 && (!flushed || !std::cout || std::ferror(stdout)))
     lost_output = errno != 0 ? errno : EIO;
-  CHECK(lost_output == 0, "the standard output could not be written: {}", std::strerror(lost_output));
+  TANDEM_CHECK(lost_output == 0, "the standard output could not be written: {}", std::strerror(lost_output));
 }
 
 }  // namespace tandem

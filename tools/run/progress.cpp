@@ -6,9 +6,9 @@
 
 #include <chrono>
 
-#include "core/backend.h"
-#include "core/dispatch.h"
-#include "models/training/score.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/models/training/score.h"
 #include "tools/run/cli.h"
 #include "tools/run/metrics.h"
 #include "tools/run/output.h"

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "models/training/trainer.h"
+#include "tandem/models/training/trainer.h"
 
 namespace tandem {
 

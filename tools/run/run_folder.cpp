@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "core/check.h"
+#include "tandem/core/check.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -18,8 +18,8 @@ constexpr const char* kLock = "run.lock";
 FileLock lock(const fs::path& folder) {
   std::string holder;
   std::optional<FileLock> lock = FileLock::try_lock((folder / kLock).string(), holder);
-  CHECK(lock, "{}: {} is writing to this folder; wait for it, stop it, or give another --out",
-        folder.string(), holder);
+  TANDEM_CHECK(lock, "{}: {} is writing to this folder; wait for it, stop it, or give another --out",
+               folder.string(), holder);
   return std::move(*lock);
 }
 
@@ -37,13 +37,13 @@ bool is_of_stem(std::string_view name, const std::string& stem) {
 RunFolder RunFolder::make_new(const fs::path& parent, const std::string& stem) {
   std::error_code error;
   fs::create_directories(parent, error);
-  CHECK(!error, "{}: cannot be made: {}", parent.string(), error.message());
+  TANDEM_CHECK(!error, "{}: cannot be made: {}", parent.string(), error.message());
   for (int i = 1;; ++i) {
     fs::path folder = parent / (i == 1 ? stem : fmt::format("{}-{}", stem, i));
     const bool made = fs::create_directory(folder, error);  // false without an error if it exists
     std::error_code missing;
-    CHECK(!error || fs::exists(folder, missing), "{}: cannot be made: {}; --out names another folder",
-          folder.string(), error.message());
+    TANDEM_CHECK(!error || fs::exists(folder, missing), "{}: cannot be made: {}; --out names another folder",
+                 folder.string(), error.message());
     if (!made) continue;
     RunFolder run(folder, lock(folder));
     run.made_here_ = true;
@@ -53,17 +53,17 @@ RunFolder RunFolder::make_new(const fs::path& parent, const std::string& stem) {
 
 RunFolder RunFolder::make(const fs::path& folder) {
   RunFolder run = open_or_make(folder);
-  CHECK(!fs::exists(folder / kLastCheckpoint),
-        "{} holds a run already; --resume={} goes on with it, another --out keeps it", folder.string(),
-        folder.string());
+  TANDEM_CHECK(!fs::exists(folder / kLastCheckpoint),
+               "{} holds a run already; --resume={} goes on with it, another --out keeps it", folder.string(),
+               folder.string());
   return run;
 }
 
 RunFolder RunFolder::open_or_make(const fs::path& folder) {
   std::error_code error;
   const bool made = fs::create_directories(folder, error);
-  CHECK(!error && fs::is_directory(folder), "{}: cannot be made: {}", folder.string(),
-        error ? error.message() : "a file has this name");
+  TANDEM_CHECK(!error && fs::is_directory(folder), "{}: cannot be made: {}", folder.string(),
+               error ? error.message() : "a file has this name");
   RunFolder run(folder, lock(folder));
   run.made_here_ = made;
   return run;

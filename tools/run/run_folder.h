@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-#include "core/file_lock.h"
+#include "tandem/core/file_lock.h"
 
 namespace tandem {
 

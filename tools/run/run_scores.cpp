@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/check.h"
-#include "core/utf8.h"
-#include "data/batch_stream.h"
-#include "models/training/sampling.h"
+#include "tandem/core/check.h"
+#include "tandem/core/utf8.h"
+#include "tandem/data/batch_stream.h"
+#include "tandem/models/training/sampling.h"
 
 namespace tandem {
 namespace {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <string>
 
-#include "data/corpus.h"
-#include "models/training/evaluation.h"
-#include "models/training/trainer.h"
+#include "tandem/data/corpus.h"
+#include "tandem/models/training/evaluation.h"
+#include "tandem/models/training/trainer.h"
 
 namespace tandem {
 

@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "models/presets.h"
-#include "models/registry.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
 #include "tools/run/cli.h"
 #include "tools/run/device.h"
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/corpus.h"
+#include "tandem/data/corpus.h"
 #include "tools/run/flags.h"
 #include "tools/run/training_run.h"
 

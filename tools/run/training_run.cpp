@@ -9,10 +9,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "core/array.h"
-#include "core/check.h"
-#include "models/registry.h"
-#include "models/training/score.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/score.h"
 #include "tools/run/cli.h"
 #include "tools/run/metrics.h"
 #include "tools/run/progress.h"
@@ -107,7 +107,7 @@ class Run {
     const std::filesystem::path best = options_.folder / kBestCheckpoint;
     const bool now = !is_at_end() && !evaluation_is_due() && weights_of_now_are_best();
     if (now && trainer_.counters.best_step == 0) save_best();  // until the first evaluation that is due
-    CHECK(
+    TANDEM_CHECK(
         std::filesystem::exists(best),
         "no evaluation of this run gave a finite loss: its weights have diverged, and nothing is scored; a lower lr "
         "or a longer warm-up may help");
@@ -234,7 +234,7 @@ class Run {
   // Error: a weight is not finite. Training cannot mend that, so the files keep what they hold.
   void check_weights() const {
     for (const NamedTensor& parameter : trainer_.model().parameters())
-      CHECK(
+      TANDEM_CHECK(
           all_finite(parameter.value),
           "step {}: the parameter {} has values that are not finite: the weights have diverged and are not saved; "
           "{} a lower lr or a longer warm-up may help",

@@ -3,8 +3,8 @@
 #pragma once
 #include <filesystem>
 
-#include "data/corpus.h"
-#include "models/training/trainer.h"
+#include "tandem/data/corpus.h"
+#include "tandem/models/training/trainer.h"
 #include "tools/run/run_folder.h"
 
 namespace tandem {

@@ -1,8 +1,8 @@
 // Benchmark cases of activation functions.
 #include <utility>
 
-#include "core/check.h"
-#include "ops/activation.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/activation.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

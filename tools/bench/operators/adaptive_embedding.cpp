@@ -1,7 +1,7 @@
 // Benchmark case of the adaptive embedding.
-#include "ops/adaptive_embedding.h"
-#include "core/check.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/ops/adaptive_embedding.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tools/bench/operators/adaptive_inputs.h"
 
 namespace tandem {

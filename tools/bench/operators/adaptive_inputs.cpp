@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/random.h"
+#include "tandem/core/random.h"
 #include "tools/bench/timing.h"
 
 namespace tandem {

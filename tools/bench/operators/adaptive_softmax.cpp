@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/check.h"
-#include "ops/adaptive_softmax.h"
-#include "ops/cross_entropy.h"
-#include "ops/linear.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/adaptive_softmax.h"
+#include "tandem/ops/cross_entropy.h"
+#include "tandem/ops/linear.h"
 #include "tools/bench/operators/adaptive_inputs.h"
 
 namespace tandem {

@@ -1,6 +1,6 @@
 // Benchmark cases of sums, products and scaling.
-#include "ops/arithmetic.h"
-#include "core/check.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/core/check.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -1,5 +1,5 @@
 // Benchmark cases of causal attention, without and with a memory.
-#include "ops/attention.h"
+#include "tandem/ops/attention.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/operators/attention_sizes.h"
 

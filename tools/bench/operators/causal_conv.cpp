@@ -1,6 +1,6 @@
 // Benchmark cases of the causal convolution, short and long.
-#include "ops/causal_conv.h"
-#include "core/check.h"
+#include "tandem/ops/causal_conv.h"
+#include "tandem/core/check.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

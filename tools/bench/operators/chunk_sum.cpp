@@ -1,6 +1,6 @@
 // Benchmark case of chunk_sum.
-#include "ops/chunk_sum.h"
-#include "core/check.h"
+#include "tandem/ops/chunk_sum.h"
+#include "tandem/core/check.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -1,5 +1,5 @@
 // Benchmark cases of concat and concat_columns.
-#include "ops/concat.h"
+#include "tandem/ops/concat.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -1,8 +1,8 @@
 // Benchmark cases of the cross-entropy loss.
 #include <utility>
 
-#include "autograd/tape.h"
-#include "ops/cross_entropy.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/ops/cross_entropy.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

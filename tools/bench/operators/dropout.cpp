@@ -1,5 +1,5 @@
 // Benchmark cases of dropout.
-#include "ops/dropout.h"
+#include "tandem/ops/dropout.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -1,8 +1,8 @@
 // Benchmark cases of functions of one input and a number.
 #include <utility>
 
-#include "core/check.h"
-#include "ops/elementwise.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/elementwise.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

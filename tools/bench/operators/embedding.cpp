@@ -1,7 +1,7 @@
 // Benchmark case of the embedding.
-#include "ops/embedding.h"
-#include "core/check.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/ops/embedding.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

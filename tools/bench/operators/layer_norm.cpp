@@ -1,5 +1,5 @@
 // Benchmark cases of layer norm, alone and with a residual.
-#include "ops/layer_norm.h"
+#include "tandem/ops/layer_norm.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/timing.h"
 

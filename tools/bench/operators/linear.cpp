@@ -2,8 +2,8 @@
 #include <cmath>
 #include <utility>
 
-#include "core/check.h"
-#include "ops/linear.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/linear.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

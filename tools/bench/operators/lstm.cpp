@@ -1,8 +1,8 @@
 // Benchmark case of the LSTM.
 #include <cmath>
 
-#include "core/check.h"
-#include "ops/lstm.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/lstm.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -1,6 +1,6 @@
 // Benchmark cases of matmul: one product, and a batch with a transposed operand.
-#include "ops/matmul.h"
-#include "core/check.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/core/check.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -3,13 +3,13 @@
 #include <memory>
 #include <utility>
 
-#include "autograd/leaf.h"
-#include "core/array.h"
-#include "core/check.h"
-#include "core/random.h"
-#include "models/registry.h"
-#include "models/training/optimizer.h"
-#include "ops/support/weight_cache.h"
+#include "tandem/autograd/leaf.h"
+#include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/core/random.h"
+#include "tandem/models/registry.h"
+#include "tandem/models/training/optimizer.h"
+#include "tandem/ops/support/weight_cache.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/timing.h"
 

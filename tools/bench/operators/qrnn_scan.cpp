@@ -1,8 +1,8 @@
 // Benchmark cases of the QRNN recurrence, by pooling.
 #include <utility>
 
-#include "core/check.h"
-#include "ops/qrnn_scan.h"
+#include "tandem/core/check.h"
+#include "tandem/ops/qrnn_scan.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -1,5 +1,5 @@
 // Benchmark cases of sums and means.
-#include "ops/reduce.h"
+#include "tandem/ops/reduce.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

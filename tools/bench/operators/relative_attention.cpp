@@ -1,5 +1,5 @@
 // Benchmark cases of attention with relative positions, without and with a memory.
-#include "ops/relative_attention.h"
+#include "tandem/ops/relative_attention.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/operators/attention_sizes.h"
 

@@ -1,6 +1,6 @@
 // Benchmark cases of softmax, over whole rows and masked.
-#include "ops/softmax.h"
-#include "core/check.h"
+#include "tandem/ops/softmax.h"
+#include "tandem/core/check.h"
 #include "tools/bench/operators.h"
 
 namespace tandem {

@@ -1,7 +1,7 @@
 // Benchmark cases of the SRU recurrence, with the skip connection apart or in u.
-#include "ops/sru_scan.h"
-#include "core/check.h"
-#include "core/streaming.h"
+#include "tandem/ops/sru_scan.h"
+#include "tandem/core/check.h"
+#include "tandem/core/streaming.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/timing.h"
 

@@ -1,8 +1,8 @@
 // The CUDA kernels of hardtanh.
-#include "ops/hardtanh.h"
+#include "tandem/ops/hardtanh.h"
 
-#include "core/dispatch.h"
-#include "cuda/device/kernel.cuh"
+#include "tandem/core/dispatch.h"
+#include "tandem/cuda/device/kernel.cuh"
 
 namespace tandem::cuda {
 namespace {

@@ -1,9 +1,9 @@
 // The CPU kernels of hardtanh, and its tape entry.
-#include "ops/hardtanh.h"
+#include "tandem/ops/hardtanh.h"
 
-#include "autograd/tape.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
+#include "tandem/autograd/tape.h"
+#include "tandem/core/dispatch.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace cpu {
@@ -33,10 +33,10 @@ void hardtanh_backward(const Tensor& dx, const Tensor& dy, const Tensor& x) {
 // y = min(max(x, -1), 1):  dx = dy where -1 <= x <= 1, else 0.
 Tensor hardtanh(const Tensor& x) {
   Tensor y = empty_like(x);
-  DISPATCH(x.device(), hardtanh_forward(y, x));
+  TANDEM_DISPATCH(x.device(), hardtanh_forward(y, x));
   return record("hardtanh", y, {x}, [x](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(x);
-    DISPATCH(x.device(), hardtanh_backward(dx, dy, x));
+    TANDEM_DISPATCH(x.device(), hardtanh_backward(dx, dy, x));
     return {dx};
   });
 }

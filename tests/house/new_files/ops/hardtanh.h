@@ -1,7 +1,7 @@
 // hardtanh: y = min(max(x, -1), 1), elementwise.
 #pragma once
-#include "core/macros.h"
-#include "core/tensor.h"
+#include "tandem/core/macros.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 

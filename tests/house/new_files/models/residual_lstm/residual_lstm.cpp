@@ -1,12 +1,12 @@
 // residual-lstm: LSTM layers in residual sums, h = x + hardtanh(W lstm(x)).
 #include <cmath>
 
-#include "models/layers/initial_values.h"
-#include "models/lstm/lstm.h"
-#include "models/registry.h"
-#include "ops/arithmetic.h"
-#include "ops/hardtanh.h"
-#include "ops/linear.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/models/lstm/lstm.h"
+#include "tandem/models/registry.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/hardtanh.h"
+#include "tandem/ops/linear.h"
 
 namespace tandem {
 namespace {

@@ -1,7 +1,7 @@
 // residual-lstm: a configuration for the checks of all models, and its parameters by count.
 #include <doctest/doctest.h>
 
-#include "models/registry.h"
+#include "tandem/models/registry.h"
 #include "tests/support/small_models.h"
 
 namespace tandem::testing {

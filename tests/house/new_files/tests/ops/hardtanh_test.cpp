@@ -1,5 +1,5 @@
 // hardtanh: its cases for the checks that all operators share.
-#include "ops/hardtanh.h"
+#include "tandem/ops/hardtanh.h"
 
 #include <algorithm>
 

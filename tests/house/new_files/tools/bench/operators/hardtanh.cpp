@@ -1,5 +1,5 @@
 // Benchmark case of hardtanh.
-#include "ops/hardtanh.h"
+#include "tandem/ops/hardtanh.h"
 
 #include "tools/bench/operators.h"
 
