@@ -22,6 +22,7 @@ struct Entry {
   int64_t count;
   int end_block;  // its blocks are those from the entry before on
   bool aligned;   // vectors can be loaded and stored
+  bool decays;    // whether weight decay applies to it
 };
 constexpr int kEntries = 60;
 struct Table {
@@ -103,7 +104,7 @@ __global__ void __launch_bounds__(kDecideThreads)
   const int i = static_cast<int>(threadIdx.x);
   if (!updated || i >= table.count) return;
   const int64_t t = ++*table.entries[i].steps;
-  coefficients[i] = adam_coefficients(rule, t, *lr, adam_gradient_scale(rule, norm));
+  coefficients[i] = adam_coefficients(rule, t, *lr, adam_gradient_scale(rule, norm), table.entries[i].decays);
 }
 static_assert(kEntries <= kDecideThreads);
 
@@ -220,7 +221,7 @@ std::vector<Batch> batches_of(const std::vector<ParameterSlot>& slots) {
                          is_aligned(slot.m.raw()) && is_aligned(slot.v.raw()) && is_aligned(copy, 8);
     batch.table.entries[batch.table.count++] = {
         slot.value.raw(),           slot.gradient.raw(), slot.m.raw(), slot.v.raw(), static_cast<bf16*>(copy),
-        slot.steps.data<int64_t>(), slot.value.numel(),  batch.blocks, aligned};
+        slot.steps.data<int64_t>(), slot.value.numel(),  batch.blocks, aligned,      slot.decays};
   }
   return batches;
 }

@@ -7,6 +7,7 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
+#include "tandem/data/entries.h"
 #include "tandem/data/read_corpus.h"
 
 namespace tandem {
@@ -14,6 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kMinSplitTokens = 2;  // one prediction
+const std::string kShuffled = "gcide", kAlphabetical = "gcide-alphabetical";
 
 template <class Spec>
 const Spec* find_spec(const std::vector<Spec>& specs, const std::string& name) {
@@ -59,8 +61,10 @@ fs::path file_of(const CorpusOptions& options, const CorpusSpec* spec, const std
         {.data_dir = options.data_dir, .url = options.url, .progress = options.progress, .download = {}});
   TANDEM_CHECK(options.url.empty(), "{}: is not downloaded, so a URL ({}) has no use; leave it out", name,
                url_for_message(options.url));
-  if (name == "gcide")
-    return find_gcide(gcide_places(options.data_dir.empty() ? default_data_dir() : options.data_dir));
+  const fs::path dir = options.data_dir.empty() ? default_data_dir() : options.data_dir;
+  if (name == kAlphabetical) return find_gcide(gcide_places(dir));
+  if (name == kShuffled)
+    return shuffled_file(find_gcide(gcide_places(dir)), name, data_dir(name, dir), options.progress);
   std::error_code missing;
   TANDEM_CHECK(!name.empty() && fs::exists(name, missing),
                "'{}' is neither a corpus ({}) nor an existing file; name one of them",
@@ -137,7 +141,7 @@ Corpus load_corpus(const CorpusOptions& given, const std::vector<CorpusSpec>& do
     read_benchmark(corpus, options, *word_spec);
     return corpus;
   }
-  std::string known = "gcide";
+  std::string known = kShuffled + ", " + kAlphabetical;
   for (const CorpusSpec& row : downloadable) known += ", " + row.name;
   for (const WordCorpusSpec& row : word_specs) known += ", " + row.name;
   const TextPlace place = {file_of(options, spec, known), spec, downloadable};
@@ -145,7 +149,14 @@ Corpus load_corpus(const CorpusOptions& given, const std::vector<CorpusSpec>& do
     read_bytes(corpus, options, place);
   else
     read_words(corpus, options, place);
-  TANDEM_CHECK(name != "gcide" || corpus.unpacked, "{}: not a gzip file", place.path.string());
+  TANDEM_CHECK(name != kAlphabetical || corpus.unpacked, "{}: not a gzip file", place.path.string());
+  // Runs of version 0.1 read the dictionary in alphabetical order under the name gcide.
+  if (name == kShuffled && given.trained && !corpus.trained) {
+    CorpusOptions in_order = given;
+    in_order.name_or_path = kAlphabetical;
+    Corpus alphabetical = load_corpus(in_order, downloadable, word_specs);
+    if (alphabetical.trained) return alphabetical;
+  }
   check_splits(corpus, options);
   return corpus;
 }

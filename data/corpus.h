@@ -55,8 +55,8 @@ struct TrainedText {
 };
 
 struct CorpusOptions {
-  // gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file. A name wins over a file
-  // of that name; write ./NAME for the file.
+  // gcide, gcide-alphabetical, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file. A name wins
+  // over a file of that name; write ./NAME for the file.
   //
   // A gzip file (dictzip included) stands for its content, as bytes and as words. Archives (zip, 7z, tar) and files packed
   // by xz, zstd or bzip2 are refused: they are to be unpacked first. A pipe can be read as bytes, but not as words,
@@ -89,8 +89,8 @@ struct CorpusOptions {
   CorpusProgress progress;         // shows downloads, unpacking and the encoding of words
 };
 
-// Reads a corpus and downloads it first if needed. gcide comes from the package dict-gcide and needs no
-// network. Words are encoded once; later calls map their ids from the data folder. `downloadable` and
+// Reads a corpus and downloads it first if needed. gcide comes from the package dict-gcide and needs no network; its
+// entries are shuffled (data/entries.h), and it stands for gcide-alphabetical if that is the text of `trained`. Words are encoded once; later calls map their ids from the data folder. `downloadable` and
 // `word_specs` list the corpora that can be downloaded; tests and applications pass their own.
 // Error: an unknown name; a missing, broken or packed file; a text that is altered while it is read; a byte that the
 // given vocabulary lacks; a split with too few tokens. DownloadError: no mirror could be read.

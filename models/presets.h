@@ -29,7 +29,8 @@ struct Recipe {
   int64_t cycle = 0;
   double cycle_growth = 1, cycle_shrink = 1;
   double weight_decay = 0.1;
-  double clip = 1.0;  // largest global norm of the gradients
+  std::string decay = "all";  // or "matrices": weight decay leaves out biases, gains and others of one axis
+  double clip = 1.0;          // largest global norm of the gradients
   int64_t eval_every = 8000;
   int64_t eval_bytes = 0;  // bytes of the dev split that evaluations during training score; 0: all
 };

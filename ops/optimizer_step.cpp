@@ -164,7 +164,7 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   std::vector<AdamCoefficients> coefficients;
   for (const ParameterSlot& slot : slots) {
     const int64_t t = ++*slot.steps.data<int64_t>();
-    coefficients.push_back(adam_coefficients(rule, t, rate, gradient_scale));
+    coefficients.push_back(adam_coefficients(rule, t, rate, gradient_scale, slot.decays));
   }
   if (rule.kind == OptimizerKind::lamb) apply_trust(coefficients, slots, blocks, rule, rate);
   const int64_t count = static_cast<int64_t>(blocks.size());

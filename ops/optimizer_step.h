@@ -25,8 +25,9 @@ struct UpdateRule {
 // A parameter, its gradient and its moments, which have one shape and are all f32 or all f64.
 struct ParameterSlot {
   Tensor value, gradient, m, v;
-  Tensor copy;   // bf16, same shape: receives the rounded new value; may be undefined
-  Tensor steps;  // i64 (1): number of updates so far, for the bias corrections
+  Tensor copy;         // bf16, same shape: receives the rounded new value; may be undefined
+  Tensor steps;        // i64 (1): number of updates so far, for the bias corrections
+  bool decays = true;  // whether weight decay applies to it
 };
 
 // The elements of the outcome of a step.
@@ -80,16 +81,18 @@ TANDEM_HD inline double adam_gradient_scale(const UpdateRule& rule, double norm)
 //     NAG     p -= lr wd p + lr (g + beta1 m),   m = beta1 m + g
 //     LAMB    p -= lr r (wd p + m / (sqrt(v) + eps)), with r from lamb_trust(); the numbers returned are for r = 1
 //
+// A parameter that does not decay has wd = 0.
+//
 // Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019); Liu et al., "On the Variance of the
 // Adaptive Learning Rate and Beyond" (2020); You et al., "Large Batch Optimization for Deep Learning" (2020).
 TANDEM_HD inline AdamCoefficients adam_coefficients(const UpdateRule& rule, int64_t t, double lr,
-                                                    double gradient_scale) {
+                                                    double gradient_scale, bool decays = true) {
   const double steps = static_cast<double>(t), beta2_power = std::pow(rule.beta2, steps);
   const double correction1 = 1 - std::pow(rule.beta1, steps), correction2 = 1 - beta2_power;
   AdamCoefficients c{.gradient_scale = gradient_scale,
                      .beta1 = rule.beta1,
                      .beta2 = rule.beta2,
-                     .decay = lr * rule.weight_decay,
+                     .decay = decays ? lr * rule.weight_decay : 0,
                      .rate = lr / correction1,
                      .root_scale = 1,
                      .eps = rule.eps,

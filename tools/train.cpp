@@ -54,6 +54,7 @@ void override_recipe(Recipe& recipe, const TrainOptions& o) {
   override_field(recipe.warmup, o.warmup);
   override_field(recipe.steps, o.steps);
   override_field(recipe.weight_decay, o.weight_decay);
+  override_field(recipe.decay, o.decay);
   override_field(recipe.clip, o.clip);
   override_field(recipe.eval_every, o.eval_every);
   override_field(recipe.eval_bytes, o.eval_bytes);
@@ -176,10 +177,10 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
                   printable(trainer.model().config())));
   const Recipe& r = config.recipe;
   say(fmt::format(
-      "recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g}, clip {:g}, "
+      "recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g} of {}, clip {:g}, "
       "precision {}, seed {}{}\n",
       config.preset, r.steps, r.accumulate, r.batch_size, r.unroll, r.optimizer, r.lr, r.warmup,
-      r.weight_decay, r.clip, config.precision, config.seed, config.recompute ? ", recompute" : ""));
+      r.weight_decay, r.decay, r.clip, config.precision, config.seed, config.recompute ? ", recompute" : ""));
   say(fmt::format("run: {}\n", folder.string()));
 }
 

@@ -20,6 +20,8 @@ void SruppConfig::fields(Fields& field) {
   field("attention_dropout", attention_dropout);
   field("highway_bias", highway_bias);
   field("conv_width", conv_width);
+  field("alpha", alpha);
+  field("initial_rows", initial_rows);
 }
 
 std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t seed) {
@@ -37,6 +39,11 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
   TANDEM_CHECK(config.attention_every == 0 || config.attention_last == 0,
                "srupp: attention every {} layers and in the last {}: give one of the two, the other as 0",
                config.attention_every, config.attention_last);
+  TANDEM_CHECK(std::isfinite(config.alpha) && std::isfinite(config.highway_bias),
+               "srupp: alpha starts at {} and the bias of the highway at {}; give finite numbers",
+               config.alpha, config.highway_bias);
+  TANDEM_CHECK(config.initial_rows == "width" || config.initial_rows == "vocabulary",
+               "srupp: initial_rows is \"{}\"; use width or vocabulary", config.initial_rows);
   TANDEM_CHECK(config.conv_width >= 0, "srupp: filters of width {}; give 0 for none", config.conv_width);
   TANDEM_CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
                    config.attention_dropout < 1,
@@ -44,10 +51,11 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
                config.attention_dropout);
 
   Random random(seed);
-  // Rows have standard deviation 1 / sqrt(d) in all clusters, whatever their width, as in the authors' code.
+  // Rows have one standard deviation in all clusters, whatever their width, as in the authors' code.
+  const int64_t entries = config.initial_rows == "vocabulary" ? config.vocabulary : config.d;
   const TokenInitializers values(
-      [&random, &config](Shape shape) {
-        return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(config.d)), config);
+      [&random, &config, entries](Shape shape) {
+        return uniform(random, shape, std::sqrt(3.0 / static_cast<double>(entries)), config);
       },
       [&random, &config](Shape shape) { return xavier_uniform(random, shape, config); });
   const FrameConfig frame = {.input_width = config.d,

@@ -40,7 +40,7 @@ SruppLayer::SruppLayer(const SruppConfig& config, int64_t layer, Random& random)
       key_value_filter_ = add_parameter(
           "key_value.filter", initial_filter(2 * p, config.conv_width, config.dtype, config.device));
     }
-    alpha_ = add_parameter("alpha", constant(1, 0));
+    alpha_ = add_parameter("alpha", constant(1, config.alpha));
   }
   gain_ = add_parameter("norm.gain", constant(p, 1));
   bias_ = add_parameter("norm.bias", constant(p, 0));

@@ -28,14 +28,15 @@
 //
 //     query.weight       W_q   (d', d)     Xavier
 //     key_value.weight   W_kv  (2d', d')   Xavier, as one matrix; keys first
-//     alpha                    (1)         0: a new layer is an SRU whose product has rank d'
+//     alpha                    (1)         `alpha`; at 0 a new layer is an SRU whose product has rank d'
 //     norm.gain, .bias         (d')        1, 0
 //     output.weight      W_o   (3d, d')    Xavier times sqrt(1 - dropout); planes u_c, u_f, u_r
 //     scan.weight        v     (2d)        uniform in (-1, 1); v_f, then v_r
 //     scan.bias          b     (2d)        b_f = 0, b_r = highway_bias: at -2 the highway dominates at first
 //
 // That is 4 d d' + 2 d'^2 + 2 d' + 1 + 4 d parameters a layer, and 2 d'^2 + 1 fewer without attention.
-// Embedding and output rows are untied by default and uniform with standard deviation 1 / sqrt(d).
+// Embedding and output rows are untied by default and uniform with standard deviation 1 / sqrt(d) or, with
+// initial_rows "vocabulary", 1 / sqrt(V), as the authors had it in their comparison with Transformer-XL.
 //
 // The equations are the paper's; initial values, dropout sites and the memory of layer inputs follow the
 // authors' code (asappresearch/sru, branch 3.0.0-dev). Ours: U has one plane after the other where theirs are
@@ -57,6 +58,9 @@ struct SruppConfig : Configured<SruppConfig> {
   double dropout = 0;  // of embedding, Y, the highway (mask m, in all layers but the last) and output
   double attention_dropout = 0;  // of the attention weights
   double highway_bias = -2;
+  double alpha = 0;  // of a new layer; from 1 on, small models learn to attend much earlier (ours)
+  std::string initial_rows =
+      "width";             // or "vocabulary": what the initial size of embedding and output rows is by
   int64_t conv_width = 0;  // ours, after Primer: width of causal filters over Q, K and V; 0: none
 
   std::string model_name() const { return "srupp"; }

@@ -46,6 +46,8 @@ UpdateRule rule_of(const OptimizerConfig& config) {
 
 void check_config(const OptimizerConfig& config) {
   kind_of(config);
+  TANDEM_CHECK(config.decay == "all" || config.decay == "matrices",
+               "optimizer: decay of \"{}\"; use all, or matrices for none of biases and gains", config.decay);
   for (const auto& [name, beta] : {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2},
                                    std::pair{"momentum", config.momentum}})
     TANDEM_CHECK(beta >= 0 && beta < 1, "optimizer: {} is {}; it must be at least 0 and below 1", name, beta);
@@ -113,9 +115,10 @@ std::vector<ParameterSlot> Optimizer::update_slots() const {
     if (!gradient.defined()) continue;
     if (slot.mask.defined()) multiply(gradient, slot.mask);
     // weight_as() refreshes a stale bf16 copy here, because an update that is skipped would leave it stale.
+    const bool decays = config_.decay == "all" || value.rank() > 1;
     const bool copied = low_precision_copy(value).defined();
-    slots.push_back(
-        {value, gradient, slot.m, slot.v, copied ? weight_as(value, DType::bf16) : Tensor(), slot.steps});
+    slots.push_back({value, gradient, slot.m, slot.v, copied ? weight_as(value, DType::bf16) : Tensor(),
+                     slot.steps, decays});
   }
   return slots;
 }

@@ -14,10 +14,10 @@ namespace tandem {
 struct OptimizerConfig {
   std::string kind = "radam";  // or "adamw", "lamb", "nag"
   double beta1 = 0.9, beta2 = 0.999;
-  double eps = 0;  // 0: the kind's default, 1e-6 for LAMB and 1e-8 for the others
-  double weight_decay =
-      0.1;            // applies to every parameter, biases and gains too: value -= lr weight_decay value
-  double clip = 1.0;  // largest global gradient norm; 0: no clipping
+  double eps = 0;             // 0: the kind's default, 1e-6 for LAMB and 1e-8 for the others
+  double weight_decay = 0.1;  // of the parameters that `decay` names: value -= lr weight_decay value
+  std::string decay = "all";  // or "matrices": not biases, gains and other parameters of one axis
+  double clip = 1.0;          // largest global gradient norm; 0: no clipping
   // What RAdam does in its first updates (five with beta2 = 0.999), in which it cannot estimate the variance yet.
   // True: momentum steps. False: it only gathers the moments; parameters do not change, not even by weight decay.
   bool degenerated_to_sgd = true;

@@ -11,8 +11,8 @@ namespace tandem {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, memory, eval_window, eval_memory,
                                    eval_clamp, eval_batch_size, optimizer, schedule, lr, lr_floor, warmup,
-                                   steps, noam_width, cycle, cycle_growth, cycle_shrink, weight_decay, clip,
-                                   eval_every, eval_bytes)
+                                   steps, noam_width, cycle, cycle_growth, cycle_shrink, weight_decay, decay,
+                                   clip, eval_every, eval_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VocabularyLimit, size, min_count)
 NLOHMANN_JSON_SERIALIZE_ENUM(TokenUnit, {{TokenUnit::byte, "byte"}, {TokenUnit::word, "word"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, text_sha256, level, words,
@@ -87,7 +87,7 @@ RunConfig RunConfig::from_text(const std::string& text) {
     nlohmann::json json = {{"level", TokenUnit::byte}, {"words", VocabularyLimit()}};
     const nlohmann::json recipe = Recipe();
     for (const char* field : {"memory", "eval_memory", "eval_clamp", "schedule", "lr_floor", "noam_width",
-                              "cycle", "cycle_growth", "cycle_shrink"})
+                              "cycle", "cycle_growth", "cycle_shrink", "decay"})
       json["recipe"][field] = recipe[field];
     json["text_sha256"] = "";
     json["test"] = true;

@@ -21,6 +21,7 @@ OptimizerConfig optimizer_config(const Recipe& recipe) {
   OptimizerConfig config;
   config.kind = recipe.optimizer;
   config.weight_decay = recipe.weight_decay;
+  config.decay = recipe.decay;
   config.clip = recipe.clip;
   return config;
 }

@@ -10,6 +10,10 @@
 
 namespace tandem::reference {
 
+inline double decay_of(const ParameterSlot& slot, const UpdateRule& rule) {
+  return slot.decays ? rule.weight_decay : 0;
+}
+
 // AdamW (Loshchilov and Hutter 2019) and RAdam (Liu et al. 2020), for update number t:
 //
 //     m = beta1 m + (1 - beta1) g        m_hat = m / (1 - beta1^t)
@@ -40,7 +44,7 @@ inline void adam_update(const ParameterSlot& slot, const UpdateRule& rule, doubl
     } else {
       continue;
     }
-    p -= lr * rule.weight_decay * p + lr * direction;
+    p -= lr * decay_of(slot, rule) * p + lr * direction;
   }
 }
 
@@ -58,7 +62,7 @@ inline void lamb_update(const ParameterSlot& slot, const UpdateRule& rule, doubl
     const double g = gradient_scale * slot.gradient.data<double>()[i];
     m[i] = rule.beta1 * m[i] + (1 - rule.beta1) * g;
     v[i] = rule.beta2 * v[i] + (1 - rule.beta2) * g * g;
-    direction.push_back(m[i] / (std::sqrt(v[i]) + rule.eps) + rule.weight_decay * p[i]);
+    direction.push_back(m[i] / (std::sqrt(v[i]) + rule.eps) + decay_of(slot, rule) * p[i]);
     p_squares += p[i] * p[i];
     s_squares += direction.back() * direction.back();
   }
@@ -76,7 +80,7 @@ inline void nag_update(const ParameterSlot& slot, const UpdateRule& rule, double
   for (int64_t i = 0; i < slot.value.numel(); ++i) {
     double &p = slot.value.data<double>()[i], &m = slot.m.data<double>()[i];
     const double g = gradient_scale * slot.gradient.data<double>()[i], b = -lr * m;
-    p = p * (1 - lr * rule.weight_decay) + rule.beta1 * rule.beta1 * b - (1 + rule.beta1) * lr * g;
+    p = p * (1 - lr * decay_of(slot, rule)) + rule.beta1 * rule.beta1 * b - (1 + rule.beta1) * lr * g;
     m = (rule.beta1 * b - lr * g) / -lr;
   }
 }

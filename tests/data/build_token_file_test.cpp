@@ -105,7 +105,7 @@ TEST_CASE("word tokens: gzip files and gcide") {
   const Cache cache;
   const std::string text = lines_of_text(1000);
   write_gzip(cache.dir / "gcide.dict.dz", text);
-  CorpusOptions options = cache.options("gcide");
+  CorpusOptions options = cache.options("gcide-alphabetical");
   options.level = TokenUnit::word;
   const Corpus corpus = load_corpus(options);
   CHECK(corpus.size() == 6000);

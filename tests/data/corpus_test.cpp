@@ -146,7 +146,7 @@ TEST_CASE("corpus: bad names, files and fractions") {
   TempDir dir;
   const std::string unknown = error_of([] { load_corpus(named("enwik7")); });
   CHECK(contains(unknown,
-                 "'enwik7' is neither a corpus (gcide, enwik8, text8, "
+                 "'enwik7' is neither a corpus (gcide, gcide-alphabetical, enwik8, text8, "
                  "wikitext-103, wikitext-2, ptb, lm1b) nor an existing file"));
   CHECK(contains(error_of([] { load_corpus(named("")); }), "''"));
   CHECK(contains(error_of([&] { load_corpus(named(dir.path())); }), "is a folder"));
@@ -208,7 +208,8 @@ TEST_CASE("corpus: a downloaded corpus has its own split and takes no fractions"
                  "tiny8 is always split into 9000 / 700 / 300 bytes, as published"));
 
   spec.split_sizes = {9'000, 700, 301};  // a table row that contradicts its own checksum
-  CHECK(contains(error_of([&] { load_corpus(named("tiny8"), {}, {}); }), "neither a corpus (gcide) nor"));
+  CHECK(contains(error_of([&] { load_corpus(named("tiny8"), {}, {}); }),
+                 "neither a corpus (gcide, gcide-alphabetical) nor"));
   options.valid_fraction = kDefaultSplitFraction;
   CHECK(
       contains(error_of([&] { load_corpus(options, {spec}, {}); }), "10000 bytes where 10001 are expected"));
@@ -220,12 +221,13 @@ TEST_CASE("corpus: gcide is found in the data folder first, and a broken one is 
   const fs::path dz = dir / "gcide.dict.dz";
   write_gzip(dz, text);
   const ScopedEnv data("TANDEM_DATA", dir.path().c_str());
-  const Corpus corpus = load_corpus(named("gcide"));
+  const Corpus corpus = load_corpus(named("gcide-alphabetical"));
   CHECK(corpus.source == dz.string());
   CHECK(string_of(corpus.bytes) == text);
   CHECK(corpus.train.size() == 45'000);
   CHECK(corpus.dev.size() == 2'500);
-  CHECK(load_corpus(named("gcide", 0.1, 0.2)).train.size() == 35'000);
+  CHECK(load_corpus(named("gcide-alphabetical", 0.1, 0.2)).train.size() == 35'000);
+  CHECK(load_corpus(named("gcide", 0.1, 0.2)).source == (dir / "gcide.txt"));
 
   const std::string whole = read_text(dz);
   write_text(dz, whole.substr(0, whole.size() / 2));
@@ -267,13 +269,18 @@ TEST_CASE("corpus: the real gcide") {
   CHECK(corpus.dev.size() == corpus.size() / 20);
   CHECK(corpus.test.size() == corpus.size() / 20);
   CHECK(corpus.vocabulary.id('\n') >= 0);
+  options.name_or_path = "gcide-alphabetical";
+  const Corpus alphabetical = load_corpus(options);
+  CHECK(alphabetical.size() == corpus.size());
+  CHECK(alphabetical.vocabulary == corpus.vocabulary);
   // Other releases of the package hold other text; the figures are those of 0.48.5.
-  if (corpus.sha256 == "802beb667e1fb666203e750f1faea60d5c202ac5430c2083c4180494609f10a7") {
+  if (alphabetical.sha256 == "802beb667e1fb666203e750f1faea60d5c202ac5430c2083c4180494609f10a7") {
+    CHECK(corpus.sha256 == "f31acf69fd6e50ba17a298928c77b179f3d2873dae4551f34a195da7d97f6abb");
     CHECK(corpus.bytes.size() == 39'952'321);
     CHECK(corpus.vocabulary.size() == 99);
     CHECK(corpus.vocabulary.to_hex().substr(0, 6) == "0a2021");
   } else {
-    MESSAGE("another release: " << corpus.bytes.size() << " bytes, sha256 " << corpus.sha256);
+    MESSAGE("another release: " << corpus.bytes.size() << " bytes, sha256 " << alphabetical.sha256);
     CHECK(corpus.bytes.size() > 30'000'000);
   }
 }

@@ -178,6 +178,26 @@ TEST_CASE("optimizer: a parameter without a gradient is left as it is, and count
   CHECK(same_bits(parameters[1].value, twin));
 }
 
+TEST_CASE("optimizer: with decay of matrices those of one axis move as without any") {
+  const auto after = [](const OptimizerConfig& config) {
+    const auto parameters = two_parameters(DType::f64);
+    Optimizer optimizer(parameters, config);
+    for (int i = 0; i < 8; ++i) {
+      for (const NamedTensor& parameter : parameters)
+        give_gradient(parameter.value, random_tensor(parameter.value.shape(), DType::f64, 30 + i));
+      optimizer.step(0.1);
+    }
+    return parameters;
+  };
+  const auto all = after({}), matrices = after({.decay = "matrices"}), none = after({.weight_decay = 0});
+  REQUIRE(matrices[0].value.rank() == 2);
+  REQUIRE(matrices[1].value.rank() == 1);
+  CHECK(same_bits(matrices[0].value, all[0].value));
+  CHECK(same_bits(matrices[1].value, none[1].value));
+  CHECK_FALSE(same_bits(all[0].value, none[0].value));
+  CHECK_FALSE(same_bits(all[1].value, none[1].value));
+}
+
 TEST_CASE("optimizer: one tensor under two names, whole or in part, is refused") {
   const Tensor p = requires_grad(zeros({4, 2}, DType::f64));
   CHECK(contains(error_of([&p] {
@@ -353,6 +373,8 @@ TEST_CASE("optimizer: bad settings and parameters") {
         "optimizer: least trust ratio is -1; it must be a finite number, 0 for none");
   CHECK(error({.weight_decay = -1}) ==
         "optimizer: weight decay is -1; it must be a finite number, 0 for none");
+  CHECK(error({.decay = "biases"}) ==
+        "optimizer: decay of \"biases\"; use all, or matrices for none of biases and gains");
   CHECK(error({.clip = -1}) == "optimizer: clip is -1; it must be a finite number, 0 for none");
   CHECK(error_of([] {
           Optimizer optimizer({{"p", zeros({2}, DType::f32)}}, {});

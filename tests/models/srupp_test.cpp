@@ -103,6 +103,31 @@ TEST_CASE("srupp: initial values are the authors': bounds, biases, alpha") {
   CHECK(largest("layers.0.scan.bias") == 2);
 }
 
+TEST_CASE("srupp: the options of initial values do what they say, and change nothing else") {
+  const auto with = [](const std::string& fields) {
+    return make_model(R"({"model":"srupp","vocabulary":50,"d":64,"d_projected":16,"layers":2)" + fields + "}",
+                      7)
+        ->parameters();
+  };
+  const auto before = with(""), after = with(R"(,"alpha":0.5,"initial_rows":"vocabulary")");
+  const double ratio = std::sqrt(64.0 / 50);
+  for (size_t i = 0; i < before.size(); ++i) {
+    const std::string& name = before[i].name;
+    CAPTURE(name);
+    const auto old_values = before[i].value.to_vector<float>(), values = after[i].value.to_vector<float>();
+    const bool rows = name == "embedding.weight" || name == "output.weight";
+    for (size_t k = 0; k < values.size(); ++k) {
+      if (name.ends_with("alpha"))
+        CHECK(values[k] == 0.5f);
+      else
+        CHECK(values[k] == doctest::Approx(rows ? ratio * old_values[k] : old_values[k]).epsilon(1e-6));
+    }
+  }
+  CHECK(contains(error_of([&] { with(R"(,"initial_rows":"depth")"); }), "use width or vocabulary"));
+  CHECK(contains(preset("srupp", "txl-matched").model_config, R"("initial_rows":"vocabulary")"));
+  CHECK(contains(preset("srupp", "base").model_config, R"("initial_rows":"width")"));
+}
+
 TEST_CASE("srupp: wrong configurations are refused") {
   CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"heads":3})", 1); }),
                  "d' is 128, heads 3"));

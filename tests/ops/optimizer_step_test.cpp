@@ -28,7 +28,8 @@ Tensor f64_on(Device device, double value) {
   return full({1}, value, DType::f64, device);
 }
 
-// Returns slots. Slot i has made 9 + i updates if i is even, none if i is odd; every third one has no copy.
+// Returns slots. Slot i has made 9 + i updates if i is even, none if i is odd; every third one has no copy, and every
+// fourth one does not decay.
 std::vector<ParameterSlot> make_slots(const std::vector<int64_t>& sizes, DType dtype, Device device) {
   std::vector<ParameterSlot> slots;
   for (const int64_t n : sizes) {
@@ -38,7 +39,7 @@ std::vector<ParameterSlot> make_slots(const std::vector<int64_t>& sizes, DType d
     };
     const Tensor copy = i % 3 == 2 ? Tensor() : zeros({n}, DType::bf16, device);
     slots.push_back({random(seed, -1), random(seed + 1, -1), random(seed + 2, -1), random(seed + 3, 0), copy,
-                     full({1}, i % 2 == 0 ? 9 + static_cast<double>(i) : 0, DType::i64, device)});
+                     full({1}, i % 2 == 0 ? 9 + static_cast<double>(i) : 0, DType::i64, device), i % 4 != 3});
   }
   return slots;
 }

@@ -40,7 +40,7 @@ std::string device_name(Device device);
 
 // Help text of an argument that names a corpus.
 inline constexpr const char* kCorpusNames =
-    "The text: gcide, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file.";
+    "The text: gcide, gcide-alphabetical, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file.";
 
 // Adds --verify=on|off, whether files are checked against their digests. For programs that read checkpoints or corpora.
 void add_verify_flag(Flags& flags);

@@ -127,6 +127,8 @@ void add_preset_flags(Flags& flags, TrainOptions& o) {
   flags.add("--warmup", o.warmup, "Number of updates of linear warm-up.").in_group(recipe);
   flags.add("--steps", o.steps, "Number of updates of the whole schedule.").in_group(recipe);
   flags.add("--weight-decay", o.weight_decay, "Weight decay.").in_group(recipe);
+  flags.add("--decay", o.decay, "What decays: all, or matrices (no biases, gains and the like).")
+      .in_group(recipe);
   flags.add("--clip", o.clip, "Global norm that gradients are clipped to.").in_group(recipe);
 }
 

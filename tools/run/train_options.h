@@ -31,7 +31,7 @@ struct TrainOptions {
   std::optional<int64_t> batch_size, unroll, accumulate, eval_window, eval_batch_size, warmup, steps,
       eval_every;
   std::optional<double> lr, weight_decay, clip;
-  std::optional<std::string> optimizer;
+  std::optional<std::string> optimizer, decay;
   std::optional<int64_t> eval_bytes, sample_tokens;
   uint64_t seed = 1234;
   bool recompute = false;
