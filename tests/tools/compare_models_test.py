@@ -7,9 +7,11 @@ import html.parser
 import json
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 COMPARE, TRAIN = sys.argv[1:3]
@@ -201,6 +203,67 @@ class Compare(unittest.TestCase):
         self.assertEqual(json.loads(lost.read_text()), before)
         self.assertEqual((self.out / "tuning.json").read_text(), tuning)
         self.assertEqual({row["model"]: row for row in self.rows("table.csv")}, table)
+
+    def test_a_run_that_diverges(self):
+        """It is named, and the others get their page."""
+        said = self.compare("wild@sru+d=32+layers=1+lr=1e9+warmup=1+clip=1e9", SMALL[1], f"--tokens={60 * STEP_TOKENS}",
+                            expect=1)
+        self.assertIn("wild: a run diverged", said)
+        self.assertEqual([row["model"] for row in self.rows("table.csv")], [SMALL[1]])
+        self.assertIn("Diverged: wild, seed 1234", (self.out / "index.html").read_text())
+
+    def test_a_rate_that_is_too_high_for_a_final_run(self):
+        """All runs of the model get half of the rate that tuning found; the same command trains nothing again."""
+        train = self.folder / "train"
+        train.write_text(f"""#!/bin/sh
+case "$*" in *--describe*|*step-probe*|*/tuning/*|*lowered-1*) exec {TRAIN} "$@";; esac
+case "$*" in *seed-1235*) echo called >> "$0.called"; echo "the weights have diverged"; exit 1;; esac
+exec {TRAIN} "$@"
+""")
+        train.chmod(0o755)
+        command = [SMALL[1], "--tokens=1k", "--tune=1", "--seeds=2", f"--train={train}"]
+        self.compare(*command)
+        table, found = self.rows("table.csv"), json.loads((self.out / "tuning.json").read_text())[SMALL[1]]
+        self.assertEqual(int(table[0]["runs"]), 2)
+        lr = float(found["flags"][0].removeprefix("--lr="))
+        for plan in self.out.glob("*lowered-1*.plan.json"):
+            self.assertAlmostEqual(json.loads(plan.read_text())["facts"]["recipe"]["lr"], lr / 2)
+        self.assertEqual(len(list(self.out.glob("*lowered-1*/metrics.jsonl"))), 2)
+        self.assertIn("divided by 2, since a final run diverged", (self.out / "index.html").read_text())
+        self.compare(*command)
+        self.assertEqual(self.rows("table.csv"), table)
+        self.assertEqual((self.folder / "train.called").read_text(), "called\n")
+
+    def test_a_signal(self):
+        """TERM stops the runs, and the same command goes on as if nothing had been."""
+        # This train stops in the middle of a run, and waits there for the signal.
+        slow = self.folder / "train"
+        slow.write_text(f"""#!/bin/sh
+case "$*" in *--describe*|*step-probe*) exec {TRAIN} "$@";; esac
+{TRAIN} "$@" --max-steps=20 || exit $?
+trap 'exit 3' TERM
+touch "$0.waits.$$"
+while :; do sleep 0.02; done
+""")
+        slow.chmod(0o755)
+        steps = 30
+        process = subprocess.Popen([COMPARE, f"--train={slow}", f"--corpus={self.corpus}", f"--out={self.out}", *FLAGS,
+                                    *SMALL, f"--tokens={steps * STEP_TOKENS}", "--jobs=2"], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
+        while process.poll() is None and len(list(self.folder.glob("train.waits.*"))) < 2:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate()[1].decode()
+        self.assertEqual(process.returncode, 3, said)
+        self.assertIn("the same command again goes on", said)
+        self.compare(*SMALL, f"--tokens={steps * STEP_TOKENS}")
+        for model in ("srupp", "sru_"):
+            self.assertIn("resuming from", next(self.out.glob(f"{model}*.log")).read_text())
+        curves = self.rows("curves.csv")
+        times = self.out / "step_times.json"
+        self.out = self.folder / "whole"
+        self.compare(*SMALL, f"--tokens={steps * STEP_TOKENS}", f"--step-times={times}")
+        self.assertEqual(self.rows("curves.csv"), curves)
 
     def test_words(self):
         self.compare(SMALL[1], f"--tokens={10 * STEP_TOKENS}", "--flag=level=word")

@@ -13,6 +13,8 @@ from compare.runs import Run
 from compare.space import Candidate, space_of
 from compare.trials import Tuned, write_tuning
 
+MOST_LOWERINGS = 4  # of a rate that tuning found, after final runs that diverged
+
 
 def configurations_of(models, tune):
     """Returns (label, command, facts) of everything whose steps have a time of their own: the models, and with tuning
@@ -55,21 +57,40 @@ def compare(arguments, program):
             one.tune(program)
             write_tuning(arguments.out, tuned)
             print(f"{one.model.label}: found {one.found['found']}", flush=True)
+    train_all(arguments, program, models, tuned, times, reference)
+    print(f"page: {arguments.out / 'index.html'}")
+
+
+def train_all(arguments, program, models, tuned, times, reference):
+    """Trains every model with every seed, and writes the page after each run. Error: a run diverged in the end."""
     runs = [Run(one, index) for index in range(arguments.seeds) for one in tuned]
+
+    def report():
+        return Report(arguments, models, tuned, times, results_of(runs, times), reference,
+                      [run for run in runs if run.diverged])
 
     def train(run):
         print(f"{run.model.label}, seed {run.seed} ...", flush=True)
         run.train(program)
         with program.lock:
-            run.done = True
-            report().write()
-
-    def report():
-        return Report(arguments, models, tuned, times, results_of(runs, times), reference)
+            if run.diverged:
+                print(f"{run.model.label}, seed {run.seed}: diverged", flush=True)
+            if any(other.done for other in runs):
+                report().write()
 
     program.map(train, runs)
-    report().say()
-    print(f"page: {arguments.out / 'index.html'}")
+    for _ in range(MOST_LOWERINGS):
+        again = [one for one in tuned if one.found and any(run.diverged and run.tuned is one for run in runs)]
+        for one in again:  # all seeds of a model have one rate
+            one.lower_rate()
+        runs[:] = [Run(run.tuned, run.index) if run.tuned in again else run for run in runs]
+        program.map(train, [run for run in runs if run.tuned in again])
+    if any(run.done for run in runs):
+        report().write()
+        report().say()
+    diverged = sorted({run.model.label for run in runs if run.diverged})
+    if diverged:
+        raise Failure(f"{', '.join(diverged)}: a run diverged; give a lower lr and another --out")
 
 
 def main(manual, root):

@@ -11,7 +11,7 @@ class Model:
     """[LABEL@]MODEL[:PRESET][+FLAG=VALUE...] together with the flags that all models have."""
 
     def __init__(self, text, arguments, program):
-        match = re.fullmatch(r"(?:([^@+=:]+)@)?([^+:@]+)(?::([^+]*))?((?:\+[^+]+)*)", text)
+        match = re.fullmatch(r"(?:([^@]+)@)?([^+:@]+)(?::([^+]*))?((?:\+[^+]+)*)", text)
         if not match:
             raise Failure(f"{text} is not [LABEL@]MODEL[:PRESET][+FLAG=VALUE...]", 2)
         label, self.kind, preset, flags = match.groups()

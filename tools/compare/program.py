@@ -2,11 +2,22 @@
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
 
 from compare.files import Failure
+
+
+def has_diverged(code, log):
+    """Returns whether train ended because losses or weights were not finite. `log` is its output."""
+    return code == 1 and re.search(r"diverged|were not finite", log) is not None
+
+
+def failure_of(name, code, log):
+    """Returns the Failure of a run of train, with the last lines of its log."""
+    return Failure(f"{name}: train ended with {code}: " + " | ".join(log.read_text().splitlines()[-3:]))
 
 
 class Program:
@@ -49,7 +60,7 @@ class Program:
         """Like run(). Error: the command fails; the message has the last lines of the log."""
         code = self.run(command, log, alone)
         if code != 0:
-            raise Failure(f"{name}: train ended with {code}: " + " | ".join(log.read_text().splitlines()[-3:]))
+            raise failure_of(name, code, log)
 
     def describe(self, name, command):
         """Returns what `train --describe` says of a command. Error: train refuses it, or is too old to say enough."""

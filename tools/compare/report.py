@@ -14,8 +14,9 @@ CONTEXT_OF = ("unroll", "memory", "eval_window", "eval_memory", "eval_clamp")
 class Report:
     """The results of a comparison in the unit of its text: bits per character or perplexity."""
 
-    def __init__(self, arguments, models, tuned, step_times, results, reference):
+    def __init__(self, arguments, models, tuned, step_times, results, reference, diverged):
         self.arguments, self.models, self.tuned, self.step_times = arguments, models, tuned, step_times
+        self.diverged = diverged  # runs
         words = results[0].facts["level"] == "word"
         self.metric = "perplexity" if words else "bpc"
         self.unit = math.exp if words else lambda nats: nats / math.log(2)
@@ -95,7 +96,9 @@ class Report:
         missing = [model.label for model in self.models if model.label not in
                    [result.label for result in self.results if len(result.runs) == arguments.seeds]]
         if missing:
-            text.append("Not complete yet: " + ", ".join(missing) + ".")
+            text.append("Without all of its runs: " + ", ".join(missing) + ".")
+        if self.diverged:
+            text.append("Diverged: " + ", ".join(f"{run.model.label}, seed {run.seed}" for run in self.diverged) + ".")
         head = [title for title, _, _ in self.columns(self.results[0])]
         rows = [[shown for _, shown, _ in self.columns(result)] for result in self.results]
         classes = ["best" if i == 0 else "" for i in range(len(rows))]
@@ -162,7 +165,7 @@ class Report:
             "rounds, each run with a complete schedule of its own, those of the next round twice as long. The rate found is "
             "better than half and twice of it in the last round. All runs of the tuning have the first seed, and are "
             "compared by their last dev loss.")]
-        rows = [[one.model.label, one.found["found"], f"{self.unit(one.found['loss']):.4f}",
+        rows = [[one.model.label, one.found["found"] + lowered_text(one), f"{self.unit(one.found['loss']):.4f}",
                  "; ".join(f"{text.split()[0]}: " + ("diverged" if loss is None else f"{self.unit(loss):.4f}")
                            for text, loss in one.found["neighbours"].items())
                  + (" (the ladder ends here)" if one.found["at_edge"] else ""),
@@ -212,6 +215,10 @@ def context_text(facts, recipe):
     memory = recipe["eval_window"] if recipe["eval_memory"] < 0 else recipe["eval_memory"]
     clamp = f", distances to {recipe['eval_clamp']}" if recipe["eval_clamp"] else ""
     return f"training: segment {recipe['unroll']}, {trained}; evaluation: window {recipe['eval_window']}, memory {memory}{clamp}"
+
+
+def lowered_text(tuned):
+    return f"; the rate was divided by {2 ** tuned.lowered}, since a final run diverged" if tuned.lowered else ""
 
 
 def ratios_text(ratios):

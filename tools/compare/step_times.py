@@ -14,6 +14,7 @@ import sys
 from compare.files import Failure, read_json, rows_of, write_json
 
 PROBE_STEPS = 40  # of each model in each round; the first half is warm-up
+PROBE_LR = 1e-6  # its time does not depend on the rate, which might be one that diverges
 RECIPE = ("batch_size", "unroll", "accumulate", "memory", "optimizer")  # fields that a step's time depends on
 FREE = ("highway_bias", "alpha")  # fields of models that it does not depend on
 
@@ -87,7 +88,7 @@ def measure(path, configurations, program, folder, rounds):
         for row in rows.values():
             shutil.rmtree(folder, ignore_errors=True)
             program.run_or_fail(row["label"], [*row["command"], f"--out={folder}", f"--max-steps={PROBE_STEPS}",
-                                               "--eval-bytes=2000", "--sample-bytes=0", "--no-test"],
+                                               f"--lr={PROBE_LR}", "--eval-bytes=2000", "--sample-bytes=0", "--no-test"],
                                 folder.with_suffix(".log"), alone=True)
             times = [metrics["ms"] for metrics in rows_of(folder / "metrics.jsonl") if "ms" in metrics]
             row["ms"].append(statistics.median(times[PROBE_STEPS // 2:]))
