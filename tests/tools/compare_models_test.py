@@ -151,7 +151,7 @@ class Compare(unittest.TestCase):
         """Tuning, equal contexts, seeds and runs side by side, from the command to the page."""
         steps, context = 24, 8
         models = ["plus@srupp+d=32+d-projected=16+layers=1", "sha@sha-rnn+d=16+set=d_boom=32+layers=2",
-                  "plain@transformer+d=16+heads=2+layers=1+set=d_head=8+set=d_inner=32"]
+                  "plain@transformer+d=16+heads=2+layers=1+set=d_head=8+set=d_inner=32+set=norm=before"]
         command = [*models, f"--tokens={steps * 4 * context}", "--tune=1", f"--context={context}", "--seeds=2",
                    "--jobs=2", "--reference=sha", "--evaluations=4"]
         self.flags = [flag for flag in FLAGS if "unroll" not in flag]

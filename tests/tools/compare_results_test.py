@@ -18,8 +18,9 @@ LN2 = math.log(2)
 
 
 def facts_of(**changes):
-    facts = {"model": {"model": "srupp", "d": 64, "highway_bias": -2.0, "conv_width": 0}, "parameters": 1000, "unroll": 8,
-             "tokens_per_step": 32.0, "flops_per_step": 6400.0, "warmup": 100, "precision": "f32", "recompute": False,
+    facts = {"model": {"model": "srupp", "d": 64, "highway_bias": -2.0, "conv_width": 0}, "parameters": 1000,
+             "unroll": 8, "tokens_per_step": 32.0, "flops_per_step": 6400.0, "warmup": 100, "precision": "f32",
+             "recompute": False,
              "device": "cpu, test", "level": "byte",
              "recipe": {"batch_size": 4, "unroll": 8, "accumulate": 1, "memory": -1, "optimizer": "radam", "lr": 0.008,
                         "weight_decay": 0.1}}
@@ -122,7 +123,7 @@ class Recorded(unittest.TestCase):
         for spread, numbers in ((found.tokens, (4, 2, 8)),  # 1920 : 480 tokens; 1280 : 640; 2560 : 320
                                 (found.throughput, (1.625, 1.25, 2)),  # 3200 : 1600 and 1600 : 1280 tokens a second
                                 (found.time, (6.5, 2.5, 16)),
-                                (found.flops, (2 / 3, 1 / 3, 4 / 3))):  # 30,000 : 45,000; 20,000 : 60,000; 40,000 : 30,000
+                                (found.flops, (2 / 3, 1 / 3, 4 / 3))):  # 30k : 45k; 20k : 60k; 40k : 30k
             for value, number in zip((spread.mean, spread.low, spread.high), numbers):
                 self.assertAlmostEqual(value, number)
         # At 1 bit one run of the reference is not there yet.
@@ -191,12 +192,14 @@ class Tuning(unittest.TestCase):
 
     def test_settings_that_help_only_together(self):
         together = (("alpha", 1), ("conv_width", 3))
-        of_space = space.Space(0.008, ((), (("conv_width", 3),), together), (("weight_decay", 0), ("warmup_share", 0.1)))
+        of_space = space.Space(0.008, ((), (("conv_width", 3),), together),
+                               (("weight_decay", 0), ("warmup_share", 0.1)))
         losses = MadeUp(1, {("conv_width", 3): -0.1, ("alpha", 1): 0.4, ("weight_decay", 0): 0.05,
                             ("warmup_share", 0.1): -0.05})
         search, found = self.search(of_space, losses)
         self.assertEqual(found, Candidate(1, (*together, ("weight_decay", 0))))
-        self.assertEqual(of_space.flags(found), ["--lr=0.016", "--set=alpha=1", "--set=conv_width=3", "--weight-decay=0"])
+        self.assertEqual(of_space.flags(found),
+                         ["--lr=0.016", "--set=alpha=1", "--set=conv_width=3", "--weight-decay=0"])
         self.assertEqual(of_space.text(found), "lr=0.016 alpha=1 conv_width=3 weight_decay=0")
 
     def test_changes_that_help_are_joined(self):
@@ -222,7 +225,7 @@ class Tuning(unittest.TestCase):
     def test_space_of_a_model(self):
         facts = facts_of()
         found = space.space_of("srupp", facts, {}, 0.02)
-        self.assertEqual(found.variants, ((), (("conv_width", 3), ("highway_bias", 0))))  # no field alpha, so not with it
+        self.assertEqual(found.variants, ((), (("conv_width", 3), ("highway_bias", 0))))  # it has no alpha
         self.assertEqual(found.alternatives, (("weight_decay", 0), ("warmup_share", 0.1)))
         facts["model"]["alpha"] = 0
         facts["recipe"]["decay"] = "all"

@@ -36,7 +36,8 @@ def parse_arguments(manual, root):
     budget.add_argument("--flops", type=quantity, help="training FLOPs: 1e15, 20T")
     budget.add_argument("--tokens", type=quantity, help="training tokens: 4M")
     parser.add_argument("--preset", default="laptop", help="preset of models that name none [laptop]")
-    parser.add_argument("--flag", action="append", default=[], metavar="NAME=VALUE", help="a flag of train for every run")
+    parser.add_argument("--flag", action="append", default=[], metavar="NAME=VALUE",
+                        help="a flag of train for every run")
     parser.add_argument("--context", type=count, metavar="N",
                         help="segment, memory and evaluation window of N tokens for every model [those of the presets]")
     parser.add_argument("--seeds", type=count, default=1, metavar="N", help="runs of each model [1]")

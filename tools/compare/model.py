@@ -50,7 +50,8 @@ class Model:
         if self._context_flags is None:
             n = self.context
             carries = self.program.describe(self.label, self.with_own_flags([]))["carries_state"]
-            flags = [f"--unroll={n if carries else 2 * n}", f"--eval-window={n}", f"--eval-memory={n}", "--eval-clamp=0"]
+            flags = [f"--unroll={n if carries else 2 * n}", f"--eval-window={n}", f"--eval-memory={n}",
+                     "--eval-clamp=0"]
             if self.kind in POSITIONS:
                 flags.append(f"--set={POSITIONS[self.kind]}={2 * n}")
             self._context_flags = flags

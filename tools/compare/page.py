@@ -17,6 +17,7 @@ h1 {{ line-height: 1.2 }} h2 {{ margin-top: 2.2rem }}
 .scroll {{ overflow-x: auto }}
 table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top }}
+th:first-child, td:first-child {{ min-width: 6rem; overflow-wrap: anywhere }}
 th:first-child, td:first-child, .left td, .left th {{ text-align: left }}
 .numbers td:not(:first-child) {{ white-space: nowrap }}
 tr.best td {{ font-weight: 600 }} tr.reference td {{ background: var(--mark) }}

@@ -7,8 +7,7 @@ from compare.arguments import budget_text
 from compare.files import replace, write_csv
 from compare.plot import plot
 from compare.results import reach_table
-
-CONTEXT_OF = ("unroll", "memory", "eval_window", "eval_memory", "eval_clamp")
+from compare.step_times import MOST_LOAD
 
 
 class Report:
@@ -21,6 +20,7 @@ class Report:
         self.metric = "perplexity" if words else "bpc"
         self.unit = math.exp if words else lambda nats: nats / math.log(2)
         self.results = sorted(results, key=lambda result: (result.test(self.unit) or result.best(self.unit)).mean)
+        self.in_order = results  # as on the command line: a model keeps its colour
         self.reference = next((result for result in results if result.label == reference.label), results[0])
 
     def columns(self, result):
@@ -31,6 +31,10 @@ class Report:
         flop = result.flops_per_step
         return [
             ("model", result.label, {"model": result.label}),
+            (f"dev {metric}", best.text(self.score),
+             {f"dev {metric}": best.mean, f"dev {metric} spread": best.around()}),
+            (f"test {metric}", test.text(self.score) if test else "-",
+             {f"test {metric}": test.mean if test else "", f"test {metric} spread": test.around() if test else ""}),
             ("parameters", f"{result.parameters:,}", {"parameters": result.parameters}),
             ("tokens, M", f"{tokens / 1e6:.3g}", {"training tokens": tokens}),
             ("FLOPs", f"{flops:.3g}", {"training FLOPs": flops}),
@@ -43,9 +47,6 @@ class Report:
             ("GFLOP/s", f"{flop / result.step_seconds / 1e9:.3g}", {}),
             ("peak memory, MB", f"{result.peak / 1e6:.0f}", {"peak memory, MB": result.peak / 1e6}),
             ("runs", f"{len(result.runs)}", {"runs": len(result.runs)}),
-            (f"dev {metric}", best.text(self.score), {f"dev {metric}": best.mean, f"dev {metric} spread": best.around()}),
-            (f"test {metric}", test.text(self.score) if test else "-",
-             {f"test {metric}": test.mean if test else "", f"test {metric} spread": test.around() if test else ""}),
         ]
 
     @staticmethod
@@ -80,7 +81,8 @@ class Report:
         write_csv(self.arguments.out / "reach.csv",
                   ["threshold", metric, "model", "reached by", "runs", "tokens", "flops", "seconds", *head],
                   [[name, self.unit(loss), result.label, result.reached_by(loss), len(result.runs),
-                    *([steps.mean * result.costs()[cost] for cost in ("tokens", "flops", "seconds")] if steps else [""] * 3),
+                    *([steps.mean * result.costs()[cost] for cost in ("tokens", "flops", "seconds")]
+                      if steps else [""] * 3),
                     *([value for spread in (ratios.time, ratios.tokens, ratios.throughput, ratios.flops)
                        for value in (spread.mean, spread.low, spread.high)] if ratios else [""] * len(head))]
                    for name, loss, result, steps, ratios in reach_table(self.results, self.reference)])
@@ -103,34 +105,43 @@ class Report:
         rows = [[shown for _, shown, _ in self.columns(result)] for result in self.results]
         classes = ["best" if i == 0 else "" for i in range(len(rows))]
         return [*map(page.paragraph, text), page.table(head, rows, classes=classes),
-                page.paragraph("Time is steps times the time of a step, which was measured for all models in turn while "
-                               "nothing else ran (" + self.measured() + "), and not the wall time of the runs, which may "
-                               "have been disturbed. Time of evaluations does not count.")]
+                page.paragraph("Time is steps times the time of a step, which was measured for all models in turn with "
+                               f"no other load ({self.measured()}), and not the wall time of the runs, which may have "
+                               "been disturbed. Time of evaluations does not count."),
+                *self.warning_of_load()]
 
     def measured(self):
         measurement = self.step_times.measurement
         rounds = len(measurement["models"][0]["ms"])
         return (f"{measurement['device']}; {rounds} rounds of {measurement['steps']} steps, medians; "
-                f"{measurement['date']}, load before it {measurement['load']}")
+                f"{measurement['date']}")
+
+    def warning_of_load(self):
+        load = self.step_times.measurement["load"]
+        return [page.paragraph(f"Warning: the load of the machine was {load} when that began. These times are too "
+                               "long, and their ratios uncertain.")] if load > MOST_LOAD else []
 
     def plots(self):
         parts = []
         for cost, what, label in (("seconds", "training time", "seconds"), ("flops", "FLOPs", "training FLOPs"),
                                   ("tokens", "tokens", "training tokens")):
             parts += [page.heading(f"Dev {self.metric} against {what}"),
-                      plot(self.results, cost, label, self.unit, self.metric)]
+                      plot(self.in_order, cost, label, self.unit, self.metric)]
         if any(len(result.runs) > 1 for result in self.results):
-            parts.append(page.paragraph("Lines are means over the runs of a model; bands reach from its best to its worst."))
+            parts.append(page.paragraph("Lines are means over the runs of a model; bands reach from its best to its "
+                                        "worst."))
         return parts
 
     def reach(self):
         reference = self.reference.label
         parts = [page.heading(f"What it takes to reach a dev {self.metric}"), page.paragraph(
             "Thresholds are what the worst run of a model has reached; costs are interpolated linearly between "
-            f"evaluations. Ratios say how much less than {reference} a model needs: at 2 half as much. Time ratio = token "
-            "ratio x throughput ratio. In brackets are the worst and the best pairing of runs (tokens, FLOPs) and of "
-            "rounds of the measurement (throughput).")]
-        head = ["model", "tokens, M", "FLOPs", "seconds", "time ratio", "= token ratio", "x throughput ratio", "FLOP ratio"]
+            "evaluations, and ≤ marks what a run had already reached at its first. Ratios say how much less than "
+            f"{reference} a model needs: at 2 half as much. Time ratio = token ratio x throughput ratio. In brackets "
+            "are the worst and the best pairing of runs (tokens, FLOPs) and of rounds of the measurement "
+            "(throughput).")]
+        head = ["model", "tokens, M", "FLOPs", "seconds", "time ratio", "= token ratio", "x throughput ratio",
+                "FLOP ratio"]
         rows, classes, shown = [], [], None
         for name, loss, result, steps, ratios in [*reach_table(self.results, self.reference), (None,) * 5]:
             if name != shown and rows:
@@ -150,35 +161,42 @@ class Report:
     def costs_text(result, loss, steps):
         if steps is None:
             reached = result.reached_by(loss)
-            return ["not reached" + (f" by {len(result.runs) - reached} of {len(result.runs)}" if reached else ""), "", ""]
-        costs = result.costs()
-        return [steps.times(costs[cost] / scale).text(lambda value: f"{value:.3g}")
+            missing = f" by {len(result.runs) - reached} of {len(result.runs)}" if reached else ""
+            return [f"not reached{missing}", "", ""]
+        costs, bound = result.costs(), "≤ " if result.reaches_at_once(loss) else ""
+        return [bound + steps.times(costs[cost] / scale).text(lambda value: f"{value:.3g}")
                 for cost, scale in (("tokens", 1e6), ("flops", 1), ("seconds", 1))]
 
     def tuning(self):
         if not self.arguments.tune:
-            return [page.heading("Tuning"), page.paragraph("None: every model has the settings of its preset and of the "
-                                                           "command line, which were chosen with unequal care.")]
+            return [page.heading("Tuning"), page.paragraph(
+                "None: every model has the settings of its preset and of the command line, which were chosen with "
+                "unequal care.")]
         done = [one for one in self.tuned if one.found]
+        head = ["model", "found", f"dev {self.metric} there", "at half and twice the rate", "final runs spent", "runs",
+                "longest, of a final run"]
         parts = [page.heading("Tuning"), page.paragraph(
-            f"Each model had short runs that take {self.arguments.tune:g} final runs in all: successive halving in three "
-            "rounds, each run with a complete schedule of its own, those of the next round twice as long. The rate found is "
-            "better than half and twice of it in the last round. All runs of the tuning have the first seed, and are "
-            "compared by their last dev loss.")]
-        rows = [[one.model.label, one.found["found"] + lowered_text(one), f"{self.unit(one.found['loss']):.4f}",
-                 "; ".join(f"{text.split()[0]}: " + ("diverged" if loss is None else f"{self.unit(loss):.4f}")
-                           for text, loss in one.found["neighbours"].items())
-                 + (" (the ladder ends here)" if one.found["at_edge"] else ""),
-                 f"{one.found['spent']:.2f}", f"{len(one.found['trials'])}", f"{one.found['longest']:.1%}"] for one in done]
-        parts.append(page.table(["model", "found", f"dev {self.metric} there", "at half and twice the rate",
-                                 "final runs spent", "runs", "longest, of a final run"], rows, "left"))
+            f"Each model had short runs that take {self.arguments.tune:g} final runs in all: successive halving in "
+            "three rounds, each run with a complete schedule of its own, those of the next round twice as long. The "
+            "rate found is better than half and twice of it in the last round. All runs of the tuning have the first "
+            "seed, and are compared by their last dev loss."),
+            page.table(head, [self.found_row(one.found, lowered_text(one), one.model.label) for one in done], "left")]
         for one in done:
             parts.append(page.folded(f"All runs of {one.model.label}", page.table(
-                ["round", "share of a final run", "settings", f"dev {self.metric}"],
-                [[str(trial["round"]), f"{trial['share']:.1%}", trial["settings"],
-                  "diverged" if trial["dev_nats"] is None else f"{self.unit(trial['dev_nats']):.4f}"]
-                 for trial in one.found["trials"]], "left")))
+                ["round", "share of a final run", "steps", "settings", f"dev {self.metric}"],
+                [[str(trial["round"]), f"{trial['share']:.1%}", f"{trial['steps']:,}", trial["settings"],
+                  self.loss_text(trial["dev_nats"])] for trial in one.found["trials"]], "left")))
         return parts
+
+    def found_row(self, found, lowered, label):
+        neighbours = "; ".join(f"{text.split()[0]}: {self.loss_text(loss)}"
+                               for text, loss in found["neighbours"].items())
+        return [label, found["found"] + lowered, self.loss_text(found["loss"]),
+                neighbours + (" (the ladder ends here)" if found["at_edge"] else ""), f"{found['spent']:.2f}",
+                f"{len(found['trials'])}", f"{found['longest']:.1%}"]
+
+    def loss_text(self, nats):
+        return "diverged" if nats is None else self.score(self.unit(nats))
 
     def details(self):
         facts = self.results[0].facts
@@ -190,15 +208,16 @@ class Report:
             + (f"; evaluations during training read the first {facts['recipe']['eval_bytes']:,} of dev"
                if facts["recipe"]["eval_bytes"] else "") + "."),
             page.paragraph(f"Machine: {facts['device']}; precision {facts['precision']}; "
-                           f"{self.arguments.jobs} run{'s' if self.arguments.jobs > 1 else ''} at a time. Losses do not "
-                           "depend on the number of threads.")]
+                           f"{self.arguments.jobs} run{'s' if self.arguments.jobs > 1 else ''} at a time. Losses do "
+                           "not depend on the number of threads.")]
         rows = []
         for result in self.results:
             recipe = result.facts["recipe"]
-            rows.append([result.label, f"{recipe['batch_size']} x {recipe['unroll']}"
-                         + (f" x {recipe['accumulate']}" if recipe["accumulate"] > 1 else ""),
-                         context_text(result.facts, recipe), f"{recipe['optimizer']}, lr {recipe['lr']:.4g}, weight decay "
-                         f"{recipe['weight_decay']:g}, clip {recipe['clip']:g}, {recipe['schedule']}", f"{result.steps:,}"])
+            batch = f"{recipe['batch_size']} x {recipe['unroll']}"
+            if recipe["accumulate"] > 1:
+                batch += f" x {recipe['accumulate']}"
+            rows.append([result.label, batch, context_text(result.facts, recipe), recipe_text(recipe),
+                         f"{result.steps:,}"])
         parts.append(page.table(["model", "batch x segment", "context", "recipe", "steps"], rows, "left"))
         parts.append(page.folded("Configurations", page.table(
             ["model", "configuration"], [[result.label, ", ".join(f"{name} {value}" for name, value in
@@ -212,9 +231,15 @@ def context_text(facts, recipe):
     memory = 0 if not facts["carries_state"] else recipe["unroll"] if recipe["memory"] < 0 else recipe["memory"]
     own = facts["model"].get("max_positions")
     trained = f"at most {own} keys" if own else f"memory {memory}"
-    memory = recipe["eval_window"] if recipe["eval_memory"] < 0 else recipe["eval_memory"]
+    seen = recipe["eval_window"] if recipe["eval_memory"] < 0 else recipe["eval_memory"]
     clamp = f", distances to {recipe['eval_clamp']}" if recipe["eval_clamp"] else ""
-    return f"training: segment {recipe['unroll']}, {trained}; evaluation: window {recipe['eval_window']}, memory {memory}{clamp}"
+    return (f"training: segment {recipe['unroll']}, {trained}; "
+            f"evaluation: window {recipe['eval_window']}, memory {seen}{clamp}")
+
+
+def recipe_text(recipe):
+    return (f"{recipe['optimizer']}, lr {recipe['lr']:.4g}, weight decay {recipe['weight_decay']:g}, "
+            f"clip {recipe['clip']:g}, {recipe['schedule']}")
 
 
 def lowered_text(tuned):

@@ -76,6 +76,10 @@ class Result:
         """Returns how many runs reach a dev loss."""
         return sum(steps_to(run["curve"], loss) is not None for run in self.runs)
 
+    def reaches_at_once(self, loss):
+        """Returns whether a run has reached a dev loss at its first evaluation, so that its cost is an upper bound."""
+        return any(run["curve"][0][1] <= loss for run in self.runs)
+
     def worst_at(self, share):
         """Returns the dev loss that every run has reached after a share of its steps."""
         return max(best_until(run["curve"], share * run["steps"]) for run in self.runs)

@@ -1,8 +1,8 @@
 """What tuning may change in each model: its candidates.
 
-Every model has a ladder of learning rates, weight decay and warm-up. Beside these a model has variants: groups of fields
-of its configuration that are tried together, since some changes help only in company. A variant or value is used only if
-`train --describe` shows its fields, and if the command line does not give one of them another value.
+Every model has a ladder of learning rates, weight decay and warm-up. Beside these a model has variants: groups of
+fields of its configuration that are tried together, since some changes help only in company. A variant or value is used
+only if `train --describe` shows its fields, and if the command line does not give one of them another value.
 """
 import dataclasses
 

@@ -15,6 +15,7 @@ from compare.files import Failure, read_json, rows_of, write_json
 
 PROBE_STEPS = 40  # of each model in each round; the first half is warm-up
 PROBE_LR = 1e-6  # its time does not depend on the rate, which might be one that diverges
+MOST_LOAD = 0.5  # average of the last minute, above which something else runs
 RECIPE = ("batch_size", "unroll", "accumulate", "memory", "optimizer")  # fields that a step's time depends on
 FREE = ("highway_bias", "alpha")  # fields of models that it does not depend on
 
@@ -77,7 +78,7 @@ def measure(path, configurations, program, folder, rounds):
     cores.
     """
     load = os.getloadavg()[0]
-    if load > 0.5:
+    if load > MOST_LOAD:
         print(f"compare_models: the machine's load is {load:.1f}; times of steps measured now are too long, and "
               f"deleting {path} lets them be measured again", file=sys.stderr)
     rows = {}
@@ -87,9 +88,9 @@ def measure(path, configurations, program, folder, rounds):
     for _ in range(rounds):
         for row in rows.values():
             shutil.rmtree(folder, ignore_errors=True)
-            program.run_or_fail(row["label"], [*row["command"], f"--out={folder}", f"--max-steps={PROBE_STEPS}",
-                                               f"--lr={PROBE_LR}", "--eval-bytes=2000", "--sample-bytes=0", "--no-test"],
-                                folder.with_suffix(".log"), alone=True)
+            flags = [f"--out={folder}", f"--max-steps={PROBE_STEPS}", f"--lr={PROBE_LR}", "--eval-bytes=2000",
+                     "--sample-bytes=0", "--no-test"]
+            program.run_or_fail(row["label"], [*row["command"], *flags], folder.with_suffix(".log"), alone=True)
             times = [metrics["ms"] for metrics in rows_of(folder / "metrics.jsonl") if "ms" in metrics]
             row["ms"].append(statistics.median(times[PROBE_STEPS // 2:]))
     shutil.rmtree(folder, ignore_errors=True)

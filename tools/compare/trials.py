@@ -35,8 +35,8 @@ class Tuned:
             lambda candidate: self.trial(program, space, candidate, share), candidates))
         shortest = whole_steps(search.share * steps)
         if shortest < FEWEST_STEPS:
-            print(f"compare_models: {model.label}: the shortest runs of its tuning have {shortest} steps, which say little; "
-                  "a larger --tune or budget makes them longer", file=sys.stderr)
+            print(f"compare_models: {model.label}: the shortest runs of its tuning have {shortest} steps, which say "
+                  "little; a larger --tune or budget makes them longer", file=sys.stderr)
         best = search.best()
         self.space, self.best = space, best
         self.flags, self.warmup_share = space.flags(best), self.share_of(best)
@@ -46,7 +46,8 @@ class Tuned:
             "loss": search.scores[best],
             "neighbours": {space.text(best.at(best.rung + step)): as_json(search.scores.get(best.at(best.rung + step)))
                            for step in (-1, 1)},
-            "trials": [{"round": number, "share": share, "steps": self.trial_steps(model.facts(space.flags(candidate)), share),
+            "trials": [{"round": number, "share": share,
+                        "steps": self.trial_steps(model.facts(space.flags(candidate)), share),
                         "settings": space.text(candidate), "dev_nats": as_json(score)}
                        for number, share, candidate, score in search.trials]}
 

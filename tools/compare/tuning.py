@@ -1,4 +1,4 @@
-"""Tuning: successive halving over short runs, each with a complete schedule of its own, under one budget for all models.
+"""Tuning: successive halving over short runs, each with a complete schedule of its own, under one budget for all.
 
 The budget of a model is K times that of one of its final runs. Its runs come in three rounds; those of a round are as
 long as each other, and those of the next twice as long:
@@ -7,9 +7,9 @@ long as each other, and those of the next twice as long:
     2. the better half; and the best one with each change of the recipe by itself;
     3. the better half again; and the best one of round 1 with all changes of the recipe together that helped it.
 
-As long as the best candidate of round 1 is at an edge of its ladder, the ladder is extended there. Round 3 goes on until
-the best candidate is better than itself at half and at twice its rate. The plan reserves two runs for either; what is
-needed beyond them is spent beyond the budget, and shown.
+As long as the best candidate of round 1 is at an edge of its ladder, the ladder is extended there. Round 3 goes on
+until the best candidate is better than itself at half and at twice its rate. The plan reserves two runs for either;
+what is needed beyond them is spent beyond the budget, and shown.
 """
 import math
 
@@ -36,8 +36,8 @@ def shortest_share(space, budget):
 class Search:
     """The search for the best candidate of one model.
 
-    `evaluate(candidates, share)` trains each candidate for a share of a final run, and returns their dev losses in nats;
-    a loss is infinite if the weights diverged.
+    `evaluate(candidates, share)` trains each candidate for a share of a final run, and returns their dev losses in
+    nats; a loss is infinite if the weights diverged.
     """
 
     def __init__(self, space, budget, evaluate):
