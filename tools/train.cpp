@@ -48,6 +48,8 @@ void override_recipe(Recipe& recipe, const TrainOptions& o) {
   override_field(recipe.unroll, o.unroll);
   override_field(recipe.accumulate, o.accumulate);
   override_field(recipe.eval_window, o.eval_window);
+  override_field(recipe.eval_memory, o.eval_memory);
+  override_field(recipe.eval_clamp, o.eval_clamp);
   override_field(recipe.eval_batch_size, o.eval_batch_size);
   override_field(recipe.optimizer, o.optimizer);
   override_field(recipe.lr, o.lr);
@@ -184,20 +186,33 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
   say(fmt::format("run: {}\n", folder.string()));
 }
 
-// Prints what a step of this run is and costs, for programs that plan runs.
-void print_description(const RunConfig& config, const LanguageModel& model) {
+// Prints the settings of this run and the cost of its step, for programs that plan runs.
+void print_description(const RunConfig& config, const LanguageModel& model, const Corpus& corpus,
+                       Device device) {
   const Recipe& r = config.recipe;
   const auto tokens = static_cast<double>(r.accumulate * r.batch_size * r.unroll);
   const nlohmann::ordered_json json = {
       {"model", nlohmann::ordered_json::parse(config.model_config)},
       {"parameters", model.parameter_count()},
+      {"carries_state", model.carries_state()},
       {"batch_size", r.batch_size},
       {"unroll", r.unroll},
       {"tokens_per_step", tokens},
       {"flops_per_step", tokens * 3 * model.forward_flops(r.unroll, r.memory < 0 ? r.unroll : r.memory)},
       {"steps", r.steps},
       {"warmup", r.warmup},
-      {"level", name_of(config.level)}};
+      {"level", name_of(config.level)},
+      {"recipe", parse_json(config.text(), "the run's configuration")["recipe"]},
+      {"precision", config.precision},
+      {"seed", config.seed},
+      {"recompute", config.recompute},
+      {"corpus",
+       {{"source", escaped_utf8(corpus.source)},
+        {"sha256", corpus.sha256},
+        {"train", corpus.train.size()},
+        {"dev", corpus.dev.size()},
+        {"test", corpus.test.size()}}},
+      {"device", device_name(device)}};
   fmt::print("{}\n", json.dump());
 }
 
@@ -289,7 +304,8 @@ void begin(TrainOptions& o, Device device) {
   if (!o.out.empty() && !o.describe) folder.emplace(RunFolder::make(o.out));
   const Corpus corpus = load_corpus_with_progress(o.corpus);
   const RunConfig config = new_run(o, corpus, device);
-  if (o.describe) return print_description(config, *make_model(config.model_config, config.seed));
+  if (o.describe)
+    return print_description(config, *make_model(config.model_config, config.seed), corpus, device);
   if (!folder) folder.emplace(RunFolder::make_new(kRuns, run_name(o)));
   train_in(*folder, config, corpus, o, device, nullptr);
 }

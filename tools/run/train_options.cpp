@@ -120,6 +120,15 @@ void add_preset_flags(Flags& flags, TrainOptions& o) {
       .add("--eval-window", o.eval_window,
            "Length of a segment in evaluations; a query of SRU++ then sees window + 1 keys.")
       .in_group(recipe);
+  flags
+      .add(
+          "--eval-memory", o.eval_memory,
+          "Number of tokens before a segment that attention sees in evaluations; -1: as many as --eval-window.")
+      .in_group(recipe);
+  flags
+      .add("--eval-clamp", o.eval_clamp,
+           "Largest distance that relative positions distinguish in evaluations; 0: no limit.")
+      .in_group(recipe);
   flags.add("--eval-batch-size", o.eval_batch_size, "Number of rows in evaluations during training.")
       .in_group(recipe);
   flags.add("--optimizer", o.optimizer, "radam, adamw, lamb or nag.").in_group(recipe);
