@@ -244,7 +244,8 @@ Checkpoint Trainer::checkpoint() const {
 void Trainer::restore(const Checkpoint& checkpoint) {
   TANDEM_CHECK(checkpoint.resumable(),
                "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
-  TANDEM_CHECK(checkpoint.model_config == model_->config(),
+  // The text of an earlier version lacks the fields that models have got since; this run's may be that text, too.
+  TANDEM_CHECK(checkpoint.model_config == model_->config() || checkpoint.model_config == config_.model_config,
                "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
                model_->config());
   TANDEM_CHECK(checkpoint.vocabulary == vocabulary_,
