@@ -1,6 +1,8 @@
 // Leaves and their gradients.
 #include "tandem/autograd/leaf.h"
 
+#include <utility>
+
 #include "tandem/core/check.h"
 
 namespace tandem {
@@ -11,6 +13,13 @@ Tensor requires_grad(const Tensor& x) {
                "requires_grad: {} is the result of a recorded operator; detach() it to make a leaf of it",
                x.str());
   if (!x.node()) x.set_node(std::make_shared<GradNode>());
+  return x;
+}
+
+Tensor requires_grad(const Tensor& x, std::string name) {
+  TANDEM_CHECK(!name.empty(), "requires_grad: the name for {} is empty; leave it out for a leaf without one",
+               x.str());
+  requires_grad(x).node()->name = std::move(name);
   return x;
 }
 

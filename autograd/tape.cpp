@@ -108,7 +108,7 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
     const Tensor& y = ys[i];
     entry.outputs.push_back({y.shape(), y.dtype(), y.device()});
     if (!is_floating(y.dtype())) continue;  // an index or a count: there is nothing to differentiate
-    y.set_node(std::make_shared<GradNode>(GradNode{id_, size(), static_cast<int>(i), {}, {}}));
+    y.set_node(std::make_shared<GradNode>(GradNode{id_, size(), static_cast<int>(i), {}, {}, {}}));
   }
   entry.forward_ms = instruments_.forward_done(name, ys);
   entries_.push_back(std::move(entry));

@@ -1,4 +1,4 @@
-// Keeps the tutorial, autograd/README.md, true: its snippets are taken from here, and each of its questions has a test.
+// Keeps the tutorial, autograd/README.md, true: what it shows of the library is there, and each of its questions has a test.
 #include <doctest/doctest.h>
 #include <pthread.h>
 
@@ -77,18 +77,41 @@ std::vector<std::string> between(const std::string& text, const std::string& ope
   return found;
 }
 
+// Returns the pieces of a text between its empty lines.
+std::vector<std::string> paragraphs(const std::string& text) {
+  std::istringstream lines(text);
+  std::vector<std::string> found(1);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty())
+      found.back() += line + "\n";
+    else if (!found.back().empty())
+      found.emplace_back();
+  }
+  return found;
+}
+
 }  // namespace
 
-TEST_CASE("tutorial: every snippet is compiled and every named test exists") {
+// tests/support/page_programs.cmake compiles the snippets. Those of sections 0 and 4 are also pieces of the library.
+TEST_CASE("tutorial: pieces of the library are shown as they are, and every named test exists") {
   const std::string readme = read("autograd/README.md"), here = read("tests/autograd/tutorial_test.cpp");
-  std::string sources = squeezed(here);
-  for (const char* path :
-       {"autograd/tiny.h", "ops/softmax.h", "ops/softmax.cpp", "tests/ops/softmax_test.cpp"})
+  std::string sources;
+  for (const char* path : {"autograd/tiny.h", "ops/softmax.h", "ops/softmax.cpp"})
     sources += squeezed(read(path));
-  const auto snippets = between(readme, "```cpp\n", "```");
-  CHECK(snippets.size() >= 8);
-  for (const std::string& snippet : snippets)
-    CHECK_MESSAGE(sources.find(squeezed(snippet)) != std::string::npos, snippet);
+  int64_t pieces = 0;
+  for (const char* section : {"\n## 0.", "\n## 4."})
+    for (const std::string& text : between(readme, section, "\n## "))
+      for (const std::string& snippet : between(text, "```cpp\n", "```"))
+        for (const std::string& piece : paragraphs(snippet)) {
+          // What makes a file of the pieces is the page's own.
+          if (piece.starts_with("#include") || piece.starts_with("using ") ||
+              piece.starts_with("namespace ") || piece.starts_with("}  // namespace") ||
+              piece.starts_with("int main") || piece.starts_with("OP_CASES"))
+            continue;
+          ++pieces;
+          CHECK_MESSAGE(sources.find(squeezed(piece)) != std::string::npos, piece);
+        }
+  CHECK(pieces >= 9);
   const auto tests = between(readme, "*Test: ", "*");
   CHECK(tests.size() >= 14);
   for (const std::string& name : tests)
@@ -363,8 +386,8 @@ TEST_CASE("tutorial: dy is read, never written") {
 }
 
 TEST_CASE("tutorial: the tape as a table and as a drawing") {
-  const Tensor scores = requires_grad(zeros({64, 512}, DType::f32));
-  const Tensor values = requires_grad(zeros({64, 512}, DType::f32));
+  const Tensor scores = requires_grad(zeros({64, 512}, DType::f32), "scores");
+  const Tensor values = requires_grad(zeros({64, 512}, DType::f32), "values");
   Tape tape;
   const Tensor weights = softmax(scale(scores, 0.125));
   const Tensor loss = sum(mul(weights, values));
