@@ -11,6 +11,7 @@
 #include "tandem/models/layers/feed_forward.h"
 #include "tandem/models/layers/self_attention.h"
 #include "tandem/models/lstm/lstm.h"
+#include "tandem/models/min_gru/min_gru.h"
 #include "tandem/models/qrnn/qrnn.h"
 #include "tandem/models/sru/sru.h"
 #include "tandem/models/srupp/srupp.h"
@@ -53,6 +54,11 @@ struct Maker {
     return std::make_unique<SruLayer>(c, i, random);
   }
 
+  std::unique_ptr<Layer> min_gru() const {
+    const MinGruLayerOptions options = {.d = config.d, .d_inner = 2 * config.d, .dropout = config.dropout};
+    return std::make_unique<MinGruLayer>(options, config, random);
+  }
+
   std::unique_ptr<Layer> attention() const {
     SelfAttentionConfig c;
     c.d = config.d;
@@ -91,6 +97,7 @@ constexpr Kind kKinds[] = {
      [](const Maker& m, int64_t) -> std::unique_ptr<Layer> {
        return std::make_unique<LstmLayer>(m.config.d, m.config.d, m.config, m.random);
      }},
+    {"min-gru", [](const Maker& m, int64_t) { return m.min_gru(); }},
     {"attention", [](const Maker& m, int64_t) { return m.attention(); }},
     {"feed-forward", [](const Maker& m, int64_t) { return m.feed_forward(); }},
 };

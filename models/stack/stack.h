@@ -7,6 +7,8 @@
 //     sru              SRU (models/sru/sru.h)
 //     qrnn             QRNN with fo-pooling and window 2 (models/qrnn/qrnn.h)
 //     lstm             LSTM (models/lstm/lstm.h)
+//     min-gru          minGRU 2 d wide with a filter of 4 steps, in a residual sum, without the feed-forward layer
+//                      of its own model (models/min_gru/min_gru.h)
 //     attention        self-attention with Transformer-XL's relative positions and memory, in a residual sum
 //                      with the norm before it (models/layers/self_attention.h)
 //     feed-forward     d -> d_inner -> d with squared ReLU, in a residual sum with the norm before it

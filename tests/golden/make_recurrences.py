@@ -1,0 +1,66 @@
+"""Writes min_gru/, griffin/ and mamba2/ of this folder: losses and gradients of other people's models, in f64.
+
+    python3 -m venv v && v/bin/pip install torch safetensors minGRU-pytorch==0.2.1 recurrentgemma==1.0.1 einops \
+        jaxtyping transformers==5.24.0
+    v/bin/python make_recurrences.py [NAME...]
+
+Every parameter is drawn at random, away from its initial value, and rounded to f32. A file of gradients holds those of
+the mean loss. Nothing in Tandem needs Python or PyTorch: the numbers are committed, and this says where they come from.
+"""
+import json
+import os
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+VOCABULARY, STEPS, BATCH = 29, 37, 2
+
+
+def write(name, model, logits_of, facts, spread=0.25):
+    """Shakes the model's parameters, computes losses and gradients, and writes the folder `name`."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    os.makedirs(folder, exist_ok=True)
+    generator = torch.Generator().manual_seed(7)
+    model.double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_((parameter + spread * noise).float().double())
+    x = torch.randint(VOCABULARY, (BATCH, STEPS), generator=generator)
+    y = torch.randint(VOCABULARY, (BATCH, STEPS), generator=generator)
+    logits = logits_of(model, x)
+    assert logits.dtype == torch.float64, "the model leaves f64 on its way"
+    nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(BATCH, STEPS)
+    nll.mean().backward()
+
+    named = dict(model.named_parameters())
+    norm = sum((p.grad ** 2).sum() for p in named.values()).sqrt().item()
+    save_file({k: p.detach().float().contiguous() for k, p in named.items()}, f"{folder}/weights.safetensors")
+    save_file({"x": x.T.contiguous(), "y": y.T.contiguous()}, f"{folder}/inputs.safetensors")
+    save_file({"nll": nll.detach().T.contiguous()}, f"{folder}/outputs.safetensors")
+    save_file({k: p.grad.contiguous() for k, p in named.items()}, f"{folder}/grads.safetensors")
+    expected = {
+        "fixture": name, **facts, "torch": f"PyTorch {torch.__version__} (CPU)",
+        "precision": "float64 arithmetic on float32-valued weights; outputs and gradients stored as F64",
+        "T": STEPS, "B": BATCH, "vocabulary": VOCABULARY,
+        "mean_nll_nats": nll.mean().item(), "gradient_global_l2_norm": norm}
+    with open(f"{folder}/expected.json", "w") as file:
+        json.dump(expected, file, indent=1)
+        file.write("\n")
+    print(name, sum(p.numel() for p in named.values()), "parameters, loss", nll.mean().item())
+
+
+def min_gru():
+    from minGRU_pytorch.minLM import minLM
+    config = dict(num_tokens=VOCABULARY, dim=12, depth=2, ff_mult=2, expansion=1.5, conv_kernel_size=4,
+                  enable_conv=True)
+    write("min_gru", minLM(**config), lambda model, x: model(x), {
+        "source": {"package": "minGRU-pytorch 0.2.1 (lucidrains/minGRU-pytorch), minLM"},
+        "patches": [], "config": config,
+        "norm": "torch.nn.RMSNorm without eps: that of float64, 2.220446049250313e-16"})
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or ["min_gru", "griffin", "mamba2"]:
+        globals()[name]()
