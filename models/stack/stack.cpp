@@ -7,6 +7,7 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
+#include "tandem/models/griffin/griffin.h"
 #include "tandem/models/layered_model.h"
 #include "tandem/models/layers/feed_forward.h"
 #include "tandem/models/layers/self_attention.h"
@@ -59,6 +60,15 @@ struct Maker {
     return std::make_unique<MinGruLayer>(options, config, random);
   }
 
+  std::unique_ptr<Layer> rg_lru() const {
+    RgLruLayerOptions options;
+    options.d = options.d_recurrent = config.d;
+    options.blocks = config.heads;
+    options.output_deviation = std::sqrt(2.0 / static_cast<double>(layers * config.d));
+    options.dropout = config.dropout;
+    return std::make_unique<RgLruLayer>(options, config, random);
+  }
+
   std::unique_ptr<Layer> attention() const {
     SelfAttentionConfig c;
     c.d = config.d;
@@ -98,6 +108,7 @@ constexpr Kind kKinds[] = {
        return std::make_unique<LstmLayer>(m.config.d, m.config.d, m.config, m.random);
      }},
     {"min-gru", [](const Maker& m, int64_t) { return m.min_gru(); }},
+    {"rg-lru", [](const Maker& m, int64_t) { return m.rg_lru(); }},
     {"attention", [](const Maker& m, int64_t) { return m.attention(); }},
     {"feed-forward", [](const Maker& m, int64_t) { return m.feed_forward(); }},
 };
@@ -165,7 +176,7 @@ std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t se
   const auto has = [&kinds](const char* name) {
     return std::find(kinds.begin(), kinds.end(), name) != kinds.end();
   };
-  TANDEM_CHECK(!has("attention") || config.d % config.heads == 0,
+  TANDEM_CHECK(!(has("attention") || has("rg-lru")) || config.d % config.heads == 0,
                "stack: heads must divide d: d is {}, heads {}", config.d, config.heads);
   TANDEM_CHECK(config.d_projected > 0 || !(has("srupp") || has("srupp-projected")),
                "stack: srupp needs a d' above 0");

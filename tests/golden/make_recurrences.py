@@ -1,6 +1,6 @@
 """Writes min_gru/, griffin/ and mamba2/ of this folder: losses and gradients of other people's models, in f64.
 
-    python3 -m venv v && v/bin/pip install torch safetensors minGRU-pytorch==0.2.1 recurrentgemma==1.0.1 einops \
+    python3 -m venv v && v/bin/pip install torch safetensors minGRU-pytorch==0.2.1 recurrentgemma==1.0.1 einops sentencepiece \
         jaxtyping transformers==5.24.0
     v/bin/python make_recurrences.py [NAME...]
 
@@ -59,6 +59,29 @@ def min_gru():
         "source": {"package": "minGRU-pytorch 0.2.1 (lucidrains/minGRU-pytorch), minLM"},
         "patches": [], "config": config,
         "norm": "torch.nn.RMSNorm without eps: that of float64, 2.220446049250313e-16"})
+
+
+def griffin():
+    import functools
+    import unittest.mock
+    sys.modules["recurrentgemma.jax"] = unittest.mock.MagicMock()  # the half that needs JAX
+    from recurrentgemma import common
+    from recurrentgemma.torch import griffin as authors, layers
+    layers.rnn_scan = functools.partial(layers.rnn_scan, acc_dtype=torch.float64)
+    config = dict(vocab_size=VOCABULARY, width=12, mlp_expanded_width=20, num_heads=2, lru_width=16,
+                  block_types=(common.TemporalBlockType.RECURRENT,) * 2, embeddings_scale_by_sqrt_dim=False,
+                  attention_window_size=8, logits_soft_cap=0.0)
+
+    def logits_of(model, x):
+        positions = torch.arange(STEPS).repeat(BATCH, 1)
+        return model(x, positions, return_cache=False)[0]
+
+    model = authors.Griffin(common.GriffinConfig(**config), gradient_checkpointing=False)
+    write("griffin", model, logits_of, {
+        "source": {"package": "recurrentgemma 1.0.1 (google-deepmind/recurrentgemma), PyTorch version"},
+        "patches": ["the recurrence sums in float64 instead of float32"],
+        "config": {k: str(v) if k == "block_types" else v for k, v in config.items()},
+        "note": "Hawk: recurrent blocks alone; the authors' attention is not Tandem's"}, spread=0.15)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ int64_t count(const std::string& layers) {
 
 MODEL_CASES(stack) {
   add_small_model(R"({"model":"stack",
-                      "layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru,min-gru",
+                      "layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru,min-gru,rg-lru",
                       "d":12,"d_projected":6,"heads":2,"d_inner":16})");
 }
 
@@ -61,6 +61,8 @@ TEST_CASE("stack: layers have the parameters of their own models") {
   CHECK(count("qrnn") - ends == 3 * d * 2 * d + 3 * d);
   CHECK(count("lstm") - ends == 8 * d * d + 8 * d);
   CHECK(count("min-gru") - ends == 6 * d * d + d * d + 4 * d + 2 * d + d);  // minGRU; filter, mixing; norm
+  // W_y, W_x, W_o and biases; the filter; L; two gates of two blocks; the norm.
+  CHECK(count("rg-lru") - ends == 3 * (d * d + d) + 5 * d + d + 2 * (d * d / 2 + d) + d);
   CHECK(count("attention") - ends == 5 * d * d + 2 * d + 2 * d);            // q, k, v, r, output; u, v; norm
   CHECK(count("feed-forward") - ends == 2 * d * inner + inner + d + 2 * d);
   CHECK(count("srupp*2,lstm") - ends == 2 * (count("srupp") - ends) + count("lstm") - ends);

@@ -26,6 +26,17 @@ struct GoldenNames {
   std::vector<std::string> centred = {};
 };
 
+// Returns the transposes of the matrices (..., m, n), which come as f64 on the CPU.
+inline Tensor transposed(const Tensor& x) {
+  const int64_t m = x.size(-2), n = x.size(-1);
+  Tensor y(x.shape().with(-2, n).with(-1, m), DType::f64);
+  for (int64_t g = 0; g < x.numel() / (m * n); ++g)
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j)
+        y.data<double>()[(g * n + j) * m + i] = x.data<double>()[(g * m + i) * n + j];
+  return y;
+}
+
 inline void check_recurrence_golden(const std::string& folder, LanguageModel& model, const GoldenNames& names,
                                     Device device, double tolerance) {
   CAPTURE(device.str());
