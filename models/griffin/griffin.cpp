@@ -159,7 +159,7 @@ std::unique_ptr<LanguageModel> make_griffin(const GriffinConfig& config, uint64_
   RmsFeedForwardConfig feed_forward;
   feed_forward.d = config.d;
   feed_forward.inner = config.d_feed_forward;
-  feed_forward.gelu = Gelu::tanh;
+  feed_forward.activation = Activation::gelu_tanh;
   feed_forward.gated = true;
   feed_forward.norm_eps = config.norm_eps;
   feed_forward.dropout = config.dropout;

@@ -26,19 +26,19 @@ RmsFeedForward::RmsFeedForward(const RmsFeedForwardConfig& config, const TokenCo
   const int64_t d = config.d, inner = config.inner;
   add_child("norm", norm_);
   in_ = add_parameter("in.weight", weight(inner, d, 0));
-  in_bias_ = add_parameter("in.bias", bias(inner, d));
+  if (config.bias) in_bias_ = add_parameter("in.bias", bias(inner, d));
   if (config.gated) {
     factor_ = add_parameter("factor.weight", weight(inner, d, 0));
-    factor_bias_ = add_parameter("factor.bias", bias(inner, d));
+    if (config.bias) factor_bias_ = add_parameter("factor.bias", bias(inner, d));
   }
   out_ = add_parameter("out.weight", weight(d, inner, config.output_deviation));
-  out_bias_ = add_parameter("out.bias", bias(d, inner));
+  if (config.bias) out_bias_ = add_parameter("out.bias", bias(d, inner));
 }
 
 Layer::Output RmsFeedForward::forward(const Tensor& x, const LayerState&, const ForwardOptions& options,
                                       uint32_t site) const {
   const Tensor n = norm_(x);
-  Tensor inner = gelu(linear(n, in_, in_bias_), config_.gelu);
+  Tensor inner = activation(linear(n, in_, in_bias_), config_.activation);
   if (config_.gated) inner = inner * linear(n, factor_, factor_bias_);
   const double p = options.training ? config_.dropout : 0;
   return {x + dropout(linear(inner, out_, out_bias_), p, {options.seed, options.step, site}), {}};

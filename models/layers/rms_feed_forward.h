@@ -12,8 +12,9 @@ namespace tandem {
 
 struct RmsFeedForwardConfig {
   int64_t d = 0, inner = 0;
-  Gelu gelu = Gelu::erf;
+  Activation activation = Activation::gelu_erf;
   bool gated = false;
+  bool bias = true;
   double norm_eps = 1e-6;
   double dropout = 0;  // of what the layer adds
   // Standard deviation of W_2; then the other matrices are N(0, 1 / d), and biases start at 0. With 0 all are
@@ -21,8 +22,8 @@ struct RmsFeedForwardConfig {
   double output_deviation = 0;
 };
 
-//     plain    x + W_2 gelu(W_1 n + b_1) + b_2                       n = RmsNorm(x)
-//     gated    x + W_2 (gelu(W_1 n + b_1) (W_3 n + b_3)) + b_2
+//     plain    x + W_2 f(W_1 n + b_1) + b_2                       n = RmsNorm(x), f the activation
+//     gated    x + W_2 (f(W_1 n + b_1) (W_3 n + b_3)) + b_2
 class RmsFeedForward : public Layer {
  public:
   // `tokens` gives the dtype and the device.
@@ -38,7 +39,7 @@ class RmsFeedForward : public Layer {
  private:
   RmsFeedForwardConfig config_;
   RmsNorm norm_;
-  Tensor in_, in_bias_;          // (inner, d), (inner): W_1, b_1
+  Tensor in_, in_bias_;          // (inner, d), (inner): W_1, b_1; no bias is defined without `bias`
   Tensor factor_, factor_bias_;  // (inner, d), (inner): W_3, b_3; undefined if not gated
   Tensor out_, out_bias_;        // (d, inner), (d): W_2, b_2
 };

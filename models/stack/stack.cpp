@@ -7,6 +7,7 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
+#include "tandem/models/gated_deltanet/gated_deltanet.h"
 #include "tandem/models/griffin/griffin.h"
 #include "tandem/models/layered_model.h"
 #include "tandem/models/layers/feed_forward.h"
@@ -69,6 +70,16 @@ struct Maker {
     return std::make_unique<RgLruLayer>(options, config, random);
   }
 
+  std::unique_ptr<Layer> gated_delta() const {
+    GatedDeltaLayerOptions options;
+    options.d = config.d;
+    options.heads = config.heads;
+    options.d_key = options.d_value = config.d / config.heads;
+    options.output_deviation = std::sqrt(2.0 / static_cast<double>(layers * config.d));
+    options.dropout = config.dropout;
+    return std::make_unique<GatedDeltaLayer>(options, config, random);
+  }
+
   std::unique_ptr<Layer> attention() const {
     SelfAttentionConfig c;
     c.d = config.d;
@@ -109,6 +120,7 @@ constexpr Kind kKinds[] = {
      }},
     {"min-gru", [](const Maker& m, int64_t) { return m.min_gru(); }},
     {"rg-lru", [](const Maker& m, int64_t) { return m.rg_lru(); }},
+    {"gated-delta", [](const Maker& m, int64_t) { return m.gated_delta(); }},
     {"attention", [](const Maker& m, int64_t) { return m.attention(); }},
     {"feed-forward", [](const Maker& m, int64_t) { return m.feed_forward(); }},
 };
@@ -176,7 +188,7 @@ std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t se
   const auto has = [&kinds](const char* name) {
     return std::find(kinds.begin(), kinds.end(), name) != kinds.end();
   };
-  TANDEM_CHECK(!(has("attention") || has("rg-lru")) || config.d % config.heads == 0,
+  TANDEM_CHECK(!(has("attention") || has("rg-lru") || has("gated-delta")) || config.d % config.heads == 0,
                "stack: heads must divide d: d is {}, heads {}", config.d, config.heads);
   TANDEM_CHECK(config.d_projected > 0 || !(has("srupp") || has("srupp-projected")),
                "stack: srupp needs a d' above 0");

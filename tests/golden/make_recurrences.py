@@ -1,7 +1,7 @@
-"""Writes min_gru/, griffin/ and mamba2/ of this folder: losses and gradients of other people's models, in f64.
+"""Writes min_gru/, griffin/ and gated_deltanet/ of this folder: losses and gradients of other people's models, in f64.
 
-    python3 -m venv v && v/bin/pip install torch safetensors minGRU-pytorch==0.2.1 recurrentgemma==1.0.1 einops sentencepiece \
-        jaxtyping transformers==5.24.0
+    python3 -m venv v && v/bin/pip install torch safetensors minGRU-pytorch==0.2.1 recurrentgemma==1.0.1 einops \
+        sentencepiece jaxtyping transformers==5.24.0
     v/bin/python make_recurrences.py [NAME...]
 
 Every parameter is drawn at random, away from its initial value, and rounded to f32. A file of gradients holds those of
@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 VOCABULARY, STEPS, BATCH = 29, 37, 2
+F32, F64 = torch.float32, torch.float64
 
 
 def write(name, model, logits_of, facts, spread=0.25):
@@ -25,18 +26,18 @@ def write(name, model, logits_of, facts, spread=0.25):
     model.double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_((parameter + spread * noise).float().double())
+            noise = torch.randn(parameter.shape, generator=generator, dtype=F64)
+            parameter.copy_((parameter + spread * noise).to(F32).to(F64))
     x = torch.randint(VOCABULARY, (BATCH, STEPS), generator=generator)
     y = torch.randint(VOCABULARY, (BATCH, STEPS), generator=generator)
     logits = logits_of(model, x)
-    assert logits.dtype == torch.float64, "the model leaves f64 on its way"
+    assert logits.dtype == F64, "the model leaves f64 on its way"
     nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(BATCH, STEPS)
     nll.mean().backward()
 
     named = dict(model.named_parameters())
     norm = sum((p.grad ** 2).sum() for p in named.values()).sqrt().item()
-    save_file({k: p.detach().float().contiguous() for k, p in named.items()}, f"{folder}/weights.safetensors")
+    save_file({k: p.detach().to(F32).contiguous() for k, p in named.items()}, f"{folder}/weights.safetensors")
     save_file({"x": x.T.contiguous(), "y": y.T.contiguous()}, f"{folder}/inputs.safetensors")
     save_file({"nll": nll.detach().T.contiguous()}, f"{folder}/outputs.safetensors")
     save_file({k: p.grad.contiguous() for k, p in named.items()}, f"{folder}/grads.safetensors")
@@ -67,7 +68,7 @@ def griffin():
     sys.modules["recurrentgemma.jax"] = unittest.mock.MagicMock()  # the half that needs JAX
     from recurrentgemma import common
     from recurrentgemma.torch import griffin as authors, layers
-    layers.rnn_scan = functools.partial(layers.rnn_scan, acc_dtype=torch.float64)
+    layers.rnn_scan = functools.partial(layers.rnn_scan, acc_dtype=F64)
     config = dict(vocab_size=VOCABULARY, width=12, mlp_expanded_width=20, num_heads=2, lru_width=16,
                   block_types=(common.TemporalBlockType.RECURRENT,) * 2, embeddings_scale_by_sqrt_dim=False,
                   attention_window_size=8, logits_soft_cap=0.0)
@@ -84,6 +85,20 @@ def griffin():
         "note": "Hawk: recurrent blocks alone; the authors' attention is not Tandem's"}, spread=0.15)
 
 
+def gated_deltanet():
+    from transformers.models.qwen3_5 import modeling_qwen3_5 as authors
+    config = dict(vocab_size=VOCABULARY, hidden_size=12, intermediate_size=20, num_hidden_layers=2,
+                  layer_types=["linear_attention"] * 2, linear_conv_kernel_dim=4, linear_key_head_dim=5,
+                  linear_value_head_dim=7, linear_num_key_heads=2, linear_num_value_heads=2,
+                  num_attention_heads=2, num_key_value_heads=2, head_dim=4, rms_norm_eps=1e-6)
+    torch.float32, torch.Tensor.float = F64, torch.Tensor.double
+    write("gated_deltanet", authors.Qwen3_5ForCausalLM(authors.Qwen3_5TextConfig(**config)),
+          lambda model, x: model(x, use_cache=False).logits, {
+              "source": {"package": "transformers 5.24.0, Qwen3.5 with layers of linear attention alone, in PyTorch"},
+              "patches": ["every conversion to float32 is one to float64"], "config": config}, spread=0.15)
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ["min_gru", "griffin", "mamba2"]:
+    for name in sys.argv[1:] or ["min_gru", "griffin", "gated_deltanet"]:
+        torch.manual_seed(1)
         globals()[name]()
