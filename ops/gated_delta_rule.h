@@ -1,4 +1,4 @@
-// gated_delta_rule: a matrix state that forgets by a decay and is corrected key by key, for each head, over all time steps.
+// gated_delta_rule: a matrix state for each head that decays and is corrected key by key, over all time steps.
 //
 // Yang, Kautz and Hatamizadeh, "Gated Delta Networks: Improving Mamba2 with Delta Rule" (ICLR 2025); the form in
 // chunks: Yang et al., "Parallelizing Linear Transformers with the Delta Rule over Sequence Length" (NeurIPS 2024).
@@ -19,11 +19,11 @@ struct GatedDeltaResult {
 //
 //     S_t = a_t S_{t-1} + beta_t k_t (v_t - a_t S_{t-1}^T k_t)^T          o_t = S_t^T q_t
 //
-// So the value that S holds for the key k_t moves to v_t, for keys of length 1: beta = 1 replaces it, beta = 0 leaves it.
+// So, for keys of length 1, the value that S holds for k_t moves to v_t: beta = 1 replaces it, beta = 0 leaves it.
 //
-// q and k are (T, B, H dk), v is (T, B, H dv), log_decay, of values <= 0, and beta are (T, B, H). s0 is (B, H dk dv), or
-// zeros if undefined. Gradients flow to all six, from o, from state or from both. All are f32 or all are f64; on a GPU q,
-// k, v and o may be bf16, and then the others are f32.
+// q and k are (T, B, H dk), v is (T, B, H dv), log_decay, of values <= 0, and beta are (T, B, H). s0 is
+// (B, H dk dv), or zeros if undefined. Gradients flow to all six, from o, from state or from both. All are f32 or
+// all are f64; on a GPU q, k, v and o may be bf16, and then the others are f32.
 // Error: another shape, dtype or device; no time step.
 GatedDeltaResult gated_delta_rule(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& log_decay,
                                   const Tensor& beta, const Tensor& s0 = {});

@@ -93,6 +93,8 @@ std::unique_ptr<LanguageModel> make_min_gru(const MinGruConfig& config, uint64_t
                "{}, conv_width {}",
                config.vocabulary, config.d, config.d_inner, config.d_feed_forward, config.layers,
                config.conv_width);
+  TANDEM_CHECK(config.conv_width != 1,
+               "min-gru: conv_width 1; a filter needs at least 2 steps, and 0 leaves it out");
   TANDEM_CHECK(config.norm_eps > 0, "min-gru: norm_eps {} must be positive", config.norm_eps);
   TANDEM_CHECK(config.dropout >= 0 && config.dropout < 1, "min-gru: dropout {} must be in [0, 1)",
                config.dropout);

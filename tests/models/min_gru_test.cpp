@@ -105,6 +105,8 @@ TEST_CASE("min-gru: errors") {
   CHECK(contains(error(R"("d_feed_forward":0)"), "d_feed_forward 0"));
   CHECK(contains(error(R"("layers":0)"), "layers 0"));
   CHECK(contains(error(R"("conv_width":-1)"), "conv_width -1"));
+  CHECK(error(R"("conv_width":1)") ==
+        "min-gru: conv_width 1; a filter needs at least 2 steps, and 0 leaves it out");
   CHECK(error(R"("dropout":1.0)") == "min-gru: dropout 1 must be in [0, 1)");
   CHECK(contains(error(R"("norm_eps":0.0)"), "norm_eps 0"));
 }
