@@ -329,7 +329,7 @@ TEST_CASE("bench: sizes come from the preset unless they are given") {
   bad.heads = 7;
   CHECK(contains(error_of([&bad] { bench_sizes("laptop", bad); }), "heads must divide d'"));
   CHECK(contains(error_of([] { bench_cases("frobnicate", small_sizes(), MatmulPrecision::f32); }),
-                 "linear, lstm, matmul"));
+                 "lstm, matmul"));
 }
 
 TEST_CASE("bench: the median of an even number of timings is the mean of the middle two") {
