@@ -138,7 +138,7 @@ TEST_CASE("tutorial: why a recorded list needs no sorting") {
   const Tensor x = leaf({3});
   std::vector<std::string> order;
   const auto noted = [&order](const char* name, const Tensor& in) {
-    return record(name, in.clone(), {in}, [name, &order](const Tensor& dy) -> Grads {
+    return record(name, in.detach().clone(), {in}, [name, &order](const Tensor& dy) -> Grads {
       order.push_back(name);
       return {dy};
     });
@@ -359,7 +359,7 @@ TEST_CASE("tutorial: grad() is the gradient itself, not a copy") {
 TEST_CASE("tutorial: dy is read, never written") {
   const Tensor a = leaf({2}), b = leaf({5});
   const auto rude = [](const Tensor& x) {
-    return record("rude", x.clone(), {x}, [](const Tensor& dy) -> Grads {
+    return record("rude", x.detach().clone(), {x}, [](const Tensor& dy) -> Grads {
       dy.data<double>()[0] *= 10;  // wrong: add has handed the same tensor to the other input
       return {dy};
     });
