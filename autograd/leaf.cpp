@@ -3,16 +3,20 @@
 
 #include <utility>
 
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 
 namespace tandem {
 
 Tensor requires_grad(const Tensor& x) {
-  TANDEM_CHECK(is_floating(x.dtype()), "requires_grad: {} has no gradient; use a floating dtype", x.str());
+  check_defined("requires_grad", {{"x", x}});
+  TANDEM_CHECK(is_floating(x.dtype()), "requires_grad: x is {}, which has no gradient; use a floating dtype",
+               x.str());
   TANDEM_CHECK(!x.node() || x.node()->is_leaf(),
-               "requires_grad: {} is the result of a recorded operator; detach() it to make a leaf of it",
+               "requires_grad: x, {}, is the result of a recorded operator; detach() it to make a leaf of it",
                x.str());
   if (!x.node()) x.set_node(std::make_shared<GradNode>());
+  x.storage()->set_holds_leaf();
   return x;
 }
 
@@ -28,14 +32,16 @@ bool needs_grad(const Tensor& x) {
 }
 
 Tensor grad(const Tensor& leaf) {
+  check_defined("grad", {{"leaf", leaf}});
   TANDEM_CHECK(leaf.node() && leaf.node()->is_leaf(),
-               "grad: {} is not a leaf; call requires_grad() on it first", leaf.str());
+               "grad: leaf, {}, is not a leaf; call requires_grad() on it first", leaf.str());
   return leaf.node()->grad;
 }
 
 void zero_grad(const Tensor& leaf) {
+  check_defined("grad", {{"leaf", leaf}});
   TANDEM_CHECK(leaf.node() && leaf.node()->is_leaf(),
-               "zero_grad: {} is not a leaf; call requires_grad() on it first", leaf.str());
+               "zero_grad: leaf, {}, is not a leaf; call requires_grad() on it first", leaf.str());
   leaf.node()->grad = Tensor();
 }
 

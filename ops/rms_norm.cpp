@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -126,6 +127,7 @@ void rms_norm_backward(const RmsNormGrads& out, const Tensor& dy, const Tensor& 
 }  // namespace cpu
 
 Tensor rms_norm(const Tensor& x, const Tensor& gain, double eps) {
+  check_floating("rms_norm", {{"x", x}});
   TANDEM_CHECK(x.rank() >= 1 && x.size(-1) > 0,
                "rms_norm: x is {}; it needs a last axis of at least one element", x.shape().str());
   const DType parameters = parameter_dtype(x.dtype());

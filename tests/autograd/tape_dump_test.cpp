@@ -23,7 +23,7 @@ std::string saved(const Tape& tape, int64_t entry) {
 }
 
 Tensor keep(const Tensor& x, const Tensor& kept) {
-  return record("keep", x.clone(), {x}, [kept](const Tensor& dy) -> Grads { return {dy}; });
+  return record("keep", x.detach().clone(), {x}, [kept](const Tensor& dy) -> Grads { return {dy}; });
 }
 
 }  // namespace
@@ -188,7 +188,7 @@ TEST_CASE("tape dump: recomputation saves its inputs alone") {
 TEST_CASE("tape dump: several outputs are listed in one row") {
   const Tensor x = leaf_of({3});
   Tape tape;
-  record("pair", {x.clone(), zeros({2, 3}, DType::i64)}, {x},
+  record("pair", {x.detach().clone(), zeros({2, 3}, DType::i64)}, {x},
          [](const Grads& dys) -> Grads { return {dys[0]}; });
   CHECK(tape.dump().find("f64 (1), i64 (2, 3)") != std::string::npos);
 }

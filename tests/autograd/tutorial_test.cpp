@@ -161,7 +161,7 @@ TEST_CASE("tutorial: why a recorded list needs no sorting") {
   const Tensor x = leaf({3});
   std::vector<std::string> order;
   const auto noted = [&order](const char* name, const Tensor& in) {
-    return record(name, in.clone(), {in}, [name, &order](const Tensor& dy) -> Grads {
+    return record(name, in.detach().clone(), {in}, [name, &order](const Tensor& dy) -> Grads {
       order.push_back(name);
       return {dy};
     });
@@ -256,7 +256,7 @@ TEST_CASE("tutorial: how deep a graph may be") {
 TEST_CASE("tutorial: integers have no gradient") {
   const Tensor ids = tensor_of({3}, std::vector<int32_t>{1, 0, 1});
   CHECK_THROWS_WITH(requires_grad(ids),
-                    "requires_grad: i32 (3) on cpu has no gradient; use a floating dtype");
+                    "requires_grad: x is i32 (3) on cpu, which has no gradient; use a floating dtype");
   const Tensor table = requires_grad(tensor_of({2, 2}, Values{1, 2, 3, 4}));
   Tape tape;
   tape.backward(sum(embedding(ids, table)));
@@ -339,6 +339,16 @@ TEST_CASE("tutorial: detach carries a value over, without its history") {
   CHECK(list(grad(w)) == Values{3});  // from the second segment alone; with the first it would be 6
 }
 
+TEST_CASE("tutorial: copies carry the gradient") {
+  const Tensor w = leaf({3, 5});
+  Tape tape;
+  tape.backward(sum(multiply(w.clone(), w.to(DType::f32).to(DType::f64))));
+  CHECK(list(grad(w)) == Values{6, 10});  // as multiply(w, w) gives
+  Tape next;
+  CHECK(!needs_grad(w.to(DType::i32)));
+  CHECK(!needs_grad(w.detach().to(DType::f32)));
+}
+
 TEST_CASE("tutorial: why a parameter has no gradient") {
   const Tensor w = leaf({3}), x = leaf({2});
   {
@@ -372,7 +382,7 @@ TEST_CASE("tutorial: grad() is the gradient itself, not a copy") {
 TEST_CASE("tutorial: dy is read, never written") {
   const Tensor a = leaf({2}), b = leaf({5});
   const auto rude = [](const Tensor& x) {
-    return record("rude", x.clone(), {x}, [](const Tensor& dy) -> Grads {
+    return record("rude", x.detach().clone(), {x}, [](const Tensor& dy) -> Grads {
       dy.data<double>()[0] *= 10;  // wrong: add has handed the same tensor to the other input
       return {dy};
     });

@@ -19,6 +19,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -89,6 +90,32 @@ void add(const std::string& name, const Case& c) {
 constexpr Case kWide{.steps = 83, .batch = 2, .width = 40, .mask = true};
 
 }  // namespace
+
+SIGNATURES(sru_scan) {
+  add_signature({.op = "sru_scan",
+                 .function = "sru_scan",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"u", {n[0], n[1], 3 * n[2]}},
+                           {"x", {n[0], n[1], n[2]}, DType::f32, true},
+                           {"weight_c", {2 * n[2]}},
+                           {"bias", {2 * n[2]}},
+                           {"c0", {n[1], n[2]}, DType::f32, true},
+                           {"options.mask", {n[1], n[2]}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {sru_scan(x[0], x[1], x[2], x[3], x[4], {.mask = x[5]}).h};
+                 }});
+  add_signature({.op = "sru_scan",
+                 .function = "sru_scan",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"u", {n[0], n[1], 4 * n[2]}}, {"weight_c", {2 * n[2]}}, {"bias", {2 * n[2]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {sru_scan(x[0], {}, x[1], x[2], {}, {.mask = {}, .tanh = true}).h};
+                 }});
+}
 
 OP_CASES(sru_scan) {
   add("one element", {.steps = 1, .batch = 1, .width = 1});
