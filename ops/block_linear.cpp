@@ -3,6 +3,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -92,6 +93,7 @@ void block_linear_backward_weight(const Tensor& dweight, const Tensor& dy, const
 
 // Block by block as in linear():  dx = dy W,  dW = dy^T x.
 Tensor block_linear(const Tensor& x, const Tensor& weight) {
+  check_floating("block_linear", {{"x", x}, {"weight", weight}});
   TANDEM_CHECK(weight.rank() == 3 && weight.numel() > 0,
                "block_linear: weight is {}; it must be (G, out, in)", weight.str());
   const int64_t blocks = weight.size(0), out = weight.size(1), in = weight.size(2);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -326,6 +327,8 @@ void gated_delta_rule_backward(const GatedDeltaGrads& out, const Tensor& d_o, co
 GatedDeltaResult gated_delta_rule(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& log_decay,
                                   const Tensor& beta, const Tensor& s0) {
   const GatedDeltaInputs in{q, k, v, log_decay, beta, s0};
+  check_floating("gated_delta_rule",
+                 {{"q", q}, {"k", k}, {"v", v}, {"log_decay", log_decay}, {"beta", beta}});
   TANDEM_CHECK(
       q.rank() == 3 && q.size(0) > 0 && q.size(2) > 0,
       "gated_delta_rule: q is {}; it must be (T, B, H dk) with at least one time step and one column",

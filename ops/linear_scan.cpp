@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -171,6 +172,7 @@ void linear_scan_backward(const Tensor& dp, const Tensor& dq, const Tensor& dh0,
 }  // namespace cpu
 
 LinearScanResult linear_scan(const Tensor& p, const Tensor& q, const Tensor& h0, ScanForm form) {
+  check_floating("linear_scan", {{"p", p}, {"q", q}});
   TANDEM_CHECK(p.rank() == 3 && p.size(0) > 0 && p.size(2) > 0,
                "linear_scan: p is {}; it must be (T, B, D) with at least one time step and one column",
                p.shape().str());

@@ -14,6 +14,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -60,6 +61,22 @@ OpCase op_case_of(const std::string& name, const Case& c) {
 }
 
 }  // namespace
+
+SIGNATURES(gated_delta_rule) {
+  add_signature({.op = "gated_delta_rule",
+                 .function = "gated_delta_rule",
+                 .sizes = {3, 2, 2, 4, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   const int64_t t = n[0], b = n[1], heads = n[2], dk = n[3], dv = n[4];
+                   return {{"q", {t, b, heads * dk}}, {"k", {t, b, heads * dk}},
+                           {"v", {t, b, heads * dv}}, {"log_decay", {t, b, heads}},
+                           {"beta", {t, b, heads}},   {"s0", {b, heads * dk * dv}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   const GatedDeltaResult result = gated_delta_rule(x[0], x[1], x[2], x[3], x[4], x[5]);
+                   return {result.o, result.state};
+                 }});
+}
 
 OP_CASES(gated_delta_rule) {
   add_op_case(op_case_of("one element", {1, 1, 1, 1, 1}));

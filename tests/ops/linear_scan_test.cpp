@@ -14,6 +14,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -57,6 +58,22 @@ OpCase op_case_of(const std::string& name, const Form& form, Shape shape, bool h
 }
 
 }  // namespace
+
+SIGNATURES(linear_scan) {
+  for (const ScanForm form : {ScanForm::coefficients, ScanForm::min_gru, ScanForm::rg_lru})
+    add_signature({.op = "linear_scan",
+                   .function = "linear_scan",
+                   .sizes = {3, 2, 5},
+                   .tensors = [](const Sizes& n) -> TensorArguments {
+                     return {{"p", {n[0], n[1], n[2]}},
+                             {"q", {n[0], n[1], n[2]}},
+                             {"h0", {n[1], n[2]}, DType::f32, true}};
+                   },
+                   .call = [form](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                     const LinearScanResult result = linear_scan(x[0], x[1], x[2], form);
+                     return {result.h, result.h_last};
+                   }});
+}
 
 OP_CASES(linear_scan) {
   for (const Form& form : kForms) {
