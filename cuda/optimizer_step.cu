@@ -20,9 +20,10 @@ struct Entry {
   bf16* copy;  // the bf16 copy of the weights, or null
   int64_t* steps;
   int64_t count;
-  int end_block;  // its blocks are those from the entry before on
-  bool aligned;   // vectors can be loaded and stored
-  bool decays;    // whether weight decay applies to it
+  int end_block;     // its blocks are those from the entry before on
+  bool aligned;      // vectors can be loaded and stored
+  bool decays;       // whether weight decay applies to it
+  bool counts_only;  // whether it only takes part in the norm and is counted
 };
 constexpr int kEntries = 60;
 struct Table {
@@ -202,6 +203,7 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int N = kVector<T>;
   const Share share = share_of<N>(table);
   const Entry& entry = table.entries[share.entry];
+  if (entry.counts_only) return;
   const AdamFactors<T> k(coefficients[share.entry]);
   update<N>(entry, k, share.begin, share.middle);
   update<1>(entry, k, share.middle, share.end);
@@ -219,9 +221,17 @@ std::vector<Batch> batches_of(const std::vector<ParameterSlot>& slots) {
     void* const copy = slot.copy.defined() ? slot.copy.raw() : nullptr;
     const bool aligned = is_aligned(slot.value.raw()) && is_aligned(slot.gradient.raw()) &&
                          is_aligned(slot.m.raw()) && is_aligned(slot.v.raw()) && is_aligned(copy, 8);
-    batch.table.entries[batch.table.count++] = {
-        slot.value.raw(),           slot.gradient.raw(), slot.m.raw(), slot.v.raw(), static_cast<bf16*>(copy),
-        slot.steps.data<int64_t>(), slot.value.numel(),  batch.blocks, aligned,      slot.decays};
+    batch.table.entries[batch.table.count++] = {slot.value.raw(),
+                                                slot.gradient.raw(),
+                                                slot.m.raw(),
+                                                slot.v.raw(),
+                                                static_cast<bf16*>(copy),
+                                                slot.steps.data<int64_t>(),
+                                                slot.value.numel(),
+                                                batch.blocks,
+                                                aligned,
+                                                slot.decays,
+                                                slot.counts_only};
   }
   return batches;
 }

@@ -143,13 +143,6 @@ void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<
 }  // namespace
 
 namespace cpu {
-namespace {
-
-void round_to_bf16(bf16* y, const double* x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = bf16(static_cast<float>(x[i]));
-}
-
-}  // namespace
 
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome) {
@@ -174,6 +167,7 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
     const int64_t begin = blocks[i].begin, n = blocks[i].count;
     const auto index = blocks[i].slot;
     const ParameterSlot& slot = slots[index];
+    if (slot.counts_only) return;
     dispatch_float(slot.value.dtype(), "optimizer", [&]<class T>() {
       T* const value = slot.value.data<T>() + begin;
       update(value, slot.m.data<T>() + begin, slot.v.data<T>() + begin, slot.gradient.data<T>() + begin,

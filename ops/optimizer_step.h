@@ -28,6 +28,9 @@ struct ParameterSlot {
   Tensor copy;         // bf16, same shape: receives the rounded new value; may be undefined
   Tensor steps;        // i64 (1): number of updates so far, for the bias corrections
   bool decays = true;  // whether weight decay applies to it
+  // True: another operator moves it (ops/muon_step.h). Its gradient is part of the norm and its updates are counted, but
+  // value, copy and moments stay as they are.
+  bool counts_only = false;
 };
 
 // The elements of the outcome of a step.

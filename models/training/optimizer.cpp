@@ -1,5 +1,5 @@
 // Checks of settings and parameters; saving and restoring of the moments. The update itself is
-// ops/optimizer_step.h.
+// ops/optimizer_step.h, and ops/muon_step.h for the matrices that Muon moves.
 #include "tandem/models/training/optimizer.h"
 
 #include <algorithm>
@@ -20,15 +20,17 @@
 namespace tandem {
 namespace {
 
+// With "muon" this is the kind of the parameters that Muon does not move.
 constexpr std::pair<const char*, OptimizerKind> kKinds[] = {{"radam", OptimizerKind::radam},
                                                             {"adamw", OptimizerKind::adamw},
                                                             {"lamb", OptimizerKind::lamb},
-                                                            {"nag", OptimizerKind::nag}};
+                                                            {"nag", OptimizerKind::nag},
+                                                            {"muon", OptimizerKind::radam}};
 
 OptimizerKind kind_of(const OptimizerConfig& config) {
   for (const auto& [name, kind] : kKinds)
     if (config.kind == name) return kind;
-  detail::fail("optimizer: unknown kind \"{}\"; use radam, adamw, lamb or nag", config.kind);
+  detail::fail("optimizer: unknown kind \"{}\"; use radam, adamw, lamb, nag or muon", config.kind);
 }
 
 UpdateRule rule_of(const OptimizerConfig& config) {
@@ -48,8 +50,9 @@ void check_config(const OptimizerConfig& config) {
   kind_of(config);
   TANDEM_CHECK(config.decay == "all" || config.decay == "matrices",
                "optimizer: decay of \"{}\"; use all, or matrices for none of biases and gains", config.decay);
-  for (const auto& [name, beta] : {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2},
-                                   std::pair{"momentum", config.momentum}})
+  for (const auto& [name, beta] :
+       {std::pair{"beta1", config.beta1}, std::pair{"beta2", config.beta2},
+        std::pair{"momentum", config.momentum}, std::pair{"muon_beta", config.muon_beta}})
     TANDEM_CHECK(beta >= 0 && beta < 1, "optimizer: {} is {}; it must be at least 0 and below 1", name, beta);
   TANDEM_CHECK(config.eps >= 0 && std::isfinite(config.eps),
                "optimizer: eps is {}; it must be positive, such as 1e-8, or 0 for the kind's own",
@@ -66,6 +69,13 @@ void multiply(const Tensor& x, const Tensor& factor) {
 }
 
 }  // namespace
+
+bool muon_moves(const NamedTensor& parameter) {
+  constexpr int64_t kLeastAxis = 16;
+  const Shape& shape = parameter.value.shape();
+  return parameter.name.starts_with("layers.") && shape.rank() == 2 &&
+         std::min(shape[0], shape[1]) >= kLeastAxis;
+}
 
 Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config)
     : config_(std::move(config)) {
@@ -94,7 +104,8 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
                  parameters[0].name, parameters[0].value.device().str());
     const Tensor m = zeros_like(value), v = zeros_like(value);
     const int64_t row = static_cast<int64_t>(slots_.size()) + 1;
-    slots_.push_back({parameter, m, v, steps_.view_rows(row, row + 1), Tensor()});
+    slots_.push_back({parameter, m, v, steps_.view_rows(row, row + 1), Tensor(),
+                      config_.kind == "muon" && muon_moves(parameter)});
   }
 }
 
@@ -106,9 +117,10 @@ Tensor StepOutcome::updated_flag(const Tensor& outcome) {
   return outcome.view_rows(2, 3);
 }
 
-std::vector<ParameterSlot> Optimizer::update_slots() const {
+Optimizer::Updates Optimizer::updates() const {
   const Tensor none({0}, DType::f32, device_);
-  std::vector<ParameterSlot> slots{{none, none, none, none, Tensor(), steps_.view_rows(0, 1)}};
+  Updates updates;
+  updates.all = {{none, none, none, none, Tensor(), steps_.view_rows(0, 1)}};
   for (const Slot& slot : slots_) {
     const Tensor& value = slot.parameter.value;
     const Tensor gradient = grad(value);
@@ -117,16 +129,18 @@ std::vector<ParameterSlot> Optimizer::update_slots() const {
     // weight_as() refreshes a stale bf16 copy here, because an update that is skipped would leave it stale.
     const bool decays = config_.decay == "all" || value.rank() > 1;
     const bool copied = low_precision_copy(value).defined();
-    slots.push_back({value, gradient, slot.m, slot.v, copied ? weight_as(value, DType::bf16) : Tensor(),
-                     slot.steps, decays});
+    const Tensor copy = copied ? weight_as(value, DType::bf16) : Tensor();
+    updates.all.push_back({value, gradient, slot.m, slot.v, copy, slot.steps, decays, slot.by_muon});
+    if (slot.by_muon) updates.by_muon.push_back({value, gradient, slot.m, copy, slot.mask});
   }
-  return slots;
+  return updates;
 }
 
 void Optimizer::step(const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
-  const std::vector<ParameterSlot> slots = update_slots();
-  optimizer_step(slots, rule_of(config_), lr, loss, outcome);
-  for (const ParameterSlot& slot : slots) mark_low_precision_current(slot.value);
+  const Updates updates = this->updates();
+  optimizer_step(updates.all, rule_of(config_), lr, loss, outcome);
+  muon_step(updates.by_muon, {.beta = config_.muon_beta, .weight_decay = config_.weight_decay}, lr, outcome);
+  for (const ParameterSlot& slot : updates.all) mark_low_precision_current(slot.value);
   zero_grad();
 }
 

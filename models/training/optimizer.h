@@ -1,4 +1,4 @@
-// Optimizer: updates all parameters at once by RAdam, AdamW, LAMB or NAG, with decoupled weight decay and with
+// Optimizer: updates all parameters at once by RAdam, AdamW, LAMB, NAG or Muon, with decoupled weight decay and with
 // gradients clipped by their global norm.
 #pragma once
 #include <cstdint>
@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "tandem/models/named_tensor.h"
+#include "tandem/ops/muon_step.h"
 #include "tandem/ops/optimizer_step.h"
 
 namespace tandem {
 
 struct OptimizerConfig {
-  std::string kind = "radam";  // or "adamw", "lamb", "nag"
+  std::string kind = "radam";  // or "adamw", "lamb", "nag", "muon"
   double beta1 = 0.9, beta2 = 0.999;
   double eps = 0;             // 0: the kind's default, 1e-6 for LAMB and 1e-8 for the others
   double weight_decay = 0.1;  // of the parameters that `decay` names: value -= lr weight_decay value
@@ -23,6 +24,7 @@ struct OptimizerConfig {
   bool degenerated_to_sgd = true;
   double min_trust = 0.25;  // LAMB only: smallest trust ratio
   double momentum = 0.99;   // NAG only: takes the place of beta1
+  double muon_beta = 0.95;  // Muon only: beta of the matrices that it moves
 };
 
 // What one update did.
@@ -39,9 +41,16 @@ struct StepOutcome {
   static Tensor updated_flag(const Tensor& outcome);
 };
 
+// Returns whether Muon moves this parameter: a matrix of a layer, that is of rank 2 with a name that begins with
+// "layers.", and with both axes at least 16. Embeddings, output rows, filters and vectors are no such matrices.
+bool muon_moves(const NamedTensor& parameter);
+
 // RAdam: Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond" (ICLR 2020).
 // AdamW: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019).
 // LAMB: see lamb_trust() in ops/optimizer_step.h. NAG: Nesterov's accelerated gradient as in fairseq and PyTorch.
+// Muon: orthogonalised momentum (ops/muon_step.h) for the parameters of muon_moves(), and RAdam for all others, with
+// the same learning rate and weight decay. Their v stays 0, and their gradients are not clipped, since only the
+// direction of an update depends on them.
 // Moments have the dtype of their parameter.
 class Optimizer {
  public:
@@ -90,9 +99,14 @@ class Optimizer {
     Tensor m, v;
     Tensor steps;  // i64 (1): updates with a gradient, the t of the bias corrections
     Tensor mask;   // 1 or 0, in the parameter's dtype; undefined: no weight is pruned
+    bool by_muon = false;
   };
-  // Returns the parameters that have a gradient, after a slot that only counts all updates.
-  std::vector<ParameterSlot> update_slots() const;
+  // The parameters that have a gradient.
+  struct Updates {
+    std::vector<ParameterSlot> all;  // after a slot that only counts all updates
+    std::vector<MuonSlot> by_muon;   // of those in `all` that only count
+  };
+  Updates updates() const;
 
   OptimizerConfig config_;
   Device device_;

@@ -90,6 +90,10 @@ void round_to_bf16(bf16* out, const float* x, int64_t n) {
   has_instruction() ? round_by_instruction(out, x, n) : round_to_bf16_portable(out, x, n);
 }
 
+void round_to_bf16(bf16* out, const double* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = bf16(static_cast<float>(x[i]));
+}
+
 void round_pairs(uint32_t* out, const float* even, const float* odd, int64_t n) {
   has_instruction() ? round_pairs_by_instruction(out, even, odd, n) : round_pairs_portable(out, even, odd, n);
 }

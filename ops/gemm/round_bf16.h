@@ -9,6 +9,8 @@
 namespace tandem::cpu {
 
 void round_to_bf16(bf16* out, const float* x, int64_t n);
+// Rounds twice, to f32 first, and by no instruction: for bf16 copies of f64 weights, which only tests have.
+void round_to_bf16(bf16* out, const double* x, int64_t n);
 
 // out[i] = rounded even[i] in the low 16 bits and odd[i] in the high 16 bits: the row pairs of
 // ops/gemm/pack.h.

@@ -68,6 +68,32 @@ TEST_CASE("cuda: a step as one graph is the step operator by operator, bit for b
   }
 }
 
+TEST_CASE(
+    "cuda: with Muon losses follow the CPU's, a graph has the bits of single operators, and a run resumes") {
+  if (!has_cuda()) return;
+  Trainer reference = make_trainer(run_by("muon"));
+  const std::vector<double> expected = losses(reference, 16);
+  for (const auto& kind : {std::pair{"f32", 1e-3}, {"bf16", 5e-2}}) {
+    const std::string precision = kind.first;
+    const double tolerance = kind.second;
+    CAPTURE(precision);
+    RunConfig config = run_by("muon");
+    config.precision = precision;
+    Trainer eager = make_trainer(config, kCuda), graph = make_trainer(config, kCuda);
+    eager.use_graph(false);
+    const std::vector<double> seen = losses(graph, 16);
+    CHECK(seen == losses(eager, 16));
+    CHECK(graph.uses_graph() == has_graphs());
+    for (size_t i = 0; i < seen.size(); ++i)
+      CHECK(seen[i] == doctest::Approx(expected[i]).epsilon(tolerance));
+
+    Trainer before = make_trainer(config, kCuda), after = make_trainer(config, kCuda);
+    losses(before, 6);
+    after.restore(before.checkpoint());
+    CHECK(losses(after, 10) == std::vector<double>(seen.begin() + 6, seen.end()));
+  }
+}
+
 TEST_CASE("cuda: steps are enqueued, and their records come later, none lost") {
   if (!has_cuda()) return;
   const RunConfig config = run_in("bf16");

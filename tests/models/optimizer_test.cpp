@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -19,6 +18,7 @@
 #include "tests/support/give_gradient.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/parameters.h"
 
 namespace tandem::testing {
 namespace {
@@ -47,32 +47,10 @@ double distance_from_golden(const std::string& run, const OptimizerConfig& confi
   return distance;
 }
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor x = a.to(Device::cpu()), y = b.to(Device::cpu());
-  return x.nbytes() == y.nbytes() && std::memcmp(x.raw(), y.raw(), x.nbytes()) == 0;
-}
-
 // Returns two parameters that share no size.
 std::vector<NamedTensor> two_parameters(DType dtype, Device device = Device::cpu()) {
   return {{"w", requires_grad(random_tensor({7, 5}, dtype, 1).to(device))},
           {"b", requires_grad(random_tensor({3}, dtype, 2).to(device))}};
-}
-
-void random_gradients(const std::vector<NamedTensor>& parameters, uint64_t seed) {
-  for (const auto& [name, value] : parameters)
-    give_gradient(value, random_tensor(value.shape(), value.dtype(), seed++).to(value.device()));
-}
-
-std::vector<NamedTensor> cloned(const std::vector<NamedTensor>& tensors) {
-  std::vector<NamedTensor> all;
-  for (const NamedTensor& x : tensors) all.push_back({x.name, x.value.clone()});
-  return all;
-}
-
-bool same_bits(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const NamedTensor& x, const NamedTensor& y) {
-    return x.name == y.name && same_bits(x.value, y.value);
-  });
 }
 
 }  // namespace
@@ -213,9 +191,9 @@ TEST_CASE("optimizer: one tensor under two names, whole or in part, is refused")
 }
 
 TEST_CASE("optimizer: from a saved state training goes on bit for bit") {
-  const auto resume = [](DType dtype, Device device) {
-    const auto one = two_parameters(dtype, device);
-    Optimizer first(one, {});
+  const auto resume = [](const std::string& kind, DType dtype, Device device) {
+    const auto one = kind == "muon" ? mixed_parameters(dtype, device) : two_parameters(dtype, device);
+    Optimizer first(one, {.kind = kind});
     const auto train = [](Optimizer& optimizer, const std::vector<NamedTensor>& parameters, uint64_t from,
                           uint64_t to) {
       for (uint64_t i = from; i < to; ++i) {
@@ -229,7 +207,7 @@ TEST_CASE("optimizer: from a saved state training goes on bit for bit") {
     for (const NamedTensor& x : first.state()) saved.push_back({x.name, x.value.to(Device::cpu()).clone()});
     train(first, one, 7, 12);
 
-    Optimizer second(two, {});
+    Optimizer second(two, {.kind = kind});
     second.load_state(saved);
     CHECK(second.steps() == 7);
     train(second, two, 7, 12);
@@ -237,7 +215,8 @@ TEST_CASE("optimizer: from a saved state training goes on bit for bit") {
     CHECK(same_bits(first.state(), second.state()));
   };
   for (const Device device : test_devices())
-    for (const DType dtype : {DType::f32, DType::f64}) resume(dtype, device);
+    for (const DType dtype : {DType::f32, DType::f64})
+      for (const std::string kind : {"radam", "muon"}) resume(kind, dtype, device);
 }
 
 TEST_CASE("optimizer: a state that does not fit is refused, and nothing changes") {
@@ -364,9 +343,10 @@ TEST_CASE("optimizer: bad settings and parameters") {
   const auto error = [&leaf](const OptimizerConfig& config) {
     return error_of([&] { Optimizer optimizer({{"p", leaf}}, config); });
   };
-  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam, adamw, lamb or nag");
+  CHECK(error({.kind = "sgd"}) == "optimizer: unknown kind \"sgd\"; use radam, adamw, lamb, nag or muon");
   CHECK(error({.beta1 = 1}) == "optimizer: beta1 is 1; it must be at least 0 and below 1");
   CHECK(error({.beta2 = -0.5}) == "optimizer: beta2 is -0.5; it must be at least 0 and below 1");
+  CHECK(error({.muon_beta = 1}) == "optimizer: muon_beta is 1; it must be at least 0 and below 1");
   CHECK(error({.eps = -1}) ==
         "optimizer: eps is -1; it must be positive, such as 1e-8, or 0 for the kind's own");
   CHECK(error({.min_trust = -1}) ==

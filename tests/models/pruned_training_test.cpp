@@ -89,9 +89,31 @@ TEST_CASE("optimizer: the bf16 copy of a weight is pruned with it") {
   CHECK(weight_as(a, DType::bf16).to(DType::f32).to_vector<float>() == std::vector<float>{0, 1, 1, 0, 1, 1});
 }
 
+TEST_CASE("optimizer: Muon leaves pruned weights and their momenta at 0, and moves the others") {
+  const Shape shape{17, 40};
+  const Tensor mask = third_pruned(shape);
+  for (const Device device : test_devices()) {
+    const Tensor w = requires_grad(full(shape, 1, DType::f32, device));
+    const Tensor rounded = weight_as(w, DType::bf16);
+    Optimizer optimizer({{"layers.0.weight", w}}, {.kind = "muon"});
+    optimizer.set_pruning_masks({{"layers.0.weight", mask}});
+    for (uint64_t t = 0; t < 3; ++t) {
+      give_gradient(w, random_tensor(shape, DType::f32, t + 1).to(device));
+      CHECK(optimizer.step(0.05).updated);
+    }
+    const Tensor m = find_tensor(optimizer.state(), "layers.0.weight.m");
+    for (const Tensor& x : {w, m, weight_as(w, DType::bf16)}) {
+      const std::vector<float> all = x.to(DType::f32).to_vector<float>();
+      for (size_t i = 0; i < all.size(); ++i) CHECK((i % 3 == 0) == (all[i] == 0));
+    }
+    CHECK(weight_as(w, DType::bf16).same_as(rounded));
+    for (const float x : w.to_vector<float>()) CHECK(x != 1);
+  }
+}
+
 // Returns a trainer that has 60 % of its weights pruned.
-Trainer pruned_trainer(Device device) {
-  Trainer trainer = make_trainer(small_run(), device);
+Trainer pruned_trainer(const std::string& optimizer, Device device) {
+  Trainer trainer = make_trainer(run_by(optimizer), device);
   Checkpoint start = trainer.checkpoint();
   for (NamedTensor& parameter : start.parameters) parameter.value = parameter.value.to(Device::cpu()).clone();
   start.masks = prune(start.parameters, 0.6, PruningScope::layer);
@@ -100,32 +122,34 @@ Trainer pruned_trainer(Device device) {
 }
 
 TEST_CASE("trainer: pruned weights stay 0, and a resumed run goes on bit for bit") {
-  for (const Device device : test_devices()) {
-    CAPTURE(device.str());
-    Trainer whole = pruned_trainer(device);
-    const std::vector<double> expected = losses(whole, 12);
-    CHECK(expected.back() < expected.front());
-    const Checkpoint last = whole.checkpoint();
-    REQUIRE(!last.masks.empty());
-    for (const auto& [name, mask] : last.masks) {
-      const std::vector<float> w = find_tensor(last.parameters, name).to_vector<float>();
-      int64_t moved = 0;
-      for (size_t i = 0; i < w.size(); ++i) moved += w[i] != 0 && !mask.data<uint8_t>()[i];
-      CHECK(moved == 0);
-      CHECK(std::count(w.begin(), w.end(), 0.0f) == std::llround(0.6 * static_cast<double>(w.size())));
-    }
+  for (const Device device : test_devices())
+    for (const std::string optimizer : {"radam", "muon"}) {
+      CAPTURE(device.str());
+      CAPTURE(optimizer);
+      Trainer whole = pruned_trainer(optimizer, device);
+      const std::vector<double> expected = losses(whole, 12);
+      CHECK(expected.back() < expected.front());
+      const Checkpoint last = whole.checkpoint();
+      REQUIRE(!last.masks.empty());
+      for (const auto& [name, mask] : last.masks) {
+        const std::vector<float> w = find_tensor(last.parameters, name).to_vector<float>();
+        int64_t moved = 0;
+        for (size_t i = 0; i < w.size(); ++i) moved += w[i] != 0 && !mask.data<uint8_t>()[i];
+        CHECK(moved == 0);
+        CHECK(std::count(w.begin(), w.end(), 0.0f) == std::llround(0.6 * static_cast<double>(w.size())));
+      }
 
-    const TempDir folder;
-    const std::string path = folder / "last.safetensors";
-    Trainer before = pruned_trainer(device);
-    std::vector<double> seen = losses(before, 5);
-    save_checkpoint(path, before.checkpoint());
-    Trainer after = make_trainer(small_run(), device);
-    after.restore(load_checkpoint(path));
-    const std::vector<double> rest = losses(after, 7);
-    seen.insert(seen.end(), rest.begin(), rest.end());
-    CHECK(seen == expected);
-  }
+      const TempDir folder;
+      const std::string path = folder / "last.safetensors";
+      Trainer before = pruned_trainer(optimizer, device);
+      std::vector<double> seen = losses(before, 5);
+      save_checkpoint(path, before.checkpoint());
+      Trainer after = make_trainer(run_by(optimizer), device);
+      after.restore(load_checkpoint(path));
+      const std::vector<double> rest = losses(after, 7);
+      seen.insert(seen.end(), rest.begin(), rest.end());
+      CHECK(seen == expected);
+    }
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ TEST_CASE(
   const std::vector<uint8_t> text = random_text(400, kSmallVocabulary);
   const Vocabulary vocabulary = Vocabulary::of(text);
   REQUIRE(vocabulary.size() == kSmallVocabulary);
-  const std::string optimizers[] = {"radam", "adamw", "lamb", "nag"};
+  const std::string optimizers[] = {"radam", "adamw", "lamb", "nag", "muon"};
   for (size_t i = 0; const std::string& model : small_models()) {
     CAPTURE(model);
     nlohmann::json json = nlohmann::json::parse(model);
@@ -73,7 +73,7 @@ TEST_CASE(
     RunConfig config = small_run();
     config.model_config = json.dump();
     config.recipe.unroll = 8;
-    config.recipe.optimizer = optimizers[i++ % 4];
+    config.recipe.optimizer = optimizers[i++ % 5];
     const auto start = [&config, &text, &vocabulary] {
       return Trainer(config, Tokens(text, vocabulary), vocabulary, Device::cpu());
     };
@@ -86,6 +86,33 @@ TEST_CASE(
     for (const double loss : losses(after, 4)) seen.push_back(loss);
     CHECK(seen == expected);
     CHECK(expected[0] != expected[1]);
+  }
+}
+
+TEST_CASE(
+    "trainer: with Muon training learns, and a resumed run goes on bit for bit, with accumulation too") {
+  for (const std::string precision : {"f32", "bf16"}) {
+    if (precision == "bf16" && !cpu_has_bf16()) continue;
+    RunConfig config = run_by("muon");
+    config.precision = precision;
+    config.recipe.accumulate = 2;
+    Trainer whole = make_trainer(config), radam = make_trainer([&config] {
+                                            RunConfig other = config;
+                                            other.recipe.optimizer = "radam";
+                                            return other;
+                                          }());
+    const std::vector<double> expected = losses(whole, 16);
+    CHECK(expected.back() < expected.front());
+    CHECK(expected != losses(radam, 16));
+    Trainer before = make_trainer(config);
+    std::vector<double> seen = losses(before, 7);
+    const TempDir folder;
+    save_checkpoint(folder / "resume", before.checkpoint());
+    const Checkpoint saved = load_checkpoint(folder / "resume");
+    Trainer after = make_trainer(RunConfig::from_text(saved.run_config));
+    after.restore(saved);
+    for (const double loss : losses(after, 9)) seen.push_back(loss);
+    CHECK(seen == expected);
   }
 }
 

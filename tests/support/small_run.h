@@ -18,11 +18,11 @@ inline const std::vector<uint8_t>& sample_text() {
   return bytes;
 }
 
-inline RunConfig small_run() {
+inline RunConfig small_run(int64_t d_projected = 8) {
   SruppConfig model;
   model.vocabulary = 6;
   model.d = 32;
-  model.d_projected = 8;
+  model.d_projected = d_projected;
   model.layers = 2;
   model.dropout = 0.1;
   model.attention_dropout = 0.1;
@@ -36,6 +36,13 @@ inline RunConfig small_run() {
                    .warmup = 4,
                    .steps = 40,
                    .eval_every = 10};
+  return config;
+}
+
+// Returns a run with that optimizer. For Muon the matrices of its layers are wide enough to be moved by it.
+inline RunConfig run_by(const std::string& optimizer) {
+  RunConfig config = small_run(optimizer == "muon" ? 16 : 8);
+  config.recipe.optimizer = optimizer;
   return config;
 }
 

@@ -134,7 +134,7 @@ std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& 
   return calls;
 }
 
-// The optimizer multiplies no matrices, so that a step in tf32 takes its f32 case.
+// The case is RAdam, which multiplies no matrices, so that a step in tf32 takes its f32 case.
 BenchCase optimizer_case(const BenchSizes& sizes, MatmulPrecision precision) {
   const bool bf16 = bench_activation_dtype(precision) == DType::bf16;
   return bench_cases("optimizer_step", sizes, bf16 ? MatmulPrecision::bf16 : MatmulPrecision::f32).at(0);

@@ -131,7 +131,11 @@ void add_preset_flags(Flags& flags, TrainOptions& o) {
       .in_group(recipe);
   flags.add("--eval-batch-size", o.eval_batch_size, "Number of rows in evaluations during training.")
       .in_group(recipe);
-  flags.add("--optimizer", o.optimizer, "radam, adamw, lamb or nag.").in_group(recipe);
+  flags
+      .add(
+          "--optimizer", o.optimizer,
+          "radam, adamw, lamb, nag or muon (orthogonalised momentum for matrices of layers, radam for the rest).")
+      .in_group(recipe);
   flags.add("--lr", o.lr, "Learning rate at the peak of the schedule.").in_group(recipe);
   flags.add("--warmup", o.warmup, "Number of updates of linear warm-up.").in_group(recipe);
   flags.add("--steps", o.steps, "Number of updates of the whole schedule.").in_group(recipe);
