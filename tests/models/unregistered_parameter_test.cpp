@@ -10,6 +10,7 @@
 #include "tandem/models/registry.h"
 #include "tandem/ops/arithmetic.h"
 #include "tests/support/errors.h"
+#include "tests/support/small_models.h"
 #include "tests/support/small_run.h"
 
 namespace tandem::testing {
@@ -31,7 +32,8 @@ class Gain : public Layer {
     const bool late = mistake_ == Mistake::second_step && part(before, 0).defined();
     const Tensor gain = late ? unused_ : owner_.gain;
     const auto f = [gain](const std::vector<Tensor>& in) { return std::vector<Tensor>{mul(in[0], gain)}; };
-    return {options.recompute ? recompute("gain", f, {x})[0] : f({x})[0], {x.detach()}};
+    const Tensor last = x.detach().view_rows(x.size(0) - 1, x.size(0)).view_as(x.shape().tail()).clone();
+    return {options.recompute ? recompute("gain", f, {x})[0] : f({x})[0], {last}};
   }
   double forward_flops(int64_t, int64_t) const override { return 0; }
 
@@ -45,17 +47,17 @@ class Gain : public Layer {
   Tensor unused_;
 };
 
-struct ForgetfulConfig : Configured<ForgetfulConfig> {
+struct UnregisteredConfig : Configured<UnregisteredConfig> {
   int64_t mistake = 0;
 
-  std::string model_name() const { return "forgetful"; }
+  std::string model_name() const { return "unregistered"; }
   void fields(Fields& field) {
     token_fields(field);
     field("mistake", mistake);
   }
 };
 
-std::unique_ptr<LanguageModel> make_forgetful(const ForgetfulConfig& config, uint64_t seed) {
+std::unique_ptr<LanguageModel> make_unregistered(const UnregisteredConfig& config, uint64_t seed) {
   Random random(seed);
   const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.25, config); };
   const FrameConfig frame = {.input_width = 16, .output_width = 16};
@@ -64,12 +66,12 @@ std::unique_ptr<LanguageModel> make_forgetful(const ForgetfulConfig& config, uin
   });
 }
 
-std::vector<Preset> forgetful_presets() {
-  return {{"laptop", ForgetfulConfig().text(), laptop_recipe(4e-3, 1000), "a test"}};
+std::vector<Preset> unregistered_presets() {
+  return {{"laptop", UnregisteredConfig().text(), laptop_recipe(4e-3, 1000), "a test"}};
 }
 
-Trainer forgetful_trainer(int64_t mistake, bool recompute) {
-  ForgetfulConfig model;
+Trainer unregistered_trainer(int64_t mistake, bool recompute) {
+  UnregisteredConfig model;
   model.vocabulary = 6;
   model.mistake = mistake;
   RunConfig config = small_run();
@@ -81,8 +83,8 @@ Trainer forgetful_trainer(int64_t mistake, bool recompute) {
 }  // namespace
 }  // namespace tandem::testing
 
-TANDEM_MODELS(forgetful) {
-  register_model("forgetful", testing::make_forgetful, testing::forgetful_presets);
+TANDEM_MODELS(unregistered) {
+  register_model("unregistered", testing::make_unregistered, testing::unregistered_presets);
 }
 
 namespace tandem::testing {
@@ -91,16 +93,16 @@ TEST_CASE(
     "trainer: a leaf that is no parameter of the model stops the first steps, also where layers are recomputed") {
   for (const bool recompute : {false, true}) {
     CAPTURE(recompute);
-    Trainer right = forgetful_trainer(0, recompute);
+    Trainer right = unregistered_trainer(0, recompute);
     CHECK(losses(right, 3).size() == 3);
     for (const int64_t mistake : {1, 2}) {
       CAPTURE(mistake);
-      Trainer wrong = forgetful_trainer(mistake, recompute);
+      Trainer wrong = unregistered_trainer(mistake, recompute);
       CHECK(contains(
           error_of([&wrong] { wrong.step(); }),
           "trainer: the loss depends on a leaf (16), used by mul, which is no parameter of the model"));
     }
-    Trainer late = forgetful_trainer(3, recompute);
+    Trainer late = unregistered_trainer(3, recompute);
     late.step();
     CHECK(contains(error_of([&late] { late.step(); }), "a leaf (16), used by mul"));
   }

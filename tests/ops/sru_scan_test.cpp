@@ -424,7 +424,7 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   CHECK(error(u, x, w, w, zeros({3, 2}, DType::f32), none) ==
         "sru_scan: c0 is (3, 2), but u is (4, 2, 9) and takes c0 (2, 3)");
   CHECK(error(u, x, w, w, none, zeros({4, 2, 3}, DType::f32)) ==
-        "sru_scan: mask is (4, 2, 3), but u is (4, 2, 9) and takes mask (2, 3)");
+        "sru_scan: options.mask is (4, 2, 3), but u is (4, 2, 9) and takes options.mask (2, 3)");
   CHECK(
       error(u, x, w, w, zeros({2, 3}, DType::f64), none) ==
       "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of u");
@@ -437,7 +437,7 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   CHECK(error_of([] {
           const Tensor v = zeros({6}, DType::i32);
           sru_scan(zeros({4, 2, 9}, DType::i32), Tensor(), v, v, Tensor());
-        }).find("sru_scan: dtype i32 is not supported") == 0);
+        }).find("sru_scan: u is i32 (4, 2, 9) on cpu; it must be floating") == 0);
 }
 
 }  // namespace tandem::testing
