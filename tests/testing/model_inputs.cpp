@@ -45,8 +45,11 @@ Tensor random_tokens(int64_t steps, uint64_t seed) {
 
 std::vector<std::vector<double>> gradients_of(const LanguageModel& model) {
   std::vector<std::vector<double>> all;
-  for (const NamedTensor& parameter : model.parameters())
-    all.push_back(grad(parameter.value).to(DType::f64).to_vector<double>());
+  for (const NamedTensor& parameter : model.parameters()) {
+    const Tensor gradient = grad(parameter.value);
+    all.push_back(gradient.defined() ? gradient.to(DType::f64).to_vector<double>()
+                                     : std::vector<double>(static_cast<size_t>(parameter.value.numel())));
+  }
   return all;
 }
 

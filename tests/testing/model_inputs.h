@@ -24,7 +24,7 @@ nlohmann::json whole_config_of(const std::string& text);
 std::unique_ptr<LanguageModel> make_shaken(const nlohmann::json& config, Device device = Device::cpu());
 // Returns ids (steps, kBatch) i32.
 Tensor random_tokens(int64_t steps, uint64_t seed);
-// Returns the gradients of all parameters in f64.
+// Returns the gradients of all parameters in f64; zeros for a parameter that has none.
 std::vector<std::vector<double>> gradients_of(const LanguageModel& model);
 
 }  // namespace tandem::testing
