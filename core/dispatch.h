@@ -15,6 +15,8 @@ inline constexpr bool kWithCuda = false;
 // Throw an Error that names the operator, the dtype and the supported dtypes.
 [[noreturn]] void fail_not_float(const char* op, DType dtype);         // CPU kernels: f32 or f64
 [[noreturn]] void fail_not_device_float(const char* op, DType dtype);  // GPU kernels: f32, f64 or bf16
+// Throws the Error of TANDEM_DISPATCH_CPU. `call` is the text of the call; it begins with the name of the kernel.
+[[noreturn]] void fail_no_gpu_kernel(const char* call);
 
 // Calls f<float>() or f<double>():
 //     dispatch_float(x.dtype(), "softmax", [&]<class T>() { forward(y.data<T>(), x.data<T>(), rows, columns); });
@@ -66,7 +68,8 @@ void dispatch_dtype(DType dtype, const F& f) {
 }  // namespace tandem
 
 // Calls tandem::cuda::call if `device` is a GPU, else tandem::cpu::call. In a build without CUDA the compiler checks
-// the first and discards it: there are no stubs and no #ifdef. Use it inside namespace tandem.
+// the first and discards it: there are no stubs and no #ifdef. Use it inside namespace tandem, or inside a namespace
+// that holds kernels in namespaces cpu and cuda of its own.
 #define TANDEM_DISPATCH(device, call)    \
   do {                                   \
     if constexpr (::tandem::kWithCuda) { \
@@ -76,4 +79,11 @@ void dispatch_dtype(DType dtype, const F& f) {
       }                                  \
     }                                    \
     cpu::call;                           \
+  } while (0)
+
+// Calls cpu::call, for an operator that has no GPU kernel yet. Error: `device` is a GPU; the message names the kernel.
+#define TANDEM_DISPATCH_CPU(device, call)                        \
+  do {                                                           \
+    if ((device).is_cuda()) ::tandem::fail_no_gpu_kernel(#call); \
+    cpu::call;                                                   \
   } while (0)

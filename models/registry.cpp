@@ -24,17 +24,37 @@ std::map<std::string, RegisteredModel>& table() {
   return models;
 }
 
+// The message of the first block TANDEM_MODELS that failed; empty if none has.
+std::string& failure() {
+  static std::string message;
+  return message;
+}
+
 const std::map<std::string, RegisteredModel>& complete_table() {
   TANDEM_CHECK(registered::built_in_models(),
                "model: looked up before main(), when not all models are registered");
+  TANDEM_CHECK(failure().empty(), "{}", failure());
   return table();
 }
 
 }  // namespace
 
+bool registered::run_block(void (*block)()) {
+  try {
+    block();
+  } catch (const Error& error) {
+    if (failure().empty()) failure() = error.what();
+  }
+  return true;
+}
+
 void register_model(RegisteredModel model) {
   const std::string name = model.name;
-  TANDEM_CHECK(table().emplace(name, std::move(model)).second, "model: {} is registered already", name);
+  TANDEM_CHECK(!name.empty(), "register_model: the name is empty");
+  TANDEM_CHECK(model.make && model.presets, "register_model: {} has no function {}; give one", name,
+               model.make ? "presets" : "make");
+  TANDEM_CHECK(table().emplace(name, std::move(model)).second,
+               "register_model: {} is registered already; give this model another name", name);
 }
 
 const RegisteredModel* find_model(const std::string& name) {
@@ -53,8 +73,10 @@ std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t se
   TANDEM_CHECK(!name.empty(), "model: the configuration must be a JSON object with a field \"model\": {}",
                printable_start(config));
   const RegisteredModel* const model = find_model(name);
-  TANDEM_CHECK(model != nullptr, "model: {} is not known; there are {}", printable_start(name),
-               fmt::join(model_names(), ", "));
+  TANDEM_CHECK(
+      model != nullptr,
+      "model: {} is not known; there are {}; a program that has it must register it by register_model()",
+      printable_start(name), fmt::join(model_names(), ", "));
   return model->make(config, seed, device);
 }
 

@@ -1,8 +1,10 @@
-// The language models by name. A model registers itself in a file of its own, here or in another repository:
+// The language models by name. A model registers itself in a file of its own, here or in another program:
 //
 //     TANDEM_MODELS(sru) {
 //       register_model("sru", make_sru, sru_presets);
 //     }
+//
+// or a program calls register_model() in main(), before or after models are looked up.
 #pragma once
 #include <functional>
 #include <memory>
@@ -22,7 +24,8 @@ struct RegisteredModel {
   PresetVariants variants = {};
 };
 
-// Error: a model of this name is registered already. Not to be called while other threads look models up.
+// Error: the name is empty, a function is missing, or a model of this name is registered already. Call it while no other
+// thread looks models up.
 void register_model(RegisteredModel model);
 
 // Registers a model whose configuration has from_text() (models/config_fields.h).
@@ -38,7 +41,8 @@ void register_model(const std::string& name,
   register_model(RegisteredModel{name, make_from_text, std::move(presets), std::move(variants)});
 }
 
-// Returns null for an unknown name.
+// Returns null for an unknown name. Error, here and in the functions below: a block TANDEM_MODELS has failed, as with a
+// name that another model has; or the call comes before main(), when not all models are registered yet.
 const RegisteredModel* find_model(const std::string& name);
 
 // Returns the names in alphabetical order.
@@ -51,14 +55,21 @@ std::unique_ptr<LanguageModel> make_model(const std::string& config, uint64_t se
 
 }  // namespace tandem
 
-// Runs the block that follows before main(). For use at global scope, with a name that no other file uses.
+namespace tandem::registered {
+// Runs a block of TANDEM_MODELS. Keeps an Error that it throws for the first look-up, because nothing could catch it
+// before main(). Returns true.
+bool run_block(void (*block)());
+}  // namespace tandem::registered
+
+// Runs the block that follows before main(). For use at global scope, with a name that no other file uses. Names in the
+// block are looked up in tandem and in the global namespace.
 // A linker takes from a static library only the object files that something refers to, so that
 // models/registration.cmake writes a file that refers to all blocks in models/, and the registry refers to
 // that file. Object files that are linked directly need no such list.
-#define TANDEM_MODELS(file)                     \
-  namespace tandem::registered {                \
-  static void models_of_##file();               \
-  extern const bool file;                       \
-  const bool file = (models_of_##file(), true); \
-  }                                             \
+#define TANDEM_MODELS(file)                      \
+  namespace tandem::registered {                 \
+  static void models_of_##file();                \
+  extern const bool file;                        \
+  const bool file = run_block(models_of_##file); \
+  }                                              \
   void tandem::registered::models_of_##file()

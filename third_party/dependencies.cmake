@@ -56,12 +56,10 @@ endif()
 tandem_find_package(OpenMP ${tandem_openmp} COMPONENTS CXX)                       # parallel loops
 tandem_find_package(fmt libfmt-dev)                                               # error messages and tables
 tandem_find_library(DNNL::dnnl oneapi/dnnl/dnnl.hpp dnnl libdnnl-dev)             # oneDNN: every GEMM on the CPU
-tandem_find_package(nlohmann_json nlohmann-json3-dev)                             # safetensors headers, settings, metrics
 tandem_find_package(CURL libcurl4-openssl-dev)                                    # downloading corpora
 tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # unpacking zip archives
 tandem_find_package(ZLIB zlib1g-dev)                                              # gzip: gcide.dict.dz, the archive of lm1b
 tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of downloads
-tandem_find_header(xxHash::header xxhash.h libxxhash-dev)                         # xxh3: digests in files
 if(TANDEM_CUDA_BUILD STREQUAL "SIMULATE")
   tandem_find_package(Boost libboost-context-dev COMPONENTS context)              # fibers, the simulator's threads
 elseif(TANDEM_CUDA_BUILD STREQUAL "ON")
@@ -75,7 +73,12 @@ elseif(TANDEM_CUDA_BUILD STREQUAL "ON")
       INTERFACE_INCLUDE_DIRECTORIES ${TANDEM_cudnn_INCLUDE})
   endif()
 endif()
-if(TANDEM_TOOLS OR TANDEM_FUZZ)
+# Headers alone, which the installed libraries no longer need.
+if(NOT TANDEM_INSTALLED)
+  tandem_find_package(nlohmann_json nlohmann-json3-dev)                           # safetensors headers, settings, metrics
+  tandem_find_header(xxHash::header xxhash.h libxxhash-dev)                       # xxh3: digests in files
+endif()
+if(TANDEM_TRAINING OR TANDEM_FUZZ)
   tandem_find_package(CLI11 libcli11-dev)                                         # command lines
 endif()
 if(TANDEM_TESTS)

@@ -10,6 +10,7 @@
 #include "tandem/core/atomic_file.h"
 #include "tandem/core/caching_allocator.h"
 #include "tandem/core/check.h"
+#include "tandem/tools/run/cli.h"
 #include "tools/bench/baseline.h"
 #include "tools/bench/contender.h"
 #include "tools/bench/json.h"
@@ -18,7 +19,6 @@
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
 #include "tools/bench/versus.h"
-#include "tools/run/cli.h"
 
 namespace tandem {
 namespace {

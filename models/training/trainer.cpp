@@ -35,6 +35,11 @@ bool same_layout(const State& a, const State& b) {
                     });
 }
 
+std::unique_ptr<LanguageModel> given(std::unique_ptr<LanguageModel> model) {
+  TANDEM_CHECK(model != nullptr, "trainer: the model is null; give one");
+  return model;
+}
+
 }  // namespace
 
 ScheduleConfig schedule_config(const Recipe& recipe) {
@@ -50,27 +55,32 @@ ScheduleConfig schedule_config(const Recipe& recipe) {
 }
 
 Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary, Device device)
+    : Trainer(make_model(config.model_config, config.seed, device), config, train, vocabulary) {}
+
+Trainer::Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, const Tokens& train,
+                 const Vocabulary& vocabulary)
     : config_(config),
       vocabulary_(vocabulary),
-      model_(make_model(config.model_config, config.seed, device)),
+      model_(given(std::move(model))),
       optimizer_(model_->parameters(), optimizer_config(config.recipe)),
       schedule_(schedule_config(config.recipe)),
       stream_(train, config.recipe.batch_size, config.recipe.unroll),
-      loss_({1}, DType::f64, device),
-      lr_({1}, DType::f64, device),
-      outcome_({StepOutcome::kSize}, DType::f64, device),
-      history_({kHistory, StepOutcome::kSize}, DType::f64, device) {
+      loss_({1}, DType::f64, device()),
+      lr_({1}, DType::f64, device()),
+      outcome_({StepOutcome::kSize}, DType::f64, device()),
+      history_({kHistory, StepOutcome::kSize}, DType::f64, device()) {
+  if (config_.model_config.empty()) config_.model_config = model_->config();
   TANDEM_CHECK(model_->vocabulary_size() == vocabulary.size(),
                "trainer: the model knows {} symbols, the text has {}", model_->vocabulary_size(),
                vocabulary.size());
   TANDEM_CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
                config.recipe.accumulate);
-  const PrecisionScope allowed(precision(), device);
+  const PrecisionScope allowed(precision(), device());
   const Shape shape{config.recipe.unroll, config.recipe.batch_size};
   for (int64_t i = 0; i < config.recipe.accumulate; ++i)
-    batches_.push_back({Tensor(shape, DType::i32, device), Tensor(shape, DType::i32, device)});
+    batches_.push_back({Tensor(shape, DType::i32, device()), Tensor(shape, DType::i32, device())});
   if constexpr (kWithCuda)
-    if (device.is_cuda()) batch_copy_ = std::make_shared<cuda::BatchCopy>(shape.numel());
+    if (device().is_cuda()) batch_copy_ = std::make_shared<cuda::BatchCopy>(shape.numel());
 }
 
 MatmulPrecision Trainer::precision() const {

@@ -42,6 +42,11 @@ class Trainer {
   // has.
   Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary,
           Device device = Device::cpu());
+  // Trains a model that the caller has built, on the model's device; the registry need not know it. An empty
+  // config.model_config becomes model->config(), and config.seed is that of dropout alone.
+  // Error: as above; no model.
+  Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, const Tokens& train,
+          const Vocabulary& vocabulary);
 
   // Takes one step: forward, backward, clipping, update. If the loss or the gradient is not finite, nothing
   // changes but the position in the text and the count of skipped steps.
@@ -77,6 +82,10 @@ class Trainer {
   // Resumes where the checkpoint was made; weights that it has pruned stay 0.
   // Error: a checkpoint of weights only, or of another model, vocabulary or text.
   void restore(const Checkpoint& checkpoint);
+
+  // Replaces the model's weights, to score others, such as the best ones so far. With the former ones set again before
+  // the next step, the run goes on as if nothing had happened. Error: as Module::load().
+  void set_weights(const std::vector<NamedTensor>& values) { model_->load(values); }
 
   // On: checks every output and gradient; the first operator with a value that is not finite stops the run by an
   // error that names it.

@@ -10,6 +10,7 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
 
+namespace prototype {
 using namespace tandem;
 
 namespace {
@@ -53,6 +54,14 @@ void backward(const Tensor& dx, const Tensor& dalpha, const Tensor& dy, const Te
 
 }  // namespace
 
+void cpu::snake_forward(const Tensor& y, const Tensor& x, const Tensor& alpha) {
+  dispatch_float(x.dtype(), "snake", [&]<class T>() { forward<T>(y, x, alpha); });
+}
+void cpu::snake_backward(const Tensor& dx, const Tensor& dalpha, const Tensor& dy, const Tensor& x,
+                         const Tensor& alpha) {
+  dispatch_float(x.dtype(), "snake", [&]<class T>() { backward<T>(dx, dalpha, dy, x, alpha); });
+}
+
 Tensor snake(const Tensor& x, const Tensor& alpha) {
   TANDEM_CHECK(x.rank() >= 1 && alpha.rank() == 1 && x.size(-1) == alpha.numel(),
                "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.str(),
@@ -60,13 +69,15 @@ Tensor snake(const Tensor& x, const Tensor& alpha) {
   TANDEM_CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.str(),
                alpha.str());
   Tensor y = empty_like(x);
-  dispatch_float(x.dtype(), "snake", [&]<class T>() { forward<T>(y, x, alpha); });
+  TANDEM_DISPATCH(x.device(), snake_forward(y, x, alpha));
   return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {
     Tensor dx = empty_like(x);
     GradTarget dalpha = grad_target(alpha);  // a parameter's gradient is added to in place
     if (!dalpha.grad.defined()) dalpha.grad = empty_like(alpha);  // alpha needs none: computed and dropped
     if (!dalpha.accumulate) fill(dalpha.grad, 0);
-    dispatch_float(x.dtype(), "snake", [&]<class T>() { backward<T>(dx, dalpha.grad, dy, x, alpha); });
+    TANDEM_DISPATCH(x.device(), snake_backward(dx, dalpha.grad, dy, x, alpha));
     return {dx, dalpha.grad};
   });
 }
+
+}  // namespace prototype

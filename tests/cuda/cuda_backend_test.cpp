@@ -11,9 +11,9 @@
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/support/weight_cache.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
-#include "tests/support/max_difference.h"
 #include "tests/support/op_cases.h"
 #ifdef TANDEM_CUDA_SIMULATED
 #include "tandem/cuda/simulator/simulator.h"

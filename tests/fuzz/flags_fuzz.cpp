@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "support.h"
-#include "tools/run/train_options.h"
+#include "tandem/tools/run/train_options.h"
 
 namespace tandem::fuzz {
 namespace {

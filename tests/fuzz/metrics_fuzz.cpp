@@ -1,5 +1,5 @@
 // metrics.jsonl: a resumed run keeps the lines of its steps, and keeps them once more as they are.
-#include "tools/run/metrics.h"
+#include "tandem/tools/run/metrics.h"
 
 #include <nlohmann/json.hpp>
 #include <sstream>

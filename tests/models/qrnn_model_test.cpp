@@ -10,10 +10,10 @@
 #include "tandem/models/presets.h"
 #include "tandem/models/registry.h"
 #include "tandem/ops/arithmetic.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
-#include "tests/support/max_difference.h"
 #include "tests/support/small_models.h"
 
 namespace tandem::testing {

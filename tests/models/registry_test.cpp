@@ -82,7 +82,17 @@ TEST_CASE("registry: a model outside the library is known by its name, and so ar
 
 TEST_CASE("registry: a name is registered once") {
   CHECK(error_of([] { register_model("sandwich", make_sandwich, sandwich_presets); }) ==
-        "model: sandwich is registered already");
+        "register_model: sandwich is registered already; give this model another name");
+}
+
+TEST_CASE("registry: what is no model is refused") {
+  CHECK(contains(error_of([] { register_model("", make_sandwich, sandwich_presets); }), "the name is empty"));
+  CHECK(contains(error_of([] {
+                   register_model(RegisteredModel{"none", nullptr, sandwich_presets});
+                 }),
+                 "none has no function make"));
+  CHECK(contains(error_of([] { register_model("none", make_sandwich, nullptr); }),
+                 "none has no function presets"));
 }
 
 TEST_CASE("registry: unknown models and fields are refused") {

@@ -9,9 +9,9 @@
 #include "tandem/autograd/tape.h"
 #include "tandem/core/safetensors.h"
 #include "tandem/models/sha_rnn/sha_rnn.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden_model.h"
-#include "tests/support/max_difference.h"
 
 namespace tandem::testing {
 namespace {

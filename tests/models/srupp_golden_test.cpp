@@ -6,9 +6,9 @@
 #include "tandem/autograd/tape.h"
 #include "tandem/core/safetensors.h"
 #include "tandem/models/srupp/authors_weights.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/devices.h"
 #include "tests/support/golden_model.h"
-#include "tests/support/max_difference.h"
 
 using namespace tandem;
 using namespace tandem::testing;

@@ -11,8 +11,8 @@
 #include "tandem/models/registry.h"
 #include "tandem/models/srupp/authors_weights.h"
 #include "tandem/models/srupp/srupp.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/errors.h"
-#include "tests/support/max_difference.h"
 #include "tests/support/small_models.h"
 
 using namespace tandem;

@@ -17,9 +17,9 @@
 #include "tandem/ops/layer_norm.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/relative_attention.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
-#include "tests/support/max_difference.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/small_models.h"
 

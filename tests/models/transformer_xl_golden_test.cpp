@@ -9,10 +9,10 @@
 #include "tandem/core/safetensors.h"
 #include "tandem/models/registry.h"
 #include "tandem/models/transformer/transformer.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/devices.h"
 #include "tests/support/files.h"
 #include "tests/support/golden_model.h"
-#include "tests/support/max_difference.h"
 
 namespace tandem::testing {
 namespace {

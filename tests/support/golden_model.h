@@ -8,8 +8,8 @@
 #include <string>
 
 #include "tandem/models/language_model.h"
+#include "tandem/testing/max_difference.h"
 #include "tests/support/golden.h"
-#include "tests/support/max_difference.h"
 
 namespace tandem::testing {
 

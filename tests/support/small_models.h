@@ -1,18 +1,15 @@
-// Small configurations of every model, which language_models_test.cpp and trainer_test.cpp put through the
-// checks that all models share. Each model's own test file adds some:
+// Small configurations of every model, which language_models_test.cpp puts through the checks that all models share
+// (tests/testing/check_model.h). Each model's own test file adds some:
 //
 //     MODEL_CASES(sru) {
 //       add_small_model(R"({"model":"sru","d":16,"layers":2})");
 //     }
 #pragma once
-#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace tandem::testing {
-
-constexpr int64_t kSmallVocabulary = 11;  // set by the tests, as are dtype and dropout
 
 // JSON for make_model(). Fields that are left out have their defaults.
 inline std::vector<std::string>& small_models() {

@@ -1,5 +1,5 @@
 // Command lines: numbers, empty values, ranges.
-#include "tools/run/flags.h"
+#include "tandem/tools/run/flags.h"
 
 #include <doctest/doctest.h>
 

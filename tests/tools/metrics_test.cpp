@@ -1,5 +1,5 @@
 // The file of a run's metrics: which rows a resumed run keeps, and errors.
-#include "tools/run/metrics.h"
+#include "tandem/tools/run/metrics.h"
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>

@@ -1,5 +1,5 @@
 // Folders of runs: which one a new run takes, who may write to it, which one is resumed.
-#include "tools/run/run_folder.h"
+#include "tandem/tools/run/run_folder.h"
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>

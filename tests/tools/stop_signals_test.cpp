@@ -1,5 +1,5 @@
 // Signals that ask a run to stop: which are taken, and what a second one does.
-#include "tools/run/stop_signals.h"
+#include "tandem/tools/run/stop_signals.h"
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>

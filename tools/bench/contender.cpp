@@ -14,9 +14,9 @@
 #include "tandem/models/training/evaluation.h"
 #include "tandem/models/training/model_file.h"
 #include "tandem/models/training/trainer.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
 #include "tools/bench/timing.h"
-#include "tools/run/cli.h"
-#include "tools/run/device.h"
 
 namespace tandem {
 namespace {

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "tandem/core/check.h"
-#include "tools/run/cli.h"
-#include "tools/run/device.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
 
 namespace tandem {
 namespace {

@@ -11,11 +11,11 @@
 #include "tandem/core/caching_allocator.h"
 #include "tandem/core/check.h"
 #include "tandem/models/registry.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
 #include "tools/bench/json.h"
 #include "tools/bench/manual.h"
 #include "tools/bench/peak.h"
-#include "tools/run/cli.h"
-#include "tools/run/device.h"
 
 namespace tandem {
 namespace {

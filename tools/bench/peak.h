@@ -6,8 +6,8 @@
 
 #include "tandem/core/tensor.h"
 #include "tandem/ops/gemm/precision.h"
+#include "tandem/tools/run/device.h"
 #include "tools/bench/timing.h"
-#include "tools/run/device.h"
 
 namespace tandem {
 

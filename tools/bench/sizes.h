@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "tools/run/flags.h"
+#include "tandem/tools/run/flags.h"
 
 namespace tandem {
 

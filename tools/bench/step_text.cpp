@@ -1,8 +1,8 @@
 // The report of a training step.
 #include "tandem/core/backend.h"
 #include "tandem/core/check.h"
+#include "tandem/tools/run/cli.h"
 #include "tools/bench/step.h"
-#include "tools/run/cli.h"
 
 namespace tandem {
 namespace {

@@ -16,13 +16,13 @@
 #include "tandem/models/registry.h"
 #include "tandem/models/training/checkpoint.h"
 #include "tandem/models/training/run_config.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
 #include "tools/bench/child_process.h"
 #include "tools/bench/manual.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/peak.h"
 #include "tools/bench/timing.h"
-#include "tools/run/cli.h"
-#include "tools/run/device.h"
 
 namespace tandem {
 namespace {

@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "tandem/core/check.h"
+#include "tandem/tools/run/cli.h"
 #include "tools/bench/timing.h"
 #include "tools/bench/versus.h"
-#include "tools/run/cli.h"
 
 namespace tandem {
 namespace {

@@ -1,8 +1,8 @@
 // Loading the text of a model.
-#include "tools/run/checkpoint_text.h"
+#include "tandem/tools/run/checkpoint_text.h"
 
 #include "tandem/core/check.h"
-#include "tools/run/cli.h"
+#include "tandem/tools/run/cli.h"
 
 namespace tandem {
 namespace {

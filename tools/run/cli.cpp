@@ -1,5 +1,5 @@
 // Start, errors and shared output of the programs.
-#include "tools/run/cli.h"
+#include "tandem/tools/run/cli.h"
 
 #include <omp.h>
 #include <unistd.h>
@@ -23,7 +23,7 @@
 #include "tandem/core/safetensors.h"
 #include "tandem/core/utf8.h"
 #include "tandem/ops/gemm/precision.h"
-#include "tools/run/output.h"
+#include "tandem/tools/run/output.h"
 
 namespace tandem {
 namespace {
@@ -68,6 +68,8 @@ std::string cpu_name() {
 }  // namespace
 
 void limit_openmp_spinning(char** argv) {
+  static bool called = false;
+  if (std::exchange(called, true)) return;
   constexpr const char *kSpins = "GOMP_SPINCOUNT", *kStartedAgain = "TANDEM_STARTED_AGAIN";
   const auto variable = [](const char* name) {
     const char* const value = std::getenv(name);
@@ -86,6 +88,14 @@ void limit_openmp_spinning(char** argv) {
   }
   unsetenv(kSpins);
   unsetenv(kStartedAgain);
+}
+
+std::string program_name(char** argv) {
+  return std::filesystem::path(argv[0]).filename().string();
+}
+
+int report_failure(const std::string& message) {
+  return report(message, kFailure);
 }
 
 // Refuses values that the OpenMP libraries answer by an abort, or take for a number that they do not hold.

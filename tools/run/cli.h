@@ -8,7 +8,7 @@
 #include "tandem/core/device.h"
 #include "tandem/core/format.h"
 #include "tandem/data/corpus.h"
-#include "tools/run/flags.h"
+#include "tandem/tools/run/flags.h"
 
 namespace tandem {
 
@@ -17,8 +17,11 @@ namespace tandem {
 // (tools/records/2026-11-22-cpu-speed.md). Call it first in main(), with its arguments. libgomp reads the
 // variable only while it is loaded, hence the second start; it takes 3 ms, or 80 ms where CUDA's libraries
 // are loaded again. Does nothing if the environment sets GOMP_SPINCOUNT, OMP_WAIT_POLICY or
-// TANDEM_NO_REEXEC=1. Programs that a tool starts get the user's environment.
+// TANDEM_NO_REEXEC=1, and when it is called again. Programs that a tool starts get the user's environment.
 void limit_openmp_spinning(char** argv);
+
+// Returns the file name of argv[0], by which the program's help and errors call it.
+std::string program_name(char** argv);
 
 // Work that a signal stopped, and that the program can go on with when it is started again.
 class StoppedBySignal : public Error {
@@ -30,6 +33,9 @@ class StoppedBySignal : public Error {
 // stopped by a signal (StoppedBySignal). Output that could not be written is a failure. On failure it prints one message
 // on stderr that begins with "error: "; when memory is used up it names the flags of this program that need less.
 int run_main(Flags& flags, int argc, char** argv, const std::function<void()>& body);
+
+// Prints "error: " and a message on stderr. Returns the exit code of a failure, 1.
+int report_failure(const std::string& message);
 
 // Returns "device: cpu, Intel Xeon, 2 threads, bf16: yes; no GPU: no NVIDIA driver", or
 // "device: cuda:0, NVIDIA H100 80GB HBM3, 79.1 GiB, driver 13.0, runtime 13.0".

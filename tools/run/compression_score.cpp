@@ -1,5 +1,5 @@
 // Scores of compressed files, and their table.
-#include "tools/run/compression_score.h"
+#include "tandem/tools/run/compression_score.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,9 +11,9 @@
 #include "tandem/models/training/evaluation.h"
 #include "tandem/models/training/model_file.h"
 #include "tandem/models/training/score.h"
-#include "tools/run/checkpoint_text.h"
-#include "tools/run/cli.h"
-#include "tools/run/device.h"
+#include "tandem/tools/run/checkpoint_text.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
 
 namespace tandem {
 namespace {

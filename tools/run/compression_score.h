@@ -7,7 +7,7 @@
 #include "tandem/core/device.h"
 #include "tandem/data/corpus.h"
 #include "tandem/models/training/run_config.h"
-#include "tools/run/flags.h"
+#include "tandem/tools/run/flags.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // Choice of device and precision.
-#include "tools/run/device.h"
+#include "tandem/tools/run/device.h"
 
 #include "tandem/core/backend.h"
 #include "tandem/core/check.h"

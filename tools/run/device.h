@@ -4,7 +4,7 @@
 
 #include "tandem/core/device.h"
 #include "tandem/ops/gemm/precision.h"
-#include "tools/run/flags.h"
+#include "tandem/tools/run/flags.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // The flags of the programs, by CLI11.
-#include "tools/run/flags.h"
+#include "tandem/tools/run/flags.h"
 
 #include <CLI/CLI.hpp>
 #include <cctype>
@@ -32,6 +32,14 @@ std::string wrapped(const std::string& text) {
     lines += word;
   }
   return lines;
+}
+
+// Returns the text with the program's name in place of each {program}.
+std::string named(std::string text, const std::string& program) {
+  constexpr std::string_view kPlace = "{program}";
+  for (size_t at = 0; (at = text.find(kPlace, at)) != std::string::npos; at += program.size())
+    text.replace(at, kPlace.size(), program);
+  return text;
 }
 
 // The type of a flag's values: T itself, or that of a list or of an optional one.
@@ -153,8 +161,8 @@ Flag& Flag::in_group(const std::string& group) {
 }
 
 Flags::Flags(const std::string& program, const std::string& description, const std::string& manual)
-    : app_(new CLI::App(description, program)) {
-  if (!manual.empty()) app_->footer("\n" + manual);
+    : app_(new CLI::App(named(description, program), program)) {
+  if (!manual.empty()) app_->footer("\n" + named(manual, program));
 }
 
 Flags::~Flags() {

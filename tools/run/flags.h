@@ -49,7 +49,8 @@ class Flag {
 
 class Flags {
  public:
-  // `manual` is printed by --help below the list of flags; it may have several paragraphs.
+  // `manual` is printed by --help below the list of flags; it may have several paragraphs. In it and in the description
+  // {program} stands for the program's name.
   Flags(const std::string& program, const std::string& description, const std::string& manual = "");
   ~Flags();
   Flags(const Flags&) = delete;

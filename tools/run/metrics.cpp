@@ -1,5 +1,5 @@
 // Metrics on disk, and the resident memory that they report.
-#include "tools/run/metrics.h"
+#include "tandem/tools/run/metrics.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -1,9 +1,9 @@
 // Flags of a model.
-#include "tools/run/model_options.h"
+#include "tandem/tools/run/model_options.h"
 
 #include "tandem/core/check.h"
-#include "tools/run/cli.h"
-#include "tools/run/device.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
 
 namespace tandem {
 

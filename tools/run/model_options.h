@@ -5,7 +5,7 @@
 #include "tandem/models/training/evaluation.h"
 #include "tandem/models/training/model_file.h"
 #include "tandem/ops/gemm/precision.h"
-#include "tools/run/flags.h"
+#include "tandem/tools/run/flags.h"
 
 namespace tandem {
 

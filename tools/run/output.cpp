@@ -1,5 +1,5 @@
 // Standard streams.
-#include "tools/run/output.h"
+#include "tandem/tools/run/output.h"
 
 #include <fcntl.h>
 #include <unistd.h>

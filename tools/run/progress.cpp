@@ -1,5 +1,5 @@
 // Progress lines.
-#include "tools/run/progress.h"
+#include "tandem/tools/run/progress.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -9,9 +9,9 @@
 #include "tandem/core/backend.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/models/training/score.h"
-#include "tools/run/cli.h"
-#include "tools/run/metrics.h"
-#include "tools/run/output.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/metrics.h"
+#include "tandem/tools/run/output.h"
 
 namespace tandem {
 namespace {

@@ -1,5 +1,5 @@
 // Making, locking and finding the folders of runs.
-#include "tools/run/run_folder.h"
+#include "tandem/tools/run/run_folder.h"
 
 #include <algorithm>
 #include <cctype>

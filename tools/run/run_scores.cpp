@@ -1,5 +1,5 @@
 // Evaluations and samples.
-#include "tools/run/run_scores.h"
+#include "tandem/tools/run/run_scores.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,5 +1,5 @@
 // Handlers of signals.
-#include "tools/run/stop_signals.h"
+#include "tandem/tools/run/stop_signals.h"
 
 #include <atomic>
 #include <csignal>

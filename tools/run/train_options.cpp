@@ -1,12 +1,12 @@
 // Flags and manual of train.
-#include "tools/run/train_options.h"
+#include "tandem/tools/run/train_options.h"
 
 #include <fmt/format.h>
 
 #include "tandem/models/presets.h"
 #include "tandem/models/registry.h"
-#include "tools/run/cli.h"
-#include "tools/run/device.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
 
 namespace tandem {
 namespace {
@@ -157,10 +157,10 @@ void add_train_flags(Flags& flags, TrainOptions& options) {
 
 const char* const kTrainManual =
     R"(Examples:
-  train gcide                                      the preset laptop, on text of the package dict-gcide
-  train enwik8 --preset=base --out=runs/base       downloaded once, checked, and kept
-  train FILE --d=256 --d-projected=64 --layers=3 --steps=2000 --lr=5e-3 --max-time=10m
-  train FILE --resume
+  {program} gcide                                      the preset laptop, on text of the package dict-gcide
+  {program} enwik8 --preset=base --out=runs/base       downloaded once, checked, and kept
+  {program} FILE --d=256 --d-projected=64 --layers=3 --steps=2000 --lr=5e-3 --max-time=10m
+  {program} FILE --resume
 
 Losses are shown as bits per character (`bpc`) or, of words, as perplexity (`ppl`: e to the mean
 loss in nats a token, <eos> included). For wikitext-103 and lm1b, sizes made for them come first:

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "tandem/data/corpus.h"
-#include "tools/run/flags.h"
-#include "tools/run/training_run.h"
+#include "tandem/tools/run/flags.h"
+#include "tandem/tools/run/training_run.h"
 
 namespace tandem {
 
@@ -45,7 +45,7 @@ struct TrainOptions {
 // Adds all flags. `options` must outlive the parsing.
 void add_train_flags(Flags& flags, TrainOptions& options);
 
-// What --help prints below the flags.
+// What --help prints below the flags, for Flags.
 extern const char* const kTrainManual;
 
 }  // namespace tandem

@@ -1,5 +1,5 @@
 // The training loop.
-#include "tools/run/training_run.h"
+#include "tandem/tools/run/training_run.h"
 
 #include <fmt/format.h>
 
@@ -8,16 +8,16 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
-#include "tandem/models/registry.h"
 #include "tandem/models/training/score.h"
-#include "tools/run/cli.h"
-#include "tools/run/metrics.h"
-#include "tools/run/progress.h"
-#include "tools/run/run_scores.h"
-#include "tools/run/stop_signals.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/metrics.h"
+#include "tandem/tools/run/progress.h"
+#include "tandem/tools/run/run_scores.h"
+#include "tandem/tools/run/stop_signals.h"
 
 namespace tandem {
 namespace {
@@ -27,6 +27,23 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+// While it lives, the trainer's model has other weights.
+class OtherWeights {
+ public:
+  OtherWeights(Trainer& trainer, const std::vector<NamedTensor>& weights)
+      : trainer_(trainer), own_(trainer.model().parameters()) {
+    for (NamedTensor& parameter : own_) parameter.value = parameter.value.clone();
+    trainer_.set_weights(weights);
+  }
+  ~OtherWeights() { trainer_.set_weights(own_); }
+  OtherWeights(const OtherWeights&) = delete;
+  OtherWeights& operator=(const OtherWeights&) = delete;
+
+ private:
+  Trainer& trainer_;
+  std::vector<NamedTensor> own_;
+};
 
 class Run {
  public:
@@ -111,15 +128,14 @@ class Run {
         std::filesystem::exists(best),
         "no evaluation of this run gave a finite loss: its weights have diverged, and nothing is scored; a lower lr "
         "or a longer warm-up may help");
-    std::unique_ptr<LanguageModel> loaded;
-    if (!now) {
-      const Checkpoint checkpoint = load_checkpoint(best.string(), CheckpointPart::model);
-      loaded = make_model(checkpoint.model_config, 0, trainer_.device());
-      loaded->load(checkpoint.parameters);
-    }
-    const LanguageModel& model = now ? trainer_.model() : *loaded;
+    // The trainer's own model is scored, because the registry need not know it.
+    std::optional<OtherWeights> best_weights;
+    if (!now)
+      best_weights.emplace(trainer_, load_checkpoint(best.string(), CheckpointPart::model).parameters);
+    const LanguageModel& model = trainer_.model();
     if (trainer_.config().test && scores_.has_test()) score_test(model);
     if (options_.sample_tokens > 0) progress_.say(scores_.sample(model, options_.sample_tokens));
+    best_weights.reset();
     progress_.say(fmt::format("checkpoint: {}", (now ? options_.folder / kLastCheckpoint : best).string()));
   }
 

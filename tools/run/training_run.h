@@ -5,7 +5,7 @@
 
 #include "tandem/data/corpus.h"
 #include "tandem/models/training/trainer.h"
-#include "tools/run/run_folder.h"
+#include "tandem/tools/run/run_folder.h"
 
 namespace tandem {
 

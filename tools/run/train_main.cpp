@@ -1,0 +1,346 @@
+// train_main(): the runs that train begins and resumes.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "tandem/core/allocation_budget.h"
+#include "tandem/core/backend.h"
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
+#include "tandem/core/utf8.h"
+#include "tandem/data/tokens.h"
+#include "tandem/models/presets.h"
+#include "tandem/models/registry.h"
+#include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/device.h"
+#include "tandem/tools/run/output.h"
+#include "tandem/tools/run/programs.h"
+#include "tandem/tools/run/run_folder.h"
+#include "tandem/tools/run/train_options.h"
+#include "tandem/tools/run/training_run.h"
+
+namespace tandem {
+namespace {
+
+namespace fs = std::filesystem;
+
+double parse_time(const std::string& text) {
+  double value = -1;
+  const char* const stopped = std::from_chars(text.data(), text.data() + text.size(), value).ptr;
+  const std::string unit = text.substr(static_cast<size_t>(stopped - text.data()));
+  const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (!(value > 0) || !std::isfinite(value) || scale == 0)
+    throw UsageError("--max-time: " + text + " is not a time; give 90s, 10m or 8h");
+  return value * scale;
+}
+
+template <class T>
+void override_field(T& field, const std::optional<T>& given) {
+  if (given) field = *given;
+}
+
+void override_recipe(Recipe& recipe, const TrainOptions& o) {
+  override_field(recipe.batch_size, o.batch_size);
+  override_field(recipe.unroll, o.unroll);
+  override_field(recipe.accumulate, o.accumulate);
+  override_field(recipe.eval_window, o.eval_window);
+  override_field(recipe.eval_memory, o.eval_memory);
+  override_field(recipe.eval_clamp, o.eval_clamp);
+  override_field(recipe.eval_batch_size, o.eval_batch_size);
+  override_field(recipe.optimizer, o.optimizer);
+  override_field(recipe.lr, o.lr);
+  override_field(recipe.warmup, o.warmup);
+  override_field(recipe.steps, o.steps);
+  override_field(recipe.weight_decay, o.weight_decay);
+  override_field(recipe.decay, o.decay);
+  override_field(recipe.clip, o.clip);
+  override_field(recipe.eval_every, o.eval_every);
+  override_field(recipe.eval_bytes, o.eval_bytes);
+}
+
+std::string override_model(const std::string& preset, int64_t vocabulary, const TrainOptions& o) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(preset);
+  for (const std::string& assignment : o.set) {
+    const size_t at = assignment.find('=');
+    if (at == std::string::npos || at == 0) throw UsageError("--set: " + assignment + " is not FIELD=VALUE");
+    const std::string field = assignment.substr(0, at), value = assignment.substr(at + 1);
+    if (field == "vocabulary" || field == "model")
+      throw UsageError(fmt::format("--set: {} is {}; leave it out", field,
+                                   field == "model" ? "given by --model" : "that of the text"));
+    if (value.empty()) throw UsageError("--set: " + assignment + " has an empty value");
+    const auto parsed = nlohmann::ordered_json::parse(value, nullptr, false);
+    json[field] = parsed.is_discarded() ? nlohmann::ordered_json(value) : parsed;
+  }
+  const auto set = [&json](const char* name, const auto& given) {
+    if (given) json[name] = *given;
+  };
+  set("d", o.d);
+  set("d_projected", o.d_projected);
+  set("layers", o.layers);
+  set("heads", o.heads);
+  // One way to place attention replaces the other.
+  if (o.attention_every || o.attention_last) {
+    json["attention_every"] = o.attention_every.value_or(0);
+    json["attention_last"] = o.attention_last.value_or(0);
+  }
+  set("dropout", o.dropout);
+  set("attention_dropout", o.attention_dropout);
+  json["vocabulary"] = vocabulary;
+  return json.dump();
+}
+
+// Returns "gcide-laptop", or "gcide-sru-laptop" for another model: the name of a new run under runs/.
+std::string run_name(const TrainOptions& o) {
+  std::string name = fs::path(o.corpus.name_or_path).filename().string();
+  if (o.model != kDefaultModel) name += "-" + o.model;
+  return name + "-" + o.preset;
+}
+
+constexpr const char* kRuns = "runs";
+
+// Returns the checkpoint to go on from: that of --resume; without a value that of --out, so that the command of a run goes
+// on when --resume is added to it; without either the latest.
+fs::path resume_path(const TrainOptions& o) {
+  const fs::path path = !o.resume->empty() ? fs::path(*o.resume)
+                        : !o.out.empty()   ? fs::path(o.out)
+                                           : latest_run(kRuns, run_name(o));
+  TANDEM_CHECK(!path.empty(),
+               "--resume: there is no run of {} with model {} and preset {} under {}/; give its folder",
+               o.corpus.name_or_path, o.model, o.preset, kRuns);
+  return fs::is_directory(path) ? path / kLastCheckpoint : path;
+}
+
+// Returns the folder that a resumed run goes on in: that of the checkpoint, or a new one, --out, which gets the metrics
+// and the best weights up to the checkpoint. Error: the checkpoint is an older one of a folder that holds a later one,
+// which the run would overwrite.
+RunFolder resumed_folder(const TrainOptions& o, const fs::path& checkpoint) {
+  TANDEM_CHECK(fs::is_regular_file(checkpoint), "--resume: there is no file {}", checkpoint.string());
+  const fs::path from = fs::absolute(checkpoint).lexically_normal().parent_path(),
+                 last = from / kLastCheckpoint;
+  std::error_code error;
+  const bool is_last = fs::equivalent(checkpoint, last, error);
+  if (o.out.empty() || fs::equivalent(o.out, from, error)) {
+    TANDEM_CHECK(
+        is_last || !fs::exists(last),
+        "--resume={}: the folder holds {}, too, which this run would overwrite; give --resume={} to go on with that, "
+        "or --out=FOLDER to go on from {} in a folder of its own",
+        checkpoint.string(), last.string(), from.string(), checkpoint.filename().string());
+    return RunFolder::open_or_make(from);
+  }
+  RunFolder folder = RunFolder::make(o.out);
+  // The best weights at the time of an older checkpoint are not known, so the next evaluation chooses them.
+  const char* const files[] = {kMetrics, is_last ? kBestCheckpoint : nullptr};
+  for (const char* name : files)
+    if (name && fs::exists(from / name))
+      fs::copy_file(from / name, folder.path() / name, fs::copy_options::overwrite_existing);
+  return folder;
+}
+
+RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
+  const Preset chosen = preset(o.model, o.preset);
+  RunConfig config;
+  config.corpus = o.corpus.name_or_path;
+  config.corpus_sha256 = corpus.sha256;
+  config.text_sha256 = corpus.text_sha256;
+  config.level = corpus.level();
+  config.words = o.corpus.words;
+  config.valid_fraction = o.corpus.valid_fraction;
+  config.test_fraction = o.corpus.test_fraction;
+  config.preset = o.preset;
+  config.recipe = chosen.recipe;
+  override_recipe(config.recipe, o);
+  config.model_config = override_model(chosen.model_config, corpus.vocabulary.size(), o);
+  config.precision = resolve_precision(o.precision, device);
+  config.seed = o.seed;
+  config.recompute = o.recompute;
+  config.max_skipped = o.max_skipped;
+  config.test = o.test;
+  config.check();
+  return config;
+}
+
+void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
+                 const fs::path& folder) {
+  say(device_line(trainer.device()) + "\n");
+  say(fmt::format("corpus: {}, {} {} (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
+                  with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),
+                  with_commas(corpus.dev.size()), with_commas(corpus.test.size()),
+                  with_commas(corpus.vocabulary.size()), corpus.sha256.substr(0, 16)));
+  if (corpus.level() == TokenUnit::word)
+    say(fmt::format("unknown words: {:.2f} % of train, {:.2f} % of dev, {:.2f} % of test are <unk>\n",
+                    100 * unknown_share(corpus.split("train"), corpus.vocabulary),
+                    100 * unknown_share(corpus.split("dev"), corpus.vocabulary),
+                    100 * unknown_share(corpus.split("test"), corpus.vocabulary)));
+  say(fmt::format("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()),
+                  printable(trainer.model().config())));
+  const Recipe& r = config.recipe;
+  say(fmt::format(
+      "recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g} of {}, clip {:g}, "
+      "precision {}, seed {}{}\n",
+      config.preset, r.steps, r.accumulate, r.batch_size, r.unroll, r.optimizer, r.lr, r.warmup,
+      r.weight_decay, r.decay, r.clip, config.precision, config.seed, config.recompute ? ", recompute" : ""));
+  say(fmt::format("run: {}\n", folder.string()));
+}
+
+// Prints what a step of this run is and costs, for programs that plan runs.
+void print_description(const RunConfig& config, const LanguageModel& model, const Corpus& corpus,
+                       Device device) {
+  const Recipe& r = config.recipe;
+  const auto tokens = static_cast<double>(r.accumulate * r.batch_size * r.unroll);
+  const nlohmann::ordered_json json = {
+      {"model", nlohmann::ordered_json::parse(config.model_config)},
+      {"parameters", model.parameter_count()},
+      {"carries_state", model.carries_state()},
+      {"batch_size", r.batch_size},
+      {"unroll", r.unroll},
+      {"tokens_per_step", tokens},
+      {"flops_per_step", tokens * 3 * model.forward_flops(r.unroll, r.memory < 0 ? r.unroll : r.memory)},
+      {"steps", r.steps},
+      {"warmup", r.warmup},
+      {"level", name_of(config.level)},
+      {"recipe", parse_json(config.text(), "the run's configuration")["recipe"]},
+      {"precision", config.precision},
+      {"seed", config.seed},
+      {"recompute", config.recompute},
+      {"corpus",
+       {{"source", escaped_utf8(corpus.source)},
+        {"sha256", corpus.sha256},
+        {"train", corpus.train.size()},
+        {"dev", corpus.dev.size()},
+        {"test", corpus.test.size()}}},
+      {"device", device_name(device)}};
+  fmt::print("{}\n", json.dump());
+}
+
+// A resumed run keeps its settings: flags that would change them are refused, not silently ignored.
+void check_resume_flags(const Flags& flags) {
+  const std::set<std::string> allowed = {"corpus",      "--model",     "--preset",       "--resume",
+                                         "--out",       "--max-steps", "--max-time",     "--log-every",
+                                         "--url",       "--data-dir",  "--sample-bytes", "--device",
+                                         "--check-nan", "--eager",     "--peak-tflops",  "--verify"};
+  for (const std::string& name : flags.all_given())
+    if (!allowed.contains(name))
+      throw UsageError("--resume: " + name + " was settled when the run began; leave it out");
+}
+
+// Lets the text be split as in the run, whatever it is called now.
+void use_run(CorpusOptions& options, const RunConfig& config) {
+  options.level = config.level;
+  options.words = config.words;
+  options.valid_fraction = config.valid_fraction;
+  options.test_fraction = config.test_fraction;
+}
+
+void check_same_kind(const Flags& flags, const TrainOptions& o, const RunConfig& config) {
+  const std::string model = parse_json(config.model_config, "the run's model").value("model", "");
+  TANDEM_CHECK(!flags.given("--model") || o.model == model, "--resume: the run is of the model {}, not {}",
+               model, o.model);
+  TANDEM_CHECK(!flags.given("--preset") || o.preset == config.preset,
+               "--resume: the run has preset {}, not {}", config.preset, o.preset);
+}
+
+Corpus load_corpus_with_progress(CorpusOptions options) {
+  ProgressLine line;
+  options.progress = corpus_progress(line);
+  return load_corpus(options);
+}
+
+// Returns what a trainer of this run may take at most while it is made: a file decides how large the model is.
+size_t bytes_to_restore(const Checkpoint& checkpoint, const RunConfig& config) {
+  const Recipe& recipe = config.recipe;
+  constexpr int64_t kSlack = int64_t{8} << 20;
+  int64_t bytes =
+      kSlack + 2 * 4 * recipe.accumulate * recipe.batch_size * recipe.unroll;  // ids of inputs and targets
+  for (const auto* tensors : {&checkpoint.parameters, &checkpoint.optimizer})
+    for (const NamedTensor& tensor : *tensors)  // twice, since initial values may be made from others
+      bytes += 2 * static_cast<int64_t>(AllocationBudget::cost(tensor.value.nbytes()));
+  return static_cast<size_t>(bytes);
+}
+
+// Trains in a folder that this process has locked, from the beginning or from `checkpoint`.
+void train_in(const RunFolder& folder, const RunConfig& config, const Corpus& corpus, TrainOptions& o,
+              Device device, const Checkpoint* checkpoint) {
+  o.run.folder = folder.path();
+  if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
+  o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == TokenUnit::byte ? 400 : 80);
+  std::optional<AllocationBudget> budget;
+  if (checkpoint)
+    budget.emplace(bytes_to_restore(*checkpoint, config),
+                   "the run's configuration describes a larger model than its checkpoint holds");
+  Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);
+  budget.reset();
+  trainer.check_nan(o.check_nan);
+  trainer.use_graph(!o.eager);
+  if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());
+  if (checkpoint) trainer.restore(*checkpoint);
+  print_start(config, trainer, corpus, folder.path());
+  if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal)
+    throw StoppedBySignal("stopped before the end");
+}
+
+void resume(const Flags& flags, TrainOptions& o, Device device) {
+  check_resume_flags(flags);
+  const fs::path path = resume_path(o);
+  const RunFolder folder = resumed_folder(o, path);
+  say(fmt::format("resuming from {}\n", path.string()));
+  const Checkpoint checkpoint = load_checkpoint(path.string());
+  RunConfig config = RunConfig::from_text(checkpoint.run_config);
+  check_same_kind(flags, o, config);
+  use_run(o.corpus, config);
+  const Corpus corpus = load_corpus_with_progress(o.corpus);
+  TANDEM_CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
+               config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
+  config.precision = resolve_precision(config.precision, device);
+  train_in(folder, config, corpus, o, device, &checkpoint);
+}
+
+void begin(TrainOptions& o, Device device) {
+  preset(o.model, o.preset);  // reports a wrong name before any download
+  std::optional<RunFolder> folder;
+  if (!o.out.empty() && !o.describe) folder.emplace(RunFolder::make(o.out));
+  const Corpus corpus = load_corpus_with_progress(o.corpus);
+  const RunConfig config = new_run(o, corpus, device);
+  if (o.describe)
+    return print_description(config, *make_model(config.model_config, config.seed), corpus, device);
+  if (!folder) folder.emplace(RunFolder::make_new(kRuns, run_name(o)));
+  train_in(*folder, config, corpus, o, device, nullptr);
+}
+
+void train(const Flags& flags, TrainOptions& o) {
+  outlive_reader();
+  if (!o.level.empty()) o.corpus.level = token_unit_named(o.level);
+  o.preset = preset_for_corpus(o.model, o.preset, o.corpus.name_or_path);
+  if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
+  const Device device = resolve_device(o.device);
+  if (o.resume)
+    resume(flags, o, device);
+  else
+    begin(o, device);
+}
+
+}  // namespace
+
+int train_main(int argc, char** argv, const TrainDefaults& defaults) {
+  limit_openmp_spinning(argv);
+  Flags flags(
+      program_name(argv),
+      "Trains a language model on a corpus. `{program} gcide` needs no network; `{program} enwik8` downloads it once.",
+      kTrainManual);
+  TrainOptions options;
+  options.model = defaults.model;
+  options.preset = defaults.preset;
+  options.run.log_every = 0;  // chosen by the number of steps
+  try {
+    add_train_flags(flags, options);  // names the registered models
+  } catch (const Error& error) {
+    return report_failure(error.what());
+  }
+  return run_main(flags, argc, argv, [&flags, &options] { train(flags, options); });
+}
+
+}  // namespace tandem
