@@ -129,7 +129,7 @@ Report check_model_configs(const std::vector<std::string>& configs, const ModelC
     report.add(check_model_dropout(config, matters));
     int64_t compacted = 0;
     report.add(check_model_compact_state(config, compacted));
-    for (const char* optimizer : {"radam", "adamw", "lamb", "nag"})
+    for (const char* optimizer : {"radam", "adamw", "lamb", "nag", "muon"})
       report.add(check_model_resume(config, optimizer));
   }
   for (const auto& [field, does] : matters)
