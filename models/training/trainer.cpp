@@ -175,6 +175,7 @@ void Trainer::advance() {
   if (ranks_->size() > 1) ranks_->set_activity(fmt::format("step {}", record.step));
 
   const uint32_t first_micro_step = progress_.micro_step;
+  const double exchanged = exchange_seconds();
   load_batches();
   fill(lr_, record.lr);
   if (device().is_cuda() && is_regular_step())
@@ -182,6 +183,7 @@ void Trainer::advance() {
                     [this](uint32_t micro_step) { compute(micro_step); });
   else
     compute(first_micro_step);
+  record.exchange_seconds = exchange_seconds() - exchanged;
   progress_.micro_step += static_cast<uint32_t>(micro_steps_per_step());
   ++progress_.step;
   const auto row = static_cast<int64_t>(unread_.size());

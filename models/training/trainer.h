@@ -38,7 +38,8 @@ struct StepRecord {
   double lr = 0;
   double gradient_norm = 0;  // global L2 norm, before clipping
   int64_t tokens = 0;
-  bool skipped = false;  // loss or gradient was not finite: no update was made
+  bool skipped = false;         // loss or gradient was not finite: no update was made
+  double exchange_seconds = 0;  // in which gradients of other ranks were waited for and added
 };
 
 class Trainer {
