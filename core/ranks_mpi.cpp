@@ -128,7 +128,11 @@ class MpiRanks : public Ranks {
       check_mpi(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE),
                 "MPI_Testall");
       if (done) return;
-      if (patience.is_over()) fail_waiting(unfinished(requests, peers));
+      if (!patience.is_over()) continue;
+      // A process that was stopped for a while finds here what has arrived meanwhile.
+      const std::vector<int> missing = unfinished(requests, peers);
+      if (missing.empty()) return;
+      fail_waiting(missing);
     }
   }
 

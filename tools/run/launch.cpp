@@ -131,11 +131,12 @@ void launch_ranks(const RankOptions& options, const std::string& out, char** arg
     prepare_environment(ranks);
     const int code = wait_for(start_mpirun(ranks, arguments), signals);
     if (code == kDone) return;
-    if (code == kStopped || signals.received() != 0) throw StoppedBySignal("stopped before the end");
+    if (code != kStopped && signals.received() != 0)
+      throw StoppedBySignal("stopped before the ranks could save; the last checkpoint is whole");
     TANDEM_CHECK(
         code != kNotFound,
         "--ranks: mpirun is not on the PATH; install openmpi-bin, as tools/setup does, or train without --ranks");
-    if (restart < options.max_restarts && code != kWrongUsage) {
+    if (restart < options.max_restarts && code != kWrongUsage && code != kStopped) {
       ranks = std::max<int64_t>(1, ranks - 1);
       const std::filesystem::path last = std::filesystem::path(out) / kLastCheckpoint;
       say(fmt::format("restart {} of {}: a rank has failed (exit code {}); {} of {} go on from {}\n",
@@ -144,7 +145,7 @@ void launch_ranks(const RankOptions& options, const std::string& out, char** arg
       setenv(kRestart, "1", 1);
       continue;
     }
-    if (code == kFailure || code == kWrongUsage) {
+    if (code == kFailure || code == kWrongUsage || code == kStopped) {
       std::cout.flush();
       std::_Exit(code);  // the ranks have told why
     }

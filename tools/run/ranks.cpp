@@ -36,7 +36,8 @@ constexpr int kFailure = 1, kStopped = 3;
 [[noreturn]] void end_follower(const Ranks* ranks, const std::string& what) {
   std::this_thread::sleep_for(std::chrono::seconds(2));
   const std::string name = ranks ? ranks->name(ranks->rank()) : fmt::format("rank {}", launched_rank());
-  std::cerr << fmt::format("error: {}: {}", name, printable(what)) << std::endl;
+  const std::string prefix = what.starts_with(name) ? "" : name + ": ";
+  std::cerr << fmt::format("error: {}{}\n", prefix, printable(what)) << std::flush;
   std::_Exit(kFailure);
 }
 
