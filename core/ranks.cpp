@@ -2,8 +2,8 @@
 #include "tandem/core/ranks.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
-#include <utility>
 
 #include "tandem/core/check.h"
 #include "tandem/core/format.h"
@@ -11,6 +11,8 @@
 
 namespace tandem {
 namespace {
+
+constexpr char kWorking = 0, kDone = 1;  // what rank 0 tells those that wait for it
 
 class Alone : public Ranks {
  public:
@@ -126,15 +128,18 @@ std::string Ranks::broadcast(const std::string& text) {
 }
 
 void Ranks::wait_for_leader() {
-  const double limit = std::exchange(timeout_, leads() ? timeout_ : 0);
-  char nothing = 0;
-  try {
-    broadcast(&nothing, 1);
-  } catch (...) {
-    timeout_ = limit;
-    throw;
-  }
-  timeout_ = limit;
+  char sign = kDone;
+  do broadcast(&sign, 1);
+  while (sign != kDone);
+}
+
+void Ranks::still_working() {
+  const double now =
+      std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  if (size() == 1 || timeout_ <= 0 || now - last_sign_ < timeout_ / 10) return;
+  last_sign_ = now;
+  char sign = kWorking;
+  broadcast(&sign, 1);
 }
 
 void Ranks::fail_waiting(const std::vector<int>& missing) const {

@@ -69,8 +69,12 @@ class Ranks {
   std::string broadcast(const std::string& text);
   // Copies the memory of rank 0 to all others.
   void broadcast(void* data, size_t bytes);
-  // Waits until rank 0 calls it, too, for as long as that takes: rank 0 may be evaluating for hours.
+  // Waits until rank 0 calls it, too, which may be evaluating for hours: the deadline begins anew with each still_working()
+  // of rank 0.
   void wait_for_leader();
+  // Tells the others, which call wait_for_leader(), that rank 0 is still working. It sends at most ten messages in the time
+  // of the deadline, so it may be called often. For rank 0 alone.
+  void still_working();
   // Ends the group in an orderly way. A process that ends without it, after an error, ends the whole job.
   virtual void leave() {}
 
@@ -94,6 +98,7 @@ class Ranks {
   std::vector<std::string> hosts_;  // by rank
   double timeout_ = 600;
   std::string activity_ = "the start";
+  double last_sign_ = 0;  // time of the last still_working() that was sent, in seconds
 };
 
 // Returns whether a launcher such as mpirun or srun started this process as one of several ranks.

@@ -242,8 +242,8 @@ size_t bytes_to_restore(const Checkpoint& checkpoint, const RunConfig& config) {
 // Trains in a folder that rank 0 has locked, from the beginning or from `checkpoint`.
 void train_in(const fs::path& folder, const RunConfig& config, const Corpus& corpus, TrainOptions& o,
               Device device, const Checkpoint* checkpoint, const std::shared_ptr<Ranks>& ranks) {
+  wait_for_corpus(*ranks);
   check_same_run(*ranks, config, corpus, device);
-  ranks->set_timeout(parse_time("--timeout", o.ranks.timeout));
   o.run.folder = folder;
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
   o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == TokenUnit::byte ? 400 : 80);
@@ -296,7 +296,6 @@ void begin(TrainOptions& o, Device device, const std::shared_ptr<Ranks>& ranks) 
 }
 
 void train(const Flags& flags, TrainOptions& o, const std::shared_ptr<Ranks>& ranks) {
-  ranks->set_timeout(0);  // until all have their corpus, which may have to be downloaded
   if (!o.level.empty()) o.corpus.level = token_unit_named(o.level);
   o.preset = preset_for_corpus(o.model, o.preset, o.corpus.name_or_path);
   if (!o.max_time.empty()) o.run.max_seconds = parse_time("--max-time", o.max_time);
@@ -328,9 +327,13 @@ int main(int argc, char** argv) {
   TrainOptions options;
   options.run.log_every = 0;  // chosen by the number of steps
   add_train_flags(flags, options);
-  return run_main(flags, argc, argv, [&flags, &options, argv] {
+  return run_main(flags, argc, argv, [&flags, &options, argc, argv] {
     outlive_reader();
-    run_on_ranks(options.ranks, options.out, argv,
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    // The number of shards must not follow that of the ranks that are left after a failure.
+    if (options.ranks.ranks && !options.ranks.shards && !options.resume)
+      arguments.push_back(fmt::format("--shards={}", *options.ranks.ranks));
+    run_on_ranks(options.ranks, options.out, arguments,
                  [&flags, &options](const std::shared_ptr<Ranks>& ranks) { train(flags, options, ranks); });
   });
 }

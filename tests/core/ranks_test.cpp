@@ -69,6 +69,22 @@ TEST_CASE("ranks: a rank that does not answer is named, with what it is missing 
   CHECK(contains(error, "--resume"));
 }
 
+TEST_CASE("ranks: rank 0 may take longer than the deadline if it gives signs of life, and not without") {
+  const auto work = [](bool gives_signs) {
+    run_as_ranks(2, [gives_signs](const std::shared_ptr<Ranks>& ranks) {
+      ranks->set_timeout(2);
+      for (int i = 0; ranks->leads() && i < 40; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        if (gives_signs) ranks->still_working();
+      }
+      ranks->wait_for_leader();
+      CHECK(ranks->largest(ranks->rank()) == 1);  // no sign is left over
+    });
+  };
+  work(true);
+  CHECK(contains(error_of([&work] { work(false); }), "rank 1 (test) has waited 2 s for rank 0 (test)"));
+}
+
 TEST_CASE("ranks: messages to oneself and to nobody are refused") {
   const std::shared_ptr<Ranks> ranks = Ranks::alone();
   char byte = 0;

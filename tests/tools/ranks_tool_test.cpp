@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "tests/support/errors.h"
+#include "tests/support/run_tool.h"
 #include "tests/support/train_process.h"
 
 using namespace tandem::testing;
@@ -186,4 +187,18 @@ TEST_CASE("ranks: what does not fit together is refused before the first step") 
   CHECK(contains(pair("text.txt", "other.txt"), ") differ in the corpus (its sha256): "));
   CHECK(contains(pair("text.txt --ranks=2", "text.txt"),
                  "--ranks: a launcher has started this process as a rank"));
+}
+
+TEST_CASE(
+    "bench exchange: sums are checked and timed, exactly and fast, and one rank has nothing to exchange") {
+  CHECK(contains(run_tool("bench", {"exchange"}).err,
+                 "there is one rank, which exchanges nothing; give --ranks=2"));
+  if (!has_mpirun()) return;
+  const ToolRun several = run_tool("bench", {"exchange", "--ranks=3", "--megabytes=0.001,1", "--rounds=2"});
+  CAPTURE(several.out);
+  CAPTURE(several.err);
+  CHECK(several.exit_code == 0);
+  CHECK(contains(several.out, "ranks: 3 on 1 host"));
+  CHECK(contains(several.out, "     1 MB  1.333 MB     exact"));
+  CHECK(contains(several.out, "     1 MB  1.333 MB      fast"));
 }

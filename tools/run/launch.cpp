@@ -32,17 +32,17 @@ namespace {
 constexpr const char* kRestart = "TANDEM_RESTART";
 constexpr int kDone = 0, kFailure = 1, kWrongUsage = 2, kStopped = 3, kNotFound = 127;
 
-// Returns the arguments that ranks get: those of this program without what concerns the start alone.
-std::vector<std::string> arguments_of_ranks(char** argv) {
+// Returns the arguments that ranks get: those without what concerns the start alone.
+std::vector<std::string> arguments_of_ranks(const std::vector<std::string>& arguments) {
   std::vector<std::string> all;
-  for (char** argument = argv + 1; *argument; ++argument) {
-    const std::string_view text(*argument);
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string_view text(arguments[i]);
     bool dropped = false;
     for (const std::string_view name : {"--ranks", "--max-restarts"}) {
       if (!text.starts_with(name)) continue;
       const bool apart = text.size() == name.size();  // the value is the next argument
       if (!apart && text[name.size()] != '=') continue;
-      if (apart && argument[1]) ++argument;
+      if (apart) ++i;
       dropped = true;
       break;
     }
@@ -118,18 +118,14 @@ bool is_restart() {
   return std::getenv(kRestart) != nullptr;
 }
 
-void launch_ranks(const RankOptions& options, const std::string& out, char** argv) {
-  std::vector<std::string> arguments = arguments_of_ranks(argv);
-  const bool resumes = std::any_of(arguments.begin(), arguments.end(), [](const std::string& argument) {
-    return argument.starts_with("--resume");
-  });
-  // The number of shards must not follow that of the ranks that are left after a failure.
-  if (!options.shards && !resumes) arguments.push_back(fmt::format("--shards={}", *options.ranks));
+void launch_ranks(const RankOptions& options, const std::string& out,
+                  const std::vector<std::string>& arguments) {
+  const std::vector<std::string> of_ranks = arguments_of_ranks(arguments);
   const StopSignals signals;
   int64_t ranks = *options.ranks;
   for (int64_t restart = 0;; ++restart) {
     prepare_environment(ranks);
-    const int code = wait_for(start_mpirun(ranks, arguments), signals);
+    const int code = wait_for(start_mpirun(ranks, of_ranks), signals);
     if (code == kDone) return;
     if (code != kStopped && signals.received() != 0)
       throw StoppedBySignal("stopped before the ranks could save; the last checkpoint is whole");

@@ -30,6 +30,7 @@ namespace tandem {
 namespace {
 
 constexpr int kFailure = 1, kStopped = 3;
+constexpr const char* kGroup = "Several processes (see below)";
 
 // Ends a rank that is not the first after an error. If the first has the same error, it is the one to tell it: its end
 // ends this process within the time that is waited here. Nothing is torn down, since that could wait for other ranks.
@@ -94,36 +95,37 @@ int cores_of_process() {
 
 }  // namespace
 
-void add_rank_flags(Flags& flags, RankOptions& o) {
-  const char* group = "Several processes (see below)";
+void add_start_flags(Flags& flags, RankOptions& o) {
   flags
       .add(
           "--ranks", o.ranks,
-          "Start this many processes on this machine by mpirun, and share the shards among them. Without it, under mpirun "
-          "or srun, the processes that those started.")
+          "Start this many processes on this machine by mpirun. Without it, those that mpirun or srun has started take "
+          "part.")
       .positive()
-      .in_group(group);
+      .in_group(kGroup);
+  flags
+      .add("--timeout", o.timeout,
+           "Longest wait for another rank, which is an error that names it: 90s, 10m, 8h.")
+      .show_default()
+      .in_group(kGroup);
+}
+
+void add_rank_flags(Flags& flags, RankOptions& o) {
+  add_start_flags(flags, o);
   flags
       .add(
           "--shards", o.shards,
           "Groups of rows that are computed apart, with masks of their own, and added in a fixed order; they must divide "
           "--batch-size. A resumed run may have any number of ranks up to it [the number of ranks].")
       .positive()
-      .in_group(group);
+      .in_group(kGroup);
   flags
       .add(
           "--reduce", o.reduce,
           "How gradients of ranks are added: exact, with the same bits for any number of ranks, or fast, by MPI.")
       .one_of({"exact", "fast"})
       .show_default()
-      .in_group(group);
-  flags
-      .add(
-          "--timeout", o.timeout,
-          "Longest wait for another rank, which is an error that names it: 90s, 10m, 8h. While rank 0 scores the test "
-          "split there is none.")
-      .show_default()
-      .in_group(group);
+      .in_group(kGroup);
   flags
       .add(
           "--max-restarts", o.max_restarts,
@@ -131,7 +133,7 @@ void add_rank_flags(Flags& flags, RankOptions& o) {
           "so often.")
       .non_negative()
       .show_default()
-      .in_group(group);
+      .in_group(kGroup);
 }
 
 double parse_time(const std::string& flag, const std::string& text) {
@@ -144,7 +146,8 @@ double parse_time(const std::string& flag, const std::string& text) {
   return value * scale;
 }
 
-void run_on_ranks(const RankOptions& options, const std::string& out, char** argv,
+void run_on_ranks(const RankOptions& options, const std::string& out,
+                  const std::vector<std::string>& arguments,
                   const std::function<void(const std::shared_ptr<Ranks>&)>& body) {
   if (options.max_restarts > 0 && !launched_as_rank()) {
     if (!options.ranks)
@@ -157,7 +160,15 @@ void run_on_ranks(const RankOptions& options, const std::string& out, char** arg
     throw UsageError(
         "--ranks: a launcher has started this process as a rank already; leave --ranks out, or the launcher");
   if (!options.ranks) return run_as_rank(options, body);
-  launch_ranks(options, out, argv);
+  launch_ranks(options, out, arguments);
+}
+
+void wait_for_corpus(Ranks& ranks) {
+  constexpr double kLongest = 3600;
+  const double usual = ranks.timeout();
+  ranks.set_timeout(std::max(usual, kLongest));
+  ranks.largest(0);
+  ranks.set_timeout(usual);
 }
 
 void check_same_run(Ranks& ranks, const RunConfig& config, const Corpus& corpus, Device device) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tandem/core/device.h"
 #include "tandem/core/ranks.h"
@@ -22,7 +23,9 @@ struct RankOptions {
   int64_t max_restarts = 0;
 };
 
-// Adds --ranks, --shards, --reduce, --timeout and --max-restarts. `options` must outlive the parsing.
+// Adds --ranks and --timeout. `options` must outlive the parsing.
+void add_start_flags(Flags& flags, RankOptions& options);
+// Adds --ranks, --timeout, --shards, --reduce and --max-restarts. `options` must outlive the parsing.
 void add_rank_flags(Flags& flags, RankOptions& options);
 
 // Returns the seconds of "90s", "10m" or "8h". Error: UsageError, naming the flag.
@@ -30,12 +33,16 @@ double parse_time(const std::string& flag, const std::string& text);
 
 // Runs `body` on this process, which may be one of the ranks that a launcher started, or, with --ranks, on processes that
 // it starts itself by mpirun; then it does not return where they fail. A rank that is not the first prints nothing but its
-// errors, behind its name. `out` is the folder of --out.
-void run_on_ranks(const RankOptions& options, const std::string& out, char** argv,
+// errors, behind its name. `out` is the folder of --out, `arguments` are those of the processes to start.
+void run_on_ranks(const RankOptions& options, const std::string& out,
+                  const std::vector<std::string>& arguments,
                   const std::function<void(const std::shared_ptr<Ranks>&)>& body);
 
 // Returns whether --max-restarts has started this process in place of one that failed.
 bool is_restart();
+
+// Waits until all ranks have loaded their corpus, for an hour at most, since it may have to be downloaded.
+void wait_for_corpus(Ranks& ranks);
 
 // Error: ranks differ in the program, the corpus, the configuration of the run or the kind of device; both hosts are named.
 void check_same_run(Ranks& ranks, const RunConfig& config, const Corpus& corpus, Device device);

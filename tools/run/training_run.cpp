@@ -73,6 +73,7 @@ class Run {
   struct Interrupted {};  // thrown when a signal has asked for the end
   // Stops all ranks at the same point if a signal has arrived at one; while rank 0 works alone, at rank 0.
   void check_signals() {
+    if (alone_ && ranks_.leads()) ranks_.still_working();
     stop_signal_ = alone_ ? signals_.received() : static_cast<int>(ranks_.largest(signals_.received()));
     if (stop_signal_ != 0) throw Interrupted();
   }
