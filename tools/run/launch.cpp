@@ -141,14 +141,15 @@ void launch_ranks(const RankOptions& options, const std::string& out,
       setenv(kRestart, "1", 1);
       continue;
     }
-    if (code == kFailure || code == kWrongUsage || code == kStopped) {
+    if (code == kWrongUsage || code == kStopped) {
       std::cout.flush();
-      std::_Exit(code);  // the ranks have told why
+      std::_Exit(code);  // rank 0 has told why
     }
     detail::fail(
-        "a rank has ended with exit code {}{}; the last checkpoint is whole, and --resume goes on from it on any number of "
-        "ranks",
-        code, code > 128 ? fmt::format(", killed by signal {}", code - 128) : "");
+        "a rank has ended with exit code {}{}; checkpoints that were written are whole, and --resume goes on from "
+        "the last one on any number of ranks",
+        code,
+        code > 128 ? fmt::format(", killed by signal {}", code - 128) : ", and told why above if it could");
   }
 }
 
