@@ -8,7 +8,7 @@
 namespace tandem {
 
 TokenColumns::TokenColumns(const Tokens& tokens, int64_t batch_size, const char* stream)
-    : tokens_(tokens), batch_size_(batch_size) {
+    : tokens_(tokens), batch_size_(batch_size), columns_{0, batch_size} {
   TANDEM_CHECK(batch_size >= 1, "{}: batch size is {}; it must be at least 1", stream, batch_size);
   TANDEM_CHECK(tokens.size() > 1,
                "{}: {} tokens cannot be cut into columns: one predicts the next, so use a text of at "
@@ -23,15 +23,23 @@ TokenColumns::TokenColumns(const Tokens& tokens, int64_t batch_size, const char*
   length_ = (tokens.size() - 1) / batch_size;
 }
 
+void TokenColumns::select(IndexRange columns) {
+  TANDEM_CHECK(0 <= columns.first && columns.first <= columns.last && columns.last <= batch_size_,
+               "batch stream: the columns {} .. {} are not among the {} that the text is cut into",
+               columns.first, columns.last, batch_size_);
+  columns_ = columns;
+}
+
 void TokenColumns::gather(int64_t first, int64_t steps, std::vector<int32_t>& inputs,
                           std::vector<int32_t>& targets) const {
-  inputs.resize(static_cast<size_t>(steps * batch_size_));
+  const int64_t width = columns_.size();
+  inputs.resize(static_cast<size_t>(steps * width));
   targets.resize(inputs.size());
-  for (int64_t b = 0; b < batch_size_; ++b) {
-    const int64_t column = b * length_ + first;
+  for (int64_t b = 0; b < width; ++b) {
+    const int64_t column = (columns_.first + b) * length_ + first;
     for (int64_t t = 0; t < steps; ++t) {
-      inputs[t * batch_size_ + b] = tokens_[column + t];
-      targets[t * batch_size_ + b] = tokens_[column + t + 1];
+      inputs[t * width + b] = tokens_[column + t];
+      targets[t * width + b] = tokens_[column + t + 1];
     }
   }
 }
@@ -73,7 +81,8 @@ EvaluationStream::EvaluationStream(const Tokens& tokens, int64_t window, int64_t
 bool EvaluationStream::next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets) {
   const int64_t steps = std::min(window_, columns_.length() - done_);
   reread_steps_ = steps > 0 ? std::min(reread_, done_) : 0;
-  columns_.gather(done_ - reread_steps_, reread_steps_ + steps, inputs, targets);
+  steps_ = reread_steps_ + steps;
+  columns_.gather(done_ - reread_steps_, steps_, inputs, targets);
   done_ += steps;
   return steps > 0;
 }

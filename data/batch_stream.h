@@ -10,26 +10,32 @@
 #include <cstdint>
 #include <vector>
 
+#include "tandem/core/shard_tree.h"
 #include "tandem/data/tokens.h"
 
 namespace tandem {
 
-// The B columns of a text, read by position.
+// The B columns of a text, or some neighbours among them, read by position.
 class TokenColumns {
  public:
   // Errors, which begin with `stream`: batch_size < 1; fewer than batch_size + 1 tokens.
   TokenColumns(const Tokens& tokens, int64_t batch_size, const char* stream = "batch stream");
 
-  int64_t batch_size() const { return batch_size_; }
-  int64_t length() const { return length_; }  // predictions in a column, L above
+  // From now on reads these columns alone. Error: one of them does not exist.
+  void select(IndexRange columns);
 
-  // Fills (steps, batch_size) arrays from positions first .. first + steps - 1 of every column.
+  int64_t batch_size() const { return batch_size_; }  // of the whole text, B above
+  int64_t width() const { return columns_.size(); }   // number of columns that are read
+  int64_t length() const { return length_; }          // predictions in a column, L above
+
+  // Fills (steps, width) arrays from positions first .. first + steps - 1 of every column that is read.
   void gather(int64_t first, int64_t steps, std::vector<int32_t>& inputs,
               std::vector<int32_t>& targets) const;
 
  private:
   Tokens tokens_;
   int64_t batch_size_;
+  IndexRange columns_;
   int64_t length_;
 };
 
@@ -49,6 +55,9 @@ class BatchStream {
  public:
   // Error: as TokenColumns; a column shorter than one segment.
   BatchStream(const Tokens& tokens, int64_t batch_size, int64_t segment_length);
+
+  // From now on reads these columns alone, at the same positions. Error: one of them does not exist.
+  void select(IndexRange columns) { columns_.select(columns); }
 
   // Fills (T, B) inputs and targets with the next segment.
   void next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets);
@@ -81,11 +90,17 @@ class EvaluationStream {
   // Error: as TokenColumns; window < 1; reread < 0.
   EvaluationStream(const Tokens& tokens, int64_t window, int64_t batch_size = 1, int64_t reread = 0);
 
-  // Fills (steps, B) inputs and targets with the next segment, steps = inputs.size() / B, whose first reread()
+  // From now on reads these columns alone; may be none. The numbers of predictions stay those of all columns. Error: one
+  // of them does not exist.
+  void select(IndexRange columns) { columns_.select(columns); }
+  int64_t width() const { return columns_.width(); }  // number of columns that are read
+
+  // Fills (steps, B) inputs and targets with the next segment, whose first reread()
   // steps repeat earlier ones. Returns false, with both arrays empty, at the end.
   bool next(std::vector<int32_t>& inputs, std::vector<int32_t>& targets);
 
   int64_t reread() const { return reread_steps_; }
+  int64_t steps() const { return steps_; }  // of the last segment, those that it repeats included
 
   int64_t batch_size() const { return columns_.batch_size(); }
   int64_t predictions() const {
@@ -101,6 +116,7 @@ class EvaluationStream {
   int64_t dropped_;
   int64_t done_ = 0;  // steps of each column so far
   int64_t reread_steps_ = 0;
+  int64_t steps_ = 0;
 };
 
 }  // namespace tandem

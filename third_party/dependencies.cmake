@@ -78,6 +78,19 @@ if(NOT TANDEM_INSTALLED)
   tandem_find_package(nlohmann_json nlohmann-json3-dev)                           # safetensors headers, settings, metrics
   tandem_find_header(xxHash::header xxhash.h libxxhash-dev)                       # xxh3: digests in files
 endif()
+# Several processes in one run (core/ranks_mpi.cpp), if MPI is installed. An installed Tandem needs it if its build had it.
+# CMake finds MPI's C library only where C is enabled.
+if(NOT DEFINED TANDEM_WITH_MPI OR TANDEM_WITH_MPI)
+  include(CheckLanguage)
+  check_language(C)
+  if(CMAKE_C_COMPILER)
+    enable_language(C)
+    find_package(MPI QUIET COMPONENTS C)
+  endif()
+  if(DEFINED TANDEM_WITH_MPI AND NOT MPI_C_FOUND)
+    list(APPEND tandem_missing libopenmpi-dev)
+  endif()
+endif()
 if(TANDEM_TRAINING OR TANDEM_FUZZ)
   tandem_find_package(CLI11 libcli11-dev)                                         # command lines
 endif()

@@ -13,6 +13,7 @@
 #include "tandem/tools/run/cli.h"
 #include "tools/bench/baseline.h"
 #include "tools/bench/contender.h"
+#include "tools/bench/exchange.h"
 #include "tools/bench/json.h"
 #include "tools/bench/length.h"
 #include "tools/bench/manual.h"
@@ -155,7 +156,7 @@ BenchSettings settings_for(const Flags& flags, Options options, const BenchSetti
     if (!flags.given("--passes")) options.passes = earlier->passes;
     for (int64_t BenchSizes::*const size :
          {&BenchSizes::unroll, &BenchSizes::batch_size, &BenchSizes::d, &BenchSizes::d_projected,
-          &BenchSizes::heads, &BenchSizes::vocabulary, &BenchSizes::words})
+          &BenchSizes::heads, &BenchSizes::vocabulary, &BenchSizes::words, &BenchSizes::shards})
       if (options.sizes.*size == 0) options.sizes.*size = earlier->sizes.*size;
   }
   if (options.targets.empty()) throw UsageError("what is required: operators, all, peak or step");
@@ -220,10 +221,8 @@ struct Subcommand {
   int (*main)(int argc, char** argv);
 };
 constexpr Subcommand kSubcommands[] = {
-    {"vs-pytorch", versus_main},
-    {"compare", versus_main},  // its former name
-    {"length", length_main},
-    {"contender", contender_main},
+    {"vs-pytorch", versus_main}, {"compare", versus_main},  // its former name
+    {"length", length_main},     {"exchange", exchange_main}, {"contender", contender_main},
 };
 
 int bench_main(int argc, char** argv) {
@@ -256,6 +255,8 @@ int bench_main(int argc, char** argv) {
       .positive()
       .show_default();
   add_size_flags(flags, options.sizes);
+  flags.add("--shards", options.sizes.shards, "In step, groups of rows that are computed apart [1].")
+      .positive();
   flags
       .add("--words", options.sizes.words,
            "Vocabulary of adaptive_softmax and adaptive_embedding [267735, as in WikiText-103].")

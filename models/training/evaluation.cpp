@@ -2,11 +2,33 @@
 #include "tandem/models/training/evaluation.h"
 
 #include <chrono>
+#include <numeric>
+#include <vector>
 
 #include "tandem/core/check.h"
 #include "tandem/data/batch_stream.h"
 
 namespace tandem {
+
+namespace {
+
+// Gives all ranks the values of all shards.
+void share(Ranks& ranks, int64_t shards, std::vector<double>& values) {
+  const auto message = [&](int rank, int of_rank) {
+    const IndexRange range = part_of(shards, ranks.size(), of_rank);
+    return Ranks::Message{rank, values.data() + range.first,
+                          static_cast<size_t>(range.size()) * sizeof(double)};
+  };
+  std::vector<Ranks::Message> sends, receives;
+  for (int r = 0; r < ranks.size(); ++r) {
+    if (r == ranks.rank()) continue;
+    sends.push_back(message(r, ranks.rank()));
+    receives.push_back(message(r, r));
+  }
+  ranks.exchange(sends, receives);
+}
+
+}  // namespace
 
 EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size) {
   return {.window = recipe.eval_window,
@@ -17,29 +39,55 @@ EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size) {
 
 Evaluation evaluate(const LanguageModel& model, const Tokens& tokens, const EvaluationOptions& options,
                     const EvaluationProgress& progress) {
+  const std::shared_ptr<Ranks> alone = Ranks::alone();
+  return evaluate_shards(model, tokens, options, 1, *alone, progress);
+}
+
+Evaluation evaluate_shards(const LanguageModel& model, const Tokens& tokens, const EvaluationOptions& options,
+                           int64_t shards, Ranks& ranks, const EvaluationProgress& progress) {
   TANDEM_CHECK(tokens.vocabulary_size() == model.vocabulary_size(),
                "evaluate: the vocabulary has {} symbols, the model predicts {}; they must come from one file",
                tokens.vocabulary_size(), model.vocabulary_size());
   const auto start = std::chrono::steady_clock::now();
   // A model without carried state reads its context again with every segment.
   const int64_t reread = model.carries_state() ? 0 : options.context().memory;
-  EvaluationStream stream(tokens, options.window, options.batch_size, reread);
+  EvaluationStream all(tokens, options.window, options.batch_size, reread);
+  all.select({0, 0});  // counts only
+  struct Shard {
+    EvaluationStream stream;
+    State state;
+  };
+  std::vector<Shard> own;
+  const IndexRange range = part_of(shards, ranks.size(), ranks.rank());
+  for (int64_t s = range.first; s < range.last; ++s) {
+    own.push_back({EvaluationStream(tokens, options.window, options.batch_size, reread), {}});
+    own.back().stream.select(part_of(options.batch_size, shards, s));
+  }
   Evaluation result;
-  result.dropped = stream.dropped();
+  result.dropped = all.dropped();
   ForwardOptions forward;
   forward.context = options.context();
-  State state;
+  std::vector<double> nats(static_cast<size_t>(shards), 0.0);
   std::vector<int32_t> inputs, targets;
-  while (stream.next(inputs, targets)) {
-    const Shape shape = {static_cast<int64_t>(inputs.size()) / options.batch_size, options.batch_size};
-    const Tensor losses = model.token_losses(tensor_of(shape, inputs).to(model.device()),
-                                             tensor_of(shape, targets).to(model.device()), state, forward);
-    const Tensor scored = losses.view_rows(stream.reread(), shape[0]);
-    for (const double loss : scored.to(DType::f64).to_vector<double>()) result.total_nats += loss;
-    result.symbols = stream.predicted();
+  while (all.next(inputs, targets)) {
+    for (size_t i = 0; i < own.size(); ++i) {
+      auto& [stream, state] = own[i];
+      stream.next(inputs, targets);
+      if (stream.width() == 0) continue;  // there are more shards than columns
+      const Shape shape = {stream.steps(), stream.width()};
+      const Tensor losses = model.token_losses(tensor_of(shape, inputs).to(model.device()),
+                                               tensor_of(shape, targets).to(model.device()), state, forward);
+      double& sum = nats[static_cast<size_t>(range.first) + i];
+      const Tensor scored = losses.view_rows(stream.reread(), shape[0]);
+      for (const double loss : scored.to(DType::f64).to_vector<double>()) sum += loss;
+    }
+    result.total_nats = std::accumulate(nats.begin(), nats.end(), 0.0);
+    result.symbols = all.predicted();
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (progress) progress(result, stream.predictions());
+    if (progress) progress(result, all.predictions());
   }
+  share(ranks, shards, nats);
+  result.total_nats = std::accumulate(nats.begin(), nats.end(), 0.0);
   return result;
 }
 

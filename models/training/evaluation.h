@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "tandem/core/ranks.h"
 #include "tandem/data/tokens.h"
 #include "tandem/models/language_model.h"
 #include "tandem/models/presets.h"
@@ -43,5 +44,12 @@ using EvaluationProgress = std::function<void(const Evaluation& so_far, int64_t 
 // the model's.
 Evaluation evaluate(const LanguageModel& model, const Tokens& tokens, const EvaluationOptions& options,
                     const EvaluationProgress& progress = {});
+
+// Scores as evaluate() does, the columns cut into `shards` groups that the ranks share: each is evaluated as a batch of its
+// own, and the sums are added in the order of the shards, so that the result is the same bits for any number of ranks.
+// Every rank must call it, and gets the whole result. `progress` is called after each segment on every rank, equally often,
+// and with the sums of this rank. Error: as evaluate(); RankLost.
+Evaluation evaluate_shards(const LanguageModel& model, const Tokens& tokens, const EvaluationOptions& options,
+                           int64_t shards, Ranks& ranks, const EvaluationProgress& progress = {});
 
 }  // namespace tandem

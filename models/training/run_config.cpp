@@ -1,6 +1,7 @@
 // RunConfig as JSON.
 #include "tandem/models/training/run_config.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "tandem/core/check.h"
@@ -9,10 +10,10 @@
 
 namespace tandem {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, memory, eval_window, eval_memory,
-                                   eval_clamp, eval_batch_size, optimizer, schedule, lr, lr_floor, warmup,
-                                   steps, noam_width, cycle, cycle_growth, cycle_shrink, weight_decay, decay,
-                                   clip, eval_every, eval_bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, shards, memory, eval_window,
+                                   eval_memory, eval_clamp, eval_batch_size, optimizer, schedule, lr,
+                                   lr_floor, warmup, steps, noam_width, cycle, cycle_growth, cycle_shrink,
+                                   weight_decay, decay, clip, eval_every, eval_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VocabularyLimit, size, min_count)
 NLOHMANN_JSON_SERIALIZE_ENUM(TokenUnit, {{TokenUnit::byte, "byte"}, {TokenUnit::word, "word"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, text_sha256, level, words,
@@ -29,6 +30,17 @@ void check_range(const char* name, int64_t value, int64_t low, int64_t high = in
 void check_share(const char* name, double value) {
   TANDEM_CHECK(value >= 0 && value < 1, "run configuration: {} is {}; it must be at least 0 and below 1",
                name, value);
+}
+
+void check_shards(const Recipe& recipe) {
+  check_range("shards", recipe.shards, 1, 1 << 16);
+  if (recipe.batch_size % recipe.shards == 0) return;
+  int64_t below = recipe.shards, above = recipe.shards;
+  while (recipe.batch_size % below != 0) --below;
+  while (above < recipe.batch_size && recipe.batch_size % above != 0) ++above;
+  detail::fail(
+      "run configuration: {} shards cannot share {} rows evenly; use {} or {} shards, or another batch size",
+      recipe.shards, recipe.batch_size, below, std::min(above, recipe.batch_size));
 }
 
 // Error: a field of `given` is of another type than in `like`, an object that has all fields. JSON's conversions would
@@ -58,6 +70,7 @@ void RunConfig::check() const {
   check_range("batch_size", recipe.batch_size, 1, 1 << 24);
   check_range("unroll", recipe.unroll, 1, 1 << 24);
   check_range("accumulate", recipe.accumulate, 1, 1 << 16);
+  check_shards(recipe);
   check_range("memory", recipe.memory, -1, 1 << 24);
   check_range("eval_window", recipe.eval_window, 1, 1 << 24);
   check_range("eval_memory", recipe.eval_memory, -1, 1 << 24);
@@ -78,6 +91,8 @@ void RunConfig::check() const {
 std::string RunConfig::text() const {
   nlohmann::json json = *this;
   json["corpus"] = escaped_utf8(corpus);
+  // Runs of one shard keep the text that versions without shards wrote and read.
+  if (recipe.shards == 1) json["recipe"].erase("shards");
   return json.dump();
 }
 
@@ -86,8 +101,8 @@ RunConfig RunConfig::from_text(const std::string& text) {
     // Defaults for fields that runs of earlier versions do not have.
     nlohmann::json json = {{"level", TokenUnit::byte}, {"words", VocabularyLimit()}};
     const nlohmann::json recipe = Recipe();
-    for (const char* field : {"memory", "eval_memory", "eval_clamp", "schedule", "lr_floor", "noam_width",
-                              "cycle", "cycle_growth", "cycle_shrink", "decay"})
+    for (const char* field : {"shards", "memory", "eval_memory", "eval_clamp", "schedule", "lr_floor",
+                              "noam_width", "cycle", "cycle_growth", "cycle_shrink", "decay"})
       json["recipe"][field] = recipe[field];
     json["text_sha256"] = "";
     json["test"] = true;

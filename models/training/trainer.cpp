@@ -9,10 +9,12 @@
 
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
+#include "tandem/core/digest.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/json.h"
 #include "tandem/cuda/runtime/batch_copy.h"
 #include "tandem/models/registry.h"
+#include "tandem/models/training/tensor_exchange.h"
 #include "tandem/ops/arithmetic.h"
 
 namespace tandem {
@@ -54,17 +56,20 @@ ScheduleConfig schedule_config(const Recipe& recipe) {
           .cycle_shrink = recipe.cycle_shrink};
 }
 
-Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary, Device device)
-    : Trainer(make_model(config.model_config, config.seed, device), config, train, vocabulary) {}
+Trainer::Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary, Device device,
+                 std::shared_ptr<Ranks> ranks)
+    : Trainer(make_model(config.model_config, config.seed, device), config, train, vocabulary,
+              std::move(ranks)) {}
 
 Trainer::Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, const Tokens& train,
-                 const Vocabulary& vocabulary)
+                 const Vocabulary& vocabulary, std::shared_ptr<Ranks> ranks)
     : config_(config),
+      ranks_(std::move(ranks)),
       vocabulary_(vocabulary),
       model_(given(std::move(model))),
       optimizer_(model_->parameters(), optimizer_config(config.recipe)),
       schedule_(schedule_config(config.recipe)),
-      stream_(train, config.recipe.batch_size, config.recipe.unroll),
+      gradients_(model_->parameters(), config.recipe.shards, ranks_),
       loss_({1}, DType::f64, device()),
       lr_({1}, DType::f64, device()),
       outcome_({StepOutcome::kSize}, DType::f64, device()),
@@ -76,9 +81,17 @@ Trainer::Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, 
   TANDEM_CHECK(config.recipe.accumulate >= 1, "trainer: cannot accumulate over {} segments; at least 1",
                config.recipe.accumulate);
   const PrecisionScope allowed(precision(), device());
-  const Shape shape{config.recipe.unroll, config.recipe.batch_size};
-  for (int64_t i = 0; i < config.recipe.accumulate; ++i)
-    batches_.push_back({Tensor(shape, DType::i32, device()), Tensor(shape, DType::i32, device())});
+  const Recipe& recipe = config.recipe;
+  TANDEM_CHECK(recipe.shards >= 1 && recipe.batch_size % recipe.shards == 0,
+               "trainer: {} rows cannot be cut into {} shards of one size", recipe.batch_size, recipe.shards);
+  const Shape shape{recipe.unroll, recipe.batch_size / recipe.shards};
+  for (int64_t s = gradients_.own().first; s < gradients_.own().last; ++s) {
+    Shard shard{s, BatchStream(train, recipe.batch_size, recipe.unroll), {}, {}};
+    shard.stream.select(part_of(recipe.batch_size, recipe.shards, s));
+    for (int64_t i = 0; i < recipe.accumulate; ++i)
+      shard.batches.push_back({Tensor(shape, DType::i32, device()), Tensor(shape, DType::i32, device())});
+    shards_.push_back(std::move(shard));
+  }
   if constexpr (kWithCuda)
     if (device().is_cuda()) batch_copy_ = std::make_shared<cuda::BatchCopy>(shape.numel());
 }
@@ -93,12 +106,13 @@ void Trainer::load_batches() {
       if (batch_copy_) return batch_copy_->send(to, ids);
     std::copy(ids.begin(), ids.end(), to.data<int32_t>());
   };
-  for (Batch& batch : batches_) {
-    stream_.next(inputs_, targets_);
-    batch.starts_epoch = stream_.starts_epoch();
-    send(batch.inputs, inputs_);
-    send(batch.targets, targets_);
-  }
+  for (Shard& shard : shards_)
+    for (Batch& batch : shard.batches) {
+      shard.stream.next(inputs_, targets_);
+      batch.starts_epoch = shard.stream.starts_epoch();
+      send(batch.inputs, inputs_);
+      send(batch.targets, targets_);
+    }
 }
 
 void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
@@ -111,7 +125,7 @@ void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step,
   std::vector<LeafUse> leaves;
   Tape tape({.check_nan = check_nan, .profile = profile_, .leaves = steps_to_check_ > 0 ? &leaves : nullptr});
   const Tensor loss = model_->loss(batch.inputs, batch.targets, state, options);
-  const double share = 1.0 / static_cast<double>(config_.recipe.accumulate);
+  const double share = 1.0 / static_cast<double>(micro_steps_per_step());
   add_in_place(loss_, scale(loss.detach().to(DType::f64), share).view_as({1}));
   tape.backward({loss}, {full(loss.shape(), share, loss.dtype(), loss.device())});
   check_leaves(leaves);
@@ -130,37 +144,52 @@ void Trainer::check_leaves(const std::vector<LeafUse>& uses) const {
         use.shape.str(), use.op);
 }
 
+State Trainer::run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan) {
+  State state = shard.state;
+  for (size_t i = 0; i < shard.batches.size(); ++i) {
+    const int64_t offset = static_cast<int64_t>(i) * config_.recipe.shards + shard.index;
+    run_segment(shard.batches[i], state, first_micro_step + static_cast<uint32_t>(offset), check_nan);
+  }
+  return state;
+}
+
 void Trainer::compute(uint32_t first_micro_step) {
-  fill(loss_, 0);
-  State state = state_;
-  for (size_t i = 0; i < batches_.size(); ++i)
-    run_segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), check_nan_);
+  std::vector<State> next;
+  for (const Shard& shard : shards_) {
+    fill(loss_, 0);
+    next.push_back(run_shard(shard, first_micro_step, check_nan_));
+    if (config_.recipe.shards > 1) gradients_.push(loss_);
+  }
+  if (config_.recipe.shards > 1) gradients_.finish(loss_);
   optimizer_.step(lr_, loss_, outcome_);
-  keep_state(std::move(state));
+  for (size_t i = 0; i < shards_.size(); ++i) keep_state(shards_[i], std::move(next[i]));
 }
 
 // Keeps the state of a step that was finite; otherwise the state before it stays. On a GPU the state has memory
 // of its own, into which the device copies if its own outcome says that the step was finite.
-void Trainer::keep_state(State next) {
+void Trainer::keep_state(Shard& shard, State next) {
   const Tensor updated = StepOutcome::updated_flag(outcome_);
-  if (device().is_cuda() && same_layout(state_, next)) {
+  if (device().is_cuda() && same_layout(shard.state, next)) {
     for (size_t i = 0; i < next.parts.size(); ++i)
-      copy_if(state_.parts[i].value, next.parts[i].value, updated);
+      copy_if(shard.state.parts[i].value, next.parts[i].value, updated);
     return;
   }
   if (updated.item() == 0) return;
   compact_state(next);
-  state_ = std::move(next);
+  shard.state = std::move(next);
   if (!device().is_cuda()) return;
-  for (NamedTensor& part : state_.parts) part.value = part.value.clone();
+  for (NamedTensor& part : shard.state.parts) part.value = part.value.clone();
   graph_step_.reset();
 }
 
-// A step that begins an epoch has no state to start from, so its shapes differ.
+// A step that begins an epoch has no state to start from, so its shapes differ. One that exchanges gradients with other
+// ranks waits for the device in between.
 bool Trainer::is_regular_step() const {
-  return !check_nan_ && !profile_ && !state_.empty() &&
-         std::none_of(batches_.begin(), batches_.end(),
-                      [](const Batch& batch) { return batch.starts_epoch; });
+  return !check_nan_ && !profile_ && ranks_->size() == 1 &&
+         std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) {
+           return shard.state.empty() || std::any_of(shard.batches.begin(), shard.batches.end(),
+                                                     [](const Batch& batch) { return batch.starts_epoch; });
+         });
 }
 
 void Trainer::advance() {
@@ -169,9 +198,11 @@ void Trainer::advance() {
   StepRecord record;
   record.step = progress_.step + 1;
   record.lr = schedule_.lr(progress_.step);
-  for (const Batch& batch : batches_) record.tokens += batch.inputs.numel();
+  record.tokens = config_.recipe.accumulate * config_.recipe.batch_size * config_.recipe.unroll;
+  if (ranks_->size() > 1) ranks_->set_activity(fmt::format("step {}", record.step));
 
   const uint32_t first_micro_step = progress_.micro_step;
+  const double exchanged = exchange_seconds();
   load_batches();
   fill(lr_, record.lr);
   if (device().is_cuda() && is_regular_step())
@@ -180,7 +211,8 @@ void Trainer::advance() {
   else
     compute(first_micro_step);
   if (steps_to_check_ > 0) --steps_to_check_;
-  progress_.micro_step += static_cast<uint32_t>(batches_.size());
+  record.exchange_seconds = exchange_seconds() - exchanged;
+  progress_.micro_step += static_cast<uint32_t>(micro_steps_per_step());
   ++progress_.step;
   const auto row = static_cast<int64_t>(unread_.size());
   copy(history_.view_rows(row, row + 1).view_as(outcome_.shape()), outcome_);
@@ -220,17 +252,20 @@ StepRecord Trainer::step() {
 
 void Trainer::fail_not_finite(const StepRecord& record) {
   const PrecisionScope scope(precision(), device());
-  std::string where = "every operator's output and gradient is finite when computed again";
+  std::string where;
   try {
     for (const NamedTensor& parameter : model_->parameters())
       TANDEM_CHECK(all_finite(parameter.value), "parameter {} is not finite before the step", parameter.name);
-    State state = state_;
-    const uint32_t first_micro_step = progress_.micro_step - static_cast<uint32_t>(batches_.size());
-    for (size_t i = 0; i < batches_.size(); ++i)
-      run_segment(batches_[i], state, first_micro_step + static_cast<uint32_t>(i), true);
+    const uint32_t first_micro_step = progress_.micro_step - static_cast<uint32_t>(micro_steps_per_step());
+    for (const Shard& shard : shards_) run_shard(shard, first_micro_step, true);
   } catch (const Error& error) {
     where = error.what();
   }
+  const std::vector<std::string> found = ranks_->gather(where);
+  const auto first =
+      std::find_if(found.begin(), found.end(), [](const std::string& text) { return !text.empty(); });
+  where =
+      first != found.end() ? *first : "every operator's output and gradient is finite when computed again";
   optimizer_.zero_grad();
   detail::fail(
       "training stopped at step {}: {} steps in a row were not finite (loss {}, gradient norm {}, lr {}): {}; a lower "
@@ -248,12 +283,37 @@ Checkpoint Trainer::weights() const {
   return checkpoint;
 }
 
+std::string Trainer::state_prefix(int64_t shard) const {
+  return config_.recipe.shards == 1 ? "" : fmt::format("shard.{}.", shard);
+}
+
+void Trainer::check_same_weights() const {
+  if (ranks_->size() == 1) return;
+  Digest digest;
+  for (const NamedTensor& parameter : model_->parameters()) {
+    const Tensor value = parameter.value.to(Device::cpu());
+    digest.update(value.raw(), value.nbytes());
+  }
+  const std::vector<std::string> digests = ranks_->gather(digest.hex());
+  for (int r = 1; r < ranks_->size(); ++r)
+    TANDEM_CHECK(
+        digests[static_cast<size_t>(r)] == digests[0],
+        "step {}: the weights of {} and {} are not the same bits; their processors may be of different kinds, so "
+        "take hosts of one kind",
+        progress_.step, ranks_->name(0), ranks_->name(r));
+}
+
 Checkpoint Trainer::checkpoint() const {
   TANDEM_CHECK(unread_.empty(), "checkpoint: {} steps are not collected yet", unread_.size());
   Checkpoint checkpoint = weights();
   checkpoint.optimizer = optimizer_.state();
-  checkpoint.state = state_.parts;
-  const StreamPosition position = stream_.position();
+  check_same_weights();
+  std::vector<NamedTensor> state;
+  for (const Shard& shard : shards_)
+    for (const NamedTensor& part : shard.state.parts)
+      state.push_back({state_prefix(shard.index) + part.name, part.value});
+  checkpoint.state = ranks_->size() > 1 ? gather_tensors(*ranks_, state) : state;
+  const StreamPosition position = this->position();
   checkpoint.progress = nlohmann::json{
       {"step", progress_.step},
       {"skipped", progress_.skipped},
@@ -277,6 +337,12 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   TANDEM_CHECK(checkpoint.vocabulary == vocabulary_,
                "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
                checkpoint.vocabulary.size(), vocabulary_.size());
+  const int64_t shards = checkpoint.run_config.empty()
+                             ? config_.recipe.shards
+                             : RunConfig::from_text(checkpoint.run_config).recipe.shards;
+  TANDEM_CHECK(shards == config_.recipe.shards,
+               "resume: the checkpoint is of a run of {} shards, this one has {}", shards,
+               config_.recipe.shards);
   const char* const kWhat = "resume: the checkpoint's progress";
   const nlohmann::json progress = parse_json(checkpoint.progress, kWhat);
   const auto count = [&progress, kWhat](const char* name) {
@@ -291,15 +357,20 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   TANDEM_CHECK(micro_step <= std::numeric_limits<uint32_t>::max(), "{}: micro_step is {}, which is too large",
                kWhat, micro_step);
   progress_.micro_step = static_cast<uint32_t>(micro_step);
-  stream_.set_position({count("epoch"), count("segment")});
+  for (Shard& shard : shards_) shard.stream.set_position({count("epoch"), count("segment")});
   counters = {json_field<double>(progress, "best_dev_nats", kWhat), count("best_step")};
   graph_step_.restart();
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);
   optimizer_.set_pruning_masks(checkpoint.masks);
   masks_ = checkpoint.masks;
-  state_.parts = checkpoint.state;
-  for (NamedTensor& part : state_.parts) part.value = part.value.to(model_->device());
+  for (Shard& shard : shards_) {
+    shard.state = State();
+    const std::string prefix = state_prefix(shard.index);
+    for (const auto& [name, value] : checkpoint.state)
+      if (name.starts_with(prefix))
+        shard.state.parts.push_back({name.substr(prefix.size()), value.to(model_->device())});
+  }
 }
 
 }  // namespace tandem

@@ -2,6 +2,10 @@
 //
 // On a GPU steps are only enqueued: advance() does not wait for the device, collect() does. After a few steps
 // one CUDA graph holds a whole step (graph_step.h). On a CPU a step is done when advance() returns.
+//
+// The rows of a batch are Recipe::shards groups, which several ranks share (core/ranks.h): each shard is computed as a
+// batch of its own, with its own state and dropout masks, and gradients are added in a fixed tree (gradient_sum.h). So
+// every number is the same bits for any number of ranks from 1 to the number of shards.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -9,8 +13,10 @@
 #include <vector>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/ranks.h"
 #include "tandem/data/batch_stream.h"
 #include "tandem/models/training/checkpoint.h"
+#include "tandem/models/training/gradient_sum.h"
 #include "tandem/models/training/graph_step.h"
 #include "tandem/models/training/optimizer.h"
 #include "tandem/models/training/run_config.h"
@@ -32,21 +38,23 @@ struct StepRecord {
   double lr = 0;
   double gradient_norm = 0;  // global L2 norm, before clipping
   int64_t tokens = 0;
-  bool skipped = false;  // loss or gradient was not finite: no update was made
+  bool skipped = false;         // loss or gradient was not finite: no update was made
+  double exchange_seconds = 0;  // in which gradients of other ranks were waited for and added
 };
 
 class Trainer {
  public:
-  // Builds the model of `config` and trains it on `train`, whose text must outlive the trainer.
+  // Builds the model of `config` and trains it on `train`, whose text must outlive the trainer. Every rank makes a
+  // trainer of the same configuration and text, and then calls the same functions.
   // Error: a precision that the device does not have; a model for another number of symbols than `vocabulary`
-  // has.
+  // has; fewer shards than ranks.
   Trainer(const RunConfig& config, const Tokens& train, const Vocabulary& vocabulary,
-          Device device = Device::cpu());
+          Device device = Device::cpu(), std::shared_ptr<Ranks> ranks = Ranks::alone());
   // Trains a model that the caller has built, on the model's device; the registry need not know it. An empty
   // config.model_config becomes model->config(), and config.seed is that of dropout alone.
   // Error: as above; no model.
   Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, const Tokens& train,
-          const Vocabulary& vocabulary);
+          const Vocabulary& vocabulary, std::shared_ptr<Ranks> ranks = Ranks::alone());
 
   // Takes one step: forward, backward, clipping, update. If the loss or the gradient is not finite, nothing
   // changes but the position in the text and the count of skipped steps.
@@ -66,7 +74,12 @@ class Trainer {
   Device device() const { return model_->device(); }
   const LanguageModel& model() const { return *model_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
-  StreamPosition position() const { return stream_.position(); }
+  StreamPosition position() const { return shards_.front().stream.position(); }
+  Ranks& ranks() const { return *ranks_; }
+  // How gradients of several ranks are added; exact at first.
+  void set_reduce(Reduce reduce) { gradients_.set_reduce(reduce); }
+  // Seconds so far in which steps added and exchanged the gradients of several ranks.
+  double exchange_seconds() const { return gradients_.exchange_seconds(); }
 
   // Results that the caller keeps here, so that checkpoints save and restore them.
   struct RunCounters {
@@ -75,12 +88,14 @@ class Trainer {
   };
   RunCounters counters;
 
-  // Returns everything that the next step depends on. Error: steps are not collected yet.
+  // Returns everything that the next step depends on. It does not tell how many ranks there are. On other ranks than the
+  // first it lacks the state of their fellows' shards. Error: steps are not collected yet; the weights of the ranks are
+  // not the same bits, as on hosts with processors of different kinds.
   Checkpoint checkpoint() const;
   // Returns the weights without optimizer, state and progress.
   Checkpoint weights() const;
   // Resumes where the checkpoint was made; weights that it has pruned stay 0.
-  // Error: a checkpoint of weights only, or of another model, vocabulary or text.
+  // Error: a checkpoint of weights only, or of another model, vocabulary, text or number of shards.
   void restore(const Checkpoint& checkpoint);
 
   // Replaces the model's weights, to score others, such as the best ones so far. With the former ones set again before
@@ -105,14 +120,21 @@ class Trainer {
   static constexpr int64_t kHistory = 1024;  // outcomes that the device stores until collect() reads them
 
   struct Batch {
-    Tensor inputs, targets;  // (T, B) i32, at addresses that never change
+    Tensor inputs, targets;  // (T, B / shards) i32, at addresses that never change
     bool starts_epoch = false;
+  };
+  // A group of rows that is computed as a batch of its own.
+  struct Shard {
+    int64_t index;
+    BatchStream stream;          // of its columns
+    std::vector<Batch> batches;  // one for each segment of a step
+    State state;                 // carried to the next step
   };
   struct Progress {
     int64_t step = 0;
     int64_t skipped = 0;
     int64_t skipped_in_row = 0;
-    uint32_t micro_step = 0;  // segments so far; keys the dropout masks
+    uint32_t micro_step = 0;  // segments of all shards so far; keys the dropout masks
   };
   void load_batches();
   // Runs forward and backward of one segment. Adds its share to the gradients and to loss_; advances `state`.
@@ -120,25 +142,31 @@ class Trainer {
   // Error: the last backward pass reached a leaf that is no parameter of the model, as when add_parameter() or
   // add_child() was forgotten: it would get gradients and never an update.
   void check_leaves(const std::vector<LeafUse>& uses) const;
+  // Does so for all segments of a shard, and returns the state after them.
+  State run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan);
+  int64_t micro_steps_per_step() const { return config_.recipe.accumulate * config_.recipe.shards; }
   // Enqueues the step on the loaded batches.
   void compute(uint32_t first_micro_step);
-  void keep_state(State next);
+  void keep_state(Shard& shard, State next);
   // Whether the loaded step does what every later step does, so that a graph can hold it.
   bool is_regular_step() const;
   void read_history();
   [[noreturn]] void fail_not_finite(const StepRecord& record);
+  // Returns the names that begin with this, in a checkpoint of several shards, for the state of a shard.
+  std::string state_prefix(int64_t shard) const;
+  void check_same_weights() const;
 
   RunConfig config_;
+  std::shared_ptr<Ranks> ranks_;
   Vocabulary vocabulary_;
   std::unique_ptr<LanguageModel> model_;
   Optimizer optimizer_;
   Schedule schedule_;
-  BatchStream stream_;
-  State state_;                     // carried to the next step
+  GradientSum gradients_;
+  std::vector<Shard> shards_;       // those of this rank
   std::vector<NamedTensor> masks_;  // pruning masks, which the optimizer holds, by parameter name
   Progress progress_;
   std::vector<int32_t> inputs_, targets_;  // buffers of load_batches()
-  std::vector<Batch> batches_;             // one for each segment of a step
   Tensor loss_, lr_;                       // f64 (1)
   Tensor outcome_;                         // f64 (StepOutcome::kSize), the last step's
   Tensor history_;                         // f64 (kHistory, StepOutcome::kSize), one row for each of unread_

@@ -181,6 +181,42 @@ TEST_CASE("evaluation stream: B > 1 leaves out (N - 1) mod B predictions and no 
   }
 }
 
+TEST_CASE("streams: some of the columns are read as in the whole batch, at the same positions") {
+  const std::string text = "the columns of a text can be read apart, a shard of them at a time.";
+  const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));
+  const Tokens tokens(as_bytes(text), vocabulary);
+  constexpr int64_t kColumns = 5, kSteps = 3;
+  BatchStream whole(tokens, kColumns, kSteps), part(tokens, kColumns, kSteps);
+  EvaluationStream all(tokens, kSteps, kColumns, 2), some(tokens, kSteps, kColumns, 2);
+  part.select({1, 4});
+  some.select({1, 4});
+  Segment a, b;
+  const auto check_part = [&a, &b] {
+    REQUIRE(a.inputs.size() / kColumns * 3 == b.inputs.size());
+    for (size_t t = 0; t < a.inputs.size() / kColumns; ++t)
+      for (size_t c = 0; c < 3; ++c) {
+        CHECK(b.inputs[t * 3 + c] == a.inputs[t * kColumns + c + 1]);
+        CHECK(b.targets[t * 3 + c] == a.targets[t * kColumns + c + 1]);
+      }
+  };
+  for (int i = 0; i < 12; ++i) {  // into the third epoch
+    whole.next(a.inputs, a.targets);
+    part.next(b.inputs, b.targets);
+    check_part();
+    CHECK(part.position() == whole.position());
+    CHECK(part.starts_epoch() == whole.starts_epoch());
+  }
+  while (all.next(a.inputs, a.targets)) {
+    REQUIRE(some.next(b.inputs, b.targets));
+    check_part();
+    CHECK(some.reread() == all.reread());
+    CHECK(some.steps() * kColumns == static_cast<int64_t>(a.inputs.size()));
+    CHECK(some.predicted() == all.predicted());
+  }
+  CHECK(!some.next(b.inputs, b.targets));
+  CHECK(contains(error_of([&part] { part.select({4, 6}); }), "the columns 4 .. 6 are not among the 5"));
+}
+
 TEST_CASE("evaluation stream: errors") {
   const std::string text = "some text";
   const Vocabulary vocabulary = Vocabulary::of(as_bytes(text));

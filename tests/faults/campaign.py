@@ -11,6 +11,7 @@ import time
 from programs import TINY, Fault, Process, build_shim, tool_folder, write_text
 from truth import Truth
 
+SHARDS = ("--shards=4",)
 CRASH, LOST, WRONG = "crash", "lost", "wrong message"
 
 
@@ -35,6 +36,7 @@ class Tally:
     hits: int = 0
     resumed: int = 0
     seconds: float = 0
+    ends: list = dataclasses.field(default_factory=list)  # seconds from faults of ranks to the ends of their runs
     faults: dict = dataclasses.field(default_factory=lambda: {LOST: 0, CRASH: 0, WRONG: 0})
 
 
@@ -44,6 +46,7 @@ class Campaign:
     def __init__(self, build, work, seed):
         self.work, self.seed = work, seed
         self.orders = {}  # for each kind, what its cases do in turn
+        self.of_shards = None  # made when first needed
         self.notes = set()  # what could not be tried on this machine, and why
         self.tools = tool_folder(build)
         self.shim = build_shim(build, work)
@@ -56,24 +59,36 @@ class Campaign:
 
     def prepare(self):
         """Makes the uninterrupted run, its best checkpoints, a half of it, and the calls that both make on their files."""
-        case = Case(self, "truth", 0)
+        self.truth, calls = self.make_truth("truth")
+        # A run that was killed between the evaluations in the middle, with rows after its last checkpoint.
+        number = renames(calls, "last.safetensors")[2] + 5
+        self.half = self.run_until(number, "half")
+        self.points = [point for resumed in (False, True) for point in self.list_points(resumed)]
+
+    def make_truth(self, name, more=()):
+        """Makes an uninterrupted run with these arguments and its best checkpoints. Returns its Truth and its calls."""
+        case = Case(self, name, 0)
+        case.more = more
         start = time.monotonic()
         process = case.start_train(Fault())
         case.must(process.end())
         self.seconds = time.monotonic() - start  # what a run takes on this machine
         bests = []
         for evaluation, number in enumerate(renames(process.calls(), "best.safetensors")):
-            self.run_until(number, f"best-{evaluation}")
-            bests.append((self.work / f"best-{evaluation}-0/run/best.safetensors").read_bytes())
-        # A run that was killed between the evaluations in the middle, with rows after its last checkpoint.
-        number = renames(process.calls(), "last.safetensors")[2] + 5
-        self.half = self.run_until(number, "half")
-        self.truth = Truth(case.folder / "run", bests)
-        self.points = [point for resumed in (False, True) for point in self.list_points(resumed)]
+            killed = self.run_until(number, f"{name}-best-{evaluation}", more)
+            bests.append((killed / "best.safetensors").read_bytes())
+        return Truth(case.run, bests), process.calls()
 
-    def run_until(self, number, name):
+    def truth_of_shards(self):
+        """Returns the Truth of the run of four shards, by one process."""
+        if not self.of_shards:
+            self.of_shards, _ = self.make_truth("shards", SHARDS)
+        return self.of_shards
+
+    def run_until(self, number, name, more=()):
         """Kills a run after one of its calls, and returns its folder."""
         case = Case(self, name, 0)
+        case.more = more
         ended = case.train(Fault("kill-after", number))
         if ended.code != -signal.SIGKILL:
             raise Broken(f"the command in {case.folder}/commands.txt is not killed: it {ended.describe()}")
@@ -127,7 +142,14 @@ class Case:
         self.run = self.folder / "run"
         self.found = []  # (category, text)
         self.hits = self.resumed = self.started = 0
+        self.ends = []  # seconds from a fault of a rank to the end of the run
+        self.truth = getattr(campaign, "truth", None)
+        self.more = ()  # arguments of a new run
         self.environment = campaign.environment | {"OMP_NUM_THREADS": str(self.random.choice([1, 1, 1, 2]))}
+
+    def use_shards(self):
+        """Makes the run one of four shards, which several ranks can share."""
+        self.truth, self.more = self.campaign.truth_of_shards(), SHARDS
 
     # Starting programs.
 
@@ -148,7 +170,7 @@ class Case:
         """Starts the run, or goes on with it if there is a checkpoint to resume from, as a user would."""
         resume = (self.run / "last.safetensors").exists()
         self.resumed += resume
-        arguments = [f"--resume={self.run}", "--sample-bytes=0"] if resume else [f"--out={self.run}", *TINY]
+        arguments = [f"--resume={self.run}", "--sample-bytes=0"] if resume else [f"--out={self.run}", *TINY, *self.more]
         return self.start("train", [self.campaign.text, "--device=cpu", *arguments, *more], fault, **options)
 
     def train(self, fault=None, more=(), **options):
@@ -180,18 +202,18 @@ class Case:
         return None
 
     def check_whole(self):
-        for text in self.campaign.truth.half_files(self.run):
+        for text in self.truth.half_files(self.run):
             self.find(LOST, text)
 
     def check_done(self, run=None):
         """Checks that a run that ended with 0 equals the uninterrupted one."""
-        for text in self.campaign.truth.differences(run or self.run):
+        for text in self.truth.differences(run or self.run):
             self.find(LOST, text)
 
-    def finish_run(self):
+    def finish_run(self, more=()):
         """Goes on without faults, and compares the result with the uninterrupted run."""
         self.check_whole()
-        ended = self.train()
+        ended = self.train(more=more)
         if ended.code != 0:
             self.find(LOST, f"the run cannot go on: {ended.describe()}")
         else:
@@ -221,6 +243,7 @@ def run_case(campaign, kind, function, number, tally):
     tally.seconds += time.monotonic() - start
     tally.tries += 1
     tally.hits += case.hits
+    tally.ends += case.ends
     tally.resumed += case.resumed
     for category in {category for category, _ in case.found}:
         tally.faults[category] += 1

@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 LONGEST = 30  # seconds after which a process, which takes a fraction of one, counts as hanging
 
@@ -117,6 +118,10 @@ class Process:
     def remove_registration(self):
         """Removes what clang's OpenMP library leaves of a killed process: a later one with its number could fail by it."""
         pathlib.Path(f"/dev/shm/__KMP_REGISTERED_LIB_{self.process.pid}_{os.getuid()}").unlink(missing_ok=True)
+
+    def seconds_since_last_call(self):
+        """Returns the time since the last call that was counted."""
+        return time.time() - self.paths["log"].stat().st_mtime
 
     def calls(self):
         """Returns the calls that were counted, as lists [number, name, path]."""

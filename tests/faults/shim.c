@@ -8,9 +8,12 @@
 //   error=E      the call fails with the error number E
 //   short        a write or a read moves half of its bytes; other calls are not changed
 //   signal=S     the process receives the signal S before the call
+//   exit=CODE    the process ends with this code before the call, without any cleaning up
 // FAULT_CALLS limits this to some calls, "write,fsync" for instance. With FAULT_REPEAT=1 every later call is changed,
 // too. FAULT_LOG is a file to which each counted call is appended as "NUMBER NAME PATH", and "hit " before those that
 // were changed.
+//
+// The receives that a rank of MPI starts are counted, too, as the call "irecv" on the path "rank-R".
 //
 // A segmentation fault is logged, too, as "crash PATH" with the path of the library or program in which it happened.
 //
@@ -33,7 +36,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum action { kNone, kKill, kKillAfter, kTear, kError, kShort, kSignal };
+enum action { kNone, kKill, kKillAfter, kTear, kError, kShort, kSignal, kExit };
 
 static void die(void) {
   kill(getpid(), SIGKILL);
@@ -45,7 +48,8 @@ static enum action parse_action(const char* text, int* value) {
     const char* name;
     enum action action;
   } known[] = {{"kill-after", kKillAfter}, {"kill", kKill},   {"tear", kTear},
-               {"error=", kError},         {"short", kShort}, {"signal=", kSignal}};
+               {"error=", kError},         {"short", kShort}, {"signal=", kSignal},
+               {"exit=", kExit}};
   for (size_t i = 0; text && i < sizeof known / sizeof known[0]; ++i) {
     const size_t length = strlen(known[i].name);
     if (strncmp(text, known[i].name, length) != 0) continue;
@@ -127,6 +131,7 @@ static enum action begin(const char* call, const char* path) {
   const int writes = strstr(call, "write") != NULL;
   if (action == kKill || (action == kTear && !writes)) die();
   if (action == kSignal) kill(getpid(), value);
+  if (action == kExit) syscall(SYS_exit_group, value);
   if (action == kError) errno = value;
   return action;
 }
@@ -227,3 +232,18 @@ INTERCEPT(int, unlink, "unlink", (const char* path), (path), path, -1)
 INTERCEPT(int, unlinkat, "unlink", (int folder, const char* path, int flags), (folder, path, flags), path, -1)
 INTERCEPT(int, remove, "unlink", (const char* path), (path), path, -1)
 INTERCEPT(int, mkdir, "mkdir", (const char* path, mode_t mode), (path, mode), path, -1)
+
+// Returns "rank-1" in a process that a launcher of MPI has started as its rank 1, else NULL.
+static const char* rank_name(void) {
+  static char name[32];
+  const char* rank = getenv("OMPI_COMM_WORLD_RANK");
+  if (!rank) rank = getenv("PMI_RANK");
+  if (!rank) return NULL;
+  snprintf(name, sizeof name, "rank-%s", rank);
+  return name;
+}
+
+// The types and groups of MPI are pointers or ints, which are handed on alike. 16 is an error of MPI.
+INTERCEPT(int, MPI_Irecv, "irecv",
+          (void* data, int count, void* type, int from, int tag, void* group, void* request),
+          (data, count, type, from, tag, group, request), rank_name(), 16)

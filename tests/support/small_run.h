@@ -6,10 +6,10 @@
 
 namespace tandem::testing {
 
-inline std::vector<uint8_t> random_text(size_t bytes) {
+inline std::vector<uint8_t> random_text(size_t bytes, uint64_t letters = 6) {
   Random random(3);
   std::vector<uint8_t> all;
-  for (size_t i = 0; i < bytes; ++i) all.push_back(static_cast<uint8_t>('a' + random.below(6)));
+  for (size_t i = 0; i < bytes; ++i) all.push_back(static_cast<uint8_t>('a' + random.below(letters)));
   return all;
 }
 

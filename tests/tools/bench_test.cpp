@@ -374,6 +374,12 @@ TEST_CASE("bench: unknown operators and bad flags are refused, known operators a
     CHECK(step.exit_code == 0);
     CHECK(contains(step.out, "step " + precision + ": "));
     CHECK(contains(step.out, "step / floor"));
+    const ToolRun shards = small_run({"step", "--steps=2", "--shards=2", "--precision=" + precision});
+    CAPTURE(shards.err);
+    CHECK(shards.exit_code == 0);
+    CHECK(contains(shards.out, ", 2 shards"));
+    CHECK(
+        contains(small_run({"step", "--steps=2", "--shards=5"}).err, "5 shards cannot share 2 rows evenly"));
   }
   if (!has_cuda())
     CHECK(contains(run_tool("bench", {"softmax", "--device=cuda"}).err,

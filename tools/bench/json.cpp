@@ -36,15 +36,17 @@ ordered_json pass_json(const Work& work, const Spread& ms, const Spread& floors,
 }
 
 ordered_json sizes_json(const BenchSizes& sizes) {
-  return {{"preset", sizes.preset},
-          {"unroll", sizes.unroll},
-          {"batch_size", sizes.batch_size},
-          {"d", sizes.d},
-          {"d_projected", sizes.d_projected},
-          {"heads", sizes.heads},
-          {"vocabulary", sizes.vocabulary},
-          {"words", sizes.words},
-          {"model", ordered_json::parse(sizes.model_config)}};
+  ordered_json json = {{"preset", sizes.preset},
+                       {"unroll", sizes.unroll},
+                       {"batch_size", sizes.batch_size},
+                       {"d", sizes.d},
+                       {"d_projected", sizes.d_projected},
+                       {"heads", sizes.heads},
+                       {"vocabulary", sizes.vocabulary},
+                       {"words", sizes.words},
+                       {"model", ordered_json::parse(sizes.model_config)}};
+  if (sizes.shards > 1) json["shards"] = sizes.shards;  // so that records without it stay comparable
+  return json;
 }
 
 // Sets an integer to that of a field. Error: a number with a fraction, or one that the type cannot hold.
@@ -180,6 +182,8 @@ BenchSettings settings_of(const ordered_json& record) {
       settings.precisions.push_back(precision_named(precision));
     const ordered_json& sizes = record.at("sizes");
     sizes.at("preset").get_to(settings.sizes.preset);
+    settings.sizes.shards = 1;
+    if (sizes.contains("shards")) take(sizes, "shards", settings.sizes.shards);
     take(sizes, "unroll", settings.sizes.unroll);
     take(sizes, "batch_size", settings.sizes.batch_size);
     take(sizes, "d", settings.sizes.d);

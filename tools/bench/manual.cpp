@@ -14,6 +14,7 @@ const char* const kBenchManual =
 Programs of their own, with their own --help:
   bench vs-pytorch    Tandem and PyTorch in turn, on the CPU
   bench length        the cost of a step as segments and memory grow
+  bench exchange      what it costs ranks to add their gradients
 
 Measure on a machine that does nothing else (`uptime`, `nvidia-smi`): programs that share cores wait
 for each other's threads, and rates fall to a half or less. The first lines are the device, the
@@ -62,6 +63,9 @@ operator by operator, then each as one CUDA graph. It reports:
                               products back to back
   memory                      peak of tensors, memory held by the allocator, resident memory
   allocations from the system in the timed steps; unless there are none, the exit code is 1
+
+With --shards=S the step is that of a run of S shards on one rank: what it costs more than with one
+shard is the price of being able to go on on other numbers of ranks.
 
 --json gives one JSON object with the device, the sizes, the peaks, every case in `operators` and
 every step in `steps`, in ms, bytes, operations and shares. `times_floor` has the ratios that can be
@@ -121,5 +125,17 @@ three columns that should not grow:
   the memory over T + M.
 The line below says by how much each exceeds that of a shorter length at most. Operators that take 1
 % of the longest step or more and grow by more than a tenth are named.)";
+
+const char* const kExchangeManual =
+    R"(Examples:
+  bench exchange --ranks=2
+  mpirun -np 4 --host a:2,b:2 bench exchange --megabytes=5,170,430
+
+Each rank has a gradient of its own, of one shard. A row is the time from the moment that all have
+it to the moment that the slowest rank has the sum: packing, exchange, addition and unpacking.
+  gradient, sent    its size in f32, and the bytes that each rank sends: 2 (N - 1) / N times as many
+  exact             in the tree of shards: the same bits for any number of ranks
+  fast              by MPI_Allreduce, as with train --reduce=fast
+The first sum of each size is checked and not timed.)";
 
 }  // namespace tandem

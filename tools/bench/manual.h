@@ -5,6 +5,7 @@ namespace tandem {
 
 extern const char* const kBenchManual;
 extern const char* const kVersusManual;  // bench vs-pytorch
-extern const char* const kLengthManual;  // bench length
+extern const char* const kLengthManual;
+extern const char* const kExchangeManual;  // bench length
 
 }  // namespace tandem

@@ -17,7 +17,8 @@ int64_t choose(int64_t wanted, int64_t of_preset) {
 
 std::string BenchSizes::text() const {
   return fmt::format("preset {}: T {}, M {}, B {}, d {}, d' {}, {} head{}, V {}", preset, unroll, unroll,
-                     batch_size, d, d_projected, heads, heads == 1 ? "" : "s", vocabulary);
+                     batch_size, d, d_projected, heads, heads == 1 ? "" : "s", vocabulary) +
+         (shards > 1 ? fmt::format(", {} shards", shards) : "");
 }
 
 BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrides) {
@@ -28,6 +29,7 @@ BenchSizes bench_sizes(const std::string& preset_name, const BenchSizes& overrid
   sizes.preset = known.name;
   sizes.unroll = choose(overrides.unroll, known.recipe.unroll);
   sizes.batch_size = choose(overrides.batch_size, known.recipe.batch_size);
+  sizes.shards = choose(overrides.shards, 1);
   sizes.d = choose(overrides.d, config.at("d"));
   sizes.d_projected = choose(overrides.d_projected, config.value("d_projected", int64_t{0}));
   if (sizes.d_projected == 0) sizes.d_projected = sizes.d;

@@ -11,6 +11,7 @@ struct BenchSizes {
   static constexpr int64_t kWords = 267'735;  // vocabulary of WikiText-103
 
   std::string preset;
+  int64_t shards = 0;                  // S, of a whole step
   int64_t unroll = 0, batch_size = 0;  // T and B; the memory is as long as the unroll
   int64_t d = 0, d_projected = 0, heads = 0;
   int64_t vocabulary = 0;

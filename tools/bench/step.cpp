@@ -31,7 +31,9 @@ RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
   config.recipe = preset("srupp", sizes.preset).recipe;
   config.recipe.batch_size = sizes.batch_size;
   config.recipe.unroll = sizes.unroll;
+  config.recipe.shards = sizes.shards;
   config.precision = name_of(precision);
+  config.check();
   return config;
 }
 
@@ -47,6 +49,10 @@ std::vector<uint8_t> random_text(const Recipe& recipe, int64_t segments, int64_t
     text.push_back(static_cast<uint8_t>(i < vocabulary ? static_cast<uint64_t>(i)
                                                        : random.below(static_cast<uint64_t>(vocabulary))));
   return text;
+}
+
+int64_t segments_per_step(const Trainer& trainer) {
+  return trainer.config().recipe.accumulate * trainer.config().recipe.shards;
 }
 
 size_t resident_bytes() {
@@ -181,7 +187,7 @@ void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<Ge
     replay_ms.push_back(replay.run_ms());
     optimizer_ms.push_back(optimizer.run(1).forward_ms);
     floor_ms.push_back(floor.run_ms());
-    const double operators_ms = profiles.add(trainer.last_profile(), trainer.config().recipe.accumulate);
+    const double operators_ms = profiles.add(trainer.last_profile(), segments_per_step(trainer));
     rest_ms.push_back(step_ms.back() - operators_ms - optimizer_ms.back());
   }
   result.step_ms = spread_of(step_ms);
@@ -219,8 +225,7 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
   std::vector<double> split_ms, rest_ms, optimizer_ms;
   for (int64_t i = 0; i < kWarmUp; ++i) {
     split_ms.push_back(time_ms([&trainer] { trainer.step(); }));
-    rest_ms.push_back(split_ms.back() -
-                      profiles.add(trainer.last_profile(), trainer.config().recipe.accumulate));
+    rest_ms.push_back(split_ms.back() - profiles.add(trainer.last_profile(), segments_per_step(trainer)));
   }
   trainer.profile(false);
   trainer.use_graph(false);

@@ -8,6 +8,7 @@
 
 #include "tandem/core/backend.h"
 #include "tandem/core/dispatch.h"
+#include "tandem/core/ranks.h"
 #include "tandem/models/training/score.h"
 #include "tandem/tools/run/cli.h"
 #include "tandem/tools/run/metrics.h"
@@ -28,7 +29,7 @@ Progress::Progress(int64_t first_step, int64_t last_step, const ProgressOptions&
     : first_step_(first_step),
       last_step_(last_step),
       options_(options),
-      terminal_(isatty(STDOUT_FILENO) != 0),
+      terminal_(isatty(STDOUT_FILENO) != 0 && !launched_as_rank()),  // mpirun gives its ranks one, always
       start_(now()) {}
 
 double Progress::seconds_since_start() const {
@@ -48,6 +49,8 @@ std::string Progress::line(const StepRecord& record) const {
     utilisation =
         fmt::format("  MFU {:.1f} %", 100 * options_.flops_per_token * static_cast<double>(tokens_) /
                                           (ms_sum_ / 1e3) / options_.peak_flops);
+  if (exchange_ms_sum_ > 0)
+    utilisation += fmt::format("  exchange {:.0f} %", 100 * exchange_ms_sum_ / ms_sum_);
   return fmt::format(
       "step {:>{}}/{}  {}  lr {:.2e}  grad {:.3f}  {:.0f} ms  {:.1f}k tok/s{}  {:.0f} MB  ETA {}",
       record.step, fmt::formatted_size("{}", last_step_), last_step_, loss, record.lr, record.gradient_norm,
@@ -60,13 +63,14 @@ void Progress::step(const StepRecord& record, double ms) {
   ++steps_;
   loss_sum_ += record.loss;
   ms_sum_ += ms;
+  exchange_ms_sum_ += 1e3 * record.exchange_seconds;
   tokens_ += record.tokens;
   const bool due =
       record.step % options_.every == 0 || record.step == last_step_ || record.step == first_step_ + 1;
   if (due || record.skipped) {
     say(line(record));
     steps_ = tokens_ = 0;
-    loss_sum_ = ms_sum_ = 0;
+    loss_sum_ = ms_sum_ = exchange_ms_sum_ = 0;
   } else if (terminal_ && now() - last_drawn_ > kRedrawSeconds) {
     tandem::say("\r\x1b[K" + line(record));
     last_drawn_ = now();

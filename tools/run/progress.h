@@ -35,7 +35,7 @@ class Progress {
   double start_;
   double last_drawn_ = 0;
   bool live_ = false;  // the live line is on the screen
-  double loss_sum_ = 0, ms_sum_ = 0;
+  double loss_sum_ = 0, ms_sum_ = 0, exchange_ms_sum_ = 0;
   int64_t tokens_ = 0, steps_ = 0;
 };
 

@@ -46,8 +46,9 @@ Tokens RunScores::dev_tokens() const {
 
 Evaluation RunScores::dev() const {
   const Recipe& recipe = trainer_.config().recipe;
-  return evaluate(trainer_.model(), dev_tokens(), evaluation_options(recipe, recipe.eval_batch_size),
-                  [this](const Evaluation&, int64_t) { on_progress_(); });
+  return evaluate_shards(trainer_.model(), dev_tokens(), evaluation_options(recipe, recipe.eval_batch_size),
+                         recipe.shards, trainer_.ranks(),
+                         [this](const Evaluation&, int64_t) { on_progress_(); });
 }
 
 Evaluation RunScores::test(const LanguageModel& model) const {

@@ -20,7 +20,7 @@ class RunScores {
   bool has_dev() const { return dev_tokens().size() > 1; }
   bool has_test() const { return corpus_.test.size() > 1; }
 
-  // Scores the trainer's weights on dev, on as many tokens as the recipe says.
+  // Scores the trainer's weights on dev, on as many tokens as the recipe says. All ranks must call it.
   Evaluation dev() const;
   // Scores a model on the whole test split, in one column as in the papers: every symbol has its whole context.
   Evaluation test(const LanguageModel& model) const;

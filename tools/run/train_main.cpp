@@ -1,8 +1,6 @@
 // train_main(): the runs that train begins and resumes.
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,10 +14,12 @@
 #include "tandem/data/tokens.h"
 #include "tandem/models/presets.h"
 #include "tandem/models/registry.h"
+#include "tandem/models/training/tensor_exchange.h"
 #include "tandem/tools/run/cli.h"
 #include "tandem/tools/run/device.h"
 #include "tandem/tools/run/output.h"
 #include "tandem/tools/run/programs.h"
+#include "tandem/tools/run/ranks.h"
 #include "tandem/tools/run/run_folder.h"
 #include "tandem/tools/run/train_options.h"
 #include "tandem/tools/run/training_run.h"
@@ -28,16 +28,6 @@ namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
-
-double parse_time(const std::string& text) {
-  double value = -1;
-  const char* const stopped = std::from_chars(text.data(), text.data() + text.size(), value).ptr;
-  const std::string unit = text.substr(static_cast<size_t>(stopped - text.data()));
-  const double scale = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-  if (!(value > 0) || !std::isfinite(value) || scale == 0)
-    throw UsageError("--max-time: " + text + " is not a time; give 90s, 10m or 8h");
-  return value * scale;
-}
 
 template <class T>
 void override_field(T& field, const std::optional<T>& given) {
@@ -141,7 +131,7 @@ RunFolder resumed_folder(const TrainOptions& o, const fs::path& checkpoint) {
   return folder;
 }
 
-RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
+RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device, const Ranks& ranks) {
   const Preset chosen = preset(o.model, o.preset);
   RunConfig config;
   config.corpus = o.corpus.name_or_path;
@@ -154,6 +144,7 @@ RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
   config.preset = o.preset;
   config.recipe = chosen.recipe;
   override_recipe(config.recipe, o);
+  config.recipe.shards = o.ranks.shards.value_or(std::max<int64_t>(config.recipe.shards, ranks.size()));
   config.model_config = override_model(chosen.model_config, corpus.vocabulary.size(), o);
   config.precision = resolve_precision(o.precision, device);
   config.seed = o.seed;
@@ -165,8 +156,10 @@ RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device) {
 }
 
 void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
-                 const fs::path& folder) {
+                 const fs::path& folder, const std::string& reduce) {
   say(device_line(trainer.device()) + "\n");
+  const std::string ranks = ranks_line(trainer.ranks(), config.recipe.shards, reduce);
+  if (!ranks.empty()) say(ranks + "\n");
   say(fmt::format("corpus: {}, {} {} (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
                   with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),
                   with_commas(corpus.dev.size()), with_commas(corpus.test.size()),
@@ -219,10 +212,11 @@ void print_description(const RunConfig& config, const LanguageModel& model, cons
 
 // A resumed run keeps its settings: flags that would change them are refused, not silently ignored.
 void check_resume_flags(const Flags& flags) {
-  const std::set<std::string> allowed = {"corpus",      "--model",     "--preset",       "--resume",
-                                         "--out",       "--max-steps", "--max-time",     "--log-every",
-                                         "--url",       "--data-dir",  "--sample-bytes", "--device",
-                                         "--check-nan", "--eager",     "--peak-tflops",  "--verify"};
+  const std::set<std::string> allowed = {
+      "corpus",        "--model",  "--preset",   "--resume",       "--out",     "--max-steps",   "--max-time",
+      "--log-every",   "--url",    "--data-dir", "--sample-bytes", "--device",  "--check-nan",   "--eager",
+      "--peak-tflops", "--verify", "--ranks",    "--reduce",       "--timeout", "--max-restarts"};
+  if (is_restart()) return;  // the same command is to go on
   for (const std::string& name : flags.all_given())
     if (!allowed.contains(name))
       throw UsageError("--resume: " + name + " was settled when the run began; leave it out");
@@ -234,6 +228,11 @@ void use_run(CorpusOptions& options, const RunConfig& config) {
   options.words = config.words;
   options.valid_fraction = config.valid_fraction;
   options.test_fraction = config.test_fraction;
+  options.trained = TrainedText{.corpus_sha256 = config.corpus_sha256,
+                                .text_sha256 = config.text_sha256,
+                                .valid_fraction = config.valid_fraction,
+                                .test_fraction = config.test_fraction,
+                                .words = config.words};
 }
 
 void check_same_kind(const Flags& flags, const TrainOptions& o, const RunConfig& config) {
@@ -262,33 +261,41 @@ size_t bytes_to_restore(const Checkpoint& checkpoint, const RunConfig& config) {
   return static_cast<size_t>(bytes);
 }
 
-// Trains in a folder that this process has locked, from the beginning or from `checkpoint`.
-void train_in(const RunFolder& folder, const RunConfig& config, const Corpus& corpus, TrainOptions& o,
-              Device device, const Checkpoint* checkpoint) {
-  o.run.folder = folder.path();
+// Trains in a folder that rank 0 has locked, from the beginning or from `checkpoint`.
+void train_in(const fs::path& folder, const RunConfig& config, const Corpus& corpus, TrainOptions& o,
+              Device device, const Checkpoint* checkpoint, const std::shared_ptr<Ranks>& ranks) {
+  wait_for_corpus(*ranks);
+  check_same_run(*ranks, config, corpus, device);
+  o.run.folder = folder;
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
   o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == TokenUnit::byte ? 400 : 80);
   std::optional<AllocationBudget> budget;
   if (checkpoint)
     budget.emplace(bytes_to_restore(*checkpoint, config),
                    "the run's configuration describes a larger model than its checkpoint holds");
-  Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device);
+  Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device, ranks);
   budget.reset();
+  trainer.set_reduce(reduce_named(o.ranks.reduce));
   trainer.check_nan(o.check_nan);
   trainer.use_graph(!o.eager);
   if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());
   if (checkpoint) trainer.restore(*checkpoint);
-  print_start(config, trainer, corpus, folder.path());
+  print_start(config, trainer, corpus, folder, o.ranks.reduce);
   if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal)
     throw StoppedBySignal("stopped before the end");
 }
 
-void resume(const Flags& flags, TrainOptions& o, Device device) {
+void resume(const Flags& flags, TrainOptions& o, Device device, const std::shared_ptr<Ranks>& ranks) {
   check_resume_flags(flags);
-  const fs::path path = resume_path(o);
-  const RunFolder folder = resumed_folder(o, path);
-  say(fmt::format("resuming from {}\n", path.string()));
-  const Checkpoint checkpoint = load_checkpoint(path.string());
+  std::optional<RunFolder> folder;
+  Checkpoint checkpoint;
+  if (ranks->leads()) {
+    const fs::path path = resume_path(o);
+    folder.emplace(resumed_folder(o, path));
+    say(fmt::format("resuming from {}\n", path.string()));
+    checkpoint = load_checkpoint(path.string());
+  }
+  checkpoint = broadcast_checkpoint(*ranks, checkpoint);
   RunConfig config = RunConfig::from_text(checkpoint.run_config);
   check_same_kind(flags, o, config);
   use_run(o.corpus, config);
@@ -296,31 +303,38 @@ void resume(const Flags& flags, TrainOptions& o, Device device) {
   TANDEM_CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
                config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
   config.precision = resolve_precision(config.precision, device);
-  train_in(folder, config, corpus, o, device, &checkpoint);
+  train_in(folder ? folder->path() : fs::path(), config, corpus, o, device, &checkpoint, ranks);
 }
 
-void begin(TrainOptions& o, Device device) {
+void begin(TrainOptions& o, Device device, const std::shared_ptr<Ranks>& ranks) {
   preset(o.model, o.preset);  // reports a wrong name before any download
   std::optional<RunFolder> folder;
-  if (!o.out.empty() && !o.describe) folder.emplace(RunFolder::make(o.out));
+  if (!o.out.empty() && !o.describe && ranks->leads()) folder.emplace(RunFolder::make(o.out));
   const Corpus corpus = load_corpus_with_progress(o.corpus);
-  const RunConfig config = new_run(o, corpus, device);
+  const RunConfig config = new_run(o, corpus, device, *ranks);
   if (o.describe)
     return print_description(config, *make_model(config.model_config, config.seed), corpus, device);
-  if (!folder) folder.emplace(RunFolder::make_new(kRuns, run_name(o)));
-  train_in(*folder, config, corpus, o, device, nullptr);
+  if (!folder && ranks->leads()) folder.emplace(RunFolder::make_new(kRuns, run_name(o)));
+  train_in(folder ? folder->path() : fs::path(), config, corpus, o, device, nullptr, ranks);
 }
 
-void train(const Flags& flags, TrainOptions& o) {
-  outlive_reader();
+void train(const Flags& flags, TrainOptions& o, const std::shared_ptr<Ranks>& ranks) {
   if (!o.level.empty()) o.corpus.level = token_unit_named(o.level);
   o.preset = preset_for_corpus(o.model, o.preset, o.corpus.name_or_path);
-  if (!o.max_time.empty()) o.run.max_seconds = parse_time(o.max_time);
+  if (!o.max_time.empty()) o.run.max_seconds = parse_time("--max-time", o.max_time);
+  choose_own_gpu(*ranks);
   const Device device = resolve_device(o.device);
+  const std::string cores = share_cores(*ranks);
+  if (!cores.empty()) say(cores + "\n");
+  if (is_restart()) {  // there may be no checkpoint yet
+    const bool found = ranks->leads() && fs::exists(fs::path(o.out) / kLastCheckpoint);
+    o.resume.reset();
+    if (ranks->largest(found) != 0) o.resume = "";
+  }
   if (o.resume)
-    resume(flags, o, device);
+    resume(flags, o, device, ranks);
   else
-    begin(o, device);
+    begin(o, device, ranks);
 }
 
 }  // namespace
@@ -340,7 +354,15 @@ int train_main(int argc, char** argv, const TrainDefaults& defaults) {
   } catch (const Error& error) {
     return report_failure(error.what());
   }
-  return run_main(flags, argc, argv, [&flags, &options] { train(flags, options); });
+  return run_main(flags, argc, argv, [&flags, &options, argc, argv] {
+    outlive_reader();
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    // The number of shards must not follow that of the ranks that are left after a failure.
+    if (options.ranks.ranks && !options.ranks.shards && !options.resume)
+      arguments.push_back(fmt::format("--shards={}", *options.ranks.ranks));
+    run_on_ranks(options.ranks, options.out, arguments,
+                 [&flags, &options](const std::shared_ptr<Ranks>& ranks) { train(flags, options, ranks); });
+  });
 }
 
 }  // namespace tandem

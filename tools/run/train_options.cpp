@@ -153,6 +153,7 @@ void add_train_flags(Flags& flags, TrainOptions& options) {
   add_corpus_flags(flags, options.corpus);
   add_verify_flag(flags);
   add_preset_flags(flags, options);
+  add_rank_flags(flags, options.ranks);
 }
 
 const char* const kTrainManual =
@@ -197,6 +198,20 @@ steps; metrics.jsonl has every step, with the mean time of those that were fetch
 --precision=bf16 activations and products are in bf16; weights, optimizer, sums, norms and carried
 state stay in f32. The MFU of the progress line is the work that the model needs (three times the
 products of its forward pass; recomputation and masked pairs do not count) over the peak of the
-GPU's data sheet.)";
+GPU's data sheet.
+
+Several processes, the ranks, share one run, each with its own part of the rows:
+  train gcide --ranks=2                            two on this machine, started by mpirun
+  mpirun -np 8 --host a:4,b:4 train enwik8 ...     one a GPU, or one a socket; srun works as well
+--shards=S cuts the rows into S groups. Losses, gradient norms and last.safetensors are the same
+bytes for every number of ranks from 1 to S, and --resume goes on with another number. Rank 0 reads
+checkpoints and writes the run's folder; every host needs the same program and its own copy of the
+corpus, and processors of one kind. Where another number of ranks need not give the same bits,
+--reduce=fast may be faster over networks. More shards than ranks cost speed, above all in small
+models.
+
+A rank that fails ends all within seconds, one that hangs after --timeout; the last checkpoint stays
+whole. To save and stop, send INT, TERM or USR1 to `train --ranks`, or USR1 to mpirun: after TERM
+mpirun leaves its ranks a second. The line of a step tells which share of its time was exchange.)";
 
 }  // namespace tandem

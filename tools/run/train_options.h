@@ -7,6 +7,7 @@
 
 #include "tandem/data/corpus.h"
 #include "tandem/tools/run/flags.h"
+#include "tandem/tools/run/ranks.h"
 #include "tandem/tools/run/training_run.h"
 
 namespace tandem {
@@ -24,6 +25,7 @@ struct TrainOptions {
   std::string out;                    // folder of the run; empty: a new one under runs/
   std::optional<std::string> resume;  // a folder or checkpoint; empty text: the latest run
   RunOptions run;
+  RankOptions ranks;
   std::string max_time;  // such as "10m"
   // Values that replace those of the preset.
   std::optional<int64_t> d, d_projected, layers, heads, attention_every, attention_last;

@@ -16,6 +16,7 @@
 #include "tandem/tools/run/cli.h"
 #include "tandem/tools/run/metrics.h"
 #include "tandem/tools/run/progress.h"
+#include "tandem/tools/run/ranks.h"
 #include "tandem/tools/run/run_scores.h"
 #include "tandem/tools/run/stop_signals.h"
 
@@ -53,16 +54,18 @@ class Run {
         level_(trainer.vocabulary().level()),
         last_step_(options.max_steps > 0 ? std::min(options.max_steps, trainer.config().recipe.steps)
                                          : trainer.config().recipe.steps),
-        metrics_((options.folder / kMetrics).string(), trainer.steps_done()),
+        ranks_(trainer.ranks()),
         progress_(trainer.steps_done(), last_step_, progress_options(trainer, options)),
         scores_(trainer, corpus, [this] { check_signals(); }),
         collect_every_(trainer.device().is_cuda() ? std::min(options.log_every, kLongestWait) : 1) {
+    if (!ranks_.leads()) return;
+    metrics_.emplace((options.folder / kMetrics).string(), trainer.steps_done());
     check_files();
   }
 
   RunEnd run() {
     try {
-      if (metrics_.has(trainer_.config().recipe.steps, "test_nats") && is_at_end()) {
+      if (has_row(trainer_.config().recipe.steps, "test_nats") && is_at_end()) {
         progress_.say(fmt::format("the run is done: all {} steps, and the test score is in {}",
                                   trainer_.steps_done(), (options_.folder / kMetrics).string()));
         return RunEnd::done;
@@ -74,9 +77,8 @@ class Run {
       collect();
       check_weights();
       save_last();
-      progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}",
-                                signals_.received(), trainer_.steps_done(),
-                                (options_.folder / kLastCheckpoint).string()));
+      progress_.say(fmt::format("stopped by signal {} at step {}; --resume goes on from {}", stop_signal_,
+                                trainer_.steps_done(), (options_.folder / kLastCheckpoint).string()));
       return RunEnd::stopped_by_signal;
     }
   }
@@ -85,8 +87,41 @@ class Run {
   static constexpr int64_t kEarlySample = 120;  // bytes of the first sample; of words a fifth as many
 
   struct Interrupted {};  // thrown when a signal has asked for the end
-  void check_signals() const {
-    if (signals_.received() != 0) throw Interrupted();
+  // Stops all ranks at the same point if a signal has arrived at one; while rank 0 works alone, at rank 0.
+  void check_signals() {
+    if (alone_ && ranks_.leads()) ranks_.still_working();
+    stop_signal_ = alone_ ? signals_.received() : static_cast<int>(ranks_.largest(signals_.received()));
+    if (stop_signal_ != 0) throw Interrupted();
+  }
+  // Returns whether --max-time is over at rank 0. A signal counts first.
+  bool time_is_over(Clock::time_point start) {
+    constexpr int64_t kSignals = 1000;
+    const bool over =
+        ranks_.leads() && options_.max_seconds > 0 && seconds_since(start) >= options_.max_seconds;
+    const int64_t stop = ranks_.largest(signals_.received() != 0 ? kSignals + signals_.received() : over);
+    if (stop > kSignals) {
+      stop_signal_ = static_cast<int>(stop - kSignals);
+      throw Interrupted();
+    }
+    return stop != 0;
+  }
+  // Lets rank 0 do `work` while the others wait, as long as it takes.
+  template <class Work>
+  void on_leader(const Work& work) {
+    alone_ = true;
+    stop_signal_ = 0;
+    try {
+      if (ranks_.leads()) work();
+    } catch (const Interrupted&) {
+    }
+    alone_ = false;
+    ranks_.wait_for_leader();
+    stop_signal_ = static_cast<int>(ranks_.largest(stop_signal_));
+    if (stop_signal_ != 0) throw Interrupted();
+  }
+  // Returns whether the metrics, which rank 0 has, hold a row of this step with this field.
+  bool has_row(int64_t step, const std::string& name) const {
+    return ranks_.largest(ranks_.leads() && metrics_->has(step, name)) != 0;
   }
 
   bool is_at_end() const { return trainer_.steps_done() == trainer_.config().recipe.steps; }
@@ -100,16 +135,18 @@ class Run {
     const Clock::time_point start = Clock::now();
     last_collected_ = start;
     // A stop may have come between a step and its evaluation.
-    if (evaluation_is_due() && !metrics_.has(trainer_.steps_done(), "dev_nats")) evaluate_and_checkpoint();
+    if (evaluation_is_due() && !has_row(trainer_.steps_done(), "dev_nats")) evaluate_and_checkpoint();
+    const int64_t first_step = trainer_.steps_done();
     while (trainer_.steps_done() < last_step_) {
-      check_signals();
-      if (options_.max_seconds > 0 && seconds_since(start) >= options_.max_seconds) {
+      if (time_is_over(start)) {
         progress_.say(fmt::format("stopping at step {}: --max-time is over", trainer_.steps_done()));
         break;
       }
       trainer_.advance();
       const bool due = evaluation_is_due();
       if (due || trainer_.steps_done() % collect_every_ == 0) collect();
+      if (ranks_.size() > 1 && trainer_.steps_done() == first_step + 1)
+        progress_.say(memory_line(ranks_, peak_memory_bytes(trainer_.device())));
       if (due) evaluate_and_checkpoint();
     }
     collect();
@@ -121,8 +158,11 @@ class Run {
   // Scores the weights that the run gives, and lets them continue a text: at the end those of the best evaluation, at a
   // stop before it the weights of now, if they are better.
   void report_result() {
-    const std::filesystem::path best = options_.folder / kBestCheckpoint;
     const bool now = !is_at_end() && !evaluation_is_due() && weights_of_now_are_best();
+    on_leader([this, now] { report_weights(now); });
+  }
+  void report_weights(bool now) {
+    const std::filesystem::path best = options_.folder / kBestCheckpoint;
     if (now && trainer_.counters.best_step == 0) save_best();  // until the first evaluation that is due
     TANDEM_CHECK(
         std::filesystem::exists(best),
@@ -154,7 +194,7 @@ class Run {
   void score_test(const LanguageModel& model) {
     const Evaluation test = scores_.test(model);
     write_evaluation("test", test);
-    metrics_.sync();
+    metrics_->sync();
     progress_.say(fmt::format(
         "test: {} over {} symbols, window {}, {} (in {})", score_text(level_, test.mean_nats()), test.symbols,
         trainer_.config().recipe.eval_window, trainer_.config().precision, duration_text(test.seconds)));
@@ -169,9 +209,9 @@ class Run {
           (options_.folder / kBestCheckpoint).string(), counters.best_step));
       counters = {};
     }
-    if (metrics_.last_kept_step() < trainer_.steps_done())
+    if (metrics_->last_kept_step() < trainer_.steps_done())
       progress_.say(fmt::format("note: {} has no rows of the steps {} to {}",
-                                (options_.folder / kMetrics).string(), metrics_.last_kept_step() + 1,
+                                (options_.folder / kMetrics).string(), metrics_->last_kept_step() + 1,
                                 trainer_.steps_done()));
   }
 
@@ -187,22 +227,27 @@ class Run {
 
   // Reports the steps since the last call, each with the mean of their times.
   void collect() {
-    const std::vector<StepRecord> records = trainer_.collect();
+    std::vector<StepRecord> records = trainer_.collect();
     if (records.empty()) return;
     const double seconds = seconds_since(last_collected_) / static_cast<double>(records.size());
     last_collected_ = Clock::now();
     const double ms = seconds * 1e3;
+    double exchange = 0;
+    for (const StepRecord& record : records) exchange += record.exchange_seconds;
+    for (StepRecord& record : records)
+      record.exchange_seconds = exchange / static_cast<double>(records.size());
     for (const StepRecord& record : records) {
       progress_.step(record, ms);
-      metrics_.write({{"step", record.step},
-                      {"loss", record.loss},
-                      {score_name(level_), score(level_, record.loss)},
-                      {"lr", record.lr},
-                      {"gradient_norm", record.gradient_norm},
-                      {"skipped", record.skipped},
-                      {"ms", ms},
-                      {"tokens_per_second", static_cast<double>(record.tokens) / seconds},
-                      {"memory_bytes", peak_memory_bytes(trainer_.device())}});
+      if (!ranks_.leads()) continue;
+      metrics_->write({{"step", record.step},
+                       {"loss", record.loss},
+                       {score_name(level_), score(level_, record.loss)},
+                       {"lr", record.lr},
+                       {"gradient_norm", record.gradient_norm},
+                       {"skipped", record.skipped},
+                       {"ms", ms},
+                       {"tokens_per_second", static_cast<double>(record.tokens) / seconds},
+                       {"memory_bytes", peak_memory_bytes(trainer_.device())}});
     }
     if (!said_refusal_ && !trainer_.graph_refusal().empty()) {
       progress_.say(
@@ -240,8 +285,8 @@ class Run {
     }
     save_last();
     if (!sampled_ && finite && !is_at_end() && options_.sample_tokens > 0) {
-      progress_.say(
-          scores_.sample(trainer_.model(), level_ == TokenUnit::byte ? kEarlySample : kEarlySample / 5));
+      const int64_t length = level_ == TokenUnit::byte ? kEarlySample : kEarlySample / 5;
+      on_leader([this, length] { progress_.say(scores_.sample(trainer_.model(), length)); });
       sampled_ = true;
     }
     last_collected_ = Clock::now();  // the next step's time does not include the evaluation
@@ -263,10 +308,14 @@ class Run {
   }
 
   void save_last() {
-    metrics_.sync();
-    save_checkpoint((options_.folder / kLastCheckpoint).string(), trainer_.checkpoint());
+    const Checkpoint checkpoint = trainer_.checkpoint();
+    if (!ranks_.leads()) return;
+    metrics_->sync();
+    save_checkpoint((options_.folder / kLastCheckpoint).string(), checkpoint);
   }
-  void save_best() { save_checkpoint((options_.folder / kBestCheckpoint).string(), trainer_.weights()); }
+  void save_best() {
+    if (ranks_.leads()) save_checkpoint((options_.folder / kBestCheckpoint).string(), trainer_.weights());
+  }
 
   void write_evaluation(const std::string& split, const Evaluation& evaluation) {
     nlohmann::ordered_json row = {{"step", trainer_.steps_done()},
@@ -274,7 +323,7 @@ class Run {
                                   {split + "_nats", evaluation.mean_nats()},
                                   {"symbols", evaluation.symbols}};
     if (!is_at_end() && (split == "test" || !evaluation_is_due())) row[kAtStop] = true;
-    metrics_.write(row);
+    if (metrics_) metrics_->write(row);
   }
 
   static constexpr int64_t kLongestWait = 100;  // steps on a GPU after which losses are fetched at the latest
@@ -283,7 +332,8 @@ class Run {
   RunOptions options_;
   TokenUnit level_;
   int64_t last_step_;
-  MetricsLog metrics_;
+  Ranks& ranks_;
+  std::optional<MetricsLog> metrics_;  // on rank 0
   Progress progress_;
   RunScores scores_;
   int64_t collect_every_;
@@ -291,12 +341,14 @@ class Run {
   bool sampled_ = false;
   bool said_refusal_ = false;
   StopSignals signals_;
+  int stop_signal_ = 0;  // the one that all ranks stop for
+  bool alone_ = false;   // rank 0 works while the others wait
 };
 
 }  // namespace
 
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options) {
-  std::filesystem::create_directories(options.folder);
+  if (trainer.ranks().leads()) std::filesystem::create_directories(options.folder);
   const PrecisionScope precision(trainer.precision(), trainer.device());  // for evaluations and samples
   return Run(trainer, corpus, options).run();
 }

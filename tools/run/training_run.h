@@ -10,7 +10,7 @@
 namespace tandem {
 
 struct RunOptions {
-  std::filesystem::path folder;  // locked by the caller's RunFolder
+  std::filesystem::path folder;  // of rank 0, locked by the caller's RunFolder
   int64_t max_steps = 0;         // stop after this many steps in all; 0: after the recipe's
   double max_seconds = 0;        // stop after this time; 0: no limit
   int64_t log_every = 10;        // steps between plain progress lines
@@ -28,6 +28,9 @@ enum class RunEnd { done, stopped_by_signal };
 // A run that was stopped, in whatever way, and resumed ends with the files of a run that never stopped. So a stop adds no
 // evaluation to those that are due: a limit scores the weights that it finds only for the user, a signal not at all.
 // A run that is done already is left as it is.
+//
+// All ranks of the trainer must call it. Rank 0 alone writes, prints, scores the test split and samples; a signal at any
+// rank stops all after the same step.
 // Errors: weights that are not finite, which are not saved; a file that cannot be written.
 RunEnd run_training(Trainer& trainer, const Corpus& corpus, const RunOptions& options);
 

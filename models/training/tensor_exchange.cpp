@@ -1,0 +1,94 @@
+// First a description of the tensors as JSON, then their elements.
+#include "tandem/models/training/tensor_exchange.h"
+
+#include <nlohmann/json.hpp>
+
+#include "tandem/core/check.h"
+#include "tandem/core/json.h"
+
+namespace tandem {
+namespace {
+
+std::string description_of(const std::vector<NamedTensor>& tensors) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const auto& [name, value] : tensors) {
+    std::vector<int64_t> sizes;
+    for (int axis = 0; axis < value.shape().rank(); ++axis) sizes.push_back(value.shape()[axis]);
+    all.push_back({name, static_cast<int>(value.dtype()), sizes});
+  }
+  return all.dump();
+}
+
+// Returns tensors of this description, whose elements are yet to come.
+std::vector<NamedTensor> tensors_of(const std::string& description) {
+  std::vector<NamedTensor> tensors;
+  for (const nlohmann::json& one :
+       parse_json(description, "the description of tensors that another rank sent")) {
+    const auto sizes = one[2].get<std::vector<int64_t>>();
+    tensors.push_back(
+        {one[0].get<std::string>(), Tensor(Shape(std::span(sizes)), static_cast<DType>(one[1].get<int>()))});
+  }
+  return tensors;
+}
+
+std::vector<NamedTensor> on_cpu(const std::vector<NamedTensor>& tensors) {
+  std::vector<NamedTensor> all;
+  for (const auto& [name, value] : tensors) all.push_back({name, value.to(Device::cpu())});
+  return all;
+}
+
+void add_messages(std::vector<Ranks::Message>& messages, int rank, const std::vector<NamedTensor>& tensors) {
+  for (const NamedTensor& tensor : tensors)
+    if (tensor.value.numel() > 0) messages.push_back({rank, tensor.value.raw(), tensor.value.nbytes()});
+}
+
+}  // namespace
+
+std::vector<NamedTensor> gather_tensors(Ranks& ranks, const std::vector<NamedTensor>& own) {
+  std::vector<NamedTensor> all = on_cpu(own);
+  if (ranks.size() == 1) return all;
+  const std::vector<std::string> descriptions = ranks.gather(description_of(all));
+  std::vector<Ranks::Message> sends, receives;
+  if (!ranks.leads()) {
+    add_messages(sends, 0, all);
+  } else {
+    for (int r = 1; r < ranks.size(); ++r) {
+      const std::vector<NamedTensor> tensors = tensors_of(descriptions[static_cast<size_t>(r)]);
+      add_messages(receives, r, tensors);
+      all.insert(all.end(), tensors.begin(), tensors.end());
+    }
+  }
+  ranks.exchange(sends, receives);
+  return all;
+}
+
+std::vector<NamedTensor> broadcast_tensors(Ranks& ranks, const std::vector<NamedTensor>& tensors) {
+  const std::string description = ranks.broadcast(ranks.leads() ? description_of(tensors) : "");
+  const std::vector<NamedTensor> all = ranks.leads() ? on_cpu(tensors) : tensors_of(description);
+  for (const NamedTensor& tensor : all) ranks.broadcast(tensor.value.raw(), tensor.value.nbytes());
+  return all;
+}
+
+Checkpoint broadcast_checkpoint(Ranks& ranks, const Checkpoint& checkpoint) {
+  if (ranks.size() == 1) return checkpoint;
+  TANDEM_CHECK(checkpoint.quantized.empty(),
+               "resume: the checkpoint's weights are quantized, and cannot be trained on");
+  Checkpoint copy;
+  copy.model_config = ranks.broadcast(checkpoint.model_config);
+  copy.run_config = ranks.broadcast(checkpoint.run_config);
+  copy.progress = ranks.broadcast(checkpoint.progress);
+  const bool of_words = checkpoint.vocabulary.level() == TokenUnit::word;
+  const bool words = ranks.largest(ranks.leads() && of_words) != 0;
+  const auto text = [&checkpoint, words] {
+    return words ? checkpoint.vocabulary.words().text() : checkpoint.vocabulary.to_hex();
+  };
+  const std::string vocabulary = ranks.broadcast(ranks.leads() ? text() : "");
+  copy.vocabulary = words ? Vocabulary::of_words(vocabulary) : Vocabulary::from_hex(vocabulary);
+  copy.parameters = broadcast_tensors(ranks, checkpoint.parameters);
+  copy.optimizer = broadcast_tensors(ranks, checkpoint.optimizer);
+  copy.state = broadcast_tensors(ranks, checkpoint.state);
+  copy.masks = broadcast_tensors(ranks, checkpoint.masks);
+  return copy;
+}
+
+}  // namespace tandem

@@ -1,0 +1,204 @@
+// train on several processes, started by mpirun as a user would: the same files on any number of them, also after faults.
+// Machines without mpirun skip what needs it. More faults, at random: tests/faults, kinds rank-*.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+
+#include "tests/support/errors.h"
+#include "tests/support/run_tool.h"
+#include "tests/support/train_process.h"
+
+using namespace tandem::testing;
+namespace fs = std::filesystem;
+
+namespace {
+
+bool has_mpirun() {
+  static const bool has = std::system("mpirun --version >/dev/null 2>&1") == 0;
+  if (!has) MESSAGE("skipped: there is no mpirun here; Debian has it in openmpi-bin");
+  return has;
+}
+
+std::vector<std::string> sharded_run(const fs::path& text, const std::string& out,
+                                     std::vector<std::string> more = {}) {
+  more.insert(more.begin(), {"--shards=4", "--steps=30", "--device=cpu"});
+  return small_run(text, out, more);
+}
+
+// Returns the processes of this rank, which is `started` itself, a child or a grandchild of it.
+std::vector<pid_t> processes_of_rank(const Process& started, int rank) {
+  std::vector<pid_t> found, family{started.pid};
+  for (size_t i = 0; i < family.size(); ++i) {
+    const std::string task = "/proc/" + std::to_string(family[i]);
+    std::ifstream children(task + "/task/" + std::to_string(family[i]) + "/children");
+    for (pid_t child = 0; children >> child;) family.push_back(child);
+    const std::string environment = read_text(task + "/environ");
+    const std::string wanted =
+        std::string("OMPI_COMM_WORLD_RANK=") + std::to_string(rank) + std::string(1, '\0');
+    if (environment.find(wanted) != std::string::npos) found.push_back(family[i]);
+  }
+  return found;
+}
+
+// Waits until all ranks have done the first of their steps.
+void wait_for_ranks(const Process& started) {
+  for (int i = 0; i < 6000 && read_text(started.output).find(" MB by rank") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
+void send_to_rank(const Process& started, int rank, int signal) {
+  const std::vector<pid_t> processes = processes_of_rank(started, rank);
+  REQUIRE(processes.size() == 1);
+  kill(processes[0], signal);
+}
+
+}  // namespace
+
+TEST_CASE("ranks: 1, 2, 3 and 4 processes leave the same files as one without a launcher") {
+  if (!has_mpirun()) return;
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  const Result alone = run(folder, sharded_run(text, "alone"));
+  CAPTURE(alone.output);
+  REQUIRE(alone.code == 0);
+  CHECK(contains(alone.output, "ranks: 1, 4 shards"));
+  for (const int ranks : {1, 2, 3, 4}) {
+    CAPTURE(ranks);
+    const std::string out = "ranks" + std::to_string(ranks);
+    const Result several = run(folder, sharded_run(text, out, {"--ranks=" + std::to_string(ranks)}));
+    CAPTURE(several.output);
+    CHECK(several.code == 0);
+    if (ranks == 1) continue;
+    CHECK(contains(several.output, "ranks: " + std::to_string(ranks) + " on 1 host"));
+    CHECK(contains(several.output, " MB by rank"));
+    CHECK(contains(several.output, "  exchange "));
+    CHECK(several.output.find('\r') == several.output.find("\r\n"));  // no live line on mpirun's terminal
+    check_same_files(folder / "alone", folder / out);
+  }
+}
+
+TEST_CASE(
+    "ranks: a run goes on on other numbers of ranks as if it had never stopped; any rank may be asked to stop") {
+  if (!has_mpirun()) return;
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  REQUIRE(run(folder, small_run(text, "whole", {"--shards=4", "--device=cpu"})).code == 0);
+  const Process started =
+      start(folder, small_run(text, "parts", {"--shards=4", "--device=cpu", "--ranks=4"}));
+  wait_for_ranks(started);
+  send_to_rank(started, 2, SIGUSR1);
+  CHECK(started.wait() == 3);
+  CHECK(contains(read_text(started.output), "stopped by signal 10"));
+  const auto go_on = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {text.string(), "--resume=parts", "--device=cpu", "--sample-bytes=30"});
+    return more;
+  };
+  const Process second = start(folder, go_on({"--ranks=3"}));
+  wait_for_ranks(second);
+  kill(second.pid, SIGTERM);  // of the program that the user started
+  CHECK(second.wait() == 3);
+  CHECK(run(folder, go_on({"--ranks=2", "--max-steps=110"})).code == 0);
+  const Result last = run(folder, go_on({}));
+  CAPTURE(last.output);
+  CHECK(last.code == 0);
+  check_same_files(folder / "whole", folder / "parts");
+}
+
+TEST_CASE("ranks: one that is killed or stopped ends all, and the last checkpoint goes on") {
+  if (!has_mpirun()) return;
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  REQUIRE(run(folder, sharded_run(text, "whole", {"--steps=400"})).code == 0);
+  for (const auto& fault : {std::pair{SIGKILL, 0}, {SIGKILL, 1}, {SIGSTOP, 1}}) {
+    CAPTURE(fault.first);
+    CAPTURE(fault.second);
+    const std::string out = "faulty" + std::to_string(fault.first) + std::to_string(fault.second);
+    const Process started =
+        start(folder, sharded_run(text, out, {"--steps=400", "--ranks=2", "--timeout=10s"}));
+    wait_for_ranks(started);
+    send_to_rank(started, fault.second, fault.first);
+    CHECK(started.wait() == 1);
+    const std::string output = read_text(started.output);
+    CAPTURE(output);
+    if (fault.first == SIGSTOP)
+      CHECK(contains(output, "has waited 10 s for rank 1 ("));
+    else
+      CHECK(contains(output, "killed by signal 9; checkpoints that were written are whole"));
+    const bool saved = fs::exists(folder / out / "last.safetensors");
+    const Result rest =
+        saved ? run(folder, {text.string(), "--resume=" + out, "--device=cpu", "--sample-bytes=30"})
+              : run(folder, sharded_run(text, out, {"--steps=400"}));
+    CAPTURE(rest.output);
+    CHECK(rest.code == 0);
+    check_same_files(folder / "whole", folder / out);
+  }
+}
+
+TEST_CASE("ranks: --max-restarts goes on with the ranks that are left") {
+  if (!has_mpirun()) return;
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  REQUIRE(run(folder, sharded_run(text, "whole", {"--steps=400"})).code == 0);
+  std::vector<std::string> arguments = small_run(text, "elastic", {"--steps=400", "--device=cpu"});
+  arguments.insert(arguments.end(),
+                   {"--ranks=4", "--max-restarts", "1"});  // the number of shards is that of ranks
+  const Process started = start(folder, arguments);
+  wait_for_ranks(started);
+  send_to_rank(started, 3, SIGKILL);
+  const int code = started.wait();
+  const std::string output = read_text(started.output);
+  CAPTURE(output);
+  CHECK(code == 0);
+  CHECK(contains(output, "restart 1 of 1: a rank has failed (exit code 137); 3 of 4 go on from "));
+  check_same_files(folder / "whole", folder / "elastic");
+}
+
+TEST_CASE("ranks: what does not fit together is refused before the first step") {
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  const auto refusal = [&](const std::vector<std::string>& more) {
+    const Result result = run(folder, small_run(text, "refused", more));
+    CHECK(result.code != 0);
+    return result.output;
+  };
+  CHECK(contains(refusal({"--shards=3"}), "3 shards cannot share 4 rows evenly; use 2 or 4 shards"));
+  CHECK(contains(refusal({"--ranks=2", "--reduce=slow"}), "--reduce"));
+  CHECK(contains(refusal({"--timeout=soon"}), "--timeout: soon is not a time"));
+  CHECK(contains(refusal({"--max-restarts=1"}),
+                 "--max-restarts: it starts ranks again that --ranks has started"));
+  if (!has_mpirun()) return;
+  CHECK(contains(refusal({"--ranks=3", "--shards=2"}), "3 ranks cannot share 2 shards"));
+  CHECK(!fs::exists(folder / "refused"));
+
+  // Two ranks with another learning rate, and with another text.
+  std::ofstream(folder / "other.txt") << read_text(text) << "more";
+  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  const std::string train = tool_dir() + "/train",
+                    common = " --batch-size=4 --unroll=16 --steps=5 --d=32 --device=cpu --out=";
+  const auto pair = [&](const std::string& first, const std::string& second) {
+    const std::string command =
+        "cd " + folder.path().string() + " && mpirun --oversubscribe --bind-to none -np 1 " + train + " " +
+        first + common + "pair : -np 1 " + train + " " + second + common + "pair >pair.log 2>&1";
+    CHECK(std::system(command.c_str()) != 0);
+    return read_text(folder / "pair.log");
+  };
+  CHECK(contains(pair("text.txt --lr=1e-3", "text.txt --lr=2e-3"), ") differ in the configuration: "));
+  CHECK(contains(pair("text.txt", "other.txt"), ") differ in the corpus (its sha256): "));
+  CHECK(contains(pair("text.txt --ranks=2", "text.txt"),
+                 "--ranks: a launcher has started this process as a rank"));
+}
+
+TEST_CASE(
+    "bench exchange: sums are checked and timed, exactly and fast, and one rank has nothing to exchange") {
+  CHECK(contains(run_tool("bench", {"exchange"}).err,
+                 "there is one rank, which exchanges nothing; give --ranks=2"));
+  if (!has_mpirun()) return;
+  const ToolRun several = run_tool("bench", {"exchange", "--ranks=3", "--megabytes=0.001,1", "--rounds=2"});
+  CAPTURE(several.out);
+  CAPTURE(several.err);
+  CHECK(several.exit_code == 0);
+  CHECK(contains(several.out, "ranks: 3 on 1 host"));
+  CHECK(contains(several.out, "     1 MB  1.333 MB     exact"));
+  CHECK(contains(several.out, "     1 MB  1.333 MB      fast"));
+}
