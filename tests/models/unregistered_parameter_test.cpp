@@ -8,6 +8,7 @@
 #include "tandem/models/layered_model.h"
 #include "tandem/models/layers/initial_values.h"
 #include "tandem/models/registry.h"
+#include "tandem/models/sru/sru.h"
 #include "tandem/ops/arithmetic.h"
 #include "tests/support/errors.h"
 #include "tests/support/small_models.h"
@@ -21,25 +22,22 @@ class Gain : public Layer {
  public:
   enum class Mistake { none, parameter, child, second_step };
 
-  Gain(int64_t d, Mistake mistake)
-      : mistake_(mistake), owner_(d), unused_(requires_grad(full({d}, 1, DType::f32))) {
+  Gain(const Tensor& ones, Mistake mistake)
+      : mistake_(mistake), owner_(ones), unused_(requires_grad(ones.clone())) {
     if (mistake != Mistake::child) add_child("owner", owner_);
     if (mistake == Mistake::parameter) owner_.gain = unused_;
   }
-  std::vector<std::string> state_names() const override { return {"last"}; }
-  Output forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
-                 uint32_t) const override {
-    const bool late = mistake_ == Mistake::second_step && part(before, 0).defined();
-    const Tensor gain = late ? unused_ : owner_.gain;
+  std::vector<std::string> state_names() const override { return {}; }
+  Output forward(const Tensor& x, const LayerState&, const ForwardOptions& options, uint32_t) const override {
+    const Tensor gain = mistake_ == Mistake::second_step && options.step > 0 ? unused_ : owner_.gain;
     const auto f = [gain](const std::vector<Tensor>& in) { return std::vector<Tensor>{mul(in[0], gain)}; };
-    const Tensor last = x.detach().view_rows(x.size(0) - 1, x.size(0)).view_as(x.shape().tail()).clone();
-    return {options.recompute ? recompute("gain", f, {x})[0] : f({x})[0], {last}};
+    return {options.recompute ? recompute("gain", f, {x})[0] : f({x})[0], {}};
   }
   double forward_flops(int64_t, int64_t) const override { return 0; }
 
  private:
   struct Owner : Module {
-    explicit Owner(int64_t d) : gain(add_parameter("gain", full({d}, 1, DType::f32))) {}
+    explicit Owner(const Tensor& ones) : gain(add_parameter("gain", ones.clone())) {}
     Tensor gain;
   };
   Mistake mistake_;
@@ -61,8 +59,15 @@ std::unique_ptr<LanguageModel> make_unregistered(const UnregisteredConfig& confi
   Random random(seed);
   const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.25, config); };
   const FrameConfig frame = {.input_width = 16, .output_width = 16};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&config](Layers& layers) {
-    layers.push_back(std::make_unique<Gain>(16, static_cast<Gain::Mistake>(config.mistake)));
+  SruConfig sru;
+  static_cast<TokenConfig&>(sru) = config;
+  sru.d = 16;
+  sru.layers = 2;
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+    layers.push_back(std::make_unique<SruLayer>(sru, 0, random));
+    layers.push_back(std::make_unique<SruLayer>(sru, 1, random));
+    layers.push_back(std::make_unique<Gain>(full({16}, 1, config.dtype, config.device),
+                                            static_cast<Gain::Mistake>(config.mistake)));
   });
 }
 
@@ -88,6 +93,10 @@ TANDEM_MODELS(unregistered) {
 }
 
 namespace tandem::testing {
+
+MODEL_CASES(unregistered) {
+  add_small_model(R"({"model":"unregistered"})");
+}
 
 TEST_CASE(
     "trainer: a leaf that is no parameter of the model stops the first steps, also where layers are recomputed") {
