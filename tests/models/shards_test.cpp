@@ -105,7 +105,7 @@ TEST_CASE("shards: every model and optimizer gives the same bits on 1, 2, 3 and 
       if (key.ends_with("dropout") || key == "zoneout") value = 0.2;
     RunConfig config = sharded_run(4, 4);
     config.model_config = json.dump();
-    config.recipe.optimizer = optimizers[i % 4];
+    config.recipe.optimizer = optimizers[i % 5];
     config.recipe.accumulate = static_cast<int64_t>(1 + i % 2);
     config.recompute = i % 3 == 0;
     ++i;

@@ -3,7 +3,7 @@
 //
 //     for (const OpCase& one : my_cases) check_operator(one).require();      // Error: a check failed; it says which
 //
-// What a case needs on one device of a process, real or simulated GPUs included, is found by itself.
+// The checks on a GPU run where the process can use one, real or simulated.
 #pragma once
 #include "tandem/testing/op_case.h"
 #include "tandem/testing/report.h"
