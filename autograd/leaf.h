@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "tandem/core/tensor.h"
 
@@ -20,12 +21,18 @@ struct GradNode {
   int output = 0;      // which of the entry's outputs
   Tensor grad;         // the gradient of a leaf; undefined until a backward pass reaches it
   std::shared_ptr<LeafExtension> extension;  // null unless a layer above has attached something
+  std::string name;                          // of a leaf, for Tape::dump(); empty if it was given none
 
   bool is_leaf() const { return tape == 0; }
 };
 
 // Marks x as a leaf and returns it. Error: x is not floating, or is the result of a recorded operator.
 Tensor requires_grad(const Tensor& x);
+// Does the same and gives the leaf a name, which Tape::dump() shows; a later name replaces it. A model's parameters are
+// named by
+//     for (const NamedTensor& parameter : model.parameters()) requires_grad(parameter.value, parameter.name);
+// Error: as above; the name is empty.
+Tensor requires_grad(const Tensor& x, std::string name);
 
 // Returns true if a gradient must flow to x: a leaf, or a tensor recorded on a tape. Operators ask before they compute
 // or save anything for dx.

@@ -37,6 +37,11 @@ Grads run_again(const char* name, const Function& f, const std::vector<Tensor>& 
   }
   ys.clear();
   if (!outputs.empty()) tape.backward(std::move(outputs), std::move(output_grads));
+  if (options.leaves)  // f's inputs are leaves of this tape alone
+    std::erase_if(*options.leaves, [&inputs](const LeafUse& use) {
+      return std::any_of(inputs.begin(), inputs.end(),
+                         [&use](const Tensor& x) { return needs_grad(x) && x.node() == use.leaf; });
+    });
 
   Grads gradients(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {

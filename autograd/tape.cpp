@@ -5,6 +5,7 @@
 #include <atomic>
 #include <utility>
 
+#include "tandem/autograd/copies.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 
@@ -13,6 +14,9 @@ namespace tandem {
 namespace {
 
 std::atomic<uint64_t> next_tape_id{1};
+
+// core/ knows no tape.
+[[maybe_unused]] const bool copies_are_recorded = (detail::record_copy = record_copy, true);
 
 // Calls a backward function. An error in it names the operator, whose forward pass is long over.
 Grads run_backward(const char* name, const BackwardMany& backward, Grads dys) {
@@ -108,7 +112,7 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
     const Tensor& y = ys[i];
     entry.outputs.push_back({y.shape(), y.dtype(), y.device()});
     if (!is_floating(y.dtype())) continue;  // an index or a count: there is nothing to differentiate
-    y.set_node(std::make_shared<GradNode>(GradNode{id_, size(), static_cast<int>(i), {}, {}}));
+    y.set_node(std::make_shared<GradNode>(GradNode{id_, size(), static_cast<int>(i), {}, {}, {}}));
   }
   entry.forward_ms = instruments_.forward_done(name, ys);
   entries_.push_back(std::move(entry));
@@ -176,6 +180,7 @@ void Tape::step_back(Entry& entry) {
                  "{}: backward returned {} as the gradient of input {}, which is {} {} on {}", entry.name,
                  dx.str(), i, name_of(x.dtype), x.shape.str(), x.device.str());
     instruments_.check_gradient(entry.name, size(), i, dx);
+    if (entry.input_nodes[i]->is_leaf()) instruments_.note_leaf(entry.name, entry.input_nodes[i], x.shape);
     deliver(*entry.input_nodes[i], std::move(gradients[i]));
   }
 }

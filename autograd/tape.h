@@ -87,7 +87,7 @@ class Tape {
   const Options& options() const { return instruments_.options(); }
 
   // Prints every entry in order: operator, output shapes, inputs, bytes that only its backward function keeps, and
-  // milliseconds; as a table, or as a drawing for Graphviz.
+  // milliseconds; as a table, or as a drawing for Graphviz. A leaf appears by the name that requires_grad() gave it.
   std::string dump() const;
   std::string dump_graphviz() const;
 

@@ -35,31 +35,56 @@ std::string shapes_text(const Infos& infos) {
   return text;
 }
 
+std::string leaf_text(const GradNode& node) {
+  return node.name.empty() ? "leaf" : node.name;
+}
+
 std::string input_text(const GradNode* node) {
   if (!node) return "-";
-  return node->is_leaf() ? "leaf" : fmt::format("#{}", node->entry);
+  return node->is_leaf() ? leaf_text(*node) : fmt::format("#{}", node->entry);
+}
+
+// Returns the inputs of an entry in their order, with blanks between them.
+std::string inputs_text(const std::vector<std::shared_ptr<GradNode>>& nodes) {
+  std::string text;
+  for (const auto& node : nodes) text += (text.empty() ? "" : " ") + input_text(node.get());
+  return text;
+}
+
+// Returns a text as it stands between the quotes of a label in Graphviz's language.
+std::string escaped(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += c;
+  }
+  return result;
 }
 
 }  // namespace
 
 std::string Tape::dump() const {
-  std::string text = fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10}\n", "entry", "operator", "output",
-                                 "inputs", "saved", "ms");
+  size_t width = 18;  // of the inputs, which names of leaves make wider
+  for (const Entry& entry : entries_) width = std::max(width, inputs_text(entry.input_nodes).size());
+  const auto row = [width](const std::string& entry, const char* name, const std::string& output,
+                           const std::string& inputs, const std::string& saved, const std::string& ms) {
+    return fmt::format("{:>6}  {:<20} {:<34} {:<{}} {:>12} {:>10}\n", entry, name, output, inputs, width,
+                       saved, ms);
+  };
+  std::string text = row("entry", "operator", "output", "inputs", "saved", "ms");
   std::set<const Storage*> counted;
   size_t total = 0;
   double total_ms = 0;
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
-    std::string inputs;
-    for (const auto& node : entry.input_nodes) inputs += (inputs.empty() ? "" : " ") + input_text(node.get());
     const size_t bytes = saved_bytes(entry.backward, counted);
     total += bytes;
     total_ms += entry.forward_ms;
-    text += fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10.3f}\n", fmt::format("#{}", i), entry.name,
-                        shapes_text(entry.outputs), inputs, bytes_column(bytes), entry.forward_ms);
+    text += row(fmt::format("#{}", i), entry.name, shapes_text(entry.outputs), inputs_text(entry.input_nodes),
+                bytes_column(bytes), fmt::format("{:.3f}", entry.forward_ms));
   }
-  return text + fmt::format("{:>6}  {:<20} {:<34} {:<18} {:>12} {:>10.3f}\n", "", "all",
-                            fmt::format("{} entries", entries_.size()), "", bytes_column(total), total_ms);
+  return text + row("", "all", fmt::format("{} entries", entries_.size()), "", bytes_column(total),
+                    fmt::format("{:.3f}", total_ms));
 }
 
 std::string Tape::dump_graphviz() const {
@@ -79,8 +104,9 @@ std::string Tape::dump_graphviz() const {
       }
       const auto [leaf, is_new] = leaves.emplace(node, leaves.size());
       if (is_new)
-        text += fmt::format("  leaf{} [label=\"leaf\\n{} {}\", style=rounded];\n", leaf->second,
-                            name_of(entry.inputs[k].dtype), entry.inputs[k].shape.str());
+        text += fmt::format("  leaf{} [label=\"{}\\n{} {}\", style=rounded];\n", leaf->second,
+                            escaped(leaf_text(*node)), name_of(entry.inputs[k].dtype),
+                            entry.inputs[k].shape.str());
       text += fmt::format("  leaf{} -> n{};\n", leaf->second, i);
     }
   }

@@ -2,6 +2,7 @@
 // and how long each operator took. The tape itself (tape.cpp) is complete without.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,9 +10,17 @@
 
 namespace tandem {
 
+// A leaf that a backward pass reached, and the operator that used it.
+struct LeafUse {
+  std::shared_ptr<GradNode> leaf;
+  Shape shape;
+  const char* op;
+};
+
 struct TapeOptions {
   bool check_nan = false;  // stop at the first operator whose output or gradient is not finite, and name it
   bool profile = false;    // add up the times of each operator, see Tape::times()
+  std::vector<LeafUse>* leaves = nullptr;  // if not null, backward() adds every use of a leaf that it reaches
 };
 
 // Sums over all entries with one operator's name, for profiles.
@@ -33,6 +42,11 @@ class TapeInstruments {
                      const std::vector<Tensor>& inputs) const;
   void check_gradient(const char* name, int64_t entry, size_t input, const Tensor& gradient) const;
   void check_given_gradient(size_t output, const Tensor& y, const Tensor& dy) const;
+
+  // Adds a use of a leaf to TapeOptions::leaves.
+  void note_leaf(const char* name, const std::shared_ptr<GradNode>& leaf, const Shape& shape) const {
+    if (options_.leaves) options_.leaves->push_back({leaf, shape, name});
+  }
 
   // Each ends a lap of the clock, and counts it for the operator of this name. Under `profile` they first wait until
   // the device has finished its work. forward_done() returns the milliseconds since the previous entry.

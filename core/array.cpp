@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -116,42 +117,48 @@ void all_finite(bool& finite, const Tensor& x) {
 }  // namespace cpu
 
 void fill(const Tensor& y, double value) {
+  check_defined("fill", {{"y", y}});
   y.storage()->touch();
   TANDEM_DISPATCH(y.device(), fill(y, value));
 }
 
 void copy(const Tensor& y, const Tensor& x) {
-  TANDEM_CHECK(x.shape() == y.shape(), "copy: shapes differ: from {}, to {}", x.str(), y.str());
+  check_defined("copy", {{"y", y}, {"x", x}});
+  TANDEM_CHECK(x.shape() == y.shape(), "copy: shapes differ: from x, {}, to y, {}", x.str(), y.str());
   y.storage()->touch();
   if (x.device() == y.device()) {
     TANDEM_DISPATCH(x.device(), convert(y, x));
   } else if constexpr (kWithCuda) {
     // Convert on the source's device, so that the copy across has one dtype.
-    cuda::copy_across(y, x.dtype() == y.dtype() ? x : x.to(y.dtype()));
+    cuda::copy_across(y, x.detach().to(y.dtype()));
   } else {
-    detail::fail("copy: from {} to {}, but this build has no CUDA", x.str(), y.str());
+    detail::fail("copy: from x, {}, to y, {}, but this build has no CUDA", x.str(), y.str());
   }
 }
 
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
+  check_defined("copy_if", {{"y", y}, {"x", x}, {"flag", flag}});
   TANDEM_CHECK(
       x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() &&
           flag.device() == y.device() && flag.dtype() == DType::f64 && flag.numel() == 1,
-      "copy_if: needs two tensors of one shape, dtype and device and an f64 flag there: from {}, to {}, flag {}",
+      "copy_if: needs two tensors of one shape, dtype and device and an f64 flag there: x is {}, y {}, flag {}",
       x.str(), y.str(), flag.str());
   y.storage()->touch();
   TANDEM_DISPATCH(y.device(), copy_if(y, x, flag));
 }
 
 void add_in_place(const Tensor& y, const Tensor& x) {
+  check_defined("add_in_place", {{"y", y}, {"x", x}});
   TANDEM_CHECK(
       x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() && is_floating(x.dtype()),
-      "add_in_place: needs two floating tensors of one shape, dtype and device: {} += {}", y.str(), x.str());
+      "add_in_place: y is {}, x is {}; they must be floating, of one shape, dtype and device", y.str(),
+      x.str());
   y.storage()->touch();
   TANDEM_DISPATCH(y.device(), add_in_place(y, x));
 }
 
 bool all_finite(const Tensor& x) {
+  check_defined("all_finite", {{"x", x}});
   bool finite = true;
   TANDEM_DISPATCH(x.device(), all_finite(finite, x));
   return finite;

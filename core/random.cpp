@@ -6,6 +6,7 @@
 #include <numbers>
 #include <type_traits>
 
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/parallel.h"
@@ -56,8 +57,9 @@ void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) 
 }
 
 template <class Four>
-void fill_any(const Tensor& y, Random::State& state, const Four& four) {
-  TANDEM_CHECK(is_floating(y.dtype()), "random fill: {} is not floating", y.str());
+void fill_any(const char* function, const Tensor& y, Random::State& state, const Four& four) {
+  check_defined(function, {{"y", y}});
+  TANDEM_CHECK(is_floating(y.dtype()), "{}: y is {}; it must be floating", function, y.str());
   y.storage()->touch();
   const Tensor host = y.device().is_cpu() ? y : Tensor(y.shape(), y.dtype());
   if (y.dtype() == DType::f64) {
@@ -88,7 +90,9 @@ uint64_t Random::below(uint64_t n) {
 }
 
 double Random::uniform(double low, double high) {
-  TANDEM_CHECK(low <= high && std::isfinite(high - low), "uniform: bad range [{}, {})", low, high);
+  TANDEM_CHECK(low <= high && std::isfinite(high - low),
+               "uniform: low {} and high {} make no range; low must not be above high, and both finite", low,
+               high);
   return low + (high - low) * (static_cast<double>(next_u64() >> 11) * 0x1p-53);
 }
 
@@ -98,8 +102,10 @@ double Random::normal() {
 }
 
 void Random::fill_uniform(const Tensor& y, double low, double high) {
-  TANDEM_CHECK(low <= high && std::isfinite(high - low), "fill_uniform: bad range [{}, {})", low, high);
-  fill_any(y, state_, [low, width = high - low](const PhiloxBlock& block, double* values) {
+  TANDEM_CHECK(low <= high && std::isfinite(high - low),
+               "fill_uniform: low {} and high {} make no range; low must not be above high, and both finite",
+               low, high);
+  fill_any("fill_uniform", y, state_, [low, width = high - low](const PhiloxBlock& block, double* values) {
     values[0] = low + width * unit(block.x);
     values[1] = low + width * unit(block.y);
     values[2] = low + width * unit(block.z);
@@ -109,14 +115,27 @@ void Random::fill_uniform(const Tensor& y, double low, double high) {
 
 void Random::fill_normal(const Tensor& y, double mean, double deviation) {
   TANDEM_CHECK(deviation >= 0 && std::isfinite(deviation) && std::isfinite(mean),
-               "fill_normal: bad mean {} or deviation {}", mean, deviation);
-  fill_any(y, state_, [mean, deviation](const PhiloxBlock& block, double* values) {
+               "fill_normal: mean {} and deviation {} must be finite, and the deviation not negative", mean,
+               deviation);
+  fill_any("fill_normal", y, state_, [mean, deviation](const PhiloxBlock& block, double* values) {
     const Pair p = box_muller(block.x, block.y), q = box_muller(block.z, block.w);
     values[0] = mean + deviation * p.first;
     values[1] = mean + deviation * p.second;
     values[2] = mean + deviation * q.first;
     values[3] = mean + deviation * q.second;
   });
+}
+
+Tensor uniform(Shape shape, Random& random, double low, double high, DType dtype, Device device) {
+  const Tensor y(shape, dtype, device);
+  random.fill_uniform(y, low, high);
+  return y;
+}
+
+Tensor normal(Shape shape, Random& random, double mean, double deviation, DType dtype, Device device) {
+  const Tensor y(shape, dtype, device);
+  random.fill_normal(y, mean, deviation);
+  return y;
 }
 
 }  // namespace tandem

@@ -1,4 +1,5 @@
-// Random: a seeded generator for initialisation, shuffling and sampling, whose whole state is two numbers.
+// Random: a seeded generator for initialisation, shuffling and sampling, whose whole state is two numbers; and uniform()
+// and normal(), new tensors filled by it.
 #pragma once
 #include <cstdint>
 
@@ -34,5 +35,13 @@ class Random {
  private:
   State state_;
 };
+
+// Return a new tensor of numbers drawn from `random`, as its fill_uniform() and fill_normal() draw them:
+//     const Tensor x = normal({16, 64}, random);
+// Error: as there.
+Tensor uniform(Shape shape, Random& random, double low = 0, double high = 1, DType dtype = DType::f32,
+               Device device = Device::cpu());
+Tensor normal(Shape shape, Random& random, double mean = 0, double deviation = 1, DType dtype = DType::f32,
+              Device device = Device::cpu());
 
 }  // namespace tandem

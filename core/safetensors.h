@@ -120,4 +120,12 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
+using TensorMap = std::map<std::string, Tensor>;
+
+// Writes the tensors by their names, from any device, as write_safetensors() does; load_tensors() reads them all back, from
+// this or from any other program's file. Errors: as write_safetensors(), SafetensorsFile::open() and get().
+void save_tensors(const std::string& path, const TensorMap& tensors,
+                  const std::map<std::string, std::string>& metadata = {});
+TensorMap load_tensors(const std::string& path, Device device = Device::cpu());
+
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// Writing of safetensors files.
+// Writing of safetensors files, and maps of tensors in both directions.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -105,13 +105,25 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   AtomicFile file(path);
   file.write(header);
   for (size_t i = 0; i < ordered.size(); ++i) {
-    const Tensor host = ordered[i].second.to(Device::cpu());
+    const Tensor host = ordered[i].second.detach().to(Device::cpu());
     file.write(host.raw(), host.nbytes());
     infos[i].digest = digest_of(host.raw(), host.nbytes());
   }
   const std::string final_header = safetensors_header(path, infos, metadata);
   file.write_at(0, final_header.data(), final_header.size());
   file.commit();
+}
+
+void save_tensors(const std::string& path, const TensorMap& tensors,
+                  const std::map<std::string, std::string>& metadata) {
+  write_safetensors(path, NamedTensors(tensors.begin(), tensors.end()), metadata);
+}
+
+TensorMap load_tensors(const std::string& path, Device device) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  TensorMap tensors;
+  for (const std::string& name : file.names()) tensors.emplace(name, file.get(name).to(device));
+  return tensors;
 }
 
 }  // namespace tandem

@@ -62,6 +62,10 @@ class Storage {
   // that fill their outputs need not.
   uint64_t version() const { return version_; }
   void touch() { ++version_; }
+  // True once a tensor in this memory was made a leaf (autograd/leaf.h). Its values are the caller's, so an operator that
+  // works in place refuses views of it too.
+  bool holds_leaf() const { return holds_leaf_; }
+  void set_holds_leaf() { holds_leaf_ = true; }
 
  private:
   Allocator* allocator_;
@@ -69,6 +73,7 @@ class Storage {
   size_t bytes_;
   Device device_;
   uint64_t version_ = 0;
+  bool holds_leaf_ = false;
 };
 
 }  // namespace tandem

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tandem/core/allocation_budget.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 
@@ -28,74 +29,91 @@ Tensor::Tensor(Shape shape, DType dtype, Device device) : impl_(std::make_shared
 }
 
 void* Tensor::raw() const {
-  const Impl& self = impl();
+  const Impl& self = impl("raw");
   return static_cast<std::byte*>(self.storage->data()) +
          self.offset * static_cast<int64_t>(size_of(self.dtype));
 }
 
-void Tensor::throw_undefined() {
-  throw Error("tensor: used while undefined; give it a value first");
+void Tensor::throw_undefined(const char* function) {
+  detail::fail("Tensor::{}: this tensor is undefined; give it a value first", function);
+}
+
+int64_t Tensor::size(int axis) const {
+  const Shape& shape = impl("size").shape;
+  TANDEM_CHECK(axis >= -shape.rank() && axis < shape.rank(), "Tensor::size: axis {} of {} does not exist",
+               axis, str());
+  return shape[axis];
 }
 
 void Tensor::check_dtype(DType wanted) const {
-  if (dtype() != wanted) [[unlikely]]
-    detail::fail("tensor: {} read as {}; convert with .to(DType::{})", str(), name_of(wanted),
+  if (impl("data").dtype != wanted) [[unlikely]]
+    detail::fail("Tensor::data: {} read as {}; convert with .to(DType::{})", str(), name_of(wanted),
                  name_of(wanted));
 }
 
 void Tensor::check_host() const {
-  TANDEM_CHECK(device().is_cpu(), "tensor: {} read from the host; copy it with .to(Device::cpu())", str());
+  TANDEM_CHECK(impl("span").device.is_cpu(),
+               "Tensor::span: {} read from the host; copy it with .to(Device::cpu())", str());
 }
 
 double Tensor::item() const {
-  TANDEM_CHECK(numel() == 1, "tensor: item() needs one element, got {}", str());
-  const Tensor host = to(Device::cpu()).to(DType::f64);
+  TANDEM_CHECK(impl("item").shape.numel() == 1, "Tensor::item: needs one element, got {}", str());
+  const Tensor host = detach().to(Device::cpu()).to(DType::f64);
   return *host.data<double>();
 }
 
 Tensor Tensor::detach() const {
   Tensor y;
-  y.impl_ = std::make_shared<Impl>(impl());
+  y.impl_ = std::make_shared<Impl>(impl("detach"));
   y.impl_->node = nullptr;
   return y;
 }
 
 Tensor Tensor::view_rows(int64_t begin, int64_t end) const {
-  TANDEM_CHECK(rank() >= 1 && begin >= 0 && begin <= end && end <= size(0),
-               "tensor: rows {} to {} of {} do not exist", begin, end, str());
+  const Shape& shape = impl("view_rows").shape;
+  TANDEM_CHECK(shape.rank() >= 1 && begin >= 0 && begin <= end && end <= shape[0],
+               "Tensor::view_rows: rows {} to {} of {} do not exist", begin, end, str());
   Tensor y = detach();
-  const Shape tail = shape().tail();
+  const Shape tail = shape.tail();
   y.impl_->offset += begin * tail.numel();
-  y.impl_->shape = shape().with(0, end - begin);
+  y.impl_->shape = shape.with(0, end - begin);
   return y;
 }
 
 Tensor Tensor::view_as(Shape shape) const {
-  TANDEM_CHECK(shape.numel() == numel(), "tensor: {} cannot be seen as {}: the number of elements differs",
-               str(), shape.str());
+  TANDEM_CHECK(shape.numel() == impl("view_as").shape.numel(),
+               "Tensor::view_as: {} cannot be seen with shape {}: the number of elements differs", str(),
+               shape.str());
   Tensor y = detach();
   y.impl_->shape = shape;
   return y;
 }
 
+Tensor Tensor::recorded_copy(const char* function, const Tensor& y) const {
+  return impl_->node && detail::record_copy ? detail::record_copy(function, y, *this) : y;
+}
+
 Tensor Tensor::clone() const {
-  Tensor y(shape(), dtype(), device());
+  const Impl& self = impl("clone");
+  const Tensor y(self.shape, self.dtype, self.device);
   copy(y, *this);
-  return y;
+  return recorded_copy("clone", y);
 }
 
 Tensor Tensor::to(DType dtype) const {
-  if (dtype == this->dtype()) return detach();
-  Tensor y(shape(), dtype, device());
+  const Impl& self = impl("to");
+  if (dtype == self.dtype) return recorded_copy("to", detach());
+  const Tensor y(self.shape, dtype, self.device);
   copy(y, *this);
-  return y;
+  return recorded_copy("to", y);
 }
 
 Tensor Tensor::to(Device device) const {
-  if (device == this->device()) return detach();
-  Tensor y(shape(), dtype(), device);
+  const Impl& self = impl("to");
+  if (device == self.device) return recorded_copy("to", detach());
+  const Tensor y(self.shape, self.dtype, device);
   copy(y, *this);
-  return y;
+  return recorded_copy("to", y);
 }
 
 std::string Tensor::str() const {
@@ -104,6 +122,7 @@ std::string Tensor::str() const {
 }
 
 Tensor empty_like(const Tensor& x) {
+  check_defined("empty_like", {{"x", x}});
   return Tensor(x.shape(), x.dtype(), x.device());
 }
 
@@ -112,6 +131,7 @@ Tensor zeros(Shape shape, DType dtype, Device device) {
 }
 
 Tensor zeros_like(const Tensor& x) {
+  check_defined("zeros_like", {{"x", x}});
   return zeros(x.shape(), x.dtype(), x.device());
 }
 
@@ -124,7 +144,7 @@ Tensor full(Shape shape, double value, DType dtype, Device device) {
 template <class T>
 Tensor tensor_of(Shape shape, std::span<const T> values) {
   TANDEM_CHECK(static_cast<int64_t>(values.size()) == shape.numel(),
-               "tensor: {} values given for shape {} of {} elements", values.size(), shape.str(),
+               "tensor_of: {} values given for shape {} of {} elements", values.size(), shape.str(),
                shape.numel());
   Tensor y(shape, dtype_of<T>());
   if (!values.empty()) std::memcpy(y.raw(), values.data(), values.size_bytes());

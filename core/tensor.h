@@ -6,6 +6,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,12 +36,13 @@ class Tensor {
   Tensor(Shape shape, DType dtype, Device device = Device::cpu());
 
   bool defined() const { return impl_ != nullptr; }
-  const Shape& shape() const { return impl().shape; }
-  int rank() const { return impl().shape.rank(); }
-  int64_t size(int axis) const { return impl().shape[axis]; }  // -1 is the last axis
-  int64_t numel() const { return impl().shape.numel(); }
-  DType dtype() const { return impl().dtype; }
-  Device device() const { return impl().device; }
+  // Error, of these and of all that follow: the tensor is undefined.
+  const Shape& shape() const { return impl("shape").shape; }
+  int rank() const { return impl("rank").shape.rank(); }
+  int64_t size(int axis) const;  // -1 is the last axis. Error: no such axis.
+  int64_t numel() const { return impl("numel").shape.numel(); }
+  DType dtype() const { return impl("dtype").dtype; }
+  Device device() const { return impl("device").device; }
   size_t nbytes() const { return static_cast<size_t>(numel()) * size_of(dtype()); }
 
   // Returns a pointer to the first element. A const handle still gives writable elements; see Storage::touch() before
@@ -62,7 +64,7 @@ class Tensor {
   std::span<T> span() const&& = delete;
   template <class T>
   std::vector<T> to_vector() const {
-    const Tensor host = to(Device::cpu());
+    const Tensor host = detach().to(Device::cpu());
     return {host.data<T>(), host.data<T>() + numel()};
   }
   // Returns the element of a one-element tensor, converted from its dtype. Waits for the device.
@@ -74,19 +76,21 @@ class Tensor {
   Tensor view_rows(int64_t begin, int64_t end) const;  // rows begin to end - 1 of the leading axis
   Tensor view_as(Shape shape) const;                   // Error: the number of elements differs
 
-  // Copies without gradient history. to() returns the same elements, detached, if dtype or device already fit.
+  // Copies. to() shares the elements if dtype or device already fit. While a tape records, a copy of a tensor that needs
+  // a gradient is recorded: the gradient flows back through it, converted to this dtype and device. An integer copy has
+  // none. Where no gradient is wanted, write detach().to(...).
   Tensor clone() const;
   Tensor to(DType dtype) const;  // rounds to nearest
   Tensor to(Device device) const;
 
-  std::string str() const;  // "f32 (2, 3) on cpu"
+  std::string str() const;  // "f32 (2, 3) on cpu"; core/print.h shows the values
   bool same_as(const Tensor& other) const { return impl_ == other.impl_; }
   // Returns true if no other handle or view sees this memory, so that it may be overwritten in place.
   bool sole_owner() const { return defined() && impl_.use_count() == 1 && impl_->storage.use_count() == 1; }
-  const std::shared_ptr<Storage>& storage() const { return impl().storage; }
+  const std::shared_ptr<Storage>& storage() const { return impl("storage").storage; }
 
-  const std::shared_ptr<GradNode>& node() const { return impl().node; }
-  void set_node(std::shared_ptr<GradNode> node) const { impl().node = std::move(node); }
+  const std::shared_ptr<GradNode>& node() const { return impl("node").node; }
+  void set_node(std::shared_ptr<GradNode> node) const { impl("set_node").node = std::move(node); }
 
  private:
   struct Impl {
@@ -97,12 +101,13 @@ class Tensor {
     int64_t offset = 0;  // in elements
     std::shared_ptr<GradNode> node;
   };
-  Impl& impl() const {
+  Impl& impl(const char* function) const {
     if (!impl_) [[unlikely]]
-      throw_undefined();
+      throw_undefined(function);
     return *impl_;
   }
-  [[noreturn]] static void throw_undefined();
+  [[noreturn]] static void throw_undefined(const char* function);
+  Tensor recorded_copy(const char* function, const Tensor& y) const;
   void check_dtype(DType wanted) const;
   void check_host() const;
 
@@ -114,7 +119,7 @@ class Tensor {
   std::shared_ptr<Impl> impl_;
 };
 
-Tensor empty_like(const Tensor& x);
+Tensor empty_like(const Tensor& x);  // uninitialised
 Tensor zeros(Shape shape, DType dtype, Device device = Device::cpu());
 Tensor zeros_like(const Tensor& x);
 Tensor full(Shape shape, double value, DType dtype, Device device = Device::cpu());
@@ -126,5 +131,22 @@ template <class T>
 Tensor tensor_of(Shape shape, const std::vector<T>& values) {
   return tensor_of<T>(shape, std::span<const T>(values));
 }
+// The same for a list: tensor_of({2}, {5.0, 7.0}) is f64, {5.0f, 7.0f} f32, {5, 7} i32.
+template <class T>
+Tensor tensor_of(Shape shape, std::initializer_list<T> values) {
+  return tensor_of<T>(shape, std::span<const T>(values.begin(), values.size()));
+}
+// The same in another dtype: tensor_of({2}, {5.0, 7.0}, DType::f32).
+template <class T>
+Tensor tensor_of(Shape shape, std::initializer_list<T> values, DType dtype) {
+  return tensor_of<T>(shape, values).to(dtype);
+}
+
+namespace detail {
+// Records `y`, a copy of x made by `function`, on the current tape, and returns it tracked; or returns y, if nothing is
+// recorded. Set by autograd/tape.cpp, since core/ knows no tape; null in a program that uses none.
+using RecordCopy = Tensor (*)(const char* function, const Tensor& y, const Tensor& x);
+inline constinit RecordCopy record_copy = nullptr;
+}  // namespace detail
 
 }  // namespace tandem

@@ -54,7 +54,9 @@ __global__ void __launch_bounds__(kMapThreads)
                         const double* shift) {
   const int64_t t = blockIdx.x, j = static_cast<int64_t>(blockIdx.y) * kMapThreads + threadIdx.x;
   if (j >= columns) return;
-  y[t * stride + j] = static_cast<Compute<T>>(logits[t * width + j]) - static_cast<Compute<T>>(shift[t]);
+  // In the dtype of y the shift would lose the digits that the difference of two large numbers leaves.
+  const auto logit = static_cast<Compute<T>>(logits[t * width + j]);
+  y[t * stride + j] = static_cast<Compute<T>>(static_cast<double>(logit) - shift[t]);
 }
 
 }  // namespace

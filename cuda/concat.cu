@@ -31,6 +31,7 @@ void copy_columns(T* y, const T* x, int64_t rows, int64_t columns, int64_t y_wid
 }  // namespace
 
 void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
+  if (columns == 0) return;
   const int64_t y_width = to.x.size(-1), x_width = from.x.size(-1);
   dispatch_device_float(from.x.dtype(), "concat_columns", [&]<class T>() {
     copy_columns<T>(to.x.data<T>() + to.begin, from.x.data<T>() + from.begin, from.x.numel() / x_width,

@@ -181,7 +181,7 @@ Tensor cudnn_lstm_forward(const LstmResult& y, const LstmInputs& in, bool traini
   const Tensor weights = packed_weights(plan, in), work = bytes(scratch.work, device);
   const Tensor kept = training ? bytes(scratch.reserve, device) : Tensor();
   // The states are all of x's dtype here.
-  const Tensor c0 = in.c0.to(in.x.dtype()), c_last = empty_like(c0);
+  const Tensor c0 = in.c0.detach().to(in.x.dtype()), c_last = empty_like(c0);
   TANDEM_CUDNN_CHECK(
       cudnnRNNForward(cudnn_handle(), plan.rnn, training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE,
                       nullptr, plan.x, in.x.raw(), plan.h, y.h.raw(), plan.state, in.h0.raw(), y.h_last.raw(),
@@ -199,7 +199,7 @@ void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor&
   const Tensor weights = packed_weights(plan, in), work = bytes(scratch.work, in.x.device());
   // cuDNN requires both gradients, wanted or not.
   const Tensor dy = dh.defined() ? dh : zeros_like(h), dx = grads.x.defined() ? grads.x : empty_like(in.x);
-  const Tensor c0 = in.c0.to(dtype), dc0 = empty_like(c0),
+  const Tensor c0 = in.c0.detach().to(dtype), dc0 = empty_like(c0),
                dc = dc_last.defined() ? dc_last.to(dtype) : Tensor();
   TANDEM_CUDNN_CHECK(cudnnRNNBackwardData_v8(
       cudnn_handle(), plan.rnn, nullptr, plan.h, h.raw(), dy.raw(), plan.x, dx.raw(), plan.state, in.h0.raw(),

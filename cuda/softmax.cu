@@ -94,6 +94,70 @@ struct Backward : Rows {
   }
 };
 
+template <class T>
+struct LogForward {
+  int64_t count, columns;
+  T* y;
+  const T* x;
+
+  template <class Shape>
+  __device__ void run(int64_t row) const {
+    using C = Compute<T>;
+    constexpr int N = Shape::kWidth;
+    const RowChunks<T, Shape> values(x + row * columns, columns);
+    C largest = -HUGE_VALF;
+    for_chunks_within<Shape>(columns, [&](int i, auto column) {
+      const Vec<C, N> v = converted<C>(values.at(i, column));
+#pragma unroll
+      for (int k = 0; k < N; ++k) largest = std::fmax(v.v[k], largest);  // NaN shows in the sum
+    });
+    largest = block_max<Shape::kThreads>(largest);
+    C total = 0;
+    for_chunks_within<Shape>(columns, [&](int i, auto column) {
+      const Vec<C, N> v = converted<C>(values.at(i, column));
+#pragma unroll
+      for (int k = 0; k < N; ++k) total += fast_exp(v.v[k] - largest);
+    });
+    const C shift = std::log(block_sum<Shape::kThreads>(total));
+    for_chunks_within<Shape>(columns, [&](int i, auto column) {
+      Vec<C, N> v = converted<C>(values.at(i, column));
+#pragma unroll
+      for (int k = 0; k < N; ++k) v.v[k] = (v.v[k] - largest) - shift;
+      store_vector(y + row * columns + column, converted<T>(v));
+    });
+  }
+};
+
+// y = log softmax(x):  dx = dy - exp(y) sum(dy).
+template <class T>
+struct LogBackward {
+  int64_t count, columns;
+  T* dx;
+  const T* dy;
+  const T* y;
+
+  template <class Shape>
+  __device__ void run(int64_t row) const {
+    using C = Compute<T>;
+    constexpr int N = Shape::kWidth;
+    const RowChunks<T, Shape> gradients(dy + row * columns, columns), logarithms(y + row * columns, columns);
+    C sum = 0;
+    for_chunks_within<Shape>(columns, [&](int i, auto column) {
+      const Vec<C, N> g = converted<C>(gradients.at(i, column));
+#pragma unroll
+      for (int k = 0; k < N; ++k) sum += g.v[k];
+    });
+    sum = block_sum<Shape::kThreads>(sum);
+    for_chunks_within<Shape>(columns, [&](int i, auto column) {
+      Vec<C, N> g = converted<C>(gradients.at(i, column));
+      const Vec<C, N> p = converted<C>(logarithms.at(i, column));
+#pragma unroll
+      for (int k = 0; k < N; ++k) g.v[k] -= fast_exp(p.v[k]) * sum;
+      store_vector(dx + row * columns + column, converted<T>(g));
+    });
+  }
+};
+
 template <class T, class Direction>
 void run(const Direction& direction, bool aligned) {
   if (aligned && direction.columns % kVector<T> == 0)
@@ -127,6 +191,24 @@ void softmax_forward(const Tensor& y, const Tensor& x) {
 
 void softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y) {
   backward(dx, dy, y, 0, {});
+}
+
+void log_softmax_forward(const Tensor& y, const Tensor& x) {
+  if (x.numel() == 0) return;
+  const int64_t columns = x.size(-1), rows = x.numel() / columns;
+  dispatch_device_float(x.dtype(), "log_softmax", [&]<class T>() {
+    run<T>(LogForward<T>{rows, columns, y.data<T>(), x.data<T>()},
+           is_aligned(y.raw()) && is_aligned(x.raw()));
+  });
+}
+
+void log_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y) {
+  if (y.numel() == 0) return;
+  const int64_t columns = y.size(-1), rows = y.numel() / columns;
+  dispatch_device_float(y.dtype(), "log_softmax", [&]<class T>() {
+    run<T>(LogBackward<T>{rows, columns, dx.data<T>(), dy.data<T>(), y.data<T>()},
+           is_aligned(dx.raw()) && is_aligned(dy.raw()) && is_aligned(y.raw()));
+  });
 }
 
 void masked_softmax_forward(const Tensor& y, const Tensor& x, CausalMask mask) {

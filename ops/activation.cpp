@@ -2,6 +2,7 @@
 #include "tandem/ops/activation.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
 #include "tandem/core/parallel.h"
@@ -116,6 +117,7 @@ void activation_backward(const Tensor& dx, const Tensor& dy, const Tensor& saved
 
 // y = f(x):  dx = dy f'(x).
 Tensor activation(const Tensor& x, Activation kind) {
+  check_floating(name_of_activation(kind), {{"x", x}});
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), activation_forward(y, x, kind));
   const Tensor saved = saves_output(kind) ? y : x;
@@ -127,6 +129,7 @@ Tensor activation(const Tensor& x, Activation kind) {
 }
 
 Tensor gelu(const Tensor& x, Gelu form) {
+  check_floating("gelu", {{"x", x}});
   switch (form) {
     case Gelu::tanh:
       return activation(x, Activation::gelu_tanh);

@@ -3,6 +3,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -45,21 +46,25 @@ VocabularyClusters checked_clusters(const Weights& w) {
   const VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
   TANDEM_CHECK(
       w.projections.empty() || w.projections.size() == w.rows.size(),
-      "{}: {} projections for {} matrices of rows; each takes one (undefined: none), or there are none at all",
+      "{}: weights.projections has {} tensors for {} tables in weights.rows; each takes one (undefined: none), or there are none "
+      "at all",
       kName, w.projections.size(), w.rows.size());
   const Tensor first = projection_of(w, 0);
+  TANDEM_CHECK(!first.defined() || first.rank() == 2, "{}: weights.projections[0] is {}; it must be (d, d_0)",
+               kName, first.str());
   const int64_t d = first.defined() ? first.size(0) : w.rows[0].size(1);
   for (int64_t i = 0; i < static_cast<int64_t>(w.rows.size()); ++i) {
     const int64_t width = w.rows[i].size(1);
     const Tensor projection = projection_of(w, i);
-    TANDEM_CHECK(projection.defined() || width == d,
-                 "{}: rows {} have {} features and no projection to the {} of the result", kName, i, width,
-                 d);
+    TANDEM_CHECK(
+        projection.defined() || width == d,
+        "{}: weights.rows[{}] has {} features, and weights.projections has none to the {} of the result",
+        kName, i, width, d);
     TANDEM_CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
-                 "{}: projection {} is {}; from rows of {} features to {} it must be ({}, {})", kName, i,
-                 projection.str(), width, d, d, width);
-    check_weight(kName, w.rows[0], w.rows[i]);
-    check_weight(kName, w.rows[0], projection);
+                 "{}: weights.projections[{}] is {}; from rows of {} features to {} it must be ({}, {})",
+                 kName, i, projection.str(), width, d, d, width);
+    check_weight({kName, "weights.rows[0]", w.rows[0]}, "weights.rows", w.rows[i]);
+    check_weight({kName, "weights.rows[0]", w.rows[0]}, "weights.projections", projection);
   }
   return w.rows.size() == 1 ? VocabularyClusters{{clusters.vocabulary()}} : clusters;
 }
@@ -117,16 +122,21 @@ Tensor rows_gradient(const Call& call, const Tensor& dy, int64_t i) {
 }
 
 Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
+  check_defined(kName, {{"ids", ids}});
   const VocabularyClusters clusters = checked_clusters(w);
   const Tensor& table = w.rows[0];
   const DType dtype = options.dtype.value_or(table.dtype());
-  TANDEM_CHECK(ids.device() == table.device(), "{}: ids are {}, rows {}; bring both to one device with .to()",
-               kName, ids.str(), table.str());
+  TANDEM_CHECK(ids.device() == table.device(),
+               "{}: ids are {}, weights.rows[0] is {}; bring both to one device with .to()", kName, ids.str(),
+               table.str());
   TANDEM_CHECK(
       table.dtype() == parameter_dtype(dtype) && (dtype == table.dtype() || table.device().is_cuda()),
-      "{}: rows are {}; they cannot give {}", kName, table.str(), name_of(dtype));
+      "{}: weights.rows[0] is {}; it cannot give {}", kName, table.str(), name_of(dtype));
   TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1,
-               "{}: probability {} of dropping is outside [0, 1)", kName, options.dropout);
+               "{}: options.dropout is {}; a probability of dropping must lie in [0, 1)", kName,
+               options.dropout);
+  TANDEM_CHECK(ids.rank() < Shape::kMaxRank, "{}: ids {} have {} axes; the result would have more than {}",
+               kName, ids.shape().str(), ids.rank(), Shape::kMaxRank);
   check_ids("adaptive_embedding: ids", ids, clusters.vocabulary());
   return {ids, w, clusters, options, dtype, matmul_precision()};
 }

@@ -7,6 +7,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -192,18 +193,18 @@ void gradients_of(const Call& call, const Tensor& dhidden, const Weights& dweigh
   }
 }
 
-Call checked_call(const Tensor& hidden, const Tensor& targets, const Weights& w,
+Call checked_call(const char* op, const Tensor& hidden, const Tensor& targets, const Weights& w,
                   const AdaptiveSoftmaxOptions& options) {
-  VocabularyClusters clusters = checked_clusters(hidden, w);
+  VocabularyClusters clusters = checked_clusters(op, hidden, w);
+  check_defined(op, {{"targets", targets}});
   const std::span<const int64_t> leading(hidden.shape().begin(), hidden.rank() - 1);
-  TANDEM_CHECK(
-      targets.shape() == Shape(leading) && targets.device() == hidden.device(),
-      "adaptive_softmax: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device",
-      hidden.str(), targets.str(), Shape(leading).str());
+  TANDEM_CHECK(targets.shape() == Shape(leading) && targets.device() == hidden.device(),
+               "{}: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device", op,
+               hidden.str(), targets.str(), Shape(leading).str());
   TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1 && options.logits_at_once > 0,
-               "adaptive_softmax: dropout {} must be in [0, 1), and {} logits at once more than none",
+               "{}: options.dropout {} must be in [0, 1), and options.logits_at_once {} more than none", op,
                options.dropout, options.logits_at_once);
-  SoftmaxTokens tokens = softmax_tokens(targets, w, clusters);
+  SoftmaxTokens tokens = softmax_tokens(op, targets, w, clusters);
   return {as_rows(hidden),   weights_as(w, hidden.dtype()), std::move(clusters), std::move(tokens), options,
           matmul_precision()};
 }
@@ -264,7 +265,10 @@ void shift_logits(const Tensor& y, int64_t first, int64_t columns, const Tensor&
     const int64_t width = logits.size(1), stride = y.size(1);
     for_rows(logits.size(0), columns, [out, in, by, columns, width, stride](int64_t t, int64_t end) {
       for (; t < end; ++t)
-        for (int64_t j = 0; j < columns; ++j) out[t * stride + j] = in[t * width + j] - static_cast<T>(by[t]);
+        for (int64_t j = 0; j < columns; ++j) {
+          // In T the shift would lose the digits that the difference of two large numbers leaves.
+          out[t * stride + j] = static_cast<T>(static_cast<double>(in[t * width + j]) - by[t]);
+        }
     });
   });
 }
@@ -273,7 +277,7 @@ void shift_logits(const Tensor& y, int64_t first, int64_t columns, const Tensor&
 
 Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets, const Weights& w,
                             const AdaptiveSoftmaxOptions& options) {
-  const Call call = checked_call(hidden, targets, w, options);
+  const Call call = checked_call("adaptive_softmax_nll", hidden, targets, w, options);
   const std::vector<Tensor> lse = numbers_for(call.tokens);
   const Tensor nll = losses_of(call, lse).view_as(targets.shape());
   const auto backward = [hidden, w, lse, clusters = call.clusters, tokens = call.tokens, options,
@@ -310,8 +314,8 @@ Tensor adaptive_softmax_nll(const Tensor& hidden, const Tensor& targets, const W
 
 Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const Weights& w,
                              const AdaptiveSoftmaxOptions& options) {
-  const Call call = checked_call(hidden, targets, w, options);
-  TANDEM_CHECK(targets.numel() > 0, "adaptive_softmax: targets are {}: the mean over no tokens",
+  const Call call = checked_call("adaptive_softmax_loss", hidden, targets, w, options);
+  TANDEM_CHECK(targets.numel() > 0, "adaptive_softmax_loss: targets are {}: the mean over no tokens",
                targets.str());
   const std::vector<Tensor> inputs = inputs_of(hidden, w);
   const DType dtype = parameter_dtype(hidden.dtype());
@@ -339,7 +343,7 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
 
 // log P(w) = logit - lse in the head, and logit - lse - (the tail's loss in the head) in a tail.
 Tensor adaptive_log_probabilities(const Tensor& hidden, const Weights& w) {
-  const VocabularyClusters clusters = checked_clusters(hidden, w);
+  const VocabularyClusters clusters = checked_clusters("adaptive_log_probabilities", hidden, w);
   const int64_t count = clusters.count();
   const SoftmaxTokens all{std::vector<Tensor>(count), {}};
   const Call call{as_rows(hidden), weights_as(w, hidden.dtype()), clusters, all, {}, matmul_precision()};

@@ -4,6 +4,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -54,14 +55,9 @@ TANDEM_SIMD void scale_row(double* y, const double* x, double factor, int64_t n)
 }
 
 void check_pair(const char* name, const Tensor& a, const Tensor& b, DType dtype_of_b) {
+  check_floating(name, {{"a", a}});
   TANDEM_CHECK(b.dtype() == dtype_of_b && a.device() == b.device(),
                "{}: a is {}, b is {}; bring both to one dtype and device with .to()", name, a.str(), b.str());
-}
-
-void check_same_shape(const char* name, const Tensor& a, const Tensor& b) {
-  check_pair(name, a, b, a.dtype());
-  TANDEM_CHECK(a.shape() == b.shape(), "{}: shapes differ: a is {}, b is {}", name, a.shape().str(),
-               b.shape().str());
 }
 
 bool ends_with(const Shape& shape, const Shape& end) {
@@ -69,6 +65,7 @@ bool ends_with(const Shape& shape, const Shape& end) {
 }
 
 void check_repeatable(const char* name, const Tensor& a, const Tensor& b) {
+  check_defined(name, {{"a", a}, {"b", b}});
   check_pair(name, a, b, b.dtype() == a.dtype() ? a.dtype() : parameter_dtype(a.dtype()));
   TANDEM_CHECK(ends_with(a.shape(), b.shape()),
                "{}: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", name,
@@ -87,14 +84,14 @@ Tensor if_repeated(const Tensor& b, const Tensor& a) {
   return b.shape() == a.shape() && b.dtype() == a.dtype() ? Tensor() : b;
 }
 
-// Returns the gradient of b, which was repeated over the leading axes of a: the sum of d over the repetitions.
-// Returns d itself if b is undefined, that is if it was not repeated.
-Tensor sum_of_repeats(const Tensor& d, const Tensor& b) {
-  if (!b.defined()) return d;
+// Returns the gradient of b, which was repeated over the leading axes of a: `sign` times the sum of d over the
+// repetitions. Returns d itself, or -d, if b is undefined, that is if it was not repeated.
+Tensor sum_of_repeats(const Tensor& d, const Tensor& b, double sign = 1) {
+  if (!b.defined()) return sign == 1 ? d : scale(d, sign);
   const GradTarget db = grad_target(b);
   const int64_t width = b.numel();
   TANDEM_DISPATCH(d.device(),
-                  sum_axis(db.grad, d, {1, width > 0 ? d.numel() / width : 0, width}, 1.0, db.accumulate));
+                  sum_axis(db.grad, d, {1, width > 0 ? d.numel() / width : 0, width}, sign, db.accumulate));
   return db.grad;
 }
 
@@ -143,12 +140,13 @@ Tensor add(const Tensor& a, const Tensor& b) {
   });
 }
 
-// y = a - b:  da = dy, db = -dy.
+// y = a - b:  da = dy, db = -dy, summed over the repetitions of b.
 Tensor sub(const Tensor& a, const Tensor& b) {
-  check_same_shape("sub", a, b);
+  check_repeatable("sub", a, b);
   const bool b_needs = needs_grad(b);
-  return record("sub", value(a, b, Arithmetic::sub), {a, b}, [b_needs](const Tensor& dy) -> Grads {
-    return {dy, b_needs ? neg(dy) : Tensor()};
+  const Tensor repeated = if_repeated(b, a);
+  return record("sub", value(a, b, Arithmetic::sub), {a, b}, [repeated, b_needs](const Tensor& dy) -> Grads {
+    return {dy, b_needs ? sum_of_repeats(dy, repeated, -1) : Tensor()};
   });
 }
 
@@ -165,25 +163,28 @@ Tensor mul(const Tensor& a, const Tensor& b) {
                 });
 }
 
-// y = a / b:  da = dy / b, db = -dy y / b.
+// y = a / b:  da = dy / b, db = -dy y / b, summed over the repetitions of b.
 Tensor div(const Tensor& a, const Tensor& b) {
-  check_same_shape("div", a, b);
+  check_repeatable("div", a, b);
   const Tensor y = value(a, b, Arithmetic::div);
   const Tensor saved_y = needs_grad(b) ? y : Tensor();
-  return record("div", y, {a, b}, [b, saved_y](const Tensor& dy) -> Grads {
+  const Tensor repeated = if_repeated(b, a);
+  return record("div", y, {a, b}, [b, saved_y, repeated](const Tensor& dy) -> Grads {
     const Tensor da = div(dy, b);
-    return {da, saved_y.defined() ? neg(mul(da, saved_y)) : Tensor()};
+    return {da, saved_y.defined() ? sum_of_repeats(mul(da, saved_y), repeated, -1) : Tensor()};
   });
 }
 
 // y = factor x:  dx = factor dy.
 Tensor scale(const Tensor& x, double factor) {
+  check_floating("scale", {{"x", x}});
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), scale(y, x, factor));
   return record("scale", y, {x}, [factor](const Tensor& dy) -> Grads { return {scale(dy, factor)}; });
 }
 
 Tensor neg(const Tensor& x) {
+  check_floating("neg", {{"x", x}});
   return scale(x, -1);
 }
 

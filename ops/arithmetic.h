@@ -5,10 +5,9 @@
 
 namespace tandem {
 
-// Combine two floating tensors of one shape, dtype and device, element by element. In add and mul, b may have
-// the last axes of a only, such as (..., D) and (D) for a bias or a gain, and is repeated over the others; on a
-// GPU it may also be f32 where a is bf16, as parameters are. Division by zero gives infinity or NaN, as in IEEE
-// 754.
+// Combine two floating tensors of one shape, dtype and device, element by element. b may have the last axes of
+// a only, such as (..., D) and (D) for a bias or a gain, and is repeated over the others; on a GPU it may also
+// be f32 where a is bf16, as parameters are. Division by zero gives infinity or NaN, as in IEEE 754.
 // Error: shapes, dtypes or devices differ.
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);

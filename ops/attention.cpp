@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -189,14 +190,14 @@ DType kv_dtype_for(const Tensor& q, const Tensor& kv, bool accepts_bf16) {
 }
 
 // Checks that the last two axes of q, (B, D), fit kv, and that `heads` divides D.
-void check_shapes(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype, int64_t heads) {
-  TANDEM_CHECK(is_floating(q.dtype()) && kv.dtype() == kv_dtype && q.device() == kv.device(),
-               "{}: q is {}, keys and values are {}; they must have one floating dtype and one device", what,
-               q.str(), kv.str());
-  TANDEM_CHECK(
-      kv.rank() == 3 && kv.size(1) == q.size(-2) && kv.size(2) == 2 * q.size(-1),
-      "{}: q is {}, keys and values are {}; they must be (rows, {}, {}): keys and values side by side", what,
-      q.shape().str(), kv.shape().str(), q.size(-2), 2 * q.size(-1));
+void check_shapes(const char* what, const char* kv_name, const Tensor& q, const Tensor& kv, DType kv_dtype,
+                  int64_t heads) {
+  TANDEM_CHECK(kv.dtype() == kv_dtype && q.device() == kv.device(),
+               "{}: q is {}, {} is {}; they must have one floating dtype and one device", what, q.str(),
+               kv_name, kv.str());
+  TANDEM_CHECK(kv.rank() == 3 && kv.size(1) == q.size(-2) && kv.size(2) == 2 * q.size(-1),
+               "{}: q is {}, {} is {}; it must be (rows, {}, {}): keys and values side by side", what,
+               q.shape().str(), kv_name, kv.shape().str(), q.size(-2), 2 * q.size(-1));
   TANDEM_CHECK(heads >= 1 && q.size(-1) % heads == 0, "{}: {} heads do not divide the width {} of q", what,
                heads, q.size(-1));
 }
@@ -218,11 +219,14 @@ void attend_cached(const Tensor& y, const Tensor& q, const Tensor& kv_cache, int
 
 void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType kv_dtype,
                      const AttentionOptions& options) {
+  check_floating(what, {{"q", q}});
+  check_defined(what, {{"kv", kv}});
   TANDEM_CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.str());
-  check_shapes(what, q, kv, kv_dtype, options.heads);
-  TANDEM_CHECK(kv.size(0) >= q.size(0),
-               "{}: {} keys for {} queries; kv must hold a row for every query, after those of the memory",
-               what, kv.size(0), q.size(0));
+  check_shapes(what, "kv", q, kv, kv_dtype, options.heads);
+  TANDEM_CHECK(
+      kv.size(0) >= q.size(0),
+      "{}: {} keys in kv for {} queries in q; kv must hold a row for every query, after those of the memory",
+      what, kv.size(0), q.size(0));
   TANDEM_CHECK(options.window >= 0, "{}: window {} must not be negative; 0 means no limit", what,
                options.window);
   TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1, "{}: dropout {} must lie in [0, 1)", what,
@@ -231,6 +235,7 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType 
 
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
   const AttentionKernel kernel{options, matmul_precision()};
+  check_defined("causal_attention", {{"q", q}, {"kv", kv}});
   check_attention("causal_attention", q, kv, kv_dtype_for(q, kv, kernel.precision == MatmulPrecision::bf16),
                   options);
   Tensor y = empty_like(q);
@@ -244,11 +249,13 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 }
 
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
+  check_floating("attend_cached", {{"q", q}});
+  check_defined("attend_cached", {{"kv_cache", kv_cache}});
   TANDEM_CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
-  check_shapes("attend_cached", q, kv_cache, kv_dtype_for(q, kv_cache, true), heads);
+  check_shapes("attend_cached", "kv_cache", q, kv_cache, kv_dtype_for(q, kv_cache, true), heads);
   TANDEM_CHECK(valid >= 1 && valid <= kv_cache.size(0),
-               "attend_cached: {} valid rows of a cache of {}; they must be 1 to {}", valid, kv_cache.size(0),
-               kv_cache.size(0));
+               "attend_cached: valid is {}, kv_cache has {} rows; it must be 1 to {}", valid,
+               kv_cache.size(0), kv_cache.size(0));
   Tensor y = empty_like(q);
   TANDEM_DISPATCH(q.device(), attend_cached(y, q, kv_cache, valid, heads));
   return y;

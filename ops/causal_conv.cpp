@@ -2,6 +2,7 @@
 #include "tandem/ops/causal_conv.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -129,6 +130,8 @@ void backward(const CausalConvGrads& out, const Tensor& dy, const CausalConvInpu
 
 void check_inputs(const CausalConvInputs& in) {
   const Tensor &x = in.x, &weight = in.weight;
+  check_floating("causal_conv", {{"x", x}});
+  check_defined("causal_conv", {{"weight", weight}});
   TANDEM_CHECK(x.rank() == 3, "causal_conv: x is {}; it must be (T, B, C)", x.shape().str());
   TANDEM_CHECK(weight.rank() == 2 && weight.size(1) >= 1,
                "causal_conv: weight is {}; it must be (C, K), at least one tap for each channel",
@@ -138,8 +141,12 @@ void check_inputs(const CausalConvInputs& in) {
   const MainOperand main{"causal_conv", "x", x};
   check_operand(main, "weight", weight, {channels, taps}, parameter);
   if (in.bias.defined()) check_operand(main, "bias", in.bias, {channels}, parameter);
-  if (in.prefix.defined())
-    check_operand(main, "prefix", in.prefix, {taps - 1, x.size(1), channels}, x.dtype());
+  if (!in.prefix.defined()) return;
+  TANDEM_CHECK(
+      in.prefix.rank() == 3 && in.prefix.size(0) == taps - 1,
+      "causal_conv: prefix is {}; with weight {} it must be ({}, B, C), a row for each tap but the last",
+      in.prefix.shape().str(), weight.shape().str(), taps - 1);
+  check_operand(main, "prefix", in.prefix, {taps - 1, x.size(1), channels}, x.dtype());
 }
 
 }  // namespace

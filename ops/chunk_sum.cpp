@@ -2,6 +2,7 @@
 #include "tandem/ops/chunk_sum.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -66,9 +67,11 @@ void chunk_sum_backward(const Tensor& dx, const Tensor& dy) {
 
 // y_j = sum_k x_{k width + j}:  dx_{k width + j} = dy_j.
 Tensor chunk_sum(const Tensor& x, int64_t width) {
-  TANDEM_CHECK(x.rank() >= 1 && width >= 1 && x.size(-1) >= width,
-               "chunk_sum: x is {} and a chunk {} wide; the last axis must hold at least one", x.str(),
-               width);
+  check_floating("chunk_sum", {{"x", x}});
+  TANDEM_CHECK(
+      x.rank() >= 1 && width >= 1 && x.size(-1) >= width,
+      "chunk_sum: x is {} and width {}; the last axis must hold at least one chunk of at least one element",
+      x.str(), width);
   const Tensor y(x.shape().with(-1, width), x.dtype(), x.device());
   TANDEM_DISPATCH(x.device(), chunk_sum_forward(y, x));
   return record("chunk_sum", y, {x}, [shape = x.shape()](const Tensor& dy) -> Grads {

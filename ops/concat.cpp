@@ -2,10 +2,12 @@
 #include "tandem/ops/concat.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
+#include "tandem/ops/reshape.h"
 
 namespace tandem {
 
@@ -15,18 +17,18 @@ Tensor concat(const std::vector<Tensor>& xs) {
   int64_t total = 0;
   for (const Tensor& x : xs) {
     if (!x.defined()) continue;
-    TANDEM_CHECK(x.rank() >= 1, "concat: input {} is {}, which has no axis to join along", inputs.size(),
+    TANDEM_CHECK(x.rank() >= 1, "concat: xs[{}] is {}, which has no axis to join along", inputs.size(),
                  x.str());
     inputs.push_back(x);
     rows.push_back(x.size(0));
     total += x.size(0);
   }
-  TANDEM_CHECK(!inputs.empty(), "concat: none of the {} tensors is defined", xs.size());
+  TANDEM_CHECK(!inputs.empty(), "concat: none of the {} tensors in xs is defined", xs.size());
   const Tensor& first = inputs[0];
   for (size_t i = 1; i < inputs.size(); ++i)
     TANDEM_CHECK(inputs[i].shape().tail() == first.shape().tail() && inputs[i].dtype() == first.dtype() &&
                      inputs[i].device() == first.device(),
-                 "concat: input {} is {}, input 0 is {}; all but the leading sizes must agree", i,
+                 "concat: xs[{}] is {}, the first is {}; all but the leading sizes must agree", i,
                  inputs[i].str(), first.str());
 
   const Tensor y(first.shape().with(0, total), first.dtype(), first.device());
@@ -47,6 +49,7 @@ Tensor concat(const std::vector<Tensor>& xs) {
 namespace cpu {
 
 void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
+  if (columns == 0) return;
   dispatch_float(from.x.dtype(), "concat_columns", [&]<class T>() {
     const int64_t to_width = to.x.size(-1), from_width = from.x.size(-1);
     T* const y = to.x.data<T>() + to.begin;
@@ -61,16 +64,17 @@ void copy_columns(const Columns& to, const Columns& from, int64_t columns) {
 }  // namespace cpu
 
 Tensor concat_columns(const std::vector<Tensor>& xs) {
-  TANDEM_CHECK(!xs.empty(), "concat_columns: no tensor is given");
+  TANDEM_CHECK(!xs.empty(), "concat_columns: xs is empty; give at least one tensor");
   const Tensor& first = xs[0];
   std::vector<int64_t> widths;
   std::vector<bool> wanted;
   int64_t total = 0;
   for (size_t i = 0; i < xs.size(); ++i) {
+    check_floating("concat_columns", {{"xs", xs[i]}});
     TANDEM_CHECK(xs[i].rank() >= 1 && xs[i].rank() == first.rank() &&
                      xs[i].shape().with(-1, 1) == first.shape().with(-1, 1) &&
                      xs[i].dtype() == first.dtype() && xs[i].device() == first.device(),
-                 "concat_columns: input {} is {}, input 0 is {}; all but the last sizes must agree", i,
+                 "concat_columns: xs[{}] is {}, xs[0] is {}; all but the last sizes must agree", i,
                  xs[i].str(), first.str());
     widths.push_back(xs[i].size(-1));
     wanted.push_back(needs_grad(xs[i]));
@@ -92,6 +96,31 @@ Tensor concat_columns(const std::vector<Tensor>& xs) {
     }
     return dxs;
   });
+}
+
+Tensor stack(const std::vector<Tensor>& xs, int axis) {
+  TANDEM_CHECK(!xs.empty(), "stack: xs is empty; give at least one tensor");
+  check_defined("stack", {{"xs[0]", xs[0]}});
+  const Tensor& first = xs[0];
+  const int rank = first.rank() + 1, at = axis < 0 ? axis + rank : axis;
+  TANDEM_CHECK(at >= 0 && at < rank && rank <= Shape::kMaxRank,
+               "stack: axis {}, but the result for xs[0], {}, has axes {} to {}, and at most {} of them",
+               axis, first.str(), -rank, rank - 1, Shape::kMaxRank);
+  std::vector<Tensor> rows;
+  const int64_t outer = Shape(std::span(first.shape().begin(), static_cast<size_t>(at))).numel();
+  const int64_t inner = Shape(std::span(first.shape().begin() + at, first.shape().end())).numel();
+  for (size_t i = 0; i < xs.size(); ++i) {
+    check_defined("stack", {{"xs", xs[i]}});
+    if (at > 0) check_floating("stack", {{"xs", xs[i]}});
+    TANDEM_CHECK(
+        xs[i].shape() == first.shape() && xs[i].dtype() == first.dtype() && xs[i].device() == first.device(),
+        "stack: xs[{}] is {}, xs[0] is {}; they must agree", i, xs[i].str(), first.str());
+    rows.push_back(reshape(xs[i], {outer, inner}));
+  }
+  std::vector<int64_t> sizes(first.shape().begin(), first.shape().end());
+  sizes.insert(sizes.begin() + at, static_cast<int64_t>(xs.size()));
+  const Shape shape{std::span<const int64_t>(sizes)};
+  return reshape(at == 0 ? concat(rows) : concat_columns(rows), shape);
 }
 
 }  // namespace tandem

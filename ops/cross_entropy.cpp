@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -78,7 +79,9 @@ TANDEM_SIMD double scaled_softmax_in_place(double* x, double factor, int64_t n) 
 }
 
 void check_inputs(const char* name, const char* targets_name, const Tensor& logits, const Tensor& targets) {
-  TANDEM_CHECK(is_floating(logits.dtype()) && logits.rank() >= 1,
+  check_floating(name, {{"logits", logits}});
+  check_defined(name, {{"targets", targets}});
+  TANDEM_CHECK(logits.rank() >= 1 && (logits.size(-1) > 0 || targets.numel() == 0),
                "{}: logits are {}; they must be floating (..., V)", name, logits.str());
   const std::span<const int64_t> leading(logits.shape().begin(), logits.rank() - 1);
   TANDEM_CHECK(targets.shape() == Shape(leading) && targets.device() == logits.device(),
@@ -189,13 +192,14 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets) {
 }
 
 Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& targets) {
-  if (!Tape::current() || !needs_grad(logits)) return cross_entropy(logits, targets);
   check_inputs("cross_entropy_in_place", "cross_entropy_in_place: targets", logits, targets);
-  TANDEM_CHECK(
-      !logits.node()->is_leaf(),
-      "cross_entropy_in_place: the logits {} are a leaf, whose values would be lost; use cross_entropy",
-      logits.str());
   const double share = share_of_one("cross_entropy_in_place", targets);
+  if (!Tape::current() || !needs_grad(logits)) return cross_entropy(logits, targets);
+  TANDEM_CHECK(
+      !logits.storage()->holds_leaf(),
+      "cross_entropy_in_place: the logits {} are a leaf or a view of one (reshape, slice), whose values would be "
+      "lost; use cross_entropy",
+      logits.str());
   const Tensor nll(targets.shape(), DType::f64, logits.device());
   TANDEM_DISPATCH(logits.device(), token_nll_in_place(nll, logits, targets, share));
   const Tensor gradient = logits.detach();

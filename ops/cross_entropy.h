@@ -15,7 +15,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets);
 // records, the forward pass OVERWRITES THE LOGITS with their gradient. Use it only if nothing reads the logits
 // afterwards, neither the caller nor the backward function of the operator that made them (add, matmul and
 // linear do not; softmax and exp do).
-// Error: as above; the logits are a leaf.
+// Error: as above; the logits are a leaf or a view of a leaf's elements.
 Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& targets);
 
 // Returns the loss of every token, (...), in the dtype that cross_entropy() has; no tokens give an empty

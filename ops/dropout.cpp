@@ -2,6 +2,7 @@
 #include "tandem/ops/dropout.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -102,13 +103,14 @@ void dropout_of(T* y, const T* x, int64_t period, int64_t repeats, double p, Dro
 }
 
 void check_probability(const char* name, double p) {
-  TANDEM_CHECK(p >= 0 && p < 1, "{}: probability {} of dropping is outside [0, 1)", name, p);
+  TANDEM_CHECK(p >= 0 && p < 1, "{}: p is {}; the probability of dropping must lie in [0, 1)", name, p);
 }
 
 // y = m x, where m is 0 or 1 / (1 - p):  dx = m dy.
 Tensor drop(const char* name, const Tensor& x, int64_t period, double p, DropoutKey key) {
   check_probability(name, p);
   if (p == 0) return x;
+  check_floating(name, {{"x", x}});
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), dropout(y, x, period, p, key));
   return record(name, y, {x}, [period, p, key](const Tensor& dy) -> Grads {
@@ -153,13 +155,15 @@ void dropout_row(double* y, const double* x, int64_t begin, int64_t n, double p,
 }  // namespace cpu
 
 Tensor dropout(const Tensor& x, double p, DropoutKey key) {
+  check_defined("dropout", {{"x", x}});
   return drop("dropout", x, x.numel(), p, key);
 }
 
 Tensor variational_dropout(const Tensor& x, double p, DropoutKey key) {
+  check_defined("variational_dropout", {{"x", x}});
   TANDEM_CHECK(
       x.rank() >= 2,
-      "variational_dropout: {} has no time axis before others; it must be (T, ...), such as (T, B, D)",
+      "variational_dropout: x is {}, without a time axis before others; it must be (T, ...), such as (T, B, D)",
       x.str());
   return drop("variational_dropout", x, x.shape().tail().numel(), p, key);
 }

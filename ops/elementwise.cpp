@@ -2,6 +2,7 @@
 #include "tandem/ops/elementwise.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
@@ -111,10 +112,12 @@ void elementwise_backward(const Tensor& dx, const Tensor& dy, const Tensor& x, E
 // y = f(x; a, b):  dx = dy f'(x; a, b).
 Tensor elementwise(const Tensor& x, Elementwise kind, double a, double b) {
   const char* const name = name_of_elementwise(kind);
-  TANDEM_CHECK(x.defined() && is_floating(x.dtype()), "{}: x is {}; it must be floating", name, x.str());
-  TANDEM_CHECK(!std::isnan(a) && !std::isnan(b), "{}: a number is NaN ({}, {})", name, a, b);
-  TANDEM_CHECK(kind != Elementwise::clamp || a <= b,
-               "clamp: from {} to {}; the first must not be the larger one", a, b);
+  check_floating(name, {{"x", x}});
+  if (kind == Elementwise::clamp)
+    TANDEM_CHECK(
+        a <= b, "clamp: low is {} and high {}; low must not be the larger one, and neither may be NaN", a, b);
+  TANDEM_CHECK(!std::isnan(a) && !std::isnan(b), "{}: the {} is NaN; give a number", name,
+               kind == Elementwise::pow ? "exponent" : "number");
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), elementwise_forward(y, x, kind, a, b));
   return record(name, y, {x}, [x, kind, a, b](const Tensor& dy) -> Grads {

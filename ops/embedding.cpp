@@ -5,6 +5,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -82,6 +83,7 @@ void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& id
 }  // namespace cpu
 
 Tensor embedding(const Tensor& ids, const Tensor& table, DType dtype) {
+  check_defined("embedding", {{"ids", ids}, {"table", table}});
   TANDEM_CHECK(table.rank() == 2 && is_floating(table.dtype()),
                "embedding: table is {}; it must be floating (V, D)", table.str());
   TANDEM_CHECK(ids.device() == table.device(),
@@ -93,6 +95,8 @@ Tensor embedding(const Tensor& ids, const Tensor& table, DType dtype) {
   TANDEM_CHECK(dtype == table.dtype() || table.device().is_cuda(),
                "embedding: table is {}; on the CPU its rows come out in its own dtype, not as {}",
                table.str(), name_of(dtype));
+  TANDEM_CHECK(table.size(0) > 0 || ids.numel() == 0, "embedding: table is {}, without a row for ids {}",
+               table.str(), ids.str());
   check_ids("embedding: ids", ids, table.size(0));
   Tensor y(with_width(ids.shape(), table.size(1)), dtype, table.device());
   TANDEM_DISPATCH(table.device(), embedding_forward(y, ids, table));
@@ -104,6 +108,7 @@ Tensor embedding(const Tensor& ids, const Tensor& table, DType dtype) {
 }
 
 Tensor embedding(const Tensor& ids, const Tensor& table) {
+  check_defined("embedding", {{"table", table}});
   return embedding(ids, table, table.dtype());
 }
 

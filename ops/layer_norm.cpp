@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -171,14 +172,17 @@ void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& 
 Tensor normalise(const char* op, const LayerNormRows& in, const Tensor& gain, const Tensor& bias,
                  const LayerNormOptions& options) {
   const Tensor& x = in.x;
+  const MainOperand main{op, in.a.defined() ? "q" : "x", x};
+  check_floating(op, {{main.name, x}});
   const DType parameters = parameter_dtype(x.dtype());
-  TANDEM_CHECK(x.rank() >= 1 && x.size(-1) > 0, "{}: x is {}; it needs a last axis of at least one element",
-               op, x.shape().str());
-  check_operand({op, "x", x}, "gain", gain, {x.size(-1)}, parameters);
-  check_operand({op, "x", x}, "bias", bias, {x.size(-1)}, parameters);
-  TANDEM_CHECK(options.eps > 0, "{}: eps is {}; it must be positive, such as 1e-5", op, options.eps);
+  TANDEM_CHECK(x.rank() >= 1 && x.size(-1) > 0, "{}: {} is {}; it needs a last axis of at least one element",
+               op, main.name, x.shape().str());
+  check_operand(main, "gain", gain, {x.size(-1)}, parameters);
+  check_operand(main, "bias", bias, {x.size(-1)}, parameters);
+  TANDEM_CHECK(options.eps > 0, "{}: options.eps is {}; it must be positive, such as 1e-5", op, options.eps);
   TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1,
-               "{}: probability {} of dropping is outside [0, 1)", op, options.dropout);
+               "{}: options.dropout is {}; a probability of dropping must lie in [0, 1)", op,
+               options.dropout);
   const Tensor y = empty_like(x), stats({x.numel() / x.size(-1), 2}, parameters, x.device());
   TANDEM_DISPATCH(x.device(), layer_norm_forward(y, stats, in, gain, bias, options));
   std::vector<Tensor> inputs{x, gain, bias};
@@ -220,6 +224,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, const
 Tensor residual_layer_norm(const Tensor& q, const Tensor& a, const Tensor& alpha, const Tensor& gain,
                            const Tensor& bias, const LayerNormOptions& options) {
   const MainOperand main{"residual_layer_norm", "q", q};
+  check_floating(main.op, {{"q", q}});
   check_operand(main, "a", a, q.shape(), q.dtype());
   check_operand(main, "alpha", alpha, {1}, parameter_dtype(q.dtype()));
   return normalise("residual_layer_norm", {q, a, alpha}, gain, bias, options);

@@ -5,6 +5,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -145,23 +146,26 @@ void linear_backward_bias(const Tensor& dbias, const Tensor& dy, bool accumulate
 
 namespace {
 
-void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  TANDEM_CHECK(weight.rank() == 2, "linear: weight is {}; it must be (out, in)", weight.str());
+void check_arguments(const char* op, const char* x_name, const Tensor& x, const Tensor& weight,
+                     const Tensor& bias) {
+  check_defined(op, {{x_name, x}, {"weight", weight}});
+  TANDEM_CHECK(weight.rank() == 2, "{}: weight is {}; it must be (out, in)", op, weight.str());
   TANDEM_CHECK(x.rank() >= 1 && x.size(-1) == weight.size(1),
-               "linear: x is {}, weight is {}; x's last must equal weight's last", x.shape().str(),
+               "{}: {} is {}, weight is {}; the last sizes must be equal", op, x_name, x.shape().str(),
                weight.shape().str());
   const auto fits = [&x](const Tensor& w) {
     return w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype());
   };
   TANDEM_CHECK(is_floating(x.dtype()) && fits(weight) && x.device() == weight.device(),
-               "linear: x is {}, weight is {}; they must have one floating dtype and one device", x.str(),
-               weight.str());
+               "{}: {} is {}, weight is {}; they must have one floating dtype and one device", op, x_name,
+               x.str(), weight.str());
   if (!bias.defined()) return;
   TANDEM_CHECK(bias.rank() == 1 && bias.size(0) == weight.size(0),
-               "linear: bias is {}, weight is {}; bias must be ({})", bias.shape().str(),
+               "{}: bias is {}, weight is {}; bias must be ({})", op, bias.shape().str(),
                weight.shape().str(), weight.size(0));
   TANDEM_CHECK(fits(bias) && bias.device() == x.device(),
-               "linear: x is {}, bias is {}; they must have one dtype and one device", x.str(), bias.str());
+               "{}: {} is {}, bias is {}; they must have one dtype and one device", op, x_name, x.str(),
+               bias.str());
 }
 
 // Returns dx = dy W, in the shape and dtype of x.
@@ -185,8 +189,8 @@ void add_weight_gradient(const GradTarget& target, const Tensor& dy, const Tenso
 }
 
 // linear() with y in `dtype`. The gradients:  dx = dy W,  dW = dy^T x,  db = the sum of the rows of dy.
-Tensor linear_to(DType dtype, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  check_arguments(x, weight, bias);
+Tensor linear_to(const char* op, DType dtype, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_arguments(op, "x", x, weight, bias);
   const MatmulPrecision precision = matmul_precision();
   Tensor y(x.shape().with(-1, weight.size(0)), dtype, x.device());
   TANDEM_DISPATCH(x.device(), linear_forward(y, x, weight, bias, precision));
@@ -220,28 +224,34 @@ Tensor linear_to(DType dtype, const Tensor& x, const Tensor& weight, const Tenso
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  return linear_to(x.dtype(), x, weight, bias);
+  check_floating("linear", {{"x", x}});
+  return linear_to("linear", x.dtype(), x, weight, bias);
 }
 
 Tensor linear_bf16_out(const Tensor& x, const Tensor& weight) {
-  return linear_to(accepts_bf16(x, weight) ? DType::bf16 : x.dtype(), x, weight, {});
+  check_floating("linear_bf16_out", {{"x", x}});
+  check_defined("linear_bf16_out", {{"weight", weight}});
+  return linear_to("linear_bf16_out", accepts_bf16(x, weight) ? DType::bf16 : x.dtype(), x, weight, {});
 }
 
 LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& weight) {
+  constexpr const char* kName = "linear_rows";
+  check_floating(kName, {{"x", x}});
+  check_arguments(kName, "x", x, weight, {});
   if (!earlier.defined()) {
     const Tensor y = linear(x, weight);
     return {y, y};
   }
-  check_arguments(x, weight, {});
   TANDEM_CHECK(earlier.dtype() == x.dtype() || (is_floating(earlier.dtype()) && !needs_grad(earlier)),
-               "linear_rows: {} before {}; of another dtype it must be floating and need no gradient",
-               earlier.str(), x.str());
+               "{}: before is {}, x is {}; of another dtype before must be floating and need no gradient",
+               kName, earlier.str(), x.str());
   const bool used_as_it_is =
       earlier.dtype() == x.dtype() || (earlier.dtype() == DType::bf16 && accepts_bf16(x, weight));
   const Tensor before = used_as_it_is ? earlier : earlier.to(x.dtype());
-  check_arguments(before, weight, {});
+  check_arguments(kName, "before", before, weight, {});
   TANDEM_CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail(),
-               "linear_rows: {} before {}; all but the leading sizes must agree", before.str(), x.str());
+               "{}: before is {}, x is {}; all but the leading sizes must agree", kName, before.str(),
+               x.str());
   const MatmulPrecision precision = matmul_precision();
   const int64_t rows = before.size(0), end = rows + x.size(0);
   const Tensor all(x.shape().with(0, end).with(-1, weight.size(0)), x.dtype(), x.device());

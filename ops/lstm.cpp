@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -116,13 +117,13 @@ void backward(const Tensor& dh_carry, const Tensor& dc_carry, const Tensor& dh, 
 }
 
 void check_inputs(const Tensor& x, const LstmWeights& weights, const Tensor& h0, const Tensor& c0) {
+  check_floating("lstm", {{"x", x}});
+  check_defined("lstm", {{"weights.hidden", weights.hidden}});
   TANDEM_CHECK(x.rank() == 3 && x.numel() > 0, "lstm: x is {}; it must be (T, B, I), and none of them 0",
                x.shape().str());
-  TANDEM_CHECK(is_floating(x.dtype()) && (x.dtype() != DType::bf16 || x.device().is_cuda()),
-               "lstm: x is {}; it must be f32 or f64, or bf16 on a GPU", x.str());
-  const int64_t h = weights.hidden.size(-1);
-  TANDEM_CHECK(weights.hidden.rank() == 2 && h > 0 && weights.hidden.size(0) == 4 * h,
-               "lstm: weights.hidden is {}; it must be (4 H, H)", weights.hidden.shape().str());
+  const int64_t h = weights.hidden.rank() == 2 ? weights.hidden.size(1) : 0;
+  TANDEM_CHECK(h > 0 && weights.hidden.size(0) == 4 * h, "lstm: weights.hidden is {}; it must be (4 H, H)",
+               weights.hidden.shape().str());
   const DType parameter = parameter_dtype(x.dtype());
   const MainOperand main{"lstm", "x", x};
   check_operand(main, "weights.hidden", weights.hidden, {4 * h, h}, parameter);

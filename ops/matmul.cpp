@@ -3,6 +3,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 
@@ -59,6 +60,7 @@ Tensor product_into(const Tensor& w, const Tensor& left, const Tensor& right, Ma
 // C = A B:            dA = dC B^T    dB = A^T dC
 // A stored as A^T:    its gradient is the transpose, B dC^T; the same for B, dC^T A
 Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
+  check_floating("matmul", {{"a", a}, {"b", b}});
   TANDEM_CHECK(
       a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3),
       "matmul: a is {}, b is {}; both must be matrices, or both batches of matrices (G, rows, columns)",

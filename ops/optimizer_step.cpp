@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
 #include "tandem/core/parallel.h"
 #include "tandem/ops/gemm/round_bf16.h"
+#include "tandem/ops/support/check_operand.h"
 
 namespace tandem {
 namespace {
@@ -177,16 +179,36 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
 
 }  // namespace cpu
 
+namespace {
+
+void check_slot(const ParameterSlot& slot, Device device) {
+  constexpr const char* kName = "optimizer_step";
+  const Tensor& value = slot.value;
+  check_defined(kName, {{"slot.value", value}});
+  TANDEM_CHECK((value.dtype() == DType::f32 || value.dtype() == DType::f64) && value.device() == device,
+               "{}: slot.value is {}; it must be f32 or f64, on {}", kName, value.str(), device.str());
+  const MainOperand main{kName, "slot.value", value};
+  check_operand(main, "slot.gradient", slot.gradient, value.shape(), value.dtype());
+  check_operand(main, "slot.m", slot.m, value.shape(), value.dtype());
+  check_operand(main, "slot.v", slot.v, value.shape(), value.dtype());
+  check_operand(main, "slot.steps", slot.steps, {1}, DType::i64);
+  if (slot.copy.defined()) check_operand(main, "slot.copy", slot.copy, value.shape(), DType::bf16);
+}
+
+}  // namespace
+
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome) {
+  check_defined("optimizer_step", {{"lr", lr}, {"outcome", outcome}});
   const Device device = outcome.device();
   const auto check = [device](const char* name, const Tensor& x, int64_t count) {
     TANDEM_CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
-                 "optimizer: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
+                 "optimizer_step: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
   };
   check("outcome", outcome, kOutcomeSize);
   check("lr", lr, 1);
   if (loss.defined()) check("loss", loss, 1);
+  for (const ParameterSlot& slot : slots) check_slot(slot, device);
   TANDEM_DISPATCH(device, optimizer_step(slots, rule, lr, loss, outcome));
 }
 

@@ -50,7 +50,7 @@ enum StepOutcomeElement : int64_t {
 //
 // lr is f64 (1) and finite; loss is f64 (1) or undefined; outcome is f64 (3) and receives a StepOutcomeElement
 // each. Of a slot without elements only the count changes.
-// Error: lr, loss or outcome has another shape, dtype or device. Optimizer checks the slots.
+// Error: lr, loss, outcome or a tensor of a slot has another shape, dtype or device.
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome);
 

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -187,12 +188,13 @@ void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tenso
 
 void check_inputs(const QrnnScanInputs& in) {
   const Tensor &u = in.u, &c0 = in.c0;
+  check_floating("qrnn_scan", {{"u", u}});
   const int planes = qrnn_planes(in.options.pooling);
   TANDEM_CHECK(u.rank() == 3 && u.size(0) > 0 && u.size(2) > 0 && u.size(2) % planes == 0,
                "qrnn_scan: u is {}; for this pooling it must be (T, B, {} D) with at least one time step",
                u.shape().str(), planes);
-  TANDEM_CHECK(in.options.zoneout >= 0 && in.options.zoneout < 1, "qrnn_scan: zoneout {} is outside [0, 1)",
-               in.options.zoneout);
+  TANDEM_CHECK(in.options.zoneout >= 0 && in.options.zoneout < 1,
+               "qrnn_scan: options.zoneout is {}; it must lie in [0, 1)", in.options.zoneout);
   if (!c0.defined()) return;
   const Shape row{u.size(1), u.size(2) / planes};
   check_operand({"qrnn_scan", "u", u}, "c0", c0, row, parameter_dtype(u.dtype()));

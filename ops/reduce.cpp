@@ -3,6 +3,7 @@
 #include "tandem/ops/reduce.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -92,22 +93,6 @@ void repeat_axis_of(T* y, const T* x, AxisSplit s, double factor) {
   });
 }
 
-AxisSplit split_at(const Shape& shape, int axis) {
-  AxisSplit s{1, shape[axis], 1};
-  const int at = axis < 0 ? axis + shape.rank() : axis;
-  for (int i = 0; i < shape.rank(); ++i) (i < at ? s.outer : s.inner) *= i == at ? 1 : shape[i];
-  return s;
-}
-
-Shape without(const Shape& shape, int axis) {
-  const int at = axis < 0 ? axis + shape.rank() : axis;
-  std::array<int64_t, Shape::kMaxRank> sizes{};
-  int rank = 0;
-  for (int i = 0; i < shape.rank(); ++i)
-    if (i != at) sizes[rank++] = shape[i];
-  return Shape(std::span<const int64_t>(sizes.data(), rank));
-}
-
 // y = f sum_k x_k:  dx_k = f dy.
 Tensor reduce(const char* name, const Tensor& x, Shape shape, AxisSplit split, double factor) {
   Tensor y(shape, x.dtype(), x.device());
@@ -137,22 +122,28 @@ void repeat_axis(const Tensor& y, const Tensor& x, AxisSplit split, double facto
 }  // namespace cpu
 
 Tensor sum(const Tensor& x) {
+  check_floating("sum", {{"x", x}});
   return reduce("sum", x, {}, {1, x.numel(), 1}, 1);
 }
 
 Tensor mean(const Tensor& x) {
-  TANDEM_CHECK(x.numel() > 0, "mean: {} has no elements", x.str());
+  check_floating("mean", {{"x", x}});
+  TANDEM_CHECK(x.numel() > 0, "mean: x is {}, which has no elements", x.str());
   return reduce("mean", x, {}, {1, x.numel(), 1}, 1 / static_cast<double>(x.numel()));
 }
 
 Tensor sum(const Tensor& x, int axis) {
-  return reduce("sum", x, without(x.shape(), axis), split_at(x.shape(), axis), 1);
+  check_floating("sum", {{"x", x}});
+  check_axis("sum", {"x", x}, axis);
+  return reduce("sum", x, without_axis(x.shape(), axis), split_at(x.shape(), axis), 1);
 }
 
 Tensor mean(const Tensor& x, int axis) {
+  check_floating("mean", {{"x", x}});
+  check_axis("mean", {"x", x}, axis);
   const AxisSplit split = split_at(x.shape(), axis);
-  TANDEM_CHECK(split.count > 0, "mean: axis {} of {} has no elements", axis, x.str());
-  return reduce("mean", x, without(x.shape(), axis), split, 1 / static_cast<double>(split.count));
+  TANDEM_CHECK(split.count > 0, "mean: x is {}, whose axis {} has no elements", x.str(), axis);
+  return reduce("mean", x, without_axis(x.shape(), axis), split, 1 / static_cast<double>(split.count));
 }
 
 }  // namespace tandem

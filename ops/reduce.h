@@ -1,6 +1,7 @@
 // reduce: sum and mean over all elements or over one axis, formed in f64.
 #pragma once
 #include "tandem/core/tensor.h"
+#include "tandem/ops/support/axis_split.h"
 
 namespace tandem {
 
@@ -14,13 +15,8 @@ Tensor mean(const Tensor& x);
 Tensor sum(const Tensor& x, int axis);
 Tensor mean(const Tensor& x, int axis);
 
-// Views a tensor as (outer, count, inner); the middle axis is summed.
-struct AxisSplit {
-  int64_t outer, count, inner;
-};
-
 namespace cpu {
-// y (outer, inner) = factor * (sum of x over `count`), added to y if `accumulate`. On a GPU x may be bf16 where
+// y (outer, inner) = factor * (sum of x over the axis `count`), added to y if `accumulate`. On a GPU x may be bf16 where
 // y is f32.
 void sum_axis(const Tensor& y, const Tensor& x, AxisSplit split, double factor, bool accumulate);
 // y (outer, count, inner) = factor * x (outer, inner), repeated.

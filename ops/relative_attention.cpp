@@ -3,6 +3,7 @@
 
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -41,6 +42,7 @@ Tensor bias_gradient(const Tensor& bias, const Tensor& dy) {
 //   dq = d(q + u) + d(q + v),    du, dv = the sums of the rows of d(q + u) and of d(q + v)
 Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, const Tensor& u,
                           const Tensor& v, const AttentionOptions& options) {
+  check_defined("relative_attention", {{"q", q}, {"kv", kv}, {"r", r}, {"u", u}, {"v", v}});
   check_attention("relative_attention", q, kv, q.dtype(), options);
   TANDEM_CHECK(r.rank() == 2 && r.size(0) >= 1 && r.size(1) == q.size(2),
                "relative_attention: r is {}; it must be (P, {}), a row for each distance, P at least 1",

@@ -3,9 +3,11 @@
 // kernels choose columns and dtype.
 #include "tandem/ops/softmax.h"
 
+#include <cmath>
 #include <limits>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
@@ -53,6 +55,42 @@ TANDEM_SIMD void softmax_backward_row(float* dx, const float* dy, const float* y
 }
 TANDEM_SIMD void softmax_backward_row(double* dx, const double* dy, const double* y, int64_t n) {
   softmax_backward_body(dx, dy, y, n);
+}
+
+// y = (x - max x) - log sum exp(x - max x).
+template <class T>
+TANDEM_INLINE void log_softmax_body(T* y, const T* x, int64_t n) {
+  T largest = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  T total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < n; ++i) total += fast_exp(x[i] - largest);
+  const T shift = std::log(total);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - largest) - shift;
+}
+TANDEM_SIMD void log_softmax_row(float* y, const float* x, int64_t n) {
+  log_softmax_body(y, x, n);
+}
+TANDEM_SIMD void log_softmax_row(double* y, const double* x, int64_t n) {
+  log_softmax_body(y, x, n);
+}
+
+// y = log softmax(x):  dx = dy - exp(y) sum(dy).
+template <class T>
+TANDEM_INLINE void log_softmax_backward_body(T* dx, const T* dy, const T* y, int64_t n) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += dy[i];
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] - fast_exp(y[i]) * sum;
+}
+TANDEM_SIMD void log_softmax_backward_row(float* dx, const float* dy, const float* y, int64_t n) {
+  log_softmax_backward_body(dx, dy, y, n);
+}
+TANDEM_SIMD void log_softmax_backward_row(double* dx, const double* dy, const double* y, int64_t n) {
+  log_softmax_backward_body(dx, dy, y, n);
 }
 
 // The columns that a row computes: all of them, or those that a causal mask lets through. The others are 0.
@@ -118,6 +156,29 @@ void softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y) {
                  [&]<class T>() { softmax_backward_rows<T>(dx, dy, y, all_columns(y)); });
 }
 
+void log_softmax_forward(const Tensor& y, const Tensor& x) {
+  dispatch_float(x.dtype(), "log_softmax", [&]<class T>() {
+    T* const out = y.data<T>();
+    const T* const in = x.data<T>();
+    const int64_t width = x.size(-1);
+    for_rows(rows_of(x), width, [out, in, width](int64_t row, int64_t end) {
+      for (; row < end; ++row) log_softmax_row(out + row * width, in + row * width, width);
+    });
+  });
+}
+
+void log_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y) {
+  dispatch_float(y.dtype(), "log_softmax", [&]<class T>() {
+    T* const out = dx.data<T>();
+    const T *const gradient = dy.data<T>(), *const logarithm = y.data<T>();
+    const int64_t width = y.size(-1);
+    for_rows(rows_of(y), width, [out, gradient, logarithm, width](int64_t row, int64_t end) {
+      for (; row < end; ++row)
+        log_softmax_backward_row(out + row * width, gradient + row * width, logarithm + row * width, width);
+    });
+  });
+}
+
 void masked_softmax_forward(const Tensor& y, const Tensor& x, CausalMask mask) {
   dispatch_float(x.dtype(), "masked_softmax",
                  [&]<class T>() { softmax_rows<T>(y, x, visible_columns(x, mask)); });
@@ -131,7 +192,8 @@ void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y
 }  // namespace cpu
 
 Tensor softmax(const Tensor& x) {
-  TANDEM_CHECK(x.rank() >= 1, "softmax: {} has no axis to go over", x.str());
+  check_floating("softmax", {{"x", x}});
+  TANDEM_CHECK(x.rank() >= 1, "softmax: x is {}, which has no axis to go over", x.str());
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), softmax_forward(y, x));
   return record("softmax", y, {x}, [y](const Tensor& dy) -> Grads {
@@ -141,9 +203,23 @@ Tensor softmax(const Tensor& x) {
   });
 }
 
+Tensor log_softmax(const Tensor& x) {
+  check_floating("log_softmax", {{"x", x}});
+  TANDEM_CHECK(x.rank() >= 1, "log_softmax: x is {}, which has no axis to go over", x.str());
+  Tensor y = empty_like(x);
+  TANDEM_DISPATCH(x.device(), log_softmax_forward(y, x));
+  return record("log_softmax", y, {x}, [y](const Tensor& dy) -> Grads {
+    Tensor dx = empty_like(y);
+    TANDEM_DISPATCH(y.device(), log_softmax_backward(dx, dy, y));
+    return {dx};
+  });
+}
+
 Tensor masked_softmax(const Tensor& scores, CausalMask mask) {
+  check_floating("masked_softmax", {{"scores", scores}});
   TANDEM_CHECK(mask.memory >= 0 && mask.window >= 0,
-               "masked_softmax: memory {} and window {} must not be negative", mask.memory, mask.window);
+               "masked_softmax: mask.memory {} and mask.window {} must not be negative", mask.memory,
+               mask.window);
   TANDEM_CHECK(scores.rank() >= 2 && scores.size(-1) == mask.memory + scores.size(-2),
                "masked_softmax: scores are {}, with a memory of {}; they must be (..., T, {} + T)",
                scores.str(), mask.memory, mask.memory);

@@ -1,4 +1,4 @@
-// softmax: softmax over the last axis, and masked_softmax over what a causal mask lets through.
+// softmax: softmax and log_softmax over the last axis, and masked_softmax over what a causal mask lets through.
 #pragma once
 #include "tandem/core/macros.h"
 #include "tandem/core/tensor.h"
@@ -7,6 +7,10 @@ namespace tandem {
 
 // Computes y = exp(x) / sum exp(x) over the last axis of x (..., N). Error: x is not floating, or has no axis.
 Tensor softmax(const Tensor& x);
+
+// Computes y = log softmax(x) = x - log sum exp(x) over the last axis, without overflow: the largest element is
+// subtracted first, so an offset of all x, however large, changes nothing. Error: x is not floating, or has no axis.
+Tensor log_softmax(const Tensor& x);
 
 // Says which keys a query sees. The keys are `memory` earlier rows followed by those of the T queries: query i
 // sees key j if j <= memory + i, that is all of the memory, the past and itself. With a window it sees only the
@@ -31,6 +35,8 @@ Tensor masked_softmax(const Tensor& scores, CausalMask mask);
 namespace cpu {
 void softmax_forward(const Tensor& y, const Tensor& x);
 void softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y);
+void log_softmax_forward(const Tensor& y, const Tensor& x);
+void log_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y);
 void masked_softmax_forward(const Tensor& y, const Tensor& x, CausalMask mask);
 void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y, CausalMask mask);
 }  // namespace cpu
@@ -38,6 +44,8 @@ void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y
 namespace cuda {
 void softmax_forward(const Tensor& y, const Tensor& x);
 void softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y);
+void log_softmax_forward(const Tensor& y, const Tensor& x);
+void log_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y);
 void masked_softmax_forward(const Tensor& y, const Tensor& x, CausalMask mask);
 void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y, CausalMask mask);
 }  // namespace cuda

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
@@ -140,6 +141,8 @@ Tensor reuse_buffer_or_new(const Tensor& done, const Tensor& x) {
 
 void check_inputs(const SruScanInputs& in) {
   const Tensor& u = in.u;
+  check_defined("sru_scan", {{"u", u}, {"weight_c", in.weight_c}, {"bias", in.bias}});
+  TANDEM_CHECK(is_floating(u.dtype()), "sru_scan: u is {}; it must be floating", u.str());
   TANDEM_CHECK(u.rank() == 3 && u.size(0) > 0,
                "sru_scan: u is {}; it must be (T, B, 3 D) or (T, B, 4 D) with at least one time step",
                u.shape().str());
@@ -162,7 +165,7 @@ void check_inputs(const SruScanInputs& in) {
   check_operand(main, "bias", in.bias, {2 * d}, parameter);
   if (in.x.defined()) check_operand(main, "x", in.x, {u.size(0), u.size(1), d}, hidden_dtype(u));
   if (in.c0.defined()) check_operand(main, "c0", in.c0, {u.size(1), d}, parameter);
-  if (in.mask.defined()) check_operand(main, "mask", in.mask, {u.size(1), d}, parameter);
+  if (in.mask.defined()) check_operand(main, "options.mask", in.mask, {u.size(1), d}, parameter);
 }
 
 }  // namespace

@@ -54,6 +54,11 @@ SelfAttention::SelfAttention(const SelfAttentionConfig& config, std::shared_ptr<
   add_child("residual", residual_);
 }
 
+AttentionContext SelfAttention::within_window(AttentionContext context, int64_t steps) const {
+  if (config_.window > 0) context.memory = std::min(context.memory_after(steps), config_.window);
+  return context;
+}
+
 std::vector<std::string> SelfAttention::state_names() const {
   if (config_.relative) return {"memory"};
   return {};
@@ -86,7 +91,7 @@ Tensor SelfAttention::finish(const Tensor& x, const Tensor& attended, const Forw
 
 Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                                      uint32_t site) const {
-  const AttentionContext& context = options.context;
+  const AttentionContext context = within_window(options.context, x.size(0));
   const FilteredMemory memory(part(before, 0), x, context, config_.conv_width);
   const Tensor n = residual_.input(x);
   const auto after = [this, &n, &memory](int64_t count) {
@@ -103,6 +108,7 @@ Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, 
   attention.dropout = options.training ? config_.attention_dropout : 0;
   attention.key = {options.seed, options.step, site + kAttention};
   if (!config_.relative) return {finish(x, causal_attention(q, kv, attention), options, site), {}};
+  attention.window = config_.window;
   if (context.same_length) {
     TANDEM_CHECK(context.memory > 0,
                  "self-attention: a query sees {} keys; give a memory of at least one token", context.memory);
@@ -115,20 +121,23 @@ Layer::Output SelfAttention::forward(const Tensor& x, const LayerState& before, 
 
 double SelfAttention::forward_flops(int64_t steps, int64_t memory) const {
   const double w = static_cast<double>(width()), d = static_cast<double>(config_.d);
+  if (config_.window > 0) memory = std::min(memory, config_.window);
   const double past = config_.relative ? static_cast<double>(memory) : 0;
   // The projection of the sinusoids, once for the whole batch, is not counted.
   const double projections =
       2 * d * w + (config_.shared_qk ? w * w : 0) + 2 * d * w * (1 + past / static_cast<double>(steps));
-  return 2 * projections + (config_.relative ? 6 : 4) * mean_visible_keys(steps, past) * w;
+  double keys = mean_visible_keys(steps, past);
+  if (config_.window > 0) keys = std::min(keys, static_cast<double>(config_.window));
+  return 2 * projections + (config_.relative ? 6 : 4) * keys * w;
 }
 
 class SelfAttention::CachingDecoder : public LayerDecoder {
  public:
   CachingDecoder(const SelfAttention& layer, int64_t batch, const AttentionContext& context)
       : layer_(layer),
-        context_(context),
+        context_(layer.within_window(context, context.memory)),
         // Without memory, generation starts over after twice as many tokens.
-        keys_((layer.config_.relative ? 1 : 2) * context.memory),
+        keys_((layer.config_.relative ? 1 : 2) * context_.memory),
         cache_(keys_, batch, 2 * layer.width(),
                layer.config_.relative ? activation_dtype(layer.query_) : cache_dtype(layer.query_),
                layer.query_.device()) {

@@ -8,6 +8,7 @@
 // The memory has no gradient but is projected again in each segment, so that the weights get gradients
 // through it. In evaluation with same_length every query sees as many keys as the memory has rows, itself
 // included, as in the authors' code.
+// With a window, local attention, the memory keeps no more rows than that.
 // Absolute: no memory and no r; positions are part of x (models/layers/positions.h).
 //
 // Options of Primer (So et al., NeurIPS 2021, arXiv 2109.08668):
@@ -25,6 +26,7 @@ struct SelfAttentionConfig {
   int64_t d = 0, heads = 1, d_head = 0;
   bool relative = true;
   bool bias = false;       // biases of the projections
+  int64_t window = 0;      // relative only: number of keys that a query sees at most; 0: no limit
   int64_t conv_width = 0;  // 0: no filters
   bool shared_qk = false;
   double attention_dropout = 0;
@@ -49,6 +51,8 @@ class SelfAttention : public Layer {
   class CachingDecoder;
 
   int64_t width() const { return config_.heads * config_.d_head; }
+  // Returns the context with a memory of at most `window` rows, for segments of `steps` tokens.
+  AttentionContext within_window(AttentionContext context, int64_t steps) const;
   // Weight, bias and filter that give keys and values side by side.
   Tensor pair_weight() const;
   Tensor pair_bias() const;

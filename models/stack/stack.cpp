@@ -7,10 +7,13 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
+#include "tandem/models/gated_deltanet/gated_deltanet.h"
+#include "tandem/models/griffin/griffin.h"
 #include "tandem/models/layered_model.h"
 #include "tandem/models/layers/feed_forward.h"
 #include "tandem/models/layers/self_attention.h"
 #include "tandem/models/lstm/lstm.h"
+#include "tandem/models/min_gru/min_gru.h"
 #include "tandem/models/qrnn/qrnn.h"
 #include "tandem/models/sru/sru.h"
 #include "tandem/models/srupp/srupp.h"
@@ -53,6 +56,30 @@ struct Maker {
     return std::make_unique<SruLayer>(c, i, random);
   }
 
+  std::unique_ptr<Layer> min_gru() const {
+    const MinGruLayerOptions options = {.d = config.d, .d_inner = 2 * config.d, .dropout = config.dropout};
+    return std::make_unique<MinGruLayer>(options, config, random);
+  }
+
+  std::unique_ptr<Layer> rg_lru() const {
+    RgLruLayerOptions options;
+    options.d = options.d_recurrent = config.d;
+    options.blocks = config.heads;
+    options.output_deviation = std::sqrt(2.0 / static_cast<double>(layers * config.d));
+    options.dropout = config.dropout;
+    return std::make_unique<RgLruLayer>(options, config, random);
+  }
+
+  std::unique_ptr<Layer> gated_delta() const {
+    GatedDeltaLayerOptions options;
+    options.d = config.d;
+    options.heads = config.heads;
+    options.d_key = options.d_value = config.d / config.heads;
+    options.output_deviation = std::sqrt(2.0 / static_cast<double>(layers * config.d));
+    options.dropout = config.dropout;
+    return std::make_unique<GatedDeltaLayer>(options, config, random);
+  }
+
   std::unique_ptr<Layer> attention() const {
     SelfAttentionConfig c;
     c.d = config.d;
@@ -91,6 +118,9 @@ constexpr Kind kKinds[] = {
      [](const Maker& m, int64_t) -> std::unique_ptr<Layer> {
        return std::make_unique<LstmLayer>(m.config.d, m.config.d, m.config, m.random);
      }},
+    {"min-gru", [](const Maker& m, int64_t) { return m.min_gru(); }},
+    {"rg-lru", [](const Maker& m, int64_t) { return m.rg_lru(); }},
+    {"gated-delta", [](const Maker& m, int64_t) { return m.gated_delta(); }},
     {"attention", [](const Maker& m, int64_t) { return m.attention(); }},
     {"feed-forward", [](const Maker& m, int64_t) { return m.feed_forward(); }},
 };
@@ -158,7 +188,7 @@ std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t se
   const auto has = [&kinds](const char* name) {
     return std::find(kinds.begin(), kinds.end(), name) != kinds.end();
   };
-  TANDEM_CHECK(!has("attention") || config.d % config.heads == 0,
+  TANDEM_CHECK(!(has("attention") || has("rg-lru") || has("gated-delta")) || config.d % config.heads == 0,
                "stack: heads must divide d: d is {}, heads {}", config.d, config.heads);
   TANDEM_CHECK(config.d_projected > 0 || !(has("srupp") || has("srupp-projected")),
                "stack: srupp needs a d' above 0");

@@ -7,6 +7,11 @@
 //     sru              SRU (models/sru/sru.h)
 //     qrnn             QRNN with fo-pooling and window 2 (models/qrnn/qrnn.h)
 //     lstm             LSTM (models/lstm/lstm.h)
+//     min-gru          minGRU 2 d wide with a filter of 4 steps, in a residual sum, without the feed-forward layer
+//                      of its own model (models/min_gru/min_gru.h)
+//     rg-lru           the recurrent layer of Griffin, d wide, in a residual sum (models/griffin/griffin.h)
+//     gated-delta      the recurrent layer of Gated DeltaNet with keys and values of d / heads, in a residual sum
+//                      (models/gated_deltanet/gated_deltanet.h)
 //     attention        self-attention with Transformer-XL's relative positions and memory, in a residual sum
 //                      with the norm before it (models/layers/self_attention.h)
 //     feed-forward     d -> d_inner -> d with squared ReLU, in a residual sum with the norm before it
@@ -21,8 +26,8 @@ struct StackConfig : Configured<StackConfig> {
   std::string layers = "srupp*4";  // KIND or KIND*COUNT, separated by commas
   int64_t d = 512;
   int64_t d_projected = 128;  // d' of srupp, and of sru (0: sru without projection)
-  int64_t heads = 4;          // of attention; srupp has one head
-  int64_t d_inner = 2048;     // of feed-forward
+  int64_t heads = 4;       // of attention and gated-delta, and blocks of rg-lru's gates; srupp has one head
+  int64_t d_inner = 2048;  // of feed-forward
   double dropout = 0;
   double attention_dropout = 0;
   double highway_bias = -2;  // of srupp and sru

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "tandem/core/array.h"
@@ -97,12 +98,26 @@ void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step,
                                .step = micro_step,
                                .context = {.memory = config_.recipe.memory},
                                .recompute = config_.recompute};
-  Tape tape({.check_nan = check_nan, .profile = profile_});
+  std::vector<LeafUse> leaves;
+  Tape tape({.check_nan = check_nan, .profile = profile_, .leaves = steps_to_check_ > 0 ? &leaves : nullptr});
   const Tensor loss = model_->loss(batch.inputs, batch.targets, state, options);
   const double share = 1.0 / static_cast<double>(config_.recipe.accumulate);
   add_in_place(loss_, scale(loss.detach().to(DType::f64), share).view_as({1}));
   tape.backward({loss}, {full(loss.shape(), share, loss.dtype(), loss.device())});
+  check_leaves(leaves);
   if (profile_) last_profile_ = tape.times();
+}
+
+void Trainer::check_leaves(const std::vector<LeafUse>& uses) const {
+  if (uses.empty()) return;
+  std::set<const GradNode*> known;
+  for (const NamedTensor& parameter : model_->parameters()) known.insert(parameter.value.node().get());
+  for (const LeafUse& use : uses)
+    TANDEM_CHECK(
+        known.contains(use.leaf.get()),
+        "trainer: the loss depends on a leaf {}, used by {}, which is no parameter of the model, so that it would "
+        "never be updated; register it with add_parameter(), its module with add_child(), or detach() it",
+        use.shape.str(), use.op);
 }
 
 void Trainer::compute(uint32_t first_micro_step) {
@@ -154,6 +169,7 @@ void Trainer::advance() {
                     [this](uint32_t micro_step) { compute(micro_step); });
   else
     compute(first_micro_step);
+  if (steps_to_check_ > 0) --steps_to_check_;
   progress_.micro_step += static_cast<uint32_t>(batches_.size());
   ++progress_.step;
   const auto row = static_cast<int64_t>(unread_.size());
@@ -244,7 +260,8 @@ Checkpoint Trainer::checkpoint() const {
 void Trainer::restore(const Checkpoint& checkpoint) {
   TANDEM_CHECK(checkpoint.resumable(),
                "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
-  TANDEM_CHECK(checkpoint.model_config == model_->config(),
+  // The text of an earlier version lacks the fields that models have got since; this run's may be that text, too.
+  TANDEM_CHECK(checkpoint.model_config == model_->config() || checkpoint.model_config == config_.model_config,
                "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
                model_->config());
   TANDEM_CHECK(checkpoint.vocabulary == vocabulary_,

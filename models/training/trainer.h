@@ -45,6 +45,7 @@ class Trainer {
 
   // Takes one step: forward, backward, clipping, update. If the loss or the gradient is not finite, nothing
   // changes but the position in the text and the count of skipped steps.
+  // Error, in the first steps: the loss depends on a leaf that is no parameter of the model.
   void advance();
   // Waits for the steps taken since the last call and returns their records, oldest first.
   // Error: RunConfig::max_skipped steps in a row were not finite; the message names the operator where the first
@@ -107,6 +108,9 @@ class Trainer {
   void load_batches();
   // Runs forward and backward of one segment. Adds its share to the gradients and to loss_; advances `state`.
   void run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan);
+  // Error: the last backward pass reached a leaf that is no parameter of the model, as when add_parameter() or
+  // add_child() was forgotten: it would get gradients and never an update.
+  void check_leaves(const std::vector<LeafUse>& uses) const;
   // Enqueues the step on the loaded batches.
   void compute(uint32_t first_micro_step);
   void keep_state(State next);
@@ -135,6 +139,8 @@ class Trainer {
   GraphStep graph_step_;
   bool check_nan_ = false;
   bool profile_ = false;
+  int steps_to_check_ =
+      2;  // steps whose leaves are still checked: the first has no state, the second has one
   std::vector<OperatorTime> last_profile_;
 };
 

@@ -13,22 +13,23 @@ VocabularyClusters vocabulary_clusters(const char* op, const std::vector<int64_t
   const size_t count = cutoffs.size() + 1;
   TANDEM_CHECK(
       rows.size() == 1 || rows.size() == count,
-      "{}: {} matrices of rows; cutoffs ({}) make {} clusters, which take one each, or one table for all", op,
-      rows.size(), fmt::join(cutoffs, ", "), count);
+      "{}: weights.rows has {} tables; weights.cutoffs ({}) make {} clusters, which take one each, or one table for all",
+      op, rows.size(), fmt::join(cutoffs, ", "), count);
   for (size_t i = 0; i < rows.size(); ++i)
     TANDEM_CHECK(rows[i].defined() && rows[i].rank() == 2 && is_floating(rows[i].dtype()),
-                 "{}: rows {} are {}; they must be a floating matrix, a row for each id", op, i,
+                 "{}: weights.rows[{}] is {}; it must be a floating matrix, a row for each id", op, i,
                  rows[i].str());
   VocabularyClusters clusters{cutoffs};
   const int64_t before_last = rows.size() == 1 || cutoffs.empty() ? 0 : cutoffs.back();
   clusters.ends.push_back(before_last + rows.back().size(0));
   for (int64_t i = 0; i < clusters.count(); ++i)
-    TANDEM_CHECK(clusters.size(i) > 0,
-                 "{}: cutoffs ({}) must ascend, all above 0 and below the vocabulary of {}", op,
-                 fmt::join(cutoffs, ", "), clusters.vocabulary());
+    TANDEM_CHECK(
+        clusters.size(i) > 0,
+        "{}: weights.cutoffs ({}) must ascend, all above 0 and below the vocabulary of {} that weights.rows give",
+        op, fmt::join(cutoffs, ", "), clusters.vocabulary());
   for (size_t i = 0; i < rows.size() && rows.size() > 1; ++i)
     TANDEM_CHECK(rows[i].size(0) == clusters.size(static_cast<int64_t>(i)),
-                 "{}: rows {} are {}; by the cutoffs ({}) the cluster has {} ids", op, i,
+                 "{}: weights.rows[{}] is {}; by weights.cutoffs ({}) the cluster has {} ids", op, i,
                  rows[i].shape().str(), fmt::join(cutoffs, ", "), clusters.size(static_cast<int64_t>(i)));
   return clusters;
 }
@@ -46,11 +47,12 @@ DropoutKey cluster_key(DropoutKey key, int64_t i) {
   return key;
 }
 
-void check_weight(const char* op, const Tensor& x, const Tensor& w) {
+void check_weight(const MainOperand& main, const char* what, const Tensor& w) {
+  const Tensor& x = main.value;
   TANDEM_CHECK(!w.defined() || ((w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype())) &&
                                 w.device() == x.device()),
-               "{}: a weight is {}, with {}; it must be {}, on the same device", op, w.str(), x.str(),
-               name_of(parameter_dtype(x.dtype())));
+               "{}: {} is {}, but {} is {}; it must be {}, on the same device", main.op, what, w.str(),
+               main.name, x.str(), name_of(parameter_dtype(x.dtype())));
 }
 
 }  // namespace tandem

@@ -5,6 +5,7 @@
 
 #include "tandem/core/tensor.h"
 #include "tandem/ops/dropout.h"
+#include "tandem/ops/support/check_operand.h"
 
 namespace tandem {
 
@@ -31,8 +32,8 @@ Tensor of_cluster(const std::vector<Tensor>& tensors, const VocabularyClusters& 
 // Returns the key of cluster i, so that each cluster has its own mask.
 DropoutKey cluster_key(DropoutKey key, int64_t i);
 
-// Error, in the name of `op`: w is defined, and has neither x's dtype nor its parameter_dtype(), or is on
-// another device.
-void check_weight(const char* op, const Tensor& x, const Tensor& w);
+// Error, in the name of `op`: w, of the weights called `what`, is defined, and has neither the dtype of the
+// main operand nor its parameter_dtype(), or is on another device.
+void check_weight(const MainOperand& main, const char* what, const Tensor& w);
 
 }  // namespace tandem

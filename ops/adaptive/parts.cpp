@@ -3,53 +3,60 @@
 
 #include <algorithm>
 
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/ops/support/check_ids.h"
 
 namespace tandem {
 
-VocabularyClusters checked_clusters(const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
-  constexpr const char* kName = "adaptive_softmax";
-  TANDEM_CHECK(is_floating(hidden.dtype()) && hidden.rank() >= 1 && hidden.size(-1) > 0,
-               "{}: hidden is {}; it must be floating (..., d)", kName, hidden.str());
-  VocabularyClusters clusters = vocabulary_clusters(kName, w.cutoffs, w.rows);
-  TANDEM_CHECK(w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
-               "{}: {} projections; {} clusters take one each (undefined: none), or there are none at all",
-               kName, w.projections.size(), clusters.count());
+VocabularyClusters checked_clusters(const char* op, const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
+  check_floating(op, {{"hidden", hidden}});
+  TANDEM_CHECK(hidden.rank() >= 1 && hidden.size(-1) > 0,
+               "{}: hidden is {}; it must be (..., d) with d at least 1", op, hidden.str());
+  VocabularyClusters clusters = vocabulary_clusters(op, w.cutoffs, w.rows);
+  TANDEM_CHECK(
+      w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
+      "{}: weights.projections has {} tensors; {} clusters take one each (undefined: none), or there are none at all",
+      op, w.projections.size(), clusters.count());
   TANDEM_CHECK(
       w.biases.empty() || w.biases.size() == w.rows.size(),
-      "{}: {} biases for {} matrices of rows; each takes one (undefined: none), or there are none at all",
-      kName, w.biases.size(), w.rows.size());
+      "{}: weights.biases has {} tensors for {} tables in weights.rows; each takes one (undefined: none), or there are none "
+      "at all",
+      op, w.biases.size(), w.rows.size());
   for (size_t i = 0; i < w.biases.size(); ++i)
     TANDEM_CHECK(!w.biases[i].defined() || w.biases[i].shape() == Shape{w.rows[i].size(0)},
-                 "{}: bias {} is {}; with rows {} it must be ({})", kName, i, w.biases[i].str(),
+                 "{}: weights.biases[{}] is {}; with rows {} it must be ({})", op, i, w.biases[i].str(),
                  w.rows[i].shape().str(), w.rows[i].size(0));
   const int64_t d = hidden.size(-1);
   for (int64_t i = 0; i < clusters.count(); ++i) {
     const Softmax softmax = softmax_of(w, clusters, i);
     const int64_t width = softmax.pieces[0].rows.size(1);
     const Tensor& projection = softmax.projection;
-    TANDEM_CHECK(projection.defined() || width == d,
-                 "{}: cluster {} has rows of {} features and no projection to them from hidden's {}", kName,
-                 i, width, d);
-    TANDEM_CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
-                 "{}: projection {} is {}; from hidden (..., {}) to rows of {} features it must be ({}, {})",
-                 kName, i, projection.str(), d, width, d, width);
+    TANDEM_CHECK(
+        projection.defined() || width == d,
+        "{}: weights.rows of cluster {} have {} features, and weights.projections has none to them from hidden's {}",
+        op, i, width, d);
+    TANDEM_CHECK(
+        !projection.defined() || projection.shape() == Shape({d, width}),
+        "{}: weights.projections[{}] is {}; from hidden (..., {}) to rows of {} features it must be ({}, {})",
+        op, i, projection.str(), d, width, d, width);
   }
   const int64_t tails = clusters.count() - 1;
   const auto text = [](const Tensor& x) { return x.defined() ? x.shape().str() : "undefined"; };
   TANDEM_CHECK(tails == 0
                    ? !w.cluster_rows.defined()
                    : w.cluster_rows.defined() && w.cluster_rows.shape() == Shape({tails, w.rows[0].size(1)}),
-               "{}: cluster rows are {}; {} cutoffs and rows {} want {}", kName, text(w.cluster_rows), tails,
-               w.rows[0].shape().str(), tails == 0 ? "none" : Shape({tails, w.rows[0].size(1)}).str());
+               "{}: weights.cluster_rows is {}; {} cutoffs and rows {} want {}", op, text(w.cluster_rows),
+               tails, w.rows[0].shape().str(), tails == 0 ? "none" : Shape({tails, w.rows[0].size(1)}).str());
   TANDEM_CHECK(!w.cluster_bias.defined() || (tails > 0 && w.cluster_bias.shape() == Shape{tails}),
-               "{}: the cluster bias is {}; there are {} clusters", kName, text(w.cluster_bias), tails);
-  transformed(w, [&hidden](const Tensor& x) {
-    check_weight(kName, hidden, x);
-    return x;
-  });
+               "{}: weights.cluster_bias is {}; there are {} tails", op, text(w.cluster_bias), tails);
+  const MainOperand main{op, "hidden", hidden};
+  for (const Tensor& x : w.rows) check_weight(main, "weights.rows", x);
+  for (const Tensor& x : w.biases) check_weight(main, "weights.biases", x);
+  for (const Tensor& x : w.projections) check_weight(main, "weights.projections", x);
+  check_weight(main, "weights.cluster_rows", w.cluster_rows);
+  check_weight(main, "weights.cluster_bias", w.cluster_bias);
   return clusters;
 }
 
@@ -66,13 +73,13 @@ int64_t cluster_column(const AdaptiveSoftmaxWeights& w, const VocabularyClusters
   return clusters.size(0) + (w.reversed_clusters ? clusters.count() - 1 - i : i - 1);
 }
 
-SoftmaxTokens softmax_tokens(const Tensor& targets, const AdaptiveSoftmaxWeights& w,
+SoftmaxTokens softmax_tokens(const char* op, const Tensor& targets, const AdaptiveSoftmaxWeights& w,
                              const VocabularyClusters& clusters) {
   if constexpr (kWithCuda)
     if (targets.device().is_cuda())
       cuda::refuse_capture("adaptive_softmax waits for the numbers of tokens in its clusters");
-  const Tensor host = targets.to(Device::cpu());
-  check_ids("adaptive_softmax: targets", host, clusters.vocabulary());
+  const Tensor host = targets.detach().to(Device::cpu());
+  check_ids((std::string(op) + ": targets").c_str(), host, clusters.vocabulary());
   const int64_t n = host.numel(), count = clusters.count();
   std::vector<std::vector<int32_t>> index(count), columns(count);
   for (int64_t t = 0; t < n; ++t) {

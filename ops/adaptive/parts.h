@@ -18,8 +18,8 @@ AdaptiveSoftmaxWeights transformed(AdaptiveSoftmaxWeights w, const F& f) {
   return w;
 }
 
-// Returns the clusters, after checking the weights. Error: as in adaptive_softmax_nll().
-VocabularyClusters checked_clusters(const Tensor& hidden, const AdaptiveSoftmaxWeights& w);
+// Returns the clusters, after checking the weights. Error, in the name of `op`: as in adaptive_softmax_nll().
+VocabularyClusters checked_clusters(const char* op, const Tensor& hidden, const AdaptiveSoftmaxWeights& w);
 
 // The weights of one softmax, the head or a tail; or their gradients, undefined if not wanted.
 struct Softmax {
@@ -44,8 +44,8 @@ struct SoftmaxTokens {
   std::vector<Tensor> columns;  // i32
 };
 
-// Sorts the targets by cluster. Waits for the device. Error: a target outside the vocabulary.
-SoftmaxTokens softmax_tokens(const Tensor& targets, const AdaptiveSoftmaxWeights& w,
+// Sorts the targets by cluster. Waits for the device. Error, in the name of `op`: a target outside the vocabulary.
+SoftmaxTokens softmax_tokens(const char* op, const Tensor& targets, const AdaptiveSoftmaxWeights& w,
                              const VocabularyClusters& clusters);
 
 }  // namespace tandem

@@ -19,6 +19,13 @@ inline Tensor softmax(const Tensor& x) {
   return y;
 }
 
+// x (..., N):  y_j = x_j - log sum over k of exp(x_k)
+inline Tensor log_softmax(const Tensor& x) {
+  const Tensor y = reference::softmax(x);
+  for (int64_t i = 0; i < y.numel(); ++i) y.data<double>()[i] = std::log(y.data<double>()[i]);
+  return y;
+}
+
 // scores (..., T, M + T): the same over the keys j that query t sees:  j <= M + t,  and with a window W also
 // j > M + t - W.
 inline Tensor masked_softmax(const Tensor& scores, CausalMask mask) {

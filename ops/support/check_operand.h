@@ -11,7 +11,7 @@ struct MainOperand {
   const Tensor& value;
 };
 
-// Checks w, the operand called `what`. Error: w does not have this shape and dtype, or is not on the device
+// Checks w, the operand called `what`. Error: w is undefined, does not have this shape and dtype, or is not on the device
 // of the main operand.
 void check_operand(const MainOperand& main, const char* what, const Tensor& w, const Shape& shape,
                    DType dtype);

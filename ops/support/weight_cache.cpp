@@ -43,7 +43,7 @@ ComputeContext generating_context() {
 
 Tensor weight_as(const Tensor& weight, DType dtype) {
   if (weight.dtype() == dtype) return weight;
-  if (!weight.node() || !weight.node()->is_leaf() || dtype != DType::bf16) return weight.to(dtype);
+  if (!weight.node() || !weight.node()->is_leaf() || dtype != DType::bf16) return weight.detach().to(dtype);
   WeightForms& forms = forms_or_new(weight);
   const uint64_t version = weight.storage()->version();
   if (forms.bf16.defined() && forms.bf16_version == version) return forms.bf16;

@@ -92,7 +92,7 @@ TEST_CASE("gradcheck: a missing term fails, and so does a path that is not recor
 
 TEST_CASE("gradcheck: a NaN fails, whichever element holds it") {
   const auto bad = [](const Tensors& in) -> Tensors {
-    return {record("bad", in[0].clone(), {in[0]}, [](const Tensor& dy) -> Grads {
+    return {record("bad", in[0].detach().clone(), {in[0]}, [](const Tensor& dy) -> Grads {
       const Tensor dx = dy.clone();
       dx.data<double>()[3] = std::numeric_limits<double>::quiet_NaN();
       return {dx};
@@ -123,7 +123,7 @@ TEST_CASE("gradcheck: only f64 inputs are checked, and the caller's tensors are 
 
 TEST_CASE("gradcheck: a pass that writes into an input fails, and the input is named") {
   const auto in_backward = [](const Tensors& in) -> Tensors {
-    return {record("mine", in[0].clone(), {in[0]}, [x = in[0]](const Tensor& dy) -> Grads {
+    return {record("mine", in[0].detach().clone(), {in[0]}, [x = in[0]](const Tensor& dy) -> Grads {
       x.data<double>()[1] += 1;  // the gradient is right, but x is still the caller's
       return {dy.clone()};
     })};
@@ -143,7 +143,7 @@ TEST_CASE("gradcheck: a pass that writes into an input fails, and the input is n
 
 TEST_CASE("gradcheck: options set the tolerance and a number of elements spread over the input") {
   const auto wrong_last = [](const Tensors& in) -> Tensors {
-    return {record("last", in[0].clone(), {in[0]}, [](const Tensor& dy) -> Grads {
+    return {record("last", in[0].detach().clone(), {in[0]}, [](const Tensor& dy) -> Grads {
       const Tensor dx = dy.clone();
       dx.data<double>()[4] *= 1.001;
       return {dx};
@@ -159,7 +159,7 @@ TEST_CASE("gradcheck: a function that cannot be checked is an error") {
   const auto same = [](const Tensors& in) -> Tensors { return {scale(in[0], 1)}; };
   CHECK(error_of([&] { gradcheck(same, {input().to(DType::f32)}); }) ==
         "gradcheck: none of the 1 inputs is f64; central differences need f64");
-  const auto cut = [](const Tensors& in) -> Tensors { return {in[0].clone()}; };
+  const auto cut = [](const Tensors& in) -> Tensors { return {in[0].detach().clone()}; };
   CHECK(error_of([&] { gradcheck(cut, {input()}); }) ==
         "gradcheck: no f64 output of the 1 was recorded on the tape");
 }

@@ -29,17 +29,17 @@ TEST_CASE("leaf: it is marked once, on the tensor and not on its values") {
 
 TEST_CASE("leaf: a tensor that cannot be one is refused") {
   CHECK(error_of([] { requires_grad(Tensor({2}, DType::i32)); }) ==
-        "requires_grad: i32 (2) on cpu has no gradient; use a floating dtype");
+        "requires_grad: x is i32 (2) on cpu, which has no gradient; use a floating dtype");
   Tape tape;
   const Tensor y = scale(leaf_of({1}), 2);
   CHECK(
       error_of([&y] { requires_grad(y); }) ==
-      "requires_grad: f64 (1) on cpu is the result of a recorded operator; detach() it to make a leaf of it");
+      "requires_grad: x, f64 (1) on cpu, is the result of a recorded operator; detach() it to make a leaf of it");
   CHECK(error_of([&y] { grad(y); }) ==
-        "grad: f64 (1) on cpu is not a leaf; call requires_grad() on it first");
+        "grad: leaf, f64 (1) on cpu, is not a leaf; call requires_grad() on it first");
   CHECK(error_of([&y] { zero_grad(y); }) ==
-        "zero_grad: f64 (1) on cpu is not a leaf; call requires_grad() on it first");
-  CHECK(error_of([] { grad(vector_of({1})); }).starts_with("grad: f64 (1) on cpu is not a leaf"));
+        "zero_grad: leaf, f64 (1) on cpu, is not a leaf; call requires_grad() on it first");
+  CHECK(error_of([] { grad(vector_of({1})); }).starts_with("grad: leaf, f64 (1) on cpu, is not a leaf"));
 }
 
 TEST_CASE("leaf: two passes add up; zero_grad of one leaf keeps the others") {

@@ -1,10 +1,12 @@
 // A tape printed as a table and for Graphviz, with the exact bytes that each operator keeps.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "tandem/autograd/recompute.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/models/registry.h"
 #include "tests/support/tape_ops.h"
 
 using namespace tandem;
@@ -21,7 +23,7 @@ std::string saved(const Tape& tape, int64_t entry) {
 }
 
 Tensor keep(const Tensor& x, const Tensor& kept) {
-  return record("keep", x.clone(), {x}, [kept](const Tensor& dy) -> Grads { return {dy}; });
+  return record("keep", x.detach().clone(), {x}, [kept](const Tensor& dy) -> Grads { return {dy}; });
 }
 
 }  // namespace
@@ -68,6 +70,68 @@ TEST_CASE("tape dump: the drawing is the same every time") {
         "  n2 [label=\"#2 sum\\nf64 ()\\nsaved 0 B\"];\n"
         "  n1 -> n2;\n"
         "}\n");
+}
+
+TEST_CASE("tape dump: a leaf with a name shows it, in the table and in the drawing") {
+  const Tensor a = requires_grad(vector_of({1, 2, 3}), "layers.0.query.weight");
+  const Tensor b = leaf_of({4, 5, 6}), c = requires_grad(vector_of({7, 8, 9}), "say \"c\"");
+  Tape tape;
+  const Tensor loss = sum(mul(mul(a, b), c));
+  const char* expected[] = {
+      " entry  operator             output                             inputs                            saved ",
+      "    #0  mul                  f64 (3)                            layers.0.query.weight leaf          0 B ",
+      "    #1  mul                  f64 (3)                            #0 say \"c\"                         24 B ",
+      "    #2  sum                  f64 ()                             #1                                  0 B ",
+      "        all                  3 entries                                                             24 B ",
+  };
+  std::istringstream lines(tape.dump());
+  std::string line;
+  for (const char* begin : expected) {
+    REQUIRE(std::getline(lines, line));
+    CHECK_MESSAGE(line.starts_with(begin), line);
+  }
+  const std::string drawing = tape.dump_graphviz();
+  for (const char* label : {"leaf0 [label=\"layers.0.query.weight\\nf64 (3)\"",
+                            "leaf1 [label=\"leaf\\nf64 (3)\"", "leaf2 [label=\"say \\\"c\\\"\\nf64 (3)\""})
+    CHECK_MESSAGE(drawing.find(label) != std::string::npos, label);
+}
+
+TEST_CASE("tape dump: the parameters of a model appear by their names once they are named") {
+  const auto model =
+      make_model(R"({"model": "srupp", "d": 8, "d_projected": 4, "layers": 2, "vocabulary": 5})", /*seed=*/1);
+  const Tensor tokens = tensor_of({3, 1}, std::vector<int32_t>{1, 4, 2});
+  for (const bool named : {false, true}) {
+    if (named)
+      for (const NamedTensor& parameter : model->parameters()) requires_grad(parameter.value, parameter.name);
+    State state;
+    Tape tape;
+    const Tensor loss = model->loss(tokens, tokens, state, {.training = true});
+    const auto rows = rows_without_times(tape.dump());
+    const auto has = [&rows](const std::string& word) {
+      return std::any_of(rows.begin(), rows.end(),
+                         [&word](const auto& row) { return std::count(row.begin(), row.end(), word) > 0; });
+    };
+    CHECK(has("leaf") == !named);
+    for (const NamedTensor& parameter : model->parameters())
+      CHECK_MESSAGE(has(parameter.name) == named, parameter.name);
+  }
+}
+
+TEST_CASE("tape dump: the last name of a leaf holds, and its gradient and values stay") {
+  const Tensor x = requires_grad(vector_of({3}), "first");
+  {
+    Tape tape;
+    tape.backward(sum(scale(x, 2)));
+  }
+  CHECK(requires_grad(requires_grad(x, "second")).same_as(x));  // without a name, the old one stays
+  CHECK(list(grad(x)) == std::vector<double>{2});
+  Tape tape;
+  const Tensor y = scale(x, 2);
+  CHECK(tape.dump().find(" second ") != std::string::npos);
+  CHECK(tape.dump().find("first") == std::string::npos);
+  CHECK_THROWS_WITH(
+      requires_grad(x, ""),
+      "requires_grad: the name for f64 (1) on cpu is empty; leave it out for a leaf without one");
 }
 
 TEST_CASE("tape dump: a saved block counts once, at the first entry that keeps it, and leaves do not count") {
@@ -124,7 +188,7 @@ TEST_CASE("tape dump: recomputation saves its inputs alone") {
 TEST_CASE("tape dump: several outputs are listed in one row") {
   const Tensor x = leaf_of({3});
   Tape tape;
-  record("pair", {x.clone(), zeros({2, 3}, DType::i64)}, {x},
+  record("pair", {x.detach().clone(), zeros({2, 3}, DType::i64)}, {x},
          [](const Grads& dys) -> Grads { return {dys[0]}; });
   CHECK(tape.dump().find("f64 (1), i64 (2, 3)") != std::string::npos);
 }

@@ -45,7 +45,7 @@ TEST_CASE("tape: a wrong gradient is refused, with operator and input named") {
 TEST_CASE("tape: a gradient for an input that needs none may be anything") {
   const Tensor x = leaf_of({1, 2}), ids = zeros({5}, DType::i32);
   Tape tape;
-  const Tensor y = record("lookup", x.clone(), {x, ids}, [](const Tensor& dy) -> Grads {
+  const Tensor y = record("lookup", x.detach().clone(), {x, ids}, [](const Tensor& dy) -> Grads {
     return {dy, Tensor()};
   });
   tape.backward(sum(y));
@@ -136,10 +136,11 @@ TEST_CASE("tape: an operator without a name or a backward function is refused") 
   const Tensor x = leaf_of({1});
   const auto back = [](const Tensor& dy) -> Grads { return {dy}; };
   Tape tape;
-  CHECK(error_of([&] { record(nullptr, x.clone(), {x}, back); }) == "record: the operator  has no name");
-  CHECK(error_of([&] { record("mine", x.clone(), {x}, Backward()); }) ==
+  CHECK(error_of([&] { record(nullptr, x.detach().clone(), {x}, back); }) ==
+        "record: the operator  has no name");
+  CHECK(error_of([&] { record("mine", x.detach().clone(), {x}, Backward()); }) ==
         "record: the operator mine has no backward function");
-  CHECK(error_of([&] { record("mine", std::vector<Tensor>{x.clone()}, {x}, BackwardMany()); }) ==
+  CHECK(error_of([&] { record("mine", std::vector<Tensor>{x.detach().clone()}, {x}, BackwardMany()); }) ==
         "record: the operator mine has no backward function");
   CHECK(tape.size() == 0);
 }
@@ -148,7 +149,8 @@ TEST_CASE("tape: what a backward function throws names its operator and keeps it
   const Tensor x = leaf_of({1});
   const auto message_of = [&x](auto error) {
     Tape tape;
-    const Tensor y = record("fails", x.clone(), {x}, [error](const Tensor&) -> Grads { throw error; });
+    const Tensor y =
+        record("fails", x.detach().clone(), {x}, [error](const Tensor&) -> Grads { throw error; });
     try {
       tape.backward(y);
     } catch (const decltype(error)& thrown) {
@@ -166,7 +168,7 @@ TEST_CASE("tape: an exception during backward leaves the thread usable") {
   {
     Tape tape;
     const Tensor y =
-        record("fails", x.clone(), {x}, [](const Tensor&) -> Grads { throw Error("out of luck"); });
+        record("fails", x.detach().clone(), {x}, [](const Tensor&) -> Grads { throw Error("out of luck"); });
     const Tensor loss = sum(y);
     CHECK(error_of([&] { tape.backward(loss); }) == "fails: in its backward pass: out of luck");
     CHECK(Tape::current() == &tape);

@@ -17,7 +17,7 @@ namespace {
 
 // Quotient and remainder of x by 3 as two outputs: dx = dq / 3 + dr, either of which may be missing.
 std::vector<Tensor> split(const Tensor& x, std::vector<bool>* seen = nullptr) {
-  const Tensor q = zip(x, x, [](double a, double) { return a / 3; }), r = x.clone();
+  const Tensor q = zip(x, x, [](double a, double) { return a / 3; }), r = x.detach().clone();
   return record("split", {q, r}, {x}, [x, seen](const Grads& dys) -> Grads {
     Tensor dx = zeros_like(x);
     if (seen) *seen = {dys[0].defined(), dys[1].defined()};
@@ -96,7 +96,7 @@ TEST_CASE("tape: an operator may keep the tensor it returned as a gradient") {
   Tape tape;
   const Tensor t = scale(x, 1);
   const auto constant = [&kept](const Tensor& z) {
-    return record("constant", z.clone(), {z}, [kept](const Tensor&) -> Grads { return {kept}; });
+    return record("constant", z.detach().clone(), {z}, [kept](const Tensor&) -> Grads { return {kept}; });
   };
   tape.backward(sum(add(constant(t), constant(t))));
   CHECK(list(grad(x)) == Values{14, 14});
@@ -108,7 +108,8 @@ TEST_CASE("tape: a saved tensor that is given away as a leaf's gradient is not c
   Tensor kept = vector_of({7, 7});
   const void* memory = kept.raw();
   Tape tape;
-  const Tensor y = record("gives", x.clone(), {x}, [kept](const Tensor&) -> Grads { return {kept}; });
+  const Tensor y =
+      record("gives", x.detach().clone(), {x}, [kept](const Tensor&) -> Grads { return {kept}; });
   kept = Tensor();
   tape.backward(sum(y));
   CHECK(grad(x).raw() == memory);
@@ -135,7 +136,7 @@ TEST_CASE("tape: an entry that no gradient reaches is skipped") {
   const Tensor x = leaf_of({1}), y = leaf_of({1});
   Tape tape;
   const Tensor unused =
-      record("unused", y.clone(), {y}, [](const Tensor&) -> Grads { throw Error("was run"); });
+      record("unused", y.detach().clone(), {y}, [](const Tensor&) -> Grads { throw Error("was run"); });
   tape.backward(sum(scale(x, 2)));
   CHECK(list(grad(x)) == Values{2});
   CHECK(!grad(y).defined());
@@ -144,7 +145,7 @@ TEST_CASE("tape: an entry that no gradient reaches is skipped") {
 TEST_CASE("tape: an integer output is not tracked") {
   const Tensor x = leaf_of({1, 2});
   Tape tape;
-  const auto ys = record("with index", {x.clone(), zeros({1}, DType::i64)}, {x},
+  const auto ys = record("with index", {x.detach().clone(), zeros({1}, DType::i64)}, {x},
                          [](const Grads& dys) -> Grads { return {dys[0]}; });
   CHECK(needs_grad(ys[0]));
   CHECK(!needs_grad(ys[1]));
@@ -208,7 +209,7 @@ TEST_CASE("tape: of nested tapes the inner one records, and leaves are shared") 
 TEST_CASE("tape: memory falls during backward") {
   std::vector<size_t> in_use;
   const auto probe = [&in_use](const Tensor& x) {
-    return record("probe", x.clone(), {x}, [x, &in_use](const Tensor& dy) -> Grads {
+    return record("probe", x.detach().clone(), {x}, [x, &in_use](const Tensor& dy) -> Grads {
       in_use.push_back(host_allocator().statistics().in_use);
       return {dy};
     });
@@ -261,7 +262,7 @@ TEST_CASE("tape: threads record and walk their own tapes in parallel") {
 TEST_CASE("tape: a profile sums calls and times by operator, slowest first") {
   const auto slow = [](const Tensor& x) {
     std::this_thread::sleep_for(std::chrono::milliseconds(3));
-    return record("slow", x.clone(), {x}, [](const Tensor& dy) -> Grads {
+    return record("slow", x.detach().clone(), {x}, [](const Tensor& dy) -> Grads {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
       return {dy};
     });

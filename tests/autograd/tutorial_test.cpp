@@ -1,4 +1,4 @@
-// Keeps the tutorial, autograd/README.md, true: its snippets are taken from here, and each of its questions has a test.
+// Keeps the tutorial, autograd/README.md, true: what it shows of the library is there, and each of its questions has a test.
 #include <doctest/doctest.h>
 #include <pthread.h>
 
@@ -77,18 +77,41 @@ std::vector<std::string> between(const std::string& text, const std::string& ope
   return found;
 }
 
+// Returns the pieces of a text between its empty lines.
+std::vector<std::string> paragraphs(const std::string& text) {
+  std::istringstream lines(text);
+  std::vector<std::string> found(1);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty())
+      found.back() += line + "\n";
+    else if (!found.back().empty())
+      found.emplace_back();
+  }
+  return found;
+}
+
 }  // namespace
 
-TEST_CASE("tutorial: every snippet is compiled and every named test exists") {
+// tests/support/page_programs.cmake compiles the snippets. Those of sections 0 and 4 are also pieces of the library.
+TEST_CASE("tutorial: pieces of the library are shown as they are, and every named test exists") {
   const std::string readme = read("autograd/README.md"), here = read("tests/autograd/tutorial_test.cpp");
-  std::string sources = squeezed(here);
-  for (const char* path :
-       {"autograd/tiny.h", "ops/softmax.h", "ops/softmax.cpp", "tests/ops/softmax_test.cpp"})
+  std::string sources;
+  for (const char* path : {"autograd/tiny.h", "ops/softmax.h", "ops/softmax.cpp"})
     sources += squeezed(read(path));
-  const auto snippets = between(readme, "```cpp\n", "```");
-  CHECK(snippets.size() >= 8);
-  for (const std::string& snippet : snippets)
-    CHECK_MESSAGE(sources.find(squeezed(snippet)) != std::string::npos, snippet);
+  int64_t pieces = 0;
+  for (const char* section : {"\n## 0.", "\n## 4."})
+    for (const std::string& text : between(readme, section, "\n## "))
+      for (const std::string& snippet : between(text, "```cpp\n", "```"))
+        for (const std::string& piece : paragraphs(snippet)) {
+          // What makes a file of the pieces is the page's own.
+          if (piece.starts_with("#include") || piece.starts_with("using ") ||
+              piece.starts_with("namespace ") || piece.starts_with("}  // namespace") ||
+              piece.starts_with("int main") || piece.starts_with("OP_CASES"))
+            continue;
+          ++pieces;
+          CHECK_MESSAGE(sources.find(squeezed(piece)) != std::string::npos, piece);
+        }
+  CHECK(pieces >= 9);
   const auto tests = between(readme, "*Test: ", "*");
   CHECK(tests.size() >= 14);
   for (const std::string& name : tests)
@@ -138,7 +161,7 @@ TEST_CASE("tutorial: why a recorded list needs no sorting") {
   const Tensor x = leaf({3});
   std::vector<std::string> order;
   const auto noted = [&order](const char* name, const Tensor& in) {
-    return record(name, in.clone(), {in}, [name, &order](const Tensor& dy) -> Grads {
+    return record(name, in.detach().clone(), {in}, [name, &order](const Tensor& dy) -> Grads {
       order.push_back(name);
       return {dy};
     });
@@ -233,7 +256,7 @@ TEST_CASE("tutorial: how deep a graph may be") {
 TEST_CASE("tutorial: integers have no gradient") {
   const Tensor ids = tensor_of({3}, std::vector<int32_t>{1, 0, 1});
   CHECK_THROWS_WITH(requires_grad(ids),
-                    "requires_grad: i32 (3) on cpu has no gradient; use a floating dtype");
+                    "requires_grad: x is i32 (3) on cpu, which has no gradient; use a floating dtype");
   const Tensor table = requires_grad(tensor_of({2, 2}, Values{1, 2, 3, 4}));
   Tape tape;
   tape.backward(sum(embedding(ids, table)));
@@ -316,6 +339,16 @@ TEST_CASE("tutorial: detach carries a value over, without its history") {
   CHECK(list(grad(w)) == Values{3});  // from the second segment alone; with the first it would be 6
 }
 
+TEST_CASE("tutorial: copies carry the gradient") {
+  const Tensor w = leaf({3, 5});
+  Tape tape;
+  tape.backward(sum(multiply(w.clone(), w.to(DType::f32).to(DType::f64))));
+  CHECK(list(grad(w)) == Values{6, 10});  // as multiply(w, w) gives
+  Tape next;
+  CHECK(!needs_grad(w.to(DType::i32)));
+  CHECK(!needs_grad(w.detach().to(DType::f32)));
+}
+
 TEST_CASE("tutorial: why a parameter has no gradient") {
   const Tensor w = leaf({3}), x = leaf({2});
   {
@@ -349,7 +382,7 @@ TEST_CASE("tutorial: grad() is the gradient itself, not a copy") {
 TEST_CASE("tutorial: dy is read, never written") {
   const Tensor a = leaf({2}), b = leaf({5});
   const auto rude = [](const Tensor& x) {
-    return record("rude", x.clone(), {x}, [](const Tensor& dy) -> Grads {
+    return record("rude", x.detach().clone(), {x}, [](const Tensor& dy) -> Grads {
       dy.data<double>()[0] *= 10;  // wrong: add has handed the same tensor to the other input
       return {dy};
     });
@@ -363,8 +396,8 @@ TEST_CASE("tutorial: dy is read, never written") {
 }
 
 TEST_CASE("tutorial: the tape as a table and as a drawing") {
-  const Tensor scores = requires_grad(zeros({64, 512}, DType::f32));
-  const Tensor values = requires_grad(zeros({64, 512}, DType::f32));
+  const Tensor scores = requires_grad(zeros({64, 512}, DType::f32), "scores");
+  const Tensor values = requires_grad(zeros({64, 512}, DType::f32), "values");
   Tape tape;
   const Tensor weights = softmax(scale(scores, 0.125));
   const Tensor loss = sum(mul(weights, values));

@@ -114,11 +114,11 @@ TEST_CASE("array: copy goes to and from views, and large arrays are copied whole
 TEST_CASE("array: copy and add refuse tensors that do not match") {
   const Tensor x = zeros({2, 3}, DType::f32);
   CHECK_THROWS_WITH_AS(copy(x, zeros({3, 2}, DType::f32)),
-                       "copy: shapes differ: from f32 (3, 2) on cpu, to f32 (2, 3) on cpu", Error);
+                       "copy: shapes differ: from x, f32 (3, 2) on cpu, to y, f32 (2, 3) on cpu", Error);
   CHECK_THROWS_AS(copy(x, zeros({6}, DType::f32)), Error);
   CHECK_THROWS_WITH_AS(
       add_in_place(x, zeros({2, 3}, DType::f64)),
-      "add_in_place: needs two floating tensors of one shape, dtype and device: f32 (2, 3) on cpu += f64 (2, 3) on cpu",
+      "add_in_place: y is f32 (2, 3) on cpu, x is f64 (2, 3) on cpu; they must be floating, of one shape, dtype and device",
       Error);
   CHECK_THROWS_AS(add_in_place(x, zeros({3, 2}, DType::f32)), Error);
   CHECK_THROWS_AS(add_in_place(zeros({2}, DType::i32), zeros({2}, DType::i32)), Error);

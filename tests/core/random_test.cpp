@@ -166,3 +166,21 @@ TEST_CASE("random: bad arguments are errors") {
   random.fill_uniform(empty, 0, 1);
   CHECK(random.state().counter == 0);
 }
+
+TEST_CASE("random: uniform() and normal() are new tensors of what the fills draw") {
+  Random a(5), b(5);
+  const Tensor x = uniform({3, 5}, a, -1, 2, DType::f64), y({3, 5}, DType::f64);
+  b.fill_uniform(y, -1, 2);
+  CHECK(x.shape() == Shape{3, 5});
+  CHECK(x.to_vector<double>() == y.to_vector<double>());
+  const Tensor z = normal({7}, a), w({7}, DType::f32);
+  b.fill_normal(w, 0, 1);
+  CHECK(z.dtype() == DType::f32);
+  CHECK(z.to_vector<float>() == w.to_vector<float>());
+  CHECK(a.state() == b.state());
+  CHECK_THROWS_WITH_AS(
+      uniform({2}, a, 2, 1),
+      "fill_uniform: low 2 and high 1 make no range; low must not be above high, and both finite", Error);
+  CHECK_THROWS_WITH_AS(normal({2}, a, 0, 1, DType::i32),
+                       "fill_normal: y is i32 (2) on cpu; it must be floating", Error);
+}

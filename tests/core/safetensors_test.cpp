@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tandem/core/digest.h"
+#include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/safetensors_bytes.h"
@@ -49,6 +50,26 @@ TEST_CASE("safetensors: all dtypes, shapes and metadata come back") {
   CHECK_FALSE(file.has("f16"));
   CHECK_FALSE(file.has("__metadata__"));
   CHECK(count(folder) == 1);
+}
+
+TEST_CASE("safetensors: a map of tensors is saved and loaded in one call, from and to any device") {
+  const TempDir folder;
+  const std::string path = folder / "map";
+  for (const Device device : test_devices()) {
+    const TensorMap tensors{{"b", tensor_of({2, 1}, {5.0, 7.0}).to(device)}, {"a", tensor_of({1}, {3})}};
+    save_tensors(path, tensors, {{"k", "v"}});
+    const TensorMap back = load_tensors(path, device);
+    REQUIRE(back.size() == 2);
+    CHECK(back.at("b").shape() == Shape{2, 1});
+    CHECK(back.at("b").device() == device);
+    CHECK(back.at("b").to_vector<double>() == std::vector<double>{5, 7});
+    CHECK(back.at("a").to_vector<int32_t>() == std::vector<int32_t>{3});
+    CHECK(SafetensorsFile::open(path).metadata().at("k") == "v");
+  }
+  save_tensors(path, {});
+  CHECK(load_tensors(path).empty());
+  CHECK(contains(error_of([&] { save_tensors(path, {{"x", Tensor()}}); }), "tensor \"x\" is undefined"));
+  CHECK(contains(error_of([&] { load_tensors(folder / "none"); }), "none"));
 }
 
 TEST_CASE("safetensors: the bytes are exactly these, and the same every time") {

@@ -57,23 +57,23 @@ TEST_CASE("shape: sizes past 2^31, up to 2^62 elements") {
   CHECK(Shape{int64_t{1} << 40, 1 << 20}.numel() == int64_t{1} << 60);
   CHECK(Shape{int64_t{1} << 62}.numel() == int64_t{1} << 62);
   CHECK_THROWS_WITH_AS((Shape{int64_t{1} << 62, 2}),
-                       "shape: (4611686018427387904, 2) has more than 2^62 elements", Error);
+                       "Shape: (4611686018427387904, 2) has more than 2^62 elements", Error);
   CHECK_THROWS_AS((Shape{INT64_MAX}), Error);
   CHECK_THROWS_AS((Shape{int64_t{1} << 32, int64_t{1} << 32}), Error);
 }
 
 TEST_CASE("shape: errors say what is wrong") {
-  CHECK_THROWS_WITH_AS((Shape{2, -1}), "shape: negative size in (2, -1)", Error);
+  CHECK_THROWS_WITH_AS((Shape{2, -1}), "Shape: negative size in (2, -1)", Error);
   CHECK_THROWS_WITH_AS((Shape{1, 1, 1, 1, 1, 1, 1}),
-                       "shape: 7 axes given (1, 1, 1, 1, 1, 1, 1); at most 6 are supported", Error);
+                       "Shape: 7 axes given (1, 1, 1, 1, 1, 1, 1); at most 6 are supported", Error);
   CHECK_THROWS_WITH_AS(
       Shape(std::span<const int64_t>(std::vector<int64_t>(1 << 20, 2))),
-      "shape: 1048576 axes given (2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, ...); at most 6 "
+      "Shape: 1048576 axes given (2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, ...); at most 6 "
       "are supported",
       Error);
   const Shape shape{2, 3};
-  CHECK_THROWS_WITH_AS(shape[2], "shape: axis 2 of (2, 3) does not exist", Error);
-  CHECK_THROWS_WITH_AS(shape[-3], "shape: axis -3 of (2, 3) does not exist", Error);
+  CHECK_THROWS_WITH_AS(shape[2], "Shape: axis 2 of (2, 3) does not exist", Error);
+  CHECK_THROWS_WITH_AS(shape[-3], "Shape: axis -3 of (2, 3) does not exist", Error);
   CHECK_THROWS_AS(shape.with(2, 1), Error);
   CHECK_THROWS_AS(shape.with(0, -1), Error);
   CHECK_THROWS_AS(Shape{}.back(), Error);

@@ -51,8 +51,13 @@ TEST_CASE("tensor: it is made of zeros, of one value, or of given values") {
   CHECK(empty_like(x).raw() != x.raw());
   CHECK(tensor_of<uint8_t>({2}, std::vector<uint8_t>{1, 255}).to_vector<uint8_t>() ==
         std::vector<uint8_t>{1, 255});
+  CHECK(tensor_of({2}, {5.0, 7.0}).to_vector<double>() == std::vector<double>{5, 7});
+  CHECK(tensor_of({2, 1}, {5, 7}).to_vector<int32_t>() == std::vector<int32_t>{5, 7});
+  CHECK(tensor_of({2}, {5.5, 7.0}, DType::f32).to_vector<float>() == std::vector<float>{5.5, 7});
+  CHECK_THROWS_WITH_AS(tensor_of({3}, {1.0f}), "tensor_of: 1 values given for shape (3) of 3 elements",
+                       Error);
   CHECK_THROWS_WITH_AS(tensor_of<float>({2, 2}, std::vector<float>{1, 2, 3}),
-                       "tensor: 3 values given for shape (2, 2) of 4 elements", Error);
+                       "tensor_of: 3 values given for shape (2, 2) of 4 elements", Error);
 }
 
 TEST_CASE("tensor: it may be a scalar or empty") {
@@ -151,27 +156,31 @@ TEST_CASE("tensor: item converts any dtype, exactly where a double can hold it")
   CHECK(full({1, 1}, -7, DType::i32).item() == -7);
   CHECK(full({}, 0.25, DType::bf16).item() == 0.25);
   CHECK(tensor_of<int64_t>({1}, std::vector<int64_t>{(int64_t{1} << 53) - 1}).item() == 0x1p53 - 1);
-  CHECK_THROWS_WITH_AS(iota({2}).item(), "tensor: item() needs one element, got f32 (2) on cpu", Error);
+  CHECK_THROWS_WITH_AS(iota({2}).item(), "Tensor::item: needs one element, got f32 (2) on cpu", Error);
 }
 
 TEST_CASE("tensor: errors say what was asked of what") {
   const Tensor x = iota({2, 3});
   CHECK_THROWS_WITH_AS(x.data<double>(),
-                       "tensor: f32 (2, 3) on cpu read as f64; convert with .to(DType::f64)", Error);
+                       "Tensor::data: f32 (2, 3) on cpu read as f64; convert with .to(DType::f64)", Error);
   CHECK_THROWS_AS(x.span<int32_t>(), Error);
   CHECK_THROWS_AS(x.to_vector<bf16>(), Error);
-  CHECK_THROWS_WITH_AS(x.view_rows(1, 3), "tensor: rows 1 to 3 of f32 (2, 3) on cpu do not exist", Error);
+  CHECK_THROWS_WITH_AS(x.view_rows(1, 3), "Tensor::view_rows: rows 1 to 3 of f32 (2, 3) on cpu do not exist",
+                       Error);
   CHECK_THROWS_AS(x.view_rows(-1, 1), Error);
   CHECK_THROWS_AS(x.view_rows(2, 1), Error);
   CHECK_THROWS_AS(full({}, 1, DType::f32).view_rows(0, 0), Error);
-  CHECK_THROWS_WITH_AS(x.view_as({5}),
-                       "tensor: f32 (2, 3) on cpu cannot be seen as (5): the number of elements differs",
+  CHECK_THROWS_WITH_AS(
+      x.view_as({5}),
+      "Tensor::view_as: f32 (2, 3) on cpu cannot be seen with shape (5): the number of elements differs",
+      Error);
+  CHECK_THROWS_WITH_AS(x.size(2), "Tensor::size: axis 2 of f32 (2, 3) on cpu does not exist", Error);
+  CHECK_THROWS_WITH_AS(zeros_like(Tensor()), "zeros_like: x is an undefined tensor; give it a value first",
                        Error);
-  CHECK_THROWS_AS(x.size(2), Error);
   const Tensor none;
   CHECK_FALSE(none.defined());
   CHECK(none.str() == "undefined tensor");
-  CHECK_THROWS_WITH_AS(none.shape(), "tensor: used while undefined; give it a value first", Error);
+  CHECK_THROWS_WITH_AS(none.shape(), "Tensor::shape: this tensor is undefined; give it a value first", Error);
   CHECK_THROWS_AS(none.clone(), Error);
   CHECK_THROWS_AS(Tensor({1}, DType::f32, Device::cuda(63)), Error);
 }

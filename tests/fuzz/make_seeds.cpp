@@ -31,7 +31,10 @@ constexpr const char* kModels[] = {
     R"({"model":"transformer","layers":1,"d":4,"heads":2,"d_head":2,"d_inner":6,"conv_width":2})",
     R"({"model":"transformer-xl","layers":1,"d":4,"heads":1,"d_head":4,"d_inner":6,"norm":"before"})",
     R"({"model":"primer","layers":1,"d":4,"heads":2,"d_head":2,"d_inner":6})",
-    R"({"model":"evolved-transformer","blocks":1,"d":4,"heads":2})"};
+    R"({"model":"evolved-transformer","blocks":1,"d":4,"heads":2})",
+    R"({"model":"min-gru","d":4,"d_inner":6,"d_feed_forward":8,"layers":1})",
+    R"({"model":"griffin","d":4,"d_recurrent":6,"d_feed_forward":8,"layers":2,"blocks":2,"attention_every":2,"heads":2})",
+    R"({"model":"gated-deltanet","d":4,"heads":2,"d_key":2,"d_value":3,"d_feed_forward":8,"layers":1})"};
 
 class Seeds {
  public:

@@ -3,7 +3,6 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
 #include <filesystem>
 #include <random>
 
@@ -14,6 +13,7 @@
 #include "tests/support/digest_verification.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
+#include "tests/support/processor_time.h"
 
 namespace tandem::testing {
 namespace {
@@ -31,19 +31,14 @@ Checkpoint small_checkpoint() {
   return checkpoint;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 // Returns the error of loading a checkpoint with this configuration, and checks that it takes little time and memory.
 std::string cheap_error(const std::string& path, const Checkpoint& checkpoint) {
   save_checkpoint(path, checkpoint);
   host_allocator().release_cached();
   host_allocator().reset_peak();
   const size_t before = host_allocator().statistics().in_use;
-  const auto start = std::chrono::steady_clock::now();
-  const std::string message = error_of([&path] { load_model_file(path); });
-  CHECK(seconds_since(start) < 5);
+  std::string message;
+  CHECK(processor_seconds([&] { message = error_of([&path] { load_model_file(path); }); }) < 5);
   CHECK(host_allocator().statistics().peak_in_use - before < size_t{64} << 20);
   CHECK(contains(message, path));
   return message;
@@ -227,10 +222,11 @@ TEST_CASE("checkpoint: the time to load one grows with its tensors, not with the
     checkpoint.masks.push_back({name, full({2, 2}, 1, DType::u8)});
     checkpoint.quantized.emplace(name, q);
   }
-  const auto start = std::chrono::steady_clock::now();
-  save_checkpoint(path, checkpoint);
-  CHECK(load_checkpoint(path).quantized.size() == 10'000);
-  CHECK(seconds_since(start) < 10);
+  const auto save_and_load = [&] {
+    save_checkpoint(path, checkpoint);
+    CHECK(load_checkpoint(path).quantized.size() == 10'000);
+  };
+  CHECK(processor_seconds(save_and_load) < 10);
 }
 
 }  // namespace tandem::testing

@@ -30,7 +30,7 @@ int64_t count(const std::string& layers) {
 
 MODEL_CASES(stack) {
   add_small_model(R"({"model":"stack",
-                      "layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru",
+                      "layers":"srupp,attention,lstm,feed-forward,qrnn,srupp-projected,sru,min-gru,rg-lru,gated-delta",
                       "d":12,"d_projected":6,"heads":2,"d_inner":16})");
 }
 
@@ -60,6 +60,11 @@ TEST_CASE("stack: layers have the parameters of their own models") {
   CHECK(count("sru") - ends == p * d + 3 * d * p + 4 * d);
   CHECK(count("qrnn") - ends == 3 * d * 2 * d + 3 * d);
   CHECK(count("lstm") - ends == 8 * d * d + 8 * d);
+  CHECK(count("min-gru") - ends == 6 * d * d + d * d + 4 * d + 2 * d + d);  // minGRU; filter, mixing; norm
+  // W_y, W_x, W_o and biases; the filter; L; two gates of two blocks; the norm.
+  CHECK(count("rg-lru") - ends == 3 * (d * d + d) + 5 * d + d + 2 * (d * d / 2 + d) + d);
+  // Queries, keys, values, gate and output; three filters; beta, decay with dt and A, for two heads; both norms.
+  CHECK(count("gated-delta") - ends == 5 * d * d + 3 * 4 * d + 2 * 2 * d + 2 * 2 + d + d / 2);
   CHECK(count("attention") - ends == 5 * d * d + 2 * d + 2 * d);  // q, k, v, r, output; u, v; norm
   CHECK(count("feed-forward") - ends == 2 * d * inner + inner + d + 2 * d);
   CHECK(count("srupp*2,lstm") - ends == 2 * (count("srupp") - ends) + count("lstm") - ends);

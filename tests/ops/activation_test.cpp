@@ -10,6 +10,7 @@
 #include "tandem/ops/reference/activation.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -30,6 +31,40 @@ void add_cases(const char* name, Activation kind, double (*reference)(double), d
                  .tolerance_f32 = shape.numel() == 1 ? 1e-4 : 1e-5,
                  // The derivative 1 - y^2 of tanh is computed from a y that bf16 has rounded, near 1.
                  .tolerance_bf16 = shape.numel() == 1 && kind == Activation::tanh ? 0.5 : 2e-2});
+}
+
+SIGNATURES(activation) {
+  add_unary_signature("activation", "relu",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return relu(x); }, {});
+  add_unary_signature("activation", "squared_relu",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return squared_relu(x); }, {});
+  add_unary_signature("activation", "sigmoid",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sigmoid(x); }, {});
+  add_unary_signature("activation", "tanh",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return tanh(x); }, {});
+  add_unary_signature("activation", "silu",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return silu(x); }, {});
+  add_unary_signature("activation", "exp",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return exp(x); }, {});
+  add_unary_signature("activation", "log",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return log(x); }, {});
+  add_unary_signature("activation", "sqrt",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sqrt(x); }, {});
+  add_unary_signature("activation", "square",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return square(x); }, {});
+  add_unary_signature(
+      "activation", "activation",
+      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return activation(x, Activation::gelu_tanh); },
+      {}, "gelu_tanh");
+  add_unary_signature("activation", "gelu",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return gelu(x, Gelu::erf); },
+                      {});
+  add_unary_signature("activation", "gelu",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return gelu(x, Gelu::tanh); },
+                      {});
+  add_unary_signature(
+      "activation", "gelu",
+      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return gelu(x, Gelu::sigmoid1702); }, {});
 }
 
 OP_CASES(activation) {
@@ -108,7 +143,7 @@ TEST_CASE("activation: fast_erf is within 3e-7 in f32") {
 
 TEST_CASE("activation: errors") {
   CHECK_THROWS_WITH_AS(relu(zeros({2}, DType::i64)),
-                       "relu: dtype i64 is not supported on the CPU; use f32 or f64", Error);
+                       "relu: x is i64 (2) on cpu; its dtype must be f32 or f64 on the CPU", Error);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -88,6 +89,25 @@ void add_case(const Layout& layout, const Tensor& ids) {
                  return {reference::adaptive_embedding(x[0], weights_of(layout, x, 1), layout.d, kScale)};
                },
                .weights = weights});
+}
+
+SIGNATURES(adaptive_embedding) {
+  add_signature(
+      {.op = "adaptive_embedding",
+       .function = "adaptive_embedding",
+       .sizes = {6, 5, 2},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"ids", {n[0]}, DType::i32},
+                 {"weights.rows", {4, n[1]}},
+                 {"weights.rows", {3, n[2]}},
+                 {"weights.projections", {n[1], n[1]}, DType::f32, true},
+                 {"weights.projections", {n[1], n[2]}}};
+       },
+       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+         return {adaptive_embedding(x[0], {{static_cast<int64_t>(n[0])}, {x[1], x[2]}, {x[3], x[4]}},
+                                    {.dropout = n[1]})};
+       },
+       .numbers = {{"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}}, {"options.dropout", 0, {-1, 0.5, 1, NAN}}}});
 }
 
 OP_CASES(adaptive_embedding) {
@@ -237,22 +257,24 @@ TEST_CASE("adaptive_embedding: errors") {
       [](Weights& w, auto&) {
         w.cutoffs = {30, 7};
       },
-      "adaptive_embedding: cutoffs (30, 7) must ascend, all above 0 and below the vocabulary of 42");
+      "adaptive_embedding: weights.cutoffs (30, 7) must ascend, all above 0 and below the vocabulary of 42 that weights.rows give");
   say([](Weights& w, auto&) { w.projections.pop_back(); },
-      "adaptive_embedding: 2 projections for 3 matrices of rows; each takes one (undefined: none), or there are none at all");
+      "adaptive_embedding: weights.projections has 2 tensors for 3 tables in weights.rows; each takes one (undefined: none), or "
+      "there are none at all");
   say([](Weights& w, auto&) { w.projections[1] = {}; },
-      "adaptive_embedding: rows 1 have 8 features and no projection to the 33 of the result");
+      "adaptive_embedding: weights.rows[1] has 8 features, and weights.projections has none to the 33 of the result");
   say(
       [](Weights& w, auto&) {
         w.projections[1] = zeros({8, 33}, DType::f32);
       },
-      "adaptive_embedding: projection 1 is f32 (8, 33) on cpu; from rows of 8 features to 33 it must be (33, 8)");
+      "adaptive_embedding: weights.projections[1] is f32 (8, 33) on cpu; from rows of 8 features to 33 it must be (33, 8)");
   say([](Weights& w, auto&) { w.projections[1] = w.projections[1].to(DType::f64); },
-      "adaptive_embedding: a weight is f64 (33, 8) on cpu, with f32 (7, 33) on cpu; it must be f32, on the same device");
+      "adaptive_embedding: weights.projections is f64 (33, 8) on cpu, but weights.rows[0] is f32 (7, 33) on cpu; it must be f32, "
+      "on the same device");
   say([](Weights&, auto& options) { options.dtype = DType::bf16; },
-      "adaptive_embedding: rows are f32 (7, 33) on cpu; they cannot give bf16");
+      "adaptive_embedding: weights.rows[0] is f32 (7, 33) on cpu; it cannot give bf16");
   say([](Weights&, auto& options) { options.dropout = 1; },
-      "adaptive_embedding: probability 1 of dropping is outside [0, 1)");
+      "adaptive_embedding: options.dropout is 1; a probability of dropping must lie in [0, 1)");
   CHECK(
       error_of([&] {
         adaptive_embedding(tensor_of<int32_t>({2}, {64, 65}), good);

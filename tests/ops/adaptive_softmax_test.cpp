@@ -22,6 +22,7 @@
 #include "tests/support/adaptive_weights.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
+#include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
 namespace tandem::testing {
@@ -57,6 +58,77 @@ void add_case(const Layout& layout, const std::string& which, const Tensor& targ
          return {nll, full({}, reference::sum(nll) / static_cast<double>(nll.numel()), DType::f64)};
        },
        .weights = weights});
+}
+
+SIGNATURES(adaptive_softmax) {
+  add_signature({.op = "adaptive_softmax",
+                 .function = "adaptive_softmax_nll",
+                 .sizes = {6, 5, 2},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"hidden", {n[0], n[1]}},
+                           {"targets", {n[0]}, DType::i32},
+                           {"weights.rows", {4, n[1]}},
+                           {"weights.rows", {3, n[2]}},
+                           {"weights.biases", {4}, DType::f32, true},
+                           {"weights.biases", {3}, DType::f32, true},
+                           {"weights.projections", {n[1], n[1]}, DType::f32, true},
+                           {"weights.projections", {n[1], n[2]}},
+                           {"weights.cluster_rows", {1, n[1]}},
+                           {"weights.cluster_bias", {1}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {adaptive_softmax_nll(
+                       x[0], x[1],
+                       {{static_cast<int64_t>(n[0])}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}, x[8], x[9]},
+                       {.dropout = n[1], .logits_at_once = static_cast<int64_t>(n[2])})};
+                 },
+                 .numbers = {{"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}},
+                             {"options.dropout", 0, {-1, 0.5, 1, NAN}},
+                             {"options.logits_at_once", 100, {0, -1, 1}}}});
+  add_signature({.op = "adaptive_softmax",
+                 .function = "adaptive_softmax_loss",
+                 .sizes = {6, 5, 2},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"hidden", {n[0], n[1]}},
+                           {"targets", {n[0]}, DType::i32},
+                           {"weights.rows", {4, n[1]}},
+                           {"weights.rows", {3, n[2]}},
+                           {"weights.biases", {4}, DType::f32, true},
+                           {"weights.biases", {3}, DType::f32, true},
+                           {"weights.projections", {n[1], n[1]}, DType::f32, true},
+                           {"weights.projections", {n[1], n[2]}},
+                           {"weights.cluster_rows", {1, n[1]}},
+                           {"weights.cluster_bias", {1}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {adaptive_softmax_loss(
+                       x[0], x[1],
+                       {{static_cast<int64_t>(n[0])}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}, x[8], x[9]},
+                       {.dropout = n[1], .logits_at_once = static_cast<int64_t>(n[2])})};
+                 },
+                 .numbers = {{"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}},
+                             {"options.dropout", 0, {-1, 0.5, 1, NAN}},
+                             {"options.logits_at_once", 100, {0, -1, 1}}}});
+  add_signature(
+      {.op = "adaptive_softmax",
+       .function = "adaptive_log_probabilities",
+       .sizes = {6, 5, 2},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"hidden", {n[0], n[1]}},
+                 {"weights.rows", {4, n[1]}},
+                 {"weights.rows", {3, n[2]}},
+                 {"weights.biases", {4}, DType::f32, true},
+                 {"weights.biases", {3}, DType::f32, true},
+                 {"weights.projections", {n[1], n[1]}, DType::f32, true},
+                 {"weights.projections", {n[1], n[2]}},
+                 {"weights.cluster_rows", {1, n[1]}},
+                 {"weights.cluster_bias", {1}, DType::f32, true}};
+       },
+       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+         return {adaptive_log_probabilities(
+             x[0], {{static_cast<int64_t>(n[0])}, {x[1], x[2]}, {x[3], x[4]}, {x[5], x[6]}, x[7], x[8]})};
+       },
+       .numbers = {{"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}}}});
 }
 
 OP_CASES(adaptive_softmax) {
@@ -221,8 +293,9 @@ TEST_CASE("adaptive_softmax: no tokens have an empty result, and no mean") {
     CHECK(nll.shape() == Shape{0});
     tape.backward({nll}, {nll.clone()});
     for (const Tensor& x : all_of(w)) CHECK(relative_error(grad(x), zeros_like(x)) == 0);
-    CHECK(contains(error_of([&] { adaptive_softmax_loss(hidden, targets, w); }),
-                   "adaptive_softmax: targets are i32 (0) on " + device.str() + ": the mean over no tokens"));
+    CHECK(contains(
+        error_of([&] { adaptive_softmax_loss(hidden, targets, w); }),
+        "adaptive_softmax_loss: targets are i32 (0) on " + device.str() + ": the mean over no tokens"));
   }
 }
 
@@ -251,68 +324,76 @@ TEST_CASE("adaptive_softmax: errors") {
   };
   const auto say = [&](const auto& change, const char* message) { CHECK(error_with(change) == message); };
   say([](Weights& w) { w.cutoffs = {7}; },
-      "adaptive_softmax: 3 matrices of rows; cutoffs (7) make 2 clusters, which take one each, or one table for all");
+      "adaptive_softmax_nll: weights.rows has 3 tables; weights.cutoffs (7) make 2 clusters, which take one each, or one table for all");
   say(
       [](Weights& w) {
         w.cutoffs = {30, 7};
       },
-      "adaptive_softmax: cutoffs (30, 7) must ascend, all above 0 and below the vocabulary of 42");
+      "adaptive_softmax_nll: weights.cutoffs (30, 7) must ascend, all above 0 and below the vocabulary of 42 that weights.rows "
+      "give");
   say(
       [](Weights& w) {
         w.cutoffs = {0, 30};
       },
-      "adaptive_softmax: cutoffs (0, 30) must ascend, all above 0 and below the vocabulary of 65");
+      "adaptive_softmax_nll: weights.cutoffs (0, 30) must ascend, all above 0 and below the vocabulary of 65 that weights.rows "
+      "give");
   say(
       [](Weights& w) {
         w.rows = {zeros({30, 33}, DType::f32)};
       },
-      "adaptive_softmax: cutoffs (7, 30) must ascend, all above 0 and below the vocabulary of 30");
+      "adaptive_softmax_nll: weights.cutoffs (7, 30) must ascend, all above 0 and below the vocabulary of 30 that weights.rows "
+      "give");
   say(
       [](Weights& w) {
         w.cutoffs = {8, 30};
       },
-      "adaptive_softmax: rows 0 are (7, 33); by the cutoffs (8, 30) the cluster has 8 ids");
+      "adaptive_softmax_nll: weights.rows[0] is (7, 33); by weights.cutoffs (8, 30) the cluster has 8 ids");
   say([](Weights& w) { w.rows[1] = zeros({23}, DType::f32); },
-      "adaptive_softmax: rows 1 are f32 (23) on cpu; they must be a floating matrix, a row for each id");
+      "adaptive_softmax_nll: weights.rows[1] is f32 (23) on cpu; it must be a floating matrix, a row for each id");
   say([](Weights& w) { w.projections.pop_back(); },
-      "adaptive_softmax: 2 projections; 3 clusters take one each (undefined: none), or there are none at all");
+      "adaptive_softmax_nll: weights.projections has 2 tensors; 3 clusters take one each (undefined: none), or there are none at all");
   say([](Weights& w) { w.projections[1] = {}; },
-      "adaptive_softmax: cluster 1 has rows of 8 features and no projection to them from hidden's 33");
+      "adaptive_softmax_nll: weights.rows of cluster 1 have 8 features, and weights.projections has none to them from hidden's "
+      "33");
   say(
       [](Weights& w) {
         w.projections[1] = zeros({8, 33}, DType::f32);
       },
-      "adaptive_softmax: projection 1 is f32 (8, 33) on cpu; from hidden "
+      "adaptive_softmax_nll: weights.projections[1] is f32 (8, 33) on cpu; from hidden "
       "(..., 33) to rows of 8 features it must be (33, 8)");
   say([](Weights& w) { w.biases.pop_back(); },
-      "adaptive_softmax: 2 biases for 3 matrices of rows; each takes one (undefined: none), or there are none at all");
+      "adaptive_softmax_nll: weights.biases has 2 tensors for 3 tables in weights.rows; each takes one (undefined: none), or "
+      "there are none at all");
   say([](Weights& w) { w.biases[2] = zeros({34}, DType::f32); },
-      "adaptive_softmax: bias 2 is f32 (34) on cpu; with rows (35, 2) it must be (35)");
+      "adaptive_softmax_nll: weights.biases[2] is f32 (34) on cpu; with rows (35, 2) it must be (35)");
   say(
       [](Weights& w) {
         w.cluster_rows = zeros({3, 33}, DType::f32);
       },
-      "adaptive_softmax: cluster rows are (3, 33); 2 cutoffs and rows (7, 33) want (2, 33)");
+      "adaptive_softmax_nll: weights.cluster_rows is (3, 33); 2 cutoffs and rows (7, 33) want (2, 33)");
   say([](Weights& w) { w.cluster_rows = {}; },
-      "adaptive_softmax: cluster rows are undefined; 2 cutoffs and rows (7, 33) want (2, 33)");
+      "adaptive_softmax_nll: weights.cluster_rows is undefined; 2 cutoffs and rows (7, 33) want (2, 33)");
   say([](Weights& w) { w.cluster_bias = zeros({3}, DType::f32); },
-      "adaptive_softmax: the cluster bias is (3); there are 2 clusters");
+      "adaptive_softmax_nll: weights.cluster_bias is (3); there are 2 tails");
   say([](Weights& w) { w.rows[2] = w.rows[2].to(DType::f64); },
-      "adaptive_softmax: a weight is f64 (35, 2) on cpu, with f32 (2, 33) on cpu; it must be f32, on the same device");
-  CHECK(error_of([&] { adaptive_softmax_loss(hidden, zeros({3}, DType::i32), good); }) ==
-        "adaptive_softmax: hidden is f32 (2, 33) on cpu, targets i32 (3) on cpu; targets must have hidden's "
-        "leading sizes (2) and device");
+      "adaptive_softmax_nll: weights.rows is f64 (35, 2) on cpu, but hidden is f32 (2, 33) on cpu; it must be f32, on the same "
+      "device");
+  CHECK(
+      error_of([&] { adaptive_softmax_loss(hidden, zeros({3}, DType::i32), good); }) ==
+      "adaptive_softmax_loss: hidden is f32 (2, 33) on cpu, targets i32 (3) on cpu; targets must have hidden's "
+      "leading sizes (2) and device");
   CHECK(error_of([&] { adaptive_log_probabilities(targets, good); }) ==
-        "adaptive_softmax: hidden is i32 (2) on cpu; it must be floating (..., d)");
-  CHECK(error_of([&] { adaptive_softmax_nll(hidden, targets, good, {.dropout = 1}); }) ==
-        "adaptive_softmax: dropout 1 must be in [0, 1), and 33554432 logits at once more than none");
+        "adaptive_log_probabilities: hidden is i32 (2) on cpu; its dtype must be f32 or f64 on the CPU");
+  CHECK(
+      error_of([&] { adaptive_softmax_nll(hidden, targets, good, {.dropout = 1}); }) ==
+      "adaptive_softmax_nll: options.dropout 1 must be in [0, 1), and options.logits_at_once 33554432 more than none");
   for (const Device device : test_devices()) {
     Weights moved = leaves_of(good, device);
     CHECK(
         error_of([&] {
           adaptive_softmax_nll(hidden.to(device), tensor_of<int32_t>({2}, {64, 65}).to(device), moved);
         }) ==
-        "adaptive_softmax: targets: 65 at position (1) of (2) is outside 0..64; does the vocabulary fit the model?");
+        "adaptive_softmax_nll: targets: 65 at position (1) of (2) is outside 0..64; does the vocabulary fit the model?");
   }
 }
 

@@ -10,6 +10,7 @@
 #include "tandem/ops/reference/arithmetic.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -29,6 +30,50 @@ void add_pair_case(const char* name, Shape a, Shape b, Pair run, double (*f)(dou
        .weights = weights});
 }
 
+SIGNATURES(arithmetic) {
+  add_signature({.op = "arithmetic",
+                 .function = "add",
+                 .sizes = {3, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {add(x[0], x[1])};
+                 }});
+  add_signature({.op = "arithmetic",
+                 .function = "sub",
+                 .sizes = {3, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {sub(x[0], x[1])};
+                 }});
+  add_signature({.op = "arithmetic",
+                 .function = "mul",
+                 .sizes = {3, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {mul(x[0], x[1])};
+                 }});
+  add_signature({.op = "arithmetic",
+                 .function = "div",
+                 .sizes = {3, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {div(x[0], x[1])};
+                 }});
+  add_unary_signature("arithmetic", "scale",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return scale(x, n[0]); },
+                      {{"factor", 2, {0, NAN, HUGE_VAL}}});
+  add_unary_signature("arithmetic", "neg",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return neg(x); }, {});
+}
+
 OP_CASES(arithmetic) {
   for (const Shape& shape : {Shape{}, Shape{1}, Shape{3, 33}, Shape{65, 3, 5}, Shape{300, 211}}) {
     add_pair_case("add", shape, shape, add, [](double a, double b) { return a + b; });
@@ -37,7 +82,9 @@ OP_CASES(arithmetic) {
     add_pair_case("div", shape, shape, div, [](double a, double b) { return a / b; });
   }
   const auto sum = [](double a, double b) { return a + b; };
+  const auto difference = [](double a, double b) { return a - b; };
   const auto product = [](double a, double b) { return a * b; };
+  const auto quotient = [](double a, double b) { return a / b; };
   for (const auto& [a, b] : {std::pair<Shape, Shape>{{5, 7}, {}},
                              {{33, 65}, {65}},
                              {{4, 3, 33}, {3, 33}},
@@ -46,7 +93,9 @@ OP_CASES(arithmetic) {
                              {{50, 24}, {24}}})
     for (const std::vector<int>& weights : {std::vector<int>{}, {1}}) {
       add_pair_case("add", a, b, add, sum, weights);
+      add_pair_case("sub", a, b, sub, difference, weights);
       add_pair_case("mul", a, b, mul, product, weights);
+      add_pair_case("div", a, b, div, quotient, weights);
     }
   add_pair_case("mul", {3, 33}, {3, 33}, mul, product, {1});  // b in f32 where a is bf16, without repetition
   for (const Shape& shape : {Shape{1}, Shape{33, 65}, Shape{70000}})
@@ -113,7 +162,9 @@ TEST_CASE("arithmetic: the gradient of a repeated tensor adds up over the repeti
 
 TEST_CASE("arithmetic: errors") {
   const Tensor a = zeros({2, 3}, DType::f32);
-  CHECK_THROWS_WITH_AS(div(a, zeros({3}, DType::f32)), "div: shapes differ: a is (2, 3), b is (3)", Error);
+  CHECK_THROWS_WITH_AS(div(a, zeros({2}, DType::f32)),
+                       "div: shapes do not fit: a is (2, 3), b is (2); b's must be a's or the end of a's",
+                       Error);
   CHECK_THROWS_WITH_AS(mul(a, zeros({2}, DType::f32)),
                        "mul: shapes do not fit: a is (2, 3), b is (2); b's must be a's or the end of a's",
                        Error);
@@ -132,7 +183,7 @@ TEST_CASE("arithmetic: errors") {
       "sub: a is f32 (2, 3) on cpu, b is f64 (2, 3) on cpu; bring both to one dtype and device with .to()",
       Error);
   CHECK_THROWS_WITH_AS(scale(zeros({2}, DType::i32), 2),
-                       "scale: dtype i32 is not supported on the CPU; use f32 or f64", Error);
+                       "scale: x is i32 (2) on cpu; its dtype must be f32 or f64 on the CPU", Error);
 }
 
 }  // namespace

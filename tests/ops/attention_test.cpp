@@ -15,6 +15,7 @@
 #include "tests/support/op_cases.h"
 #include "tests/support/precision_modes.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
 using namespace tandem;
@@ -59,6 +60,34 @@ Tensors run_attention(const Tensor& q, const Tensor& kv, const AttentionOptions&
 constexpr DropoutKey kKey{7, 3, 11};
 
 }  // namespace
+
+SIGNATURES(attention) {
+  add_signature(
+      {.op = "attention",
+       .function = "causal_attention",
+       .sizes = {3, 2, 4, 1},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"q", {n[0], n[1], n[2]}}, {"kv", {n[3] + n[0], n[1], 2 * n[2]}}};
+       },
+       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+         return {causal_attention(
+             x[0], x[1],
+             {.heads = static_cast<int64_t>(n[0]), .window = static_cast<int64_t>(n[1]), .dropout = n[2]})};
+       },
+       .numbers = {{"heads", 2, {0, -1, 1, 3, 1e18}},
+                   {"window", 0, {-1, 1, 2, 1e18}},
+                   {"dropout", 0, {-1, 0.5, 1, NAN}}}});
+  add_signature({.op = "attention",
+                 .function = "attend_cached",
+                 .sizes = {2, 4, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"q", {n[0], n[1]}}, {"kv_cache", {n[2], n[0], 2 * n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {attend_cached(x[0], x[1], static_cast<int64_t>(n[0]), static_cast<int64_t>(n[1]))};
+                 },
+                 .numbers = {{"valid", 5, {0, -1, 1, 6, 1e18}}, {"heads", 2, {0, -1, 1, 3, 1e18}}}});
+}
 
 OP_CASES(attention) {
   add_attention_case(1, 0, 1, 1, {});
@@ -319,11 +348,11 @@ TEST_CASE("attention: errors name the shapes and options") {
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 8}), f32({4, 16})),
                        doctest::Contains("q is f32 (4, 8) on cpu; it must be (T, B, D)"), Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({4, 2, 8})),
-                       "causal_attention: q is (4, 2, 8), keys and values are (4, 2, 8); "
-                       "they must be (rows, 2, 16): keys and values side by side",
+                       "causal_attention: q is (4, 2, 8), kv is (4, 2, 8); "
+                       "it must be (rows, 2, 16): keys and values side by side",
                        Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({3, 2, 16})),
-                       doctest::Contains("3 keys for 4 queries"), Error);
+                       doctest::Contains("3 keys in kv for 4 queries"), Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({4, 2, 16}), {.heads = 3}),
                        doctest::Contains("3 heads do not divide the width 8"), Error);
   CHECK_THROWS_WITH_AS(causal_attention(f32({4, 2, 8}), f32({4, 2, 16}), {.window = -1}),
@@ -338,7 +367,7 @@ TEST_CASE("attention: errors name the shapes and options") {
   CHECK_THROWS_WITH_AS(attend_cached(f32({1, 2, 8}), f32({4, 2, 16}), 1),
                        doctest::Contains("it must be (B, D)"), Error);
   CHECK_THROWS_WITH_AS(attend_cached(f32({2, 8}), f32({4, 2, 16}), 5),
-                       doctest::Contains("5 valid rows of a cache of 4"), Error);
-  CHECK_THROWS_WITH_AS(attend_cached(f32({2, 8}), f32({4, 2, 16}), 0), doctest::Contains("0 valid rows"),
+                       doctest::Contains("valid is 5, kv_cache has 4 rows"), Error);
+  CHECK_THROWS_WITH_AS(attend_cached(f32({2, 8}), f32({4, 2, 16}), 0), doctest::Contains("valid is 0"),
                        Error);
 }

@@ -12,6 +12,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -44,6 +45,21 @@ void add(const Case& c) {
   op_case.weights = {1};
   if (c.bias) op_case.weights.push_back(2);
   add_op_case(op_case);
+}
+
+SIGNATURES(causal_conv) {
+  add_signature({.op = "causal_conv",
+                 .function = "causal_conv",
+                 .sizes = {5, 2, 4, 3},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"x", {n[0], n[1], n[2]}},
+                           {"weight", {n[2], n[3]}},
+                           {"bias", {n[2]}, DType::f32, true},
+                           {"prefix", {std::max<int64_t>(0, n[3] - 1), n[1], n[2]}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {causal_conv(x[0], x[1], x[2], x[3])};
+                 }});
 }
 
 OP_CASES(causal_conv) {
@@ -128,13 +144,14 @@ TEST_CASE("causal_conv: errors say what is wrong") {
         "causal_conv: weight is (2, 5), but x is (4, 2, 3) and takes weight (3, 5)");
   CHECK(error(x, weight, zeros({2}, DType::f32), none) ==
         "causal_conv: bias is (2), but x is (4, 2, 3) and takes bias (3)");
-  CHECK(error(x, weight, none, zeros({5, 2, 3}, DType::f32)) ==
-        "causal_conv: prefix is (5, 2, 3), but x is (4, 2, 3) and takes prefix (4, 2, 3)");
+  CHECK(
+      error(x, weight, none, zeros({5, 2, 3}, DType::f32)) ==
+      "causal_conv: prefix is (5, 2, 3); with weight (3, 5) it must be (4, B, C), a row for each tap but the last");
   CHECK(error(x, zeros({3, 5}, DType::f64), none, none) ==
         "causal_conv: weight is f64 (3, 5) on cpu, but x is f32 (4, 2, "
         "3) on cpu; give weight in f32, on the device of x");
   CHECK(error(zeros({4, 2, 3}, DType::bf16), weight, none, none) ==
-        "causal_conv: dtype bf16 is not supported on the CPU; use f32 or f64");
+        "causal_conv: x is bf16 (4, 2, 3) on cpu; its dtype must be f32 or f64 on the CPU");
 }
 
 }  // namespace

@@ -8,9 +8,18 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
+
+SIGNATURES(chunk_sum) {
+  add_unary_signature("chunk_sum", "chunk_sum",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
+                        return chunk_sum(x, static_cast<int64_t>(n[0]));
+                      },
+                      {{"width", 2, {0, -1, 1, 3, 4, 1e18}}});
+}
 
 OP_CASES(chunk_sum) {
   for (const auto& [shape, width] : {std::pair<Shape, int64_t>{{1}, 1},
@@ -48,11 +57,13 @@ TEST_CASE("chunk_sum: errors") {
   const auto error = [](Shape shape, int64_t width, DType dtype) {
     return error_of([&] { chunk_sum(zeros(shape, dtype), width); });
   };
-  CHECK(error({2, 3}, 4, DType::f32) ==
-        "chunk_sum: x is f32 (2, 3) on cpu and a chunk 4 wide; the last axis must hold at least one");
-  CHECK(error({2, 3}, 0, DType::f32).find("a chunk 0 wide") != std::string::npos);
+  CHECK(
+      error({2, 3}, 4, DType::f32) ==
+      "chunk_sum: x is f32 (2, 3) on cpu and width 4; the last axis must hold at least one chunk of at least one element");
+  CHECK(error({2, 3}, 0, DType::f32).find("width 0") != std::string::npos);
   CHECK(error({}, 1, DType::f32).find("the last axis") != std::string::npos);
-  CHECK(error({2, 3}, 3, DType::i32) == "chunk_sum: dtype i32 is not supported on the CPU; use f32 or f64");
+  CHECK(error({2, 3}, 3, DType::i32) ==
+        "chunk_sum: x is i32 (2, 3) on cpu; its dtype must be f32 or f64 on the CPU");
 }
 
 }  // namespace

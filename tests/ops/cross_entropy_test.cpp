@@ -4,18 +4,56 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include "tandem/autograd/tape.h"
 #include "tandem/ops/arithmetic.h"
+#include "tandem/ops/dropout.h"
 #include "tandem/ops/reduce.h"
 #include "tandem/ops/reference/cross_entropy.h"
 #include "tandem/ops/reference/reduce.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
 #include "tests/support/devices.h"
+#include "tests/support/errors.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
+
+SIGNATURES(cross_entropy) {
+  add_signature({.op = "cross_entropy",
+                 .function = "cross_entropy",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {cross_entropy(x[0], x[1])};
+                 }});
+  add_signature({.op = "cross_entropy",
+                 .function = "token_nll",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {token_nll(x[0], x[1])};
+                 }});
+  add_signature({.op = "cross_entropy",
+                 .function = "cross_entropy_in_place",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {cross_entropy_in_place(
+                       x[0].defined() && is_floating(x[0].dtype()) ? x[0].clone() : x[0], x[1])};
+                 }});
+}
 
 OP_CASES(cross_entropy) {
   for (const auto& [leading, vocabulary] : {std::pair{Shape{1}, 1},
@@ -184,6 +222,42 @@ TEST_CASE("cross_entropy: an offset of all logits changes no gradient, however l
   }
 }
 
+TEST_CASE("cross_entropy: in place, a view of a leaf is refused as the leaf is, and keeps its values") {
+  const Tensor targets = zeros({2}, DType::i32);
+  const Tensor leaf = requires_grad(full({3, 2, 5}, 0.5, DType::f32));
+  const std::pair<const char*, std::function<Tensor()>> views[] = {
+      {"slice",
+       [&leaf] {
+         return reshape(slice(leaf, 1, 2), {2, 5});
+       }},
+      {"reshape",
+       [&leaf] {
+         return slice(reshape(leaf, {6, 5}), 0, 2);
+       }},
+      {"split",
+       [&leaf] {
+         return split(reshape(leaf, {6, 5}), {2, 4})[0];
+       }},
+      {"clone of a view in another place", [&leaf] {
+         return dropout(slice(reshape(leaf, {6, 5}), 0, 2), 0, {});
+       }}};
+  for (const auto& entry : views) {
+    const std::string name = entry.first;
+    CAPTURE(name);
+    Tape tape;
+    const Tensor logits = entry.second();
+    CHECK(
+        contains(error_of([&] { cross_entropy_in_place(logits, targets); }), "are a leaf or a view of one"));
+    CHECK(leaf.to_vector<float>() == std::vector<float>(30, 0.5f));
+  }
+  Tape tape;
+  cross_entropy_in_place(slice(leaf, 0, 1).clone().view_as({2, 5}),
+                         targets);  // without history: nothing is overwritten
+  tape.backward(cross_entropy_in_place(reshape(slice(leaf, 0, 1).clone(), {2, 5}), targets));
+  CHECK(leaf.to_vector<float>() == std::vector<float>(30, 0.5f));
+  CHECK(grad(leaf).to_vector<float>()[1] == doctest::Approx(0.1));
+}
+
 TEST_CASE("cross_entropy: the mean of many small losses keeps its digits in f32") {
   const int64_t n = 1 << 20;
   const Tensor x = full({n, 2}, 0, DType::f32);
@@ -210,7 +284,8 @@ TEST_CASE("cross_entropy: errors") {
   Tape tape;
   CHECK_THROWS_WITH_AS(
       cross_entropy_in_place(requires_grad(logits), zeros({2, 3}, DType::i32)),
-      "cross_entropy_in_place: the logits f32 (2, 3, 5) on cpu are a leaf, whose values would be lost; use cross_entropy",
+      "cross_entropy_in_place: the logits f32 (2, 3, 5) on cpu are a leaf or a view of one (reshape, slice), whose values "
+      "would be lost; use cross_entropy",
       Error);
 }
 

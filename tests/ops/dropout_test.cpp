@@ -9,6 +9,7 @@
 #include "tandem/ops/reference/dropout.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -17,6 +18,22 @@ constexpr DropoutKey kKey{99, 7, 3};
 
 double mask_at(int64_t i, double p) {
   return reference::dropout_factor(i, p, kKey);
+}
+
+SIGNATURES(dropout) {
+  add_unary_signature("dropout", "dropout",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return dropout(x, n[0], {}); },
+                      {{"p", 0.5, {-1, 0, 1, 2, NAN}}});
+  add_unary_signature(
+      "dropout", "variational_dropout",
+      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return variational_dropout(x, n[0], {}); },
+      {{"p", 0.5, {-1, 0, 1, 2, NAN}}});
+  add_signature({.op = "dropout",
+                 .function = "dropout_mask",
+                 .call = [](const Tensors&, const Numbers& n) -> Tensors {
+                   return {dropout_mask({2, 3}, n[0], static_cast<DType>(n[1]), Device::cpu(), {})};
+                 },
+                 .numbers = {{"p", 0.5, {-1, 0, 1, 2, NAN}}, {"dtype", 0, {1, 2, 3, 5}}}});
 }
 
 OP_CASES(dropout) {
@@ -119,15 +136,17 @@ TEST_CASE("dropout: nothing is saved for backward") {
 
 TEST_CASE("dropout: errors") {
   const Tensor x = zeros({3}, DType::f32);
-  CHECK_THROWS_WITH_AS(dropout(x, 1, kKey), "dropout: probability 1 of dropping is outside [0, 1)", Error);
-  CHECK_THROWS_WITH_AS(dropout(x, NAN, kKey), "dropout: probability nan of dropping is outside [0, 1)",
+  CHECK_THROWS_WITH_AS(dropout(x, 1, kKey), "dropout: p is 1; the probability of dropping must lie in [0, 1)",
                        Error);
+  CHECK_THROWS_WITH_AS(dropout(x, NAN, kKey),
+                       "dropout: p is nan; the probability of dropping must lie in [0, 1)", Error);
   CHECK_THROWS_WITH_AS(dropout_mask({3}, -0.5, DType::f32, Device::cpu(), kKey),
-                       "dropout_mask: probability -0.5 of dropping is outside [0, 1)", Error);
-  CHECK_THROWS_WITH_AS(variational_dropout(x, 0.5, kKey),
-                       "variational_dropout: f32 (3) on cpu has no time axis before others; it must be (T, "
-                       "...), such as (T, B, D)",
-                       Error);
+                       "dropout_mask: p is -0.5; the probability of dropping must lie in [0, 1)", Error);
+  CHECK_THROWS_WITH_AS(
+      variational_dropout(x, 0.5, kKey),
+      "variational_dropout: x is f32 (3) on cpu, without a time axis before others; it must be (T, "
+      "...), such as (T, B, D)",
+      Error);
 }
 
 }  // namespace

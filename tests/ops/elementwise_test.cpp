@@ -11,6 +11,7 @@
 #include "tandem/ops/reference/elementwise.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -34,6 +35,34 @@ void add_cases(const char* name, Elementwise kind, double (*reference)(double, d
                      return reference(value[i], a, b);
                    })};
                  }});
+}
+
+SIGNATURES(elementwise) {
+  add_unary_signature(
+      "elementwise", "elementwise",
+      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
+        return elementwise(x, Elementwise::softplus);
+      },
+      {}, "softplus");
+  add_unary_signature("elementwise", "abs",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return abs(x); }, {});
+  add_unary_signature("elementwise", "softplus",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return softplus(x); }, {});
+  add_unary_signature("elementwise", "clamp",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return clamp(x, n[0], n[1]); },
+                      {{"low", -1, {2, -HUGE_VAL, NAN}}, {"high", 1, {-2, HUGE_VAL, NAN}}});
+  add_unary_signature("elementwise", "pow",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return pow(x, n[0]); },
+                      {{"exponent", 2, {0, -1, 0.5, HUGE_VAL, NAN}}});
+  add_unary_signature(
+      "elementwise", "operator", [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return x + n[0]; },
+      {{"number", 2, {0, HUGE_VAL, NAN}}}, "add_number");
+  add_unary_signature(
+      "elementwise", "operator", [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return n[0] - x; },
+      {{"number", 2, {0, HUGE_VAL, NAN}}}, "subtract_from");
+  add_unary_signature(
+      "elementwise", "operator", [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return x / n[0]; },
+      {{"number", 2, {0, HUGE_VAL, NAN}}}, "divide_by");
 }
 
 OP_CASES(elementwise) {
@@ -93,10 +122,10 @@ TEST_CASE("elementwise: edges of the domains") {
 
 TEST_CASE("elementwise: impossible arguments are refused by the name of the function") {
   const Tensor x = zeros({2}, DType::f32);
-  CHECK(contains(error_of([] { abs(Tensor()); }), "abs: x is undefined tensor"));
+  CHECK(contains(error_of([] { abs(Tensor()); }), "abs: x is an undefined tensor"));
   CHECK(contains(error_of([] { softplus(zeros({2}, DType::i32)); }), "softplus: x is i32 (2) on cpu"));
-  CHECK(contains(error_of([&x] { clamp(x, 2, 1); }), "clamp: from 2 to 1"));
-  CHECK(contains(error_of([&x] { x + std::nan(""); }), "add_number: a number is NaN"));
+  CHECK(contains(error_of([&x] { clamp(x, 2, 1); }), "clamp: low is 2 and high 1"));
+  CHECK(contains(error_of([&x] { x + std::nan(""); }), "add_number: the number is NaN"));
 }
 
 }  // namespace

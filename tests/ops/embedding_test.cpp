@@ -10,9 +10,32 @@
 #include "tandem/ops/reference/embedding.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
+
+SIGNATURES(embedding) {
+  add_signature({.op = "embedding",
+                 .function = "embedding",
+                 .sizes = {3, 7, 4},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"ids", {n[0]}, DType::i32}, {"table", {n[1], n[2]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {embedding(x[0], x[1])};
+                 }});
+  add_signature({.op = "embedding",
+                 .function = "embedding",
+                 .sizes = {3, 7, 4},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"ids", {n[0]}, DType::i32}, {"table", {n[1], n[2]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {embedding(x[0], x[1], static_cast<DType>(n[0]))};
+                 },
+                 .numbers = {{"table", 0, {1, 2, 3}}}});
+}
 
 OP_CASES(embedding) {
   for (const auto& [shape, count, width] : {std::tuple{Shape{}, 1, 1},

@@ -13,6 +13,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -55,6 +56,32 @@ void add_residual(const std::string& name, const Shape& shape, double alpha) {
 }
 
 }  // namespace
+
+SIGNATURES(layer_norm) {
+  add_signature(
+      {.op = "layer_norm",
+       .function = "layer_norm",
+       .sizes = {3, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"x", {n[0], n[1]}}, {"gain", {n[1]}}, {"bias", {n[1]}}};
+       },
+       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+         return {layer_norm(x[0], x[1], x[2], {.eps = n[0], .dropout = n[1]})};
+       },
+       .numbers = {{"options.eps", 1e-5, {0, -1, NAN}}, {"options.dropout", 0, {-1, 0.5, 1, NAN}}}});
+  add_signature(
+      {.op = "layer_norm",
+       .function = "residual_layer_norm",
+       .sizes = {3, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {
+             {"q", {n[0], n[1]}}, {"a", {n[0], n[1]}}, {"alpha", {1}}, {"gain", {n[1]}}, {"bias", {n[1]}}};
+       },
+       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+         return {residual_layer_norm(x[0], x[1], x[2], x[3], x[4], {.eps = n[0], .dropout = n[1]})};
+       },
+       .numbers = {{"options.eps", 1e-5, {0, -1, NAN}}, {"options.dropout", 0, {-1, 0.5, 1, NAN}}}});
+}
 
 OP_CASES(layer_norm) {
   // A row of one element gives its bias and has no gradient.
@@ -206,15 +233,13 @@ TEST_CASE("layer_norm: errors say what is wrong") {
       error_of([&] { layer_norm(x, w, zeros({3}, DType::f64)); }) ==
       "layer_norm: bias is f64 (3) on cpu, but x is f32 (2, 3) on cpu; give bias in f32, on the device of x");
   CHECK(error_of([&] { layer_norm(x, w, w, {0}); }) ==
-        "layer_norm: eps is 0; it must be positive, such as 1e-5");
+        "layer_norm: options.eps is 0; it must be positive, such as 1e-5");
   CHECK(error_of([&] { layer_norm(x, w, w, {.dropout = 1}); }) ==
-        "layer_norm: probability 1 of dropping is outside [0, 1)");
-  CHECK(
-      error_of([&] {
-        const Tensor weight = zeros({3}, DType::bf16);
-        layer_norm(x.to(DType::bf16), weight, weight);
-      }) ==
-      "layer_norm: gain is bf16 (3) on cpu, but x is bf16 (2, 3) on cpu; give gain in f32, on the device of x");
+        "layer_norm: options.dropout is 1; a probability of dropping must lie in [0, 1)");
+  CHECK(error_of([&] {
+          const Tensor weight = zeros({3}, DType::bf16);
+          layer_norm(x.to(DType::bf16), weight, weight);
+        }) == "layer_norm: x is bf16 (2, 3) on cpu; its dtype must be f32 or f64 on the CPU");
   CHECK(error_of([&] { layer_norm(zeros({}, DType::f32), w, w); }).find("layer_norm: x is ()") == 0);
   CHECK(error_of([&] {
           layer_norm(zeros({2, 0}, DType::f32), w, w);
@@ -227,7 +252,7 @@ TEST_CASE("layer_norm: errors say what is wrong") {
   CHECK(error_of([&] {
           const Tensor ids = zeros({3}, DType::i32);
           layer_norm(ids, ids, ids);
-        }).find("layer_norm: dtype i32 is not supported") == 0);
+        }).find("layer_norm: x is i32 (3) on cpu; its dtype must be f32") == 0);
 }
 
 }  // namespace tandem::testing

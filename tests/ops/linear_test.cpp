@@ -12,6 +12,7 @@
 #include "tandem/ops/support/weight_cache.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -36,6 +37,38 @@ void add_linear_case(const Shape& x, int64_t out, bool with_bias) {
 }
 
 }  // namespace
+
+SIGNATURES(linear) {
+  add_signature({.op = "linear",
+                 .function = "linear",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"x", {n[0], n[1]}}, {"weight", {n[2], n[1]}}, {"bias", {n[2]}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {linear(x[0], x[1], x[2])};
+                 }});
+  add_signature({.op = "linear",
+                 .function = "linear_bf16_out",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"x", {n[0], n[1]}}, {"weight", {n[2], n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {linear_bf16_out(x[0], x[1])};
+                 }});
+  add_signature({.op = "linear",
+                 .function = "linear_rows",
+                 .sizes = {3, 2, 5, 4},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"before", {n[3], 2, n[1]}, DType::f32, true},
+                           {"x", {n[0], 2, n[1]}},
+                           {"weight", {n[2], n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {linear_rows(x[0], x[1], x[2]).all};
+                 }});
+}
 
 OP_CASES(linear) {
   for (bool bias : {false, true}) {
@@ -104,7 +137,8 @@ TEST_CASE("linear_rows: earlier rows may have another dtype if they need no grad
   const Tensor weight = random_tensor({40, 70}, DType::f32, 3);
   CHECK_THROWS_WITH_AS(
       linear_rows(requires_grad(before.to(DType::f64)), x, weight),
-      doctest::Contains("f64 (50, 2, 70) on cpu before f32 (30, 2, 70) on cpu; of another dtype it must be"),
+      doctest::Contains(
+          "linear_rows: before is f64 (50, 2, 70) on cpu, x is f32 (30, 2, 70) on cpu; of another dtype before must be"),
       Error);
   CHECK_THROWS_AS(linear_rows(zeros({50, 2, 70}, DType::i32), x, weight), Error);
 }
@@ -269,7 +303,7 @@ TEST_CASE("linear: zero rows give an empty result and zero gradients") {
 TEST_CASE("linear: errors name the shapes and dtypes") {
   const auto f32 = [](Shape shape) { return zeros(shape, DType::f32); };
   CHECK_THROWS_WITH_AS(linear(f32({2, 3, 4}), f32({5, 6})),
-                       "linear: x is (2, 3, 4), weight is (5, 6); x's last must equal weight's last", Error);
+                       "linear: x is (2, 3, 4), weight is (5, 6); the last sizes must be equal", Error);
   CHECK_THROWS_WITH_AS(linear(f32({3, 4}), f32({4})), doctest::Contains("it must be (out, in)"), Error);
   CHECK_THROWS_WITH_AS(linear(f32({3, 4}), f32({5, 4}), f32({4})),
                        "linear: bias is (4), weight is (5, 4); bias must be (5)", Error);

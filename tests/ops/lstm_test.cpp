@@ -23,6 +23,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
 namespace tandem::testing {
@@ -82,6 +83,24 @@ Tensors moved(const Tensors& xs, Device device) {
 constexpr Case kSmall{.steps = 5, .batch = 3, .in = 4, .width = 7};
 
 }  // namespace
+
+SIGNATURES(lstm) {
+  add_signature({.op = "lstm",
+                 .function = "lstm",
+                 .sizes = {3, 2, 5, 4},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"x", {n[0], n[1], n[2]}},
+                           {"weights.input", {4 * n[3], n[2]}},
+                           {"weights.hidden", {4 * n[3], n[3]}},
+                           {"weights.input_bias", {4 * n[3]}},
+                           {"weights.hidden_bias", {4 * n[3]}},
+                           {"h0", {n[1], n[3]}, DType::f32, true},
+                           {"c0", {n[1], n[3]}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {lstm(x[0], {x[1], x[2], x[3], x[4]}, x[5], x[6]).h};
+                 }});
+}
 
 OP_CASES(lstm) {
   const auto add = [](const std::string& name, const Case& c) { add_op_case(op_case_of(name, c)); };
@@ -365,9 +384,9 @@ TEST_CASE("lstm: errors say what is wrong") {
   for (const Shape& shape : {Shape{0, 2, 3}, Shape{4, 0, 3}, Shape{4, 2, 0}})
     CHECK(error(f32(shape), good).find("and none of them 0") != std::string::npos);
   CHECK(error(zeros({4, 2, 3}, DType::bf16), good) ==
-        "lstm: x is bf16 (4, 2, 3) on cpu; it must be f32 or f64, or bf16 on a GPU");
+        "lstm: x is bf16 (4, 2, 3) on cpu; its dtype must be f32 or f64 on the CPU");
   CHECK(error(zeros({4, 2, 3}, DType::i32), good) ==
-        "lstm: x is i32 (4, 2, 3) on cpu; it must be f32 or f64, or bf16 on a GPU");
+        "lstm: x is i32 (4, 2, 3) on cpu; its dtype must be f32 or f64 on the CPU");
   for (const Shape& shape : {Shape{20}, Shape{15, 5}, Shape{0, 0}}) {
     LstmWeights w = good;
     w.hidden = f32(shape);

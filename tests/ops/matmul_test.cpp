@@ -8,6 +8,7 @@
 #include "tandem/ops/gemm/log.h"
 #include "tandem/ops/reference/matmul.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -32,6 +33,27 @@ void add_matmul_case(const char* sizes, int64_t batch, int64_t m, int64_t n, int
 }
 
 }  // namespace
+
+SIGNATURES(matmul) {
+  add_signature({.op = "matmul",
+                 .function = "matmul",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"a", {n[0], n[1]}}, {"b", {n[1], n[2]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {matmul(x[0], x[1])};
+                 }});
+  add_signature({.op = "matmul",
+                 .function = "matmul",
+                 .sizes = {3, 2, 5, 4},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"a", {n[3], n[1], n[0]}}, {"b", {n[3], n[2], n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {matmul(x[0], x[1], {.transpose_a = true, .transpose_b = true})};
+                 }});
+}
 
 OP_CASES(matmul) {
   for (bool ta : {false, true})

@@ -15,6 +15,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
 namespace tandem::testing {
@@ -107,6 +108,31 @@ void put(const Tensor& x, int64_t index, double value) {
 }
 
 }  // namespace
+
+SIGNATURES(optimizer_step) {
+  add_signature({.op = "optimizer_step",
+                 .function = "optimizer_step",
+                 .sizes = {2, 3},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   const Shape shape{n[0], n[1]};
+                   return {{"slot.value", shape},
+                           {"slot.gradient", shape},
+                           {"slot.m", shape},
+                           {"slot.v", shape},
+                           {"slot.copy", shape, DType::bf16, true},
+                           {"slot.steps", {1}, DType::i64},
+                           {"lr", {1}, DType::f64},
+                           {"loss", {1}, DType::f64, true},
+                           {"outcome", {3}, DType::f64}};
+                 },
+                 .call = [](const Tensors& x, const Numbers& n) -> Tensors {
+                   UpdateRule rule;
+                   rule.kind = static_cast<OptimizerKind>(n[0]);
+                   optimizer_step({{x[0], x[1], x[2], x[3], x[4], x[5]}}, rule, x[6], x[7], x[8]);
+                   return {};
+                 },
+                 .numbers = {{"kind", 0, {1, 2, 3}}}});
+}
 
 TEST_CASE("optimizer_step: every element of every parameter equals the papers' update, in f64 and f32") {
   for (const Device device : test_devices())
@@ -301,10 +327,10 @@ TEST_CASE("optimizer_step: errors for tensors of another shape or dtype") {
   const auto error = [](const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
     return error_of([&] { optimizer_step({}, {}, lr, loss, outcome); });
   };
-  CHECK(error(one, one, one) == "optimizer: outcome is f64 (1) on cpu; it must be f64 (3) on cpu");
-  CHECK(error(three, one, three) == "optimizer: lr is f64 (3) on cpu; it must be f64 (1) on cpu");
+  CHECK(error(one, one, one) == "optimizer_step: outcome is f64 (1) on cpu; it must be f64 (3) on cpu");
+  CHECK(error(three, one, three) == "optimizer_step: lr is f64 (3) on cpu; it must be f64 (1) on cpu");
   CHECK(error(one, zeros({1}, DType::f32), three) ==
-        "optimizer: loss is f32 (1) on cpu; it must be f64 (1) on cpu");
+        "optimizer_step: loss is f32 (1) on cpu; it must be f64 (1) on cpu");
 }
 
 }  // namespace tandem::testing

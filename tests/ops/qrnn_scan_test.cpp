@@ -22,6 +22,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -75,6 +76,19 @@ Tensors moved(const Tensors& xs, Device device) {
 }
 
 }  // namespace
+
+SIGNATURES(qrnn_scan) {
+  add_signature({.op = "qrnn_scan",
+                 .function = "qrnn_scan",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"u", {n[0], n[1], 3 * n[2]}}, {"c0", {n[1], n[2]}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {qrnn_scan(x[0], x[1], {.zoneout = n[0]}).h};
+                 },
+                 .numbers = {{"options.zoneout", 0, {-1, 0.5, 1, NAN}}}});
+}
 
 OP_CASES(qrnn_scan) {
   constexpr QrnnPooling poolings[] = {QrnnPooling::f, QrnnPooling::fo, QrnnPooling::ifo};
@@ -313,16 +327,16 @@ TEST_CASE("qrnn_scan: errors say what is wrong") {
   CHECK(error(zeros({4, 2, 0}, DType::f32), none, {}).find("(T, B, 3 D)") != std::string::npos);
   CHECK(error(u, none, {.pooling = QrnnPooling::ifo})
             .find("u is (4, 2, 9); for this pooling it must be (T, B, 4 D)") != std::string::npos);
-  CHECK(error(u, none, {.zoneout = 1}) == "qrnn_scan: zoneout 1 is outside [0, 1)");
-  CHECK(error(u, none, {.zoneout = -0.5}) == "qrnn_scan: zoneout -0.5 is outside [0, 1)");
+  CHECK(error(u, none, {.zoneout = 1}) == "qrnn_scan: options.zoneout is 1; it must lie in [0, 1)");
+  CHECK(error(u, none, {.zoneout = -0.5}) == "qrnn_scan: options.zoneout is -0.5; it must lie in [0, 1)");
   CHECK(error(u, zeros({2, 2}, DType::f32), {}) ==
         "qrnn_scan: c0 is (2, 2), but u is (4, 2, 9) and takes c0 (2, 3)");
   CHECK(
       error(u, zeros({2, 3}, DType::f64), {}) ==
       "qrnn_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of u");
   CHECK(error(zeros({4, 2, 9}, DType::bf16), none, {}) ==
-        "qrnn_scan: dtype bf16 is not supported on the CPU; use f32 or f64");
-  CHECK(error(zeros({4, 2, 9}, DType::i32), none, {}).find("qrnn_scan: dtype i32 is not supported") == 0);
+        "qrnn_scan: u is bf16 (4, 2, 9) on cpu; its dtype must be f32 or f64 on the CPU");
+  CHECK(error(zeros({4, 2, 9}, DType::i32), none, {}).find("qrnn_scan: u is i32") == 0);
 }
 
 }  // namespace tandem::testing

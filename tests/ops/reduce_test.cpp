@@ -7,9 +7,25 @@
 #include "tandem/ops/reference/reduce.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
+
+SIGNATURES(reduce) {
+  add_unary_signature("reduce", "sum",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sum(x); }, {});
+  add_unary_signature(
+      "reduce", "sum",
+      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sum(x, static_cast<int>(n[0])); },
+      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+  add_unary_signature("reduce", "mean",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return mean(x); }, {});
+  add_unary_signature(
+      "reduce", "mean",
+      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return mean(x, static_cast<int>(n[0])); },
+      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+}
 
 OP_CASES(reduce) {
   for (const Shape& shape : {Shape{}, Shape{1}, Shape{33}, Shape{65, 3}, Shape{3, 1000}, Shape{40000},
@@ -83,12 +99,14 @@ TEST_CASE("reduce: columns of bf16 are added to an f32 gradient") {
 }
 
 TEST_CASE("reduce: errors") {
-  CHECK_THROWS_WITH_AS(mean(zeros({0, 3}, DType::f32)), "mean: f32 (0, 3) on cpu has no elements", Error);
+  CHECK_THROWS_WITH_AS(mean(zeros({0, 3}, DType::f32)), "mean: x is f32 (0, 3) on cpu, which has no elements",
+                       Error);
   CHECK_THROWS_WITH_AS(mean(zeros({3, 0}, DType::f32), -1),
-                       "mean: axis -1 of f32 (3, 0) on cpu has no elements", Error);
-  CHECK_THROWS_WITH_AS(sum(zeros({3, 2}, DType::f32), 2), "shape: axis 2 of (3, 2) does not exist", Error);
+                       "mean: x is f32 (3, 0) on cpu, whose axis -1 has no elements", Error);
+  CHECK_THROWS_WITH_AS(sum(zeros({3, 2}, DType::f32), 2),
+                       "sum: x is f32 (3, 2) on cpu; it has no axis 2, its axes are -2 to 1", Error);
   CHECK_THROWS_WITH_AS(sum(zeros({3}, DType::u8)),
-                       "sum: dtype u8 is not supported on the CPU; use f32 or f64", Error);
+                       "sum: x is u8 (3) on cpu; its dtype must be f32 or f64 on the CPU", Error);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/precision_modes.h"
+#include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
 using namespace tandem;
@@ -82,6 +83,28 @@ void check_close(const Tensors& actual, const Tensors& expected, double toleranc
 }
 
 }  // namespace
+
+SIGNATURES(relative_attention) {
+  add_signature(
+      {.op = "relative_attention",
+       .function = "relative_attention",
+       .sizes = {3, 2, 4, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"q", {n[0], n[1], n[2]}},
+                 {"kv", {n[0] + 1, n[1], 2 * n[2]}},
+                 {"r", {n[3], n[2]}},
+                 {"u", {n[2]}},
+                 {"v", {n[2]}}};
+       },
+       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+         return {relative_attention(
+             x[0], x[1], x[2], x[3], x[4],
+             {.heads = static_cast<int64_t>(n[0]), .window = static_cast<int64_t>(n[1]), .dropout = n[2]})};
+       },
+       .numbers = {{"heads", 2, {0, -1, 1, 3, 1e18}},
+                   {"window", 0, {-1, 1, 2, 1e18}},
+                   {"dropout", 0, {-1, 0.5, 1, NAN}}}});
+}
 
 OP_CASES(relative_attention) {
   const std::vector<Case> cases = {
@@ -311,9 +334,9 @@ TEST_CASE("relative_attention: errors name the shapes and the reason") {
   CHECK(error(f32({4, 8}), kv, r, bias, bias) ==
         "relative_attention: q is f32 (4, 8) on cpu; it must be (T, B, D)");
   CHECK(error(q, f32({6, 2, 8}), r, bias, bias) ==
-        "relative_attention: q is (4, 2, 8), keys and values are (6, 2, 8); they must be (rows, 2, 16): keys "
+        "relative_attention: q is (4, 2, 8), kv is (6, 2, 8); it must be (rows, 2, 16): keys "
         "and values side by side");
-  CHECK(contains(error(q, f32({3, 2, 16}), r, bias, bias), "relative_attention: 3 keys for 4 queries"));
+  CHECK(contains(error(q, f32({3, 2, 16}), r, bias, bias), "relative_attention: 3 keys in kv for 4 queries"));
   CHECK(contains(error(q, kv, r, bias, bias, {.heads = 3}), "3 heads do not divide the width 8"));
   CHECK(contains(error(q, kv, r, bias, bias, {.window = -1}), "relative_attention: window -1"));
   CHECK(contains(error(q, kv, r, bias, bias, {.dropout = 1}), "relative_attention: dropout 1"));

@@ -5,9 +5,18 @@
 
 #include "tandem/ops/reference/reshape.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
+
+SIGNATURES(reshape) {
+  add_unary_signature("reshape", "reshape",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
+                        return reshape(x, {static_cast<int64_t>(n[0])});
+                      },
+                      {{"elements", 6, {0, 1, 5, 4e18}}});
+}
 
 OP_CASES(reshape) {
   for (const auto& [from, to] :
@@ -26,7 +35,7 @@ TEST_CASE("reshape: the result is a view, in any dtype") {
   const Tensor x = zeros({4, 2}, DType::i32);
   CHECK(reshape(x, {8}).raw() == x.raw());
   CHECK_THROWS_WITH_AS(reshape(x, {3, 3}),
-                       "reshape: (4, 2) has 8 elements, (3, 3) has 9; the number must stay", Error);
+                       "reshape: x is (4, 2) with 8 elements, (3, 3) has 9; the number must stay", Error);
 }
 
 }  // namespace

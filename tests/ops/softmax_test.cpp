@@ -10,9 +10,28 @@
 #include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
+
+SIGNATURES(softmax) {
+  add_unary_signature("softmax", "softmax",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return softmax(x); }, {});
+  add_unary_signature("softmax", "log_softmax",
+                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return log_softmax(x); }, {});
+  add_signature({.op = "softmax",
+                 .function = "masked_softmax",
+                 .sizes = {2, 3},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"scores", {n[0], n[1]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {masked_softmax(
+                       x[0], {.memory = static_cast<int64_t>(n[0]), .window = static_cast<int64_t>(n[1])})};
+                 },
+                 .numbers = {{"memory", 1, {-1, 0, 2, 1e18}}, {"window", 0, {-1, 1, 2, 1e18}}}});
+}
 
 OP_CASES(softmax) {
   // The long rows are for the GPU, where the length decides how many threads share a row.
@@ -26,6 +45,17 @@ OP_CASES(softmax) {
                  },
                  .run = [](const Tensors& x) -> Tensors { return {softmax(x[0])}; },
                  .reference = [](const Tensors& x) -> Tensors { return {reference::softmax(x[0])}; }});
+  for (const Shape& shape : {Shape{1}, Shape{3, 33}, Shape{2, 3, 65}, Shape{400, 99}, Shape{2, 1000},
+                             Shape{2, 2047}, Shape{2, 9000}})
+    add_op_case(
+        {.op = "softmax",
+         .name = "logarithm " + shape.str(),
+         .inputs = [shape](DType dtype, uint64_t seed) -> Tensors {
+           return {random_tensor(shape, dtype, seed, -4, 4)};
+         },
+         .run = [](const Tensors& x) -> Tensors { return {log_softmax(x[0])}; },
+         .reference = [](const Tensors& x) -> Tensors { return {reference::log_softmax(x[0])}; },
+         .gradcheck_tolerance = 1e-5});  // sums of some thousand logarithms lose digits in differences
   for (const auto& [queries, mask] : {std::pair{1, CausalMask{0, 0}},
                                       {1, {3, 0}},
                                       {33, {0, 0}},
@@ -147,17 +177,47 @@ TEST_CASE("softmax: large scores and minus infinity") {
   }
 }
 
+TEST_CASE("log_softmax: an offset of all elements changes nothing, however large") {
+  for (const Device device : test_devices())
+    for (const float offset : {0.0f, 1e7f, -1e7f, 1.6e7f}) {
+      CAPTURE(offset);
+      const Tensor x = requires_grad(tensor_of<float>({3}, {offset + 2, offset, offset + 4}).to(device));
+      Tape tape;
+      const Tensor y = log_softmax(x);
+      const double lse = std::log(std::exp(-2) + std::exp(-4) + 1);
+      CHECK(y.to_vector<float>()[0] == doctest::Approx(-2 - lse));
+      CHECK(y.to_vector<float>()[2] == doctest::Approx(-lse));
+      tape.backward({y}, {tensor_of({3}, {0.0f, 0.0f, -1.0f}).to(device)});
+      CHECK(grad(x).to_vector<float>()[1] == doctest::Approx(std::exp(-4 - lse)));
+      CHECK(grad(x).to_vector<float>()[2] == doctest::Approx(std::exp(-lse) - 1));
+    }
+}
+
+TEST_CASE("log_softmax: infinite and missing elements, and errors") {
+  const float inf = INFINITY;
+  for (const Device device : test_devices()) {
+    const auto y = log_softmax(tensor_of({3}, {0.0f, 0.0f, -inf}).to(device)).to_vector<float>();
+    CHECK(y[0] == doctest::Approx(-std::log(2)));
+    CHECK(y[2] == -inf);
+    CHECK(std::isnan(log_softmax(tensor_of({2}, {NAN, 1.0f}).to(device)).to_vector<float>()[1]));
+    CHECK(log_softmax(zeros({0, 3}, DType::f32, device)).numel() == 0);
+    CHECK(log_softmax(zeros({3, 0}, DType::f32, device)).numel() == 0);
+  }
+  CHECK_THROWS_WITH_AS(log_softmax(zeros({}, DType::f32)),
+                       "log_softmax: x is f32 () on cpu, which has no axis to go over", Error);
+}
+
 TEST_CASE("softmax: errors") {
-  CHECK_THROWS_WITH_AS(softmax(zeros({}, DType::f32)), "softmax: f32 () on cpu has no axis to go over",
-                       Error);
+  CHECK_THROWS_WITH_AS(softmax(zeros({}, DType::f32)),
+                       "softmax: x is f32 () on cpu, which has no axis to go over", Error);
   CHECK_THROWS_WITH_AS(softmax(zeros({2}, DType::i32)),
-                       "softmax: dtype i32 is not supported on the CPU; use f32 or f64", Error);
+                       "softmax: x is i32 (2) on cpu; its dtype must be f32 or f64 on the CPU", Error);
   CHECK_THROWS_WITH_AS(
       masked_softmax(zeros({2, 3, 4}, DType::f32), {2, 0}),
       "masked_softmax: scores are f32 (2, 3, 4) on cpu, with a memory of 2; they must be (..., T, 2 + T)",
       Error);
   CHECK_THROWS_WITH_AS(masked_softmax(zeros({3, 4}, DType::f32), {1, -1}),
-                       "masked_softmax: memory 1 and window -1 must not be negative", Error);
+                       "masked_softmax: mask.memory 1 and mask.window -1 must not be negative", Error);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/run_op_case.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
 namespace {
@@ -89,6 +90,32 @@ void add(const std::string& name, const Case& c) {
 constexpr Case kWide{.steps = 83, .batch = 2, .width = 40, .mask = true};
 
 }  // namespace
+
+SIGNATURES(sru_scan) {
+  add_signature({.op = "sru_scan",
+                 .function = "sru_scan",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"u", {n[0], n[1], 3 * n[2]}},
+                           {"x", {n[0], n[1], n[2]}, DType::f32, true},
+                           {"weight_c", {2 * n[2]}},
+                           {"bias", {2 * n[2]}},
+                           {"c0", {n[1], n[2]}, DType::f32, true},
+                           {"options.mask", {n[1], n[2]}, DType::f32, true}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {sru_scan(x[0], x[1], x[2], x[3], x[4], {.mask = x[5]}).h};
+                 }});
+  add_signature({.op = "sru_scan",
+                 .function = "sru_scan",
+                 .sizes = {3, 2, 5},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   return {{"u", {n[0], n[1], 4 * n[2]}}, {"weight_c", {2 * n[2]}}, {"bias", {2 * n[2]}}};
+                 },
+                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   return {sru_scan(x[0], {}, x[1], x[2], {}, {.mask = {}, .tanh = true}).h};
+                 }});
+}
 
 OP_CASES(sru_scan) {
   add("one element", {.steps = 1, .batch = 1, .width = 1});
@@ -397,7 +424,7 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   CHECK(error(u, x, w, w, zeros({3, 2}, DType::f32), none) ==
         "sru_scan: c0 is (3, 2), but u is (4, 2, 9) and takes c0 (2, 3)");
   CHECK(error(u, x, w, w, none, zeros({4, 2, 3}, DType::f32)) ==
-        "sru_scan: mask is (4, 2, 3), but u is (4, 2, 9) and takes mask (2, 3)");
+        "sru_scan: options.mask is (4, 2, 3), but u is (4, 2, 9) and takes options.mask (2, 3)");
   CHECK(
       error(u, x, w, w, zeros({2, 3}, DType::f64), none) ==
       "sru_scan: c0 is f64 (2, 3) on cpu, but u is f32 (4, 2, 9) on cpu; give c0 in f32, on the device of u");
@@ -410,7 +437,7 @@ TEST_CASE("sru_scan: errors say what is wrong") {
   CHECK(error_of([] {
           const Tensor v = zeros({6}, DType::i32);
           sru_scan(zeros({4, 2, 9}, DType::i32), Tensor(), v, v, Tensor());
-        }).find("sru_scan: dtype i32 is not supported") == 0);
+        }).find("sru_scan: u is i32 (4, 2, 9) on cpu; it must be floating") == 0);
 }
 
 }  // namespace tandem::testing

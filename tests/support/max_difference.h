@@ -14,7 +14,8 @@ namespace tandem::testing {
 inline double relative_error(const Tensor& a, const Tensor& b) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (a.shape() != b.shape()) return kInfinity;
-  const Tensor x = a.to(Device::cpu()).to(DType::f64), y = b.to(Device::cpu()).to(DType::f64);
+  const Tensor x = a.detach().to(Device::cpu()).to(DType::f64),
+               y = b.detach().to(Device::cpu()).to(DType::f64);
   double difference = 0, largest = 0;
   for (int64_t i = 0; i < x.numel(); ++i) {
     const double u = x.data<double>()[i], v = y.data<double>()[i];

@@ -36,7 +36,7 @@ inline bool same_bits(const Tensors& a, const Tensors& b) {
     if (!a[i].defined()) continue;
     if (a[i].shape() != b[i].shape() || a[i].dtype() != b[i].dtype()) return false;
     if (a[i].device() != b[i].device()) return false;
-    const Tensor x = a[i].to(Device::cpu()), y = b[i].to(Device::cpu());
+    const Tensor x = a[i].detach().to(Device::cpu()), y = b[i].detach().to(Device::cpu());
     if (x.numel() > 0 && std::memcmp(x.raw(), y.raw(), x.nbytes()) != 0) return false;
   }
   return true;

@@ -62,7 +62,7 @@ std::vector<Tensor> results(const TapeCase& c, const std::vector<Tensor>& inputs
     Tape tape;
     const std::vector<Tensor> ys = c.run(c.prepare ? c.prepare(leaves) : leaves);
     for (const Tensor& y : ys)
-      all.push_back(y.clone());  // the backward pass may overwrite what it alone owns
+      all.push_back(y.detach().clone());  // the backward pass may overwrite what it alone owns
     if (grads.empty()) grads = output_grads(ys);
     tape.backward(ys, grads);
   }

@@ -11,6 +11,9 @@ BENCH_CASES(softmax) {
   bench.add(
       "all " + x.shape().str(), {x}, [](const Tensors& in) { return Tensors{softmax(in[0])}; },
       bytes_moved(2 * e, 3 * e));
+  bench.add(
+      "logarithm " + x.shape().str(), {x}, [](const Tensors& in) { return Tensors{log_softmax(in[0])}; },
+      bytes_moved(2 * e, 3 * e));
   // Masked elements are written, as zeros, and never read.
   const double visible =
       e * (static_cast<double>(T) + static_cast<double>(T + 1) / 2) / static_cast<double>(2 * T);

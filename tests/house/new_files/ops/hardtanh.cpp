@@ -2,6 +2,7 @@
 #include "tandem/ops/hardtanh.h"
 
 #include "tandem/autograd/tape.h"
+#include "tandem/core/arguments.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
 
@@ -32,6 +33,7 @@ void hardtanh_backward(const Tensor& dx, const Tensor& dy, const Tensor& x) {
 
 // y = min(max(x, -1), 1):  dx = dy where -1 <= x <= 1, else 0.
 Tensor hardtanh(const Tensor& x) {
+  check_floating("hardtanh", {{"x", x}});
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), hardtanh_forward(y, x));
   return record("hardtanh", y, {x}, [x](const Tensor& dy) -> Grads {

@@ -4,8 +4,13 @@
 #include <algorithm>
 
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 
 namespace tandem::testing {
+
+SIGNATURES(hardtanh) {
+  add_unary_signature("hardtanh", "hardtanh", [](const Tensor& x, const Numbers&) { return hardtanh(x); });
+}
 
 OP_CASES(hardtanh) {
   for (const Shape& shape : {Shape{1}, Shape{3, 33}, Shape{65}})

@@ -1,0 +1,47 @@
+// The plain and the gated feed-forward part.
+#include "tandem/models/layers/rms_feed_forward.h"
+
+#include <cmath>
+
+#include "tandem/core/array.h"
+#include "tandem/models/layers/initial_values.h"
+#include "tandem/ops/arithmetic.h"
+#include "tandem/ops/dropout.h"
+#include "tandem/ops/linear.h"
+
+namespace tandem {
+
+RmsFeedForward::RmsFeedForward(const RmsFeedForwardConfig& config, const TokenConfig& tokens, Random& random)
+    : config_(config), norm_(config.d, config.norm_eps, tokens) {
+  const auto weight = [&](int64_t out, int64_t in, double deviation) {
+    const double scale = 1 / std::sqrt(static_cast<double>(in));
+    return config.output_deviation > 0 ? normal(random, {out, in}, deviation > 0 ? deviation : scale, tokens)
+                                       : uniform(random, {out, in}, scale, tokens);
+  };
+  const auto bias = [&](int64_t out, int64_t in) {
+    return config.output_deviation > 0
+               ? zeros({out}, tokens.dtype, tokens.device)
+               : uniform(random, {out}, 1 / std::sqrt(static_cast<double>(in)), tokens);
+  };
+  const int64_t d = config.d, inner = config.inner;
+  add_child("norm", norm_);
+  in_ = add_parameter("in.weight", weight(inner, d, 0));
+  if (config.bias) in_bias_ = add_parameter("in.bias", bias(inner, d));
+  if (config.gated) {
+    factor_ = add_parameter("factor.weight", weight(inner, d, 0));
+    if (config.bias) factor_bias_ = add_parameter("factor.bias", bias(inner, d));
+  }
+  out_ = add_parameter("out.weight", weight(d, inner, config.output_deviation));
+  if (config.bias) out_bias_ = add_parameter("out.bias", bias(d, inner));
+}
+
+Layer::Output RmsFeedForward::forward(const Tensor& x, const LayerState&, const ForwardOptions& options,
+                                      uint32_t site) const {
+  const Tensor n = norm_(x);
+  Tensor inner = activation(linear(n, in_, in_bias_), config_.activation);
+  if (config_.gated) inner = inner * linear(n, factor_, factor_bias_);
+  const double p = options.training ? config_.dropout : 0;
+  return {x + dropout(linear(inner, out_, out_bias_), p, {options.seed, options.step, site}), {}};
+}
+
+}  // namespace tandem

@@ -1,0 +1,20 @@
+# The command of a test exercise_NN: builds the program around the answer and runs it. What it prints decides the test: see
+# CMakeLists.txt.
+get_filename_component(file ${ANSWER} NAME)
+if(NOT EXISTS ${ANSWER})
+  message("${NAME}: not begun; cp tools/exercises/start/${file} tools/exercises/mine/ begins it")
+  return()
+endif()
+execute_process(COMMAND ${CMAKE_COMMAND} --build ${BUILD} --config ${CONFIG} --target ${NAME}
+  RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(failed)
+  message("${output}\n${NAME}: does not compile")
+  return()
+endif()
+execute_process(COMMAND ${PROGRAM} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+message("${output}")
+if(NOT status MATCHES "^[01]$")
+  message("${NAME}: wrong\n  it ended with ${status}")
+elseif(status EQUAL 0 AND NOT output MATCHES "^exercise [0-9]+: right\n$")
+  message("${NAME}: wrong\n  it ended before the check did")
+endif()
