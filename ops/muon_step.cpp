@@ -7,12 +7,14 @@
 #include <tuple>
 #include <utility>
 
+#include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
 #include "tandem/ops/gemm/round_bf16.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/optimizer_step.h"
+#include "tandem/ops/support/check_operand.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -207,20 +209,19 @@ void muon_end(const std::vector<MuonSlot>& batch, const Tensor& x, const MuonRul
 
 namespace {
 
-void check_slot(const MuonSlot& slot, size_t index, Device device) {
+void check_slot(const MuonSlot& slot, Device device) {
+  constexpr const char* kName = "muon_step";
   const Tensor& value = slot.value;
-  TANDEM_CHECK(value.rank() == 2 && (value.dtype() == DType::f32 || value.dtype() == DType::f64),
-               "muon_step: value {} is {}; it must be a matrix, f32 or f64", index, value.str());
-  const auto check = [&](const char* name, const Tensor& x, DType dtype) {
-    TANDEM_CHECK(x.shape() == value.shape() && x.dtype() == dtype && x.device() == device,
-                 "muon_step: {} {} is {}; it must be {} {} on {}", name, index, x.str(), name_of(dtype),
-                 value.shape().str(), device.str());
-  };
-  check("value", value, value.dtype());
-  check("gradient", slot.gradient, value.dtype());
-  check("m", slot.m, value.dtype());
-  if (slot.copy.defined()) check("copy", slot.copy, DType::bf16);
-  if (slot.mask.defined()) check("mask", slot.mask, value.dtype());
+  check_defined(kName, {{"slot.value", value}});
+  TANDEM_CHECK(value.rank() == 2 && (value.dtype() == DType::f32 || value.dtype() == DType::f64) &&
+                   value.device() == device,
+               "{}: slot.value is {}; it must be a matrix, f32 or f64, on {}", kName, value.str(),
+               device.str());
+  const MainOperand main{kName, "slot.value", value};
+  check_operand(main, "slot.gradient", slot.gradient, value.shape(), value.dtype());
+  check_operand(main, "slot.m", slot.m, value.shape(), value.dtype());
+  if (slot.copy.defined()) check_operand(main, "slot.copy", slot.copy, value.shape(), DType::bf16);
+  if (slot.mask.defined()) check_operand(main, "slot.mask", slot.mask, value.shape(), value.dtype());
 }
 
 // Returns the slots that have elements, grouped by dtype and by both axes, the shorter one first, in order of first
@@ -264,6 +265,7 @@ Tensor orthogonalise(Tensor x, MatmulPrecision precision) {
 
 void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const Tensor& lr,
                const Tensor& outcome) {
+  check_defined("muon_step", {{"lr", lr}, {"outcome", outcome}});
   const Device device = outcome.device();
   const auto check = [device](const char* name, const Tensor& x, int64_t count) {
     TANDEM_CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
@@ -271,7 +273,7 @@ void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const T
   };
   check("outcome", outcome, kOutcomeSize);
   check("lr", lr, 1);
-  for (size_t i = 0; i < slots.size(); ++i) check_slot(slots[i], i, device);
+  for (const MuonSlot& slot : slots) check_slot(slot, device);
   // On a GPU only the kernels can ask.
   if (device.is_cpu() && outcome.data<double>()[kOutcomeUpdated] == 0) return;
   for (const std::vector<MuonSlot>& batch : batches_of(slots)) {

@@ -18,6 +18,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
 namespace tandem::testing {
@@ -119,6 +120,26 @@ std::vector<double> singular_values(const Tensor& x) {
 }
 
 }  // namespace
+
+SIGNATURES(muon_step) {
+  add_signature({.op = "muon_step",
+                 .function = "muon_step",
+                 .sizes = {2, 3},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   const Shape shape{n[0], n[1]};
+                   return {{"slot.value", shape},
+                           {"slot.gradient", shape},
+                           {"slot.m", shape},
+                           {"slot.copy", shape, DType::bf16, true},
+                           {"slot.mask", shape, DType::f32, true},
+                           {"lr", {1}, DType::f64},
+                           {"outcome", {3}, DType::f64}};
+                 },
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
+                   muon_step({{x[0], x[1], x[2], x[3], x[4]}}, {}, x[5], x[6]);
+                   return {};
+                 }});
+}
 
 TEST_CASE("muon_step: two updates of every matrix equal the paper's, in f64 and f32") {
   for (const Device device : test_devices())
@@ -281,17 +302,15 @@ TEST_CASE("muon_step: errors for tensors of another shape or dtype") {
   CHECK(error(good, three, three) == "muon_step: lr is f64 (3) on cpu; it must be f64 (1) on cpu");
   const Tensor vector = zeros({4}, DType::f32), turned = zeros({6, 4}, DType::f32);
   CHECK(error({vector, vector, vector, none, none}, one, three) ==
-        "muon_step: value 0 is f32 (4) on cpu; it must be a matrix, f32 or f64");
+        "muon_step: slot.value is f32 (4) on cpu; it must be a matrix, f32 or f64, on cpu");
   const Tensor rounded = zeros({4, 6}, DType::bf16);
-  CHECK(contains(error({rounded, g, g, none, none}, one, three), "value 0 is bf16 (4, 6) on cpu"));
+  CHECK(contains(error({rounded, g, g, none, none}, one, three), "slot.value is bf16 (4, 6) on cpu"));
   CHECK(error({w, turned, g, none, none}, one, three) ==
-        "muon_step: gradient 0 is f32 (6, 4) on cpu; it must be f32 (4, 6) on cpu");
-  CHECK(
-      contains(error({w, g, zeros({4, 6}, DType::f64), none, none}, one, three), "m 0 is f64 (4, 6) on cpu"));
-  CHECK(
-      contains(error({w, g, g, g, none}, one, three), "copy 0 is f32 (4, 6) on cpu; it must be bf16 (4, 6)"));
-  CHECK(
-      contains(error({w, g, g, none, rounded}, one, three), "mask 0 is bf16 (4, 6) on cpu; it must be f32"));
+        "muon_step: slot.gradient is (6, 4), but slot.value is (4, 6) and takes slot.gradient (4, 6)");
+  CHECK(contains(error({w, g, zeros({4, 6}, DType::f64), none, none}, one, three),
+                 "slot.m is f64 (4, 6) on cpu, but slot.value is f32 (4, 6) on cpu; give slot.m in f32"));
+  CHECK(contains(error({w, g, g, g, none}, one, three), "give slot.copy in bf16"));
+  CHECK(contains(error({w, g, g, none, rounded}, one, three), "give slot.mask in f32"));
 }
 
 }  // namespace tandem::testing
