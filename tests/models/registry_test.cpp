@@ -97,9 +97,9 @@ TEST_CASE("registry: what is no model is refused") {
 
 TEST_CASE("registry: unknown models and fields are refused") {
   CHECK(contains(error_of([] { make_model("{\"model\": \"gpt\"}", 1); }),
-                 "gpt is not known; there are evolved-transformer, lstm"));
+                 "gpt is not known; there are evolved-transformer"));
   CHECK(contains(error_of([] { preset("gpt", "laptop"); }),
-                 "the model gpt is not known; there are evolved-transformer, lstm"));
+                 "the model gpt is not known; there are evolved-transformer"));
   CHECK(contains(error_of([] { make_model("nonsense", 1); }), "nonsense"));
   CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"widht":3})", 1); }), "widht"));
   CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":"many"})", 1); }), "vocabulary"));
