@@ -338,15 +338,21 @@ GatedDeltaResult gated_delta_rule(const Tensor& q, const Tensor& k, const Tensor
                beta.shape().str(), q.shape().str());
   const int64_t heads = in.heads();
   TANDEM_CHECK(v.rank() == 3 && v.size(2) > 0 && v.size(2) % heads == 0,
-               "gated_delta_rule: v is {}, and there are {} heads; it must be (T, B, H dv)", v.shape().str(),
+               "gated_delta_rule: v is {}, and beta has {} heads; v must be (T, B, H dv)", v.shape().str(),
                heads);
   const DType state_dtype = parameter_dtype(q.dtype());
   const MainOperand main{"gated_delta_rule", "q", q};
   check_operand(main, "k", k, q.shape(), q.dtype());
   check_operand(main, "v", v, q.shape().with(2, v.size(2)), q.dtype());
+  TANDEM_CHECK(log_decay.shape() == beta.shape(),
+               "gated_delta_rule: log_decay is {}, beta is {}; they must have one shape",
+               log_decay.shape().str(), beta.shape().str());
   check_operand(main, "log_decay", log_decay, q.shape().with(2, heads), state_dtype);
   check_operand(main, "beta", beta, q.shape().with(2, heads), state_dtype);
   const Shape row{q.size(1), heads * in.d_key() * in.d_value()};
+  TANDEM_CHECK(!s0.defined() || s0.shape() == row,
+               "gated_delta_rule: s0 is {}, q is {}, v is {}; s0 must be (B, H dk dv), {}", s0.shape().str(),
+               q.shape().str(), v.shape().str(), row.str());
   if (s0.defined()) check_operand(main, "s0", s0, row, state_dtype);
 
   const Tensor o = empty_like(v), state(row, state_dtype, q.device());

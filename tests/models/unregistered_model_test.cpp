@@ -30,7 +30,7 @@ std::unique_ptr<LanguageModel> make_unregistered() {
   const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.3, config); };
   const FrameConfig frame = {
       .input_width = config.d, .output_width = config.d, .input_dropout = config.dropout};
-  return std::make_unique<LayeredModel>(config, R"({"model":"unregistered"})", frame, rows,
+  return std::make_unique<LayeredModel>(config, R"({"model":"in-no-registry"})", frame, rows,
                                         [&](Layers& layers) {
                                           for (int64_t i = 0; i < config.layers; ++i)
                                             layers.push_back(std::make_unique<SruLayer>(config, i, random));
@@ -76,11 +76,11 @@ TEST_CASE("trainer: a model in no registry resumes from its file bit for bit") {
   std::vector<double> seen = losses(before, 9);
   save_checkpoint((folder / "last").string(), before.checkpoint());
   const Checkpoint loaded = load_checkpoint((folder / "last").string());
-  CHECK(RunConfig::from_text(loaded.run_config).model_config == R"({"model":"unregistered"})");
+  CHECK(RunConfig::from_text(loaded.run_config).model_config == R"({"model":"in-no-registry"})");
   after.restore(loaded);
   for (const double loss : losses(after, 11)) seen.push_back(loss);
   CHECK(seen == expected);
-  CHECK(contains(error_of([&loaded] { make_model(loaded.model_config, 1); }), "unregistered is not known"));
+  CHECK(contains(error_of([&loaded] { make_model(loaded.model_config, 1); }), "in-no-registry is not known"));
 }
 
 TEST_CASE("trainer: without a model, or with one for another text, it is refused") {

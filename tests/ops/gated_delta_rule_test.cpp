@@ -168,12 +168,12 @@ TEST_CASE("gated_delta_rule: errors say what is wrong") {
       error(q, q, v, heads, zeros({4, 2, 4}, DType::f32), {}) ==
       "gated_delta_rule: beta is (4, 2, 4), q is (4, 2, 6); beta must be (T, B, H), and H must divide q's last");
   CHECK(error(q, q, zeros({4, 2, 8}, DType::f32), heads, heads, {}) ==
-        "gated_delta_rule: v is (4, 2, 8), and there are 3 heads; it must be (T, B, H dv)");
+        "gated_delta_rule: v is (4, 2, 8), and beta has 3 heads; v must be (T, B, H dv)");
   CHECK(error(q, zeros({4, 2, 3}, DType::f32), v, heads, heads, {}) ==
         "gated_delta_rule: k is (4, 2, 3), but q is (4, 2, 6) and takes k (4, 2, 6)");
   CHECK(contains(error(q, q, zeros({3, 2, 9}, DType::f32), heads, heads, {}), "takes v (4, 2, 9)"));
   CHECK(contains(error(q, q, v, zeros({4, 2, 3}, DType::f64), heads, {}), "log_decay is f64"));
-  CHECK(contains(error(q, q, v, heads, heads, zeros({2, 6}, DType::f32)), "takes s0 (2, 18)"));
+  CHECK(contains(error(q, q, v, heads, heads, zeros({2, 6}, DType::f32)), "s0 must be (B, H dk dv), (2, 18)"));
   const Tensor none = zeros({0, 2, 6}, DType::f32);
   CHECK(contains(error(none, none, v, heads, heads, {}), "at least one time step"));
 }

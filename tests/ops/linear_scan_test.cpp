@@ -188,7 +188,8 @@ TEST_CASE("linear_scan: errors say what is wrong") {
   CHECK(error(x, x, zeros({3, 2}, DType::f32)) ==
         "linear_scan: h0 is (3, 2), but p is (4, 2, 3) and takes h0 (2, 3)");
   const Tensor ids = zeros({4, 2, 3}, DType::i32);
-  CHECK(contains(error(ids, ids, none), "linear_scan: dtype i32 is not supported"));
+  CHECK(contains(error(ids, ids, none),
+                 "linear_scan: p is i32 (4, 2, 3) on cpu; its dtype must be f32 or f64"));
 }
 
 }  // namespace tandem::testing

@@ -99,7 +99,7 @@ TEST_CASE("rms_norm: errors") {
   CHECK(error(zeros({2, 0}, DType::f32), {}, 1) ==
         "rms_norm: x is (2, 0); it needs a last axis of at least one element");
   CHECK(error(zeros({2, 3}, DType::i32), {}, 1) ==
-        "rms_norm: dtype i32 is not supported on the CPU; use f32 or f64");
+        "rms_norm: x is i32 (2, 3) on cpu; its dtype must be f32 or f64 on the CPU");
 }
 
 }  // namespace tandem::testing
