@@ -173,7 +173,8 @@ TEST_CASE("gated_delta_rule: errors say what is wrong") {
         "gated_delta_rule: k is (4, 2, 3), but q is (4, 2, 6) and takes k (4, 2, 6)");
   CHECK(contains(error(q, q, zeros({3, 2, 9}, DType::f32), heads, heads, {}), "takes v (4, 2, 9)"));
   CHECK(contains(error(q, q, v, zeros({4, 2, 3}, DType::f64), heads, {}), "log_decay is f64"));
-  CHECK(contains(error(q, q, v, heads, heads, zeros({2, 6}, DType::f32)), "s0 must be (B, H dk dv), (2, 18)"));
+  CHECK(
+      contains(error(q, q, v, heads, heads, zeros({2, 6}, DType::f32)), "s0 must be (B, H dk dv), (2, 18)"));
   const Tensor none = zeros({0, 2, 6}, DType::f32);
   CHECK(contains(error(none, none, v, heads, heads, {}), "at least one time step"));
 }
