@@ -115,7 +115,8 @@ TEST_CASE("entries: a run of version 0.1 on gcide finds the dictionary in its ol
   CorpusOptions options;
   options.name_or_path = "gcide";
   options.data_dir = dir.path();
-  options.trained = TrainedText{.corpus_sha256 = checksum("sha256", as_bytes(text)), .words = {}};
+  options.trained.emplace();
+  options.trained->corpus_sha256 = checksum("sha256", as_bytes(text));
   for (const TokenUnit level : {TokenUnit::byte, TokenUnit::word}) {
     options.level = level;
     options.trained->text_sha256 = level == TokenUnit::word ? options.trained->corpus_sha256 : "";
