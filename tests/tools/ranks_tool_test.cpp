@@ -189,6 +189,34 @@ TEST_CASE("ranks: what does not fit together is refused before the first step") 
                  "--ranks: a launcher has started this process as a rank"));
 }
 
+#ifdef TANDEM_CUDA_SIMULATED
+TEST_CASE("ranks: each with a simulated GPU, they leave the files of one, in f32 and in bf16") {
+  if (!has_mpirun()) return;
+  // ctest hides the GPU from tests of programs.
+  unsetenv("CUDA_VISIBLE_DEVICES");
+  setenv("TANDEM_SIMULATOR_DEVICES", "1", 1);
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  for (const std::string precision : {"f32", "bf16"}) {
+    CAPTURE(precision);
+    const auto on_gpu = [&](const std::string& out, const std::vector<std::string>& more) {
+      std::vector<std::string> arguments =
+          sharded_run(text, out, {"--steps=12", "--device=cuda", "--precision=" + precision});
+      arguments.insert(arguments.end(), more.begin(), more.end());
+      return run(folder, arguments);
+    };
+    CHECK(contains(on_gpu("gpu1" + precision, {}).output, "device: cuda:0, simulated GPU"));
+    for (const std::string ranks : {"2", "3"}) {
+      CAPTURE(ranks);
+      CHECK(on_gpu("gpu" + ranks + precision, {"--ranks=" + ranks}).code == 0);
+      check_same_files(folder / ("gpu1" + precision), folder / ("gpu" + ranks + precision));
+    }
+  }
+  setenv("CUDA_VISIBLE_DEVICES", "-1", 1);
+  setenv("TANDEM_SIMULATOR_DEVICES", "0", 1);
+}
+#endif
+
 TEST_CASE(
     "bench exchange: sums are checked and timed, exactly and fast, and one rank has nothing to exchange") {
   CHECK(contains(run_tool("bench", {"exchange"}).err,
