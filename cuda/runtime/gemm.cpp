@@ -141,6 +141,19 @@ std::string text_of(const Gemm& p, GemmTypes types) {
          std::string(name_of(types.a)) + " to " + std::string(name_of(types.c));
 }
 
+// Sets the rows of C to the bias, or to 0 if it is null: the product of matrices whose inner size is 0.
+void fill_rows(void* c, const Gemm& p, DType dtype, const void* bias) {
+  const size_t size = size_of(dtype), bytes = size * static_cast<size_t>(p.n);
+  for (int64_t i = 0; i < p.batch; ++i)
+    for (int64_t row = 0; row < p.m; ++row) {
+      char* const to = static_cast<char*>(c) + size * static_cast<size_t>(i * p.stride_c + row * p.ldc);
+      if (bias)
+        TANDEM_CUDA_CHECK(cudaMemcpyAsync(to, bias, bytes, cudaMemcpyDeviceToDevice, context().compute));
+      else
+        TANDEM_CUDA_CHECK(cudaMemsetAsync(to, 0, bytes, context().compute));
+    }
+}
+
 }  // namespace
 
 void gemm(void* c, const void* a, const void* b, const Gemm& p, GemmTypes types, const void* bias) {
@@ -150,7 +163,8 @@ void gemm(void* c, const void* a, const void* b, const Gemm& p, GemmTypes types,
              p.batch});
   if (p.k == 0) {  // an empty sum, which cuBLASLt refuses
     if (p.accumulate && !bias) return;
-    throw Error("gemm: inner size 0 of " + text_of(p, types) + " is not supported on a GPU");
+    if (p.accumulate) throw Error("gemm: inner size 0 of " + text_of(p, types) + " with a bias to be added");
+    return fill_rows(c, p, types.c, bias);
   }
   try {
     Plan& plan = plan_for(p, types, bias, alignment({a, b, c, bias}));
