@@ -1,4 +1,4 @@
-// What all groups share, built of exchange() alone; the group of one.
+// Functions that all groups have, built of exchange() alone, and the group of one.
 #include "tandem/core/ranks.h"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace tandem {
 namespace {
 
-constexpr char kWorking = 0, kDone = 1;  // what rank 0 tells those that wait for it
+constexpr char kWorking = 0, kDone = 1;  // signs of rank 0 to those that wait for it
 
 class Alone : public Ranks {
  public:
@@ -24,7 +24,7 @@ class Alone : public Ranks {
   void sum(double*, size_t) override {}
 };
 
-// What launchers tell the processes that they start: Open MPI's, MPICH's and Slurm's PMI, and PMIx.
+// Launchers set one of these for each process that they start: Open MPI's, the PMI of MPICH and Slurm, and PMIx.
 constexpr const char* kRankVariables[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"};
 
 }  // namespace
@@ -72,18 +72,9 @@ void Ranks::all_reduce(std::span<double> data) {
 }
 
 std::vector<std::string> Ranks::gather(const std::string& own) {
-  std::vector<std::string> all(static_cast<size_t>(size()));
-  std::vector<int64_t> sizes(all.size(), 0);
-  auto own_size = static_cast<int64_t>(own.size());
+  const std::vector<int64_t> sizes = gather_numbers(static_cast<int64_t>(own.size()));
+  std::vector<std::string> all(sizes.size());
   std::vector<Message> sends, receives;
-  for (int r = 0; r < size(); ++r) {
-    if (r == rank_) continue;
-    sends.push_back({r, &own_size, sizeof own_size});
-    receives.push_back({r, &sizes[static_cast<size_t>(r)], sizeof(int64_t)});
-  }
-  exchange(sends, receives);
-  sends.clear();
-  receives.clear();
   for (int r = 0; r < size(); ++r) {
     std::string& text = all[static_cast<size_t>(r)];
     if (r == rank_) {
@@ -98,7 +89,7 @@ std::vector<std::string> Ranks::gather(const std::string& own) {
   return all;
 }
 
-int64_t Ranks::largest(int64_t own) {
+std::vector<int64_t> Ranks::gather_numbers(int64_t own) {
   std::vector<int64_t> values(static_cast<size_t>(size()), own);
   std::vector<Message> sends, receives;
   for (int r = 0; r < size(); ++r) {
@@ -107,6 +98,11 @@ int64_t Ranks::largest(int64_t own) {
     receives.push_back({r, &values[static_cast<size_t>(r)], sizeof own});
   }
   exchange(sends, receives);
+  return values;
+}
+
+int64_t Ranks::largest(int64_t own) {
+  const std::vector<int64_t> values = gather_numbers(own);
   return *std::max_element(values.begin(), values.end());
 }
 
@@ -162,10 +158,10 @@ bool launched_as_rank() {
                      [](const char* variable) { return std::getenv(variable) != nullptr; });
 }
 
-std::shared_ptr<Ranks> join_ranks() {
+std::shared_ptr<Ranks> join_ranks([[maybe_unused]] double timeout) {
   if (!launched_as_rank()) return Ranks::alone();
 #ifdef TANDEM_WITH_MPI
-  return join_mpi();
+  return join_mpi(timeout);
 #else
   detail::fail(
       "a launcher has started this program as rank {}, but it was built without MPI; install libopenmpi-dev (tools/setup "

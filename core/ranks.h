@@ -24,6 +24,8 @@ class RankLost : public Error {
 
 class Ranks {
  public:
+  static constexpr double kDefaultTimeout = 600;
+
   virtual ~Ranks() = default;
   Ranks(const Ranks&) = delete;
   Ranks& operator=(const Ranks&) = delete;
@@ -36,11 +38,11 @@ class Ranks {
   int local_size() const;            // number of the ranks of this host
   std::string name(int rank) const;  // "rank 1 (host)"
 
-  // The longest wait for another rank in seconds, from the moment that this one is ready; 0: no limit. The default is ten
-  // minutes.
+  // The longest wait for another rank in seconds, from the moment that this one is ready; 0: no limit. At first it is the
+  // one of join_ranks().
   void set_timeout(double seconds) { timeout_ = seconds; }
   double timeout() const { return timeout_; }
-  // What the ranks are doing, for errors: "step 20".
+  // Sets the name of the work that the ranks are doing, such as "step 20", for errors.
   void set_activity(std::string activity) { activity_ = std::move(activity); }
   const std::string& activity() const { return activity_; }
 
@@ -59,7 +61,7 @@ class Ranks {
   void all_reduce(std::span<float> data);
   void all_reduce(std::span<double> data);
 
-  // What follows must be called by all ranks. Error: RankLost.
+  // All ranks must call the functions below. Error: RankLost.
 
   // Returns the texts of all ranks, by rank.
   std::vector<std::string> gather(const std::string& own);
@@ -93,10 +95,12 @@ class Ranks {
 
  private:
   void check(std::span<const Message> messages) const;
+  // Returns the numbers of all ranks, by rank.
+  std::vector<int64_t> gather_numbers(int64_t own);
 
   int rank_;
   std::vector<std::string> hosts_;  // by rank
-  double timeout_ = 600;
+  double timeout_ = kDefaultTimeout;
   std::string activity_ = "the start";
   double last_sign_ = 0;  // time of the last still_working() that was sent, in seconds
 };
@@ -107,7 +111,8 @@ bool launched_as_rank();
 int launched_rank();
 
 // Joins the ranks that the launcher started. Without a launcher it returns the group of one, and calls nothing of MPI.
-// Call it once in a process. Error: there is a launcher, but this build has no MPI.
-std::shared_ptr<Ranks> join_ranks();
+// Call it once in a process. If some rank does not join within the deadline, it prints an error and ends the process,
+// since a call of MPI cannot be left. Error: there is a launcher, but this build has no MPI.
+std::shared_ptr<Ranks> join_ranks(double timeout = Ranks::kDefaultTimeout);
 
 }  // namespace tandem

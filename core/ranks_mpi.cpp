@@ -94,13 +94,23 @@ class Watchdog {
   std::thread thread_;  // last, since it uses the others
 };
 
+std::string complaint(const std::string& name, double timeout, const std::string& activity) {
+  return fmt::format(
+      "{} has waited {:g} s for the others in {}; one of them has ended, hangs, or cannot be reached (--timeout is the "
+      "longest wait)",
+      name, timeout, activity);
+}
+
 class MpiRanks : public Ranks {
  public:
-  MpiRanks(int rank, std::vector<std::string> hosts) : Ranks(rank, std::move(hosts)) {}
+  MpiRanks(int rank, std::vector<std::string> hosts, double timeout) : Ranks(rank, std::move(hosts)) {
+    set_timeout(timeout);
+  }
 
   void leave() override {
     set_activity("the end");
     largest(0);  // nobody ends while another one still needs it
+    const Watchdog watchdog(timeout(), complaint(name(rank()), timeout(), "MPI_Finalize at the end"));
     check_mpi(MPI_Finalize(), "MPI_Finalize");
   }
 
@@ -151,10 +161,7 @@ class MpiRanks : public Ranks {
 
   template <class T>
   void reduce(T* data, size_t count, MPI_Datatype type) {
-    const Watchdog watchdog(timeout(),
-                            fmt::format("{} has waited {:g} s for the others in the all-reduce of {}; one of "
-                                        "them has ended, hangs, or cannot be reached",
-                                        name(rank()), timeout(), activity()));
+    const Watchdog watchdog(timeout(), complaint(name(rank()), timeout(), "the all-reduce of " + activity()));
     constexpr size_t kMost = kPiece / sizeof(T);
     for (size_t at = 0; at < count; at += kMost)
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + at, static_cast<int>(std::min(kMost, count - at)), type,
@@ -178,13 +185,15 @@ std::vector<std::string> hosts_of_all(int size) {
 
 }  // namespace
 
-std::shared_ptr<Ranks> join_mpi() {
+std::shared_ptr<Ranks> join_mpi(double timeout) {
+  const Watchdog watchdog(
+      timeout, complaint(fmt::format("rank {}", launched_rank()), timeout, "MPI_Init at the start"));
   int provided = 0, rank = 0, size = 0;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size), "MPI_Comm_size");
-  return std::make_shared<MpiRanks>(rank, hosts_of_all(size));
+  return std::make_shared<MpiRanks>(rank, hosts_of_all(size), timeout);
 }
 
 }  // namespace tandem

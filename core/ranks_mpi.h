@@ -6,8 +6,8 @@
 
 namespace tandem {
 
-// Initialises MPI and returns the group of all ranks. Only builds with TANDEM_WITH_MPI have it. Error: MPI cannot be
-// initialised.
-std::shared_ptr<Ranks> join_mpi();
+// Initialises MPI and returns the group of all ranks, whose deadline is `timeout`; ends the process if that takes longer.
+// Only builds with TANDEM_WITH_MPI have it. Error: MPI cannot be initialised.
+std::shared_ptr<Ranks> join_mpi(double timeout);
 
 }  // namespace tandem

@@ -52,6 +52,16 @@ void send_to_rank(const Process& started, int rank, int signal) {
   kill(processes[0], signal);
 }
 
+// Runs mpirun with these arguments in the folder, which must fail. Returns what it has printed.
+std::string failing_mpirun(const TempDir& folder, const std::string& arguments) {
+  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  const std::string command = "cd " + folder.path().string() + " && mpirun --oversubscribe --bind-to none " +
+                              arguments + " >mpirun.log 2>&1";
+  CHECK(std::system(command.c_str()) != 0);
+  return read_text(folder / "mpirun.log");
+}
+
 }  // namespace
 
 TEST_CASE("ranks: 1, 2, 3 and 4 processes leave the same files as one without a launcher") {
@@ -68,12 +78,12 @@ TEST_CASE("ranks: 1, 2, 3 and 4 processes leave the same files as one without a 
     const Result several = run(folder, sharded_run(text, out, {"--ranks=" + std::to_string(ranks)}));
     CAPTURE(several.output);
     CHECK(several.code == 0);
+    check_same_files(folder / "alone", folder / out);
     if (ranks == 1) continue;
     CHECK(contains(several.output, "ranks: " + std::to_string(ranks) + " on 1 host"));
     CHECK(contains(several.output, " MB by rank"));
     CHECK(contains(several.output, "  exchange "));
     CHECK(several.output.find('\r') == several.output.find("\r\n"));  // no live line on mpirun's terminal
-    check_same_files(folder / "alone", folder / out);
   }
 }
 
@@ -172,21 +182,28 @@ TEST_CASE("ranks: what does not fit together is refused before the first step") 
 
   // Two ranks with another learning rate, and with another text.
   std::ofstream(folder / "other.txt") << read_text(text) << "more";
-  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
   const std::string train = tool_dir() + "/train",
                     common = " --batch-size=4 --unroll=16 --steps=5 --d=32 --device=cpu --out=";
   const auto pair = [&](const std::string& first, const std::string& second) {
-    const std::string command =
-        "cd " + folder.path().string() + " && mpirun --oversubscribe --bind-to none -np 1 " + train + " " +
-        first + common + "pair : -np 1 " + train + " " + second + common + "pair >pair.log 2>&1";
-    CHECK(std::system(command.c_str()) != 0);
-    return read_text(folder / "pair.log");
+    return failing_mpirun(folder, "-np 1 " + train + " " + first + common + "pair : -np 1 " + train + " " +
+                                      second + common + "pair");
   };
   CHECK(contains(pair("text.txt --lr=1e-3", "text.txt --lr=2e-3"), ") differ in the configuration: "));
   CHECK(contains(pair("text.txt", "other.txt"), ") differ in the corpus (its sha256): "));
   CHECK(contains(pair("text.txt --ranks=2", "text.txt"),
                  "--ranks: a launcher has started this process as a rank"));
+}
+
+TEST_CASE("ranks: one that never joins the others is waited for no longer than --timeout") {
+  if (!has_mpirun()) return;
+  const TempDir folder;
+  write_sample(folder);
+  const auto start = std::chrono::steady_clock::now();
+  const std::string output = failing_mpirun(
+      folder, "-np 1 " + tool_dir() + "/train text.txt --out=alone --timeout=2s : -np 1 sleep 300");
+  CAPTURE(output);
+  CHECK(contains(output, "rank 0 has waited 2 s for the others in MPI_Init at the start"));
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(60));
 }
 
 #ifdef TANDEM_CUDA_SIMULATED

@@ -49,11 +49,9 @@ void drop_standard_output() {
   ::close(nowhere);
 }
 
-void run_as_rank(const RankOptions& options, const std::function<void(const std::shared_ptr<Ranks>&)>& body) {
-  const double timeout = parse_time("--timeout", options.timeout);
+void run_as_rank(double timeout, const std::function<void(const std::shared_ptr<Ranks>&)>& body) {
   if (launched_rank() == 0) {
-    const std::shared_ptr<Ranks> ranks = join_ranks();
-    ranks->set_timeout(timeout);
+    const std::shared_ptr<Ranks> ranks = join_ranks(timeout);
     try {
       body(ranks);
     } catch (const StoppedBySignal&) {
@@ -66,8 +64,7 @@ void run_as_rank(const RankOptions& options, const std::function<void(const std:
   drop_standard_output();
   std::shared_ptr<Ranks> ranks;
   try {
-    ranks = join_ranks();
-    ranks->set_timeout(timeout);
+    ranks = join_ranks(timeout);
     body(ranks);
     ranks->leave();
   } catch (const StoppedBySignal&) {
@@ -155,11 +152,11 @@ void run_on_ranks(const RankOptions& options, const std::string& out,
     if (out.empty())
       throw UsageError("--max-restarts: give --out=FOLDER, too, where the last checkpoint is found");
   }
-  parse_time("--timeout", options.timeout);
+  const double timeout = parse_time("--timeout", options.timeout);
   if (options.ranks && launched_as_rank())
     throw UsageError(
         "--ranks: a launcher has started this process as a rank already; leave --ranks out, or the launcher");
-  if (!options.ranks) return run_as_rank(options, body);
+  if (!options.ranks) return run_as_rank(timeout, body);
   launch_ranks(options, out, arguments);
 }
 
