@@ -32,7 +32,7 @@ struct Text {
   Tokens tokens() const { return Tokens(bytes, vocabulary); }
 };
 
-// What a run gives: loss and gradient norm of every step, the whole file of its last checkpoint, the loss on the text.
+// The results of a run: loss and gradient norm of every step, the whole file of its last checkpoint, the loss on the text.
 struct Outcome {
   std::vector<double> losses, norms;
   std::string file;
@@ -42,13 +42,13 @@ struct Outcome {
 
 // Trains on `ranks` threads for `steps`, from the beginning or from a file, and checks that all ranks agree.
 Outcome train(const RunConfig& config, const Text& text, int ranks, int64_t steps,
-              const std::string& from = "", Device device = Device::cpu()) {
+              const std::string& from = "") {
   const TempDir folder;
   std::vector<Outcome> all(static_cast<size_t>(ranks));
   run_as_ranks(ranks, [&](const std::shared_ptr<Ranks>& group) {
     const Threads one(group->size() % 2 + 1);  // their number must not matter either
     Outcome& outcome = all[static_cast<size_t>(group->rank())];
-    Trainer trainer(config, text.tokens(), text.vocabulary, device, group);
+    Trainer trainer(config, text.tokens(), text.vocabulary, Device::cpu(), group);
     if (!from.empty())
       trainer.restore(broadcast_checkpoint(*group, group->leads() ? load_checkpoint(from) : Checkpoint()));
     while (trainer.steps_done() < steps) {
@@ -75,8 +75,8 @@ void check_same(const Outcome& a, const Outcome& b) {
   CHECK(a.file == b.file);
 }
 
-RunConfig sharded_run(int64_t rows, int64_t shards) {
-  RunConfig config = small_run();
+RunConfig sharded_run(int64_t rows, int64_t shards, const std::string& optimizer = "radam") {
+  RunConfig config = run_by(optimizer);
   config.recipe.batch_size = rows;
   config.recipe.shards = shards;
   config.recipe.unroll = 8;
@@ -121,10 +121,9 @@ TEST_CASE("shards: every model and optimizer gives the same bits on 1, 2, 3 and 
 TEST_CASE(
     "shards: each optimizer, accumulation, recomputation and precision, in numbers of shards that are no powers of two") {
   const Text text(1200, 6);
-  for (const std::string optimizer : {"radam", "adamw", "lamb", "nag"})
+  for (const std::string optimizer : {"radam", "adamw", "lamb", "nag", "muon"})
     for (const int64_t shards : {3, 6}) {
-      RunConfig config = sharded_run(6, shards);
-      config.recipe.optimizer = optimizer;
+      RunConfig config = sharded_run(6, shards, optimizer);
       config.recipe.accumulate = shards == 3 ? 2 : 1;
       config.recompute = optimizer == "lamb";
       if (optimizer == "adamw" && cpu_has_bf16()) config.precision = "bf16";

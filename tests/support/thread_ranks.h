@@ -1,5 +1,6 @@
 // Ranks that are threads of one process, for tests of what several ranks compute. Processes are tested under mpirun.
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -7,8 +8,8 @@
 #include <exception>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
-#include <numeric>
 #include <string>
 #include <thread>
 #include <utility>
@@ -18,7 +19,7 @@
 
 namespace tandem::testing {
 
-// What the threads of one group share: the messages that were sent and not yet received.
+// Holds the messages of one group of threads that were sent and not yet received.
 struct Mailboxes {
   std::mutex mutex;
   std::condition_variable arrived;
