@@ -7,28 +7,9 @@
 
 #include "tandem/core/check.h"
 #include "tandem/data/batch_stream.h"
+#include "tandem/models/training/tensor_exchange.h"
 
 namespace tandem {
-
-namespace {
-
-// Gives all ranks the values of all shards.
-void share(Ranks& ranks, int64_t shards, std::vector<double>& values) {
-  const auto message = [&](int rank, int of_rank) {
-    const IndexRange range = part_of(shards, ranks.size(), of_rank);
-    return Ranks::Message{rank, values.data() + range.first,
-                          static_cast<size_t>(range.size()) * sizeof(double)};
-  };
-  std::vector<Ranks::Message> sends, receives;
-  for (int r = 0; r < ranks.size(); ++r) {
-    if (r == ranks.rank()) continue;
-    sends.push_back(message(r, ranks.rank()));
-    receives.push_back(message(r, r));
-  }
-  ranks.exchange(sends, receives);
-}
-
-}  // namespace
 
 EvaluationOptions evaluation_options(const Recipe& recipe, int64_t batch_size) {
   return {.window = recipe.eval_window,
@@ -86,7 +67,9 @@ Evaluation evaluate_shards(const LanguageModel& model, const Tokens& tokens, con
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (progress) progress(result, all.predictions());
   }
-  share(ranks, shards, nats);
+  std::vector<Ranks::Message> sends, receives;
+  add_shard_messages(ranks, nats, sends, receives);
+  ranks.exchange(sends, receives);
   result.total_nats = std::accumulate(nats.begin(), nats.end(), 0.0);
   return result;
 }

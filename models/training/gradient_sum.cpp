@@ -10,6 +10,7 @@
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
+#include "tandem/models/training/tensor_exchange.h"
 
 namespace tandem {
 namespace {
@@ -119,7 +120,7 @@ Tensor GradientSum::reduce_exactly(const std::vector<Tensor>& flat, std::vector<
 
   // All to all: the slice of each rank goes there, from every node.
   std::vector<Ranks::Message> sends, receives;
-  add_losses(sends, receives, losses);
+  add_shard_messages(*ranks_, losses, sends, receives);
   TreeSum<void*> tree(shards_, [&result, mine](void* left, void* right) {
     add_memory(result.dtype(), left, right, mine.size());
   });
@@ -156,25 +157,13 @@ Tensor GradientSum::reduce_exactly(const std::vector<Tensor>& flat, std::vector<
 
 Tensor GradientSum::reduce_fast(const std::vector<Tensor>& flat, std::vector<double>& losses) {
   std::vector<Ranks::Message> sends, receives;
-  add_losses(sends, receives, losses);
+  add_shard_messages(*ranks_, losses, sends, receives);
   ranks_->exchange(sends, receives);  // names a rank that is missing, which the library's reduction cannot
   const Tensor& result = flat.front();
   for (size_t i = flat.size() - 1; i > 0; --i)
     add_memory(result.dtype(), flat[i - 1].raw(), flat[i].raw(), result.numel());
   dispatch_float(result.dtype(), "gradient sum", [&]<class T>() { ranks_->all_reduce(result.span<T>()); });
   return result;
-}
-
-void GradientSum::add_losses(std::vector<Ranks::Message>& sends, std::vector<Ranks::Message>& receives,
-                             std::vector<double>& losses) const {
-  for (int r = 0; r < ranks_->size(); ++r) {
-    if (r == ranks_->rank()) continue;
-    const IndexRange theirs = part_of(shards_, ranks_->size(), r);
-    sends.push_back(
-        {r, &losses[static_cast<size_t>(own().first)], static_cast<size_t>(own().size()) * sizeof(double)});
-    receives.push_back(
-        {r, &losses[static_cast<size_t>(theirs.first)], static_cast<size_t>(theirs.size()) * sizeof(double)});
-  }
 }
 
 Tensor GradientSum::flatten(const Gradients& gradients) const {
@@ -188,7 +177,7 @@ Tensor GradientSum::flatten(const Gradients& gradients) const {
                  gradient.str());
     elements += gradient.numel();
   }
-  TANDEM_CHECK(first, "gradient sum: no parameter has a gradient");
+  TANDEM_CHECK(first, "gradient sum: none of the {} parameters has a gradient", gradients.size());
   const Tensor flat({elements}, first->dtype(), first->device());
   int64_t begin = 0;
   for (const Tensor& gradient : gradients) {

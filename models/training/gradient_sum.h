@@ -52,9 +52,6 @@ class GradientSum {
   // `flat` has each part of this rank in a row of memory. Return the row that holds the sum in the end.
   Tensor reduce_exactly(const std::vector<Tensor>& flat, std::vector<double>& losses);
   Tensor reduce_fast(const std::vector<Tensor>& flat, std::vector<double>& losses);
-  // Adds the messages by which all ranks learn the losses of all shards.
-  void add_losses(std::vector<Ranks::Message>& sends, std::vector<Ranks::Message>& receives,
-                  std::vector<double>& losses) const;
   Tensor flatten(const Gradients& gradients) const;
   void unflatten(const Tensor& flat, const Gradients& gradients) const;
 

@@ -5,6 +5,7 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/json.h"
+#include "tandem/core/shard_tree.h"
 
 namespace tandem {
 namespace {
@@ -69,7 +70,7 @@ std::vector<NamedTensor> broadcast_tensors(Ranks& ranks, const std::vector<Named
   return all;
 }
 
-Checkpoint broadcast_checkpoint(Ranks& ranks, const Checkpoint& checkpoint) {
+Checkpoint broadcast_checkpoint(Ranks& ranks, Checkpoint checkpoint) {
   if (ranks.size() == 1) return checkpoint;
   TANDEM_CHECK(checkpoint.quantized.empty(),
                "resume: the checkpoint's weights are quantized, and cannot be trained on");
@@ -89,6 +90,20 @@ Checkpoint broadcast_checkpoint(Ranks& ranks, const Checkpoint& checkpoint) {
   copy.state = broadcast_tensors(ranks, checkpoint.state);
   copy.masks = broadcast_tensors(ranks, checkpoint.masks);
   return copy;
+}
+
+void add_shard_messages(const Ranks& ranks, std::span<double> values, std::vector<Ranks::Message>& sends,
+                        std::vector<Ranks::Message>& receives) {
+  const auto message = [&ranks, values](int rank, int of_rank) {
+    const IndexRange range = part_of(static_cast<int64_t>(values.size()), ranks.size(), of_rank);
+    return Ranks::Message{rank, values.data() + range.first,
+                          static_cast<size_t>(range.size()) * sizeof(double)};
+  };
+  for (int r = 0; r < ranks.size(); ++r) {
+    if (r == ranks.rank()) continue;
+    sends.push_back(message(r, ranks.rank()));
+    receives.push_back(message(r, r));
+  }
 }
 
 }  // namespace tandem

@@ -1,5 +1,6 @@
-// Named tensors and whole checkpoints, sent from rank to rank. All ranks must call these functions.
+// Named tensors, whole checkpoints and numbers of shards, sent from rank to rank. All ranks must call these functions.
 #pragma once
+#include <span>
 #include <vector>
 
 #include "tandem/core/ranks.h"
@@ -15,6 +16,10 @@ std::vector<NamedTensor> broadcast_tensors(Ranks& ranks, const std::vector<Named
 
 // Returns the checkpoint that rank 0 gives, so that no other rank needs its file. Error: the checkpoint is quantized,
 // and so not one to train on.
-Checkpoint broadcast_checkpoint(Ranks& ranks, const Checkpoint& checkpoint);
+Checkpoint broadcast_checkpoint(Ranks& ranks, Checkpoint checkpoint);
+
+// Adds the messages by which all ranks learn the values of all shards, of which each rank has those of its own shards.
+void add_shard_messages(const Ranks& ranks, std::span<double> values, std::vector<Ranks::Message>& sends,
+                        std::vector<Ranks::Message>& receives);
 
 }  // namespace tandem

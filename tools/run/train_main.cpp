@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "tandem/core/allocation_budget.h"
 #include "tandem/core/backend.h"
@@ -295,7 +296,7 @@ void resume(const Flags& flags, TrainOptions& o, Device device, const std::share
     say(fmt::format("resuming from {}\n", path.string()));
     checkpoint = load_checkpoint(path.string());
   }
-  checkpoint = broadcast_checkpoint(*ranks, checkpoint);
+  checkpoint = broadcast_checkpoint(*ranks, std::move(checkpoint));
   RunConfig config = RunConfig::from_text(checkpoint.run_config);
   check_same_kind(flags, o, config);
   use_run(o.corpus, config);
