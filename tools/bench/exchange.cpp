@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -42,11 +41,15 @@ Spread time_sums(const std::shared_ptr<Ranks>& ranks, int64_t elements, Reduce r
     const double own = time_ms([&] { sum.finish(loss); });
     const double n = ranks->size();
     const Tensor result = grad(parameter);
-    for (const int64_t i : {int64_t{0}, elements / 2, elements - 1})
-      TANDEM_CHECK(result.span<float>()[static_cast<size_t>(i)] == static_cast<float>(n * (n + 1) / 2),
-                   "bench exchange: element {} of the sum over {} ranks is wrong", i, n);
-    TANDEM_CHECK(loss.item() == n * (n - 1) / 2, "bench exchange: the sum of the losses of {} ranks is wrong",
-                 n);
+    for (const int64_t i : {int64_t{0}, elements / 2, elements - 1}) {
+      const float found = result.span<float>()[static_cast<size_t>(i)];
+      TANDEM_CHECK(found == static_cast<float>(n * (n + 1) / 2),
+                   "bench exchange: element {} of the sum over {} ranks is {}, and should be {}", i, n, found,
+                   n * (n + 1) / 2);
+    }
+    TANDEM_CHECK(loss.item() == n * (n - 1) / 2,
+                 "bench exchange: the losses of {} ranks sum to {}, and should to {}", n, loss.item(),
+                 n * (n - 1) / 2);
     // Nanoseconds, because ranks compare integers.
     const auto slowest = static_cast<double>(ranks->largest(static_cast<int64_t>(own * 1e6)));
     if (round > 0) ms.push_back(slowest / 1e6);

@@ -1,9 +1,8 @@
-// mpirun as a child process.
+// Starts mpirun as a child process and hands signals on to it.
 #include "tandem/tools/run/launch.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -32,7 +31,7 @@ namespace {
 constexpr const char* kRestart = "TANDEM_RESTART";
 constexpr int kDone = 0, kFailure = 1, kWrongUsage = 2, kStopped = 3, kNotFound = 127;
 
-// Returns the arguments that ranks get: those without what concerns the start alone.
+// Returns the arguments that ranks get: all but the flags that concern the start alone.
 std::vector<std::string> arguments_of_ranks(const std::vector<std::string>& arguments) {
   std::vector<std::string> all;
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -51,20 +50,14 @@ std::vector<std::string> arguments_of_ranks(const std::vector<std::string>& argu
   return all;
 }
 
-int cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
-// Sets what mpirun and the ranks read from the environment, unless the user has. By the environment and not by options,
-// because those are Open MPI's alone.
+// Sets the variables that mpirun and the ranks read, unless the user has. It gives mpirun no options for this, because
+// MPICH's does not know those of Open MPI.
 void prepare_environment(int64_t ranks) {
   const auto set = [](const char* name, const std::string& value) { setenv(name, value.c_str(), 0); };
-  set("OMP_NUM_THREADS", std::to_string(std::max<int64_t>(1, cores() / ranks)));
+  set("OMP_NUM_THREADS", std::to_string(std::max<int64_t>(1, cores_of_process() / ranks)));
   set("OMPI_MCA_hwloc_base_binding_policy", "none");
   set("OMPI_MCA_rmaps_base_oversubscribe", "1");
-  if (ranks > cores()) set("OMPI_MCA_mpi_yield_when_idle", "1");
+  if (ranks > cores_of_process()) set("OMPI_MCA_mpi_yield_when_idle", "1");
   if (geteuid() == 0) {  // the user has started this program as root, so root it is
     set("OMPI_ALLOW_RUN_AS_ROOT", "1");
     set("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");

@@ -1,4 +1,4 @@
-// Beginning and end of a rank; checks that all ranks do the same run; lines about them.
+// Beginning and end of a rank, checks that all ranks do the same run, and lines about them.
 #include "tandem/tools/run/ranks.h"
 
 #include <fcntl.h>
@@ -14,7 +14,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -22,7 +21,6 @@
 #include "tandem/core/check.h"
 #include "tandem/core/digest.h"
 #include "tandem/core/utf8.h"
-#include "tandem/models/training/gradient_sum.h"
 #include "tandem/tools/run/cli.h"
 #include "tandem/tools/run/launch.h"
 
@@ -84,10 +82,21 @@ std::string digest_of_program() {
   return digest.hex();
 }
 
-int cores_of_process() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+// Returns the rate at which this rank sends while all exchange slices, in bytes a second. All ranks must call it.
+double exchange_rate(Ranks& ranks, size_t bytes_per_rank, int rounds) {
+  const int n = ranks.size();
+  std::vector<char> out(bytes_per_rank), in(bytes_per_rank * static_cast<size_t>(n));
+  std::vector<Ranks::Message> sends, receives;
+  for (int r = 0; r < n; ++r) {
+    if (r == ranks.rank()) continue;
+    sends.push_back({r, out.data(), bytes_per_rank});
+    receives.push_back({r, in.data() + static_cast<size_t>(r) * bytes_per_rank, bytes_per_rank});
+  }
+  ranks.exchange(sends, receives);
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < rounds; ++i) ranks.exchange(sends, receives);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return static_cast<double>(bytes_per_rank) * (n - 1) * rounds / seconds;
 }
 
 }  // namespace
@@ -160,6 +169,12 @@ void run_on_ranks(const RankOptions& options, const std::string& out,
   launch_ranks(options, out, arguments);
 }
 
+int cores_of_process() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 void wait_for_corpus(Ranks& ranks) {
   constexpr double kLongest = 3600;
   const double usual = ranks.timeout();
@@ -228,22 +243,6 @@ std::string share_cores(const Ranks& ranks) {
   return fmt::format(
       "note: {} ranks see the same {} cores, so each takes {} threads; OMP_NUM_THREADS sets another number",
       fellows, cores, threads);
-}
-
-double exchange_rate(Ranks& ranks, size_t bytes_per_rank, int rounds) {
-  const int n = ranks.size();
-  std::vector<char> out(bytes_per_rank), in(bytes_per_rank * static_cast<size_t>(n));
-  std::vector<Ranks::Message> sends, receives;
-  for (int r = 0; r < n; ++r) {
-    if (r == ranks.rank()) continue;
-    sends.push_back({r, out.data(), bytes_per_rank});
-    receives.push_back({r, in.data() + static_cast<size_t>(r) * bytes_per_rank, bytes_per_rank});
-  }
-  ranks.exchange(sends, receives);
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < rounds; ++i) ranks.exchange(sends, receives);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return static_cast<double>(bytes_per_rank) * (n - 1) * rounds / seconds;
 }
 
 std::string ranks_line(Ranks& ranks, int64_t shards, const std::string& reduce) {

@@ -1,4 +1,4 @@
-// Several processes in one run of train: their flags, how they begin and end together, and what they must agree on.
+// Several processes in one run of train: their flags, their common beginning and end, and the settings that must agree.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -38,10 +38,14 @@ void run_on_ranks(const RankOptions& options, const std::string& out,
                   const std::vector<std::string>& arguments,
                   const std::function<void(const std::shared_ptr<Ranks>&)>& body);
 
+// Returns the number of cores that this process may run on.
+int cores_of_process();
+
 // Returns whether --max-restarts has started this process in place of one that failed.
 bool is_restart();
 
-// Waits until all ranks have loaded their corpus, for an hour at most, since it may have to be downloaded.
+// Waits until all ranks have loaded their corpus: for an hour, since it may have to be downloaded, or for --timeout if that
+// is longer.
 void wait_for_corpus(Ranks& ranks);
 
 // Error: ranks differ in the program, the corpus, the configuration of the run or the kind of device; both hosts are named.
@@ -53,8 +57,6 @@ void choose_own_gpu(const Ranks& ranks);
 // bindings that leave cores idle; "" if there is nothing to say.
 std::string share_cores(const Ranks& ranks);
 
-// Returns the rate at which this rank sends while all exchange slices, in bytes a second. All ranks must call it.
-double exchange_rate(Ranks& ranks, size_t bytes_per_rank, int rounds);
 // Returns "ranks: 4 on 2 hosts (a: 2, b: 2), 8 shards, exact; exchange 1.1 GB/s a rank". All ranks must call it.
 std::string ranks_line(Ranks& ranks, int64_t shards, const std::string& reduce);
 // Returns "memory: 54, 55 MB by rank". All ranks must call it.

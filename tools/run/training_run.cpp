@@ -227,15 +227,11 @@ class Run {
 
   // Reports the steps since the last call, each with the mean of their times.
   void collect() {
-    std::vector<StepRecord> records = trainer_.collect();
+    const std::vector<StepRecord> records = trainer_.collect();
     if (records.empty()) return;
     const double seconds = seconds_since(last_collected_) / static_cast<double>(records.size());
     last_collected_ = Clock::now();
     const double ms = seconds * 1e3;
-    double exchange = 0;
-    for (const StepRecord& record : records) exchange += record.exchange_seconds;
-    for (StepRecord& record : records)
-      record.exchange_seconds = exchange / static_cast<double>(records.size());
     for (const StepRecord& record : records) {
       progress_.step(record, ms);
       if (!ranks_.leads()) continue;
