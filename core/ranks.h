@@ -24,7 +24,7 @@ class RankLost : public Error {
 
 class Ranks {
  public:
-  static constexpr double kDefaultTimeout = 600;
+  static constexpr double kDefaultTimeout = 600;  // seconds
 
   virtual ~Ranks() = default;
   Ranks(const Ranks&) = delete;
@@ -38,8 +38,8 @@ class Ranks {
   int local_size() const;            // number of the ranks of this host
   std::string name(int rank) const;  // "rank 1 (host)"
 
-  // The longest wait for another rank in seconds, from the moment that this one is ready; 0: no limit. At first it is the
-  // one of join_ranks().
+  // Sets the longest wait for another rank in seconds, from the moment that this one is ready; 0: no limit. At first it is
+  // the one of join_ranks().
   void set_timeout(double seconds) { timeout_ = seconds; }
   double timeout() const { return timeout_; }
   // Sets the name of the work that the ranks are doing, such as "step 20", for errors.

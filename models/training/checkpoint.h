@@ -33,7 +33,7 @@ inline constexpr const char* kModelPrefix =
 // file whole.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 
-// What to read: everything, or only what a model needs. The rest serves training alone and is two thirds of
+// The part of a checkpoint to read: all of it, or only the model. The rest serves training alone and is two thirds of
 // most files.
 enum class CheckpointPart { all, model };
 

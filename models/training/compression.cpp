@@ -11,8 +11,7 @@
 namespace tandem {
 namespace {
 
-// What to prune: weights with a magnitude below `threshold`, and the first `ties` weights whose magnitude
-// equals it.
+// The weights to prune: those with a magnitude below `threshold`, and the first `ties` whose magnitude equals it.
 struct Cut {
   float threshold = 0;
   int64_t ties = 0;

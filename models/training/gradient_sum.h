@@ -49,7 +49,8 @@ class GradientSum {
   void give_back(const Gradients& sums) const;
   // Adds what all ranks hold to the first part of tree_.
   void exchange(const Tensor& loss);
-  // `flat` has each part of this rank in a row of memory. Return the row that holds the sum in the end.
+  // Add the gradients of all ranks; `flat` holds those of each part of this rank in one tensor. Return the tensor that
+  // holds the sum in the end.
   Tensor reduce_exactly(const std::vector<Tensor>& flat, std::vector<double>& losses);
   Tensor reduce_fast(const std::vector<Tensor>& flat, std::vector<double>& losses);
   Tensor flatten(const Gradients& gradients) const;

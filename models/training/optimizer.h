@@ -19,15 +19,15 @@ struct OptimizerConfig {
   double weight_decay = 0.1;  // of the parameters that `decay` names: value -= lr weight_decay value
   std::string decay = "all";  // or "matrices": not biases, gains and other parameters of one axis
   double clip = 1.0;          // largest global gradient norm; 0: no clipping
-  // What RAdam does in its first updates (five with beta2 = 0.999), in which it cannot estimate the variance yet.
-  // True: momentum steps. False: it only gathers the moments; parameters do not change, not even by weight decay.
+  // RAdam only: in its first updates (five with beta2 = 0.999) it cannot estimate the variance yet. True: it takes
+  // momentum steps then. False: it only gathers the moments; parameters do not change, not even by weight decay.
   bool degenerated_to_sgd = true;
   double min_trust = 0.25;  // LAMB only: smallest trust ratio
   double momentum = 0.99;   // NAG only: takes the place of beta1
   double muon_beta = 0.95;  // Muon only: beta of the matrices that it moves
 };
 
-// What one update did.
+// The outcome of one update.
 struct StepOutcome {
   double loss = 0;           // the loss that step() was given; 0 without one
   double gradient_norm = 0;  // L2 norm of all gradients together, before clipping

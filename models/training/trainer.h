@@ -31,7 +31,7 @@ class BatchCopy;
 
 ScheduleConfig schedule_config(const Recipe& recipe);
 
-// What one step was.
+// The record of one step.
 struct StepRecord {
   int64_t step = 0;  // number of the step, counting from 1
   double loss = 0;   // mean negative log-likelihood in nats a token, over the step's segments
@@ -176,8 +176,7 @@ class Trainer {
   GraphStep graph_step_;
   bool check_nan_ = false;
   bool profile_ = false;
-  int steps_to_check_ =
-      2;  // steps whose leaves are still checked: the first has no state, the second has one
+  int steps_to_check_ = 2;  // whose leaves are still checked: the first has no state, the second has one
   std::vector<OperatorTime> last_profile_;
 };
 

@@ -1,4 +1,4 @@
-// What the mains of all programs share: exit codes, error messages, the line that names the device, the
+// Parts that the mains of all programs share: exit codes, error messages, the line that names the device, the
 // progress line.
 #pragma once
 #include <chrono>

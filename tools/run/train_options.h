@@ -47,7 +47,7 @@ struct TrainOptions {
 // Adds all flags. `options` must outlive the parsing.
 void add_train_flags(Flags& flags, TrainOptions& options);
 
-// What --help prints below the flags, for Flags.
+// The text that --help prints below the flags, for Flags.
 extern const char* const kTrainManual;
 
 }  // namespace tandem
