@@ -131,7 +131,9 @@ def rank_stop(case):
     """A rank stops without an end, as one that hangs; the others name it."""
     ended = disturb(case, [signal.SIGSTOP], lambda rank: rank is not None)
     case.judge_end(ended)
-    if ended.code == 1 and f"has waited {TIMEOUT} s for rank" not in ended.error:
+    # MPI_Finalize does not tell whom it waits for.
+    named = any(f"has waited {TIMEOUT} s for {whom}" in ended.error for whom in ("rank", "the others in MPI_Finalize"))
+    if ended.code == 1 and not named:
         case.find(WRONG, f"no word of who waits for whom: {ended.describe()}")
     finish(case, ended)
 
