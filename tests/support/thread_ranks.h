@@ -18,7 +18,7 @@
 
 namespace tandem::testing {
 
-// What the threads of one group share: the messages that were sent and not yet received.
+// The messages that were sent and not yet received, which the threads of one group share.
 struct Mailboxes {
   std::mutex mutex;
   std::condition_variable arrived;

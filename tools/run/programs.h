@@ -15,7 +15,7 @@
 
 namespace tandem {
 
-// What train does without the flags --model and --preset.
+// The model and the preset that train takes without the flags --model and --preset.
 struct TrainDefaults {
   std::string model = "srupp";
   std::string preset = "laptop";
