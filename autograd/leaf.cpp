@@ -39,7 +39,7 @@ Tensor grad(const Tensor& leaf) {
 }
 
 void zero_grad(const Tensor& leaf) {
-  check_defined("grad", {{"leaf", leaf}});
+  check_defined("zero_grad", {{"leaf", leaf}});
   TANDEM_CHECK(leaf.node() && leaf.node()->is_leaf(),
                "zero_grad: leaf, {}, is not a leaf; call requires_grad() on it first", leaf.str());
   leaf.node()->grad = Tensor();

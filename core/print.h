@@ -3,7 +3,7 @@
 //     [[ 1.    2.5 ]
 //      [-3.    0.25]] f32 (2, 2) on cpu
 //
-// Of more than 1000 elements an axis shows its first and its last three, with "..." between.
+// A tensor of more than 1000 elements shows the first three and the last three along each axis, with "..." between them.
 #pragma once
 #include <iosfwd>
 #include <string>

@@ -56,6 +56,12 @@ void fill_blocks(const Tensor& y, const Random::State& state, const Four& four) 
   });
 }
 
+void check_range(const char* function, double low, double high) {
+  TANDEM_CHECK(low <= high && std::isfinite(high - low),
+               "{}: low {} and high {} make no range; low must not be above high, and both finite", function,
+               low, high);
+}
+
 template <class Four>
 void fill_any(const char* function, const Tensor& y, Random::State& state, const Four& four) {
   check_defined(function, {{"y", y}});
@@ -71,6 +77,41 @@ void fill_any(const char* function, const Tensor& y, Random::State& state, const
   }
   state.counter += static_cast<uint64_t>(y.numel() + 3) / 4;
   if (!host.same_as(y)) copy(y, host);
+}
+
+void draw_uniform(const char* function, const Tensor& y, Random::State& state, double low, double high) {
+  check_range(function, low, high);
+  fill_any(function, y, state, [low, width = high - low](const PhiloxBlock& block, double* values) {
+    values[0] = low + width * unit(block.x);
+    values[1] = low + width * unit(block.y);
+    values[2] = low + width * unit(block.z);
+    values[3] = low + width * unit(block.w);
+  });
+}
+
+void draw_normal(const char* function, const Tensor& y, Random::State& state, double mean, double deviation) {
+  TANDEM_CHECK(deviation >= 0 && std::isfinite(deviation) && std::isfinite(mean),
+               "{}: mean {} and deviation {} must be finite, and the deviation not negative", function, mean,
+               deviation);
+  fill_any(function, y, state, [mean, deviation](const PhiloxBlock& block, double* values) {
+    const Pair p = box_muller(block.x, block.y), q = box_muller(block.z, block.w);
+    values[0] = mean + deviation * p.first;
+    values[1] = mean + deviation * p.second;
+    values[2] = mean + deviation * q.first;
+    values[3] = mean + deviation * q.second;
+  });
+}
+
+// Returns a new tensor of floating numbers that `draw` fills from the state of `random`.
+using Draw = void (*)(const char* function, const Tensor& y, Random::State& state, double, double);
+Tensor drawn(const char* function, Draw draw, Random& random, double first, double second, const Shape& shape,
+             DType dtype, Device device) {
+  TANDEM_CHECK(is_floating(dtype), "{}: dtype is {}; it must be floating", function, name_of(dtype));
+  const Tensor y(shape, dtype, device);
+  Random::State state = random.state();
+  draw(function, y, state, first, second);
+  random = Random(state);
+  return y;
 }
 
 }  // namespace
@@ -90,9 +131,7 @@ uint64_t Random::below(uint64_t n) {
 }
 
 double Random::uniform(double low, double high) {
-  TANDEM_CHECK(low <= high && std::isfinite(high - low),
-               "uniform: low {} and high {} make no range; low must not be above high, and both finite", low,
-               high);
+  check_range("uniform", low, high);
   return low + (high - low) * (static_cast<double>(next_u64() >> 11) * 0x1p-53);
 }
 
@@ -102,40 +141,19 @@ double Random::normal() {
 }
 
 void Random::fill_uniform(const Tensor& y, double low, double high) {
-  TANDEM_CHECK(low <= high && std::isfinite(high - low),
-               "fill_uniform: low {} and high {} make no range; low must not be above high, and both finite",
-               low, high);
-  fill_any("fill_uniform", y, state_, [low, width = high - low](const PhiloxBlock& block, double* values) {
-    values[0] = low + width * unit(block.x);
-    values[1] = low + width * unit(block.y);
-    values[2] = low + width * unit(block.z);
-    values[3] = low + width * unit(block.w);
-  });
+  draw_uniform("fill_uniform", y, state_, low, high);
 }
 
 void Random::fill_normal(const Tensor& y, double mean, double deviation) {
-  TANDEM_CHECK(deviation >= 0 && std::isfinite(deviation) && std::isfinite(mean),
-               "fill_normal: mean {} and deviation {} must be finite, and the deviation not negative", mean,
-               deviation);
-  fill_any("fill_normal", y, state_, [mean, deviation](const PhiloxBlock& block, double* values) {
-    const Pair p = box_muller(block.x, block.y), q = box_muller(block.z, block.w);
-    values[0] = mean + deviation * p.first;
-    values[1] = mean + deviation * p.second;
-    values[2] = mean + deviation * q.first;
-    values[3] = mean + deviation * q.second;
-  });
+  draw_normal("fill_normal", y, state_, mean, deviation);
 }
 
 Tensor uniform(Shape shape, Random& random, double low, double high, DType dtype, Device device) {
-  const Tensor y(shape, dtype, device);
-  random.fill_uniform(y, low, high);
-  return y;
+  return drawn("uniform", draw_uniform, random, low, high, shape, dtype, device);
 }
 
 Tensor normal(Shape shape, Random& random, double mean, double deviation, DType dtype, Device device) {
-  const Tensor y(shape, dtype, device);
-  random.fill_normal(y, mean, deviation);
-  return y;
+  return drawn("normal", draw_normal, random, mean, deviation, shape, dtype, device);
 }
 
 }  // namespace tandem

@@ -8,15 +8,11 @@
 namespace tandem {
 
 Tensor uniform(Random& random, Shape shape, double bound, const TokenConfig& config) {
-  const Tensor w(shape, config.dtype, config.device);
-  random.fill_uniform(w, -bound, bound);
-  return w;
+  return uniform(shape, random, -bound, bound, config.dtype, config.device);
 }
 
 Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& config) {
-  const Tensor w(shape, config.dtype, config.device);
-  random.fill_normal(w, 0, deviation);
-  return w;
+  return normal(shape, random, 0, deviation, config.dtype, config.device);
 }
 
 Tensor xavier_uniform(Random& random, Shape shape, const TokenConfig& config, double factor) {
@@ -24,17 +20,13 @@ Tensor xavier_uniform(Random& random, Shape shape, const TokenConfig& config, do
 }
 
 Tensor InitialValues::drawn(Shape shape, double mean, double deviation) {
-  const Tensor w(shape, dtype_, device_);
-  random_.fill_normal(w, mean, deviation);
-  return w;
+  return tandem::normal(shape, random_, mean, deviation, dtype_, device_);
 }
 
 Tensor InitialValues::matrix(int64_t out, int64_t in) {
   if (deviation_ > 0) return drawn({out, in}, 0, deviation_);
   const double bound = std::sqrt(6.0 / static_cast<double>(in + out));
-  const Tensor w({out, in}, dtype_, device_);
-  random_.fill_uniform(w, -bound, bound);
-  return w;
+  return uniform({out, in}, random_, -bound, bound, dtype_, device_);
 }
 
 Tensor InitialValues::embedding(Shape shape) {

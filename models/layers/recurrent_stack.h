@@ -4,6 +4,8 @@
 // words is not implemented.
 #pragma once
 #include <functional>
+#include <memory>
+#include <string>
 
 #include "tandem/core/random.h"
 #include "tandem/models/layer.h"
@@ -33,6 +35,17 @@ struct RecurrentStackConfig : TokenConfig {
 std::unique_ptr<LanguageModel> make_recurrent_stack(
     const std::string& model, const RecurrentStackConfig& config, std::string config_text, Random& random,
     const std::function<std::unique_ptr<Layer>(int64_t layer)>& make_layer);
+
+// Makes a model of layers Cell(input_width, output_width, config, random), under the name of its configuration. Error: as
+// above.
+template <class Cell, class Config>
+std::unique_ptr<LanguageModel> make_recurrent_stack(const Config& config, uint64_t seed) {
+  Random random(seed);
+  const auto make_layer = [&config, &random](int64_t i) {
+    return std::make_unique<Cell>(config.input_width(i), config.output_width(i), config, random);
+  };
+  return make_recurrent_stack(config.model_name(), config, config.text(), random, make_layer);
+}
 
 // Sets the sizes and dropouts of AWD-LSTM and AWD-QRNN, for presets.
 void set_awd(RecurrentStackConfig& config, int64_t layers, int64_t d, double input_dropout, double dropout,

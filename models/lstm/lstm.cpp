@@ -26,10 +26,7 @@ Layer::Output LstmLayer::forward(const Tensor& x, const LayerState& before, cons
 }
 
 std::unique_ptr<LanguageModel> make_lstm(const LstmConfig& config, uint64_t seed) {
-  Random random(seed);
-  return make_recurrent_stack("lstm", config, config.text(), random, [&config, &random](int64_t i) {
-    return std::make_unique<LstmLayer>(config.input_width(i), config.output_width(i), config, random);
-  });
+  return make_recurrent_stack<LstmLayer>(config, seed);
 }
 
 }  // namespace tandem

@@ -39,6 +39,8 @@ TEST_CASE("leaf: a tensor that cannot be one is refused") {
         "grad: leaf, f64 (1) on cpu, is not a leaf; call requires_grad() on it first");
   CHECK(error_of([&y] { zero_grad(y); }) ==
         "zero_grad: leaf, f64 (1) on cpu, is not a leaf; call requires_grad() on it first");
+  CHECK(error_of([] { grad(Tensor()); }).starts_with("grad: leaf is an undefined tensor"));
+  CHECK(error_of([] { zero_grad(Tensor()); }).starts_with("zero_grad: leaf is an undefined tensor"));
   CHECK(error_of([] { grad(vector_of({1})); }).starts_with("grad: leaf, f64 (1) on cpu, is not a leaf"));
 }
 

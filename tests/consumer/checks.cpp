@@ -58,12 +58,12 @@ OpCase snake_case(const Shape& shape) {
 OpCase mingru_case(int64_t steps, int64_t batch, int64_t width) {
   return {.op = "mingru_scan",
           .name = Shape{steps, batch, width}.str(),
-          .inputs = [=](DType dtype, uint64_t seed) -> Tensors {
+          .inputs = [steps, batch, width](DType dtype, uint64_t seed) -> Tensors {
             return {random_tensor({steps, batch, 2 * width}, dtype, seed, -2, 2),
                     random_tensor({batch, width}, dtype, seed + 1)};
           },
           .run = [](const Tensors& x) -> Tensors { return {prototype::mingru_scan(x[0], x[1])}; },
-          .reference = [=](const Tensors& in) -> Tensors {
+          .reference = [steps, batch, width](const Tensors& in) -> Tensors {
             const double *u = in[0].data<double>(), *h0 = in[1].data<double>();
             Tensor h({steps, batch, width}, DType::f64);
             double* const out = h.data<double>();

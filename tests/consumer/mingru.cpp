@@ -99,7 +99,7 @@ class MinGruLayer : public Layer {
   Output forward(const Tensor& x, const LayerState& before, const ForwardOptions&, uint32_t) const override {
     const Tensor u = linear(x, weight_, bias_), h0 = part(before, 0);  // h0 is undefined where a text begins
     const Shape row{u.size(1), u.size(2) / 2};
-    const Tensor h = mingru_scan(u, h0.defined() ? h0 : full(row, 0, u.dtype(), u.device()));
+    const Tensor h = mingru_scan(u, h0.defined() ? h0 : zeros(row, u.dtype(), u.device()));
     return {h, {h.detach().view_rows(h.size(0) - 1, h.size(0)).clone().view_as(row)}};
   }
   double forward_flops(int64_t, int64_t) const override { return 2.0 * static_cast<double>(weight_.numel()); }
@@ -113,13 +113,6 @@ struct MinGruConfig : Configured<MinGruConfig, RecurrentStackConfig> {
   void fields(Fields& field) { stack_fields(field); }
 };
 
-std::unique_ptr<LanguageModel> make_mingru(const MinGruConfig& config, uint64_t seed) {
-  Random random(seed);
-  return make_recurrent_stack("mingru", config, config.text(), random, [&config, &random](int64_t i) {
-    return std::make_unique<MinGruLayer>(config.input_width(i), config.output_width(i), config, random);
-  });
-}
-
 std::vector<Preset> mingru_presets() {
   return {{"laptop", MinGruConfig().text(), laptop_recipe(5e-3, 10000), "three layers of 512"}};
 }
@@ -127,5 +120,6 @@ std::vector<Preset> mingru_presets() {
 }  // namespace prototype
 
 TANDEM_MODELS(mingru) {
-  register_model("mingru", prototype::make_mingru, prototype::mingru_presets);
+  using namespace prototype;
+  register_model("mingru", make_recurrent_stack<MinGruLayer, MinGruConfig>, mingru_presets);
 }

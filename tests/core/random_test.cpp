@@ -178,9 +178,9 @@ TEST_CASE("random: uniform() and normal() are new tensors of what the fills draw
   CHECK(z.dtype() == DType::f32);
   CHECK(z.to_vector<float>() == w.to_vector<float>());
   CHECK(a.state() == b.state());
-  CHECK_THROWS_WITH_AS(
-      uniform({2}, a, 2, 1),
-      "fill_uniform: low 2 and high 1 make no range; low must not be above high, and both finite", Error);
-  CHECK_THROWS_WITH_AS(normal({2}, a, 0, 1, DType::i32),
-                       "fill_normal: y is i32 (2) on cpu; it must be floating", Error);
+  CHECK_THROWS_WITH_AS(uniform({2}, a, 2, 1),
+                       "uniform: low 2 and high 1 make no range; low must not be above high, and both finite",
+                       Error);
+  CHECK_THROWS_WITH_AS(normal({2}, a, 0, 1, DType::i32), "normal: dtype is i32; it must be floating", Error);
+  CHECK(a.state() == b.state());  // a refused call draws nothing
 }

@@ -10,7 +10,7 @@ namespace tandem::testing {
 // golden_path("srupp/text.bin").
 std::string golden_path(const std::string& name);
 
-// Who reads it includes nlohmann/json.hpp, which is slow to compile.
+// Returns the JSON of a file. The caller includes nlohmann/json.hpp, which is slow to compile.
 nlohmann::json golden_json(const std::string& name);
 
 // golden("ops/outputs", "gelu.erf.y"): floating tensors as f64, ids (i64 in the files) as i32.

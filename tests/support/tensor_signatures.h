@@ -90,6 +90,10 @@ inline void add_tensor_signatures() {
   add_tensor_signature("grad", "leaf", [](const Tensor& x, const N&) -> Tensors {
     return {grad(x.defined() && is_floating(x.dtype()) ? requires_grad(x) : x)};
   });
+  add_tensor_signature("zero_grad", "leaf", [](const Tensor& x, const N&) -> Tensors {
+    zero_grad(x.defined() && is_floating(x.dtype()) ? requires_grad(x) : x);
+    return {};
+  });
   add_tensor_signature("fill", "y",
                        [](const Tensor& x, const N& n) -> Tensors {
                          fill(x.defined() ? x.clone() : x, n[0]);

@@ -117,6 +117,13 @@ Report check_model_state(const std::string& text) {
   });
 }
 
+Report check_model_resume(const std::string& text) {
+  Report report(text + ", resume");
+  for (const char* optimizer : {"radam", "adamw", "lamb", "nag", "muon"})
+    report.add(check_model_resume(text, optimizer));
+  return report;
+}
+
 Report check_model_configs(const std::vector<std::string>& configs, const ModelChecks& checks) {
   Report report(fmt::format("model of {} configurations", configs.size()));
   std::map<std::string, bool> matters;
@@ -129,8 +136,7 @@ Report check_model_configs(const std::vector<std::string>& configs, const ModelC
     report.add(check_model_dropout(config, matters));
     int64_t compacted = 0;
     report.add(check_model_compact_state(config, compacted));
-    for (const char* optimizer : {"radam", "adamw", "lamb", "nag", "muon"})
-      report.add(check_model_resume(config, optimizer));
+    report.add(check_model_resume(config));
   }
   for (const auto& [field, does] : matters)
     // The dropout of clusters matters where the configuration has some.

@@ -48,5 +48,7 @@ Report check_model_gradients(const std::string& config, const ModelChecks& check
 // A Trainer that stops and goes on from its checkpoint takes the same steps bit for bit, with the state, dropout and the
 // moments of this optimizer.
 Report check_model_resume(const std::string& config, const std::string& optimizer);
+// Checks this with every optimizer.
+Report check_model_resume(const std::string& config);
 
 }  // namespace tandem::testing

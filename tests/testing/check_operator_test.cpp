@@ -14,7 +14,7 @@
 namespace tandem::testing {
 namespace {
 
-// What is wrong with an operator. Zero: nothing.
+// The defects of an operator; one whose fields are all zero is right.
 struct Defects {
   double value = 0;           // added to each output
   double value_f32 = 0;       // the same in f32 alone
@@ -126,7 +126,7 @@ TEST_CASE(
   // y = 2 x on the device of x, which is wrong on a GPU in one way or another.
   const auto twice = [](double extra, bool on_host, bool changes) {
     OpCase result = case_with({});
-    result.run = [=, passes = 0.0](const Tensors& x) mutable -> Tensors {
+    result.run = [extra, on_host, changes, passes = 0.0](const Tensors& x) mutable -> Tensors {
       const bool gpu = x[0].device().is_cuda();
       const double factor = 2 + (gpu ? extra : 0) + (gpu && changes ? passes++ * 1e-6 : 0);
       const Tensor y = full(x[0].shape(), factor, x[0].dtype(), x[0].device());

@@ -28,8 +28,7 @@ std::unique_ptr<LanguageModel> make_shaken(const nlohmann::json& config, Device 
   std::unique_ptr<LanguageModel> model = make_model(config.dump(), 1, device);
   Random random(17);
   for (const NamedTensor& parameter : model->parameters()) {
-    const Tensor noise(parameter.value.shape(), DType::f64);
-    random.fill_uniform(noise, -0.3, 0.3);
+    const Tensor noise = uniform(parameter.value.shape(), random, -0.3, 0.3, DType::f64);
     add_in_place(parameter.value, noise.to(parameter.value.dtype()).to(device));
   }
   return model;

@@ -1,4 +1,4 @@
-// What the checks of models share: configurations, models and tokens. Not installed.
+// Configurations, models and tokens of the checks of models. This header is not installed.
 #pragma once
 #include <memory>
 #include <nlohmann/json.hpp>

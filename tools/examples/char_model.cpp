@@ -25,8 +25,8 @@ int main(int argc, char** argv) {
   Random random(1);
   std::vector<NamedTensor> parameters;
   const auto parameter = [&](const char* name, Shape shape) {
-    parameters.push_back({name, requires_grad(Tensor(shape, DType::f32), name)});
-    random.fill_normal(parameters.back().value, 0, 1 / std::sqrt(static_cast<double>(kWidth)));
+    const double deviation = 1 / std::sqrt(static_cast<double>(kWidth));
+    parameters.push_back({name, requires_grad(normal(shape, random, 0, deviation), name)});
     return parameters.back().value;
   };
   const Tensor table = parameter("embedding", {corpus.vocabulary.size(), kWidth});

@@ -11,6 +11,7 @@
 #include "tandem/ops/activation.h"
 #include "tandem/ops/cross_entropy.h"
 #include "tandem/ops/linear.h"
+#include "tandem/ops/max.h"
 
 using namespace tandem;
 
@@ -44,9 +45,9 @@ class Classifier : public Module {
   explicit Classifier(Random& random) {
     const int64_t widths[] = {2, kHidden, kHidden, kClasses};
     for (size_t i = 0; i < 3; ++i) {
-      const Tensor weight({widths[i + 1], widths[i]}, DType::f32);
-      random.fill_normal(weight, 0, std::sqrt(2.0 / static_cast<double>(widths[i])));
-      weights_[i] = add_parameter("weight" + std::to_string(i), weight);
+      const double deviation = std::sqrt(2.0 / static_cast<double>(widths[i]));
+      weights_[i] = add_parameter("weight" + std::to_string(i),
+                                  normal({widths[i + 1], widths[i]}, random, 0, deviation));
       biases_[i] = add_parameter("bias" + std::to_string(i), zeros({widths[i + 1]}, DType::f32));
     }
   }
@@ -68,16 +69,10 @@ class Classifier : public Module {
 // Returns the share of points whose largest logit is that of their arm.
 double accuracy(const Classifier& classifier, const Points& points) {
   const NoGrad pause;  // a tape may be alive, and it is not meant for this
-  const std::vector<float> logits = classifier.logits(points.places).to_vector<float>();
+  const std::vector<int32_t> said = argmax(classifier.logits(points.places)).to_vector<int32_t>();
   const std::vector<int32_t> arms = points.arms.to_vector<int32_t>();
   int64_t right = 0;
-  for (size_t i = 0; i < arms.size(); ++i) {
-    int32_t best = 0;
-    for (int32_t k = 1; k < kClasses; ++k)
-      if (logits[i * kClasses + static_cast<size_t>(k)] > logits[i * kClasses + static_cast<size_t>(best)])
-        best = k;
-    right += best == arms[i];
-  }
+  for (size_t i = 0; i < arms.size(); ++i) right += said[i] == arms[i];
   return static_cast<double>(right) / static_cast<double>(arms.size());
 }
 

@@ -18,11 +18,7 @@ int main() {
 
   constexpr int64_t kHidden = 8;
   Random random(1);
-  const auto parameter = [&random](Shape shape) {
-    const Tensor value(shape, DType::f32);
-    random.fill_normal(value, 0, 1);
-    return requires_grad(value);
-  };
+  const auto parameter = [&random](Shape shape) { return requires_grad(normal(shape, random)); };
   const Tensor w1 = parameter({kHidden, 2}), b1 = parameter({kHidden});
   const Tensor w2 = parameter({1, kHidden}), b2 = parameter({1});
   const auto network = [&](const Tensor& x) { return sigmoid(linear(tanh(linear(x, w1, b1)), w2, b2)); };

@@ -56,17 +56,14 @@ int main() {
   report("values", error < 1e-12, error);
 
   Random random(1);
-  const Tensor points({3, 7}, DType::f64);
-  random.fill_uniform(points, -4, 4);
+  const Tensor points = uniform({3, 7}, random, -4, 4, DType::f64);
   const GradcheckResult check =
       gradcheck([](const std::vector<Tensor>& in) { return std::vector{mine::mish(in[0])}; }, {points});
   report("gradient", check.ok, check.max_error);
   if (!check) std::printf("  %s\n", check.message.c_str());
 
   if (cuda_status().available) {
-    const Tensor x({33, 65}, DType::f32), weights({33, 65}, DType::f32);
-    random.fill_uniform(x, -8, 30);
-    random.fill_uniform(weights, -1, 1);
+    const Tensor x = uniform({33, 65}, random, -8, 30), weights = uniform({33, 65}, random, -1, 1);
     const Results cpu = run(x, weights, Device::cpu()), gpu = run(x, weights, best_device());
     const double values = largest_difference(cpu.values, gpu.values);
     const double gradients = largest_difference(cpu.gradient, gpu.gradient);

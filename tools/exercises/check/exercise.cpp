@@ -38,10 +38,8 @@ void expect(bool right, const std::string& hint) {
 }
 
 Tensor leaf(Shape shape, uint64_t seed, double low, double high) {
-  const Tensor x(shape, DType::f64);
   Random random(seed);
-  random.fill_uniform(x, low, high);
-  return requires_grad(x);
+  return requires_grad(uniform(shape, random, low, high, DType::f64));
 }
 
 std::string text_of(double number) {

@@ -1,4 +1,4 @@
-// What the checks of the exercises share. A check is a file of its own:
+// Helpers of the checks of the exercises. A check is a file of its own:
 //
 //     EXERCISE(01) {
 //       expect(mean_square(x).item() == 4, "the mean of {1, 3, ...} should be 4");
