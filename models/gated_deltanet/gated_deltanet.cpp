@@ -13,7 +13,6 @@
 #include "tandem/ops/activation.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/cast.h"
-#include "tandem/ops/causal_conv.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/elementwise.h"
 #include "tandem/ops/gated_delta_rule.h"
@@ -101,12 +100,11 @@ Layer::Output GatedDeltaLayer::forward(const Tensor& x, const LayerState& before
   const Tensor n = norm_(x);
   Output out{{}, {Tensor()}};
   // Filters a projection, and appends what the filter needs in the next segment to the state.
-  const auto filtered_part = [&](const Tensor& weight, const Tensor& filter) {
-    const Tensor projected = linear(n, weight);
-    Tensor prefix = part(before, out.state.size());  // in another dtype if a run in another precision left it
-    if (prefix.defined()) prefix = prefix.to(x.dtype());
-    out.state.push_back(next_prefix(prefix, projected, options_.conv_width));
-    return silu(causal_conv(projected, filter, {}, prefix));
+  const auto filtered_part = [&n, &before, &out](const Tensor& weight, const Tensor& filter) {
+    Tensor prefix = part(before, out.state.size());
+    const Tensor y = filtered_next(linear(n, weight), filter, prefix);
+    out.state.push_back(prefix);
+    return silu(y);
   };
   const int64_t d_key = options_.d_key, d_value = options_.d_value;
   const Tensor q = with_length(filtered_part(query_, query_filter_), d_key, scale_of(d_key));

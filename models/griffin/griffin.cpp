@@ -13,7 +13,6 @@
 #include "tandem/ops/activation.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/block_linear.h"
-#include "tandem/ops/causal_conv.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/elementwise.h"
 #include "tandem/ops/linear.h"
@@ -56,7 +55,7 @@ void GriffinConfig::fields(Fields& field) {
 }
 
 RgLruLayer::RgLruLayer(const RgLruLayerOptions& options, const TokenConfig& config, Random& random)
-    : options_(options), norm_(options.d, options.norm_eps, config) {
+    : dropout_(options.dropout), norm_(options.d, options.norm_eps, config) {
   const int64_t d = options.d, n = options.d_recurrent, width = n / options.blocks;
   const auto weight = [&](const char* name, Shape shape, double deviation) {
     return add_parameter(name, normal(random, shape, deviation, config));
@@ -85,18 +84,15 @@ Layer::Output RgLruLayer::forward(const Tensor& x, const LayerState& before, con
                                   uint32_t site) const {
   const Tensor n = norm_(x);
   const Tensor branch = gelu(linear(n, branch_, branch_bias_), Gelu::tanh);
-  const Tensor input = linear(n, input_, input_bias_);
-  Tensor prefix = part(before, 1);  // in another dtype if a run in another precision left it
-  if (prefix.defined()) prefix = prefix.to(x.dtype());
-  const Tensor u = causal_conv(input, filter_, filter_bias_, prefix);
+  Tensor prefix = part(before, 1);
+  const Tensor u = filtered_next(linear(n, input_, input_bias_), filter_, prefix, filter_bias_);
   const Tensor r = sigmoid(block_linear(u, decay_gate_) + decay_gate_bias_);
   const Tensor i = sigmoid(block_linear(u, input_gate_) + input_gate_bias_);
   const LinearScanResult scan =
       linear_scan(r * (softplus(decay_) * -8.0), i * u, part(before, 0), ScanForm::rg_lru);
   const Tensor y = linear(scan.h * branch, output_, output_bias_);
-  const double p = options.training ? options_.dropout : 0;
-  return {x + dropout(y, p, {options.seed, options.step, site}),
-          {scan.h_last, next_prefix(prefix, input, options_.conv_width)}};
+  const double p = options.training ? dropout_ : 0;
+  return {x + dropout(y, p, {options.seed, options.step, site}), {scan.h_last, prefix}};
 }
 
 double RgLruLayer::forward_flops(int64_t, int64_t) const {

@@ -9,7 +9,6 @@
 #include "tandem/models/layers/initial_values.h"
 #include "tandem/models/layers/rms_feed_forward.h"
 #include "tandem/ops/arithmetic.h"
-#include "tandem/ops/causal_conv.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/linear_scan.h"
@@ -34,7 +33,7 @@ void MinGruConfig::fields(Fields& field) {
 }
 
 MinGruLayer::MinGruLayer(const MinGruLayerOptions& options, const TokenConfig& config, Random& random)
-    : options_(options), norm_(options.d, options.norm_eps, config) {
+    : dropout_(options.dropout), norm_(options.d, options.norm_eps, config) {
   const int64_t d = options.d, inner = options.d_inner, width = options.conv_width;
   // PyTorch's initial values: uniform within 1 / sqrt(number of inputs of an output).
   const auto add = [&](const char* name, Shape shape, int64_t inputs) {
@@ -59,17 +58,14 @@ std::vector<std::string> MinGruLayer::state_names() const {
 
 Layer::Output MinGruLayer::forward(const Tensor& input, const LayerState& before,
                                    const ForwardOptions& options, uint32_t site) const {
-  const double p = options.training ? options_.dropout : 0;
+  const double p = options.training ? dropout_ : 0;
   const auto plus = [&](const Tensor& x, const Tensor& y, uint32_t part_site) {
     return x + dropout(y, p, {options.seed, options.step, site + part_site});
   };
   Tensor x = input, prefix;
   if (filter_.defined()) {
-    const Tensor kept = part(before, 1);  // in another dtype if a run in another precision left it
-    if (kept.defined()) prefix = kept.to(x.dtype());
-    const Tensor mixed = linear(causal_conv(x, filter_, filter_bias_, prefix), mix_, mix_bias_);
-    prefix = next_prefix(prefix, x, options_.conv_width);
-    x = plus(x, mixed, kConv);
+    prefix = part(before, 1);
+    x = plus(x, linear(filtered_next(x, filter_, prefix, filter_bias_), mix_, mix_bias_), kConv);
   }
   const Tensor normed = norm_(x);
   const LinearScanResult scan =

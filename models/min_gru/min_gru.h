@@ -52,7 +52,7 @@ class MinGruLayer : public Layer {
   double forward_flops(int64_t, int64_t) const override;
 
  private:
-  MinGruLayerOptions options_;
+  double dropout_;
   Tensor filter_, filter_bias_;  // (d, conv_width), (d)
   Tensor mix_, mix_bias_;        // (d, d), (d)
   RmsNorm norm_;
