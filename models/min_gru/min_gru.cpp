@@ -1,8 +1,6 @@
 // The minGRU layer and its language model.
 #include "tandem/models/min_gru/min_gru.h"
 
-#include <cmath>
-
 #include "tandem/core/check.h"
 #include "tandem/models/layered_model.h"
 #include "tandem/models/layers/convolution.h"
@@ -36,8 +34,8 @@ MinGruLayer::MinGruLayer(const MinGruLayerOptions& options, const TokenConfig& c
     : dropout_(options.dropout), norm_(options.d, options.norm_eps, config) {
   const int64_t d = options.d, inner = options.d_inner, width = options.conv_width;
   // PyTorch's initial values: uniform within 1 / sqrt(number of inputs of an output).
-  const auto add = [&](const char* name, Shape shape, int64_t inputs) {
-    return add_parameter(name, uniform(random, shape, 1 / std::sqrt(static_cast<double>(inputs)), config));
+  const auto add = [this, &random, &config](const char* name, Shape shape, int64_t inputs) {
+    return add_parameter(name, uniform(random, shape, inverse_sqrt(inputs), config));
   };
   if (width > 0) {
     filter_ = add("conv.filter", {d, width}, width);
@@ -59,7 +57,7 @@ std::vector<std::string> MinGruLayer::state_names() const {
 Layer::Output MinGruLayer::forward(const Tensor& input, const LayerState& before,
                                    const ForwardOptions& options, uint32_t site) const {
   const double p = options.training ? dropout_ : 0;
-  const auto plus = [&](const Tensor& x, const Tensor& y, uint32_t part_site) {
+  const auto plus = [&options, p, site](const Tensor& x, const Tensor& y, uint32_t part_site) {
     return x + dropout(y, p, {options.seed, options.step, site + part_site});
   };
   Tensor x = input, prefix;
@@ -97,7 +95,7 @@ std::unique_ptr<LanguageModel> make_min_gru(const MinGruConfig& config, uint64_t
   check_layer_count("min-gru", config.layers);
   Random random(seed);
   const Initializer rows = [&random, &config](Shape shape) {
-    return normal(random, shape, 1 / std::sqrt(static_cast<double>(shape[1])), config);
+    return normal(random, shape, inverse_sqrt(shape[1]), config);
   };
   const FrameConfig frame = {.input_width = config.d,
                              .output_width = config.d,
@@ -113,13 +111,14 @@ std::unique_ptr<LanguageModel> make_min_gru(const MinGruConfig& config, uint64_t
   feed_forward.inner = config.d_feed_forward;
   feed_forward.norm_eps = config.norm_eps;
   feed_forward.dropout = config.dropout;
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&config, &random, &layer, &feed_forward](Layers& layers) {
     for (int64_t i = 0; i < config.layers; ++i) {
       layers.push_back(std::make_unique<MinGruLayer>(layer, config, random));
       layers.push_back(std::make_unique<RmsFeedForward>(feed_forward, config, random));
     }
     layers.push_back(std::make_unique<RmsNormLayer>(config.d, config.norm_eps, config));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 }  // namespace tandem
