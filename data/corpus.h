@@ -90,8 +90,8 @@ struct CorpusOptions {
 };
 
 // Reads a corpus and downloads it first if needed. gcide comes from the package dict-gcide and needs no network; its
-// entries are shuffled (data/entries.h), and it stands for gcide-alphabetical if that is the text of `trained`. Words are encoded once; later calls map their ids from the data folder. `downloadable` and
-// `word_specs` list the corpora that can be downloaded; tests and applications pass their own.
+// entries are shuffled (data/entries.h), and it stands for gcide-alphabetical if that is the text of `trained`. Words are
+// encoded once; later calls map their ids from the data folder. `downloadable` and `word_specs` list the corpora that can be downloaded; tests and applications pass their own.
 // Error: an unknown name; a missing, broken or packed file; a text that is altered while it is read; a byte that the
 // given vocabulary lacks; a split with too few tokens. DownloadError: no mirror could be read.
 Corpus load_corpus(const CorpusOptions& options,

@@ -44,10 +44,6 @@ std::vector<uint8_t> read_dictionary(const fs::path& source) {
   return text;
 }
 
-std::string digest_of_bytes(std::span<const uint8_t> bytes) {
-  return digest_of(bytes.data(), bytes.size());
-}
-
 bool is_file(const fs::path& path) {
   std::error_code missing;
   return fs::is_regular_file(path, missing);
@@ -57,7 +53,7 @@ bool is_file(const fs::path& path) {
 bool is_current(const fs::path& made, const fs::path& digests, const std::string& source_digest) {
   if (!is_file(made) || !is_file(digests)) return false;
   const std::vector<uint8_t> known = read_file(digests);
-  return as_text(known) == source_digest + ' ' + digest_of_bytes(read_file(made)) + '\n';
+  return as_text(known) == source_digest + ' ' + file_digest(made) + '\n';
 }
 
 }  // namespace
@@ -81,7 +77,7 @@ std::vector<uint8_t> shuffle_entries(std::span<const uint8_t> text) {
 fs::path shuffled_file(const fs::path& source, const std::string& name, const fs::path& data_dir,
                        const CorpusProgress& progress) {
   const fs::path made = data_dir / (name + ".txt"), digests = data_dir / (name + ".txt.digests");
-  const std::string source_digest = digest_of_bytes(read_file(source));
+  const std::string source_digest = file_digest(source);
   if (is_current(made, digests, source_digest)) return made;  // first: it works in a read-only folder, too
   make_data_dir(data_dir);
   const FileLock lock = lock_data_file(data_dir, made.filename().string(), progress);
@@ -89,7 +85,7 @@ fs::path shuffled_file(const fs::path& source, const std::string& name, const fs
   if (progress) progress("shuffling the entries of " + name, 0, 0);
   const std::vector<uint8_t> text = shuffle_entries(read_dictionary(source));
   write_file_atomically(made.string(), as_text(text));
-  write_file_atomically(digests.string(), source_digest + ' ' + digest_of_bytes(text) + '\n');
+  write_file_atomically(digests.string(), source_digest + ' ' + digest_of(text.data(), text.size()) + '\n');
   return made;
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "tandem/core/check.h"
+#include "tandem/core/digest.h"
 #include "tandem/data/download/archive.h"
 
 namespace tandem {
@@ -112,6 +113,13 @@ std::string checksum(const std::string& algorithm, std::span<const uint8_t> byte
 std::string file_checksum(const std::string& algorithm, const fs::path& path) {
   RunningChecksum digest(algorithm);
   for_each_block(path, [&digest](std::span<const uint8_t> block) { digest.update(block); });
+  return digest.hex();
+}
+
+std::string file_digest(const fs::path& path) {
+  Digest digest;
+  for_each_block(path,
+                 [&digest](std::span<const uint8_t> block) { digest.update(block.data(), block.size()); });
   return digest.hex();
 }
 

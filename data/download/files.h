@@ -50,6 +50,9 @@ class RunningChecksum {
 std::string checksum(const std::string& algorithm, std::span<const uint8_t> bytes);
 std::string file_checksum(const std::string& algorithm, const std::filesystem::path& path);
 
+// Returns the digest (core/digest.h) of a file, which it reads in a stream. Error: as read_file().
+std::string file_digest(const std::filesystem::path& path);
+
 struct Unpacked {
   int64_t size = 0;  // in bytes
   std::string checksum;

@@ -109,7 +109,8 @@ std::unique_ptr<LanguageModel> make_evolved_transformer(const EvolvedTransformer
                              .output_width = d,
                              .embedding_scale = std::sqrt(static_cast<double>(d)),
                              .input_dropout = dropout};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [d, heads, blocks, &attention, &residual, &feed_forward, &sinusoids,
+                           &values](Layers& layers) {
     for (int64_t i = 0; i < blocks; ++i) {
       layers.push_back(std::make_unique<SelfAttention>(attention(2 * heads), sinusoids, values));
       layers.push_back(std::make_unique<ConvolutionLayer>(d, residual, values));
@@ -117,7 +118,8 @@ std::unique_ptr<LanguageModel> make_evolved_transformer(const EvolvedTransformer
       layers.push_back(std::make_unique<FeedForward>(feed_forward, values));
     }
     layers.push_back(std::make_unique<NormLayer>(d, residual.eps, values));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 }  // namespace tandem

@@ -13,7 +13,6 @@
 #include "tandem/ops/activation.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/cast.h"
-#include "tandem/ops/causal_conv.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/elementwise.h"
 #include "tandem/ops/gated_delta_rule.h"
@@ -24,19 +23,6 @@
 
 namespace tandem {
 namespace {
-
-double scale_of(int64_t inputs) {
-  return 1 / std::sqrt(static_cast<double>(inputs));
-}
-
-// Draws numbers uniform in [low, high) and returns f of each.
-template <class F>
-Tensor drawn(Random& random, int64_t n, double low, double high, const TokenConfig& config, const F& f) {
-  const Tensor values({n}, DType::f64);
-  random.fill_uniform(values, low, high);
-  for (double& value : values.span<double>()) value = f(value);
-  return values.to(config.dtype).to(config.device);
-}
 
 // Scales the vectors of `width` elements that the last axis consists of to the length `length`.
 Tensor with_length(const Tensor& x, int64_t width, double length) {
@@ -68,12 +54,11 @@ GatedDeltaLayer::GatedDeltaLayer(const GatedDeltaLayerOptions& options, const To
       head_norm_(options.d_value, options.norm_eps, config) {
   const int64_t d = options.d, heads = options.heads, keys = heads * options.d_key,
                 values = heads * options.d_value;
-  const auto weight = [&](const char* name, int64_t rows) {
-    return add_parameter(name, normal(random, {rows, d}, scale_of(d), config));
+  const auto weight = [this, &random, &config, d](const char* name, int64_t rows) {
+    return add_parameter(name, normal(random, {rows, d}, inverse_sqrt(d), config));
   };
-  const auto filter = [&](const char* name, int64_t rows) {
-    return add_parameter(name,
-                         uniform(random, {rows, options.conv_width}, scale_of(options.conv_width), config));
+  const auto filter = [this, &random, &config, width = options.conv_width](const char* name, int64_t rows) {
+    return add_parameter(name, uniform(random, {rows, width}, inverse_sqrt(width), config));
   };
   query_ = weight("query.weight", keys);
   query_filter_ = filter("query.filter", keys);
@@ -82,13 +67,12 @@ GatedDeltaLayer::GatedDeltaLayer(const GatedDeltaLayerOptions& options, const To
   value_ = weight("value.weight", values);
   value_filter_ = filter("value.filter", values);
   decay_ = weight("decay.weight", heads);
-  // softplus(dt) lies between 0.001 and 0.1, the same number of them in each range of one size in logarithms; e^A
-  // between 0 and 16.
+  // The logarithm of softplus(dt) is uniform between those of 0.001 and 0.1, and e^A is uniform between 0.01 and 16.
   decay_bias_ =
-      add_parameter("decay.bias", drawn(random, heads, std::log(1e-3), std::log(0.1), config,
-                                        [](double x) { return std::log(std::expm1(std::exp(x))); }));
-  decay_rate_ = add_parameter("decay.rate",
-                              drawn(random, heads, 0.01, 16, config, [](double x) { return std::log(x); }));
+      add_parameter("decay.bias", uniform_through([](double x) { return std::log(std::expm1(std::exp(x))); },
+                                                  random, heads, std::log(1e-3), std::log(0.1), config));
+  decay_rate_ = add_parameter(
+      "decay.rate", uniform_through([](double x) { return std::log(x); }, random, heads, 0.01, 16, config));
   beta_ = weight("beta.weight", heads);
   gate_ = weight("gate.weight", values);
   output_ = add_parameter("output.weight", normal(random, {d, values}, options.output_deviation, config));
@@ -101,15 +85,14 @@ Layer::Output GatedDeltaLayer::forward(const Tensor& x, const LayerState& before
   const Tensor n = norm_(x);
   Output out{{}, {Tensor()}};
   // Filters a projection, and appends what the filter needs in the next segment to the state.
-  const auto filtered_part = [&](const Tensor& weight, const Tensor& filter) {
-    const Tensor projected = linear(n, weight);
-    Tensor prefix = part(before, out.state.size());  // in another dtype if a run in another precision left it
-    if (prefix.defined()) prefix = prefix.to(x.dtype());
-    out.state.push_back(next_prefix(prefix, projected, options_.conv_width));
-    return silu(causal_conv(projected, filter, {}, prefix));
+  const auto filtered_part = [&n, &before, &out](const Tensor& weight, const Tensor& filter) {
+    Tensor prefix = part(before, out.state.size());
+    const Tensor y = filtered_next(linear(n, weight), filter, prefix);
+    out.state.push_back(prefix);
+    return silu(y);
   };
   const int64_t d_key = options_.d_key, d_value = options_.d_value;
-  const Tensor q = with_length(filtered_part(query_, query_filter_), d_key, scale_of(d_key));
+  const Tensor q = with_length(filtered_part(query_, query_filter_), d_key, inverse_sqrt(d_key));
   const Tensor k = with_length(filtered_part(key_, key_filter_), d_key, 1);
   const Tensor v = filtered_part(value_, value_filter_);
   const DType exact = parameter_dtype(x.dtype());  // sums of decays are kept in f32
@@ -159,7 +142,7 @@ std::unique_ptr<LanguageModel> make_gated_deltanet(const GatedDeltaNetConfig& co
   layer.d_value = config.d_value;
   layer.conv_width = config.conv_width;
   layer.norm_eps = config.norm_eps;
-  layer.output_deviation = depth * scale_of(config.heads * config.d_value);
+  layer.output_deviation = depth * inverse_sqrt(config.heads * config.d_value);
   layer.dropout = config.dropout;
 
   RmsFeedForwardConfig feed_forward;
@@ -170,22 +153,23 @@ std::unique_ptr<LanguageModel> make_gated_deltanet(const GatedDeltaNetConfig& co
   feed_forward.bias = false;
   feed_forward.norm_eps = config.norm_eps;
   feed_forward.dropout = config.dropout;
-  feed_forward.output_deviation = depth * scale_of(config.d_feed_forward);
+  feed_forward.output_deviation = depth * inverse_sqrt(config.d_feed_forward);
 
   const Initializer rows = [&random, &config](Shape shape) {
-    return normal(random, shape, scale_of(shape[1]), config);
+    return normal(random, shape, inverse_sqrt(shape[1]), config);
   };
   const FrameConfig frame = {.input_width = config.d,
                              .output_width = config.d,
                              .output_bias = false,
                              .input_dropout = config.dropout};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&config, &random, &layer, &feed_forward](Layers& layers) {
     for (int64_t i = 0; i < config.layers; ++i) {
       layers.push_back(std::make_unique<GatedDeltaLayer>(layer, config, random));
       layers.push_back(std::make_unique<RmsFeedForward>(feed_forward, config, random));
     }
     layers.push_back(std::make_unique<RmsNormLayer>(config.d, config.norm_eps, config));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 }  // namespace tandem

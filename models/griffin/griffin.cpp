@@ -13,7 +13,6 @@
 #include "tandem/ops/activation.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/block_linear.h"
-#include "tandem/ops/causal_conv.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/elementwise.h"
 #include "tandem/ops/linear.h"
@@ -22,18 +21,9 @@
 namespace tandem {
 namespace {
 
-// Draws L such that a, at r = 1, lies between 0.9 and 0.999: a^2 is uniform, as radii of points that are uniform
-// in a ring.
-Tensor initial_decay(Random& random, int64_t n, const TokenConfig& config) {
-  const Tensor values({n}, DType::f64);
-  random.fill_uniform(values, 0.9 * 0.9, 0.999 * 0.999);
-  // The root of what is drawn is e^(-softplus(L)), of which a is the power 8 r.
-  for (double& value : values.span<double>()) value = std::log(std::exp(-0.5 * std::log(value)) - 1);
-  return values.to(config.dtype).to(config.device);
-}
-
-double scale_of(int64_t inputs) {
-  return 1 / std::sqrt(static_cast<double>(inputs));
+// Returns the L for which e^(-softplus(L)), whose power 8 r is the decay a, is the root of `square`.
+double decay_of_square(double square) {
+  return std::log(std::exp(-0.5 * std::log(square)) - 1);
 }
 
 }  // namespace
@@ -56,25 +46,27 @@ void GriffinConfig::fields(Fields& field) {
 }
 
 RgLruLayer::RgLruLayer(const RgLruLayerOptions& options, const TokenConfig& config, Random& random)
-    : options_(options), norm_(options.d, options.norm_eps, config) {
+    : dropout_(options.dropout), norm_(options.d, options.norm_eps, config) {
   const int64_t d = options.d, n = options.d_recurrent, width = n / options.blocks;
-  const auto weight = [&](const char* name, Shape shape, double deviation) {
+  const auto weight = [this, &random, &config](const char* name, Shape shape, double deviation) {
     return add_parameter(name, normal(random, shape, deviation, config));
   };
-  const auto bias = [&](const char* name, int64_t size) {
+  const auto bias = [this, &config](const char* name, int64_t size) {
     return add_parameter(name, zeros({size}, config.dtype, config.device));
   };
   const Shape gate{options.blocks, width, width};
-  branch_ = weight("branch.weight", {n, d}, scale_of(d));
+  branch_ = weight("branch.weight", {n, d}, inverse_sqrt(d));
   branch_bias_ = bias("branch.bias", n);
-  input_ = weight("input.weight", {n, d}, scale_of(d));
+  input_ = weight("input.weight", {n, d}, inverse_sqrt(d));
   input_bias_ = bias("input.bias", n);
-  filter_ = weight("conv.filter", {n, options.conv_width}, 0.1 * scale_of(options.conv_width));
+  filter_ = weight("conv.filter", {n, options.conv_width}, 0.1 * inverse_sqrt(options.conv_width));
   filter_bias_ = bias("conv.bias", n);
-  decay_ = add_parameter("decay", initial_decay(random, n, config));
-  decay_gate_ = weight("decay_gate.weight", gate, scale_of(width));
+  // The squares are uniform, as those of the radii of points that are uniform in a ring.
+  decay_ =
+      add_parameter("decay", uniform_through(decay_of_square, random, n, 0.9 * 0.9, 0.999 * 0.999, config));
+  decay_gate_ = weight("decay_gate.weight", gate, inverse_sqrt(width));
   decay_gate_bias_ = bias("decay_gate.bias", n);
-  input_gate_ = weight("input_gate.weight", gate, scale_of(width));
+  input_gate_ = weight("input_gate.weight", gate, inverse_sqrt(width));
   input_gate_bias_ = bias("input_gate.bias", n);
   output_ = weight("output.weight", {d, n}, options.output_deviation);
   output_bias_ = bias("output.bias", d);
@@ -85,18 +77,15 @@ Layer::Output RgLruLayer::forward(const Tensor& x, const LayerState& before, con
                                   uint32_t site) const {
   const Tensor n = norm_(x);
   const Tensor branch = gelu(linear(n, branch_, branch_bias_), Gelu::tanh);
-  const Tensor input = linear(n, input_, input_bias_);
-  Tensor prefix = part(before, 1);  // in another dtype if a run in another precision left it
-  if (prefix.defined()) prefix = prefix.to(x.dtype());
-  const Tensor u = causal_conv(input, filter_, filter_bias_, prefix);
+  Tensor prefix = part(before, 1);
+  const Tensor u = filtered_next(linear(n, input_, input_bias_), filter_, prefix, filter_bias_);
   const Tensor r = sigmoid(block_linear(u, decay_gate_) + decay_gate_bias_);
   const Tensor i = sigmoid(block_linear(u, input_gate_) + input_gate_bias_);
   const LinearScanResult scan =
       linear_scan(r * (softplus(decay_) * -8.0), i * u, part(before, 0), ScanForm::rg_lru);
   const Tensor y = linear(scan.h * branch, output_, output_bias_);
-  const double p = options.training ? options_.dropout : 0;
-  return {x + dropout(y, p, {options.seed, options.step, site}),
-          {scan.h_last, next_prefix(prefix, input, options_.conv_width)}};
+  const double p = options.training ? dropout_ : 0;
+  return {x + dropout(y, p, {options.seed, options.step, site}), {scan.h_last, prefix}};
 }
 
 double RgLruLayer::forward_flops(int64_t, int64_t) const {
@@ -144,7 +133,7 @@ std::unique_ptr<LanguageModel> make_griffin(const GriffinConfig& config, uint64_
   recurrence.blocks = config.blocks;
   recurrence.conv_width = config.conv_width;
   recurrence.norm_eps = config.norm_eps;
-  recurrence.output_deviation = depth * scale_of(config.d_recurrent);
+  recurrence.output_deviation = depth * inverse_sqrt(config.d_recurrent);
   recurrence.dropout = config.dropout;
 
   SelfAttentionConfig attention;
@@ -163,10 +152,10 @@ std::unique_ptr<LanguageModel> make_griffin(const GriffinConfig& config, uint64_
   feed_forward.gated = true;
   feed_forward.norm_eps = config.norm_eps;
   feed_forward.dropout = config.dropout;
-  feed_forward.output_deviation = depth * scale_of(config.d_feed_forward);
+  feed_forward.output_deviation = depth * inverse_sqrt(config.d_feed_forward);
 
   const Initializer rows = [&random, &config](Shape shape) {
-    return normal(random, shape, scale_of(shape[1]), config);
+    return normal(random, shape, inverse_sqrt(shape[1]), config);
   };
   const FrameConfig frame = {
       .input_width = config.d,
@@ -174,7 +163,8 @@ std::unique_ptr<LanguageModel> make_griffin(const GriffinConfig& config, uint64_
       .embedding_scale = config.scaled_embedding ? std::sqrt(static_cast<double>(config.d)) : 1,
       .output_bias = false,
       .input_dropout = config.dropout};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&config, &random, &recurrence, &attention, &attention_values, &sinusoids,
+                           &feed_forward](Layers& layers) {
     for (int64_t i = 0; i < config.layers; ++i) {
       if (config.attends(i))
         layers.push_back(std::make_unique<SelfAttention>(attention, sinusoids, attention_values));
@@ -183,7 +173,8 @@ std::unique_ptr<LanguageModel> make_griffin(const GriffinConfig& config, uint64_
       layers.push_back(std::make_unique<RmsFeedForward>(feed_forward, config, random));
     }
     layers.push_back(std::make_unique<RmsNormLayer>(config.d, config.norm_eps, config));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 }  // namespace tandem

@@ -67,7 +67,7 @@ class RgLruLayer : public Layer {
   double forward_flops(int64_t, int64_t) const override;
 
  private:
-  RgLruLayerOptions options_;
+  double dropout_;
   RmsNorm norm_;
   Tensor branch_, branch_bias_;          // (R, d), (R): W_y, b_y
   Tensor input_, input_bias_;            // (R, d), (R): W_x, b_x

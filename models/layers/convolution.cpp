@@ -22,9 +22,10 @@ Tensor filtered(const Tensor& p, const Tensor& filter, int64_t without) {
   return without > 0 ? slice(y, without, y.size(0)) : y;
 }
 
-Tensor filtered_next(const Tensor& p, const Tensor& filter, Tensor& prefix) {
+Tensor filtered_next(const Tensor& p, const Tensor& filter, Tensor& prefix, const Tensor& bias) {
   if (!filter.defined()) return p;
-  const Tensor y = causal_conv(p, filter, {}, prefix);
+  if (prefix.defined()) prefix = prefix.to(p.dtype());
+  const Tensor y = causal_conv(p, filter, bias, prefix);
   prefix = next_prefix(prefix, p, filter.size(1));
   return y;
 }

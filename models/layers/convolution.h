@@ -12,9 +12,10 @@ Tensor initial_filter(int64_t channels, int64_t width, DType dtype, Device devic
 // Filters the projections p (rows, B, C) and drops the first `without` rows, which only serve the rows
 // after them. An undefined filter returns p unchanged.
 Tensor filtered(const Tensor& p, const Tensor& filter, int64_t without);
-// Filters one more row p (1, B, C). `prefix` holds the width - 1 rows before it, undefined at the start of
-// a text, and becomes the prefix of the next row.
-Tensor filtered_next(const Tensor& p, const Tensor& filter, Tensor& prefix);
+// Filters the next rows p (T, B, C) of a text. `prefix` holds the width - 1 rows before them, undefined at the start
+// of a text, and becomes the prefix of the rows that follow. A run in another precision may have left it in another
+// dtype.
+Tensor filtered_next(const Tensor& p, const Tensor& filter, Tensor& prefix, const Tensor& bias = {});
 
 // Returns the prefix that ops/causal_conv takes for the rows after x: the last width - 1 rows of (prefix,
 // x), with zeros for rows before the text, without gradient. x is (T, B, C), `prefix` (width - 1, B, C) or

@@ -19,6 +19,18 @@ Tensor xavier_uniform(Random& random, Shape shape, const TokenConfig& config, do
   return uniform(random, shape, std::sqrt(6.0 / static_cast<double>(shape[0] + shape[1])) * factor, config);
 }
 
+Tensor uniform_through(double (*f)(double), Random& random, int64_t n, double low, double high,
+                       const TokenConfig& config) {
+  const Tensor values({n}, DType::f64);
+  random.fill_uniform(values, low, high);
+  for (double& value : values.span<double>()) value = f(value);
+  return values.to(config.dtype).to(config.device);
+}
+
+double inverse_sqrt(int64_t n) {
+  return 1 / std::sqrt(static_cast<double>(n));
+}
+
 Tensor InitialValues::drawn(Shape shape, double mean, double deviation) {
   return tandem::normal(shape, random_, mean, deviation, dtype_, device_);
 }

@@ -12,6 +12,11 @@ Tensor normal(Random& random, Shape shape, double deviation, const TokenConfig& 
 // Draws a matrix (out, in) uniform with variance 2 / (out + in), times `factor` (Glorot and Bengio, AISTATS
 // 2010).
 Tensor xavier_uniform(Random& random, Shape shape, const TokenConfig& config, double factor = 1);
+// Draws n numbers uniform in [low, high) and returns f of each, computed in f64.
+Tensor uniform_through(double (*f)(double), Random& random, int64_t n, double low, double high,
+                       const TokenConfig& config);
+// Returns 1 / sqrt(n): with this standard deviation the weights of n inputs keep their variance.
+double inverse_sqrt(int64_t n);
 
 // Initial values of transformers. `deviation` chooses between two ways:
 //     deviation > 0   weights and embeddings ~ N(0, deviation^2), gains ~ N(1, deviation^2) (Transformer-XL)

@@ -73,14 +73,15 @@ std::unique_ptr<LanguageModel> make_recurrent_stack(
   const Initializer rows = [&random, &config](Shape shape) { return uniform(random, shape, 0.1, config); };
   const FrameConfig frame = {.input_width = config.input_width(0),
                              .output_width = config.output_width(config.layers - 1)};
-  return std::make_unique<LayeredModel>(config, std::move(config_text), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&config, &make_layer](Layers& layers) {
     for (int64_t i = 0; i < config.layers; ++i) {
       const bool last = i + 1 == config.layers;
       layers.push_back(std::make_unique<DroppedLayer>(make_layer(i), i == 0 ? config.input_dropout : 0,
                                                       last ? config.output_dropout : config.dropout,
                                                       config.variational));
     }
-  });
+  };
+  return std::make_unique<LayeredModel>(config, std::move(config_text), frame, rows, add_layers);
 }
 
 void set_awd(RecurrentStackConfig& config, int64_t layers, int64_t d, double input_dropout, double dropout,

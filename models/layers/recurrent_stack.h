@@ -1,7 +1,7 @@
-// What language models of plain recurrent layers share: widths, tying, and dropout between the layers, as
-// in AWD-LSTM (Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018,
-// and "An Analysis of Neural Language Modeling at Multiple Scales", 2018). Dropout of weights and of whole
-// words is not implemented.
+// The language model of plain recurrent layers: widths, tying, and dropout between the layers, as in AWD-LSTM
+// (Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018, and "An Analysis of
+// Neural Language Modeling at Multiple Scales", 2018). It leaves out their dropout of recurrent weights (DropConnect)
+// and of whole words (embedding dropout).
 #pragma once
 #include <functional>
 #include <memory>

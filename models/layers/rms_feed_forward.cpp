@@ -1,8 +1,6 @@
 // The plain and the gated feed-forward part.
 #include "tandem/models/layers/rms_feed_forward.h"
 
-#include <cmath>
-
 #include "tandem/core/array.h"
 #include "tandem/models/layers/initial_values.h"
 #include "tandem/ops/arithmetic.h"
@@ -13,22 +11,21 @@ namespace tandem {
 
 RmsFeedForward::RmsFeedForward(const RmsFeedForwardConfig& config, const TokenConfig& tokens, Random& random)
     : config_(config), norm_(config.d, config.norm_eps, tokens) {
-  const auto weight = [&](int64_t out, int64_t in, double deviation) {
-    const double scale = 1 / std::sqrt(static_cast<double>(in));
-    return config.output_deviation > 0 ? normal(random, {out, in}, deviation > 0 ? deviation : scale, tokens)
-                                       : uniform(random, {out, in}, scale, tokens);
+  const bool is_normal = config.output_deviation > 0;
+  const auto weight = [&random, &tokens, is_normal](int64_t out, int64_t in, double deviation) {
+    return is_normal ? normal(random, {out, in}, deviation, tokens)
+                     : uniform(random, {out, in}, inverse_sqrt(in), tokens);
   };
-  const auto bias = [&](int64_t out, int64_t in) {
-    return config.output_deviation > 0
-               ? zeros({out}, tokens.dtype, tokens.device)
-               : uniform(random, {out}, 1 / std::sqrt(static_cast<double>(in)), tokens);
+  const auto bias = [&random, &tokens, is_normal](int64_t out, int64_t in) {
+    return is_normal ? zeros({out}, tokens.dtype, tokens.device)
+                     : uniform(random, {out}, inverse_sqrt(in), tokens);
   };
   const int64_t d = config.d, inner = config.inner;
   add_child("norm", norm_);
-  in_ = add_parameter("in.weight", weight(inner, d, 0));
+  in_ = add_parameter("in.weight", weight(inner, d, inverse_sqrt(d)));
   if (config.bias) in_bias_ = add_parameter("in.bias", bias(inner, d));
   if (config.gated) {
-    factor_ = add_parameter("factor.weight", weight(inner, d, 0));
+    factor_ = add_parameter("factor.weight", weight(inner, d, inverse_sqrt(d)));
     if (config.bias) factor_bias_ = add_parameter("factor.bias", bias(inner, d));
   }
   out_ = add_parameter("out.weight", weight(d, inner, config.output_deviation));

@@ -1,15 +1,12 @@
 // The minGRU layer and its language model.
 #include "tandem/models/min_gru/min_gru.h"
 
-#include <cmath>
-
 #include "tandem/core/check.h"
 #include "tandem/models/layered_model.h"
 #include "tandem/models/layers/convolution.h"
 #include "tandem/models/layers/initial_values.h"
 #include "tandem/models/layers/rms_feed_forward.h"
 #include "tandem/ops/arithmetic.h"
-#include "tandem/ops/causal_conv.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/linear_scan.h"
@@ -34,11 +31,11 @@ void MinGruConfig::fields(Fields& field) {
 }
 
 MinGruLayer::MinGruLayer(const MinGruLayerOptions& options, const TokenConfig& config, Random& random)
-    : options_(options), norm_(options.d, options.norm_eps, config) {
+    : dropout_(options.dropout), norm_(options.d, options.norm_eps, config) {
   const int64_t d = options.d, inner = options.d_inner, width = options.conv_width;
   // PyTorch's initial values: uniform within 1 / sqrt(number of inputs of an output).
-  const auto add = [&](const char* name, Shape shape, int64_t inputs) {
-    return add_parameter(name, uniform(random, shape, 1 / std::sqrt(static_cast<double>(inputs)), config));
+  const auto add = [this, &random, &config](const char* name, Shape shape, int64_t inputs) {
+    return add_parameter(name, uniform(random, shape, inverse_sqrt(inputs), config));
   };
   if (width > 0) {
     filter_ = add("conv.filter", {d, width}, width);
@@ -59,17 +56,14 @@ std::vector<std::string> MinGruLayer::state_names() const {
 
 Layer::Output MinGruLayer::forward(const Tensor& input, const LayerState& before,
                                    const ForwardOptions& options, uint32_t site) const {
-  const double p = options.training ? options_.dropout : 0;
-  const auto plus = [&](const Tensor& x, const Tensor& y, uint32_t part_site) {
+  const double p = options.training ? dropout_ : 0;
+  const auto plus = [&options, p, site](const Tensor& x, const Tensor& y, uint32_t part_site) {
     return x + dropout(y, p, {options.seed, options.step, site + part_site});
   };
   Tensor x = input, prefix;
   if (filter_.defined()) {
-    const Tensor kept = part(before, 1);  // in another dtype if a run in another precision left it
-    if (kept.defined()) prefix = kept.to(x.dtype());
-    const Tensor mixed = linear(causal_conv(x, filter_, filter_bias_, prefix), mix_, mix_bias_);
-    prefix = next_prefix(prefix, x, options_.conv_width);
-    x = plus(x, mixed, kConv);
+    prefix = part(before, 1);
+    x = plus(x, linear(filtered_next(x, filter_, prefix, filter_bias_), mix_, mix_bias_), kConv);
   }
   const Tensor normed = norm_(x);
   const LinearScanResult scan =
@@ -101,7 +95,7 @@ std::unique_ptr<LanguageModel> make_min_gru(const MinGruConfig& config, uint64_t
   check_layer_count("min-gru", config.layers);
   Random random(seed);
   const Initializer rows = [&random, &config](Shape shape) {
-    return normal(random, shape, 1 / std::sqrt(static_cast<double>(shape[1])), config);
+    return normal(random, shape, inverse_sqrt(shape[1]), config);
   };
   const FrameConfig frame = {.input_width = config.d,
                              .output_width = config.d,
@@ -117,13 +111,14 @@ std::unique_ptr<LanguageModel> make_min_gru(const MinGruConfig& config, uint64_t
   feed_forward.inner = config.d_feed_forward;
   feed_forward.norm_eps = config.norm_eps;
   feed_forward.dropout = config.dropout;
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&config, &random, &layer, &feed_forward](Layers& layers) {
     for (int64_t i = 0; i < config.layers; ++i) {
       layers.push_back(std::make_unique<MinGruLayer>(layer, config, random));
       layers.push_back(std::make_unique<RmsFeedForward>(feed_forward, config, random));
     }
     layers.push_back(std::make_unique<RmsNormLayer>(config.d, config.norm_eps, config));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 }  // namespace tandem

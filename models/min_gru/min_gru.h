@@ -8,9 +8,10 @@
 //     x += W_o h
 //
 // and a feed-forward layer with GELU follows (models/layers/rms_feed_forward.h). The order of the parts is the
-// paper's; their equations, initial values (PyTorch's) and the norm at the end are those of the package minGRU-pytorch, which computes h in logarithms: here the
-// recurrence runs as it is written, since a and b lie in a range in which it is stable. Ours: dropout of the
-// embedding and of what each part adds; rows of the embedding and of the output have variance 1 / d.
+// paper's; their equations, initial values (PyTorch's) and the norm at the end are those of the package
+// minGRU-pytorch. The package computes h in logarithms; here the recurrence runs as it is written, since
+// 1 - sigmoid(z) lies between 0 and 1, which makes it stable. Ours: dropout of the embedding and of what each part
+// adds; rows of the embedding and of the output have variance 1 / d.
 #pragma once
 #include "tandem/core/random.h"
 #include "tandem/models/layer.h"
@@ -52,7 +53,7 @@ class MinGruLayer : public Layer {
   double forward_flops(int64_t, int64_t) const override;
 
  private:
-  MinGruLayerOptions options_;
+  double dropout_;
   Tensor filter_, filter_bias_;  // (d, conv_width), (d)
   Tensor mix_, mix_bias_;        // (d, d), (d)
   RmsNorm norm_;

@@ -49,10 +49,11 @@ std::unique_ptr<LanguageModel> make_sha_rnn(const ShaRnnConfig& config, uint64_t
                              .output_width = config.d,
                              .input_dropout = config.dropout,
                              .output_dropout = config.dropout};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&config, &random](Layers& layers) {
     for (int64_t i = 0; i < config.layers; ++i)
       layers.push_back(std::make_unique<ShaRnnLayer>(config, i, random));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 std::unique_ptr<LanguageModel> collapse_value_gates(const LanguageModel& model) {

@@ -62,10 +62,11 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
                              .output_width = config.d,
                              .input_dropout = config.dropout,
                              .output_dropout = config.dropout};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, values, [&](Layers& layers) {
+  const auto add_layers = [&config, &random](Layers& layers) {
     for (int64_t i = 0; i < config.layers; ++i)
       layers.push_back(std::make_unique<SruppLayer>(config, i, random));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, values, add_layers);
 }
 
 }  // namespace tandem

@@ -59,9 +59,8 @@ struct SruppConfig : Configured<SruppConfig> {
   double attention_dropout = 0;  // of the attention weights
   double highway_bias = -2;
   double alpha = 0;  // of a new layer; from 1 on, small models learn to attend much earlier (ours)
-  std::string initial_rows =
-      "width";             // or "vocabulary": what the initial size of embedding and output rows is by
-  int64_t conv_width = 0;  // ours, after Primer: width of causal filters over Q, K and V; 0: none
+  std::string initial_rows = "width";  // variance of embedding and output rows: 1 / d; "vocabulary": 1 / V
+  int64_t conv_width = 0;              // ours, after Primer: width of causal filters over Q, K and V; 0: none
 
   std::string model_name() const { return "srupp"; }
   void fields(Fields& field);

@@ -56,6 +56,9 @@ struct Maker {
     return std::make_unique<SruLayer>(c, i, random);
   }
 
+  // Returns the standard deviation of the last matrix of a layer with d inputs, smaller in a deeper stack.
+  double output_deviation() const { return std::sqrt(2.0 / static_cast<double>(layers * config.d)); }
+
   std::unique_ptr<Layer> min_gru() const {
     const MinGruLayerOptions options = {.d = config.d, .d_inner = 2 * config.d, .dropout = config.dropout};
     return std::make_unique<MinGruLayer>(options, config, random);
@@ -65,7 +68,7 @@ struct Maker {
     RgLruLayerOptions options;
     options.d = options.d_recurrent = config.d;
     options.blocks = config.heads;
-    options.output_deviation = std::sqrt(2.0 / static_cast<double>(layers * config.d));
+    options.output_deviation = output_deviation();
     options.dropout = config.dropout;
     return std::make_unique<RgLruLayer>(options, config, random);
   }
@@ -75,7 +78,7 @@ struct Maker {
     options.d = config.d;
     options.heads = config.heads;
     options.d_key = options.d_value = config.d / config.heads;
-    options.output_deviation = std::sqrt(2.0 / static_cast<double>(layers * config.d));
+    options.output_deviation = output_deviation();
     options.dropout = config.dropout;
     return std::make_unique<GatedDeltaLayer>(options, config, random);
   }
@@ -204,10 +207,11 @@ std::unique_ptr<LanguageModel> make_stack(const StackConfig& config, uint64_t se
                              .output_width = config.d,
                              .input_dropout = config.dropout,
                              .output_dropout = config.dropout};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&kinds, &maker](Layers& layers) {
     for (size_t i = 0; i < kinds.size(); ++i)
       layers.push_back(find_kind(kinds[i])->make(maker, static_cast<int64_t>(i)));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 }  // namespace tandem

@@ -89,7 +89,8 @@ std::unique_ptr<LanguageModel> make_transformer(const TransformerConfig& config,
       .output_bias = config.output_bias,
       .input_dropout = relative ? config.dropout : 0,  // PositionLayer drops after it has added positions
       .output_dropout = config.output_dropout};
-  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, [&](Layers& layers) {
+  const auto add_layers = [&config, relative, &attention, &feed_forward, &sinusoids,
+                           &values](Layers& layers) {
     if (!relative) layers.push_back(std::make_unique<PositionLayer>(config.d, config.dropout));
     const SelfAttention* first = nullptr;
     for (int64_t i = 0; i < config.layers; ++i) {
@@ -99,7 +100,8 @@ std::unique_ptr<LanguageModel> make_transformer(const TransformerConfig& config,
       layers.push_back(std::make_unique<FeedForward>(feed_forward, values));
     }
     if (config.final_norm) layers.push_back(std::make_unique<NormLayer>(config.d, config.norm_eps, values));
-  });
+  };
+  return std::make_unique<LayeredModel>(config, config.text(), frame, rows, add_layers);
 }
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 #include "tandem/models/registry.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/recurrence_golden.h"
 #include "tests/support/small_models.h"
 
@@ -24,7 +25,7 @@ std::string authors_name(const std::string& name) {
   if (name == "embedding.weight") return "model.embed_tokens.weight";
   if (name == "output.weight") return "lm_head.weight";
   if (name == "layers.4.norm.scale") return "model.norm.weight";
-  const std::pair<const char*, const char*> mixing[] = {
+  static const NamePairs mixing = {
       {"norm.scale", "input_layernorm.weight"},
       {"head_norm.scale", "linear_attn.norm.weight"},
       {"query.weight", "linear_attn.in_proj_qkv.weight"},
@@ -40,20 +41,13 @@ std::string authors_name(const std::string& name) {
       {"gate.weight", "linear_attn.in_proj_z.weight"},
       {"output.weight", "linear_attn.out_proj.weight"},
   };
-  const std::pair<const char*, const char*> feed_forward[] = {
+  static const NamePairs feed_forward = {
       {"norm.scale", "post_attention_layernorm.weight"},
       {"in.weight", "mlp.gate_proj.weight"},
       {"factor.weight", "mlp.up_proj.weight"},
       {"out.weight", "mlp.down_proj.weight"},
   };
-  const size_t prefix = std::string("layers.").size();
-  const int layer = name[prefix] - '0';
-  const auto find = [&](const auto& parts) {
-    for (const auto& [ours, theirs] : parts)
-      if (name.substr(prefix + 2) == ours) return "model.layers." + std::to_string(layer / 2) + "." + theirs;
-    return "?" + name;
-  };
-  return layer % 2 == 0 ? find(mixing) : find(feed_forward);
+  return name_in_layer(name, "model.layers", mixing, feed_forward);
 }
 
 // Returns our part of another's tensor: queries, keys and values lie below each other, and so do their filters.
@@ -79,12 +73,6 @@ GatedDeltaNetConfig golden_config(DType dtype, Device device) {
   return config;
 }
 
-int64_t count(const std::string& name, int64_t vocabulary) {
-  nlohmann::json config = nlohmann::json::parse(preset("gated-deltanet", name).model_config);
-  config["vocabulary"] = vocabulary;
-  return make_model(config.dump(), 1)->parameter_count();
-}
-
 }  // namespace
 
 MODEL_CASES(gated_deltanet) {
@@ -104,8 +92,8 @@ TEST_CASE("gated-deltanet golden: losses and gradients, in one pass and in segme
 }
 
 TEST_CASE("gated-deltanet: exact parameter counts, and the published sizes") {
-  CHECK(count("laptop", 205) == 1295768);
-  CHECK(count("laptop-3m", 205) == 3049552);
+  CHECK(parameter_count("gated-deltanet", "laptop", 205) == 1295768);
+  CHECK(parameter_count("gated-deltanet", "laptop-3m", 205) == 3049552);
   const nlohmann::json large = nlohmann::json::parse(preset("gated-deltanet", "1.3b").model_config);
   CHECK(large.at("d_key") == 256);
   CHECK(large.at("d_value") == 512);

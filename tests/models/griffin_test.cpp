@@ -3,13 +3,11 @@
 
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "tandem/core/array.h"
-#include "tandem/models/presets.h"
 #include "tandem/models/registry.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/recurrence_golden.h"
 #include "tests/support/small_models.h"
 
@@ -21,7 +19,7 @@ namespace {
 std::string authors_name(const std::string& name) {
   if (name == "embedding.weight") return "embedder.input_embedding";
   if (name == "layers.4.norm.scale") return "final_norm.scale";
-  const std::pair<const char*, const char*> recurrent[] = {
+  static const NamePairs recurrent = {
       {"norm.scale", "temporal_pre_norm.scale"},
       {"branch.weight", "recurrent_block.linear_y.weight"},
       {"branch.bias", "recurrent_block.linear_y.bias"},
@@ -37,20 +35,13 @@ std::string authors_name(const std::string& name) {
       {"output.weight", "recurrent_block.linear_out.weight"},
       {"output.bias", "recurrent_block.linear_out.bias"},
   };
-  const std::pair<const char*, const char*> feed_forward[] = {
+  static const NamePairs feed_forward = {
       {"norm.scale", "channel_pre_norm.scale"}, {"in.weight", "mlp_block.ffw_up.w"},
       {"in.bias", "mlp_block.ffw_up.b"},        {"factor.weight", "mlp_block.ffw_up.w"},
       {"factor.bias", "mlp_block.ffw_up.b"},    {"out.weight", "mlp_block.ffw_down.weight"},
       {"out.bias", "mlp_block.ffw_down.bias"},
   };
-  const size_t prefix = std::string("layers.").size();
-  const int layer = name[prefix] - '0';
-  const auto find = [&](const auto& parts) {
-    for (const auto& [ours, theirs] : parts)
-      if (name.substr(prefix + 2) == ours) return "blocks." + std::to_string(layer / 2) + "." + theirs;
-    return "?" + name;
-  };
-  return layer % 2 == 0 ? find(recurrent) : find(feed_forward);
+  return name_in_layer(name, "blocks", recurrent, feed_forward);
 }
 
 // Returns our part of an authors' tensor. They keep filters, gates and both first matrices of the feed-forward
@@ -80,12 +71,6 @@ GriffinConfig golden_config(DType dtype, Device device) {
   return config;
 }
 
-int64_t count(const std::string& name, int64_t vocabulary) {
-  nlohmann::json config = nlohmann::json::parse(preset("griffin", name).model_config);
-  config["vocabulary"] = vocabulary;
-  return make_model(config.dump(), 1)->parameter_count();
-}
-
 }  // namespace
 
 MODEL_CASES(griffin) {
@@ -103,9 +88,9 @@ TEST_CASE("griffin golden: Hawk's losses and gradients, in one pass and in segme
 }
 
 TEST_CASE("griffin: exact parameter counts") {
-  CHECK(count("laptop", 205) == 1360896);
-  CHECK(count("laptop-3m", 205) == 3076736);
-  CHECK(count("hawk-laptop", 205) == 1335424);
+  CHECK(parameter_count("griffin", "laptop", 205) == 1360896);
+  CHECK(parameter_count("griffin", "laptop-3m", 205) == 3076736);
+  CHECK(parameter_count("griffin", "hawk-laptop", 205) == 1335424);
 }
 
 TEST_CASE("griffin: the decays of the initial values lie between 0.9 and 0.999") {

@@ -5,13 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "tandem/core/array.h"
-#include "tandem/models/presets.h"
 #include "tandem/models/registry.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/small_models.h"
 
 namespace tandem::testing {
@@ -54,9 +53,7 @@ MODEL_CASES(lstm) {
 }
 
 TEST_CASE("lstm: exact parameter counts") {
-  nlohmann::json config = nlohmann::json::parse(preset("lstm", "enwik8").model_config);
-  config["vocabulary"] = 205;
-  CHECK(make_model(config.dump(), 1)->parameter_count() == 47270045);
+  CHECK(parameter_count("lstm", "enwik8", 205) == 47270045);
 }
 
 TEST_CASE("lstm: weights and biases start within 1 / sqrt(d), rows at both ends within 0.1") {

@@ -3,12 +3,10 @@
 
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
-
-#include "tandem/models/presets.h"
 #include "tandem/models/registry.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/recurrence_golden.h"
 #include "tests/support/small_models.h"
 
@@ -21,7 +19,7 @@ std::string authors_name(const std::string& name) {
   if (name == "embedding.weight") return "token_emb.weight";
   if (name == "output.weight") return "to_logits.weight";
   if (name == "layers.4.norm.scale") return "norm.weight";
-  const std::pair<const char*, const char*> mixing[] = {
+  static const NamePairs mixing = {
       {"conv.filter", "0.net.0.weight"},
       {"conv.bias", "0.net.0.bias"},
       {"conv.mix.weight", "0.net.1.weight"},
@@ -31,18 +29,11 @@ std::string authors_name(const std::string& name) {
       {"candidate.weight", "2.to_hidden_and_gate.weight"},
       {"output.weight", "2.to_out.weight"},
   };
-  const std::pair<const char*, const char*> feed_forward[] = {
+  static const NamePairs feed_forward = {
       {"norm.scale", "3.weight"},   {"in.weight", "4.0.weight"}, {"in.bias", "4.0.bias"},
       {"out.weight", "4.2.weight"}, {"out.bias", "4.2.bias"},
   };
-  const size_t prefix = std::string("layers.").size();
-  const int layer = name[prefix] - '0';
-  const auto find = [&](const auto& parts) {
-    for (const auto& [ours, theirs] : parts)
-      if (name.substr(prefix + 2) == ours) return "layers." + std::to_string(layer / 2) + "." + theirs;
-    return "?" + name;
-  };
-  return layer % 2 == 0 ? find(mixing) : find(feed_forward);
+  return name_in_layer(name, "layers", mixing, feed_forward);
 }
 
 // Returns our part of an authors' tensor: the candidate is the first half of the rows, the gate the second.
@@ -66,12 +57,6 @@ MinGruConfig golden_config(DType dtype, Device device) {
   return config;
 }
 
-int64_t count(const std::string& name, int64_t vocabulary) {
-  nlohmann::json config = nlohmann::json::parse(preset("min-gru", name).model_config);
-  config["vocabulary"] = vocabulary;
-  return make_model(config.dump(), 1)->parameter_count();
-}
-
 }  // namespace
 
 MODEL_CASES(min_gru) {
@@ -89,9 +74,9 @@ TEST_CASE("min-gru golden: losses and gradients of the package, in one pass and 
 }
 
 TEST_CASE("min-gru: exact parameter counts") {
-  CHECK(count("laptop", 205) == 1404640);
-  CHECK(count("laptop-3m", 205) == 3105360);
-  CHECK(count("shakespeare", 65) == 6700800);
+  CHECK(parameter_count("min-gru", "laptop", 205) == 1404640);
+  CHECK(parameter_count("min-gru", "laptop-3m", 205) == 3105360);
+  CHECK(parameter_count("min-gru", "shakespeare", 65) == 6700800);
 }
 
 TEST_CASE("min-gru: errors") {

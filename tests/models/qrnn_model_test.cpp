@@ -14,6 +14,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/small_models.h"
 
 namespace tandem::testing {
@@ -110,12 +111,6 @@ void check_case(const std::string& name, Device device) {
   }
 }
 
-int64_t count(const std::string& model, const std::string& name, int64_t vocabulary) {
-  nlohmann::json config = nlohmann::json::parse(preset(model, name).model_config);
-  config["vocabulary"] = vocabulary;
-  return make_model(config.dump(), 1)->parameter_count();
-}
-
 }  // namespace
 
 MODEL_CASES(qrnn) {
@@ -138,7 +133,7 @@ TEST_CASE("qrnn: exact parameter counts") {
   };
   CHECK(layer(1) == 3148800);
   CHECK(layer(2) == 6294528);
-  CHECK(count("qrnn", "ptb", 10000) == 24020150);
+  CHECK(parameter_count("qrnn", "ptb", 10000) == 24020150);
 }
 
 TEST_CASE("qrnn: the tied model's first layer takes the embedding's width, its last one gives it") {

@@ -1,10 +1,7 @@
 // SRU: exact parameter counts of the published sizes.
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
-
-#include "tandem/models/presets.h"
-#include "tandem/models/registry.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/small_models.h"
 
 namespace tandem::testing {
@@ -16,15 +13,12 @@ MODEL_CASES(sru) {
 }
 
 TEST_CASE("sru: exact parameter counts; the first layer is projected only where that makes it smaller") {
-  for (const auto& [name, count] : {std::pair<const char*, int64_t>{"enwik8", 48805325},
-                                    {"enwik8-3056", 47083238},
-                                    {"enwik8-1312", 37577238},
-                                    {"enwik8-1152", 37100918}}) {
-    nlohmann::json config = nlohmann::json::parse(preset("sru", name).model_config);
-    config["vocabulary"] = 205;
-    const std::string text = config.dump();
-    CAPTURE(text);
-    CHECK(make_model(text, 1)->parameter_count() == count);
+  for (const auto& known : {std::pair<const char*, int64_t>{"enwik8", 48805325},
+                            {"enwik8-3056", 47083238},
+                            {"enwik8-1312", 37577238},
+                            {"enwik8-1152", 37100918}}) {
+    CAPTURE(known.first);
+    CHECK(parameter_count("sru", known.first, 205) == known.second);
   }
 }
 

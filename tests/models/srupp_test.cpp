@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "tandem/core/random.h"
 #include "tandem/models/presets.h"
@@ -13,18 +12,13 @@
 #include "tandem/models/srupp/srupp.h"
 #include "tandem/testing/max_difference.h"
 #include "tests/support/errors.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/small_models.h"
 
 using namespace tandem;
 using namespace tandem::testing;
 
 namespace {
-
-int64_t parameter_count(const std::string& name) {
-  nlohmann::json config = nlohmann::json::parse(preset("srupp", name).model_config);
-  config["vocabulary"] = 205;
-  return make_model(config.dump(), 1)->parameter_count();
-}
 
 SruppConfig small_srupp(DType dtype = DType::f64) {
   SruppConfig config;
@@ -62,19 +56,19 @@ MODEL_CASES(srupp) {
 }
 
 TEST_CASE("srupp: parameter counts are the published ones (V = 205)") {
-  CHECK(parameter_count("txl-matched") == 42345815);
-  CHECK(parameter_count("base") == 107566295);
-  CHECK(parameter_count("large") == 190607575);
-  CHECK(parameter_count("large-ratio8") == 194993815);
+  CHECK(parameter_count("srupp", "txl-matched", 205) == 42345815);
+  CHECK(parameter_count("srupp", "base", 205) == 107566295);
+  CHECK(parameter_count("srupp", "large", 205) == 190607575);
+  CHECK(parameter_count("srupp", "large-ratio8", 205) == 194993815);
 }
 
 TEST_CASE("srupp: attention every k layers saves as many parameters as the formula says") {
   // attention layer 4dd' + 2d'^2 + 2d' + 1 + 4d, projected layer 4dd' + 2d' + 4d
   const int64_t difference = 2 * 768 * 768 + 1;
-  CHECK(parameter_count("base-k2") == 107566295 - 5 * difference);
-  CHECK(parameter_count("base-k5") == 107566295 - 8 * difference);
-  CHECK(parameter_count("base-k10") == 107566295 - 9 * difference);
-  CHECK(parameter_count("base-k0") == 107566295 - 10 * difference);
+  CHECK(parameter_count("srupp", "base-k2", 205) == 107566295 - 5 * difference);
+  CHECK(parameter_count("srupp", "base-k5", 205) == 107566295 - 8 * difference);
+  CHECK(parameter_count("srupp", "base-k10", 205) == 107566295 - 9 * difference);
+  CHECK(parameter_count("srupp", "base-k0", 205) == 107566295 - 10 * difference);
 }
 
 TEST_CASE("srupp: initial values are the authors': bounds, biases, alpha") {

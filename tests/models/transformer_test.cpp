@@ -4,14 +4,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "tandem/core/array.h"
 #include "tandem/models/evolved_transformer/evolved_transformer.h"
 #include "tandem/models/layers/key_value_cache.h"
 #include "tandem/models/layers/positions.h"
 #include "tandem/models/layers/self_attention.h"
-#include "tandem/models/presets.h"
 #include "tandem/models/registry.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/layer_norm.h"
@@ -21,16 +19,11 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/parameter_count.h"
 #include "tests/support/small_models.h"
 
 namespace tandem::testing {
 namespace {
-
-int64_t parameter_count(const std::string& model, const std::string& name, int64_t vocabulary) {
-  nlohmann::json config = nlohmann::json::parse(preset(model, name).model_config);
-  config["vocabulary"] = vocabulary;
-  return make_model(config.dump(), 1)->parameter_count();
-}
 
 Tensor parameter(const Module& model, const std::string& name) {
   for (const NamedTensor& p : model.parameters())

@@ -1,19 +1,10 @@
 // The word-level presets at full size: parameter counts as published or as the authors' code gives them.
 #include <doctest/doctest.h>
 
-#include <nlohmann/json.hpp>
-
-#include "tandem/models/presets.h"
-#include "tandem/models/registry.h"
+#include "tests/support/parameter_count.h"
 
 namespace tandem::testing {
 namespace {
-
-int64_t parameter_count(const char* model, const char* name, int64_t vocabulary) {
-  nlohmann::json config = nlohmann::json::parse(preset(model, name).model_config);
-  config["vocabulary"] = vocabulary;
-  return make_model(config.dump(), 1)->parameter_count();
-}
 
 constexpr int64_t kWikitext = 267735, kLm1b = 793471;
 

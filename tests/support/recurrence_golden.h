@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tandem/autograd/tape.h"
@@ -25,6 +27,20 @@ struct GoldenNames {
   // Names whose last part ends so are 0 where the authors' are 1.
   std::vector<std::string> centred = {};
 };
+
+// Pairs of names within a layer: ours and the authors'.
+using NamePairs = std::vector<std::pair<const char*, const char*>>;
+
+// Returns the authors' name of our "layers.N.NAME". Each layer of theirs, "PREFIX.N/2.", is two of ours: the mixing of
+// time steps, and the feed-forward layer.
+inline std::string name_in_layer(const std::string& ours, const std::string& prefix, const NamePairs& mixing,
+                                 const NamePairs& feed_forward) {
+  const size_t number = std::string("layers.").size();
+  const int layer = ours[number] - '0';
+  for (const auto& [name, theirs] : layer % 2 == 0 ? mixing : feed_forward)
+    if (ours.substr(number + 2) == name) return prefix + "." + std::to_string(layer / 2) + "." + theirs;
+  throw std::runtime_error("the authors have no " + ours);
+}
 
 // Returns the transposes of the matrices (..., m, n), which come as f64 on the CPU.
 inline Tensor transposed(const Tensor& x) {

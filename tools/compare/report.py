@@ -1,4 +1,4 @@
-"""What a comparison writes and prints of its results: tables as CSV, the page, and a line for each model."""
+"""Writes and prints the results of a comparison: tables as CSV, the page, and a line for each model."""
 import math
 import sys
 

@@ -1,4 +1,4 @@
-"""What tuning may change in each model: its candidates.
+"""The candidates of a tuning: the settings that it tries for each model.
 
 Every model has a ladder of learning rates, weight decay and warm-up. Beside these a model has variants: groups of
 fields of its configuration that are tried together, since some changes help only in company. A variant or value is used

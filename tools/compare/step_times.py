@@ -37,12 +37,6 @@ class StepTimes:
     def seconds(self, facts):
         return statistics.median(self.ms(facts)) / 1e3
 
-    def speed_ratios(self, facts, reference):
-        """Returns for each round how many times as many tokens a second as the reference the model reads."""
-        def speeds(of):
-            return [of["tokens_per_step"] / ms for ms in self.ms(of)]
-        return [own / other for own, other in zip(speeds(facts), speeds(reference))]
-
 
 def settings_of(facts):
     """Returns what tells configurations with different times of a step apart."""
