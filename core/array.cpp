@@ -136,6 +136,13 @@ void copy(const Tensor& y, const Tensor& x) {
   }
 }
 
+void copy_or_zeros(const Tensor& y, const Tensor& x) {
+  if (x.defined())
+    copy(y, x);
+  else
+    fill(y, 0);
+}
+
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
   check_defined("copy_if", {{"y", y}, {"x", x}, {"flag", flag}});
   TANDEM_CHECK(

@@ -9,6 +9,8 @@ namespace tandem {
 void fill(const Tensor& y, double value);
 // y = x, converted if the dtypes differ and copied across if the devices do. Error: the shapes differ.
 void copy(const Tensor& y, const Tensor& x);
+// y = x as copy() makes it, or 0 if x is undefined. Error: the shapes differ.
+void copy_or_zeros(const Tensor& y, const Tensor& x);
 // y = x if flag, f64 (1), is not 0; else leaves y as it is. Does not wait for the device. Error: x and y differ in
 // shape, dtype or device, or the flag is not on their device.
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag);

@@ -7,7 +7,7 @@
 //                3. outputs_kernel    o
 //     backward   4. attended_kernel   P^T D of every chunk, D the gradient of o
 //                5. carry_kernel      dX, then the gradient of S, chunk after chunk, going back
-//                6. gradients_kernel  all that is left (ops/gated_delta_rule.cpp has the formulas)
+//                6. gradients_kernel  the gradients of the inputs (ops/gated_delta_rule.cpp has the formulas)
 //
 // The products are loops over shared or cached memory: tensor cores are not used.
 #include "tandem/ops/gated_delta_rule.h"
@@ -25,7 +25,7 @@ constexpr int kThreads = 128;
 constexpr int kTile = 8;  // columns of S that a block of the kernels 2 and 5 carries
 static_assert(kC == kWarp, "the lanes of a warp are the steps of a chunk in gradients_kernel");
 
-// The inputs, and what the kernels hand on: rows of a head, of all time steps, lie apart by B H times their width.
+// The inputs, and the results that one kernel hands to the next. The rows of a head lie B H times their width apart.
 template <class T>
 struct Args {
   using C = Compute<T>;
@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(kThreads)
     gradients_kernel(const Outputs<T> out, const T* d_o, const Args<T> p) {
   using C = Compute<T>;
   __shared__ Shared<C> s;
-  // What the gradient of log_decay is the sum of: terms of pairs (i, j) with j < i, of e^L_i, and of e^(L_last - L_j).
+  // The gradient of log_decay sums these terms: those of the pairs (i, j) with j < i, of e^L_i, and of e^(L_last - L_j).
   __shared__ C of_pairs[kC][kC], of_past[kC], of_state[kC];
   const Chunk<T> chunk(p, blockIdx.x, blockIdx.y);
   const int count = chunk.count, thread = static_cast<int>(threadIdx.x), warp = thread / kWarp,
@@ -295,7 +295,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t e = thread; e < p.dk * p.dv; e += kThreads) product += state[e] * gradient[e];
   product = block_sum<kThreads>(product);
 
-  // A warp computes row i of dq and dk, and what their parts say of log_decay and beta_i.
+  // A warp computes row i of dq and dk, and the terms of the gradients of log_decay and beta_i that come from their parts.
   const C last = s.sums[count - 1];
   for (int i = warp; i < count; i += kThreads / kWarp) {
     const int64_t at = chunk.at(i);
@@ -349,7 +349,7 @@ __global__ void __launch_bounds__(kThreads)
   out.dlog_decay[chunk.at(thread)] = sum;
 }
 
-// The arguments, with memory for what the kernels hand on, and the launches.
+// The arguments, with memory for the results that one kernel hands to the next, and the launches.
 template <class T>
 struct Run {
   using C = Compute<T>;
@@ -393,10 +393,7 @@ struct Run {
 
 void gated_delta_rule_forward(const Tensor& o, const Tensor& state, const GatedDeltaKept& kept,
                               const GatedDeltaInputs& in) {
-  if (in.s0.defined())
-    copy(state, in.s0);
-  else
-    tandem::fill(state, 0);
+  copy_or_zeros(state, in.s0);
   dispatch_device_float(in.q.dtype(), "gated_delta_rule", [&]<class T>() {
     const Run<T> run(in, kept, false);
     run.all(solve_kernel<T>);
@@ -407,10 +404,7 @@ void gated_delta_rule_forward(const Tensor& o, const Tensor& state, const GatedD
 
 void gated_delta_rule_backward(const GatedDeltaGrads& out, const Tensor& d_o, const Tensor& dstate,
                                const GatedDeltaKept& kept, const GatedDeltaInputs& in) {
-  if (dstate.defined())
-    copy(out.ds0, dstate);
-  else
-    tandem::fill(out.ds0, 0);
+  copy_or_zeros(out.ds0, dstate);
   const Tensor d = d_o.defined() ? d_o : zeros(in.v.shape(), in.v.dtype(), in.v.device());
   dispatch_device_float(in.q.dtype(), "gated_delta_rule", [&]<class T>() {
     using C = Compute<T>;

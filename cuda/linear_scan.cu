@@ -28,7 +28,7 @@ struct ScanArgs {
   int64_t steps, columns, chunks;  // columns: B D
   const T *p, *q;
   const C* h0;   // (B, D), or null at the beginning of a text
-  C *decay, *s;  // (chunks, B, D): A and S of each chunk; then s is what enters it
+  C *decay, *s;  // (chunks, B, D): A and S of each chunk; then s is the state that enters it
 
   __device__ __forceinline__ C first(int64_t t) const { return t == 0 && !h0 ? C(1) : C(0); }
 };
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kThreads) chunk_kernel(const ScanArgs<T> args)
   args.s[at.chunk * args.columns + at.column] = s;
 }
 
-// Kernel 1, backward: the carry that leaves a chunk at its beginning is A times what enters at its end, plus S.
+// Kernel 1, backward: the carry that leaves a chunk at its beginning is A times the one that enters at its end, plus S.
 template <ScanForm kForm, class T>
 __global__ void __launch_bounds__(kThreads) chunk_backward_kernel(const ScanArgs<T> args, const T* dh) {
   using C = Compute<T>;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) chunk_backward_kernel(const ScanArgs
   args.s[at.chunk * args.columns + at.column] = s;
 }
 
-// Kernel 2: replaces S of each chunk by what enters it. `from` enters the first chunk or, with kBack, the last
+// Kernel 2: replaces S of each chunk by the state that enters it. `from` enters the first chunk or, with kBack, the last
 // one; null stands for zeros. The last value goes to `end`.
 template <bool kBack, class T>
 __global__ void __launch_bounds__(kThreads)

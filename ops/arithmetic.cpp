@@ -5,11 +5,11 @@
 #include "tandem/autograd/accumulate.h"
 #include "tandem/autograd/tape.h"
 #include "tandem/core/arguments.h"
-#include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
 #include "tandem/core/parallel.h"
 #include "tandem/ops/reduce.h"
+#include "tandem/ops/support/check_operand.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -54,22 +54,10 @@ TANDEM_SIMD void scale_row(double* y, const double* x, double factor, int64_t n)
   scale_body(y, x, factor, n);
 }
 
-void check_pair(const char* name, const Tensor& a, const Tensor& b, DType dtype_of_b) {
-  check_floating(name, {{"a", a}});
-  TANDEM_CHECK(b.dtype() == dtype_of_b && a.device() == b.device(),
-               "{}: a is {}, b is {}; bring both to one dtype and device with .to()", name, a.str(), b.str());
-}
-
-bool ends_with(const Shape& shape, const Shape& end) {
-  return end.rank() <= shape.rank() && std::equal(end.begin(), end.end(), shape.end() - end.rank());
-}
-
-void check_repeatable(const char* name, const Tensor& a, const Tensor& b) {
+void check_operands(const char* name, const Tensor& a, const Tensor& b) {
   check_defined(name, {{"a", a}, {"b", b}});
-  check_pair(name, a, b, b.dtype() == a.dtype() ? a.dtype() : parameter_dtype(a.dtype()));
-  TANDEM_CHECK(ends_with(a.shape(), b.shape()),
-               "{}: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", name,
-               a.shape().str(), b.shape().str());
+  check_floating(name, {{"a", a}});
+  check_repeatable(name, a, b, b.dtype() == a.dtype() ? a.dtype() : parameter_dtype(a.dtype()));
 }
 
 Tensor value(const Tensor& a, const Tensor& b, Arithmetic kind) {
@@ -132,7 +120,7 @@ void scale(const Tensor& y, const Tensor& x, double factor) {
 
 // y = a + b:  da = dy, db = dy.
 Tensor add(const Tensor& a, const Tensor& b) {
-  check_repeatable("add", a, b);
+  check_operands("add", a, b);
   const bool b_needs = needs_grad(b);
   const Tensor repeated = if_repeated(b, a);
   return record("add", value(a, b, Arithmetic::add), {a, b}, [repeated, b_needs](const Tensor& dy) -> Grads {
@@ -142,7 +130,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
 
 // y = a - b:  da = dy, db = -dy, summed over the repetitions of b.
 Tensor sub(const Tensor& a, const Tensor& b) {
-  check_repeatable("sub", a, b);
+  check_operands("sub", a, b);
   const bool b_needs = needs_grad(b);
   const Tensor repeated = if_repeated(b, a);
   return record("sub", value(a, b, Arithmetic::sub), {a, b}, [repeated, b_needs](const Tensor& dy) -> Grads {
@@ -152,7 +140,7 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 
 // y = a b:  da = dy b, db = dy a, summed over the repetitions of b.
 Tensor mul(const Tensor& a, const Tensor& b) {
-  check_repeatable("mul", a, b);
+  check_operands("mul", a, b);
   const Tensor saved_a = needs_grad(b) ? a : Tensor();
   const Tensor saved_b = needs_grad(a) ? b : Tensor();
   const Tensor repeated = if_repeated(b, a);
@@ -165,7 +153,7 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 
 // y = a / b:  da = dy / b, db = -dy y / b, summed over the repetitions of b.
 Tensor div(const Tensor& a, const Tensor& b) {
-  check_repeatable("div", a, b);
+  check_operands("div", a, b);
   const Tensor y = value(a, b, Arithmetic::div);
   const Tensor saved_y = needs_grad(b) ? y : Tensor();
   const Tensor repeated = if_repeated(b, a);

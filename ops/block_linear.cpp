@@ -100,7 +100,7 @@ Tensor block_linear(const Tensor& x, const Tensor& weight) {
   TANDEM_CHECK(x.rank() >= 1 && x.size(-1) == blocks * in,
                "block_linear: x is {}, weight is {}; x's last must be {}, that is {} blocks of {}",
                x.shape().str(), weight.shape().str(), blocks * in, blocks, in);
-  TANDEM_CHECK(is_floating(x.dtype()) && x.device() == weight.device() &&
+  TANDEM_CHECK(x.device() == weight.device() &&
                    (weight.dtype() == x.dtype() || weight.dtype() == parameter_dtype(x.dtype())),
                "block_linear: x is {}, weight is {}; they must have one floating dtype and one device",
                x.str(), weight.str());

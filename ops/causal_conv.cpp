@@ -10,6 +10,7 @@
 #include "tandem/ops/reduce.h"
 #include "tandem/ops/support/check_operand.h"
 #include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/sum_chunks.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -80,21 +81,20 @@ void forward(const Tensor& y, const CausalConvInputs& in) {
 }
 
 // Returns (K + 1, C): for each tap the sum over t and b of dy times the row of x that it multiplies, and in the
-// last row the sum of dy, the bias being a tap that multiplies ones. Each chunk of rows has sums of its own;
-// its size depends on the shape only, so the number of threads does not matter.
+// last row the sum of dy, the bias being a tap that multiplies ones.
 template <class T>
 Tensor weight_sums(const Tensor& dy, const CausalConvInputs& in) {
   const int64_t width = in.weight.size(1), channels = dy.size(2), batch = dy.size(1);
-  const int64_t rows = dy.size(0) * batch, chunk_rows = std::max<int64_t>(16, (rows + 63) / 64),
-                chunks = (rows + chunk_rows - 1) / chunk_rows;
-  const Tensor sums = zeros({chunks, width + 1, channels}, dy.dtype());
+  const int64_t rows = dy.size(0) * batch;
+  const SumChunks chunks(rows);
+  const Tensor sums = zeros({chunks.count, width + 1, channels}, dy.dtype());
   const Tensor ones = full({channels}, 1, dy.dtype());
   const TimeSteps<const T> x = time_steps<const T>(in.x, in.prefix, dy, width);
   const T *dy_data = dy.data<T>(), *one = ones.data<T>();
   T* const sums_data = sums.data<T>();
-  cpu::for_blocks(rows, chunk_rows, channels * (width + 1),
-                  [x, dy_data, one, sums_data, width, channels, batch, chunk_rows](int64_t row, int64_t end) {
-                    T* const sum = sums_data + row / chunk_rows * (width + 1) * channels;
+  cpu::for_blocks(rows, chunks.rows, channels * (width + 1),
+                  [x, dy_data, one, sums_data, width, channels, batch, chunks](int64_t row, int64_t end) {
+                    T* const sum = sums_data + row / chunks.rows * (width + 1) * channels;
                     for (; row < end; ++row) {
                       const int64_t t = row / batch, column = row % batch * channels;
                       const T* const dy_row = dy_data + row * channels;
@@ -105,7 +105,7 @@ Tensor weight_sums(const Tensor& dy, const CausalConvInputs& in) {
                     }
                   });
   const Tensor total({width + 1, channels}, dy.dtype());
-  cpu::sum_axis(total, sums, {1, chunks, total.numel()}, 1.0, false);
+  cpu::sum_axis(total, sums, {1, chunks.count, total.numel()}, 1.0, false);
   return total;
 }
 

@@ -1,13 +1,12 @@
 // compare and where on the CPU: one loop each, over elements, or over rows where the second operand is repeated.
 #include "tandem/ops/compare.h"
 
-#include <type_traits>
-
 #include "tandem/autograd/tape.h"
 #include "tandem/core/arguments.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
+#include "tandem/ops/support/check_operand.h"
 #include "tandem/ops/support/data_or_null.h"
 
 namespace tandem {
@@ -18,41 +17,17 @@ const char* name_of_comparison(Comparison kind) {
   return names[static_cast<int>(kind)];
 }
 
-// The type in which elements are compared with a number: their own if they are floating, else f64, so that
-// greater(ids, 2.5) means what it says.
-template <class T>
-using WithNumber = std::conditional_t<std::is_integral_v<T>, double, T>;
-
-template <class T>
-T from_number(double number) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return bf16(static_cast<float>(number));
-  else
-    return static_cast<T>(number);
-}
-
-// Returns x as the compiler can compare it.
-template <class T>
-TANDEM_INLINE auto plain(T x) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return static_cast<float>(x);
-  else
-    return x;
-}
-
 // y = a (kind) b for n elements; b goes on by `step` elements, 0 or 1, at a time.
 template <Comparison kind, class T, class B>
 TANDEM_INLINE void compare_loop(T* y, const T* a, const B* b, int64_t step, int64_t n) {
-  const T one = from_number<T>(1), zero = from_number<T>(0);
+  const T one = static_cast<T>(1), zero = static_cast<T>(0);
   if (step == 0) {
-    const auto right = plain(*b);
+    const B right = *b;
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i)
-      y[i] = comparison_value(kind, static_cast<decltype(plain(*b))>(plain(a[i])), right) ? one : zero;
+    for (int64_t i = 0; i < n; ++i) y[i] = comparison_value(kind, static_cast<B>(a[i]), right) ? one : zero;
   } else {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i)
-      y[i] = comparison_value(kind, static_cast<decltype(plain(*b))>(plain(a[i])), plain(b[i])) ? one : zero;
+    for (int64_t i = 0; i < n; ++i) y[i] = comparison_value(kind, static_cast<B>(a[i]), b[i]) ? one : zero;
   }
 }
 
@@ -103,7 +78,7 @@ void compare_all(Comparison kind, T* y, const T* a, const B* b, int64_t n, int64
 template <class T, class M>
 TANDEM_INLINE void select_body(T* y, const M* condition, const T* a, const T* b, T number, int64_t n) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = plain(condition[i]) != 0 ? (a ? a[i] : number) : (b ? b[i] : number);
+  for (int64_t i = 0; i < n; ++i) y[i] = condition[i] != 0 ? (a ? a[i] : number) : (b ? b[i] : number);
 }
 template <class T, class M>
 void select_row(T* y, const M* condition, const T* a, const T* b, T number, int64_t n) {
@@ -142,7 +117,7 @@ namespace cpu {
 void compare(const Tensor& y, const Tensor& a, const Tensor& b, double number, Comparison kind) {
   dispatch_dtype(a.dtype(), [&]<class T>() {
     if (b.defined()) return compare_all(kind, y.data<T>(), a.data<T>(), b.data<T>(), a.numel(), b.numel());
-    const auto right = from_number<WithNumber<T>>(number);
+    const auto right = static_cast<WithNumber<T>>(number);
     compare_all(kind, y.data<T>(), a.data<T>(), &right, a.numel(), 1);
   });
 }
@@ -166,12 +141,7 @@ void select(const Tensor& y, const Tensor& condition, const Tensor& a, const Ten
 Tensor compare(const Tensor& a, const Tensor& b, Comparison kind) {
   const char* const name = name_of_comparison(kind);
   check_defined(name, {{"a", a}, {"b", b}});
-  const Shape &shape = a.shape(), &end = b.shape();
-  TANDEM_CHECK(a.dtype() == b.dtype() && a.device() == b.device(),
-               "{}: a is {}, b is {}; bring both to one dtype and device with .to()", name, a.str(), b.str());
-  TANDEM_CHECK(end.rank() <= shape.rank() && std::equal(end.begin(), end.end(), shape.end() - end.rank()),
-               "{}: shapes do not fit: a is {}, b is {}; b's must be a's or the end of a's", name,
-               shape.str(), end.str());
+  check_repeatable(name, a, b, a.dtype());
   const Tensor y = empty_like(a);
   TANDEM_DISPATCH(a.device(), compare(y, a, b, 0, kind));
   return y;

@@ -1,5 +1,7 @@
 // compare: equal, not_equal, greater, less_equal, ... as tensors of 0 and 1, and where, which chooses by them.
 #pragma once
+#include <type_traits>
+
 #include "tandem/core/macros.h"
 #include "tandem/core/tensor.h"
 
@@ -47,6 +49,11 @@ Tensor less_equal(const Tensor& a, const B& b) {
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 Tensor where(const Tensor& condition, const Tensor& a, double b);
 
+// The type in which elements are compared with a number: their own if they are floating, else f64, so that
+// greater(ids, 2.5) compares with 2.5.
+template <class T>
+using WithNumber = std::conditional_t<std::is_integral_v<T>, double, T>;
+
 // Compares two elements, for the CPU loop and the CUDA kernel.
 template <class C>
 TANDEM_HD TANDEM_INLINE bool comparison_value(Comparison kind, C a, C b) {
@@ -70,7 +77,7 @@ TANDEM_HD TANDEM_INLINE bool comparison_value(Comparison kind, C a, C b) {
 namespace cpu {
 // y = a (kind) b, with the elements of b repeated as often as they fit into a. If b is undefined, it is `number`.
 void compare(const Tensor& y, const Tensor& a, const Tensor& b, double number, Comparison kind);
-// y = a where condition is not 0, else b. Where a or b is undefined, it is `number`.
+// y = a where condition is not 0, else b. An undefined a or b stands for `number`.
 void select(const Tensor& y, const Tensor& condition, const Tensor& a, const Tensor& b, double number);
 }  // namespace cpu
 

@@ -15,21 +15,21 @@ Tensor concat(const std::vector<Tensor>& xs) {
   std::vector<Tensor> inputs;
   std::vector<int64_t> rows;
   int64_t total = 0;
-  for (const Tensor& x : xs) {
+  for (size_t i = 0; i < xs.size(); ++i) {
+    const Tensor& x = xs[i];
     if (!x.defined()) continue;
-    TANDEM_CHECK(x.rank() >= 1, "concat: xs[{}] is {}, which has no axis to join along", inputs.size(),
-                 x.str());
+    TANDEM_CHECK(x.rank() >= 1, "concat: xs[{}] is {}, which has no axis to join along", i, x.str());
+    if (!inputs.empty())
+      TANDEM_CHECK(x.shape().tail() == inputs[0].shape().tail() && x.dtype() == inputs[0].dtype() &&
+                       x.device() == inputs[0].device(),
+                   "concat: xs[{}] is {}, the first is {}; all but the leading sizes must agree", i, x.str(),
+                   inputs[0].str());
     inputs.push_back(x);
     rows.push_back(x.size(0));
     total += x.size(0);
   }
   TANDEM_CHECK(!inputs.empty(), "concat: none of the {} tensors in xs is defined", xs.size());
   const Tensor& first = inputs[0];
-  for (size_t i = 1; i < inputs.size(); ++i)
-    TANDEM_CHECK(inputs[i].shape().tail() == first.shape().tail() && inputs[i].dtype() == first.dtype() &&
-                     inputs[i].device() == first.device(),
-                 "concat: xs[{}] is {}, the first is {}; all but the leading sizes must agree", i,
-                 inputs[i].str(), first.str());
 
   const Tensor y(first.shape().with(0, total), first.dtype(), first.device());
   for (int64_t begin = 0; const Tensor& x : inputs) {

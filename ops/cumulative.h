@@ -1,7 +1,6 @@
 // cumulative: cumsum and logcumsumexp, running sums along any axis, such as time.
 #pragma once
 #include <cmath>
-#include <type_traits>
 
 #include "tandem/core/macros.h"
 #include "tandem/core/tensor.h"
@@ -17,22 +16,6 @@ Tensor cumsum(const Tensor& x, int axis);
 // the sum of the exponentials relative to it. -infinity is the logarithm of 0. Error: as cumsum().
 Tensor logcumsumexp(const Tensor& x, int axis);
 
-// Rounds a number that was computed in f64.
-template <class T>
-TANDEM_HD TANDEM_INLINE T from_f64(double value) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return bf16(static_cast<float>(value));
-  else
-    return static_cast<T>(value);
-}
-template <class T>
-TANDEM_HD TANDEM_INLINE double to_f64(T value) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return static_cast<double>(static_cast<float>(value));
-  else
-    return static_cast<double>(value);
-}
-
 // A scan goes along the axis, forwards or backwards, and combines the state of what it has passed with that of each
 // element:  state = combine(state, load(i, previous, is_first)),  store(i, state),  where i + previous is the element
 // passed just before i, unless i is the first. combine() is associative, so that a GPU may combine the states of many
@@ -44,9 +27,9 @@ struct SumScan {
   const T* x;
 
   TANDEM_HD TANDEM_INLINE static State identity() { return 0; }
-  TANDEM_HD TANDEM_INLINE State load(int64_t i, int64_t, bool) const { return to_f64(x[i]); }
+  TANDEM_HD TANDEM_INLINE State load(int64_t i, int64_t, bool) const { return static_cast<double>(x[i]); }
   TANDEM_HD TANDEM_INLINE static State combine(State before, State here) { return before + here; }
-  TANDEM_HD TANDEM_INLINE void store(int64_t i, State state) const { y[i] = from_f64<T>(state); }
+  TANDEM_HD TANDEM_INLINE void store(int64_t i, State state) const { y[i] = static_cast<T>(state); }
 };
 
 // A sum of exponentials, e^largest sum. Two of them are added by bringing both to the larger `largest`.
@@ -61,7 +44,9 @@ struct LogSumScan {
   const T* x;
 
   TANDEM_HD TANDEM_INLINE static State identity() { return {-HUGE_VAL, 0}; }
-  TANDEM_HD TANDEM_INLINE State load(int64_t i, int64_t, bool) const { return {to_f64(x[i]), 1}; }
+  TANDEM_HD TANDEM_INLINE State load(int64_t i, int64_t, bool) const {
+    return {static_cast<double>(x[i]), 1};
+  }
   TANDEM_HD TANDEM_INLINE static State combine(State before, State here) {
     if (before.largest == here.largest) return {here.largest, before.sum + here.sum};
     if (before.largest > here.largest)
@@ -70,7 +55,7 @@ struct LogSumScan {
   }
   TANDEM_HD TANDEM_INLINE void store(int64_t i, State state) const {
     const double value = state.largest + std::log(state.sum);
-    y[i] = from_f64<T>(value);
+    y[i] = static_cast<T>(value);
     if (lse) lse[i] = value;
   }
 };
@@ -95,13 +80,13 @@ struct LogSumGradientScan {
 
   TANDEM_HD TANDEM_INLINE static State identity() { return {1, 0}; }
   TANDEM_HD TANDEM_INLINE State load(int64_t i, int64_t previous, bool is_first) const {
-    return {is_first ? 0 : exponential_ratio(y[i], y[i + previous]), to_f64(dy[i])};
+    return {is_first ? 0 : exponential_ratio(y[i], y[i + previous]), static_cast<double>(dy[i])};
   }
   TANDEM_HD TANDEM_INLINE static State combine(State before, State here) {
     return {before.weight * here.weight, here.sum + here.weight * before.sum};
   }
   TANDEM_HD TANDEM_INLINE void store(int64_t i, State state) const {
-    dx[i] = from_f64<T>(exponential_ratio(to_f64(x[i]), y[i]) * state.sum);
+    dx[i] = static_cast<T>(exponential_ratio(static_cast<double>(x[i]), y[i]) * state.sum);
   }
 };
 

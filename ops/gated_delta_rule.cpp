@@ -89,17 +89,16 @@ struct Product {
 };
 template <class T, class A, class B>
 void multiply(const Matrix<T>& c, const Matrix<A>& a, const Matrix<B>& b, const Product& p) {
-  Gemm gemm;
-  gemm.m = p.m;
-  gemm.n = p.n;
-  gemm.k = p.k;
-  gemm.transpose_a = p.transpose_a;
-  gemm.transpose_b = p.transpose_b;
-  gemm.lda = a.stride;
-  gemm.ldb = b.stride;
-  gemm.ldc = c.stride;
-  gemm.accumulate = p.accumulate;
-  cpu::gemm_serial(c.first, a.first, b.first, gemm);
+  cpu::gemm_serial(c.first, a.first, b.first,
+                   Gemm{.m = p.m,
+                        .n = p.n,
+                        .k = p.k,
+                        .transpose_a = p.transpose_a,
+                        .transpose_b = p.transpose_b,
+                        .lda = a.stride,
+                        .ldb = b.stride,
+                        .ldc = c.stride,
+                        .accumulate = p.accumulate});
 }
 
 constexpr int64_t kC = kDeltaChunk;
@@ -111,8 +110,8 @@ Matrix<T> head_rows(const Tensor& x, int64_t head, int64_t width, int64_t t) {
   return {x.data<std::remove_const_t<T>>() + t * stride + head * width, stride};
 }
 
-// A chunk of a head: its inputs, and what both directions compute of them first. The matrices are (count, count) in
-// rows of kC.
+// A chunk of a head: its inputs, and the matrices that both directions compute from them first, (count, count) in rows
+// of kC.
 template <class T>
 struct Chunk {
   int64_t begin, count;  // its time steps
@@ -209,7 +208,7 @@ void backward_chunk(const GatedDeltaInputs& in, const GatedDeltaKept& kept, cons
   const Matrix<T> gradient{g, dv}, dx{scratch, dv}, keys{scratch + kC * dv, dk},
       corrected{keys.first + kC * dk, dk};
   const Matrix<const T> p{chunk.p, kC};
-  // What the gradient of log_decay is the sum of: terms of pairs (i, j) with j < i, of e^L_i, and of e^(L_last - L_j).
+  // The gradient of log_decay sums these terms: those of the pairs (i, j) with j < i, of e^L_i, and of e^(L_last - L_j).
   T of_pairs[kC * kC], of_past[kC], of_state[kC], square[kC * kC];
   const Matrix<T> pairs{square, kC};
 
@@ -295,10 +294,7 @@ namespace cpu {
 void gated_delta_rule_forward(const Tensor& o, const Tensor& state, const GatedDeltaKept& kept,
                               const GatedDeltaInputs& in) {
   dispatch_float(in.q.dtype(), "gated_delta_rule", [&]<class T>() {
-    if (in.s0.defined())
-      copy(state, in.s0);
-    else
-      tandem::fill(state, 0);
+    copy_or_zeros(state, in.s0);
     const int64_t size = in.d_key() * in.d_value();
     for_heads<T>(in, 1, [&](int64_t head, T* scratch) {
       forward_head(in, kept, o, head, state.data<T>() + head * size, scratch);
@@ -309,10 +305,7 @@ void gated_delta_rule_forward(const Tensor& o, const Tensor& state, const GatedD
 void gated_delta_rule_backward(const GatedDeltaGrads& out, const Tensor& d_o, const Tensor& dstate,
                                const GatedDeltaKept& kept, const GatedDeltaInputs& in) {
   dispatch_float(in.q.dtype(), "gated_delta_rule", [&]<class T>() {
-    if (dstate.defined())
-      copy(out.ds0, dstate);
-    else
-      tandem::fill(out.ds0, 0);
+    copy_or_zeros(out.ds0, dstate);
     const Tensor d = d_o.defined() ? d_o : zeros(in.v.shape(), in.v.dtype());
     const int64_t size = in.d_key() * in.d_value();
     for_heads<T>(in, 3, [&](int64_t head, T* scratch) {

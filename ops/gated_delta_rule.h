@@ -19,7 +19,7 @@ struct GatedDeltaResult {
 //
 //     S_t = a_t S_{t-1} + beta_t k_t (v_t - a_t S_{t-1}^T k_t)^T          o_t = S_t^T q_t
 //
-// So, for keys of length 1, the value that S holds for k_t moves to v_t: beta = 1 replaces it, beta = 0 leaves it.
+// If keys have length 1, the value that S holds for k_t moves towards v_t: beta = 1 replaces it, beta = 0 leaves it.
 //
 // q and k are (T, B, H dk), v is (T, B, H dv), log_decay, of values <= 0, and beta are (T, B, H). s0 is
 // (B, H dk dv), or zeros if undefined. Gradients flow to all six, from o, from state or from both. All are f32 or
@@ -48,7 +48,7 @@ struct GatedDeltaInputs {
   int64_t chunks() const { return (steps() + kDeltaChunk - 1) / kDeltaChunk; }
 };
 
-// What forward keeps for backward, in the dtype of the state.
+// The results of forward that backward needs, in the dtype of the state.
 struct GatedDeltaKept {
   Tensor states;  // (chunks, B, H dk dv): the state before each chunk
   Tensor x;       // (T, B, H dv): the rows of X

@@ -12,6 +12,7 @@
 #include "tandem/core/parallel.h"
 #include "tandem/ops/support/check_operand.h"
 #include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/sum_chunks.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -137,20 +138,17 @@ template <class T>
 void backward(const LayerNormGrads& out, const Tensor& dy, const LayerNormRows& in, const Tensor& gain,
               const Tensor& stats, const LayerNormOptions& options) {
   const int64_t n = gain.numel(), rows = stats.size(0);
-  // Each chunk of rows has sums of its own. Its size depends on the shape only, so the number of threads does
-  // not matter.
-  const int64_t chunk_rows = std::max<int64_t>(16, (rows + 63) / 64),
-                chunks = (rows + chunk_rows - 1) / chunk_rows;
-  const Tensor sums = zeros({chunks, 2 * n + 1}, dy.dtype());  // dgain, dbias, dalpha
-  const Tensor scratch = out.dx.defined() ? Tensor() : Tensor({chunks, n}, dy.dtype());
-  const Tensor dropped = options.dropout > 0 ? Tensor({chunks, n}, dy.dtype()) : Tensor();
+  const SumChunks chunks(rows);
+  const Tensor sums = zeros({chunks.count, 2 * n + 1}, dy.dtype());  // dgain, dbias, dalpha
+  const Tensor scratch = out.dx.defined() ? Tensor() : Tensor({chunks.count, n}, dy.dtype());
+  const Tensor dropped = options.dropout > 0 ? Tensor({chunks.count, n}, dy.dtype()) : Tensor();
   const T *x = in.x.data<T>(), *a = data_or_null<T>(in.a), *dy_data = dy.data<T>();
   const T alpha = in.a.defined() ? in.alpha.data<T>()[0] : T(0);
   T* da = data_or_null<T>(out.da);
-  cpu::parallel_for(chunks, rows * n > kParallelGrain, [&](int64_t chunk) {
+  cpu::parallel_for(chunks.count, rows * n > kParallelGrain, [&](int64_t chunk) {
     T* sum = sums.data<T>() + chunk * (2 * n + 1);
     double dalpha = 0;
-    for (int64_t i = chunk * chunk_rows; i < std::min(rows, (chunk + 1) * chunk_rows); ++i) {
+    for (int64_t i = chunk * chunks.rows; i < std::min(rows, (chunk + 1) * chunks.rows); ++i) {
       T* dx = out.dx.defined() ? out.dx.data<T>() + i * n : scratch.data<T>() + chunk * n;
       const T* dy_row = dy_data + i * n;
       if (options.dropout > 0) {

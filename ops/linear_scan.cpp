@@ -17,9 +17,10 @@
 namespace tandem {
 namespace {
 
+using cpu::ColumnBlock;
 using cpu::ColumnBlocks;
-using cpu::kZeros;
 using cpu::output_rows;
+using cpu::row_of;
 using cpu::Rows;
 using cpu::rows_of;
 
@@ -40,7 +41,7 @@ TANDEM_INLINE void forward_body(const Step<T>& in, T* h) {
   }
 }
 
-// Where backward writes. `carry` enters as the gradient of the state after the step, from later steps, and
+// The rows that backward writes, and dh, which it reads. `carry` enters as the gradient of the state after the step, from later steps, and
 // leaves as that of the state before it.
 template <class T>
 struct StepGrads {
@@ -100,22 +101,18 @@ TANDEM_SIMD void step(ScanForm form, const Step<double>& in, const StepGrads<dou
   choose(form, in, out);
 }
 
-// A block of columns of one batch row.
+// The inputs of a block of columns.
 template <class T>
-struct Block {
-  int64_t b, column, columns, first;  // first: index of its first column in (B, D)
+struct Block : ColumnBlock {
   Rows<const T> p, q;
   const T* h0;
   bool text_begins;
 
   Block(const LinearScanInputs& in, const ColumnBlocks& blocks, int64_t index)
-      : b(blocks.row(index)),
-        column(blocks.column(index)),
-        columns(std::min(blocks.columns, blocks.width - column)),
-        first(b * blocks.width + column),
+      : ColumnBlock(blocks[index]),
         p(rows_of<T>(in.p, b, column)),
         q(rows_of<T>(in.q, b, column)),
-        h0(in.h0.defined() ? in.h0.data<T>() + first : kZeros<T>),
+        h0(row_of<T>(in.h0, first)),
         text_begins(!in.h0.defined()) {}
   // The states are those after each step.
   template <class U>
@@ -140,10 +137,7 @@ template <class T>
 void backward(const Tensor& dp, const Tensor& dq, const Tensor& dh0, const Tensor& dh, const Tensor& dh_last,
               const Tensor& h, const LinearScanInputs& in) {
   const ColumnBlocks blocks(h.size(1), h.size(2));
-  if (dh_last.defined())
-    copy(dh0, dh_last);
-  else
-    fill(dh0, 0);
+  copy_or_zeros(dh0, dh_last);
   cpu::parallel_for(blocks.count(), h.numel() > kParallelGrain / 8, [&](int64_t i) {
     const Block<T> block(in, blocks, i);
     const Rows<const T> states = rows_of<T>(h, block.b, block.column),

@@ -11,7 +11,7 @@
 
 namespace tandem {
 
-// How a and b follow from the two inputs p and q.
+// Says how a and b are computed from the two inputs p and q.
 //
 //     coefficients   a = p                  b = q
 //     min_gru        a = 1 - sigmoid(p)     b = sigmoid(p) g(q),  g(q) = q + 1/2 for q >= 0, sigmoid(q) below

@@ -164,7 +164,7 @@ LstmResult forward_by_steps(const LstmSteps& steps, const LstmInputs& in) {
 }
 
 void start_carry(const Tensor& carry, const Tensor& arriving) {
-  arriving.defined() ? copy(carry, arriving) : fill(carry, 0);
+  copy_or_zeros(carry, arriving);
 }
 
 // Computes all gradients. With d (T, B, 4 H) the gradients of the sums, over all time steps at once:

@@ -65,7 +65,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
       a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3),
       "matmul: a is {}, b is {}; both must be matrices, or both batches of matrices (G, rows, columns)",
       a.str(), b.str());
-  TANDEM_CHECK(a.dtype() == b.dtype() && is_floating(a.dtype()) && a.device() == b.device(),
+  TANDEM_CHECK(a.dtype() == b.dtype() && a.device() == b.device(),
                "matmul: a is {}, b is {}; they must have one floating dtype and one device", a.str(),
                b.str());
   TANDEM_CHECK(a.rank() == 2 || a.size(0) == b.size(0),

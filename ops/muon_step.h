@@ -13,8 +13,8 @@ namespace tandem {
 struct MuonSlot {
   Tensor value, gradient, m;
   Tensor copy;  // bf16, same shape: receives the rounded new value; may be undefined
-  Tensor
-      mask;  // same shape and dtype, 0 where a weight is pruned: the new value is 0 there; may be undefined
+  // The same shape and dtype; 0 where a weight is pruned, so that the new value is 0 too. It may be undefined.
+  Tensor mask;
 };
 
 struct MuonRule {
@@ -22,7 +22,7 @@ struct MuonRule {
   double weight_decay = 0.1;
 };
 
-// Updates all matrices once. All tensors are on one device, and the update is asynchronous. It belongs behind
+// Updates all matrices once. All tensors are on one device, and the update is asynchronous. Call it after
 // optimizer_step(), which writes `outcome`: if that says that the step was skipped, nothing changes here either.
 // For each matrix p with gradient g:
 //
@@ -37,7 +37,7 @@ struct MuonRule {
 //
 // lr is f64 (1) and finite; outcome is f64 (3), with a StepOutcomeElement each. Matrices of one shape, transposed or
 // not, share their products. The bits depend neither on the number of threads nor on the other matrices' values.
-// Error: lr or outcome has another shape, dtype or device; a value is no matrix of f32 or f64; another tensor of a slot
+// Error: lr or outcome has another shape, dtype or device; a value is not a matrix of f32 or f64; another tensor of a slot
 // does not fit its value.
 //
 // Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon);
@@ -53,7 +53,7 @@ struct MuonPolynomial {
   double a = 3.4445, b = -4.7750, c = 2.0315;
 };
 
-// The numbers of the last line of the update.
+// The factors in the last line of the update.
 struct MuonFactors {
   double decay;  // learning rate times weight decay
   double rate;   // learning rate times the factor of the shape

@@ -18,10 +18,11 @@
 namespace tandem {
 namespace {
 
+using cpu::ColumnBlock;
 using cpu::ColumnBlocks;
 using cpu::kMaxColumns;
-using cpu::kZeros;
 using cpu::output_rows;
+using cpu::row_of;
 using cpu::Rows;
 using cpu::rows_of;
 
@@ -132,21 +133,18 @@ class Zone {
 
 // The inputs of a block of columns.
 template <class T>
-struct Block {
-  int64_t b, column, columns, plane;
+struct Block : ColumnBlock {
+  int64_t plane;
   Rows<const T> u;
   const T* c0;
   Zone<T> zone;
 
   Block(const QrnnScanInputs& in, const ColumnBlocks& blocks, int64_t index)
-      : b(blocks.row(index)),
-        column(blocks.column(index)),
-        columns(std::min(blocks.columns, blocks.width - column)),
+      : ColumnBlock(blocks[index]),
         plane(blocks.width),
         u(rows_of<T>(in.u, b, column)),
-        c0(in.c0.defined() ? in.c0.data<T>() + first() : kZeros<T>),
-        zone(in.options, first(), columns, blocks.batch * plane) {}
-  int64_t first() const { return b * plane + column; }  // index of its first column in (B, D)
+        c0(row_of<T>(in.c0, first)),
+        zone(in.options, first, columns, blocks.batch * plane) {}
   Step<T> step(int64_t t, const T* c_before) { return {columns, plane, u.at(t), zone.at(t), c_before}; }
 };
 
@@ -157,7 +155,7 @@ void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const QrnnS
   cpu::parallel_for(blocks.count(), h.numel() > kParallelGrain / 8, [&](int64_t i) {
     Block<T> block(in, blocks, i);
     const Rows<T> h_rows = output_rows<T>(h, block.b, block.column);
-    T* const last = c_last.data<T>() + block.first();
+    T* const last = c_last.data<T>() + block.first;
     const Rows<T> states = c.defined() ? output_rows<T>(c, block.b, block.column) : Rows<T>{last, 0};
     for (int64_t t = 0; t < steps; ++t)
       step(in.options.pooling, block.step(t, t > 0 ? states.at(t - 1) : block.c0),
@@ -170,16 +168,13 @@ template <class T>
 void backward(const Tensor& du, const Tensor& dc0, const Tensor& dh, const Tensor& dc_last, const Tensor& c,
               const QrnnScanInputs& in) {
   const ColumnBlocks blocks(c.size(1), c.size(2));
-  if (dc_last.defined())
-    copy(dc0, dc_last);
-  else
-    fill(dc0, 0);
+  copy_or_zeros(dc0, dc_last);
   cpu::parallel_for(blocks.count(), c.numel() > kParallelGrain / 8, [&](int64_t i) {
     Block<T> block(in, blocks, i);
     const Rows<const T> states = rows_of<T>(c, block.b, block.column),
                         dh_rows = rows_of<T>(dh, block.b, block.column);
     const Rows<T> du_rows = output_rows<T>(du, block.b, block.column);
-    T* const carry = dc0.data<T>() + block.first();
+    T* const carry = dc0.data<T>() + block.first;
     for (int64_t t = c.size(0) - 1; t >= 0; --t)
       step(in.options.pooling, block.step(t, t > 0 ? states.at(t - 1) : block.c0),
            Backward<T>{states.at(t), dh_rows.at(t), du_rows.at(t), carry});

@@ -1,18 +1,18 @@
 // rms_norm on the CPU, row by row.
 #include "tandem/ops/rms_norm.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "tandem/autograd/tape.h"
 #include "tandem/core/arguments.h"
-#include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
 #include "tandem/core/parallel.h"
+#include "tandem/ops/reduce.h"
 #include "tandem/ops/support/check_operand.h"
 #include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/sum_chunks.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -92,23 +92,17 @@ template <class T>
 void backward(const RmsNormGrads& out, const Tensor& dy, const Tensor& x, const Tensor& gain,
               const Tensor& rstd) {
   const int64_t n = x.size(-1), rows = rstd.numel();
-  // Each chunk of rows has sums of its own for dgain. Its size depends on the shape only.
-  const int64_t chunk_rows = std::max<int64_t>(16, (rows + 63) / 64),
-                chunks = (rows + chunk_rows - 1) / chunk_rows;
+  const SumChunks chunks(rows);
   const bool wants_gain = out.dgain.grad.defined();
-  const Tensor sums = wants_gain ? zeros({chunks, n}, dy.dtype()) : Tensor();
+  const Tensor sums = wants_gain ? zeros({chunks.count, n}, dy.dtype()) : Tensor();
   T *dx = data_or_null<T>(out.dx), *dgain = data_or_null<T>(sums);
   const T *dys = dy.data<T>(), *xs = x.data<T>(), *g = data_or_null<T>(gain), *stats = rstd.data<T>();
-  cpu::parallel_for(chunks, rows * n > kParallelGrain, [&](int64_t chunk) {
-    for (int64_t i = chunk * chunk_rows; i < std::min(rows, (chunk + 1) * chunk_rows); ++i)
-      backward_row(dx ? dx + i * n : nullptr, dgain ? dgain + chunk * n : nullptr, dys + i * n, xs + i * n, g,
-                   stats[i], n);
+  cpu::for_blocks(rows, chunks.rows, n, [dx, dgain, dys, xs, g, stats, n, chunks](int64_t i, int64_t end) {
+    T* const sum = dgain ? dgain + i / chunks.rows * n : nullptr;
+    for (; i < end; ++i)
+      backward_row(dx ? dx + i * n : nullptr, sum, dys + i * n, xs + i * n, g, stats[i], n);
   });
-  if (!wants_gain) return;
-  T* const target = out.dgain.grad.data<T>();
-  if (!out.dgain.accumulate) std::fill_n(target, n, T(0));
-  for (int64_t chunk = 0; chunk < chunks; ++chunk)
-    for (int64_t j = 0; j < n; ++j) target[j] += dgain[chunk * n + j];
+  if (wants_gain) cpu::sum_axis(out.dgain.grad, sums, {1, chunks.count, n}, 1, out.dgain.accumulate);
 }
 
 }  // namespace

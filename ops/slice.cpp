@@ -100,11 +100,7 @@ std::vector<Tensor> split_rows(const Tensor& x, const std::vector<int64_t>& rows
     const Tensor dx(shape, dtype, device);
     int64_t begin = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const Tensor part = dx.view_rows(begin, begin + rows[i]);
-      if (dys[i].defined())
-        copy(part, dys[i]);
-      else
-        fill(part, 0);
+      copy_or_zeros(dx.view_rows(begin, begin + rows[i]), dys[i]);
       begin += rows[i];
     }
     return {dx};

@@ -3,6 +3,7 @@
 // kernels choose columns and dtype.
 #include "tandem/ops/softmax.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -17,13 +18,19 @@
 namespace tandem {
 namespace {
 
+template <class T>
+TANDEM_INLINE T largest_of(const T* x, int64_t n) {
+  T largest = -std::numeric_limits<T>::infinity();
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
 // y = exp(x - max x) / sum exp(x - max x). Subtracting the largest value changes nothing, but no exponential
 // overflows.
 template <class T>
 TANDEM_INLINE void softmax_body(T* y, const T* x, int64_t n) {
-  T largest = -std::numeric_limits<T>::infinity();
-#pragma omp simd reduction(max : largest)
-  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  const T largest = largest_of(x, n);
   T total = 0;
 #pragma omp simd reduction(+ : total)
   for (int64_t i = 0; i < n; ++i) {
@@ -60,9 +67,7 @@ TANDEM_SIMD void softmax_backward_row(double* dx, const double* dy, const double
 // y = (x - max x) - log sum exp(x - max x).
 template <class T>
 TANDEM_INLINE void log_softmax_body(T* y, const T* x, int64_t n) {
-  T largest = -std::numeric_limits<T>::infinity();
-#pragma omp simd reduction(max : largest)
-  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  const T largest = largest_of(x, n);
   T total = 0;
 #pragma omp simd reduction(+ : total)
   for (int64_t i = 0; i < n; ++i) total += fast_exp(x[i] - largest);

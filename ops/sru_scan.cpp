@@ -23,15 +23,16 @@ namespace {
 using cpu::ColumnBlocks;
 using cpu::kMaxColumns;
 using cpu::kOnes;
-using cpu::kZeros;
 using cpu::output_rows;
+using cpu::row_of;
 using cpu::Rows;
 using cpu::rows_of;
 
 // Returns the inputs of block `index`. T is the dtype of the arithmetic, U that of u.
 template <class T, class U>
 cpu::SruBlock<T, U> block_of(const SruScanInputs& in, const ColumnBlocks& blocks, int64_t index) {
-  const int64_t b = blocks.row(index), column = blocks.column(index), d = blocks.width;
+  const auto [b, column, columns, first] = blocks[index];
+  const int64_t d = blocks.width;
   const bool four = in.u.size(2) == 4 * d;
   const T* v = in.weight_c.data<T>() + column;
   const T* bias = in.bias.data<T>() + column;
@@ -39,7 +40,7 @@ cpu::SruBlock<T, U> block_of(const SruScanInputs& in, const ColumnBlocks& blocks
   if constexpr (std::is_same_v<T, U>)
     if (four) skip = rows_of<T>(in.u, b, column + 3 * d);
   return {.steps = in.u.size(0),
-          .columns = std::min(blocks.columns, d - column),
+          .columns = columns,
           .plane = d,
           .u = rows_of<U>(in.u, b, column),
           .skip = skip,
@@ -48,8 +49,8 @@ cpu::SruBlock<T, U> block_of(const SruScanInputs& in, const ColumnBlocks& blocks
           .v_r = v + d,
           .b_f = bias,
           .b_r = bias + d,
-          .mask = in.mask.defined() ? in.mask.data<T>() + b * d + column : kOnes<T>.data(),
-          .c0 = in.c0.defined() ? in.c0.data<T>() + b * d + column : kZeros<T>};
+          .mask = in.mask.defined() ? in.mask.data<T>() + first : kOnes<T>.data(),
+          .c0 = row_of<T>(in.c0, first)};
 }
 
 template <class T, class U>
@@ -58,14 +59,14 @@ void forward(const Tensor& h, const Tensor& c, const Tensor& c_last, const SruSc
   const bool in_chunks = c.defined() && c.size(0) < h.size(0);
   cpu::parallel_for(blocks.count(), h.numel() > kParallelGrain / 8, [&](int64_t i) {
     const cpu::SruBlock<T, U> block = block_of<T, U>(in, blocks, i);
-    const int64_t b = blocks.row(i), column = blocks.column(i);
-    T* last = c_last.data<T>() + b * blocks.width + column;
+    const auto [b, column, columns, first] = blocks[i];
+    T* last = c_last.data<T>() + first;
     // Without backward, or if only some states are kept, one row serves as the state of every step.
     const Rows<T> one_row{last, 0}, kept = c.defined() ? output_rows<T>(c, b, column) : one_row;
     const Rows<T> states = in_chunks ? one_row : kept;
     cpu::sru_forward_block(in.tanh, in_chunks, block, states, kept, output_rows<T>(h, b, column));
     finish_streaming();
-    if (states.stride > 0) std::copy_n(states.at(block.steps - 1), block.columns, last);
+    if (states.stride > 0) std::copy_n(states.at(block.steps - 1), columns, last);
   });
 }
 
@@ -91,14 +92,11 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
   const ColumnBlocks blocks(c.size(1), c.size(2));
   const int64_t d = blocks.width;
   const bool four = in.u.size(2) == 4 * d;
-  if (dc_last.defined())
-    copy(dc0, dc_last);
-  else
-    fill(dc0, 0);
+  copy_or_zeros(dc0, dc_last);
   const Tensor sums = zeros({blocks.batch, 4, d}, c.dtype());  // dv_f, dv_r, db_f, db_r of each batch row
   const bool in_chunks = c.size(0) < in.u.size(0);
   cpu::parallel_for(blocks.count(), in.u.numel() > kParallelGrain / 8, [&](int64_t i) {
-    const int64_t b = blocks.row(i), column = blocks.column(i);
+    const auto [b, column, columns, first] = blocks[i];
     T unwanted[kMaxColumns];
     Rows<T> dskip{unwanted, 0};
     if (dx.defined()) dskip = output_rows<T>(dx, b, column);
@@ -109,7 +107,7 @@ void backward(const Tensor& du, const Tensor& dx, const Tensor& dc0, const GradT
                             rows_of<T>(dh, b, column),
                             {.du = output_rows<U>(du, b, column),
                              .dskip = dskip,
-                             .carry = dc0.data<T>() + b * d + column,
+                             .carry = dc0.data<T>() + first,
                              .dv_f = sum,
                              .dv_r = sum + d,
                              .db_f = sum + 2 * d,

@@ -1,6 +1,7 @@
 // How recurrences cut their B x D columns into blocks on the CPU. A block is taken through all time steps, so
 // that its carry and the gradients of its parameters stay in cache.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -19,6 +20,12 @@ struct Rows {
   T* at(int64_t t) const { return first + t * stride; }
 };
 
+// A block of columns of one batch row.
+struct ColumnBlock {
+  int64_t b, column, columns;  // the batch row, its first column there, and the number of columns
+  int64_t first;               // index of the first column in (B, D)
+};
+
 // Cuts B x D columns into blocks, each within one batch row. The cut depends on the sizes, not on the number of
 // threads.
 struct ColumnBlocks {
@@ -30,8 +37,10 @@ struct ColumnBlocks {
   }
   int64_t per_row() const { return (width + columns - 1) / columns; }
   int64_t count() const { return batch * per_row(); }
-  int64_t row(int64_t block) const { return block / per_row(); }
-  int64_t column(int64_t block) const { return block % per_row() * columns; }
+  ColumnBlock operator[](int64_t block) const {
+    const int64_t b = block / per_row(), begin = block % per_row() * columns;
+    return {b, begin, std::min(columns, width - begin), b * width + begin};
+  }
 };
 
 template <class T>
@@ -48,6 +57,11 @@ template <class T>
 Rows<const T> rows_of(const Tensor& x, int64_t b, int64_t column) {
   if (!x.defined()) return {kZeros<T>, 0};
   return {x.data<T>() + b * x.size(2) + column, x.size(1) * x.size(2)};
+}
+// Returns the elements of x (B, D) from index `first` on; a row of zeros if x is undefined.
+template <class T>
+const T* row_of(const Tensor& x, int64_t first) {
+  return x.defined() ? x.data<T>() + first : kZeros<T>;
 }
 // Returns the rows of y (T, B, k D) for batch row b, from `column` on, to be written.
 template <class T>

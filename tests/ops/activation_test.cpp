@@ -34,37 +34,26 @@ void add_cases(const char* name, Activation kind, double (*reference)(double), d
 }
 
 SIGNATURES(activation) {
-  add_unary_signature("activation", "relu",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return relu(x); }, {});
+  add_unary_signature("activation", "relu", [](const Tensor& x, const Numbers&) { return relu(x); }, {});
   add_unary_signature("activation", "squared_relu",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return squared_relu(x); }, {});
-  add_unary_signature("activation", "sigmoid",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sigmoid(x); }, {});
-  add_unary_signature("activation", "tanh",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return tanh(x); }, {});
-  add_unary_signature("activation", "silu",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return silu(x); }, {});
-  add_unary_signature("activation", "exp",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return exp(x); }, {});
-  add_unary_signature("activation", "log",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return log(x); }, {});
-  add_unary_signature("activation", "sqrt",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sqrt(x); }, {});
-  add_unary_signature("activation", "square",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return square(x); }, {});
+                      [](const Tensor& x, const Numbers&) { return squared_relu(x); }, {});
+  add_unary_signature("activation", "sigmoid", [](const Tensor& x, const Numbers&) { return sigmoid(x); },
+                      {});
+  add_unary_signature("activation", "tanh", [](const Tensor& x, const Numbers&) { return tanh(x); }, {});
+  add_unary_signature("activation", "silu", [](const Tensor& x, const Numbers&) { return silu(x); }, {});
+  add_unary_signature("activation", "exp", [](const Tensor& x, const Numbers&) { return exp(x); }, {});
+  add_unary_signature("activation", "log", [](const Tensor& x, const Numbers&) { return log(x); }, {});
+  add_unary_signature("activation", "sqrt", [](const Tensor& x, const Numbers&) { return sqrt(x); }, {});
+  add_unary_signature("activation", "square", [](const Tensor& x, const Numbers&) { return square(x); }, {});
   add_unary_signature(
       "activation", "activation",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return activation(x, Activation::gelu_tanh); },
-      {}, "gelu_tanh");
+      [](const Tensor& x, const Numbers&) { return activation(x, Activation::gelu_tanh); }, {}, "gelu_tanh");
   add_unary_signature("activation", "gelu",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return gelu(x, Gelu::erf); },
-                      {});
+                      [](const Tensor& x, const Numbers&) { return gelu(x, Gelu::erf); }, {});
   add_unary_signature("activation", "gelu",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return gelu(x, Gelu::tanh); },
-                      {});
-  add_unary_signature(
-      "activation", "gelu",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return gelu(x, Gelu::sigmoid1702); }, {});
+                      [](const Tensor& x, const Numbers&) { return gelu(x, Gelu::tanh); }, {});
+  add_unary_signature("activation", "gelu",
+                      [](const Tensor& x, const Numbers&) { return gelu(x, Gelu::sigmoid1702); }, {});
 }
 
 OP_CASES(activation) {

@@ -103,7 +103,7 @@ SIGNATURES(adaptive_embedding) {
                  {"weights.projections", {n[1], n[1]}, DType::f32, true},
                  {"weights.projections", {n[1], n[2]}}};
        },
-       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+       .call = [](const Tensors& x, const Numbers& n) -> Tensors {
          return {adaptive_embedding(x[0], {{static_cast<int64_t>(n[0])}, {x[1], x[2]}, {x[3], x[4]}},
                                     {.dropout = n[1]})};
        },

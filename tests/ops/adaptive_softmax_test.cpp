@@ -60,75 +60,63 @@ void add_case(const Layout& layout, const std::string& which, const Tensor& targ
        .weights = weights});
 }
 
+// The tensors of two clusters, with sizes {tokens, d, d_1}.
+TensorArguments weight_arguments(const Sizes& n) {
+  return {{"weights.rows", {4, n[1]}},
+          {"weights.rows", {3, n[2]}},
+          {"weights.biases", {4}, DType::f32, true},
+          {"weights.biases", {3}, DType::f32, true},
+          {"weights.projections", {n[1], n[1]}, DType::f32, true},
+          {"weights.projections", {n[1], n[2]}},
+          {"weights.cluster_rows", {1, n[1]}},
+          {"weights.cluster_bias", {1}, DType::f32, true}};
+}
+// Returns the weights made of these tensors, which x holds from `first` on.
+Weights weights_from(const Tensors& x, size_t first, double cutoff) {
+  const Tensor* const w = &x[first];
+  return {{static_cast<int64_t>(cutoff)}, {w[0], w[1]}, {w[2], w[3]}, {w[4], w[5]}, w[6], w[7]};
+}
+NumberArgument cutoffs() {
+  return {"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}};
+}
+
+// Adds a row for one of the functions of (hidden, targets, weights, options).
+void add_loss_signature(const char* function, Tensor (*f)(const Tensor&, const Tensor&, const Weights&,
+                                                          const AdaptiveSoftmaxOptions&)) {
+  add_signature({.op = "adaptive_softmax",
+                 .function = function,
+                 .sizes = {6, 5, 2},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   TensorArguments all{{"hidden", {n[0], n[1]}}, {"targets", {n[0]}, DType::i32}};
+                   const TensorArguments weights = weight_arguments(n);
+                   all.insert(all.end(), weights.begin(), weights.end());
+                   return all;
+                 },
+                 .call = [f](const Tensors& x, const Numbers& n) -> Tensors {
+                   return {f(x[0], x[1], weights_from(x, 2, n[0]),
+                             {.dropout = n[1], .logits_at_once = static_cast<int64_t>(n[2])})};
+                 },
+                 .numbers = {cutoffs(),
+                             {"options.dropout", 0, {-1, 0.5, 1, NAN}},
+                             {"options.logits_at_once", 100, {0, -1, 1}}}});
+}
+
 SIGNATURES(adaptive_softmax) {
+  add_loss_signature("adaptive_softmax_nll", adaptive_softmax_nll);
+  add_loss_signature("adaptive_softmax_loss", adaptive_softmax_loss);
   add_signature({.op = "adaptive_softmax",
-                 .function = "adaptive_softmax_nll",
+                 .function = "adaptive_log_probabilities",
                  .sizes = {6, 5, 2},
                  .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"hidden", {n[0], n[1]}},
-                           {"targets", {n[0]}, DType::i32},
-                           {"weights.rows", {4, n[1]}},
-                           {"weights.rows", {3, n[2]}},
-                           {"weights.biases", {4}, DType::f32, true},
-                           {"weights.biases", {3}, DType::f32, true},
-                           {"weights.projections", {n[1], n[1]}, DType::f32, true},
-                           {"weights.projections", {n[1], n[2]}},
-                           {"weights.cluster_rows", {1, n[1]}},
-                           {"weights.cluster_bias", {1}, DType::f32, true}};
+                   TensorArguments all{{"hidden", {n[0], n[1]}}};
+                   const TensorArguments weights = weight_arguments(n);
+                   all.insert(all.end(), weights.begin(), weights.end());
+                   return all;
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {adaptive_softmax_nll(
-                       x[0], x[1],
-                       {{static_cast<int64_t>(n[0])}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}, x[8], x[9]},
-                       {.dropout = n[1], .logits_at_once = static_cast<int64_t>(n[2])})};
+                 .call = [](const Tensors& x, const Numbers& n) -> Tensors {
+                   return {adaptive_log_probabilities(x[0], weights_from(x, 1, n[0]))};
                  },
-                 .numbers = {{"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}},
-                             {"options.dropout", 0, {-1, 0.5, 1, NAN}},
-                             {"options.logits_at_once", 100, {0, -1, 1}}}});
-  add_signature({.op = "adaptive_softmax",
-                 .function = "adaptive_softmax_loss",
-                 .sizes = {6, 5, 2},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"hidden", {n[0], n[1]}},
-                           {"targets", {n[0]}, DType::i32},
-                           {"weights.rows", {4, n[1]}},
-                           {"weights.rows", {3, n[2]}},
-                           {"weights.biases", {4}, DType::f32, true},
-                           {"weights.biases", {3}, DType::f32, true},
-                           {"weights.projections", {n[1], n[1]}, DType::f32, true},
-                           {"weights.projections", {n[1], n[2]}},
-                           {"weights.cluster_rows", {1, n[1]}},
-                           {"weights.cluster_bias", {1}, DType::f32, true}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {adaptive_softmax_loss(
-                       x[0], x[1],
-                       {{static_cast<int64_t>(n[0])}, {x[2], x[3]}, {x[4], x[5]}, {x[6], x[7]}, x[8], x[9]},
-                       {.dropout = n[1], .logits_at_once = static_cast<int64_t>(n[2])})};
-                 },
-                 .numbers = {{"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}},
-                             {"options.dropout", 0, {-1, 0.5, 1, NAN}},
-                             {"options.logits_at_once", 100, {0, -1, 1}}}});
-  add_signature(
-      {.op = "adaptive_softmax",
-       .function = "adaptive_log_probabilities",
-       .sizes = {6, 5, 2},
-       .tensors = [](const Sizes& n) -> TensorArguments {
-         return {{"hidden", {n[0], n[1]}},
-                 {"weights.rows", {4, n[1]}},
-                 {"weights.rows", {3, n[2]}},
-                 {"weights.biases", {4}, DType::f32, true},
-                 {"weights.biases", {3}, DType::f32, true},
-                 {"weights.projections", {n[1], n[1]}, DType::f32, true},
-                 {"weights.projections", {n[1], n[2]}},
-                 {"weights.cluster_rows", {1, n[1]}},
-                 {"weights.cluster_bias", {1}, DType::f32, true}};
-       },
-       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-         return {adaptive_log_probabilities(
-             x[0], {{static_cast<int64_t>(n[0])}, {x[1], x[2]}, {x[3], x[4]}, {x[5], x[6]}, x[7], x[8]})};
-       },
-       .numbers = {{"weights.cutoffs", 4, {-1, 0, 3, 5, 1e18}}}});
+                 .numbers = {cutoffs()}});
 }
 
 OP_CASES(adaptive_softmax) {

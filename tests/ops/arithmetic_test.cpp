@@ -37,41 +37,31 @@ SIGNATURES(arithmetic) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {add(x[0], x[1])};
-                 }});
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors { return {add(x[0], x[1])}; }});
   add_signature({.op = "arithmetic",
                  .function = "sub",
                  .sizes = {3, 5},
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {sub(x[0], x[1])};
-                 }});
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors { return {sub(x[0], x[1])}; }});
   add_signature({.op = "arithmetic",
                  .function = "mul",
                  .sizes = {3, 5},
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {mul(x[0], x[1])};
-                 }});
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors { return {mul(x[0], x[1])}; }});
   add_signature({.op = "arithmetic",
                  .function = "div",
                  .sizes = {3, 5},
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {div(x[0], x[1])};
-                 }});
-  add_unary_signature("arithmetic", "scale",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return scale(x, n[0]); },
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors { return {div(x[0], x[1])}; }});
+  add_unary_signature("arithmetic", "scale", [](const Tensor& x, const Numbers& n) { return scale(x, n[0]); },
                       {{"factor", 2, {0, NAN, HUGE_VAL}}});
-  add_unary_signature("arithmetic", "neg",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return neg(x); }, {});
+  add_unary_signature("arithmetic", "neg", [](const Tensor& x, const Numbers&) { return neg(x); }, {});
 }
 
 OP_CASES(arithmetic) {

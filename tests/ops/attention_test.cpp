@@ -69,7 +69,7 @@ SIGNATURES(attention) {
        .tensors = [](const Sizes& n) -> TensorArguments {
          return {{"q", {n[0], n[1], n[2]}}, {"kv", {n[3] + n[0], n[1], 2 * n[2]}}};
        },
-       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+       .call = [](const Tensors& x, const Numbers& n) -> Tensors {
          return {causal_attention(
              x[0], x[1],
              {.heads = static_cast<int64_t>(n[0]), .window = static_cast<int64_t>(n[1]), .dropout = n[2]})};
@@ -83,7 +83,7 @@ SIGNATURES(attention) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"q", {n[0], n[1]}}, {"kv_cache", {n[2], n[0], 2 * n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers& n) -> Tensors {
                    return {attend_cached(x[0], x[1], static_cast<int64_t>(n[0]), static_cast<int64_t>(n[1]))};
                  },
                  .numbers = {{"valid", 5, {0, -1, 1, 6, 1e18}}, {"heads", 2, {0, -1, 1, 3, 1e18}}}});

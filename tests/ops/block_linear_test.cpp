@@ -15,15 +15,14 @@
 namespace tandem::testing {
 
 SIGNATURES(block_linear) {
-  add_signature({.op = "block_linear",
-                 .function = "block_linear",
-                 .sizes = {3, 2, 5, 4},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"x", {n[0], n[1] * n[3]}}, {"weight", {n[1], n[2], n[3]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {block_linear(x[0], x[1])};
-                 }});
+  add_signature(
+      {.op = "block_linear",
+       .function = "block_linear",
+       .sizes = {3, 2, 5, 4},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"x", {n[0], n[1] * n[3]}}, {"weight", {n[1], n[2], n[3]}}};
+       },
+       .call = [](const Tensors& x, const Numbers&) -> Tensors { return {block_linear(x[0], x[1])}; }});
 }
 
 OP_CASES(block_linear) {

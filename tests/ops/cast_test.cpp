@@ -15,10 +15,9 @@ namespace tandem::testing {
 namespace {
 
 SIGNATURES(cast) {
-  add_unary_signature(
-      "cast", "cast",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return cast(x, static_cast<DType>(n[0])); },
-      {{"dtype", 1, {0, 2, 3, 4, 5}}});
+  add_unary_signature("cast", "cast",
+                      [](const Tensor& x, const Numbers& n) { return cast(x, static_cast<DType>(n[0])); },
+                      {{"dtype", 1, {0, 2, 3, 4, 5}}});
 }
 
 OP_CASES(cast) {

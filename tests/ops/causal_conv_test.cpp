@@ -57,7 +57,7 @@ SIGNATURES(causal_conv) {
                            {"bias", {n[2]}, DType::f32, true},
                            {"prefix", {std::max<int64_t>(0, n[3] - 1), n[1], n[2]}, DType::f32, true}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {causal_conv(x[0], x[1], x[2], x[3])};
                  }});
 }

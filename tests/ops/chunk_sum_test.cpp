@@ -14,11 +14,10 @@ namespace tandem::testing {
 namespace {
 
 SIGNATURES(chunk_sum) {
-  add_unary_signature("chunk_sum", "chunk_sum",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
-                        return chunk_sum(x, static_cast<int64_t>(n[0]));
-                      },
-                      {{"width", 2, {0, -1, 1, 3, 4, 1e18}}});
+  add_unary_signature(
+      "chunk_sum", "chunk_sum",
+      [](const Tensor& x, const Numbers& n) { return chunk_sum(x, static_cast<int64_t>(n[0])); },
+      {{"width", 2, {0, -1, 1, 3, 4, 1e18}}});
 }
 
 OP_CASES(chunk_sum) {

@@ -23,121 +23,54 @@ Tensor whole_numbers(Shape shape, DType dtype, uint64_t seed) {
   return random_ids(shape, 4, seed).to(dtype);
 }
 
+// Calls the function of this kind. B is a Tensor or a number.
+template <class B>
+Tensor by_name(Comparison kind, const Tensor& a, const B& b) {
+  switch (kind) {
+    case Comparison::equal:
+      return equal(a, b);
+    case Comparison::not_equal:
+      return not_equal(a, b);
+    case Comparison::greater:
+      return greater(a, b);
+    case Comparison::greater_equal:
+      return greater_equal(a, b);
+    case Comparison::less:
+      return less(a, b);
+    case Comparison::less_equal:
+      return less_equal(a, b);
+  }
+  return {};
+}
+
+// Adds the rows of a comparison: of a with b, and of a with a number.
+void add_comparison(const std::string& name, Comparison kind) {
+  add_signature(
+      {.op = "compare",
+       .function = name,
+       .sizes = {3, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
+       },
+       .call = [kind](const Tensors& x, const Numbers&) -> Tensors { return {by_name(kind, x[0], x[1])}; }});
+  add_signature(
+      {.op = "compare",
+       .function = name,
+       .sizes = {3, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"a", {n[0], n[1]}}};
+       },
+       .call = [kind](const Tensors& x, const Numbers& n) -> Tensors { return {by_name(kind, x[0], n[0])}; },
+       .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
+}
+
 SIGNATURES(compare) {
-  add_signature({.op = "compare",
-                 .function = "equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {equal(x[0], x[1])};
-                 }});
-  add_signature({.op = "compare",
-                 .function = "equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {equal(x[0], n[0])};
-                 },
-                 .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
-  add_signature({.op = "compare",
-                 .function = "not_equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {not_equal(x[0], x[1])};
-                 }});
-  add_signature({.op = "compare",
-                 .function = "not_equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {not_equal(x[0], n[0])};
-                 },
-                 .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
-  add_signature({.op = "compare",
-                 .function = "greater",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {greater(x[0], x[1])};
-                 }});
-  add_signature({.op = "compare",
-                 .function = "greater",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {greater(x[0], n[0])};
-                 },
-                 .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
-  add_signature({.op = "compare",
-                 .function = "greater_equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {greater_equal(x[0], x[1])};
-                 }});
-  add_signature({.op = "compare",
-                 .function = "greater_equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {greater_equal(x[0], n[0])};
-                 },
-                 .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
-  add_signature({.op = "compare",
-                 .function = "less",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {less(x[0], x[1])};
-                 }});
-  add_signature({.op = "compare",
-                 .function = "less",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {less(x[0], n[0])};
-                 },
-                 .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
-  add_signature({.op = "compare",
-                 .function = "less_equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {less_equal(x[0], x[1])};
-                 }});
-  add_signature({.op = "compare",
-                 .function = "less_equal",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"a", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {less_equal(x[0], n[0])};
-                 },
-                 .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
+  add_comparison("equal", Comparison::equal);
+  add_comparison("not_equal", Comparison::not_equal);
+  add_comparison("greater", Comparison::greater);
+  add_comparison("greater_equal", Comparison::greater_equal);
+  add_comparison("less", Comparison::less);
+  add_comparison("less_equal", Comparison::less_equal);
   add_signature({.op = "compare",
                  .function = "compare",
                  .says = "less",
@@ -145,28 +78,26 @@ SIGNATURES(compare) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"a", {n[0], n[1]}}, {"b", {n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {compare(x[0], x[1], Comparison::less)};
                  }});
-  add_signature({.op = "compare",
-                 .function = "where",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"condition", {n[0], n[1]}, DType::i32}, {"a", {n[0], n[1]}}, {"b", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {where(x[0], x[1], x[2])};
-                 }});
-  add_signature({.op = "compare",
-                 .function = "where",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"condition", {n[0], n[1]}, DType::i32}, {"a", {n[0], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {where(x[0], x[1], n[0])};
-                 },
-                 .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
+  add_signature(
+      {.op = "compare",
+       .function = "where",
+       .sizes = {3, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"condition", {n[0], n[1]}, DType::i32}, {"a", {n[0], n[1]}}, {"b", {n[0], n[1]}}};
+       },
+       .call = [](const Tensors& x, const Numbers&) -> Tensors { return {where(x[0], x[1], x[2])}; }});
+  add_signature(
+      {.op = "compare",
+       .function = "where",
+       .sizes = {3, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"condition", {n[0], n[1]}, DType::i32}, {"a", {n[0], n[1]}}};
+       },
+       .call = [](const Tensors& x, const Numbers& n) -> Tensors { return {where(x[0], x[1], n[0])}; },
+       .numbers = {{"number", 2, {0, NAN, HUGE_VAL}}}});
 }
 
 OP_CASES(compare) {

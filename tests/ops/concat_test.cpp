@@ -18,7 +18,7 @@ SIGNATURES(concat) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"xs", {n[0], n[1]}, DType::f32, true}, {"xs", {n[0], n[1]}, DType::f32, true}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {concat({x[0], x[1]})};
                  }});
   add_signature({.op = "concat",
@@ -27,7 +27,7 @@ SIGNATURES(concat) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"xs", {n[0], n[1]}}, {"xs", {n[0], n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {concat_columns({x[0], x[1]})};
                  }});
   add_signature({.op = "concat",
@@ -36,7 +36,7 @@ SIGNATURES(concat) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"xs", {n[0], n[1]}}, {"xs", {n[0], n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers& n) -> Tensors {
                    return {stack({x[0], x[1]}, static_cast<int>(n[0]))};
                  },
                  .numbers = {{"axis", 0, {-4, -3, -1, 1, 2, 3, 1e6}}}});
@@ -159,6 +159,10 @@ TEST_CASE("concat: errors") {
   CHECK_THROWS_WITH_AS(
       concat({zeros({1}, DType::f32), zeros({1}, DType::f64)}),
       "concat: xs[1] is f64 (1) on cpu, the first is f32 (1) on cpu; all but the leading sizes must agree",
+      Error);
+  CHECK_THROWS_WITH_AS(  // the index counts undefined tensors, too
+      concat({Tensor(), zeros({1, 2}, DType::f32), Tensor(), zeros({1, 3}, DType::f32)}),
+      "concat: xs[3] is f32 (1, 3) on cpu, the first is f32 (1, 2) on cpu; all but the leading sizes must agree",
       Error);
   CHECK_THROWS_WITH_AS(concat({zeros({}, DType::f32)}),
                        "concat: xs[0] is f32 () on cpu, which has no axis to join along", Error);

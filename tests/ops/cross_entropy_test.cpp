@@ -25,31 +25,29 @@ namespace tandem::testing {
 namespace {
 
 SIGNATURES(cross_entropy) {
-  add_signature({.op = "cross_entropy",
-                 .function = "cross_entropy",
-                 .sizes = {3, 2, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {cross_entropy(x[0], x[1])};
-                 }});
-  add_signature({.op = "cross_entropy",
-                 .function = "token_nll",
-                 .sizes = {3, 2, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {token_nll(x[0], x[1])};
-                 }});
+  add_signature(
+      {.op = "cross_entropy",
+       .function = "cross_entropy",
+       .sizes = {3, 2, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
+       },
+       .call = [](const Tensors& x, const Numbers&) -> Tensors { return {cross_entropy(x[0], x[1])}; }});
+  add_signature(
+      {.op = "cross_entropy",
+       .function = "token_nll",
+       .sizes = {3, 2, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
+       },
+       .call = [](const Tensors& x, const Numbers&) -> Tensors { return {token_nll(x[0], x[1])}; }});
   add_signature({.op = "cross_entropy",
                  .function = "cross_entropy_in_place",
                  .sizes = {3, 2, 5},
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"logits", {n[0], n[1], n[2]}}, {"targets", {n[0], n[1]}, DType::i32}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {cross_entropy_in_place(
                        x[0].defined() && is_floating(x[0].dtype()) ? x[0].clone() : x[0], x[1])};
                  }});

@@ -39,15 +39,13 @@ void add_cases(const char* name, Along run, Along reference) {
 }
 
 SIGNATURES(cumulative) {
-  add_unary_signature(
-      "cumulative", "cumsum",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return cumsum(x, static_cast<int>(n[0])); },
-      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
-  add_unary_signature("cumulative", "logcumsumexp",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
-                        return logcumsumexp(x, static_cast<int>(n[0]));
-                      },
+  add_unary_signature("cumulative", "cumsum",
+                      [](const Tensor& x, const Numbers& n) { return cumsum(x, static_cast<int>(n[0])); },
                       {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+  add_unary_signature(
+      "cumulative", "logcumsumexp",
+      [](const Tensor& x, const Numbers& n) { return logcumsumexp(x, static_cast<int>(n[0])); },
+      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
 }
 
 OP_CASES(cumulative) {

@@ -22,12 +22,11 @@ double mask_at(int64_t i, double p) {
 
 SIGNATURES(dropout) {
   add_unary_signature("dropout", "dropout",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return dropout(x, n[0], {}); },
+                      [](const Tensor& x, const Numbers& n) { return dropout(x, n[0], {}); },
                       {{"p", 0.5, {-1, 0, 1, 2, NAN}}});
-  add_unary_signature(
-      "dropout", "variational_dropout",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return variational_dropout(x, n[0], {}); },
-      {{"p", 0.5, {-1, 0, 1, 2, NAN}}});
+  add_unary_signature("dropout", "variational_dropout",
+                      [](const Tensor& x, const Numbers& n) { return variational_dropout(x, n[0], {}); },
+                      {{"p", 0.5, {-1, 0, 1, 2, NAN}}});
   add_signature({.op = "dropout",
                  .function = "dropout_mask",
                  .call = [](const Tensors&, const Numbers& n) -> Tensors {

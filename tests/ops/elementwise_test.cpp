@@ -40,28 +40,23 @@ void add_cases(const char* name, Elementwise kind, double (*reference)(double, d
 SIGNATURES(elementwise) {
   add_unary_signature(
       "elementwise", "elementwise",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
-        return elementwise(x, Elementwise::softplus);
-      },
-      {}, "softplus");
-  add_unary_signature("elementwise", "abs",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return abs(x); }, {});
-  add_unary_signature("elementwise", "softplus",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return softplus(x); }, {});
+      [](const Tensor& x, const Numbers&) { return elementwise(x, Elementwise::softplus); }, {}, "softplus");
+  add_unary_signature("elementwise", "abs", [](const Tensor& x, const Numbers&) { return abs(x); }, {});
+  add_unary_signature("elementwise", "softplus", [](const Tensor& x, const Numbers&) { return softplus(x); },
+                      {});
   add_unary_signature("elementwise", "clamp",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return clamp(x, n[0], n[1]); },
+                      [](const Tensor& x, const Numbers& n) { return clamp(x, n[0], n[1]); },
                       {{"low", -1, {2, -HUGE_VAL, NAN}}, {"high", 1, {-2, HUGE_VAL, NAN}}});
-  add_unary_signature("elementwise", "pow",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return pow(x, n[0]); },
+  add_unary_signature("elementwise", "pow", [](const Tensor& x, const Numbers& n) { return pow(x, n[0]); },
                       {{"exponent", 2, {0, -1, 0.5, HUGE_VAL, NAN}}});
   add_unary_signature(
-      "elementwise", "operator", [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return x + n[0]; },
+      "elementwise", "operator", [](const Tensor& x, const Numbers& n) { return x + n[0]; },
       {{"number", 2, {0, HUGE_VAL, NAN}}}, "add_number");
   add_unary_signature(
-      "elementwise", "operator", [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return n[0] - x; },
+      "elementwise", "operator", [](const Tensor& x, const Numbers& n) { return n[0] - x; },
       {{"number", 2, {0, HUGE_VAL, NAN}}}, "subtract_from");
   add_unary_signature(
-      "elementwise", "operator", [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return x / n[0]; },
+      "elementwise", "operator", [](const Tensor& x, const Numbers& n) { return x / n[0]; },
       {{"number", 2, {0, HUGE_VAL, NAN}}}, "divide_by");
 }
 

@@ -72,7 +72,7 @@ SIGNATURES(gated_delta_rule) {
                            {"v", {t, b, heads * dv}}, {"log_decay", {t, b, heads}},
                            {"beta", {t, b, heads}},   {"s0", {b, heads * dk * dv}, DType::f32, true}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    const GatedDeltaResult result = gated_delta_rule(x[0], x[1], x[2], x[3], x[4], x[5]);
                    return {result.o, result.state};
                  }});

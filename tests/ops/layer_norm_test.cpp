@@ -65,7 +65,7 @@ SIGNATURES(layer_norm) {
        .tensors = [](const Sizes& n) -> TensorArguments {
          return {{"x", {n[0], n[1]}}, {"gain", {n[1]}}, {"bias", {n[1]}}};
        },
-       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+       .call = [](const Tensors& x, const Numbers& n) -> Tensors {
          return {layer_norm(x[0], x[1], x[2], {.eps = n[0], .dropout = n[1]})};
        },
        .numbers = {{"options.eps", 1e-5, {0, -1, NAN}}, {"options.dropout", 0, {-1, 0.5, 1, NAN}}}});
@@ -77,7 +77,7 @@ SIGNATURES(layer_norm) {
          return {
              {"q", {n[0], n[1]}}, {"a", {n[0], n[1]}}, {"alpha", {1}}, {"gain", {n[1]}}, {"bias", {n[1]}}};
        },
-       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+       .call = [](const Tensors& x, const Numbers& n) -> Tensors {
          return {residual_layer_norm(x[0], x[1], x[2], x[3], x[4], {.eps = n[0], .dropout = n[1]})};
        },
        .numbers = {{"options.eps", 1e-5, {0, -1, NAN}}, {"options.dropout", 0, {-1, 0.5, 1, NAN}}}});

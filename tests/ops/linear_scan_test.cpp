@@ -69,7 +69,7 @@ SIGNATURES(linear_scan) {
                              {"q", {n[0], n[1], n[2]}},
                              {"h0", {n[1], n[2]}, DType::f32, true}};
                    },
-                   .call = [form](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                   .call = [form](const Tensors& x, const Numbers&) -> Tensors {
                      const LinearScanResult result = linear_scan(x[0], x[1], x[2], form);
                      return {result.h, result.h_last};
                    }});

@@ -39,24 +39,22 @@ void add_linear_case(const Shape& x, int64_t out, bool with_bias) {
 }  // namespace
 
 SIGNATURES(linear) {
-  add_signature({.op = "linear",
-                 .function = "linear",
-                 .sizes = {3, 2, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"x", {n[0], n[1]}}, {"weight", {n[2], n[1]}}, {"bias", {n[2]}, DType::f32, true}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {linear(x[0], x[1], x[2])};
-                 }});
-  add_signature({.op = "linear",
-                 .function = "linear_bf16_out",
-                 .sizes = {3, 2, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"x", {n[0], n[1]}}, {"weight", {n[2], n[1]}}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {linear_bf16_out(x[0], x[1])};
-                 }});
+  add_signature(
+      {.op = "linear",
+       .function = "linear",
+       .sizes = {3, 2, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"x", {n[0], n[1]}}, {"weight", {n[2], n[1]}}, {"bias", {n[2]}, DType::f32, true}};
+       },
+       .call = [](const Tensors& x, const Numbers&) -> Tensors { return {linear(x[0], x[1], x[2])}; }});
+  add_signature(
+      {.op = "linear",
+       .function = "linear_bf16_out",
+       .sizes = {3, 2, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"x", {n[0], n[1]}}, {"weight", {n[2], n[1]}}};
+       },
+       .call = [](const Tensors& x, const Numbers&) -> Tensors { return {linear_bf16_out(x[0], x[1])}; }});
   add_signature({.op = "linear",
                  .function = "linear_rows",
                  .sizes = {3, 2, 5, 4},
@@ -65,7 +63,7 @@ SIGNATURES(linear) {
                            {"x", {n[0], 2, n[1]}},
                            {"weight", {n[2], n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {linear_rows(x[0], x[1], x[2]).all};
                  }});
 }

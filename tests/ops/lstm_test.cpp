@@ -97,7 +97,7 @@ SIGNATURES(lstm) {
                            {"h0", {n[1], n[3]}, DType::f32, true},
                            {"c0", {n[1], n[3]}, DType::f32, true}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {lstm(x[0], {x[1], x[2], x[3], x[4]}, x[5], x[6]).h};
                  }});
 }

@@ -41,16 +41,14 @@ SIGNATURES(matmul) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"a", {n[0], n[1]}}, {"b", {n[1], n[2]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {matmul(x[0], x[1])};
-                 }});
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors { return {matmul(x[0], x[1])}; }});
   add_signature({.op = "matmul",
                  .function = "matmul",
                  .sizes = {3, 2, 5, 4},
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"a", {n[3], n[1], n[0]}}, {"b", {n[3], n[2], n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {matmul(x[0], x[1], {.transpose_a = true, .transpose_b = true})};
                  }});
 }

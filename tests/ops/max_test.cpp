@@ -16,14 +16,12 @@ namespace tandem::testing {
 namespace {
 
 SIGNATURES(max) {
-  add_unary_signature(
-      "max", "max",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return max(x, static_cast<int>(n[0])); },
-      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
-  add_unary_signature(
-      "max", "argmax",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return argmax(x, static_cast<int>(n[0])); },
-      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+  add_unary_signature("max", "max",
+                      [](const Tensor& x, const Numbers& n) { return max(x, static_cast<int>(n[0])); },
+                      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+  add_unary_signature("max", "argmax",
+                      [](const Tensor& x, const Numbers& n) { return argmax(x, static_cast<int>(n[0])); },
+                      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
 }
 
 OP_CASES(max) {

@@ -84,7 +84,7 @@ SIGNATURES(qrnn_scan) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"u", {n[0], n[1], 3 * n[2]}}, {"c0", {n[1], n[2]}, DType::f32, true}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers& n) -> Tensors {
                    return {qrnn_scan(x[0], x[1], {.zoneout = n[0]}).h};
                  },
                  .numbers = {{"options.zoneout", 0, {-1, 0.5, 1, NAN}}}});

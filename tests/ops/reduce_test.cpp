@@ -13,18 +13,14 @@ namespace tandem::testing {
 namespace {
 
 SIGNATURES(reduce) {
+  add_unary_signature("reduce", "sum", [](const Tensor& x, const Numbers&) { return sum(x); }, {});
   add_unary_signature("reduce", "sum",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sum(x); }, {});
-  add_unary_signature(
-      "reduce", "sum",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return sum(x, static_cast<int>(n[0])); },
-      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+                      [](const Tensor& x, const Numbers& n) { return sum(x, static_cast<int>(n[0])); },
+                      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+  add_unary_signature("reduce", "mean", [](const Tensor& x, const Numbers&) { return mean(x); }, {});
   add_unary_signature("reduce", "mean",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return mean(x); }, {});
-  add_unary_signature(
-      "reduce", "mean",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return mean(x, static_cast<int>(n[0])); },
-      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
+                      [](const Tensor& x, const Numbers& n) { return mean(x, static_cast<int>(n[0])); },
+                      {{"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});
 }
 
 OP_CASES(reduce) {

@@ -96,7 +96,7 @@ SIGNATURES(relative_attention) {
                  {"u", {n[2]}},
                  {"v", {n[2]}}};
        },
-       .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+       .call = [](const Tensors& x, const Numbers& n) -> Tensors {
          return {relative_attention(
              x[0], x[1], x[2], x[3], x[4],
              {.heads = static_cast<int64_t>(n[0]), .window = static_cast<int64_t>(n[1]), .dropout = n[2]})};

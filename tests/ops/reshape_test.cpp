@@ -11,11 +11,10 @@ namespace tandem::testing {
 namespace {
 
 SIGNATURES(reshape) {
-  add_unary_signature("reshape", "reshape",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
-                        return reshape(x, {static_cast<int64_t>(n[0])});
-                      },
-                      {{"elements", 6, {0, 1, 5, 4e18}}});
+  add_unary_signature(
+      "reshape", "reshape",
+      [](const Tensor& x, const Numbers& n) { return reshape(x, {static_cast<int64_t>(n[0])}); },
+      {{"elements", 6, {0, 1, 5, 4e18}}});
 }
 
 OP_CASES(reshape) {

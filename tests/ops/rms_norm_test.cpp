@@ -38,16 +38,15 @@ OpCase op_case_of(Shape shape, bool gain, double eps) {
 }  // namespace
 
 SIGNATURES(rms_norm) {
-  add_signature({.op = "rms_norm",
-                 .function = "rms_norm",
-                 .sizes = {3, 5},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   return {{"x", {n[0], n[1]}}, {"gain", {n[1]}, DType::f32, true}};
-                 },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
-                   return {rms_norm(x[0], x[1], n[0])};
-                 },
-                 .numbers = {{"eps", 1e-6, {0, -1, NAN}}}});
+  add_signature(
+      {.op = "rms_norm",
+       .function = "rms_norm",
+       .sizes = {3, 5},
+       .tensors = [](const Sizes& n) -> TensorArguments {
+         return {{"x", {n[0], n[1]}}, {"gain", {n[1]}, DType::f32, true}};
+       },
+       .call = [](const Tensors& x, const Numbers& n) -> Tensors { return {rms_norm(x[0], x[1], n[0])}; },
+       .numbers = {{"eps", 1e-6, {0, -1, NAN}}}});
 }
 
 OP_CASES(rms_norm) {

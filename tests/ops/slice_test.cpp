@@ -16,13 +16,13 @@ namespace {
 
 SIGNATURES(slice) {
   add_unary_signature("slice", "slice",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
+                      [](const Tensor& x, const Numbers& n) {
                         return slice(x, static_cast<int64_t>(n[0]), static_cast<int64_t>(n[1]));
                       },
                       {{"rows", 0, {-1, 1, 2, 3, 1e18}}, {"rows", 2, {-1, 0, 1, 3, 1e18}}});
   add_unary_signature(
       "slice", "split",
-      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
+      [](const Tensor& x, const Numbers& n) {
         return split(x, {static_cast<int64_t>(n[0]), static_cast<int64_t>(n[1])}, static_cast<int>(n[2]))[1];
       },
       {{"sizes", 1, {-1, 0, 2, 1e18, 9e18}},

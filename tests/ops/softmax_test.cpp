@@ -16,17 +16,16 @@ namespace tandem::testing {
 namespace {
 
 SIGNATURES(softmax) {
-  add_unary_signature("softmax", "softmax",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return softmax(x); }, {});
+  add_unary_signature("softmax", "softmax", [](const Tensor& x, const Numbers&) { return softmax(x); }, {});
   add_unary_signature("softmax", "log_softmax",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) { return log_softmax(x); }, {});
+                      [](const Tensor& x, const Numbers&) { return log_softmax(x); }, {});
   add_signature({.op = "softmax",
                  .function = "masked_softmax",
                  .sizes = {2, 3},
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"scores", {n[0], n[1]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers& n) -> Tensors {
                    return {masked_softmax(
                        x[0], {.memory = static_cast<int64_t>(n[0]), .window = static_cast<int64_t>(n[1])})};
                  },

@@ -103,7 +103,7 @@ SIGNATURES(sru_scan) {
                            {"c0", {n[1], n[2]}, DType::f32, true},
                            {"options.mask", {n[1], n[2]}, DType::f32, true}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {sru_scan(x[0], x[1], x[2], x[3], x[4], {.mask = x[5]}).h};
                  }});
   add_signature({.op = "sru_scan",
@@ -112,7 +112,7 @@ SIGNATURES(sru_scan) {
                  .tensors = [](const Sizes& n) -> TensorArguments {
                    return {{"u", {n[0], n[1], 4 * n[2]}}, {"weight_c", {2 * n[2]}}, {"bias", {2 * n[2]}}};
                  },
-                 .call = [](const Tensors& x, [[maybe_unused]] const Numbers& n) -> Tensors {
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
                    return {sru_scan(x[0], {}, x[1], x[2], {}, {.mask = {}, .tanh = true}).h};
                  }});
 }

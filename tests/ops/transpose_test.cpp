@@ -15,7 +15,7 @@ namespace {
 
 SIGNATURES(transpose) {
   add_unary_signature("transpose", "transpose",
-                      [](const Tensor& x, [[maybe_unused]] const Numbers& n) {
+                      [](const Tensor& x, const Numbers& n) {
                         return transpose(x, static_cast<int>(n[0]), static_cast<int>(n[1]));
                       },
                       {{"axis", -2, {-3, -1, 0, 1, 2, 1e6}}, {"axis", -1, {-3, -2, 0, 1, 2, 1e6}}});

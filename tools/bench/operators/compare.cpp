@@ -1,6 +1,6 @@
 // Benchmark cases of where, and of the comparison that it chooses by.
 #include "tandem/ops/compare.h"
-#include "tandem/core/check.h"
+
 #include "tools/bench/operators.h"
 
 namespace tandem {

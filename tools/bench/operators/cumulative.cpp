@@ -1,5 +1,6 @@
 // Benchmark cases of running sums, along time and along rows.
 #include "tandem/ops/cumulative.h"
+
 #include "tandem/core/check.h"
 #include "tools/bench/operators.h"
 

@@ -1,5 +1,6 @@
 // Benchmark cases of max, over rows and over time.
 #include "tandem/ops/max.h"
+
 #include "tandem/core/check.h"
 #include "tools/bench/operators.h"
 

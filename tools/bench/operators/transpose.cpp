@@ -1,6 +1,6 @@
 // Benchmark cases of transpose: matrices, and time with batch.
 #include "tandem/ops/transpose.h"
-#include "tandem/core/check.h"
+
 #include "tools/bench/operators.h"
 
 namespace tandem {
