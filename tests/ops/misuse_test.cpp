@@ -358,7 +358,8 @@ TEST_CASE("misuse: no call crashes or hangs, and each refusal names the function
   }
   MESSAGE(next, " calls, ", refused, " of them refused");
   CHECK(faults == 0);
-  CHECK(refused >= next / 4);  // a table of right calls alone would show nothing
+  // A table of right calls alone would show nothing. Of one operator alone fewer may be refused.
+  CHECK(refused >= next / (std::getenv("TANDEM_TEST_OPERATOR") ? 8 : 4));
 }
 
 }  // namespace tandem::testing

@@ -12,15 +12,14 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "tandem/core/check.h"
-#include "tandem/core/digest.h"
 #include "tandem/core/utf8.h"
+#include "tandem/data/download/files.h"
 #include "tandem/tools/run/cli.h"
 #include "tandem/tools/run/launch.h"
 
@@ -71,15 +70,6 @@ void run_as_rank(double timeout, const std::function<void(const std::shared_ptr<
   } catch (const std::exception& error) {
     end_follower(ranks.get(), error.what());
   }
-}
-
-std::string digest_of_program() {
-  std::ifstream file("/proc/self/exe", std::ios::binary);
-  Digest digest;
-  std::vector<char> block(1 << 20);
-  while (file.read(block.data(), static_cast<std::streamsize>(block.size())) || file.gcount() > 0)
-    digest.update(block.data(), static_cast<size_t>(file.gcount()));
-  return digest.hex();
 }
 
 // Returns the rate at which this rank sends while all exchange slices, in bytes a second. All ranks must call it.
@@ -185,10 +175,11 @@ void wait_for_corpus(Ranks& ranks) {
 
 void check_same_run(Ranks& ranks, const RunConfig& config, const Corpus& corpus, Device device) {
   if (ranks.size() == 1) return;
-  const std::pair<const char*, std::string> facts[] = {{"program (its digest)", digest_of_program()},
-                                                       {"corpus (its sha256)", corpus.sha256},
-                                                       {"device", device.is_cuda() ? "a GPU" : "the CPU"},
-                                                       {"configuration", config.text()}};
+  const std::pair<const char*, std::string> facts[] = {
+      {"program (its digest)", file_digest("/proc/self/exe")},
+      {"corpus (its sha256)", corpus.sha256},
+      {"device", device.is_cuda() ? "a GPU" : "the CPU"},
+      {"configuration", config.text()}};
   for (const auto& [what, own] : facts) {
     const std::vector<std::string> all = ranks.gather(own);
     for (int r = 1; r < ranks.size(); ++r)
