@@ -193,8 +193,8 @@ DType kv_dtype_for(const Tensor& q, const Tensor& kv, bool accepts_bf16) {
 void check_shapes(const char* what, const char* kv_name, const Tensor& q, const Tensor& kv, DType kv_dtype,
                   int64_t heads) {
   TANDEM_CHECK(kv.dtype() == kv_dtype && q.device() == kv.device(),
-               "{}: q is {}, {} is {}; they must have one floating dtype and one device", what, q.str(),
-               kv_name, kv.str());
+               "{}: q is {}, {} is {}; they must have one floating dtype and one device", what, q.summary(),
+               kv_name, kv.summary());
   TANDEM_CHECK(kv.rank() == 3 && kv.size(1) == q.size(-2) && kv.size(2) == 2 * q.size(-1),
                "{}: q is {}, {} is {}; it must be (rows, {}, {}): keys and values side by side", what,
                q.shape().str(), kv_name, kv.shape().str(), q.size(-2), 2 * q.size(-1));
@@ -221,7 +221,7 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType 
                      const AttentionOptions& options) {
   check_floating(what, {{"q", q}});
   check_defined(what, {{"kv", kv}});
-  TANDEM_CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.str());
+  TANDEM_CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.summary());
   check_shapes(what, "kv", q, kv, kv_dtype, options.heads);
   TANDEM_CHECK(
       kv.size(0) >= q.size(0),
@@ -251,7 +251,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   check_floating("attend_cached", {{"q", q}});
   check_defined("attend_cached", {{"kv_cache", kv_cache}});
-  TANDEM_CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
+  TANDEM_CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.summary());
   check_shapes("attend_cached", "kv_cache", q, kv_cache, kv_dtype_for(q, kv_cache, true), heads);
   TANDEM_CHECK(valid >= 1 && valid <= kv_cache.size(0),
                "attend_cached: valid is {}, kv_cache has {} rows; it must be 1 to {}", valid,

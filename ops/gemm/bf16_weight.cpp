@@ -18,7 +18,7 @@ namespace tandem {
 
 Bf16Weight::Bf16Weight(const Tensor& weight) {
   TANDEM_CHECK(weight.dtype() == DType::f32 && weight.rank() == 2 && weight.device().is_cpu(),
-               "bf16 weight: got {}; it must be f32 (out, in) on the CPU", weight.str());
+               "bf16 weight: got {}; it must be f32 (out, in) on the CPU", weight.summary());
   out = weight.size(0);
   in = weight.size(1);
   packed = Tensor({cpu::packed_width(out), cpu::packed_depth(in)}, DType::bf16);

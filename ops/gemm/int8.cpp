@@ -115,7 +115,7 @@ TANDEM_SIMD void multiply_int8_clones(int32_t* c, const uint8_t* left, const int
 
 Int8Weight::Int8Weight(const Tensor& codes, float step, float zero) : step(step), zero(zero - 128) {
   TANDEM_CHECK(codes.dtype() == DType::u8 && codes.rank() == 2 && codes.device().is_cpu(),
-               "int8: codes are {}; they must be u8 (out, in) on the CPU", codes.str());
+               "int8: codes are {}; they must be u8 (out, in) on the CPU", codes.summary());
   TANDEM_CHECK(codes.size(1) <= 1 << 16, "int8: {} inputs; sums of more than 65,536 may not fit into 32 bits",
                codes.size(1));
   out = codes.size(0);

@@ -64,10 +64,10 @@ void cpu::snake_backward(const Tensor& dx, const Tensor& dalpha, const Tensor& d
 
 Tensor snake(const Tensor& x, const Tensor& alpha) {
   TANDEM_CHECK(x.rank() >= 1 && alpha.rank() == 1 && x.size(-1) == alpha.numel(),
-               "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.str(),
-               alpha.str());
-  TANDEM_CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.str(),
-               alpha.str());
+               "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.summary(),
+               alpha.summary());
+  TANDEM_CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.summary(),
+               alpha.summary());
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), snake_forward(y, x, alpha));
   return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {
