@@ -136,6 +136,7 @@ class ProgramTest(Folder):
             self.assertIn("a rank has ended 2 s ago, but process ", ended.error)
             self.assertTrue(is_whole(self.run_folder / "last.safetensors"))
             shutil.rmtree(self.run_folder)
+            (self.folder / "train.log").unlink()
 
 
 if __name__ == "__main__":
