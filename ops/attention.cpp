@@ -161,25 +161,20 @@ void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, in
   const Tensor sums({queries, blocks, head}, dtype_of<T>());
   T* const all_sums = sums.data<T>();
   std::vector<PartialSoftmax<T>> partials(static_cast<size_t>(queries * blocks));
-  // Nothing in this region can throw.
-#pragma omp parallel if (batch * valid * width > kParallelGrain)
-  {
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < queries * blocks; ++task) {
-      const int64_t query = task / blocks, begin = task % blocks * kKeysPerTask;
-      const int64_t b = query / heads, offset = query % heads * head;
-      const int64_t rows = std::min(kKeysPerTask, valid - begin);
-      const S* const keys = kv + begin * stride + b * 2 * width + offset;
-      T scores[kKeysPerTask];
-      score_rows(scores, q + b * width + offset, keys, rows, stride, width, head);
-      partials[task] =
-          accumulate_values(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
-    }
-#pragma omp for schedule(static)
-    for (int64_t query = 0; query < queries; ++query)
-      combine_partials(y + query * head, all_sums + query * blocks * head, partials.data() + query * blocks,
-                       blocks, head);
-  }
+  const bool parallel = batch * valid * width > kParallelGrain;
+  cpu::parallel_for(queries * blocks, parallel, [&](int64_t task) {
+    const int64_t query = task / blocks, begin = task % blocks * kKeysPerTask;
+    const int64_t b = query / heads, offset = query % heads * head;
+    const int64_t rows = std::min(kKeysPerTask, valid - begin);
+    const S* const keys = kv + begin * stride + b * 2 * width + offset;
+    T scores[kKeysPerTask];
+    score_rows(scores, q + b * width + offset, keys, rows, stride, width, head);
+    partials[task] = accumulate_values(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
+  });
+  cpu::parallel_for(queries, parallel, [&](int64_t query) {
+    combine_partials(y + query * head, all_sums + query * blocks * head, partials.data() + query * blocks, blocks,
+                     head);
+  });
 }
 
 // Returns the dtype that kv must have: that of q, but on a CPU kv may be bf16 with q in f32, if accepts_bf16.

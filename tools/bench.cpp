@@ -1,6 +1,5 @@
 // bench: measures operators and training steps, and compares them with the peak of the machine.
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <iostream>
@@ -278,7 +277,6 @@ int bench_main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  limit_openmp_spinning(argv);
   const std::string first = argc > 1 ? argv[1] : "";
   for (const Subcommand& subcommand : kSubcommands)
     if (first == subcommand.name) return subcommand.main(argc - 1, argv + 1);
