@@ -42,7 +42,7 @@ void parallel_for(int64_t count, bool parallel, const F& f) {
   struct Body {
     const F& f;
     std::atomic<bool> failed = false;
-    std::exception_ptr error;
+    std::exception_ptr error = nullptr;
   } body{f};
   const auto run = [](void* pointer, int64_t begin, int64_t end) {
     Body& loop = *static_cast<Body*>(pointer);

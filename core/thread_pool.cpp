@@ -63,7 +63,8 @@ thread_local int ThreadPool::index_ = 0;
 thread_local bool ThreadPool::in_task_ = false;
 
 ThreadPool& ThreadPool::instance() {
-  static ThreadPool* const pool = new ThreadPool;  // never destroyed, since its threads use it until the process ends
+  static ThreadPool* const pool =
+      new ThreadPool;  // never destroyed, since its threads use it until the process ends
   return *pool;
 }
 
@@ -97,7 +98,8 @@ int ThreadPool::start_threads(int wanted) {
   while (started_ + 1 < wanted) try {
       std::thread([this, index = started_ + 1] { work(index); }).detach();
       ++started_;
-    } catch (const std::system_error&) {  // for want of memory or because of a limit: fewer threads do the work
+    } catch (
+        const std::system_error&) {  // for want of memory or because of a limit: fewer threads do the work
       break;
     }
   return std::min(wanted, started_ + 1);

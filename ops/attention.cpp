@@ -169,11 +169,12 @@ void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, in
     const S* const keys = kv + begin * stride + b * 2 * width + offset;
     T scores[kKeysPerTask];
     score_rows(scores, q + b * width + offset, keys, rows, stride, width, head);
-    partials[task] = accumulate_values(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
+    partials[task] =
+        accumulate_values(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
   });
   cpu::parallel_for(queries, parallel, [&](int64_t query) {
-    combine_partials(y + query * head, all_sums + query * blocks * head, partials.data() + query * blocks, blocks,
-                     head);
+    combine_partials(y + query * head, all_sums + query * blocks * head, partials.data() + query * blocks,
+                     blocks, head);
   });
 }
 

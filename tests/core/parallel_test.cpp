@@ -50,12 +50,14 @@ TEST_CASE("parallel loops: a loop has more items than the pool counts in one ran
   constexpr int64_t kCount = (int64_t{1} << 25) + 3;
   std::atomic<int64_t> sum = 0;
   std::vector<int64_t> sums(2 * 64);  // of each thread, apart from one another
-  cpu::parallel_for(kCount, true, [&sums](int64_t i) { sums[static_cast<size_t>(64 * cpu::thread_index())] += i; });
+  cpu::parallel_for(kCount, true,
+                    [&sums](int64_t i) { sums[static_cast<size_t>(64 * cpu::thread_index())] += i; });
   for (const int64_t one : sums) sum += one;
   CHECK(sum == kCount * (kCount - 1) / 2);
 }
 
-TEST_CASE("parallel loops: a thread has an index below the number of threads, also when that changes from loop to loop") {
+TEST_CASE(
+    "parallel loops: a thread has an index below the number of threads, also when that changes from loop to loop") {
   std::atomic<int> wrong = 0;
   for (int round = 0; round < 2000; ++round) {
     const int threads = 1 + round % 4;

@@ -54,7 +54,8 @@ void copy_on_cpu(const Tensor& y, const Tensor& x) {
   uint8_t* to = y.data<uint8_t>();
   const uint8_t* from = x.data<uint8_t>();
   cpu::parallel_for(blocks, bytes > 4 * kParallelGrain, [=](int64_t i) {
-    std::memcpy(to + i * kBlock, from + i * kBlock, static_cast<size_t>(std::min(kBlock, bytes - i * kBlock)));
+    std::memcpy(to + i * kBlock, from + i * kBlock,
+                static_cast<size_t>(std::min(kBlock, bytes - i * kBlock)));
   });
 }
 

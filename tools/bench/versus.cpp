@@ -20,6 +20,7 @@
 #include "tandem/tools/run/device.h"
 #include "tools/bench/child_process.h"
 #include "tools/bench/manual.h"
+#include "tools/bench/neighbours.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/peak.h"
 #include "tools/bench/timing.h"
@@ -40,6 +41,7 @@ struct Options {
   int rounds = 5;
   int64_t steps = 0, bytes = 128, segments = 0, window = 2560;
   bool recompute = false;
+  int64_t neighbours = 0;
   std::string python = "python3", script, json;
 };
 
@@ -176,6 +178,7 @@ class Comparison {
 
   // Runs an untimed first round and then the rounds that count; in each, checks that the sides agree.
   std::vector<Compared> run_task(const std::string& task) {
+    const Neighbours neighbours(task == "train" ? options_.neighbours : 0);
     const std::vector<std::string> common = arguments(task);
     std::vector<std::string> of_ours = common, of_theirs = common;
     if (task == "train" && options_.recompute) of_ours.push_back("--recompute");
@@ -370,6 +373,7 @@ int versus_main(int argc, char** argv) {
   flags.add("--window", options.window, "Tokens of a segment of evaluation.").positive().show_default();
   flags.add_switch("--recompute", options.recompute,
                    "Let Tandem's side recompute layers in training, and the other not.");
+  add_neighbours_flag(flags, options.neighbours);
   flags.add("--generate-batches", options.batches, "Numbers of rows that are generated side by side [1,32].")
       .comma_separated()
       .positive();
