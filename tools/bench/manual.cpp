@@ -106,8 +106,8 @@ same round:
   tokens/s of evaluation
 
 PyTorch's --form=strong first tries its options (attention, torch.compile) for each task and takes
-the fastest; authors trains with a Python loop over time. Five rounds of `laptop` take minutes; of
-`txl-matched` at batch 8 far longer, so choose --tasks and --precision. With --with=tandem
+the fastest; authors trains with a Python loop over time. Five rounds of `laptop-published` take minutes;
+of `txl-matched` at batch 8 far longer, so choose --tasks and --precision. With --with=tandem
 --tasks=train --recompute the ratios are what recomputation costs and saves.)";
 
 const char* const kLengthManual =
