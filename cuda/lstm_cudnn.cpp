@@ -67,8 +67,11 @@ Key key_of(const LstmInputs& in) {
           size(in.h0.size(1)), in.x.dtype(),       math_of(in)};
 }
 
-bool is_supported(cudnnStatus_t status) {
-  if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED) return false;
+// cuDNN before 9.13 has no LSTM in bf16, and calls it a wrong parameter.
+bool is_supported(cudnnStatus_t status, DType dtype) {
+  const bool is_bad = CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM;
+  if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED || (is_bad && dtype == DType::bf16))
+    return false;
   TANDEM_CUDNN_CHECK(status);
   return true;
 }
@@ -80,10 +83,12 @@ std::unique_ptr<Plan> make_plan(const Key& key) {
   const cudnnHandle_t handle = cudnn_handle();
   auto plan = std::make_unique<Plan>();
   TANDEM_CUDNN_CHECK(cudnn().cudnnSetDropoutDescriptor(plan->dropout, handle, 0, nullptr, 0, 0));
-  if (!is_supported(cudnn().cudnnSetRNNDescriptor_v8(
-          plan->rnn, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM, CUDNN_RNN_DOUBLE_BIAS, CUDNN_UNIDIRECTIONAL,
-          CUDNN_LINEAR_INPUT, type, CUDNN_DATA_FLOAT, math, in, width, /*projSize=*/width,
-          /*numLayers=*/1, plan->dropout, CUDNN_RNN_PADDED_IO_ENABLED)))
+  if (!is_supported(
+          cudnn().cudnnSetRNNDescriptor_v8(plan->rnn, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM,
+                                           CUDNN_RNN_DOUBLE_BIAS, CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT,
+                                           type, CUDNN_DATA_FLOAT, math, in, width, /*projSize=*/width,
+                                           /*numLayers=*/1, plan->dropout, CUDNN_RNN_PADDED_IO_ENABLED),
+          dtype))
     return nullptr;
   const std::vector<int> lengths(static_cast<size_t>(batch), steps);
   const auto describe = [&](const RnnData& data, int size) {
@@ -98,7 +103,8 @@ std::unique_ptr<Plan> make_plan(const Key& key) {
   for (const auto& [mode, scratch] : {std::pair(CUDNN_FWD_MODE_INFERENCE, &plan->inference),
                                       std::pair(CUDNN_FWD_MODE_TRAINING, &plan->training)})
     if (!is_supported(cudnn().cudnnGetRNNTempSpaceSizes(handle, plan->rnn, mode, plan->x, &scratch->work,
-                                                        &scratch->reserve)))
+                                                        &scratch->reserve),
+                      dtype))
       return nullptr;
   return plan;
 }

@@ -91,6 +91,9 @@ void choose_algorithm(Plan& plan, int aligned) {
         cublas().cublasLtMatmulPreferenceSetAttribute(wishes, attribute, &value, sizeof value));
   };
   wish(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, context().workspace_bytes);
+  // A sum that is split is added in f32, never in the bf16 of the result.
+  wish(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+       uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
   for (const auto attribute :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})

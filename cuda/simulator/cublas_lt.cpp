@@ -25,6 +25,7 @@ struct cublasLtMatrixLayoutOpaque_t {
 };
 struct cublasLtMatmulPreferenceOpaque_t {
   uint64_t workspace = 0;
+  uint32_t reduction_schemes = CUBLASLT_REDUCTION_SCHEME_MASK;
   uint32_t alignment[4] = {256, 256, 256, 256};  // of A, B, C and D
 };
 
@@ -40,6 +41,7 @@ constexpr uint64_t kWorkspaceBytes = 64 * 1024;  // what the one algorithm takes
 struct Algorithm {
   uint64_t workspace;
   uint32_t alignment[4];
+  uint32_t splits;   // 1: it adds two halves of each sum in the type of D, because it may
   uint64_t problem;  // the shapes that it was asked for
 };
 static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
@@ -60,6 +62,24 @@ bool types_supported(const Desc& desc, const Layout& a, const Layout& b, const L
   if (a.type == CUDA_R_32F) return d.type == CUDA_R_32F;
   return a.type == CUDA_R_16BF && desc.compute_type == CUBLAS_COMPUTE_32F &&
          (d.type == CUDA_R_16BF || d.type == CUDA_R_32F);
+}
+
+// Computes a product as an algorithm may that adds the parts of a sum in the type of D.
+void compute_in_halves(const Matmul& product) {
+  Matmul first = product, second = product;
+  first.k = product.k / 2;
+  second.k = product.k - first.k;
+  second.c = product.d;
+  second.beta = 1;
+  second.bias = nullptr;
+  const auto skip = [&first](Matrix& matrix, bool k_is_down) {
+    const int64_t elements = k_is_down ? first.k : first.k * matrix.ld;
+    matrix.data = static_cast<char*>(matrix.data) + static_cast<size_t>(elements) * bytes_of(matrix.element);
+  };
+  skip(second.a, product.transpose_a);
+  skip(second.b, !product.transpose_b);
+  compute(first);
+  compute(second);
 }
 
 cublasStatus_t check(const Desc& desc, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
@@ -222,6 +242,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   switch (attribute) {
     case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
       return assign(preference->workspace, value, size);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return assign(preference->reduction_schemes, value, size);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
@@ -244,7 +266,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   if (const cublasStatus_t status = check(*desc, *a, *b, *c, *d); status != CUBLAS_STATUS_SUCCESS)
     return status;
   Algorithm algorithm{
-      std::min(preference->workspace, kWorkspaceBytes), {}, problem_of(*desc, *a, *b, *c, *d)};
+      std::min(preference->workspace, kWorkspaceBytes), {}, 0, problem_of(*desc, *a, *b, *c, *d)};
+  algorithm.splits = (preference->reduction_schemes &
+                      (CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE)) != 0;
   std::copy_n(preference->alignment, 4, algorithm.alignment);
   results[0] = {};
   std::memcpy(&results[0].algo, &algorithm, sizeof algorithm);
@@ -300,19 +324,26 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                        beta_value,
                        with_bias ? desc->bias : nullptr};
   const cudaError_t error = call([&] {
-    return submit(stream, [product, la, lb, lc, ld, workspace, used = algorithm.workspace]() -> cudaError_t {
-      const size_t bias_bytes = static_cast<size_t>(product.m) * bytes_of(product.d.element);
-      if (!on_device(product.a, la) || !on_device(product.b, lb) || !on_device(product.d, ld) ||
-          (product.beta != 0 && !on_device(product.c, lc)) ||
-          (product.bias && !is_device_memory(product.bias, bias_bytes)) ||
-          (used > 0 && !is_device_memory(workspace, used)))
-        return fail(cudaErrorIllegalAddress,
-                    "cublasLtMatmul: a matrix, its bias or its workspace does not lie within device memory");
-      ++counters().matmuls;
-      if (used > 0) std::memset(workspace, 0xff, used);
-      compute(product);
-      return cudaSuccess;
-    });
+    return submit(
+        stream,
+        [product, la, lb, lc, ld, workspace, used = algorithm.workspace,
+         splits = algorithm.splits]() -> cudaError_t {
+          const size_t bias_bytes = static_cast<size_t>(product.m) * bytes_of(product.d.element);
+          if (!on_device(product.a, la) || !on_device(product.b, lb) || !on_device(product.d, ld) ||
+              (product.beta != 0 && !on_device(product.c, lc)) ||
+              (product.bias && !is_device_memory(product.bias, bias_bytes)) ||
+              (used > 0 && !is_device_memory(workspace, used)))
+            return fail(
+                cudaErrorIllegalAddress,
+                "cublasLtMatmul: a matrix, its bias or its workspace does not lie within device memory");
+          ++counters().matmuls;
+          if (used > 0) std::memset(workspace, 0xff, used);
+          if (splits && product.k > 1)
+            compute_in_halves(product);
+          else
+            compute(product);
+          return cudaSuccess;
+        });
   });
   return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -146,6 +146,14 @@ TEST_CASE("cuda: products of every kind are the CPU's") {
   }
 }
 
+TEST_CASE("cuda: a bf16 result is a sum in f32 that is rounded once, however the device splits it") {
+  if (!has_cuda()) return;
+  // 256 + 0.9 + 0.9 is 257.8, which rounds to 258. Halves that are rounded, to 256 and 0.9, add up to 256.
+  const Tensor a = tensor_of({1, 4}, {256.0, 0.9, 0.9, 0.0}, DType::bf16).to(kCuda),
+               b = full({4, 1}, 1, DType::bf16, kCuda);
+  CHECK(matmul(a, b).item() == 258);
+}
+
 TEST_CASE("weight_as: a weight's bf16 copy stays in one place and is never out of date") {
   for (const Device device : test_devices()) {
     const Tensor w = requires_grad(random_tensor({5, 7}, DType::f32, 1).to(device));
