@@ -8,6 +8,7 @@
 
 #include "tandem/core/dtype.h"
 #include "tandem/core/macros.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem::simulator {
 namespace {
