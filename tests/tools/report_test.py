@@ -62,7 +62,7 @@ class Recorded(unittest.TestCase):
             rows.append(step_row(step, 3.0 - step / 20))
             if step % 10 == 0:
                 rows += [dev_row(step, 4 - step / 20),
-                         {"step": step, "prompt": "The <b>", "sample": f"tape\u2028at {step} & more", }]
+                         {"step": step, "prompt": "The <b>", "sample": f"tape\u2028at {step} & more"}]
         rows.append({"step": 40, "prompt": "The", "sample": "end", "weights_of_step": 40})
         rows.append({"step": 40, "test_bpc": 1.75, "test_nats": 1.75 * LN2, "symbols": 9})
         return self.write(name, rows, facts=facts)
@@ -82,7 +82,8 @@ class Recorded(unittest.TestCase):
         self.assertEqual(run.best_dev(), (3, 2.5 * LN2))
         self.assertEqual(run.unknown, {"train": 0.25, "dev": 0.5, "test": 0.125})
         self.assertEqual(run.state(), "at step 3")
-        (run.folder / "metrics.jsonl").write_bytes(json.dumps(step_row(1, 3.0)).encode() + b'\n{"step":2,"sample":"\xc3')
+        first = json.dumps(step_row(1, 3.0)).encode()
+        (run.folder / "metrics.jsonl").write_bytes(first + b'\n{"step":2,"sample":"\xc3')
         self.assertEqual(runs.Run(run.folder).steps["step"], [1])
         (run.folder / "metrics.jsonl").write_text("")
         self.report(run.folder)

@@ -38,7 +38,8 @@ def write_json(path, value):
 
 def rows_of(path):
     """Yields the rows of a run's metrics. A run that goes on, or was killed, may leave half a line at the end."""
-    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:  # texts of samples may hold other ends of lines
+    # Texts of samples may hold what Unicode takes for the end of a line.
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:
             try:
                 row = json.loads(line)

@@ -1,4 +1,4 @@
-"""Pages of compare_models and report: one file with its tables and plots, for wide and narrow screens, light and dark."""
+"""Pages of compare_models and report: one file each, for wide and narrow screens, light and dark."""
 import html
 import shlex
 

@@ -116,8 +116,8 @@ def scores(runs):
                                          if share is not None) for run in runs if run.unknown) + "."))
     for run in runs:
         if run.end and run.end["end"] == "early_stop":
-            parts.append(page.paragraph(f"{run.label} stopped early: its last {run.end['evaluations']} evaluations were "
-                                        f"no better than that of step {run.end['best_step']:,}."))
+            parts.append(page.paragraph(f"{run.label} stopped early: its last {run.end['evaluations']} evaluations "
+                                        f"were no better than that of step {run.end['best_step']:,}."))
         if run.end and run.end.get("suggested_lr"):
             parts.append(page.paragraph(f"{run.label} looked for a learning rate: suggested is "
                                         f"{run.end['suggested_lr']:.2g}."))

@@ -9,7 +9,8 @@
     step: {label: "steps", value: (run, points, i) => points.step[i], show: count},
     seconds: {label: "training time", value: (run, points, i) => points.seconds[i], show: duration},
     tokens: {label: "tokens", value: (run, points, i) => points.tokens[i], show: count},
-    flops: {label: "FLOPs", value: (run, points, i) => run.flops_per_token ? points.tokens[i] * run.flops_per_token : NaN, show: short},
+    flops: {label: "FLOPs", show: short,
+      value: (run, points, i) => run.flops_per_token ? points.tokens[i] * run.flops_per_token : NaN},
     lr: {label: "learning rate", value: (run, points, i) => points.lr_at[i], show: short},
   };
   const UNITS = {
@@ -17,8 +18,8 @@
     ppl: {label: "perplexity", of: Math.exp},
     nats: {label: "loss, nats a token", of: (nats) => nats},
   };
-  const state = {axis: data.axes[0], unit: data.units[0], smoothing: 0, logX: data.axes[0] === "lr", logs: new Set(data.logs),
-    hidden: new Set(), range: null};
+  const state = {axis: data.axes[0], unit: data.units[0], smoothing: 0, logX: data.axes[0] === "lr",
+    logs: new Set(data.logs), hidden: new Set(), range: null};
   const charts = [];
 
   // Numbers as text.
@@ -127,7 +128,7 @@
         high = Math.max(high, value);
       }
     if (low > high) return null;
-    if (low === high) return log ? [low / 2, high * 2] : [low - Math.abs(low || 1) / 10, high + Math.abs(high || 1) / 10];
+    if (low === high) return log ? [low / 2, high * 2] : [low - Math.abs(low || 1) / 10, low + Math.abs(low || 1) / 10];
     return log ? [low / 1.05, high * 1.05] : [low - (high - low) * 0.04, high + (high - low) * 0.04];
   }
 
@@ -153,8 +154,8 @@
     chart.tip.hidden = true;
     const all = chart.curves.flatMap((curve) => curve.xs);
     const whole = extent(all, logX);
-    chart.section.hidden = whole === null;
-    if (whole === null) return;
+    chart.section.hidden = whole === null || chart.measure === state.axis;
+    if (chart.section.hidden) return;
     let xs = state.range || [logX ? whole[0] : Math.max(0, Math.min(...all)), Math.max(...all)];
     if (xs[0] >= xs[1]) xs = whole;
     const inside = (at) => at >= xs[0] && at <= xs[1];
@@ -164,7 +165,7 @@
     const y = chart.y = scaleOf(ys[0], ys[1], logY, HEIGHT - BOTTOM, TOP);
     for (const value of ticks(ys[0], ys[1], logY, 6)) {
       make("line", {x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid"}, svg);
-      make("text", {x: LEFT - 6, y: y(value) + 4, "text-anchor": "end"}, svg, chart.whole ? count(value) : short(value));
+      make("text", {x: LEFT - 6, y: y(value) + 4, "text-anchor": "end"}, svg, (chart.whole ? count : short)(value));
     }
     for (const value of ticks(xs[0], xs[1], logX, width / 110)) {
       make("line", {x1: x(value), x2: x(value), y1: TOP, y2: HEIGHT - BOTTOM, class: "grid"}, svg);
@@ -185,7 +186,8 @@
           make("path", {d: low + "L" + high.slice(1) + "Z", fill: colour, opacity: 0.15}, area);
       }
       make("path", {d: path(curve, curve.ys, x, y, usable), fill: "none", stroke: colour,
-        "stroke-width": curve.marked ? 2 : 1.3, opacity: chart.score && !curve.marked && state.axis !== "lr" ? 0.6 : 1}, area);
+        "stroke-width": curve.marked ? 2 : 1.3,
+        opacity: chart.score && !curve.marked && state.axis !== "lr" ? 0.6 : 1}, area);
       if (curve.marked)
         curve.xs.forEach((at, i) => {
           if (curve.ys[i] !== null && usable(at, curve.ys[i]))
@@ -193,12 +195,14 @@
         });
       const found = curve.run.suggested_lr;
       if (state.axis === "lr" && found && chart.score) {
-        make("line", {x1: x(found), x2: x(found), y1: TOP, y2: HEIGHT - BOTTOM, stroke: colour, "stroke-dasharray": "5 4"}, area);
+        make("line", {x1: x(found), x2: x(found), y1: TOP, y2: HEIGHT - BOTTOM, stroke: colour,
+          "stroke-dasharray": "5 4"}, area);
         make("text", {x: x(found) + 5, y: TOP + 12}, area, `suggested: ${short(found)}`);
       }
     }
-    chart.cursor = make("line", {x1: 0, x2: 0, y1: TOP, y2: HEIGHT - BOTTOM, class: "cursor", visibility: "hidden"}, svg);
-    chart.selection = make("rect", {y: TOP, height: HEIGHT - BOTTOM - TOP, class: "selection", visibility: "hidden"}, svg);
+    const hidden = {visibility: "hidden"};
+    chart.cursor = make("line", {x1: 0, x2: 0, y1: TOP, y2: HEIGHT - BOTTOM, class: "cursor", ...hidden}, svg);
+    chart.selection = make("rect", {y: TOP, height: HEIGHT - BOTTOM - TOP, class: "selection", ...hidden}, svg);
   }
 
   function nearest(curve, at) {
