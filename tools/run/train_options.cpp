@@ -202,8 +202,7 @@ A run lives in a folder, runs/CORPUS-PRESET or, for other models than SRU++,
 runs/CORPUS-MODEL-PRESET (with -2, -3, ... if that is taken: nothing is overwritten), or in --out:
   last.safetensors   all that the next step depends on; written at every evaluation, at the end, and on a signal
   best.safetensors   the weights with the lowest dev loss so far
-  step-N.safetensors what last.safetensors was at step N, for the last evaluations (--keep); they need
-                     no disk until last.safetensors goes on
+  step-N.safetensors what last.safetensors was after an evaluation, for the last K of them (--keep=K)
   metrics.jsonl      per step: loss, bpc or ppl, lr, gradient norm, ms, tokens/s, memory;
                      per evaluation: dev_bpc or dev_ppl, and dev_nats; the same of test;
                      samples; of words, the shares of <unk>; why the run ended early
