@@ -44,8 +44,9 @@ std::optional<GradcheckResult> changed_input(const std::vector<Tensor>& leaves,
                                              const std::vector<Tensor>& inputs, const char* pass) {
   for (size_t k = 0; k < inputs.size(); ++k) {
     if (!inputs[k].defined() || inputs[k].numel() == 0 || same_bytes(leaves[k], inputs[k])) continue;
-    return GradcheckResult{false, std::numeric_limits<double>::infinity(),
-                           fmt::format("input {}, {}, was changed by the {} pass", k, inputs[k].str(), pass)};
+    return GradcheckResult{
+        false, std::numeric_limits<double>::infinity(),
+        fmt::format("input {}, {}, was changed by the {} pass", k, inputs[k].summary(), pass)};
   }
   return std::nullopt;
 }
@@ -110,7 +111,7 @@ GradcheckResult gradcheck(const std::function<std::vector<Tensor>(const std::vec
         result.max_error = error;
         result.message =
             fmt::format("input {}, {}, element {}: backward says {:.10g}, differences say {:.10g}", k,
-                        x.str(), i, analytic, numeric);
+                        x.summary(), i, analytic, numeric);
         if (std::isnan(error)) {
           result.ok = false;
           return result;

@@ -93,7 +93,7 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
         !wanted || x.node()->is_leaf() || x.node()->tape == id_,
         "{}: input {}, {}, was recorded on another tape (an outer one, or one that is spent); detach() it "
         "to carry only its value over",
-        name, i, x.str());
+        name, i, x.summary());
     entry.inputs.push_back(wanted ? TensorMeta{x.shape(), x.dtype(), x.device()} : TensorMeta());
     entry.input_nodes.push_back(wanted ? x.node() : nullptr);
   }
@@ -102,7 +102,7 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
     TANDEM_CHECK(ys[i].defined(), "{}: output {} is undefined; an operator records what it made", name, i);
     TANDEM_CHECK(!ys[i].node(),
                  "{}: output {}, {}, already has a history; return a new tensor (detach() makes one)", name,
-                 i, ys[i].str());
+                 i, ys[i].summary());
     for (size_t k = 0; k < i; ++k)
       TANDEM_CHECK(!ys[k].same_as(ys[i]), "{}: outputs {} and {} are one tensor; detach() makes two", name, k,
                    i);
@@ -123,7 +123,7 @@ void Tape::backward(const Tensor& loss) {
       loss.numel() == 1,
       "backward: needs a loss of one element, got {}; reduce it with sum() or mean(), or give the gradient "
       "that flows into it",
-      loss.str());
+      loss.summary());
   backward({loss}, {full(loss.shape(), 1.0, loss.dtype(), loss.device())});
 }
 
@@ -141,10 +141,10 @@ void Tape::backward(std::vector<Tensor> outputs, Grads output_grads) {
         needs_grad(y) && (y.node()->is_leaf() || y.node()->tape == id_),
         "backward: output {}, {}, was not recorded on this tape: nothing that needs a gradient led to it, "
         "or another tape was current",
-        i, y.str());
+        i, y.summary());
     if (!dy.defined()) continue;
     TANDEM_CHECK(dy.shape() == y.shape() && dy.dtype() == y.dtype() && dy.device() == y.device(),
-                 "backward: output {} is {}, its gradient {}", i, y.str(), dy.str());
+                 "backward: output {} is {}, its gradient {}", i, y.summary(), dy.summary());
     instruments_.check_given_gradient(i, y, dy);
   }
   for (size_t i = 0; i < outputs.size(); ++i)
@@ -178,7 +178,7 @@ void Tape::step_back(Entry& entry) {
                  i);
     TANDEM_CHECK(dx.shape() == x.shape && dx.dtype() == x.dtype && dx.device() == x.device,
                  "{}: backward returned {} as the gradient of input {}, which is {} {} on {}", entry.name,
-                 dx.str(), i, name_of(x.dtype), x.shape.str(), x.device.str());
+                 dx.summary(), i, name_of(x.dtype), x.shape.str(), x.device.str());
     instruments_.check_gradient(entry.name, size(), i, dx);
     if (entry.input_nodes[i]->is_leaf()) instruments_.note_leaf(entry.name, entry.input_nodes[i], x.shape);
     deliver(*entry.input_nodes[i], std::move(gradients[i]));

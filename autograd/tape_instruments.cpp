@@ -29,9 +29,9 @@ void TapeInstruments::check_outputs(const char* name, int64_t entry, const std::
     if (all_finite(ys[output])) continue;
     for (size_t i = 0; i < inputs.size(); ++i)
       TANDEM_CHECK(!inputs[i].defined() || all_finite(inputs[i]),
-                   "{}: input {}, {}, of entry {} is not finite", name, i, inputs[i].str(), entry);
+                   "{}: input {}, {}, of entry {} is not finite", name, i, inputs[i].summary(), entry);
     detail::fail("{}: output {}, {}, of entry {} is not finite, and its inputs are", name, output,
-                 ys[output].str(), entry);
+                 ys[output].summary(), entry);
   }
 }
 
@@ -39,12 +39,12 @@ void TapeInstruments::check_gradient(const char* name, int64_t entry, size_t inp
                                      const Tensor& gradient) const {
   TANDEM_CHECK(!options_.check_nan || all_finite(gradient),
                "{}: the gradient of input {}, {}, of entry {} is not finite, and the output's is", name,
-               input, gradient.str(), entry);
+               input, gradient.summary(), entry);
 }
 
 void TapeInstruments::check_given_gradient(size_t output, const Tensor& y, const Tensor& dy) const {
   TANDEM_CHECK(!options_.check_nan || all_finite(dy),
-               "backward: the gradient given for output {}, {}, is not finite", output, y.str());
+               "backward: the gradient given for output {}, {}, is not finite", output, y.summary());
 }
 
 double TapeInstruments::forward_done(const char* name, const std::vector<Tensor>& ys) {

@@ -124,7 +124,7 @@ void fill(const Tensor& y, double value) {
 
 void copy(const Tensor& y, const Tensor& x) {
   check_defined("copy", {{"y", y}, {"x", x}});
-  TANDEM_CHECK(x.shape() == y.shape(), "copy: shapes differ: from x, {}, to y, {}", x.str(), y.str());
+  TANDEM_CHECK(x.shape() == y.shape(), "copy: shapes differ: from x, {}, to y, {}", x.summary(), y.summary());
   y.storage()->touch();
   if (x.device() == y.device()) {
     TANDEM_DISPATCH(x.device(), convert(y, x));
@@ -132,7 +132,7 @@ void copy(const Tensor& y, const Tensor& x) {
     // Convert on the source's device, so that the copy across has one dtype.
     cuda::copy_across(y, x.detach().to(y.dtype()));
   } else {
-    detail::fail("copy: from x, {}, to y, {}, but this build has no CUDA", x.str(), y.str());
+    detail::fail("copy: from x, {}, to y, {}, but this build has no CUDA", x.summary(), y.summary());
   }
 }
 
@@ -149,7 +149,7 @@ void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
       x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() &&
           flag.device() == y.device() && flag.dtype() == DType::f64 && flag.numel() == 1,
       "copy_if: needs two tensors of one shape, dtype and device and an f64 flag there: x is {}, y {}, flag {}",
-      x.str(), y.str(), flag.str());
+      x.summary(), y.summary(), flag.summary());
   y.storage()->touch();
   TANDEM_DISPATCH(y.device(), copy_if(y, x, flag));
 }
@@ -158,8 +158,8 @@ void add_in_place(const Tensor& y, const Tensor& x) {
   check_defined("add_in_place", {{"y", y}, {"x", x}});
   TANDEM_CHECK(
       x.shape() == y.shape() && x.dtype() == y.dtype() && x.device() == y.device() && is_floating(x.dtype()),
-      "add_in_place: y is {}, x is {}; they must be floating, of one shape, dtype and device", y.str(),
-      x.str());
+      "add_in_place: y is {}, x is {}; they must be floating, of one shape, dtype and device", y.summary(),
+      x.summary());
   y.storage()->touch();
   TANDEM_DISPATCH(y.device(), add_in_place(y, x));
 }

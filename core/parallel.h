@@ -1,58 +1,60 @@
-// Loops of CPU kernels over elements or rows. They are cut into fixed blocks, which the threads share if there is
-// enough work. The cuts do not depend on the number of threads, so neither does any result.
+// Loops of CPU kernels over elements, rows or tasks, which the threads share if there is enough work. They are cut into
+// fixed blocks. The cuts do not depend on the number of threads, so neither does any result.
 #pragma once
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
 
+#include "tandem/core/thread_pool.h"
+
 namespace tandem {
 
-// Minimum number of elements for which a loop runs on several threads, as in
-// `#pragma omp parallel for if (n > kParallelGrain)`.
+// Minimum number of elements for which a loop is shared by several threads.
 inline constexpr int64_t kParallelGrain = 1 << 15;
-
-// Carries an exception out of a parallel region: one that leaves it otherwise ends the process. Every region whose body
-// can throw, for want of memory too, runs its tasks through run() and ends with rethrow():
-//
-//     ParallelErrors errors;
-//     #pragma omp parallel for
-//     for (int64_t i = 0; i < n; ++i) errors.run([&] { work(i); });
-//     errors.rethrow();
-class ParallelErrors {
- public:
-  // Calls f() and keeps what it throws. Once something was thrown, further tasks do nothing.
-  template <class F>
-  void run(const F& f) noexcept {
-    if (failed_.load(std::memory_order_relaxed)) return;
-    try {
-      f();
-    } catch (...) {
-      if (!failed_.exchange(true)) error_ = std::current_exception();
-    }
-  }
-
-  // Throws the first exception again, if there was one. Call it behind the region.
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
-  }
-
- private:
-  std::atomic<bool> failed_ = false;
-  std::exception_ptr error_;
-};
 
 }  // namespace tandem
 
 namespace tandem::cpu {
 
-// Calls f(i) for every i of 0..count-1, on several threads if `parallel`. What f throws, the caller gets.
+// Returns the number of threads that share loops: OMP_NUM_THREADS, what omp_set_num_threads() was given, or the number of
+// cores.
+int max_threads();
+
+// Returns the position of the calling thread among those that share its innermost loop: 0 .. max_threads() - 1. Memory
+// that each thread has for itself is found by it.
+inline int thread_index() {
+  return ThreadPool::thread_index();
+}
+
+// Calls f(i) for every i of 0 .. count - 1, on several threads if `parallel`. Which thread does which i depends on the load
+// of the machine. A loop within a loop is done by the thread that reaches it. What f throws, the caller gets; after that,
+// some i may have been left out.
 template <class F>
 void parallel_for(int64_t count, bool parallel, const F& f) {
-  ParallelErrors errors;
-#pragma omp parallel for schedule(static) if (parallel)
-  for (int64_t i = 0; i < count; ++i) errors.run([&f, i] { f(i); });
-  errors.rethrow();
+  if (!parallel || count <= 1) {
+    if (!ThreadPool::in_task()) {
+      for (int64_t i = 0; i < count; ++i) f(i);
+      return;
+    }
+    parallel = false;
+  }
+  struct Body {
+    const F& f;
+    std::atomic<bool> failed = false;
+    std::exception_ptr error = nullptr;
+  } body{f};
+  const auto run = [](void* pointer, int64_t begin, int64_t end) {
+    Body& loop = *static_cast<Body*>(pointer);
+    if (loop.failed.load(std::memory_order_relaxed)) return;
+    try {
+      for (int64_t i = begin; i < end; ++i) loop.f(i);
+    } catch (...) {
+      if (!loop.failed.exchange(true)) loop.error = std::current_exception();
+    }
+  };
+  ThreadPool::instance().run(count, parallel ? max_threads() : 1, run, &body);
+  if (body.error) std::rethrow_exception(body.error);
 }
 
 // Calls f(begin, end) for every block of `block` items of 0..count-1. `work` is the cost of an item, in elements. What f

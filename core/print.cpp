@@ -66,22 +66,22 @@ struct Form {
 
 }  // namespace
 
-std::string values_text(const Tensor& x) {
-  if (!x.defined()) return x.str();
-  const bool whole = x.numel() <= kWhole;
-  const Tensor host = x.detach().to(Device::cpu());
+std::string Tensor::str() const {
+  if (!defined()) return summary();
+  const bool whole = numel() <= kWhole;
+  const Tensor host = detach().to(Device::cpu());
   std::vector<std::string> numbers;
   {
     std::vector<double> values;
     const auto nothing = [](const std::string&) {};
     if (host.dtype() == DType::i64) {  // f64 cannot hold all of them
       const auto visit = [&](int64_t i) { numbers.push_back(fmt::format("{}", host.data<int64_t>()[i])); };
-      walk(x.shape(), 0, 0, whole, visit, nothing);
+      walk(shape(), 0, 0, whole, visit, nothing);
     } else {
       const Tensor wide = host.to(DType::f64);
       walk(
-          x.shape(), 0, 0, whole, [&](int64_t i) { values.push_back(wide.data<double>()[i]); }, nothing);
-      const Form form(values, x.dtype());
+          shape(), 0, 0, whole, [&](int64_t i) { values.push_back(wide.data<double>()[i]); }, nothing);
+      const Form form(values, dtype());
       for (const double value : values) numbers.push_back(form.text(value));
     }
   }
@@ -89,13 +89,13 @@ std::string values_text(const Tensor& x) {
   for (const std::string& number : numbers) width = std::max(width, number.size());
   std::string all;
   walk(
-      x.shape(), 0, 0, whole, [&](int64_t) { all += fmt::format("{:>{}}", numbers[next++], width); },
+      shape(), 0, 0, whole, [&](int64_t) { all += fmt::format("{:>{}}", numbers[next++], width); },
       [&all](const std::string& text) { all += text; });
-  return all + " " + x.str();
+  return all + " " + summary();
 }
 
 std::ostream& operator<<(std::ostream& stream, const Tensor& x) {
-  return stream << values_text(x);
+  return stream << x.str();
 }
 
 }  // namespace tandem

@@ -65,7 +65,7 @@ void check_range(const char* function, double low, double high) {
 template <class Four>
 void fill_any(const char* function, const Tensor& y, Random::State& state, const Four& four) {
   check_defined(function, {{"y", y}});
-  TANDEM_CHECK(is_floating(y.dtype()), "{}: y is {}; it must be floating", function, y.str());
+  TANDEM_CHECK(is_floating(y.dtype()), "{}: y is {}; it must be floating", function, y.summary());
   y.storage()->touch();
   const Tensor host = y.device().is_cpu() ? y : Tensor(y.shape(), y.dtype());
   if (y.dtype() == DType::f64) {

@@ -41,23 +41,23 @@ void Tensor::throw_undefined(const char* function) {
 int64_t Tensor::size(int axis) const {
   const Shape& shape = impl("size").shape;
   TANDEM_CHECK(axis >= -shape.rank() && axis < shape.rank(), "Tensor::size: axis {} of {} does not exist",
-               axis, str());
+               axis, summary());
   return shape[axis];
 }
 
 void Tensor::check_dtype(DType wanted) const {
   if (impl("data").dtype != wanted) [[unlikely]]
-    detail::fail("Tensor::data: {} read as {}; convert with .to(DType::{})", str(), name_of(wanted),
+    detail::fail("Tensor::data: {} read as {}; convert with .to(DType::{})", summary(), name_of(wanted),
                  name_of(wanted));
 }
 
 void Tensor::check_host() const {
   TANDEM_CHECK(impl("span").device.is_cpu(),
-               "Tensor::span: {} read from the host; copy it with .to(Device::cpu())", str());
+               "Tensor::span: {} read from the host; copy it with .to(Device::cpu())", summary());
 }
 
 double Tensor::item() const {
-  TANDEM_CHECK(impl("item").shape.numel() == 1, "Tensor::item: needs one element, got {}", str());
+  TANDEM_CHECK(impl("item").shape.numel() == 1, "Tensor::item: needs one element, got {}", summary());
   const Tensor host = detach().to(Device::cpu()).to(DType::f64);
   return *host.data<double>();
 }
@@ -72,7 +72,7 @@ Tensor Tensor::detach() const {
 Tensor Tensor::view_rows(int64_t begin, int64_t end) const {
   const Shape& shape = impl("view_rows").shape;
   TANDEM_CHECK(shape.rank() >= 1 && begin >= 0 && begin <= end && end <= shape[0],
-               "Tensor::view_rows: rows {} to {} of {} do not exist", begin, end, str());
+               "Tensor::view_rows: rows {} to {} of {} do not exist", begin, end, summary());
   Tensor y = detach();
   const Shape tail = shape.tail();
   y.impl_->offset += begin * tail.numel();
@@ -82,7 +82,7 @@ Tensor Tensor::view_rows(int64_t begin, int64_t end) const {
 
 Tensor Tensor::view_as(Shape shape) const {
   TANDEM_CHECK(shape.numel() == impl("view_as").shape.numel(),
-               "Tensor::view_as: {} cannot be seen with shape {}: the number of elements differs", str(),
+               "Tensor::view_as: {} cannot be seen with shape {}: the number of elements differs", summary(),
                shape.str());
   Tensor y = detach();
   y.impl_->shape = shape;
@@ -116,7 +116,7 @@ Tensor Tensor::to(Device device) const {
   return recorded_copy("to", y);
 }
 
-std::string Tensor::str() const {
+std::string Tensor::summary() const {
   if (!defined()) return "undefined tensor";
   return fmt::format("{} {} on {}", name_of(dtype()), shape().str(), device().str());
 }

@@ -83,7 +83,8 @@ class Tensor {
   Tensor to(DType dtype) const;  // rounds to nearest
   Tensor to(Device device) const;
 
-  std::string str() const;  // "f32 (2, 3) on cpu"; core/print.h shows the values
+  std::string summary() const;  // "f32 (2, 3) on cpu"
+  std::string str() const;      // the values, then the summary; see core/print.h
   bool same_as(const Tensor& other) const { return impl_ == other.impl_; }
   // Returns true if no other handle or view sees this memory, so that it may be overwritten in place.
   bool sole_owner() const { return defined() && impl_.use_count() == 1 && impl_->storage.use_count() == 1; }

@@ -15,11 +15,12 @@
 namespace tandem::cuda {
 namespace {
 
-template <class D, cudnnStatus_t (*kCreate)(D*), cudnnStatus_t (*kDestroy)(D)>
+template <class D, cudnnStatus_t (*CudnnFunctions::*kCreate)(D*),
+          cudnnStatus_t (*CudnnFunctions::*kDestroy)(D)>
 class Descriptor {
  public:
-  Descriptor() { TANDEM_CUDNN_CHECK(kCreate(&handle_)); }
-  ~Descriptor() { kDestroy(handle_); }
+  Descriptor() { TANDEM_CUDNN_CHECK((cudnn().*kCreate)(&handle_)); }
+  ~Descriptor() { (cudnn().*kDestroy)(handle_); }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   operator D() const { return handle_; }
@@ -27,12 +28,14 @@ class Descriptor {
  private:
   D handle_ = nullptr;
 };
-using Dropout =
-    Descriptor<cudnnDropoutDescriptor_t, cudnnCreateDropoutDescriptor, cudnnDestroyDropoutDescriptor>;
-using Rnn = Descriptor<cudnnRNNDescriptor_t, cudnnCreateRNNDescriptor, cudnnDestroyRNNDescriptor>;
-using RnnData =
-    Descriptor<cudnnRNNDataDescriptor_t, cudnnCreateRNNDataDescriptor, cudnnDestroyRNNDataDescriptor>;
-using Layout = Descriptor<cudnnTensorDescriptor_t, cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor>;
+using Dropout = Descriptor<cudnnDropoutDescriptor_t, &CudnnFunctions::cudnnCreateDropoutDescriptor,
+                           &CudnnFunctions::cudnnDestroyDropoutDescriptor>;
+using Rnn = Descriptor<cudnnRNNDescriptor_t, &CudnnFunctions::cudnnCreateRNNDescriptor,
+                       &CudnnFunctions::cudnnDestroyRNNDescriptor>;
+using RnnData = Descriptor<cudnnRNNDataDescriptor_t, &CudnnFunctions::cudnnCreateRNNDataDescriptor,
+                           &CudnnFunctions::cudnnDestroyRNNDataDescriptor>;
+using Layout = Descriptor<cudnnTensorDescriptor_t, &CudnnFunctions::cudnnCreateTensorDescriptor,
+                          &CudnnFunctions::cudnnDestroyTensorDescriptor>;
 
 struct Scratch {
   size_t work = 0, reserve = 0;
@@ -74,28 +77,28 @@ bool is_supported(cudnnStatus_t status) {
 std::unique_ptr<Plan> make_plan(const Key& key) {
   const auto [steps, batch, in, width, dtype, math] = key;
   const cudnnDataType_t type = dtype == DType::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-  const cudnnHandle_t cudnn = cudnn_handle();
+  const cudnnHandle_t handle = cudnn_handle();
   auto plan = std::make_unique<Plan>();
-  TANDEM_CUDNN_CHECK(cudnnSetDropoutDescriptor(plan->dropout, cudnn, 0, nullptr, 0, 0));
-  if (!is_supported(cudnnSetRNNDescriptor_v8(plan->rnn, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM,
-                                             CUDNN_RNN_DOUBLE_BIAS, CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT,
-                                             type, CUDNN_DATA_FLOAT, math, in, width, /*projSize=*/width,
-                                             /*numLayers=*/1, plan->dropout, CUDNN_RNN_PADDED_IO_ENABLED)))
+  TANDEM_CUDNN_CHECK(cudnn().cudnnSetDropoutDescriptor(plan->dropout, handle, 0, nullptr, 0, 0));
+  if (!is_supported(cudnn().cudnnSetRNNDescriptor_v8(
+          plan->rnn, CUDNN_RNN_ALGO_STANDARD, CUDNN_LSTM, CUDNN_RNN_DOUBLE_BIAS, CUDNN_UNIDIRECTIONAL,
+          CUDNN_LINEAR_INPUT, type, CUDNN_DATA_FLOAT, math, in, width, /*projSize=*/width,
+          /*numLayers=*/1, plan->dropout, CUDNN_RNN_PADDED_IO_ENABLED)))
     return nullptr;
   const std::vector<int> lengths(static_cast<size_t>(batch), steps);
   const auto describe = [&](const RnnData& data, int size) {
-    TANDEM_CUDNN_CHECK(cudnnSetRNNDataDescriptor(data, type, CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_UNPACKED, steps,
-                                                 batch, size, lengths.data(), nullptr));
+    TANDEM_CUDNN_CHECK(cudnn().cudnnSetRNNDataDescriptor(data, type, CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_UNPACKED,
+                                                         steps, batch, size, lengths.data(), nullptr));
   };
   describe(plan->x, in);
   describe(plan->h, width);
   const int sizes[] = {1, batch, width}, strides[] = {batch * width, width, 1};
-  TANDEM_CUDNN_CHECK(cudnnSetTensorNdDescriptor(plan->state, type, 3, sizes, strides));
-  TANDEM_CUDNN_CHECK(cudnnGetRNNWeightSpaceSize(cudnn, plan->rnn, &plan->weight_bytes));
+  TANDEM_CUDNN_CHECK(cudnn().cudnnSetTensorNdDescriptor(plan->state, type, 3, sizes, strides));
+  TANDEM_CUDNN_CHECK(cudnn().cudnnGetRNNWeightSpaceSize(handle, plan->rnn, &plan->weight_bytes));
   for (const auto& [mode, scratch] : {std::pair(CUDNN_FWD_MODE_INFERENCE, &plan->inference),
                                       std::pair(CUDNN_FWD_MODE_TRAINING, &plan->training)})
-    if (!is_supported(
-            cudnnGetRNNTempSpaceSizes(cudnn, plan->rnn, mode, plan->x, &scratch->work, &scratch->reserve)))
+    if (!is_supported(cudnn().cudnnGetRNNTempSpaceSizes(handle, plan->rnn, mode, plan->x, &scratch->work,
+                                                        &scratch->reserve)))
       return nullptr;
   return plan;
 }
@@ -130,9 +133,9 @@ LstmWeights weights_in(const Tensor& space, const Plan& plan, const LstmInputs& 
     for (int gate = 0; gate < 4; ++gate) {
       const Layout matrix_layout, bias_layout;
       void *matrix = nullptr, *bias = nullptr;
-      TANDEM_CUDNN_CHECK(cudnnGetRNNWeightParams(cudnn_handle(), plan.rnn, 0, plan.weight_bytes, space.raw(),
-                                                 first_gate + gate, matrix_layout, &matrix, bias_layout,
-                                                 &bias));
+      TANDEM_CUDNN_CHECK(cudnn().cudnnGetRNNWeightParams(cudnn_handle(), plan.rnn, 0, plan.weight_bytes,
+                                                         space.raw(), first_gate + gate, matrix_layout,
+                                                         &matrix, bias_layout, &bias));
       const auto offset =
           static_cast<const char*>(is_bias ? bias : matrix) - static_cast<const char*>(space.raw());
       const int64_t at = offset / static_cast<int64_t>(size_of(space.dtype()));
@@ -182,11 +185,11 @@ Tensor cudnn_lstm_forward(const LstmResult& y, const LstmInputs& in, bool traini
   const Tensor kept = training ? bytes(scratch.reserve, device) : Tensor();
   // The states are all of x's dtype here.
   const Tensor c0 = in.c0.detach().to(in.x.dtype()), c_last = empty_like(c0);
-  TANDEM_CUDNN_CHECK(
-      cudnnRNNForward(cudnn_handle(), plan.rnn, training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE,
-                      nullptr, plan.x, in.x.raw(), plan.h, y.h.raw(), plan.state, in.h0.raw(), y.h_last.raw(),
-                      plan.state, c0.raw(), c_last.raw(), plan.weight_bytes, weights.raw(), scratch.work,
-                      work.raw(), training ? scratch.reserve : 0, address_of(kept)));
+  TANDEM_CUDNN_CHECK(cudnn().cudnnRNNForward(
+      cudnn_handle(), plan.rnn, training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE, nullptr,
+      plan.x, in.x.raw(), plan.h, y.h.raw(), plan.state, in.h0.raw(), y.h_last.raw(), plan.state, c0.raw(),
+      c_last.raw(), plan.weight_bytes, weights.raw(), scratch.work, work.raw(),
+      training ? scratch.reserve : 0, address_of(kept)));
   tandem::copy(y.c_last, c_last);
   return kept;
 }
@@ -201,7 +204,7 @@ void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor&
   const Tensor dy = dh.defined() ? dh : zeros_like(h), dx = grads.x.defined() ? grads.x : empty_like(in.x);
   const Tensor c0 = in.c0.detach().to(dtype), dc0 = empty_like(c0),
                dc = dc_last.defined() ? dc_last.to(dtype) : Tensor();
-  TANDEM_CUDNN_CHECK(cudnnRNNBackwardData_v8(
+  TANDEM_CUDNN_CHECK(cudnn().cudnnRNNBackwardData_v8(
       cudnn_handle(), plan.rnn, nullptr, plan.h, h.raw(), dy.raw(), plan.x, dx.raw(), plan.state, in.h0.raw(),
       address_of(dh_last), address_of(grads.h0), plan.state, c0.raw(), address_of(dc), dc0.raw(),
       plan.weight_bytes, weights.raw(), scratch.work, work.raw(), scratch.reserve, kept.raw()));
@@ -212,10 +215,10 @@ void cudnn_lstm_backward(const LstmGrads& grads, const Tensor& dh, const Tensor&
     return;
   const Tensor space = weight_space(plan, in);
   tandem::fill(space, 0);  // it is added to: cuDNN has the mode that overwrites on some devices only
-  TANDEM_CUDNN_CHECK(cudnnRNNBackwardWeights_v8(cudnn_handle(), plan.rnn, CUDNN_WGRAD_MODE_ADD, nullptr,
-                                                plan.x, in.x.raw(), plan.state, in.h0.raw(), plan.h, h.raw(),
-                                                plan.weight_bytes, space.raw(), scratch.work, work.raw(),
-                                                scratch.reserve, kept.raw()));
+  TANDEM_CUDNN_CHECK(cudnn().cudnnRNNBackwardWeights_v8(
+      cudnn_handle(), plan.rnn, CUDNN_WGRAD_MODE_ADD, nullptr, plan.x, in.x.raw(), plan.state, in.h0.raw(),
+      plan.h, h.raw(), plan.weight_bytes, space.raw(), scratch.work, work.raw(), scratch.reserve,
+      kept.raw()));
   const LstmWeights from = weights_in(space, plan, in);
   deliver(grads.input, from.input);
   deliver(grads.hidden, from.hidden);

@@ -37,7 +37,7 @@ std::vector<LayerState> unpack(const State& state, const Layers& layers, int64_t
   for (const NamedTensor& part : state.parts)
     TANDEM_CHECK(part.value.size(-2) == batch,
                  "state: {} is {}, but the batch has {} rows; start with an empty state", part.name,
-                 part.value.str(), batch);
+                 part.value.summary(), batch);
   TANDEM_CHECK(known == state.parts.size(),
                "state: of its {} parts ({}, ...) only {} belong to this model of {} layers",
                state.parts.size(), state.parts[0].name, known, layers.size());
@@ -65,7 +65,7 @@ LayeredModel::LayeredModel(const TokenConfig& tokens, std::string config_text, c
 
 Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOptions& options) const {
   TANDEM_CHECK(tokens.rank() == 2 && tokens.numel() > 0,
-               "language model: tokens must be (T, B), both at least 1, got {}", tokens.str());
+               "language model: tokens must be (T, B), both at least 1, got {}", tokens.summary());
   TANDEM_CHECK(!options.context.same_length || options.context.memory >= 0,
                "language model: same_length needs a memory of 0 or more rows, got {}",
                options.context.memory);
@@ -140,7 +140,7 @@ class LayeredModel::StepDecoder : public Decoder {
 
   Tensor step(const Tensor& tokens) override {
     TANDEM_CHECK(tokens.shape() == Shape({batch_}),
-                 "generation: expected one token for each of {} rows, got {}", batch_, tokens.str());
+                 "generation: expected one token for each of {} rows, got {}", batch_, tokens.summary());
     NoGrad pause;
     const GenerationScope generation;
     if (!model_.carries_state()) make_room(tokens);

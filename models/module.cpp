@@ -41,9 +41,9 @@ void Module::load(const std::vector<NamedTensor>& values) {
   for (const NamedTensor& parameter : own) {
     const Tensor value = given.find(parameter.name);
     TANDEM_CHECK(value.defined(), "load: no value for parameter {}, {}", parameter.name,
-                 parameter.value.str());
+                 parameter.value.summary());
     TANDEM_CHECK(value.shape() == parameter.value.shape(), "load: parameter {} is {}, the value given is {}",
-                 parameter.name, parameter.value.str(), value.str());
+                 parameter.name, parameter.value.summary(), value.summary());
   }
   const TensorIndex known(own, "load");
   for (const NamedTensor& value : values)

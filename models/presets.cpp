@@ -38,6 +38,7 @@ Recipe laptop_recipe(double lr, int64_t steps) {
           .lr = lr,
           .warmup = 100,
           .steps = steps,
+          .decay = "matrices",
           .eval_every = 4000,
           .eval_bytes = 400000};
 }

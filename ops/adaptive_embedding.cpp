@@ -51,7 +51,7 @@ VocabularyClusters checked_clusters(const Weights& w) {
       kName, w.projections.size(), w.rows.size());
   const Tensor first = projection_of(w, 0);
   TANDEM_CHECK(!first.defined() || first.rank() == 2, "{}: weights.projections[0] is {}; it must be (d, d_0)",
-               kName, first.str());
+               kName, first.summary());
   const int64_t d = first.defined() ? first.size(0) : w.rows[0].size(1);
   for (int64_t i = 0; i < static_cast<int64_t>(w.rows.size()); ++i) {
     const int64_t width = w.rows[i].size(1);
@@ -62,7 +62,7 @@ VocabularyClusters checked_clusters(const Weights& w) {
         kName, i, width, d);
     TANDEM_CHECK(!projection.defined() || projection.shape() == Shape({d, width}),
                  "{}: weights.projections[{}] is {}; from rows of {} features to {} it must be ({}, {})",
-                 kName, i, projection.str(), width, d, d, width);
+                 kName, i, projection.summary(), width, d, d, width);
     check_weight({kName, "weights.rows[0]", w.rows[0]}, "weights.rows", w.rows[i]);
     check_weight({kName, "weights.rows[0]", w.rows[0]}, "weights.projections", projection);
   }
@@ -127,11 +127,11 @@ Call checked_call(const Tensor& ids, const Weights& w, const Options& options) {
   const Tensor& table = w.rows[0];
   const DType dtype = options.dtype.value_or(table.dtype());
   TANDEM_CHECK(ids.device() == table.device(),
-               "{}: ids are {}, weights.rows[0] is {}; bring both to one device with .to()", kName, ids.str(),
-               table.str());
+               "{}: ids are {}, weights.rows[0] is {}; bring both to one device with .to()", kName,
+               ids.summary(), table.summary());
   TANDEM_CHECK(
       table.dtype() == parameter_dtype(dtype) && (dtype == table.dtype() || table.device().is_cuda()),
-      "{}: weights.rows[0] is {}; it cannot give {}", kName, table.str(), name_of(dtype));
+      "{}: weights.rows[0] is {}; it cannot give {}", kName, table.summary(), name_of(dtype));
   TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1,
                "{}: options.dropout is {}; a probability of dropping must lie in [0, 1)", kName,
                options.dropout);

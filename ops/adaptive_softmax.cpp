@@ -200,7 +200,7 @@ Call checked_call(const char* op, const Tensor& hidden, const Tensor& targets, c
   const std::span<const int64_t> leading(hidden.shape().begin(), hidden.rank() - 1);
   TANDEM_CHECK(targets.shape() == Shape(leading) && targets.device() == hidden.device(),
                "{}: hidden is {}, targets {}; targets must have hidden's leading sizes {} and device", op,
-               hidden.str(), targets.str(), Shape(leading).str());
+               hidden.summary(), targets.summary(), Shape(leading).str());
   TANDEM_CHECK(options.dropout >= 0 && options.dropout < 1 && options.logits_at_once > 0,
                "{}: options.dropout {} must be in [0, 1), and options.logits_at_once {} more than none", op,
                options.dropout, options.logits_at_once);
@@ -316,7 +316,7 @@ Tensor adaptive_softmax_loss(const Tensor& hidden, const Tensor& targets, const 
                              const AdaptiveSoftmaxOptions& options) {
   const Call call = checked_call("adaptive_softmax_loss", hidden, targets, w, options);
   TANDEM_CHECK(targets.numel() > 0, "adaptive_softmax_loss: targets are {}: the mean over no tokens",
-               targets.str());
+               targets.summary());
   const std::vector<Tensor> inputs = inputs_of(hidden, w);
   const DType dtype = parameter_dtype(hidden.dtype());
   if (!Tape::current() || std::none_of(inputs.begin(), inputs.end(), needs_grad))

@@ -161,25 +161,21 @@ void attend_rows(T* y, const T* q, const S* kv, int64_t batch, int64_t width, in
   const Tensor sums({queries, blocks, head}, dtype_of<T>());
   T* const all_sums = sums.data<T>();
   std::vector<PartialSoftmax<T>> partials(static_cast<size_t>(queries * blocks));
-  // Nothing in this region can throw.
-#pragma omp parallel if (batch * valid * width > kParallelGrain)
-  {
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < queries * blocks; ++task) {
-      const int64_t query = task / blocks, begin = task % blocks * kKeysPerTask;
-      const int64_t b = query / heads, offset = query % heads * head;
-      const int64_t rows = std::min(kKeysPerTask, valid - begin);
-      const S* const keys = kv + begin * stride + b * 2 * width + offset;
-      T scores[kKeysPerTask];
-      score_rows(scores, q + b * width + offset, keys, rows, stride, width, head);
-      partials[task] =
-          accumulate_values(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
-    }
-#pragma omp for schedule(static)
-    for (int64_t query = 0; query < queries; ++query)
-      combine_partials(y + query * head, all_sums + query * blocks * head, partials.data() + query * blocks,
-                       blocks, head);
-  }
+  const bool parallel = batch * valid * width > kParallelGrain;
+  cpu::parallel_for(queries * blocks, parallel, [&](int64_t task) {
+    const int64_t query = task / blocks, begin = task % blocks * kKeysPerTask;
+    const int64_t b = query / heads, offset = query % heads * head;
+    const int64_t rows = std::min(kKeysPerTask, valid - begin);
+    const S* const keys = kv + begin * stride + b * 2 * width + offset;
+    T scores[kKeysPerTask];
+    score_rows(scores, q + b * width + offset, keys, rows, stride, width, head);
+    partials[task] =
+        accumulate_values(all_sums + task * head, scores, keys + width, rows, stride, head, scale);
+  });
+  cpu::parallel_for(queries, parallel, [&](int64_t query) {
+    combine_partials(y + query * head, all_sums + query * blocks * head, partials.data() + query * blocks,
+                     blocks, head);
+  });
 }
 
 // Returns the dtype that kv must have: that of q, but on a CPU kv may be bf16 with q in f32, if accepts_bf16.
@@ -193,8 +189,8 @@ DType kv_dtype_for(const Tensor& q, const Tensor& kv, bool accepts_bf16) {
 void check_shapes(const char* what, const char* kv_name, const Tensor& q, const Tensor& kv, DType kv_dtype,
                   int64_t heads) {
   TANDEM_CHECK(kv.dtype() == kv_dtype && q.device() == kv.device(),
-               "{}: q is {}, {} is {}; they must have one floating dtype and one device", what, q.str(),
-               kv_name, kv.str());
+               "{}: q is {}, {} is {}; they must have one floating dtype and one device", what, q.summary(),
+               kv_name, kv.summary());
   TANDEM_CHECK(kv.rank() == 3 && kv.size(1) == q.size(-2) && kv.size(2) == 2 * q.size(-1),
                "{}: q is {}, {} is {}; it must be (rows, {}, {}): keys and values side by side", what,
                q.shape().str(), kv_name, kv.shape().str(), q.size(-2), 2 * q.size(-1));
@@ -221,7 +217,7 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType 
                      const AttentionOptions& options) {
   check_floating(what, {{"q", q}});
   check_defined(what, {{"kv", kv}});
-  TANDEM_CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.str());
+  TANDEM_CHECK(q.rank() == 3, "{}: q is {}; it must be (T, B, D)", what, q.summary());
   check_shapes(what, "kv", q, kv, kv_dtype, options.heads);
   TANDEM_CHECK(
       kv.size(0) >= q.size(0),
@@ -251,7 +247,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads) {
   check_floating("attend_cached", {{"q", q}});
   check_defined("attend_cached", {{"kv_cache", kv_cache}});
-  TANDEM_CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.str());
+  TANDEM_CHECK(q.rank() == 2, "attend_cached: q is {}; it must be (B, D)", q.summary());
   check_shapes("attend_cached", "kv_cache", q, kv_cache, kv_dtype_for(q, kv_cache, true), heads);
   TANDEM_CHECK(valid >= 1 && valid <= kv_cache.size(0),
                "attend_cached: valid is {}, kv_cache has {} rows; it must be 1 to {}", valid,

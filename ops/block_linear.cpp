@@ -95,7 +95,7 @@ void block_linear_backward_weight(const Tensor& dweight, const Tensor& dy, const
 Tensor block_linear(const Tensor& x, const Tensor& weight) {
   check_floating("block_linear", {{"x", x}, {"weight", weight}});
   TANDEM_CHECK(weight.rank() == 3 && weight.numel() > 0,
-               "block_linear: weight is {}; it must be (G, out, in)", weight.str());
+               "block_linear: weight is {}; it must be (G, out, in)", weight.summary());
   const int64_t blocks = weight.size(0), out = weight.size(1), in = weight.size(2);
   TANDEM_CHECK(x.rank() >= 1 && x.size(-1) == blocks * in,
                "block_linear: x is {}, weight is {}; x's last must be {}, that is {} blocks of {}",
@@ -103,7 +103,7 @@ Tensor block_linear(const Tensor& x, const Tensor& weight) {
   TANDEM_CHECK(x.device() == weight.device() &&
                    (weight.dtype() == x.dtype() || weight.dtype() == parameter_dtype(x.dtype())),
                "block_linear: x is {}, weight is {}; they must have one floating dtype and one device",
-               x.str(), weight.str());
+               x.summary(), weight.summary());
   const MatmulPrecision precision = matmul_precision();
   const Tensor y(x.shape().with(-1, blocks * out), x.dtype(), x.device());
   TANDEM_DISPATCH(x.device(), block_linear_forward(y, x, weight, precision));

@@ -11,7 +11,7 @@ Tensor cast(const Tensor& x, DType dtype) {
   check_defined("cast", {{"x", x}});
   TANDEM_CHECK(is_floating(x.dtype()) && is_floating(dtype),
                "cast: x is {}, dtype {}; both must be floating, and Tensor::to() converts the others",
-               x.str(), name_of(dtype));
+               x.summary(), name_of(dtype));
   return record("cast", x.detach().to(dtype), {x},
                 [from = x.dtype()](const Tensor& dy) -> Grads { return {dy.to(from)}; });
 }

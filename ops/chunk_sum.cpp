@@ -71,7 +71,7 @@ Tensor chunk_sum(const Tensor& x, int64_t width) {
   TANDEM_CHECK(
       x.rank() >= 1 && width >= 1 && x.size(-1) >= width,
       "chunk_sum: x is {} and width {}; the last axis must hold at least one chunk of at least one element",
-      x.str(), width);
+      x.summary(), width);
   const Tensor y(x.shape().with(-1, width), x.dtype(), x.device());
   TANDEM_DISPATCH(x.device(), chunk_sum_forward(y, x));
   return record("chunk_sum", y, {x}, [shape = x.shape()](const Tensor& dy) -> Grads {

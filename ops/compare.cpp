@@ -104,10 +104,11 @@ void check_choice(const Tensor& condition, const Tensor& a, const Tensor& b) {
   check_defined("where", {{"condition", condition}});
   check_floating("where", {{"a", a}});
   TANDEM_CHECK(condition.shape() == a.shape() && condition.device() == a.device(),
-               "where: condition is {}, a is {}; they must have one shape and device", condition.str(),
-               a.str());
+               "where: condition is {}, a is {}; they must have one shape and device", condition.summary(),
+               a.summary());
   TANDEM_CHECK(!b.defined() || (b.shape() == a.shape() && b.dtype() == a.dtype() && b.device() == a.device()),
-               "where: a is {}, b is {}; they must have one shape, dtype and device", a.str(), b.str());
+               "where: a is {}, b is {}; they must have one shape, dtype and device", a.summary(),
+               b.summary());
 }
 
 }  // namespace

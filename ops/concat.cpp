@@ -18,12 +18,12 @@ Tensor concat(const std::vector<Tensor>& xs) {
   for (size_t i = 0; i < xs.size(); ++i) {
     const Tensor& x = xs[i];
     if (!x.defined()) continue;
-    TANDEM_CHECK(x.rank() >= 1, "concat: xs[{}] is {}, which has no axis to join along", i, x.str());
+    TANDEM_CHECK(x.rank() >= 1, "concat: xs[{}] is {}, which has no axis to join along", i, x.summary());
     if (!inputs.empty())
       TANDEM_CHECK(x.shape().tail() == inputs[0].shape().tail() && x.dtype() == inputs[0].dtype() &&
                        x.device() == inputs[0].device(),
-                   "concat: xs[{}] is {}, the first is {}; all but the leading sizes must agree", i, x.str(),
-                   inputs[0].str());
+                   "concat: xs[{}] is {}, the first is {}; all but the leading sizes must agree", i,
+                   x.summary(), inputs[0].summary());
     inputs.push_back(x);
     rows.push_back(x.size(0));
     total += x.size(0);
@@ -75,7 +75,7 @@ Tensor concat_columns(const std::vector<Tensor>& xs) {
                      xs[i].shape().with(-1, 1) == first.shape().with(-1, 1) &&
                      xs[i].dtype() == first.dtype() && xs[i].device() == first.device(),
                  "concat_columns: xs[{}] is {}, xs[0] is {}; all but the last sizes must agree", i,
-                 xs[i].str(), first.str());
+                 xs[i].summary(), first.summary());
     widths.push_back(xs[i].size(-1));
     wanted.push_back(needs_grad(xs[i]));
     total += widths.back();
@@ -105,7 +105,7 @@ Tensor stack(const std::vector<Tensor>& xs, int axis) {
   const int rank = first.rank() + 1, at = axis < 0 ? axis + rank : axis;
   TANDEM_CHECK(at >= 0 && at < rank && rank <= Shape::kMaxRank,
                "stack: axis {}, but the result for xs[0], {}, has axes {} to {}, and at most {} of them",
-               axis, first.str(), -rank, rank - 1, Shape::kMaxRank);
+               axis, first.summary(), -rank, rank - 1, Shape::kMaxRank);
   std::vector<Tensor> rows;
   const int64_t outer = Shape(std::span(first.shape().begin(), static_cast<size_t>(at))).numel();
   const int64_t inner = Shape(std::span(first.shape().begin() + at, first.shape().end())).numel();
@@ -114,7 +114,7 @@ Tensor stack(const std::vector<Tensor>& xs, int axis) {
     if (at > 0) check_floating("stack", {{"xs", xs[i]}});
     TANDEM_CHECK(
         xs[i].shape() == first.shape() && xs[i].dtype() == first.dtype() && xs[i].device() == first.device(),
-        "stack: xs[{}] is {}, xs[0] is {}; they must agree", i, xs[i].str(), first.str());
+        "stack: xs[{}] is {}, xs[0] is {}; they must agree", i, xs[i].summary(), first.summary());
     rows.push_back(reshape(xs[i], {outer, inner}));
   }
   std::vector<int64_t> sizes(first.shape().begin(), first.shape().end());

@@ -82,11 +82,11 @@ void check_inputs(const char* name, const char* targets_name, const Tensor& logi
   check_floating(name, {{"logits", logits}});
   check_defined(name, {{"targets", targets}});
   TANDEM_CHECK(logits.rank() >= 1 && (logits.size(-1) > 0 || targets.numel() == 0),
-               "{}: logits are {}; they must be floating (..., V)", name, logits.str());
+               "{}: logits are {}; they must be floating (..., V)", name, logits.summary());
   const std::span<const int64_t> leading(logits.shape().begin(), logits.rank() - 1);
   TANDEM_CHECK(targets.shape() == Shape(leading) && targets.device() == logits.device(),
                "{}: logits are {}, targets {}; targets must have the logits' leading sizes {} and device",
-               name, logits.str(), targets.str(), Shape(leading).str());
+               name, logits.summary(), targets.summary(), Shape(leading).str());
   check_ids(targets_name, targets, logits.size(-1));
 }
 
@@ -111,7 +111,7 @@ Backward backward_of(const Tensor& logits, const Tensor& lse, const Tensor& targ
 }
 
 double share_of_one(const char* name, const Tensor& targets) {
-  TANDEM_CHECK(targets.numel() > 0, "{}: targets are {}: the mean over no tokens", name, targets.str());
+  TANDEM_CHECK(targets.numel() > 0, "{}: targets are {}: the mean over no tokens", name, targets.summary());
   return 1 / static_cast<double>(targets.numel());
 }
 
@@ -199,7 +199,7 @@ Tensor cross_entropy_in_place(const Tensor& logits, const Tensor& targets) {
       !logits.storage()->holds_leaf(),
       "cross_entropy_in_place: the logits {} are a leaf or a view of one (reshape, slice), whose values would be "
       "lost; use cross_entropy",
-      logits.str());
+      logits.summary());
   const Tensor nll(targets.shape(), DType::f64, logits.device());
   TANDEM_DISPATCH(logits.device(), token_nll_in_place(nll, logits, targets, share));
   const Tensor gradient = logits.detach();

@@ -164,7 +164,7 @@ Tensor variational_dropout(const Tensor& x, double p, DropoutKey key) {
   TANDEM_CHECK(
       x.rank() >= 2,
       "variational_dropout: x is {}, without a time axis before others; it must be (T, ...), such as (T, B, D)",
-      x.str());
+      x.summary());
   return drop("variational_dropout", x, x.shape().tail().numel(), p, key);
 }
 

@@ -85,18 +85,18 @@ void embedding_backward(const Tensor& dtable, const Tensor& dy, const Tensor& id
 Tensor embedding(const Tensor& ids, const Tensor& table, DType dtype) {
   check_defined("embedding", {{"ids", ids}, {"table", table}});
   TANDEM_CHECK(table.rank() == 2 && is_floating(table.dtype()),
-               "embedding: table is {}; it must be floating (V, D)", table.str());
+               "embedding: table is {}; it must be floating (V, D)", table.summary());
   TANDEM_CHECK(ids.device() == table.device(),
-               "embedding: ids are {}, table is {}; bring both to one device with .to()", ids.str(),
-               table.str());
+               "embedding: ids are {}, table is {}; bring both to one device with .to()", ids.summary(),
+               table.summary());
   TANDEM_CHECK(table.dtype() == parameter_dtype(dtype),
-               "embedding: table is {}; rows of {} come from one of {}", table.str(), name_of(dtype),
+               "embedding: table is {}; rows of {} come from one of {}", table.summary(), name_of(dtype),
                name_of(parameter_dtype(dtype)));
   TANDEM_CHECK(dtype == table.dtype() || table.device().is_cuda(),
                "embedding: table is {}; on the CPU its rows come out in its own dtype, not as {}",
-               table.str(), name_of(dtype));
+               table.summary(), name_of(dtype));
   TANDEM_CHECK(table.size(0) > 0 || ids.numel() == 0, "embedding: table is {}, without a row for ids {}",
-               table.str(), ids.str());
+               table.summary(), ids.summary());
   check_ids("embedding: ids", ids, table.size(0));
   Tensor y(with_width(ids.shape(), table.size(1)), dtype, table.device());
   TANDEM_DISPATCH(table.device(), embedding_forward(y, ids, table));

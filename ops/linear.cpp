@@ -149,7 +149,7 @@ namespace {
 void check_arguments(const char* op, const char* x_name, const Tensor& x, const Tensor& weight,
                      const Tensor& bias) {
   check_defined(op, {{x_name, x}, {"weight", weight}});
-  TANDEM_CHECK(weight.rank() == 2, "{}: weight is {}; it must be (out, in)", op, weight.str());
+  TANDEM_CHECK(weight.rank() == 2, "{}: weight is {}; it must be (out, in)", op, weight.summary());
   TANDEM_CHECK(x.rank() >= 1 && x.size(-1) == weight.size(1),
                "{}: {} is {}, weight is {}; the last sizes must be equal", op, x_name, x.shape().str(),
                weight.shape().str());
@@ -158,14 +158,14 @@ void check_arguments(const char* op, const char* x_name, const Tensor& x, const 
   };
   TANDEM_CHECK(is_floating(x.dtype()) && fits(weight) && x.device() == weight.device(),
                "{}: {} is {}, weight is {}; they must have one floating dtype and one device", op, x_name,
-               x.str(), weight.str());
+               x.summary(), weight.summary());
   if (!bias.defined()) return;
   TANDEM_CHECK(bias.rank() == 1 && bias.size(0) == weight.size(0),
                "{}: bias is {}, weight is {}; bias must be ({})", op, bias.shape().str(),
                weight.shape().str(), weight.size(0));
   TANDEM_CHECK(fits(bias) && bias.device() == x.device(),
-               "{}: {} is {}, bias is {}; they must have one dtype and one device", op, x_name, x.str(),
-               bias.str());
+               "{}: {} is {}, bias is {}; they must have one dtype and one device", op, x_name, x.summary(),
+               bias.summary());
 }
 
 // Returns dx = dy W, in the shape and dtype of x.
@@ -244,14 +244,14 @@ LinearRows linear_rows(const Tensor& earlier, const Tensor& x, const Tensor& wei
   }
   TANDEM_CHECK(earlier.dtype() == x.dtype() || (is_floating(earlier.dtype()) && !needs_grad(earlier)),
                "{}: before is {}, x is {}; of another dtype before must be floating and need no gradient",
-               kName, earlier.str(), x.str());
+               kName, earlier.summary(), x.summary());
   const bool used_as_it_is =
       earlier.dtype() == x.dtype() || (earlier.dtype() == DType::bf16 && accepts_bf16(x, weight));
   const Tensor before = used_as_it_is ? earlier : earlier.to(x.dtype());
   check_arguments(kName, "before", before, weight, {});
   TANDEM_CHECK(before.rank() >= 2 && before.shape().tail() == x.shape().tail(),
-               "{}: before is {}, x is {}; all but the leading sizes must agree", kName, before.str(),
-               x.str());
+               "{}: before is {}, x is {}; all but the leading sizes must agree", kName, before.summary(),
+               x.summary());
   const MatmulPrecision precision = matmul_precision();
   const int64_t rows = before.size(0), end = rows + x.size(0);
   const Tensor all(x.shape().with(0, end).with(-1, weight.size(0)), x.dtype(), x.device());

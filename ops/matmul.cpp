@@ -64,10 +64,10 @@ Tensor matmul(const Tensor& a, const Tensor& b, MatmulOptions options) {
   TANDEM_CHECK(
       a.rank() == b.rank() && (a.rank() == 2 || a.rank() == 3),
       "matmul: a is {}, b is {}; both must be matrices, or both batches of matrices (G, rows, columns)",
-      a.str(), b.str());
+      a.summary(), b.summary());
   TANDEM_CHECK(a.dtype() == b.dtype() && a.device() == b.device(),
-               "matmul: a is {}, b is {}; they must have one floating dtype and one device", a.str(),
-               b.str());
+               "matmul: a is {}, b is {}; they must have one floating dtype and one device", a.summary(),
+               b.summary());
   TANDEM_CHECK(a.rank() == 2 || a.size(0) == b.size(0),
                "matmul: batch sizes differ: a is {}, b is {}; their first must be equal", a.shape().str(),
                b.shape().str());

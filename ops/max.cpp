@@ -85,7 +85,7 @@ Largest largest_along(const char* name, const Tensor& x, int axis) {
   check_floating(name, {{"x", x}});
   const AxisSplit split = split_at(x.shape(), check_axis(name, {"x", x}, axis));
   TANDEM_CHECK(split.count > 0 && split.count <= INT32_MAX,
-               "{}: x is {}; axis {} must have at least one element, and fewer than 2^31", name, x.str(),
+               "{}: x is {}; axis {} must have at least one element, and fewer than 2^31", name, x.summary(),
                axis);
   const Shape shape = without_axis(x.shape(), axis);
   const Tensor y(shape, x.dtype(), x.device()), index(shape, DType::i32, x.device());

@@ -215,7 +215,7 @@ void check_slot(const MuonSlot& slot, Device device) {
   check_defined(kName, {{"slot.value", value}});
   TANDEM_CHECK(value.rank() == 2 && (value.dtype() == DType::f32 || value.dtype() == DType::f64) &&
                    value.device() == device,
-               "{}: slot.value is {}; it must be a matrix, f32 or f64, on {}", kName, value.str(),
+               "{}: slot.value is {}; it must be a matrix, f32 or f64, on {}", kName, value.summary(),
                device.str());
   const MainOperand main{kName, "slot.value", value};
   check_operand(main, "slot.gradient", slot.gradient, value.shape(), value.dtype());
@@ -269,7 +269,7 @@ void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const T
   const Device device = outcome.device();
   const auto check = [device](const char* name, const Tensor& x, int64_t count) {
     TANDEM_CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
-                 "muon_step: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
+                 "muon_step: {} is {}; it must be f64 ({}) on {}", name, x.summary(), count, device.str());
   };
   check("outcome", outcome, kOutcomeSize);
   check("lr", lr, 1);

@@ -186,7 +186,7 @@ void check_slot(const ParameterSlot& slot, Device device) {
   const Tensor& value = slot.value;
   check_defined(kName, {{"slot.value", value}});
   TANDEM_CHECK((value.dtype() == DType::f32 || value.dtype() == DType::f64) && value.device() == device,
-               "{}: slot.value is {}; it must be f32 or f64, on {}", kName, value.str(), device.str());
+               "{}: slot.value is {}; it must be f32 or f64, on {}", kName, value.summary(), device.str());
   const MainOperand main{kName, "slot.value", value};
   check_operand(main, "slot.gradient", slot.gradient, value.shape(), value.dtype());
   check_operand(main, "slot.m", slot.m, value.shape(), value.dtype());
@@ -203,7 +203,8 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   const Device device = outcome.device();
   const auto check = [device](const char* name, const Tensor& x, int64_t count) {
     TANDEM_CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
-                 "optimizer_step: {} is {}; it must be f64 ({}) on {}", name, x.str(), count, device.str());
+                 "optimizer_step: {} is {}; it must be f64 ({}) on {}", name, x.summary(), count,
+                 device.str());
   };
   check("outcome", outcome, kOutcomeSize);
   check("lr", lr, 1);

@@ -128,7 +128,7 @@ Tensor sum(const Tensor& x) {
 
 Tensor mean(const Tensor& x) {
   check_floating("mean", {{"x", x}});
-  TANDEM_CHECK(x.numel() > 0, "mean: x is {}, which has no elements", x.str());
+  TANDEM_CHECK(x.numel() > 0, "mean: x is {}, which has no elements", x.summary());
   return reduce("mean", x, {}, {1, x.numel(), 1}, 1 / static_cast<double>(x.numel()));
 }
 
@@ -142,7 +142,7 @@ Tensor mean(const Tensor& x, int axis) {
   check_floating("mean", {{"x", x}});
   check_axis("mean", {"x", x}, axis);
   const AxisSplit split = split_at(x.shape(), axis);
-  TANDEM_CHECK(split.count > 0, "mean: x is {}, whose axis {} has no elements", x.str(), axis);
+  TANDEM_CHECK(split.count > 0, "mean: x is {}, whose axis {} has no elements", x.summary(), axis);
   return reduce("mean", x, without_axis(x.shape(), axis), split, 1 / static_cast<double>(split.count));
 }
 

@@ -19,8 +19,8 @@ void check_bias(const char* name, const Tensor& bias, const Tensor& q) {
                name, bias.shape().str(), q.size(2));
   TANDEM_CHECK((bias.dtype() == q.dtype() || bias.dtype() == parameter_dtype(q.dtype())) &&
                    bias.device() == q.device(),
-               "relative_attention: q is {}, {} is {}; they must have one dtype and one device", q.str(),
-               name, bias.str());
+               "relative_attention: q is {}, {} is {}; they must have one dtype and one device", q.summary(),
+               name, bias.summary());
 }
 
 // Returns q + bias.
@@ -48,8 +48,8 @@ Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, co
                "relative_attention: r is {}; it must be (P, {}), a row for each distance, P at least 1",
                r.shape().str(), q.size(2));
   TANDEM_CHECK(r.dtype() == q.dtype() && r.device() == q.device(),
-               "relative_attention: q is {}, r is {}; they must have one dtype and one device", q.str(),
-               r.str());
+               "relative_attention: q is {}, r is {}; they must have one dtype and one device", q.summary(),
+               r.summary());
   check_bias("u", u, q);
   check_bias("v", v, q);
   const AttentionKernel kernel{options, matmul_precision()};

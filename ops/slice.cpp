@@ -19,7 +19,7 @@ namespace tandem {
 // y = x[begin:end]:  dx[begin:end] = dy, and 0 elsewhere.
 Tensor slice(const Tensor& x, int64_t begin, int64_t end) {
   check_defined("slice", {{"x", x}});
-  TANDEM_CHECK(x.rank() >= 1, "slice: x is {}, which has no axis to cut", x.str());
+  TANDEM_CHECK(x.rank() >= 1, "slice: x is {}, which has no axis to cut", x.summary());
   TANDEM_CHECK(begin >= 0 && begin <= end && end <= x.size(0),
                "slice: x is {}; rows {} to {} of it do not exist, it has 0 to {}", x.shape().str(), begin,
                end, x.size(0));

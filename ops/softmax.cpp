@@ -198,7 +198,7 @@ void masked_softmax_backward(const Tensor& dx, const Tensor& dy, const Tensor& y
 
 Tensor softmax(const Tensor& x) {
   check_floating("softmax", {{"x", x}});
-  TANDEM_CHECK(x.rank() >= 1, "softmax: x is {}, which has no axis to go over", x.str());
+  TANDEM_CHECK(x.rank() >= 1, "softmax: x is {}, which has no axis to go over", x.summary());
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), softmax_forward(y, x));
   return record("softmax", y, {x}, [y](const Tensor& dy) -> Grads {
@@ -210,7 +210,7 @@ Tensor softmax(const Tensor& x) {
 
 Tensor log_softmax(const Tensor& x) {
   check_floating("log_softmax", {{"x", x}});
-  TANDEM_CHECK(x.rank() >= 1, "log_softmax: x is {}, which has no axis to go over", x.str());
+  TANDEM_CHECK(x.rank() >= 1, "log_softmax: x is {}, which has no axis to go over", x.summary());
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), log_softmax_forward(y, x));
   return record("log_softmax", y, {x}, [y](const Tensor& dy) -> Grads {
@@ -227,7 +227,7 @@ Tensor masked_softmax(const Tensor& scores, CausalMask mask) {
                mask.window);
   TANDEM_CHECK(scores.rank() >= 2 && scores.size(-1) == mask.memory + scores.size(-2),
                "masked_softmax: scores are {}, with a memory of {}; they must be (..., T, {} + T)",
-               scores.str(), mask.memory, mask.memory);
+               scores.summary(), mask.memory, mask.memory);
   Tensor y = empty_like(scores);
   TANDEM_DISPATCH(scores.device(), masked_softmax_forward(y, scores, mask));
   return record("masked_softmax", y, {scores}, [y, mask](const Tensor& dy) -> Grads {

@@ -140,7 +140,7 @@ Tensor reuse_buffer_or_new(const Tensor& done, const Tensor& x) {
 void check_inputs(const SruScanInputs& in) {
   const Tensor& u = in.u;
   check_defined("sru_scan", {{"u", u}, {"weight_c", in.weight_c}, {"bias", in.bias}});
-  TANDEM_CHECK(is_floating(u.dtype()), "sru_scan: u is {}; it must be floating", u.str());
+  TANDEM_CHECK(is_floating(u.dtype()), "sru_scan: u is {}; it must be floating", u.summary());
   TANDEM_CHECK(u.rank() == 3 && u.size(0) > 0,
                "sru_scan: u is {}; it must be (T, B, 3 D) or (T, B, 4 D) with at least one time step",
                u.shape().str());
@@ -156,7 +156,7 @@ void check_inputs(const SruScanInputs& in) {
       "sru_scan: u is {}, four planes of {}, whose last is the skip, and x {} is given too; drop one of them",
       u.shape().str(), d, in.x.defined() ? in.x.shape().str() : "");
   TANDEM_CHECK(!four || u.dtype() != DType::bf16 || u.device().is_cuda(),
-               "sru_scan: u is {}: four planes cannot be bf16 on a CPU; give three, or f32", u.str());
+               "sru_scan: u is {}: four planes cannot be bf16 on a CPU; give three, or f32", u.summary());
   const DType parameter = parameter_dtype(u.dtype());
   const MainOperand main{"sru_scan", "u", u};
   check_operand(main, "weight_c", in.weight_c, {2 * d}, parameter);

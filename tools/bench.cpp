@@ -1,6 +1,5 @@
 // bench: measures operators and training steps, and compares them with the peak of the machine.
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <iostream>
@@ -17,6 +16,7 @@
 #include "tools/bench/json.h"
 #include "tools/bench/length.h"
 #include "tools/bench/manual.h"
+#include "tools/bench/neighbours.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
 #include "tools/bench/versus.h"
@@ -36,6 +36,7 @@ struct Options {
   std::string baseline;  // path of an earlier record
   double tolerance = 0.1;
   bool recompute = false;
+  int64_t neighbours = 0;
 };
 
 // Returns the targets with `all` expanded. UsageError: one is not known.
@@ -81,6 +82,9 @@ void run_operator(const std::string& op, Run& run) {
 
 void run_step(Run& run) {
   std::vector<StepResult> results;
+  const Neighbours neighbours(run.settings.neighbours);
+  if (run.settings.neighbours > 0)
+    run.text << fmt::format("beside {} busy processes:\n", run.settings.neighbours);
   for (const MatmulPrecision precision : run.settings.precisions) {
     results.push_back(
         bench_step(run.settings.sizes, precision, run.settings.steps, run.peaks, run.settings.recompute));
@@ -154,6 +158,7 @@ BenchSettings settings_for(const Flags& flags, Options options, const BenchSetti
     if (!flags.given("--rounds")) options.rounds = earlier->rounds;
     if (!flags.given("--steps")) options.steps = earlier->steps;
     if (!flags.given("--passes")) options.passes = earlier->passes;
+    if (!flags.given("--neighbours")) options.neighbours = earlier->neighbours;
     for (int64_t BenchSizes::*const size :
          {&BenchSizes::unroll, &BenchSizes::batch_size, &BenchSizes::d, &BenchSizes::d_projected,
           &BenchSizes::heads, &BenchSizes::vocabulary, &BenchSizes::words, &BenchSizes::shards})
@@ -168,6 +173,7 @@ BenchSettings settings_for(const Flags& flags, Options options, const BenchSetti
   settings.steps = options.steps;
   settings.passes = options.passes;
   settings.recompute = options.recompute || (earlier && earlier->recompute);
+  settings.neighbours = options.neighbours;
   return settings;
 }
 
@@ -247,6 +253,7 @@ int bench_main(int argc, char** argv) {
   flags.add("--steps", options.steps, "Number of timed training steps.").positive().show_default();
   flags.add_switch("--recompute", options.recompute,
                    "In step, keep only each layer's input and run the layer again in the backward pass.");
+  add_neighbours_flag(flags, options.neighbours);
   flags
       .add(
           "--passes", options.passes,
@@ -278,7 +285,6 @@ int bench_main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace tandem;
-  limit_openmp_spinning(argv);
   const std::string first = argc > 1 ? argv[1] : "";
   for (const Subcommand& subcommand : kSubcommands)
     if (first == subcommand.name) return subcommand.main(argc - 1, argv + 1);

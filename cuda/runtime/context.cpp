@@ -24,7 +24,7 @@ Context make_context() {
   made.shared_bytes_per_block = properties.sharedMemPerBlockOptin;
   TANDEM_CUDA_CHECK(cudaStreamCreateWithFlags(&made.compute, cudaStreamNonBlocking));
   TANDEM_CUDA_CHECK(cudaStreamCreateWithFlags(&made.copy, cudaStreamNonBlocking));
-  TANDEM_CUBLAS_CHECK(cublasLtCreate(&made.blas));
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtCreate(&made.blas));
   made.workspace_bytes = kWorkspaceBytes;
   TANDEM_CUDA_CHECK(cudaMalloc(&made.workspace, made.workspace_bytes));
   TANDEM_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&made.step_offset), sizeof(uint32_t)));

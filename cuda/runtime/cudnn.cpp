@@ -1,11 +1,23 @@
-// The cuDNN handle.
+// Loading of cuDNN, and its handle.
 #include "tandem/cuda/runtime/cudnn.h"
 
 #include <cstdlib>
 
 #include "tandem/cuda/runtime/context.h"
+#include "tandem/cuda/runtime/library.h"
 
 namespace tandem::cuda {
+
+const CudnnFunctions& cudnn() {
+#define TANDEM_TEXT_OF(x) #x
+#define TANDEM_TEXT(x) TANDEM_TEXT_OF(x)
+#define TANDEM_TAKE(name) reinterpret_cast<decltype(&::name)>(find_function(library, "cuDNN", #name)),
+  static const CudnnFunctions functions = [] {
+    void* const library = load_library("cuDNN", {"libcudnn.so." TANDEM_TEXT(CUDNN_MAJOR), TANDEM_CUDNN_FILE});
+    return CudnnFunctions{TANDEM_CUDNN_FUNCTIONS(TANDEM_TAKE)};
+  }();
+  return functions;
+}
 
 cudnnHandle_t cudnn_handle() {
   static const cudnnHandle_t handle = [] {
@@ -13,8 +25,8 @@ cudnnHandle_t cudnn_handle() {
     // stream gets which (cuBLAS library, "Results reproducibility").
     setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:2", /*overwrite=*/0);
     cudnnHandle_t made = nullptr;
-    TANDEM_CUDNN_CHECK(cudnnCreate(&made));
-    TANDEM_CUDNN_CHECK(cudnnSetStream(made, compute_stream()));
+    TANDEM_CUDNN_CHECK(cudnn().cudnnCreate(&made));
+    TANDEM_CUDNN_CHECK(cudnn().cudnnSetStream(made, compute_stream()));
     return made;
   }();
   return handle;

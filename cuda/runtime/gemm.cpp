@@ -56,37 +56,39 @@ struct Plan {
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
   ~Plan() {
-    if (operation) cublasLtMatmulDescDestroy(operation);
+    if (operation) cublas().cublasLtMatmulDescDestroy(operation);
     for (cublasLtMatrixLayout_t layout : {a, b, c})
-      if (layout) cublasLtMatrixLayoutDestroy(layout);
+      if (layout) cublas().cublasLtMatrixLayoutDestroy(layout);
   }
 };
 
 cublasLtMatrixLayout_t make_layout(DType dtype, int64_t rows, int64_t columns, int64_t ld, int64_t batch,
                                    int64_t stride) {
   cublasLtMatrixLayout_t layout = nullptr;
-  TANDEM_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&layout, data_type(dtype), static_cast<uint64_t>(rows),
-                                                 static_cast<uint64_t>(columns), ld));
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtMatrixLayoutCreate(
+      &layout, data_type(dtype), static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld));
   const auto count = static_cast<int32_t>(batch);
-  TANDEM_CUBLAS_CHECK(
-      cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
-  TANDEM_CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
-                                                       &stride, sizeof stride));
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
+                                                                &count, sizeof count));
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtMatrixLayoutSetAttribute(
+      layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride));
   return layout;
 }
 
 template <class T>
 void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
-  TANDEM_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value));
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value));
 }
 
 void choose_algorithm(Plan& plan, int aligned) {
   cublasLtMatmulPreference_t wishes = nullptr;
-  TANDEM_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&wishes));
-  const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, decltype(&cublasLtMatmulPreferenceDestroy)> owner(
-      wishes, cublasLtMatmulPreferenceDestroy);
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtMatmulPreferenceCreate(&wishes));
+  const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t,
+                        decltype(CublasFunctions::cublasLtMatmulPreferenceDestroy)>
+      owner(wishes, cublas().cublasLtMatmulPreferenceDestroy);
   const auto wish = [wishes](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    TANDEM_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wishes, attribute, &value, sizeof value));
+    TANDEM_CUBLAS_CHECK(
+        cublas().cublasLtMatmulPreferenceSetAttribute(wishes, attribute, &value, sizeof value));
   };
   wish(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, context().workspace_bytes);
   for (const auto attribute :
@@ -95,8 +97,8 @@ void choose_algorithm(Plan& plan, int aligned) {
     wish(attribute, static_cast<uint32_t>(aligned));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  TANDEM_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(context().blas, plan.operation, plan.a, plan.b, plan.c,
-                                                     plan.c, wishes, 1, &found, &count));
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtMatmulAlgoGetHeuristic(context().blas, plan.operation, plan.a, plan.b,
+                                                              plan.c, plan.c, wishes, 1, &found, &count));
   if (count == 0) throw Error("cublas: no algorithm for this product");
   plan.algorithm = found.algo;
 }
@@ -104,8 +106,8 @@ void choose_algorithm(Plan& plan, int aligned) {
 std::unique_ptr<Plan> make_plan(const Gemm& p, GemmTypes types, const void* bias, int aligned) {
   auto plan = std::make_unique<Plan>();
   const bool f64 = types.a == DType::f64;
-  TANDEM_CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan->operation, compute_type(types.a, p.precision),
-                                               f64 ? CUDA_R_64F : CUDA_R_32F));
+  TANDEM_CUBLAS_CHECK(cublas().cublasLtMatmulDescCreate(&plan->operation, compute_type(types.a, p.precision),
+                                                        f64 ? CUDA_R_64F : CUDA_R_32F));
   set(plan->operation, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(plan->operation, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (bias) {
@@ -173,10 +175,10 @@ void gemm(void* c, const void* a, const void* b, const Gemm& p, GemmTypes types,
     const float one = 1, beta = p.accumulate ? 1 : 0;
     const bool f64 = types.a == DType::f64;
     Context& gpu = context();
-    TANDEM_CUBLAS_CHECK(cublasLtMatmul(gpu.blas, plan.operation,
-                                       f64 ? static_cast<const void*>(&one64) : &one, b, plan.a, a, plan.b,
-                                       f64 ? static_cast<const void*>(&beta64) : &beta, c, plan.c, c, plan.c,
-                                       &plan.algorithm, gpu.workspace, gpu.workspace_bytes, gpu.compute));
+    TANDEM_CUBLAS_CHECK(
+        cublas().cublasLtMatmul(gpu.blas, plan.operation, f64 ? static_cast<const void*>(&one64) : &one, b,
+                                plan.a, a, plan.b, f64 ? static_cast<const void*>(&beta64) : &beta, c, plan.c,
+                                c, plan.c, &plan.algorithm, gpu.workspace, gpu.workspace_bytes, gpu.compute));
   } catch (const Error& error) {
     throw Error(std::string("gemm ") + text_of(p, types) + ": " + error.what());
   }

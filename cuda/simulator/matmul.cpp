@@ -93,8 +93,7 @@ void compute_as(const Matmul& p, int64_t index) {
   const int64_t row_panels = (p.m + kRows - 1) / kRows, column_panels = (p.n + kColumns - 1) / kColumns;
   std::vector<Lanes<T>> a(static_cast<size_t>(row_panels * p.k), Lanes<T>{});
   std::vector<Columns<T>> b(static_cast<size_t>(column_panels * p.k), Columns<T>{});
-#pragma omp parallel for if (worth_threads)
-  for (int64_t l = 0; l < p.k; ++l) {
+  cpu::parallel_for(p.k, worth_threads, [&](int64_t l) {
     for (int64_t i = 0; i < p.m; ++i) {
       const int64_t at = index * p.a.stride + (p.transpose_a ? l + i * p.a.ld : i + l * p.a.ld);
       a[static_cast<size_t>(i / kRows * p.k + l)].v[i % kRows] =
@@ -105,11 +104,10 @@ void compute_as(const Matmul& p, int64_t index) {
       b[static_cast<size_t>(j / kColumns * p.k + l)].v[j % kColumns] =
           static_cast<T>(rounded(load(p.b, at), p.rounding));
     }
-  }
+  });
   const Matrix bias{const_cast<void*>(p.bias), p.d.element, 0, 0};
   const auto alpha = static_cast<T>(p.alpha), beta = static_cast<T>(p.beta);
-#pragma omp parallel for if (worth_threads)
-  for (int64_t column_panel = 0; column_panel < column_panels; ++column_panel)
+  cpu::parallel_for(column_panels, worth_threads, [&](int64_t column_panel) {
     for (int64_t row_panel = 0; row_panel < row_panels; ++row_panel) {
       Lanes<T> sums[kColumns];
       tile_of(sums, a.data() + row_panel * p.k, b.data() + column_panel * p.k, p.k);
@@ -122,6 +120,7 @@ void compute_as(const Matmul& p, int64_t index) {
           store(p.d, index * p.d.stride + i + j * p.d.ld, value);
         }
     }
+  });
 }
 
 }  // namespace

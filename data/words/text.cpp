@@ -1,14 +1,13 @@
 // Cuts a text into blocks of whole words, which all threads work on and which are delivered in order.
 #include "tandem/data/words/text.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tandem/core/check.h"
+#include "tandem/core/parallel.h"
 
 namespace tandem {
 namespace {
@@ -37,7 +36,7 @@ class Blocks {
       : work_(std::move(work)),
         done_(std::move(done)),
         progress_(progress),
-        at_a_time_(static_cast<size_t>(kBlocksPerThread * omp_get_max_threads())) {}
+        at_a_time_(static_cast<size_t>(kBlocksPerThread * cpu::max_threads())) {}
 
   void add(const TextPart& part, std::span<const uint8_t> bytes) {
     if (part != block_.part) end_part();
@@ -85,8 +84,8 @@ class Blocks {
   }
 
   void run() {
-#pragma omp parallel for schedule(dynamic, 1)
-    for (size_t i = 0; i < blocks_.size(); ++i) work_(blocks_[i], omp_get_thread_num());
+    cpu::parallel_for(static_cast<int64_t>(blocks_.size()), true,
+                      [this](int64_t i) { work_(blocks_[static_cast<size_t>(i)], cpu::thread_index()); });
     for (const Block& block : blocks_) {
       bytes_ += static_cast<int64_t>(block.text.size());
       done_(block);
@@ -131,7 +130,7 @@ void read_blocks(const TextReader& text, Blocks& blocks) {
 
 TextCounts count_words(const TextReader& text, const LineMarks& marks, const TextProgress& progress) {
   TextCounts result;
-  std::vector<WordCounts> counts(static_cast<size_t>(omp_get_max_threads()));  // one for each thread
+  std::vector<WordCounts> counts(static_cast<size_t>(cpu::max_threads()));  // one for each thread
   int64_t train_marks = 0;
   const auto work = [&counts, &marks](Block& block, int thread) {
     WordCounts& words = counts[static_cast<size_t>(thread)];

@@ -73,8 +73,8 @@ class WeightMap {
   // Returns a matrix. Error: another number of axes, or a matrix without elements, whose sizes could be any numbers.
   const Tensor& matrix(const std::string& name) const {
     const Tensor& w = get(name);
-    TANDEM_CHECK(w.rank() == 2, "authors' SRU++ weights: {} must have two axes, is {}", name, w.str());
-    TANDEM_CHECK(w.numel() > 0, "authors' SRU++ weights: {} has no elements: {}", name, w.str());
+    TANDEM_CHECK(w.rank() == 2, "authors' SRU++ weights: {} must have two axes, is {}", name, w.summary());
+    TANDEM_CHECK(w.numel() > 0, "authors' SRU++ weights: {} has no elements: {}", name, w.summary());
     return w;
   }
   const std::map<std::string, Tensor>& all() const { return by_name_; }
@@ -139,15 +139,15 @@ std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>
   for (const NamePair& pair : name_pairs(config)) {
     const Tensor& value = map.get(pair.theirs);
     TANDEM_CHECK(value.shape() == pair.shape,
-                 "authors' SRU++ weights: {} is {}; with d {}, d' {} it must be {}", pair.theirs, value.str(),
-                 config.d, config.d_projected, pair.shape.str());
+                 "authors' SRU++ weights: {} is {}; with d {}, d' {} it must be {}", pair.theirs,
+                 value.summary(), config.d, config.d_projected, pair.shape.str());
     values.push_back({pair.ours, pair.interleaved ? permute_planes(value, false) : value});
     used.insert(pair.theirs);
   }
   for (const auto& [name, value] : map.all())
     TANDEM_CHECK(used.count(name) > 0,
                  "authors' SRU++ weights: tensor {}, {}, belongs to nothing in this model", name,
-                 value.str());
+                 value.summary());
   // Made last: once all shapes fit, the model takes no more memory than the weights.
   std::unique_ptr<LanguageModel> model = make_srupp(config, 0);
   model->load(values);

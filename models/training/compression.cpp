@@ -48,7 +48,7 @@ Tensor apply(Cut& cut, const Tensor& w) {
 
 void check_weight(const char* what, const std::string& name, const Tensor& w) {
   TANDEM_CHECK(w.dtype() == DType::f32 && w.device().is_cpu(), "{}: {} is {}; it must be f32 on the CPU",
-               what, name, w.str());
+               what, name, w.summary());
   TANDEM_CHECK(all_finite(w), "{}: {} holds a value that is not finite; the model has diverged", what, name);
 }
 

@@ -173,8 +173,8 @@ Tensor GradientSum::flatten(const Gradients& gradients) const {
     if (!gradient.defined()) continue;
     if (!first) first = &gradient;
     TANDEM_CHECK(gradient.dtype() == first->dtype(),
-                 "gradient sum: gradients are {} and {}; they must have one dtype", first->str(),
-                 gradient.str());
+                 "gradient sum: gradients are {} and {}; they must have one dtype", first->summary(),
+                 gradient.summary());
     elements += gradient.numel();
   }
   TANDEM_CHECK(first, "gradient sum: none of the {} parameters has a gradient", gradients.size());

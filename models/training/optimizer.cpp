@@ -96,12 +96,13 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
           owner->second, name);
     }
     TANDEM_CHECK(value.node() && value.node()->is_leaf(),
-                 "optimizer: parameter {}, {}, is not a leaf; call requires_grad() on it", name, value.str());
+                 "optimizer: parameter {}, {}, is not a leaf; call requires_grad() on it", name,
+                 value.summary());
     TANDEM_CHECK(value.dtype() == DType::f32 || value.dtype() == DType::f64,
-                 "optimizer: parameter {} is {}; keep parameters in f32 or f64", name, value.str());
+                 "optimizer: parameter {} is {}; keep parameters in f32 or f64", name, value.summary());
     TANDEM_CHECK(value.device() == parameters[0].value.device(),
-                 "optimizer: parameter {} is {}, but {} is on {}; move them to one device", name, value.str(),
-                 parameters[0].name, parameters[0].value.device().str());
+                 "optimizer: parameter {} is {}, but {} is on {}; move them to one device", name,
+                 value.summary(), parameters[0].name, parameters[0].value.device().str());
     const Tensor m = zeros_like(value), v = zeros_like(value);
     const int64_t row = static_cast<int64_t>(slots_.size()) + 1;
     slots_.push_back({parameter, m, v, steps_.view_rows(row, row + 1), Tensor(),
@@ -166,7 +167,8 @@ void Optimizer::set_pruning_masks(const std::vector<NamedTensor>& masks) {
     TANDEM_CHECK(!by_slot[slot->second].defined(), "optimizer: there are two masks for {}", name);
     const Tensor& value = slots_[slot->second].parameter.value;
     TANDEM_CHECK(mask.shape() == value.shape() && mask.dtype() == DType::u8,
-                 "optimizer: the mask of {} is {}; it must be u8 {}", name, mask.str(), value.shape().str());
+                 "optimizer: the mask of {} is {}; it must be u8 {}", name, mask.summary(),
+                 value.shape().str());
     by_slot[slot->second] = mask.to(value.dtype()).to(device_);
   }
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -202,8 +204,8 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state) {
     TANDEM_CHECK(given.defined(), "optimizer: the state has no {}; it is of another model, or incomplete",
                  own.name);
     TANDEM_CHECK(given.shape() == own.value.shape() && given.dtype() == own.value.dtype(),
-                 "optimizer: {} of the state is {}, but this model takes {}", own.name, given.str(),
-                 own.value.str());
+                 "optimizer: {} of the state is {}, but this model takes {}", own.name, given.summary(),
+                 own.value.summary());
     found.push_back(given);
   }
   const TensorIndex known(wanted, "optimizer");

@@ -56,7 +56,7 @@ class Parts {
     TANDEM_CHECK(tensor.defined(), "{}: there is no tensor {}{}", what(), printable_start(name_), part);
     TANDEM_CHECK(tensor.dtype() == dtype && tensor.numel() == count,
                  "{}: {}{} is {}; it must be {} of {} elements", what(), printable_start(name_), part,
-                 tensor.str(), name_of(dtype), count);
+                 tensor.summary(), name_of(dtype), count);
     ++taken_;
     return tensor;
   }

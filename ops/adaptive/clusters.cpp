@@ -18,7 +18,7 @@ VocabularyClusters vocabulary_clusters(const char* op, const std::vector<int64_t
   for (size_t i = 0; i < rows.size(); ++i)
     TANDEM_CHECK(rows[i].defined() && rows[i].rank() == 2 && is_floating(rows[i].dtype()),
                  "{}: weights.rows[{}] is {}; it must be a floating matrix, a row for each id", op, i,
-                 rows[i].str());
+                 rows[i].summary());
   VocabularyClusters clusters{cutoffs};
   const int64_t before_last = rows.size() == 1 || cutoffs.empty() ? 0 : cutoffs.back();
   clusters.ends.push_back(before_last + rows.back().size(0));
@@ -51,8 +51,8 @@ void check_weight(const MainOperand& main, const char* what, const Tensor& w) {
   const Tensor& x = main.value;
   TANDEM_CHECK(!w.defined() || ((w.dtype() == x.dtype() || w.dtype() == parameter_dtype(x.dtype())) &&
                                 w.device() == x.device()),
-               "{}: {} is {}, but {} is {}; it must be {}, on the same device", main.op, what, w.str(),
-               main.name, x.str(), name_of(parameter_dtype(x.dtype())));
+               "{}: {} is {}, but {} is {}; it must be {}, on the same device", main.op, what, w.summary(),
+               main.name, x.summary(), name_of(parameter_dtype(x.dtype())));
 }
 
 }  // namespace tandem

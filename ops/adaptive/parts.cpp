@@ -13,7 +13,7 @@ namespace tandem {
 VocabularyClusters checked_clusters(const char* op, const Tensor& hidden, const AdaptiveSoftmaxWeights& w) {
   check_floating(op, {{"hidden", hidden}});
   TANDEM_CHECK(hidden.rank() >= 1 && hidden.size(-1) > 0,
-               "{}: hidden is {}; it must be (..., d) with d at least 1", op, hidden.str());
+               "{}: hidden is {}; it must be (..., d) with d at least 1", op, hidden.summary());
   VocabularyClusters clusters = vocabulary_clusters(op, w.cutoffs, w.rows);
   TANDEM_CHECK(
       w.projections.empty() || static_cast<int64_t>(w.projections.size()) == clusters.count(),
@@ -26,7 +26,7 @@ VocabularyClusters checked_clusters(const char* op, const Tensor& hidden, const 
       op, w.biases.size(), w.rows.size());
   for (size_t i = 0; i < w.biases.size(); ++i)
     TANDEM_CHECK(!w.biases[i].defined() || w.biases[i].shape() == Shape{w.rows[i].size(0)},
-                 "{}: weights.biases[{}] is {}; with rows {} it must be ({})", op, i, w.biases[i].str(),
+                 "{}: weights.biases[{}] is {}; with rows {} it must be ({})", op, i, w.biases[i].summary(),
                  w.rows[i].shape().str(), w.rows[i].size(0));
   const int64_t d = hidden.size(-1);
   for (int64_t i = 0; i < clusters.count(); ++i) {
@@ -40,7 +40,7 @@ VocabularyClusters checked_clusters(const char* op, const Tensor& hidden, const 
     TANDEM_CHECK(
         !projection.defined() || projection.shape() == Shape({d, width}),
         "{}: weights.projections[{}] is {}; from hidden (..., {}) to rows of {} features it must be ({}, {})",
-        op, i, projection.str(), d, width, d, width);
+        op, i, projection.summary(), d, width, d, width);
   }
   const int64_t tails = clusters.count() - 1;
   const auto text = [](const Tensor& x) { return x.defined() ? x.shape().str() : "undefined"; };

@@ -1,7 +1,5 @@
 // The block kernels of attention on the CPU, with or without relative positions. A block is some query rows
 // of one batch item and head; it reads only keys that at least one of its rows sees.
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -154,27 +152,17 @@ void forward(const AttentionLayout& at, AttentionProducts<Operand>& products, co
   const int64_t floats =
       at.block * (products.keys.padded_rows() + products.positions.padded_rows() + at.head + 1) + at.keys;
   const ThreadScratch scratch(floats * sizeof(T) + products.scratch_bytes(at) + 4096);
+  const bool parallel = at.worth_threads();
+  if (at.positions > 0)
+    parallel_for(at.heads, parallel, [&](int64_t head) { products.positions.prepare(head, head); });
+  parallel_for(at.items(), parallel, [&](int64_t item) { products.prepare(item, item); });
   // Blocks go item by item, while the keys of the item are in cache. The last blocks see the most keys, so they come
   // first.
-  const auto run_task = [&](int64_t task) {
+  parallel_for(at.items() * at.blocks(), parallel, [&](int64_t task) {
+    const SingleThreaded single;
     forward_block(at, products, scratch.own(), x, task / at.blocks(),
                   at.block_at(at.blocks() - 1 - task % at.blocks()));
-  };
-  ParallelErrors errors;
-#pragma omp parallel if (at.worth_threads())
-  {
-    const SingleThreaded single;
-    if (at.positions > 0) {
-#pragma omp for schedule(dynamic)
-      for (int64_t head = 0; head < at.heads; ++head)
-        errors.run([&] { products.positions.prepare(head, head); });
-    }
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < at.items(); ++item) errors.run([&] { products.prepare(item, item); });
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < at.items() * at.blocks(); ++task) errors.run([&] { run_task(task); });
-  }
-  errors.rethrow();
+  });
 }
 
 // Clears the sums outside of `seen`, the rows that the first block of a task sees; that block overwrites
@@ -203,7 +191,7 @@ int64_t backward_groups(const AttentionLayout& at) {
 // task needs them only while it runs: with fewer threads than items each thread has one slot, which stays in
 // its cache.
 int64_t backward_slots(const AttentionLayout& at) {
-  return backward_groups(at) > 1 ? at.items() : std::min<int64_t>(at.items(), omp_get_max_threads());
+  return backward_groups(at) > 1 ? at.items() : std::min<int64_t>(at.items(), max_threads());
 }
 
 template <class Operand, class T>
@@ -229,8 +217,9 @@ void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
     }
   };
   const auto run_task = [&](int64_t task) {
+    const SingleThreaded single;
     const int64_t item = task / groups, group = task % groups,
-                  slot = slots < at.items() ? omp_get_thread_num() : item;
+                  slot = slots < at.items() ? thread_index() : item;
     if (groups == 1) products.prepare(slot, item);
     T* own = key_sums + (slot * groups + group) * 2 * keys * head;
     const Sums<T> sums{own, own + keys * head, position_sums + task * positions * head};
@@ -253,29 +242,15 @@ void backward(const AttentionLayout& at, AttentionProducts<Operand>& products,
       add_sum(target, position_sums + ((item * groups + task % groups) * positions + position) * head);
     }
   };
-  ParallelErrors errors;
-#pragma omp parallel if (at.worth_threads())
-  {
-    const SingleThreaded single;
-    if (at.positions > 0) {
-#pragma omp for schedule(dynamic)
-      for (int64_t h = 0; h < at.heads; ++h) errors.run([&] { products.positions.prepare(h, h); });
-    }
-    if (groups > 1) {
-#pragma omp for schedule(dynamic)
-      for (int64_t item = 0; item < at.items(); ++item) errors.run([&] { products.prepare(item, item); });
-    }
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < tasks; ++task) errors.run([&] { run_task(task); });
-    if (groups > 1) {
-#pragma omp for schedule(static)
-      for (int64_t row = 0; row < at.items() * at.keys; ++row)
-        errors.run([&] { put_key(row / at.keys, row / at.keys, row % at.keys); });
-    }
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < at.positions * at.heads; ++row) errors.run([&] { sum_positions(row); });
-  }
-  errors.rethrow();
+  const bool parallel = at.worth_threads();
+  if (at.positions > 0)
+    parallel_for(at.heads, parallel, [&](int64_t h) { products.positions.prepare(h, h); });
+  if (groups > 1) parallel_for(at.items(), parallel, [&](int64_t item) { products.prepare(item, item); });
+  parallel_for(tasks, parallel, run_task);
+  if (groups > 1)
+    parallel_for(at.items() * at.keys, parallel,
+                 [&](int64_t row) { put_key(row / at.keys, row / at.keys, row % at.keys); });
+  parallel_for(at.positions * at.heads, parallel, sum_positions);
 }
 
 template <class Operand>

@@ -41,19 +41,13 @@ struct PackThenMultiply {
                   tile_bytes = own_tile_size * static_cast<int64_t>(sizeof(float));
     const ThreadScratch scratch(round_up(packed_bytes, 64) + tile_bytes, parallel);
     bf16* const shared = static_cast<bf16*>(storage.data());
-    ParallelErrors errors;
-#pragma omp parallel if (parallel)
-    {
+    parallel_for(pack_tasks, parallel, [&](int64_t task) { pack(shared, task); });
+    parallel_for(multiply_tasks, parallel, [&](int64_t task) {
       const SingleThreaded single;
       char* memory = scratch.own();
       bf16* const packed = take<bf16>(memory, own_packed_size);
-      const TaskMemory own{packed, take<float>(memory, own_tile_size)};
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < pack_tasks; ++task) errors.run([&] { pack(shared, task); });
-#pragma omp for schedule(dynamic)
-      for (int64_t task = 0; task < multiply_tasks; ++task) errors.run([&] { multiply(shared, own, task); });
-    }
-    errors.rethrow();
+      multiply(shared, TaskMemory{packed, take<float>(memory, own_tile_size)}, task);
+    });
   }
 };
 

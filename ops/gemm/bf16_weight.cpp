@@ -18,7 +18,7 @@ namespace tandem {
 
 Bf16Weight::Bf16Weight(const Tensor& weight) {
   TANDEM_CHECK(weight.dtype() == DType::f32 && weight.rank() == 2 && weight.device().is_cpu(),
-               "bf16 weight: got {}; it must be f32 (out, in) on the CPU", weight.str());
+               "bf16 weight: got {}; it must be f32 (out, in) on the CPU", weight.summary());
   out = weight.size(0);
   in = weight.size(1);
   packed = Tensor({cpu::packed_width(out), cpu::packed_depth(in)}, DType::bf16);
@@ -52,7 +52,9 @@ void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, con
   const ThreadScratch tiles(p.m * columns * sizeof(float), parallel);
   const bf16* const right = weight.packed.data<bf16>();
   const int64_t tasks = (p.n + columns - 1) / columns;
-  const auto multiply_task = [&](int64_t task, float* tile) {
+  parallel_for(tasks, parallel, [&](int64_t task) {
+    const SingleThreaded single;
+    float* const tile = tiles.own<float>();
     const int64_t j = task * columns, n = std::min(columns, p.n - j), width = packed_width(n);
     if (few)
       multiply_panel(tile, widened, right + j * depth, p.m, depth);
@@ -66,16 +68,7 @@ void multiply(C* c, const float* a, const Gemm& p, const Bf16Weight& weight, con
       else
         round_to_bf16(y, x, n);
     }
-  };
-  ParallelErrors errors;
-#pragma omp parallel if (parallel)
-  {
-    const SingleThreaded single;
-    float* const tile = tiles.own<float>();
-#pragma omp for schedule(static)
-    for (int64_t task = 0; task < tasks; ++task) errors.run([&] { multiply_task(task, tile); });
-  }
-  errors.rethrow();
+  });
 }
 
 }  // namespace

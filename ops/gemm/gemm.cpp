@@ -113,21 +113,14 @@ struct Blocks {
 template <class T>
 void multiply_in_blocks(T* c, const T* a, const T* b, const Gemm& p, const T* bias) {
   const Blocks blocks{p};
-  const auto multiply_block = [&](int64_t index) {
+  parallel_for(blocks.count(), worth_threads(p), [&](int64_t index) {
+    const SingleThreaded single;
     const auto [item, i, j, part] = blocks.at(index);
     T* target = c + item * p.stride_c + i * p.ldc + j;
     multiply(part, target, a + item * p.stride_a + row_offset(p, i),
              b + item * p.stride_b + column_offset(p, j));
     for (int64_t row = 0; row < part.m && bias; ++row) add_to_row(target + row * p.ldc, bias + j, part.n);
-  };
-  ParallelErrors errors;
-#pragma omp parallel if (worth_threads(p))
-  {
-    const SingleThreaded single;
-#pragma omp for schedule(dynamic)
-    for (int64_t index = 0; index < blocks.count(); ++index) errors.run([&] { multiply_block(index); });
-  }
-  errors.rethrow();
+  });
 }
 
 // Computes the product p block by block in scratch memory, and writes or adds each block, transposed, to C.
@@ -135,22 +128,15 @@ void gemm_via_transpose(float* c, const float* a, const float* b, const Gemm& p)
   const Blocks blocks{p};
   const bool parallel = worth_threads(p);
   const ThreadScratch scratch(blocks.size.m * blocks.size.n * sizeof(float), parallel);
-  const auto multiply_block = [&](int64_t index, float* tile) {
+  parallel_for(blocks.count(), parallel, [&](int64_t index) {
+    const SingleThreaded single;
+    float* const tile = scratch.own<float>();
     auto [item, i, j, part] = blocks.at(index);
     part.ldc = part.n;
     part.accumulate = false;
     multiply(part, tile, a + item * p.stride_a + i, b + item * p.stride_b + j);
     transpose_into(c + item * p.stride_c + j * p.ldc + i, p.ldc, p.accumulate, tile, part.n, part.m, part.n);
-  };
-  ParallelErrors errors;
-#pragma omp parallel if (parallel)
-  {
-    const SingleThreaded single;
-    float* const tile = scratch.own<float>();
-#pragma omp for schedule(dynamic)
-    for (int64_t index = 0; index < blocks.count(); ++index) errors.run([&] { multiply_block(index, tile); });
-  }
-  errors.rethrow();
+  });
 }
 
 // oneDNN repacks B for each block, slowly if B is stored transposed. From so many rows of C on, transposing B

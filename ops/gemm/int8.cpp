@@ -115,7 +115,7 @@ TANDEM_SIMD void multiply_int8_clones(int32_t* c, const uint8_t* left, const int
 
 Int8Weight::Int8Weight(const Tensor& codes, float step, float zero) : step(step), zero(zero - 128) {
   TANDEM_CHECK(codes.dtype() == DType::u8 && codes.rank() == 2 && codes.device().is_cpu(),
-               "int8: codes are {}; they must be u8 (out, in) on the CPU", codes.str());
+               "int8: codes are {}; they must be u8 (out, in) on the CPU", codes.summary());
   TANDEM_CHECK(codes.size(1) <= 1 << 16, "int8: {} inputs; sums of more than 65,536 may not fit into 32 bits",
                codes.size(1));
   out = codes.size(0);
@@ -145,11 +145,13 @@ void gemm_int8(float* c, const float* a, const Gemm& p, const Int8Weight& weight
   const bool parallel = worth_threads(p);
   const int64_t tile = std::min(p.m, kRows) * std::min(packed_width(out), kColumns);
   const ThreadScratch tiles(tile * sizeof(int32_t), parallel);
-  const auto round = [&](int64_t i) {
+  parallel_for(p.m, parallel, [&](int64_t i) {
     scales[i] = round_row(left + i * depth, a + i * p.lda, in);
     std::fill(left + i * depth + in, left + (i + 1) * depth, uint8_t{0});
-  };
-  const auto multiply_task = [&](int64_t task, int32_t* products) {
+  });
+  parallel_for(down * across, parallel, [&](int64_t task) {
+    const SingleThreaded single;
+    int32_t* const products = tiles.own<int32_t>();
     const int64_t i = task / across * kRows, j = task % across * kColumns;
     const int64_t m = std::min(kRows, p.m - i), n = std::min(kColumns, out - j), width = packed_width(n);
     const auto multiply = onednn_has_int8() ? onednn_multiply_int8 : multiply_int8;
@@ -160,20 +162,7 @@ void gemm_int8(float* c, const float* a, const Gemm& p, const Int8Weight& weight
                  weight.zero, p.accumulate, n);
       if (bias) add_to_row(target, bias + j, n);
     }
-  };
-  ParallelErrors errors;
-#pragma omp parallel if (parallel)
-  {
-    const SingleThreaded single;
-    int32_t* const products = tiles.own<int32_t>();
-#pragma omp for
-    for (int64_t i = 0; i < p.m; ++i) errors.run([&] { round(i); });
-      // A static schedule gives a thread the same columns in every product: those of a small weight stay in its
-      // cache.
-#pragma omp for schedule(static)
-    for (int64_t task = 0; task < down * across; ++task) errors.run([&] { multiply_task(task, products); });
-  }
-  errors.rethrow();
+  });
 }
 
 }  // namespace cpu

@@ -44,22 +44,14 @@ void multiply_packed(float* c, const float* a, const bf16* right, const Gemm& p)
   const ThreadScratch tiles(p.m * columns * sizeof(float), parallel);
   bf16* rows = static_cast<bf16*>(left.data());
   pack_left(rows, a, p.lda, false, p.m, p.k);
-  ParallelErrors errors;
-#pragma omp parallel if (parallel)
-  {
+  parallel_for((p.n + columns - 1) / columns, parallel, [&](int64_t task) {
     const SingleThreaded single;
     float* const tile = tiles.own<float>();
-    // A static schedule gives a thread the same columns of B in every product, which stay in its cache.
-#pragma omp for schedule(static)
-    for (int64_t j = 0; j < p.n; j += columns)
-      errors.run([&] {
-        const int64_t n = std::min(columns, p.n - j), width = packed_width(n);
-        onednn_multiply_packed(tile, rows, right + j * depth, p.m, width, depth, false);
-        for (int64_t row = 0; row < p.m; ++row)
-          write_row(c + row * p.ldc + j, tile + row * width, n, nullptr, p.accumulate);
-      });
-  }
-  errors.rethrow();
+    const int64_t j = task * columns, n = std::min(columns, p.n - j), width = packed_width(n);
+    onednn_multiply_packed(tile, rows, right + j * depth, p.m, width, depth, false);
+    for (int64_t row = 0; row < p.m; ++row)
+      write_row(c + row * p.ldc + j, tile + row * width, n, nullptr, p.accumulate);
+  });
 }
 
 }  // namespace

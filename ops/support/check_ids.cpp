@@ -28,7 +28,7 @@ std::string position(const Shape& shape, int64_t index) {
 }  // namespace
 
 void check_ids(const char* what, const Tensor& ids, int64_t count) {
-  TANDEM_CHECK(ids.dtype() == DType::i32, "{} are {}; they must be i32", what, ids.str());
+  TANDEM_CHECK(ids.dtype() == DType::i32, "{} are {}; they must be i32", what, ids.summary());
   if (!ids.device().is_cpu() || all_below(ids.data<int32_t>(), ids.numel(), static_cast<uint32_t>(count)))
     return;
   for (int64_t i = 0; i < ids.numel(); ++i) {

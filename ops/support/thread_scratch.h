@@ -1,26 +1,25 @@
-// Scratch memory for every thread of a parallel region.
+// Scratch memory for every thread of a loop.
 #pragma once
-#include <omp.h>
-
 #include <cstdint>
 
+#include "tandem/core/parallel.h"
 #include "tandem/core/storage.h"
 
 namespace tandem::cpu {
 
 // One piece of memory for each thread, allocated before the threads start, so that the amount does not depend
-// on their timing. With parallel == false the region runs on the calling thread alone, and there is one
+// on their timing. With parallel == false the loop runs on the calling thread alone, and there is one
 // piece.
 class ThreadScratch {
  public:
   explicit ThreadScratch(int64_t bytes, bool parallel = true)
       : bytes_((bytes + kAlignment - 1) / kAlignment * kAlignment),
-        storage_(bytes_ * (parallel ? omp_get_max_threads() : 1), Device::cpu()) {}
+        storage_(bytes_ * (parallel ? max_threads() : 1), Device::cpu()) {}
 
-  // Returns the calling thread's piece, aligned to 512 bytes.
+  // Returns the calling thread's piece, aligned to 512 bytes. Call it in the body of the loop.
   template <class T = char>
   T* own() const {
-    return reinterpret_cast<T*>(static_cast<char*>(storage_.data()) + bytes_ * omp_get_thread_num());
+    return reinterpret_cast<T*>(static_cast<char*>(storage_.data()) + bytes_ * thread_index());
   }
 
  private:

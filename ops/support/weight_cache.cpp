@@ -78,9 +78,9 @@ void mark_low_precision_current(const Tensor& leaf) {
 
 void set_int8(const Tensor& leaf, std::shared_ptr<const Int8Weight> form) {
   TANDEM_CHECK(leaf.node() && leaf.node()->is_leaf() && leaf.dtype() == DType::f32 && leaf.device().is_cpu(),
-               "int8: {} cannot have an 8-bit form; it must be a leaf, f32 on the CPU", leaf.str());
+               "int8: {} cannot have an 8-bit form; it must be a leaf, f32 on the CPU", leaf.summary());
   TANDEM_CHECK(leaf.shape() == Shape({form->out, form->in}), "int8: the form is ({}, {}), the weight is {}",
-               form->out, form->in, leaf.str());
+               form->out, form->in, leaf.summary());
   const std::scoped_lock lock(forms_mutex);
   WeightForms& forms = forms_or_new(leaf);
   forms.int8 = std::move(form);

@@ -77,8 +77,8 @@ void mingru_scan_backward(const Tensor& du, const Tensor& dh0, const Tensor& dh,
 Tensor mingru_scan(const Tensor& u, const Tensor& h0) {
   TANDEM_CHECK(u.rank() == 3 && u.size(2) % 2 == 0 && h0.shape() == Shape({u.size(1), u.size(2) / 2}) &&
                    h0.dtype() == u.dtype() && (u.dtype() == DType::f32 || u.dtype() == DType::f64),
-               "mingru_scan: u is {}, h0 is {}; give (T, B, 2 D) and (B, D), both f32 or f64", u.str(),
-               h0.str());
+               "mingru_scan: u is {}, h0 is {}; give (T, B, 2 D) and (B, D), both f32 or f64", u.summary(),
+               h0.summary());
   const Tensor h({u.size(0), u.size(1), u.size(2) / 2}, u.dtype(), u.device());
   TANDEM_DISPATCH_CPU(u.device(), mingru_scan(h, u, h0));
   return record("mingru_scan", h, {u, h0}, [u, h0, h](const Tensor& dh) -> Grads {

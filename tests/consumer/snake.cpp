@@ -21,11 +21,12 @@ void forward(const Tensor& y, const Tensor& x, const Tensor& alpha) {
   const T* in = x.data<T>();
   T* out = y.data<T>();
   const int64_t width = alpha.numel(), n = x.numel();
-#pragma omp parallel for if (n > kParallelGrain)
-  for (int64_t i = 0; i < n; ++i) {
-    const T f = a[i % width], s = std::sin(f * in[i]);
-    out[i] = in[i] + s * s / f;
-  }
+  tandem::cpu::for_elements(n, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const T f = a[i % width], s = std::sin(f * in[i]);
+      out[i] = in[i] + s * s / f;
+    }
+  });
 }
 
 // With s = sin(alpha x):
@@ -42,14 +43,13 @@ void backward(const Tensor& dx, const Tensor& dalpha, const Tensor& dy, const Te
   T* out = dx.data<T>();
   T* sum = dalpha.data<T>();
   const int64_t width = alpha.numel(), n = x.numel();
-#pragma omp parallel for if (n > kParallelGrain)
-  for (int64_t d = 0; d < width; ++d) {
+  tandem::cpu::parallel_for(width, n > kParallelGrain, [=](int64_t d) {
     for (int64_t i = d; i < n; i += width) {
       const T s = std::sin(a[d] * in[i]), twice = std::sin(2 * a[d] * in[i]);
       out[i] = up[i] * (1 + twice);
       sum[d] += up[i] * (in[i] * twice - s * s / a[d]) / a[d];
     }
-  }
+  });
 }
 
 }  // namespace
@@ -64,10 +64,10 @@ void cpu::snake_backward(const Tensor& dx, const Tensor& dalpha, const Tensor& d
 
 Tensor snake(const Tensor& x, const Tensor& alpha) {
   TANDEM_CHECK(x.rank() >= 1 && alpha.rank() == 1 && x.size(-1) == alpha.numel(),
-               "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.str(),
-               alpha.str());
-  TANDEM_CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.str(),
-               alpha.str());
+               "snake: x is {}, alpha is {}; alpha needs one value for each of x's last axis", x.summary(),
+               alpha.summary());
+  TANDEM_CHECK(x.dtype() == alpha.dtype(), "snake: x is {}, alpha is {}; convert one of them", x.summary(),
+               alpha.summary());
   Tensor y = empty_like(x);
   TANDEM_DISPATCH(x.device(), snake_forward(y, x, alpha));
   return record("snake", y, {x, alpha}, [x, alpha](const Tensor& dy) -> Grads {

@@ -56,7 +56,7 @@ TEST_CASE("array: copy converts between every pair of dtypes") {
     const Tensor x = tensor_of<double>({2, 4}, values).to(from);
     CHECK(x.dtype() == from);
     for (DType to : kAll) {
-      CAPTURE(x.str());
+      CAPTURE(x.summary());
       CAPTURE(std::string(name_of(to)));
       const Tensor y = full({2, 4}, 77, to);
       copy(y, x);

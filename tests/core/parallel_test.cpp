@@ -2,9 +2,12 @@
 #include "tandem/core/parallel.h"
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <new>
+#include <thread>
 #include <vector>
 
 #include "tandem/core/error.h"
@@ -42,17 +45,72 @@ TEST_CASE("parallel loops: what an item throws reaches the caller, as it was thr
   }
 }
 
-TEST_CASE("parallel errors: after the first error further tasks do nothing") {
-  ParallelErrors errors;
-  int ran = 0;
-  errors.run([&ran] { ++ran; });
-  errors.run([] { throw Error("first"); });
-  errors.run([&ran] {
-    ++ran;
-    throw Error("second");
+TEST_CASE("parallel loops: a loop has more items than the pool counts in one range") {
+  const Threads two(2);
+  constexpr int64_t kCount = (int64_t{1} << 25) + 3;
+  std::atomic<int64_t> sum = 0;
+  std::vector<int64_t> sums(2 * 64);  // of each thread, apart from one another
+  cpu::parallel_for(kCount, true,
+                    [&sums](int64_t i) { sums[static_cast<size_t>(64 * cpu::thread_index())] += i; });
+  for (const int64_t one : sums) sum += one;
+  CHECK(sum == kCount * (kCount - 1) / 2);
+}
+
+TEST_CASE(
+    "parallel loops: a thread has an index below the number of threads, also when that changes from loop to loop") {
+  std::atomic<int> wrong = 0;
+  for (int round = 0; round < 2000; ++round) {
+    const int threads = 1 + round % 4;
+    const Threads use(threads);
+    cpu::parallel_for(16, true, [&wrong, threads](int64_t) {
+      if (cpu::thread_index() < 0 || cpu::thread_index() >= threads) ++wrong;
+    });
+  }
+  CHECK(wrong == 0);
+  CHECK(cpu::thread_index() == 0);
+}
+
+TEST_CASE("parallel loops: a loop within a loop is done by one thread, whose index in it is 0") {
+  const Threads use(3);
+  std::atomic<int> visits = 0, wrong = 0;
+  cpu::parallel_for(50, true, [&](int64_t) {
+    const int outer = cpu::thread_index();
+    const auto self = std::this_thread::get_id();
+    cpu::parallel_for(20, true, [&](int64_t) {
+      ++visits;
+      if (std::this_thread::get_id() != self || cpu::thread_index() != 0) ++wrong;
+    });
+    if (cpu::thread_index() != outer) ++wrong;
   });
-  CHECK(ran == 1);
-  CHECK(error_of([&errors] { errors.rethrow(); }) == "first");
+  CHECK(visits == 1000);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("parallel loops: several threads of a program may begin loops at the same time") {
+  std::atomic<int64_t> visits = 0;
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller)
+    callers.emplace_back([&visits] {
+      const Threads use(3);
+      for (int round = 0; round < 200; ++round) cpu::parallel_for(30, true, [&visits](int64_t) { ++visits; });
+    });
+  for (std::thread& caller : callers) caller.join();
+  CHECK(visits == 4 * 200 * 30);
+}
+
+TEST_CASE("parallel loops: a loop ends without threads that do not run") {
+  const Threads use(4);
+  cpu::parallel_for(100, true, [](int64_t) {});
+  const pid_t child = fork();
+  if (child == 0) {  // it has the memory of the pool, but none of its threads
+    std::atomic<int> visits = 0;
+    for (int round = 0; round < 10; ++round) cpu::parallel_for(100, true, [&visits](int64_t) { ++visits; });
+    _exit(visits == 1000 ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 }  // namespace tandem::testing

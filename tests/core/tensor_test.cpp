@@ -36,7 +36,7 @@ TEST_CASE("tensor: it has the shape, dtype and device that it was made with") {
   CHECK(x.nbytes() == 48);
   CHECK(x.dtype() == DType::bf16);
   CHECK(x.device() == Device::cpu());
-  CHECK(x.str() == "bf16 (2, 3, 4) on cpu");
+  CHECK(x.summary() == "bf16 (2, 3, 4) on cpu");
   if (allocator_mode_from_environment() != AllocatorMode::direct)
     CHECK(reinterpret_cast<uintptr_t>(x.raw()) % 512 == 0);
 }
@@ -179,7 +179,7 @@ TEST_CASE("tensor: errors say what was asked of what") {
                        Error);
   const Tensor none;
   CHECK_FALSE(none.defined());
-  CHECK(none.str() == "undefined tensor");
+  CHECK(none.summary() == "undefined tensor");
   CHECK_THROWS_WITH_AS(none.shape(), "Tensor::shape: this tensor is undefined; give it a value first", Error);
   CHECK_THROWS_AS(none.clone(), Error);
   CHECK_THROWS_AS(Tensor({1}, DType::f32, Device::cuda(63)), Error);

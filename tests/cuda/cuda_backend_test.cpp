@@ -8,6 +8,7 @@
 #include "tandem/core/random.h"
 #include "tandem/cuda/runtime/batch_copy.h"
 #include "tandem/cuda/runtime/graph.h"
+#include "tandem/cuda/runtime/library.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/support/weight_cache.h"
@@ -29,6 +30,21 @@ bool caches() {
 }
 
 }  // namespace
+
+TEST_CASE("cuda libraries: what is missing is named, with the files that were tried") {
+  CHECK(contains(error_of([] {
+                   cuda::load_library("cuNone", {"libcunone.so.1", "/usr/none/libcunone.so"});
+                 }),
+                 "cuNone cannot be loaded, which computes on the GPU: libcunone.so.1: "));
+  CHECK(contains(error_of([] {
+                   cuda::load_library("cuNone", {"libcunone.so.1", "/usr/none/libcunone.so"});
+                 }),
+                 "; /usr/none/libcunone.so: "));
+  void* const library = cuda::load_library("libm", {"libcunone.so.1", "libm.so.6"});
+  CHECK(cuda::find_function(library, "libm", "cos") != nullptr);
+  CHECK(contains(error_of([library] { cuda::find_function(library, "libm", "cosinus"); }),
+                 "libm has no function cosinus"));
+}
 
 TEST_CASE("cuda: the status names the device, or says why there is none") {
   const CudaStatus& status = cuda_status();

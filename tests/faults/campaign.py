@@ -53,8 +53,8 @@ class Campaign:
         self.text = work / "text.txt"
         write_text(self.text, random.Random(1))
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FAULT_")}
-        # Children must not spin for work, because the cores are shared. Programs are tested on the CPU.
-        self.environment |= {"OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": "-1", "TANDEM_SIMULATOR_DEVICES": "0"}
+        # Programs are tested on the CPU.
+        self.environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TANDEM_SIMULATOR_DEVICES": "0"}
         self.prepare()
 
     def prepare(self):

@@ -1,5 +1,5 @@
-"""Tests of the campaign itself: it sees what is lost, and the shim changes the call that it is told to change. Then a case
-of a program that chance seldom finds.
+"""Tests of the campaign itself: it sees what is lost, and the shim changes the call that it is told to change. Then cases of
+programs that chance seldom finds.
 
 The argument is the folder of the build.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import struct
 import sys
@@ -115,14 +116,27 @@ class ShimTest(Folder):
 
 
 class ProgramTest(Folder):
-    def test_a_temporary_file_that_cannot_be_looked_at_is_an_error_and_no_endless_loop(self):
+    def train(self, fault, *more):
         text = self.folder / "text.txt"
         write_text(text, random.Random(1))
-        fault = Fault(f"error={errno.EIO}", 1, "stat", repeat=True, path="last.safetensors.tmp")
-        ended = Process([tool_folder(BUILD) / "train", text, "--out=run", "--device=cpu", *TINY], self.folder, "train",
-                        dict(os.environ), build_shim(BUILD, self.folder), fault).end()
+        return Process([tool_folder(BUILD) / "train", text, "--out=run", "--device=cpu", *TINY, *more], self.folder, "train",
+                       dict(os.environ), build_shim(BUILD, self.folder), fault).end()
+
+    def test_a_temporary_file_that_cannot_be_looked_at_is_an_error_and_no_endless_loop(self):
+        ended = self.train(Fault(f"error={errno.EIO}", 1, "stat", repeat=True, path="last.safetensors.tmp"))
         self.assertEqual(ended.code, 1)
         self.assertIn("last.safetensors: look at the temporary file: Input/output error", ended.error)
+
+    @unittest.skipUnless(shutil.which("mpirun"), "there is no mpirun; Debian has it in openmpi-bin")
+    def test_a_rank_that_stops_when_nobody_waits_for_it_any_more_does_not_keep_the_run_from_ending(self):
+        for rank in (0, 1):
+            ended = self.train(Fault(f"signal={int(signal.SIGSTOP)}", 1, "end", path=f"rank-{rank}"), "--ranks=2", "--timeout=2s")
+            self.assertEqual(len(ended.hits), 1)
+            self.assertEqual(ended.code, 1, ended.describe())
+            self.assertIn("a rank has ended 2 s ago, but process ", ended.error)
+            self.assertTrue(is_whole(self.run_folder / "last.safetensors"))
+            shutil.rmtree(self.run_folder)
+            (self.folder / "train.log").unlink()
 
 
 if __name__ == "__main__":

@@ -163,8 +163,18 @@ def rank_call(case):
     """A rank fails in an exchange of a step, an evaluation or a checkpoint: it dies, ends, hangs, or MPI reports an error."""
     action = case.random.choice(["kill", "exit=0", "exit=5", f"error={errno.EIO}", f"signal={int(signal.SIGABRT)}",
                                  f"signal={int(signal.SIGSTOP)}"])
+    fail_in_call(case, action, case.random.randint(FIRST_CALL, CALLS), "irecv")
+
+
+def rank_end(case):
+    """A rank that has done its part hangs, crashes or fails at its end, when no other rank waits for it any more."""
+    fail_in_call(case, case.random.choice(["kill", "exit=5"] + 3 * [f"signal={int(signal.SIGSTOP)}"]), 1, "end")
+
+
+def fail_in_call(case, action, number, call):
+    """Runs with this fault in one of the first two ranks, and checks that it is noticed and loses nothing."""
     rank = case.random.randint(0, 1)
-    process, _ = start(case, Fault(action, case.random.randint(FIRST_CALL, CALLS), "irecv", path=f"rank-{rank}"))
+    process, _ = start(case, Fault(action, number, call, path=f"rank-{rank}"))
     members, end = [], time.monotonic() + LONGEST
     while process.running() and time.monotonic() < end:
         members = sorted(set(members) | set(family(process.process.pid)))

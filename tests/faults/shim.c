@@ -13,7 +13,8 @@
 // too. FAULT_LOG is a file to which each counted call is appended as "NUMBER NAME PATH", and "hit " before those that
 // were changed.
 //
-// The receives that a rank of MPI starts are counted, too, as the call "irecv" on the path "rank-R".
+// The receives that a rank of MPI starts are counted, too, as the call "irecv" on the path "rank-R", and so is the end of
+// its main(), as the call "end".
 //
 // A segmentation fault is logged, too, as "crash PATH" with the path of the library or program in which it happened.
 //
@@ -247,3 +248,7 @@ static const char* rank_name(void) {
 INTERCEPT(int, MPI_Irecv, "irecv",
           (void* data, int count, void* type, int from, int tag, void* group, void* request),
           (data, count, type, from, tag, group, request), rank_name(), 16)
+
+__attribute__((destructor)) static void count_end(void) {
+  begin("end", rank_name());
+}

@@ -122,6 +122,19 @@ TEST_CASE("srupp: the options of initial values do what they say, and change not
   CHECK(contains(preset("srupp", "base").model_config, R"("initial_rows":"width")"));
 }
 
+TEST_CASE("srupp: the preset laptop begins with attention, and laptop-published is the paper's model") {
+  const Preset ours = preset("srupp", "laptop"), published = preset("srupp", "laptop-published");
+  for (const char* field : {R"("alpha":1.0)", R"("conv_width":3)", R"("highway_bias":0.0)"})
+    CHECK(contains(ours.model_config, field));
+  for (const char* field : {R"("alpha":0.0)", R"("conv_width":0)", R"("highway_bias":-2.0)"})
+    CHECK(contains(published.model_config, field));
+  CHECK(ours.recipe.optimizer == "muon");
+  CHECK(ours.recipe.decay == "matrices");
+  CHECK(published.recipe.optimizer == "radam");
+  CHECK(published.recipe.decay == "all");
+  CHECK(preset("srupp", "base").recipe.decay == "all");
+}
+
 TEST_CASE("srupp: wrong configurations are refused") {
   CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"heads":3})", 1); }),
                  "d' is 128, heads 3"));
@@ -129,7 +142,7 @@ TEST_CASE("srupp: wrong configurations are refused") {
                  "give one of the two"));
   CHECK(contains(error_of([] { preset("srupp", "laptop-k5"); }),
                  "laptop-k5 asks for attention every 5 layers; laptop has 4 layers"));
-  CHECK(contains(error_of([] { preset("srupp", "huge"); }), "laptop, txl-matched, base"));
+  CHECK(contains(error_of([] { preset("srupp", "huge"); }), "laptop, laptop-published, txl-matched, base"));
   CHECK(contains(error_of([] { preset("srupp", "huge-k5"); }), "also as NAME-k2, -k5, -k10"));
 }
 

@@ -55,7 +55,7 @@ void check_gradients(const Weights& w, const Tensors& expected, double tolerance
   const Tensors leaves = all_of(w);
   REQUIRE(leaves.size() == expected.size());
   for (size_t i = 0; i < leaves.size(); ++i) {
-    INFO("weight ", i, ": ", leaves[i].str());
+    INFO("weight ", i, ": ", leaves[i].summary());
     REQUIRE(leaves[i].defined() == expected[i].defined());
     if (leaves[i].defined()) CHECK(relative_error(grad(leaves[i]), expected[i]) <= tolerance);
   }

@@ -81,7 +81,7 @@ TEST_CASE("cast: a tracked tensor can be looked at without a trace on the tape")
   Tape tape;
   CHECK(x.item() == 2);
   CHECK(x.to_vector<float>()[0] == 2);
-  CHECK(values_text(x) == "[2.] f32 (1) on cpu");
+  CHECK(x.str() == "[2.] f32 (1) on cpu");
   CHECK(tape.size() == 0);
 }
 

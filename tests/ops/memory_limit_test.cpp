@@ -1,6 +1,5 @@
 // Products and training steps under limits of memory: they finish or throw, and never end the process by a signal.
 #include <doctest/doctest.h>
-#include <omp.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 
 #include "tandem/autograd/leaf.h"
 #include "tandem/autograd/tape.h"
+#include "tandem/core/parallel.h"
 #include "tandem/core/random.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/gemm/precision.h"
@@ -54,11 +54,10 @@ void train(int rounds) {
   }
 }
 
-// The child's work: threads first, because OpenMP itself ends a process that cannot start them.
+// The child's work: threads first, so that their stacks do not count.
 int train_within(size_t kib) {
   const Threads two(2);
-#pragma omp parallel
-  { [[maybe_unused]] volatile int thread = omp_get_thread_num(); }
+  cpu::parallel_for(2, true, [](int64_t) {});
   const size_t bytes = address_space() + kib * 1024;
   const rlimit limit{bytes, bytes};
   setrlimit(RLIMIT_AS, &limit);

@@ -74,7 +74,7 @@ void check_slots(const std::vector<MuonSlot>& slots, const std::vector<MuonSlot>
   REQUIRE(slots.size() == expected.size());
   for (size_t i = 0; i < slots.size(); ++i) {
     CAPTURE(i);
-    CAPTURE(slots[i].value.str());
+    CAPTURE(slots[i].value.summary());
     CHECK(relative_error(slots[i].value.to(Device::cpu()), expected[i].value) < tolerance);
     CHECK(relative_error(slots[i].m.to(Device::cpu()), expected[i].m) < 1e-6);
     if (slots[i].copy.defined())
@@ -205,7 +205,7 @@ TEST_CASE("muon_step: pruned weights become exactly 0, in the copy too, and the 
     const std::vector<MuonSlot> before = make_slots(kShapes, DType::f32, device);
     run(slots, {}, device);
     for (size_t i = 1; i < slots.size(); i += 2) {
-      CAPTURE(slots[i].value.str());
+      CAPTURE(slots[i].value.summary());
       REQUIRE(slots[i].mask.defined());
       const std::vector<float> now = slots[i].value.to_vector<float>(),
                                then = before[i].value.to_vector<float>();

@@ -93,7 +93,7 @@ void check_slots(const std::vector<ParameterSlot>& slots, const std::vector<Para
   for (size_t i = 0; i < slots.size(); ++i) {
     const ParameterSlot &slot = slots[i], &other = expected[i];
     CAPTURE(i);
-    CAPTURE(slot.value.str());
+    CAPTURE(slot.value.summary());
     CHECK(relative_error(slot.value.to(Device::cpu()), other.value) < tolerance);
     CHECK(relative_error(slot.m.to(Device::cpu()), other.m) < tolerance);
     CHECK(relative_error(slot.v.to(Device::cpu()), other.v) < tolerance);

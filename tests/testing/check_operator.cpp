@@ -28,12 +28,12 @@ Report check_forward(const OpCase& op_case) {
                         expected.size()))
         return;
       for (size_t k = 0; k < ys.size(); ++k) {
-        report.check(ys[k].dtype() == dtype, "output {} is {}, from inputs of {}", k, ys[k].str(),
+        report.check(ys[k].dtype() == dtype, "output {} is {}, from inputs of {}", k, ys[k].summary(),
                      name_of(dtype));
         const double error = relative_error(ys[k], expected[k]),
                      most = dtype == DType::f64 ? 1e-10 : op_case.tolerance_f32;
-        report.check(error <= most, "output {}, {}, is {} from the reference, {}; {} at most", k, ys[k].str(),
-                     error, expected[k].str(), most);
+        report.check(error <= most, "output {}, {}, is {} from the reference, {}; {} at most", k,
+                     ys[k].summary(), error, expected[k].summary(), most);
       }
     }
   });
@@ -64,13 +64,13 @@ Report check_gradients_f32(const OpCase& op_case) {
       if (!is_checked(inputs[i])) continue;
       const Tensor &g = narrow.gradients[i], &expected = wide.gradients[i];
       if (!report.check(g.defined() == expected.defined(), "input {}, {}, has a gradient in one dtype only",
-                        i, inputs[i].str()) ||
+                        i, inputs[i].summary()) ||
           !g.defined())
         continue;
-      report.check(g.dtype() == DType::f32, "the gradient of input {} is {}", i, g.str());
+      report.check(g.dtype() == DType::f32, "the gradient of input {} is {}", i, g.summary());
       const double error = relative_error(g, expected);
       report.check(error <= op_case.gradient_tolerance_f32,
-                   "the gradient of input {}, {}, is {} from that in f64; {} at most", i, inputs[i].str(),
+                   "the gradient of input {}, {}, is {} from that in f64; {} at most", i, inputs[i].summary(),
                    error, op_case.gradient_tolerance_f32);
     }
   });
@@ -132,7 +132,7 @@ Report check_gradient_paths(const OpCase& op_case) {
         if (!is_checked(inputs[i]) || (only >= 0 && only != static_cast<int>(i))) continue;
         if (!report.check(other.gradients[i].defined() == all.gradients[i].defined(),
                           "{}: input {}, {}, has a gradient in one of two passes only", what, i,
-                          inputs[i].str()) ||
+                          inputs[i].summary()) ||
             !all.gradients[i].defined())
           continue;
         const double* g = all.gradients[i].data<double>();
@@ -140,7 +140,7 @@ Report check_gradient_paths(const OpCase& op_case) {
             tensor_from(inputs[i].shape(), [g, factor](int64_t k) { return factor * g[k]; });
         const double error = relative_error(other.gradients[i], expected);
         report.check(error <= 1e-12, "{}: the gradient of input {}, {}, is {} from the one expected", what, i,
-                     inputs[i].str(), error);
+                     inputs[i].summary(), error);
       }
     };
     Differentiate through;

@@ -51,24 +51,24 @@ void compare_with_cpu(Report& report, const OpCase& op_case, const Tensors& inpu
     return;
   for (size_t k = 0; k < actual.outputs.size(); ++k) {
     const Tensor& y = actual.outputs[k];
-    report.check(y.device() == Device::cuda(), "output {}, {}, is on {}", k, y.str(), y.device().str());
+    report.check(y.device() == Device::cuda(), "output {}, {}, is on {}", k, y.summary(), y.device().str());
     const double error = relative_error(y.to(Device::cpu()), expected.outputs[k]);
-    report.check(error <= tolerance.value, "output {}, {}, is {} from the CPU's; {} at most", k, y.str(),
+    report.check(error <= tolerance.value, "output {}, {}, is {} from the CPU's; {} at most", k, y.summary(),
                  error, tolerance.value);
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!is_checked(inputs[i])) continue;
     const Tensor& g = actual.gradients[i];
     if (!report.check(g.defined() == expected.gradients[i].defined(),
-                      "input {}, {}, has a gradient on one device only", i, inputs[i].str()) ||
+                      "input {}, {}, has a gradient on one device only", i, inputs[i].summary()) ||
         !g.defined())
       continue;
-    report.check(g.dtype() == inputs[i].dtype(), "the gradient of input {}, {}, is {}", i, inputs[i].str(),
-                 g.str());
+    report.check(g.dtype() == inputs[i].dtype(), "the gradient of input {}, {}, is {}", i,
+                 inputs[i].summary(), g.summary());
     const double error = relative_error(g.to(Device::cpu()), expected.gradients[i]);
     report.check(error <= tolerance.gradient,
-                 "the gradient of input {}, {}, is {} from the CPU's; {} at most", i, inputs[i].str(), error,
-                 tolerance.gradient);
+                 "the gradient of input {}, {}, is {} from the CPU's; {} at most", i, inputs[i].summary(),
+                 error, tolerance.gradient);
   }
 }
 

@@ -305,6 +305,7 @@ TEST_CASE("bench --baseline: a field of another type is refused, whatever reads 
   };
   CHECK(refused([](ordered_json& before) { before["device"] = 1; }, check_comparable));
   CHECK(refused([](ordered_json& before) { before["recompute"] = 1; }, check_comparable));
+  CHECK(refused([](ordered_json& before) { before["neighbours"] = "two"; }, check_comparable));
   CHECK(refused([](ordered_json& before) { before["sizes"] = 1; }, check_comparable));
   CHECK(refused([](ordered_json& before) { before["peaks"]["f32"] = "fast"; }, peaks_then_and_now));
   CHECK(refused(

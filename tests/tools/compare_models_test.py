@@ -188,7 +188,8 @@ class Compare(unittest.TestCase):
                 trial["settings"] for trial in tried if (trial["model"], trial["round"]) == (label, "3")})
             self.assertAlmostEqual(found[label]["spent"], sum(float(trial["share of a final run"]) for trial in tried
                                                               if trial["model"] == label))
-        self.assertTrue(any("conv_width=3" in trial["settings"] for trial in tried if trial["model"] == "plus"))
+        self.assertTrue(any("conv_width=0" in trial["settings"] for trial in tried if trial["model"] == "plus"))
+        self.assertTrue(any("optimizer=muon" in trial["settings"] for trial in tried if trial["model"] == "sha"))
         self.assertFalse(any("max_positions" in trial["settings"] for trial in tried))  # the context settles it
         self.assertEqual(list(self.out.glob("tuning/**/*.safetensors")), [])
         page = (self.out / "index.html").read_text()

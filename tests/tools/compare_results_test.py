@@ -225,15 +225,16 @@ class Tuning(unittest.TestCase):
     def test_space_of_a_model(self):
         facts = facts_of()
         found = space.space_of("srupp", facts, {}, 0.02)
-        self.assertEqual(found.variants, ((), (("conv_width", 3), ("highway_bias", 0))))  # it has no alpha
-        self.assertEqual(found.alternatives, (("weight_decay", 0), ("warmup_share", 0.1)))
+        self.assertEqual(found.variants, ((),))  # without alpha in its configuration no variant fits
+        self.assertEqual(found.alternatives, (("optimizer", "muon"), ("weight_decay", 0), ("warmup_share", 0.1)))
         facts["model"]["alpha"] = 0
         facts["recipe"]["decay"] = "all"
         found = space.space_of("srupp", facts, {}, 0.01)
         self.assertIn((("alpha", 1), ("conv_width", 3), ("highway_bias", 0)), found.variants)
         self.assertIn(("decay", "matrices"), found.alternatives)
         found = space.space_of("srupp", facts, {"conv_width": "0", "weight_decay": "0.1", "warmup": "9"}, 0.01)
-        self.assertEqual((found.variants, found.alternatives), (((),), (("decay", "matrices"),)))
+        self.assertEqual((found.variants, found.alternatives),
+                         (((),), (("optimizer", "muon"), ("decay", "matrices"))))
         facts["model"] = {"model": "sha-rnn", "max_positions": 16}
         self.assertEqual(space.space_of("sha-rnn", facts, {}, 0.02).variants, ((), (("max_positions", 32),)))
 

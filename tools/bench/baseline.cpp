@@ -186,6 +186,9 @@ void check_device_and_sizes(const ordered_json& before, const ordered_json& now)
   const auto recomputes = [](const ordered_json& record) { return record.value("recompute", false); };
   TANDEM_CHECK(recomputes(before) == recomputes(now), "--baseline: measured {} --recompute",
                recomputes(before) ? "with" : "without");
+  const auto neighbours = [](const ordered_json& record) { return record.value("neighbours", int64_t{0}); };
+  TANDEM_CHECK(neighbours(before) == neighbours(now), "--baseline: measured with --neighbours={}, now {}",
+               neighbours(before), neighbours(now));
   const ordered_json &sizes = before.at("sizes"), &sizes_now = now.at("sizes");
   compare(sizes, sizes_now);
   if (differences.empty()) compare(sizes.at("model"), sizes_now.at("model"));

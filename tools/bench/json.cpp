@@ -76,6 +76,7 @@ ordered_json record_json(const BenchSettings& settings) {
           {"timed_steps", settings.steps},
           {"passes", settings.passes},
           {"recompute", settings.recompute},
+          {"neighbours", settings.neighbours},
           {"peaks", ordered_json::object()},
           {"operators", ordered_json::array()},
           {"steps", ordered_json::array()}};
@@ -195,7 +196,8 @@ BenchSettings settings_of(const ordered_json& record) {
     take(record, "rounds", settings.rounds);
     take(record, "timed_steps", settings.steps);
     take(record, "passes", settings.passes);
-    settings.recompute = record.value("recompute", false);  // older records lack it
+    settings.recompute = record.value("recompute", false);  // older records lack these two
+    settings.neighbours = record.value("neighbours", int64_t{0});
   } catch (const ordered_json::exception& error) {
     throw Error(fmt::format("a record of bench whose settings are damaged: {}", error.what()));
   }

@@ -20,6 +20,7 @@ struct BenchSettings {
   int64_t steps = 0;
   int passes = 0;          // repetitions of all targets in turn
   bool recompute = false;  // whether `step` recomputes layers
+  int64_t neighbours = 0;  // busy processes beside `step`
 };
 
 // Returns the record of a run on the bench device that has not measured anything yet. What the functions

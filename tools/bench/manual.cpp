@@ -16,8 +16,8 @@ Programs of their own, with their own --help:
   bench length        the cost of a step as segments and memory grow
   bench exchange      what it costs ranks to add their gradients
 
-Measure on a machine that does nothing else (`uptime`, `nvidia-smi`): programs that share cores wait
-for each other's threads, and rates fall to a half or less. The first lines are the device, the
+Measure on a machine that does nothing else (`uptime`, `nvidia-smi`): programs that share cores share
+their time. How fast a step is beside others, --neighbours=N shows. The first lines are the device, the
 sizes and the measured peaks of products. Rates of products are in GFLOP/s on a CPU and in TFLOP/s
 on a GPU.
 
@@ -106,8 +106,8 @@ same round:
   tokens/s of evaluation
 
 PyTorch's --form=strong first tries its options (attention, torch.compile) for each task and takes
-the fastest; authors trains with a Python loop over time. Five rounds of `laptop` take minutes; of
-`txl-matched` at batch 8 far longer, so choose --tasks and --precision. With --with=tandem
+the fastest; authors trains with a Python loop over time. Five rounds of `laptop-published` take minutes;
+of `txl-matched` at batch 8 far longer, so choose --tasks and --precision. With --with=tandem
 --tasks=train --recompute the ratios are what recomputation costs and saves.)";
 
 const char* const kLengthManual =

@@ -53,10 +53,10 @@ void copy_on_cpu(const Tensor& y, const Tensor& x) {
   const int64_t bytes = y.numel(), blocks = (bytes + kBlock - 1) / kBlock;
   uint8_t* to = y.data<uint8_t>();
   const uint8_t* from = x.data<uint8_t>();
-#pragma omp parallel for schedule(static) if (bytes > 4 * kParallelGrain)
-  for (int64_t i = 0; i < blocks; ++i)
+  cpu::parallel_for(blocks, bytes > 4 * kParallelGrain, [=](int64_t i) {
     std::memcpy(to + i * kBlock, from + i * kBlock,
                 static_cast<size_t>(std::min(kBlock, bytes - i * kBlock)));
+  });
 }
 
 constexpr int kStreams = 8;
@@ -85,10 +85,10 @@ void sum_on_cpu(const Tensor& sums, const Tensor& x) {
   const int64_t blocks = sums.numel(), n = x.numel() / blocks / kStreams;
   const auto* words = x.data<int64_t>();
   int64_t* to = sums.data<int64_t>();
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < blocks; ++i)
+  cpu::parallel_for(blocks, true, [=](int64_t i) {
     to[i] =
         static_cast<int64_t>(sum_of_streams(reinterpret_cast<const uint64_t*>(words) + i * n * kStreams, n));
+  });
 }
 
 TimedWork copy_work(int64_t bytes) {

@@ -1,8 +1,6 @@
 // Replay of a GemmLog.
 #include "tools/bench/replay.h"
 
-#include <omp.h>
-
 #include <utility>
 
 #include "tandem/core/check.h"
@@ -63,7 +61,7 @@ GemmReplay::GemmReplay(std::vector<GemmCall> calls) : calls_(std::move(calls)) {
                   k = packed ? cpu::packed_depth(call.k) : call.k;
     const DType dtype = packed ? DType::bf16 : DType::f32;
     operands_.push_back({small_random(call.m, k, dtype, 1), small_random(k, n, dtype, 2),
-                         zeros({call.serial ? omp_get_max_threads() : 1, call.m, call.n}, DType::f32)});
+                         zeros({call.serial ? cpu::max_threads() : 1, call.m, call.n}, DType::f32)});
   }
 }
 
@@ -76,21 +74,14 @@ void GemmReplay::run(const GemmCall& call, const Operands& operands) const {
     return;
   }
   const int64_t size = operands.c.size(1) * operands.c.size(2);
-  ParallelErrors errors;
-#pragma omp parallel
-  {
+  cpu::parallel_for(call.count, true, [&](int64_t) {
     const cpu::SingleThreaded single;
-    float* own = c + omp_get_thread_num() * size;
-#pragma omp for schedule(dynamic)
-    for (int64_t i = 0; i < call.count; ++i)
-      errors.run([&] {
-        if (call.dtype == DType::bf16)
-          multiply_packed(own, operands.a, operands.b, call);
-        else
-          cpu::gemm_serial(own, operands.a.data<float>(), operands.b.data<float>(), product);
-      });
-  }
-  errors.rethrow();
+    float* own = c + cpu::thread_index() * size;
+    if (call.dtype == DType::bf16)
+      multiply_packed(own, operands.a, operands.b, call);
+    else
+      cpu::gemm_serial(own, operands.a.data<float>(), operands.b.data<float>(), product);
+  });
 }
 
 double GemmReplay::run_ms() const {

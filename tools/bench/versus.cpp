@@ -20,6 +20,7 @@
 #include "tandem/tools/run/device.h"
 #include "tools/bench/child_process.h"
 #include "tools/bench/manual.h"
+#include "tools/bench/neighbours.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/peak.h"
 #include "tools/bench/timing.h"
@@ -33,13 +34,14 @@ namespace fs = std::filesystem;
 constexpr int64_t kWarmUp = 2;  // untimed steps of a process, after its first
 
 struct Options {
-  std::string with, form = "strong", precision, preset = "laptop";
+  std::string with, form = "strong", precision, preset = "laptop-published";
   std::vector<std::string> tasks = {"train", "generate", "evaluate"};
   std::vector<int64_t> batches = {1, 32};
   BenchSizes sizes;
   int rounds = 5;
   int64_t steps = 0, bytes = 128, segments = 0, window = 2560;
   bool recompute = false;
+  int64_t neighbours = 0;
   std::string python = "python3", script, json;
 };
 
@@ -176,6 +178,7 @@ class Comparison {
 
   // Runs an untimed first round and then the rounds that count; in each, checks that the sides agree.
   std::vector<Compared> run_task(const std::string& task) {
+    const Neighbours neighbours(task == "train" ? options_.neighbours : 0);
     const std::vector<std::string> common = arguments(task);
     std::vector<std::string> of_ours = common, of_theirs = common;
     if (task == "train" && options_.recompute) of_ours.push_back("--recompute");
@@ -358,7 +361,7 @@ int versus_main(int argc, char** argv) {
       .show_default();
   flags.add("--precision", options.precision, "f32, bf16 or both [both, if the CPU has bf16].")
       .one_of({"f32", "bf16", "both"});
-  flags.add("--preset", options.preset, "Preset of SRU++ that sizes come from.").show_default();
+  flags.add("--preset", options.preset, "Preset of SRU++ that sizes come from, one with the published model.").show_default();
   flags.add("--tasks", options.tasks, "Tasks to compare, with commas between them [train,generate,evaluate].")
       .comma_separated()
       .one_of({"train", "generate", "evaluate"});
@@ -370,6 +373,7 @@ int versus_main(int argc, char** argv) {
   flags.add("--window", options.window, "Tokens of a segment of evaluation.").positive().show_default();
   flags.add_switch("--recompute", options.recompute,
                    "Let Tandem's side recompute layers in training, and the other not.");
+  add_neighbours_flag(flags, options.neighbours);
   flags.add("--generate-batches", options.batches, "Numbers of rows that are generated side by side [1,32].")
       .comma_separated()
       .positive();

@@ -11,7 +11,6 @@ LONGEST_LADDER = 8
 
 VARIANTS = {
     "srupp": [{"highway_bias": -2, "conv_width": 0, "alpha": 0},
-              {"highway_bias": 0, "conv_width": 3},
               {"highway_bias": 0, "conv_width": 3, "alpha": 1}],
     "sru": [{"highway_bias": -2}, {"highway_bias": 0}],
     "stack": [{"highway_bias": -2}, {"highway_bias": 0}],
@@ -22,7 +21,8 @@ VARIANTS = {
     "transformer-xl": [{"norm": "after"}, {"norm": "before"}],
     "transformer": [{"norm": "after"}, {"norm": "before"}],
 }
-RECIPE = {"weight_decay": (0, 0.1), "decay": ("all", "matrices")}  # fields of the recipe, which are flags of train
+# Fields of the recipe, which are flags of train.
+RECIPE = {"optimizer": ("radam", "muon"), "weight_decay": (0, 0.1), "decay": ("all", "matrices")}
 WARMUP_SHARES = (0.02, 0.1)  # of all updates
 
 

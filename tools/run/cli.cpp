@@ -1,7 +1,6 @@
 // Start, errors and shared output of the programs.
 #include "tandem/tools/run/cli.h"
 
-#include <omp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,11 +14,11 @@
 #include <memory>
 #include <string_view>
 #include <system_error>
-#include <utility>
 
 #include "tandem/core/backend.h"
 #include "tandem/core/check.h"
 #include "tandem/core/format.h"
+#include "tandem/core/parallel.h"
 #include "tandem/core/safetensors.h"
 #include "tandem/core/utf8.h"
 #include "tandem/ops/gemm/precision.h"
@@ -27,12 +26,6 @@
 
 namespace tandem {
 namespace {
-
-#ifdef __clang__
-constexpr bool kLibgomp = false;  // clang links libomp, which has other settings
-#else
-constexpr bool kLibgomp = true;
-#endif
 
 constexpr int kFailure = 1;
 constexpr int kWrongUsage = 2;
@@ -66,29 +59,6 @@ std::string cpu_name() {
 }
 
 }  // namespace
-
-void limit_openmp_spinning(char** argv) {
-  static bool called = false;
-  if (std::exchange(called, true)) return;
-  constexpr const char *kSpins = "GOMP_SPINCOUNT", *kStartedAgain = "TANDEM_STARTED_AGAIN";
-  const auto variable = [](const char* name) {
-    const char* const value = std::getenv(name);
-    return std::string_view(value ? value : "");
-  };
-  const bool again = std::getenv(kStartedAgain) != nullptr;
-  const bool settled =
-      std::getenv(kSpins) || std::getenv("OMP_WAIT_POLICY") || variable("TANDEM_NO_REEXEC") == "1";
-  if (!again && (!kLibgomp || settled)) return;
-  std::error_code unknown;
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe", unknown).string();
-  if (!again && !unknown) {
-    setenv(kSpins, "10000", 1);
-    setenv(kStartedAgain, "1", 1);
-    execv(program.c_str(), argv);  // returns only if it failed; then the program runs with libgomp's default
-  }
-  unsetenv(kSpins);
-  unsetenv(kStartedAgain);
-}
 
 std::string program_name(char** argv) {
   return std::filesystem::path(argv[0]).filename().string();
@@ -165,7 +135,7 @@ std::string device_line(Device device) {
 
 std::string device_name(Device device) {
   if (device.is_cuda()) return fmt::format("{}, {}", device.str(), cuda_status().name);
-  return fmt::format("cpu, {}, {} threads, bf16: {}", cpu_name(), omp_get_max_threads(),
+  return fmt::format("cpu, {}, {} threads, bf16: {}", cpu_name(), cpu::max_threads(),
                      cpu_has_bf16() ? "yes" : "no");
 }
 

@@ -12,14 +12,6 @@
 
 namespace tandem {
 
-// Re-executes the program with GOMP_SPINCOUNT=10000, so that idle OpenMP threads sleep after about 0.3 ms
-// instead of spinning for 9 ms: beside other programs, spinning makes a step 5 to 60 times slower
-// (tools/records/2026-11-22-cpu-speed.md). Call it first in main(), with its arguments. libgomp reads the
-// variable only while it is loaded, hence the second start; it takes 3 ms, or 80 ms where CUDA's libraries
-// are loaded again. Does nothing if the environment sets GOMP_SPINCOUNT, OMP_WAIT_POLICY or
-// TANDEM_NO_REEXEC=1, and when it is called again. Programs that a tool starts get the user's environment.
-void limit_openmp_spinning(char** argv);
-
 // Returns the file name of argv[0], by which the program's help and errors call it.
 std::string program_name(char** argv);
 

@@ -154,7 +154,6 @@ text by its own vocabulary. A byte that a model of bytes has never seen is an er
 }  // namespace
 
 int evaluate_main(int argc, char** argv) {
-  limit_openmp_spinning(argv);
   Flags flags(program_name(argv),
               "Scores a text with a model, in bits per character or, of words, as perplexity.", kManual);
   Options options;

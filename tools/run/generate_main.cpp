@@ -92,7 +92,6 @@ keys and values are cached in bf16.)";
 }  // namespace
 
 int generate_main(int argc, char** argv) {
-  limit_openmp_spinning(argv);
   Flags flags(program_name(argv),
               "Continues a prompt with a model, writing each byte or word as it is drawn.", kManual);
   Options options;

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <string_view>
 #include <thread>
@@ -87,10 +88,54 @@ pid_t start_mpirun(int64_t ranks, const std::vector<std::string>& arguments) {
   _exit(kNotFound);
 }
 
+// Returns the processes that descend from `ancestor` and run this program: the ranks that have not ended.
+std::vector<pid_t> ranks_below(pid_t ancestor) {
+  namespace fs = std::filesystem;
+  std::error_code gone;  // processes may end while they are looked at
+  const fs::path program = fs::read_symlink("/proc/self/exe");
+  std::vector<pid_t> family{ancestor}, ranks;
+  for (size_t i = 0; i < family.size(); ++i) {
+    const fs::path process = "/proc/" + std::to_string(family[i]);
+    if (i > 0 && fs::read_symlink(process / "exe", gone) == program) ranks.push_back(family[i]);
+    for (fs::directory_iterator thread(process / "task", gone), end; thread != end; thread.increment(gone)) {
+      std::ifstream children(thread->path() / "children");
+      for (pid_t child = 0; children >> child;) family.push_back(child);
+    }
+  }
+  return ranks;
+}
+
+// Watches for ranks that stay after others have ended. A rank that another one waits for is named by that one; but a rank
+// that hangs or is stopped after its last message keeps nobody waiting except mpirun, which has no deadline.
+class Stragglers {
+ public:
+  Stragglers(pid_t mpirun, double timeout) : mpirun_(mpirun), timeout_(timeout) {}
+
+  // Returns the ranks that have outlived another one by more than the deadline. It looks at most five times a second.
+  std::vector<pid_t> overdue() {
+    const auto now = std::chrono::steady_clock::now();
+    if (timeout_ <= 0 || now < next_look_) return {};
+    next_look_ = now + std::chrono::milliseconds(200);
+    std::vector<pid_t> ranks = ranks_below(mpirun_);
+    if (ranks.size() >= most_) {
+      most_ = ranks.size();
+      first_end_ = now;
+    }
+    return std::chrono::duration<double>(now - first_end_).count() > timeout_ ? ranks : std::vector<pid_t>{};
+  }
+
+ private:
+  pid_t mpirun_;
+  double timeout_;
+  size_t most_ = 0;  // ranks at a time so far
+  std::chrono::steady_clock::time_point next_look_, first_end_;
+};
+
 // Waits for the end of mpirun. A signal to this process becomes SIGUSR1, which mpirun hands on to all ranks at once;
 // SIGTERM would leave them a second. Returns the exit code, 128 + N for a death by signal N.
-int wait_for(pid_t child, const StopSignals& signals) {
-  bool asked = false;
+int wait_for(pid_t child, double timeout, const StopSignals& signals) {
+  bool asked = false, ending = false;
+  Stragglers stragglers(child, timeout);
   while (true) {
     int status = 0;
     const pid_t ended = waitpid(child, &status, WNOHANG);
@@ -100,6 +145,14 @@ int wait_for(pid_t child, const StopSignals& signals) {
     if (!asked && signals.received() != 0) {
       kill(child, SIGUSR1);
       asked = true;
+    }
+    if (const std::vector<pid_t> left = stragglers.overdue(); !ending && !left.empty()) {
+      std::cerr << fmt::format(
+          "error: --ranks: a rank has ended {:g} s ago, but process {} has not; it hangs or is stopped, and is killed now "
+          "(--timeout is the longest wait)\n",
+          timeout, fmt::join(left, ", "));
+      kill(child, SIGTERM);  // mpirun kills all its ranks, the stopped ones too
+      ending = true;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -114,11 +167,12 @@ bool is_restart() {
 void launch_ranks(const RankOptions& options, const std::string& out,
                   const std::vector<std::string>& arguments) {
   const std::vector<std::string> of_ranks = arguments_of_ranks(arguments);
+  const double timeout = parse_time("--timeout", options.timeout);
   const StopSignals signals;
   int64_t ranks = *options.ranks;
   for (int64_t restart = 0;; ++restart) {
     prepare_environment(ranks);
-    const int code = wait_for(start_mpirun(ranks, of_ranks), signals);
+    const int code = wait_for(start_mpirun(ranks, of_ranks), timeout, signals);
     if (code == kDone) return;
     if (code != kStopped && signals.received() != 0)
       throw StoppedBySignal("stopped before the ranks could save; the last checkpoint is whole");

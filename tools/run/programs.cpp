@@ -39,7 +39,6 @@ std::string usage(const std::string& program, const std::vector<Program>& all) {
 }  // namespace
 
 int programs_main(int argc, char** argv, const TrainDefaults& defaults) {
-  limit_openmp_spinning(argv);
   constexpr int kWrongUsage = 2;
   const std::string own_name = program_name(argv);
   const std::vector<Program> all = programs(defaults);

@@ -8,8 +8,7 @@
 //     }
 //
 // Each function takes the arguments of main(), is called once and returns the exit code: 0 done (or --help), 1 failure,
-// 2 wrong usage, 3 stopped by a signal. Errors are printed on stderr, and none is thrown. Call it before anything else in
-// main(): it may start the program a second time (limit_openmp_spinning() in cli.h).
+// 2 wrong usage, 3 stopped by a signal. Errors are printed on stderr, and none is thrown.
 #pragma once
 #include <string>
 

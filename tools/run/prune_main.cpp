@@ -253,7 +253,6 @@ a signal the same command goes on, also within fine-tuning; what is done is in p
 }  // namespace
 
 int prune_main(int argc, char** argv) {
-  limit_openmp_spinning(argv);
   Flags flags(program_name(argv),
               "Sets the smallest weights of a checkpoint to 0, sparsity by sparsity, and scores each result.",
               kManual);

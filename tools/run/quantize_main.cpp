@@ -86,7 +86,6 @@ in the file.)";
 }  // namespace
 
 int quantize_main(int argc, char** argv) {
-  limit_openmp_spinning(argv);
   Flags flags(program_name(argv), "Rounds the weights of a checkpoint to few bits, and scores each result.",
               kManual);
   Options options;

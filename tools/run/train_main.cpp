@@ -267,7 +267,6 @@ void train(const Flags& flags, TrainOptions& o, const std::shared_ptr<Ranks>& ra
 }  // namespace
 
 int train_main(int argc, char** argv, const TrainDefaults& defaults) {
-  limit_openmp_spinning(argv);
   Flags flags(
       program_name(argv),
       "Trains a language model on a corpus. `{program} gcide` needs no network; `{program} enwik8` downloads it once.",
