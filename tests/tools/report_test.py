@@ -171,6 +171,22 @@ class Recorded(unittest.TestCase):
         with self.assertRaisesRegex(Failure, "is not a checkpoint of a run"):
             runs.Run(run)
 
+    def test_watches_a_run_until_it_is_over(self):
+        run = self.write("run", [step_row(1, 3.0)], facts={"config": {"recipe": {"steps": 3}}})
+        page = run / "report.html"
+        watching = subprocess.Popen([TOOLS / "report", run, "--watch=0.05"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(watching.kill)
+        self.assertEqual(watching.stdout.readline(), f"page: {page}\n")
+        self.assertIn('"reload":0.05', page.read_text())
+        with open(run / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(step_row(2, 2.0)) + "\n" + json.dumps(step_row(3, 1.0)) + "\n")
+        self.assertEqual(watching.wait(timeout=60), 0)
+        watching.stdout.close()
+        self.assertIn("done, 3 steps", page.read_text())
+        self.assertIn('"reload":0,', page.read_text())
+        self.report(run, "--watch")  # it is over
+        self.assertIn("not a number of seconds", self.report(run, "--watch=0", expect=2))
+
     def test_refuses(self):
         self.assertIn("holds no metrics.jsonl", self.report(self.folder, expect=1))
         self.assertIn("required", self.report(expect=2))
@@ -201,6 +217,15 @@ class Recorded(unittest.TestCase):
             self.assertEqual(len(drawn), 4 if "bits per character" in chart else 2)
             self.assertNotIn("NaN", chart)
         self.assertEqual(charts[0].count("<circle"), 8)
+        # A page that loads itself again, here once, shows what it has shown before.
+        changing = page.read_text().replace('"reload":0', '"reload":0.3').replace(
+            "location.reload();", "if (!sessionStorage.again) { sessionStorage.again = 1; location.reload(); }").replace(
+            "setTimeout(() => {", "setTimeout(() => { state.axis = 'tokens';")
+        page.write_text(changing)
+        again = browse("--dump-dom")
+        self.assertEqual([line for line in again.stderr.splitlines() if "CONSOLE" in line], [])
+        self.assertIn('aria-label="learning rate against tokens"', again.stdout)
+        self.assertIn('aria-label="learning rate against steps"', shown.stdout)
         # A script that fails is seen by this test.
         page.write_text(page.read_text().replace('"use strict";', '"use strict"; nothing.at.all;'))
         self.assertIn("ReferenceError", browse("--dump-dom").stderr)

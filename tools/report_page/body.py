@@ -53,8 +53,8 @@ def is_search(run):
     return run.config.get("recipe.schedule") == "exponential"
 
 
-def curves(runs):
-    """Returns what charts.js draws."""
+def curves(runs, reload):
+    """Returns what charts.js draws. `reload`: seconds after which the page loads itself again; 0: it does not."""
     axes = ["step", "seconds", "tokens"]
     if any("flops_per_token" in run.facts for run in runs):
         axes.append("flops")
@@ -73,13 +73,13 @@ def curves(runs):
             run["dev"] = {**run["dev"], "nats": {"mean": run["dev"]["nats"]}}
     charts = [{"measure": name, "label": label, "score": name == "loss", "whole": whole}
               for name, label, whole, _ in CHARTS if any(name in run["steps"] for run in drawn)]
-    return {"runs": drawn, "charts": charts, "axes": axes, "units": units_of(runs),
+    return {"runs": drawn, "charts": charts, "axes": axes, "units": units_of(runs), "reload": reload,
             "logs": [name for name, _, _, log in CHARTS if log]}
 
 
-def script(runs):
+def script(runs, reload):
     """Returns the elements that hold the curves and draw them."""
-    data = json.dumps(curves(runs), separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
+    data = json.dumps(curves(runs, reload), separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
     code = (pathlib.Path(__file__).parent / "charts.js").read_text()
     return f'<script type="application/json" id="data">{data}</script>\n<script>\n{code}</script>'
 
@@ -182,12 +182,12 @@ def text_of(value):
     return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def report(runs):
-    """Returns the page of some runs."""
+def report(runs, reload=0):
+    """Returns the page of some runs, which loads itself again after `reload` seconds; 0: it does not."""
     title = runs[0].label if len(runs) == 1 else f"{len(runs)} runs"
     drawn = [page.heading("Curves"), '<div id="controls"></div><div id="charts"></div>',
              "<noscript>The curves are drawn by a script in this page, which this browser does not run.</noscript>",
              page.paragraph("Dragging zooms, a double click shows everything again. Time is that of training steps, "
                             "without evaluations.")]
     return page.page(title, [*scores(runs), *drawn, *samples(runs), *commands(runs), *configurations(runs)],
-                     style=STYLE, script=script(runs))
+                     style=STYLE, script=script(runs, reload))

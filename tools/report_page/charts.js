@@ -22,6 +22,34 @@
     logs: new Set(data.logs), hidden: new Set(), range: null};
   const charts = [];
 
+  // A page of a run that goes on loads itself again, and then shows what it has shown before.
+  const KEY = "report " + location.pathname;
+  function remember() {
+    const {logs, hidden, ...plain} = state;
+    const kept = {...plain, logs: [...logs], hidden: [...hidden], scroll: window.scrollY};
+    try {
+      sessionStorage.setItem(KEY, JSON.stringify(kept));
+    } catch { /* the browser stores nothing for this page */ }
+  }
+  function recall() {
+    let kept = null;
+    try {
+      kept = JSON.parse(sessionStorage.getItem(KEY));
+      sessionStorage.removeItem(KEY);
+    } catch { /* as above */ }
+    if (!kept || !data.axes.includes(kept.axis) || !data.units.includes(kept.unit)) return;
+    const {logs, hidden, scroll, ...plain} = kept;
+    Object.assign(state, plain, {logs: new Set(logs), hidden: new Set(hidden)});
+    window.addEventListener("load", () => window.scrollTo(0, scroll));
+  }
+  if (data.reload) {
+    recall();
+    setTimeout(() => {
+      remember();
+      location.reload();
+    }, 1000 * data.reload);
+  }
+
   // Numbers as text.
   function short(value) {
     if (value === 0) return "0";
@@ -313,7 +341,7 @@
   });
   choice("in", data.units, data.units.map((name) => UNITS[name].label), state.unit, (value) => state.unit = value);
   const box = html("label", {}, controls, "smoothing ");
-  const slider = html("input", {type: "range", min: 0, max: 0.99, step: 0.01, value: 0}, box);
+  const slider = html("input", {type: "range", min: 0, max: 0.99, step: 0.01, value: state.smoothing}, box);
   slider.addEventListener("input", () => {
     state.smoothing = Number(slider.value);
     drawAll();
@@ -330,7 +358,7 @@
   if (data.runs.length > 1) {
     const legend = html("div", {className: "legend"}, controls);
     for (const run of data.runs) {
-      const entry = tick(legend, run.label, true, (on) => setMember(state.hidden, run.label, !on));
+      const entry = tick(legend, run.label, !state.hidden.has(run.label), (on) => setMember(state.hidden, run.label, !on));
       const swatch = html("i", {className: "swatch"}, entry);
       swatch.style.background = run.colour;
       entry.insertBefore(swatch, entry.lastChild.previousSibling);

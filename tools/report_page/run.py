@@ -86,6 +86,10 @@ class Run:
         scored = [(nats, step) for step, nats in zip(self.dev["step"], self.dev["nats"]) if nats is not None]
         return min(scored)[::-1] if scored else None
 
+    def is_over(self):
+        """Returns whether the run has come to its end, and not only to a stop."""
+        return self.end is not None or self.test is not None or self.last_step() == self.all_steps()
+
     def state(self):
         """Returns in words how far the run is."""
         of = f" of {self.all_steps():,}" if self.all_steps() else ""
@@ -93,7 +97,7 @@ class Run:
             return f"stopped early at step {self.end['step']:,}{of}"
         if self.end:
             return f"ended at step {self.end['step']:,}{of}"
-        if self.test is not None or self.last_step() == self.all_steps():
+        if self.is_over():
             return f"done, {self.last_step():,} steps"
         return f"at step {self.last_step():,}{of}"
 

@@ -208,7 +208,7 @@ runs/CORPUS-MODEL-PRESET (with -2, -3, ... if that is taken: nothing is overwrit
                      samples; of words, the shares of <unk>; why the run ended early
   run.json           the commands that began and resumed the run, its configuration and its cost
   run.lock           held by the one process that may write here; it names that process
-`tools/report FOLDER...` draws one run or several on a page, also while they go on.
+`tools/report FOLDER...` draws one run or several on a page; --watch follows runs that go on.
 Files are replaced as a whole and checked against digests when they are read (--verify=off reads a
 damaged one), so a kill at any moment leaves the last checkpoint readable.
 
