@@ -218,9 +218,12 @@ class Recorded(unittest.TestCase):
             self.assertNotIn("NaN", chart)
         self.assertEqual(charts[0].count("<circle"), 8)
         # A page that loads itself again, here once, shows what it has shown before.
-        changing = page.read_text().replace('"reload":0', '"reload":0.3').replace(
-            "location.reload();", "if (!sessionStorage.again) { sessionStorage.again = 1; location.reload(); }").replace(
-            "setTimeout(() => {", "setTimeout(() => { state.axis = 'tokens';")
+        changing = page.read_text()
+        for old, new in (('"reload":0', '"reload":0.3'), ("setTimeout(() => {", "setTimeout(() => { state.axis = 'tokens';"),
+                         ("location.reload();", "if (sessionStorage.again) return; sessionStorage.again = 1; "
+                          "location.reload();")):
+            self.assertEqual(changing.count(old), 1)
+            changing = changing.replace(old, new)
         page.write_text(changing)
         again = browse("--dump-dom")
         self.assertEqual([line for line in again.stderr.splitlines() if "CONSOLE" in line], [])

@@ -358,7 +358,8 @@
   if (data.runs.length > 1) {
     const legend = html("div", {className: "legend"}, controls);
     for (const run of data.runs) {
-      const entry = tick(legend, run.label, !state.hidden.has(run.label), (on) => setMember(state.hidden, run.label, !on));
+      const entry = tick(legend, run.label, !state.hidden.has(run.label),
+        (on) => setMember(state.hidden, run.label, !on));
       const swatch = html("i", {className: "swatch"}, entry);
       swatch.style.background = run.colour;
       entry.insertBefore(swatch, entry.lastChild.previousSibling);

@@ -127,6 +127,10 @@ void check_resume_flags(const Flags& flags) {
 }
 
 void check_resume_file(const Flags& flags, const TrainOptions& o, const RunConfig& config) {
+  const std::vector<std::string> given = flags.all_given();
+  if (std::none_of(given.begin(), given.end(),
+                   [&flags](const std::string& name) { return flags.given_by_file(name); }))
+    return;
   RunConfig wanted = config;
   override_recipe(wanted.recipe, o);
   const nlohmann::json model = parse_json(config.model_config, "the run's model");
