@@ -219,7 +219,8 @@ class Recorded(unittest.TestCase):
         self.assertEqual(charts[0].count("<circle"), 8)
         # A page that loads itself again, here once, shows what it has shown before.
         changing = page.read_text()
-        for old, new in (('"reload":0', '"reload":0.3'), ("setTimeout(() => {", "setTimeout(() => { state.axis = 'tokens';"),
+        for old, new in (('"reload":0', '"reload":0.3'),
+                         ("setTimeout(() => {", "setTimeout(() => { state.axis = 'tokens';"),
                          ("location.reload();", "if (sessionStorage.again) return; sessionStorage.again = 1; "
                           "location.reload();")):
             self.assertEqual(changing.count(old), 1)

@@ -44,8 +44,8 @@ class Progress {
   bool live_ = false;  // the live line is on the screen
   double loss_sum_ = 0, ms_sum_ = 0, exchange_ms_sum_ = 0;
   int64_t tokens_ = 0, steps_ = 0;
-  double smoothed_loss_ = 0, smoothed_ms_ = 0,
-         smoothing_weight_ = 0;  // sums and their weight, which tends to 1
+  double smoothed_loss_ = 0, smoothed_ms_ = 0;  // sums whose weights fall by a factor with each step
+  double smoothing_weight_ = 0;                 // the sum of these weights
   std::optional<double> best_dev_nats_;
 };
 

@@ -56,7 +56,7 @@ class Run {
   RunEnd run() {
     try {
       stopped_early_ = must_stop_early();
-      if (metrics_ && !stopped_early_)
+      if (metrics_ && !stopped_early_ && metrics_->has(trainer_.steps_done(), kEnd))
         metrics_->drop(kEnd);  // the run goes on, with more patience than before
       if (has_row(trainer_.steps_done(), "test_nats") && (is_at_end() || stopped_early_)) {
         progress_.say(fmt::format("the run is done: {} {} steps, and the test score is in {}",
