@@ -18,9 +18,13 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VocabularyLimit, size, min_count)
 NLOHMANN_JSON_SERIALIZE_ENUM(TokenUnit, {{TokenUnit::byte, "byte"}, {TokenUnit::word, "word"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, text_sha256, level, words,
                                    valid_fraction, test_fraction, preset, model_config, recipe, precision,
-                                   seed, recompute, max_skipped, test)
+                                   seed, recompute, max_skipped, test, early_stop, sample_every,
+                                   sample_tokens, keep)
 
 namespace {
+
+// Fields that are left out where they have their default.
+constexpr const char* kLaterFields[] = {"early_stop", "sample_every", "sample_tokens", "keep"};
 
 void check_range(const char* name, int64_t value, int64_t low, int64_t high = int64_t{1} << 40) {
   TANDEM_CHECK(value >= low && value <= high, "run configuration: {} is {}; it must be from {} to {}", name,
@@ -82,6 +86,10 @@ void RunConfig::check() const {
   TANDEM_CHECK(recipe.eval_bytes != 1,
                "run configuration: eval_bytes is 1, which leaves nothing to predict; give 0 or more than 1");
   check_range("max_skipped", max_skipped, 1);
+  check_range("early_stop", early_stop, 0);
+  check_range("sample_every", sample_every, 0);
+  check_range("sample_tokens", sample_tokens, -1);
+  check_range("keep", keep, 0);
   check_range("words.size", words.size, 0);
   check_range("words.min_count", words.min_count, 1);
   check_share("valid_fraction", valid_fraction);
@@ -90,9 +98,12 @@ void RunConfig::check() const {
 
 std::string RunConfig::text() const {
   nlohmann::json json = *this;
+  const nlohmann::json defaults = RunConfig();
   json["corpus"] = escaped_utf8(corpus);
-  // Runs of one shard keep the text that versions without shards wrote and read.
+  // Runs that do nothing new keep the text that earlier versions wrote and read.
   if (recipe.shards == 1) json["recipe"].erase("shards");
+  for (const char* field : kLaterFields)
+    if (json[field] == defaults[field]) json.erase(field);
   return json.dump();
 }
 
@@ -104,15 +115,16 @@ RunConfig RunConfig::from_text(const std::string& text) {
     for (const char* field : {"shards", "memory", "eval_memory", "eval_clamp", "schedule", "lr_floor",
                               "noam_width", "cycle", "cycle_growth", "cycle_shrink", "decay"})
       json["recipe"][field] = recipe[field];
-    json["text_sha256"] = "";
-    json["test"] = true;
+    const nlohmann::json config = RunConfig();
+    for (const char* field : {"text_sha256", "test"}) json[field] = config[field];
+    for (const char* field : kLaterFields) json[field] = config[field];
     json.update(parse_json(text, "run configuration"), true);
-    check_types(RunConfig(), json, "");
+    check_types(config, json, "");
     token_unit_named(json["level"].get<std::string>());  // refuses other words
-    RunConfig config = json.get<RunConfig>();
-    config.corpus = unescaped_utf8(config.corpus);
-    config.check();
-    return config;
+    RunConfig found = json.get<RunConfig>();
+    found.corpus = unescaped_utf8(found.corpus);
+    found.check();
+    return found;
   } catch (const nlohmann::json::exception& error) {
     detail::fail("run configuration: {}: {}", error.what(), text);
   }

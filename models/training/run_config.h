@@ -23,6 +23,11 @@ struct RunConfig {
   bool recompute = false;
   int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
   bool test = true;          // whether the test split is scored at the end
+  // What a run does beside its steps. 0: nothing of the kind.
+  int64_t early_stop = 0;      // evaluations in a row without a better dev loss after which the run ends
+  int64_t sample_every = 0;    // steps between samples; 0: one, at the first evaluation
+  int64_t sample_tokens = -1;  // length of a sample; 0: no samples; -1: as is usual at the level of the text
+  int64_t keep = 0;            // checkpoints of single steps, the newest, that stay in the folder
 
   // Error: a field is outside of its range. Schedule, Optimizer and the model's configuration check their own fields.
   void check() const;

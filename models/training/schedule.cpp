@@ -12,7 +12,8 @@
 namespace tandem {
 namespace {
 
-constexpr const char* kKinds[] = {"cosine", "cosine-cycles", "linear", "rsqrt", "noam", "constant"};
+constexpr const char* kKinds[] = {"cosine", "cosine-cycles", "linear",  "exponential",
+                                  "rsqrt",  "noam",          "constant"};
 
 double half_cosine(double part) {
   return (1 + std::cos(std::numbers::pi * part)) / 2;
@@ -40,6 +41,10 @@ Schedule::Schedule(ScheduleConfig config) : config_(std::move(config)) {
                c.warmup, c.steps);
   TANDEM_CHECK(c.floor >= 0 && c.floor <= c.lr, "schedule: the floor {} must be between 0 and the rate {}",
                c.floor, c.lr);
+  TANDEM_CHECK(c.kind != "exponential" || (c.floor > 0 && c.warmup == 0),
+               "schedule: exponential rises from the floor {} with a warm-up of {} steps; the floor must be "
+               "above 0, and there must be no warm-up",
+               c.floor, c.warmup);
   TANDEM_CHECK(c.cycle >= 0 && c.cycle_growth >= 1 && c.cycle_shrink > 0 && c.cycle_shrink <= 1,
                "schedule: a cycle of {} steps, each next one {} times as long and with {} "
                "of the rate; give 0 or more, 1 or more, and a factor in (0, 1]",
@@ -68,6 +73,10 @@ double Schedule::lr(int64_t step) const {
   if (kind == "constant") return lr;
   if (kind == "rsqrt" || kind == "noam") return peak * std::sqrt(warmup / (n + 1));
   if (n >= steps) return 0;
+  if (kind == "exponential") {
+    const double part = steps > 1 ? n / (steps - 1) : 1;
+    return config_.floor * std::pow(lr / config_.floor, part);
+  }
   if (kind == "linear") return lr * (steps - n) / (steps - warmup);
   if (kind == "cosine-cycles") return cycle_lr(n - warmup);
   return lr * half_cosine(n / steps) / half_cosine(std::max(warmup - 1, 0.0) / steps);

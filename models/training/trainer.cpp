@@ -161,8 +161,17 @@ void Trainer::compute(uint32_t first_micro_step) {
     if (config_.recipe.shards > 1) gradients_.push(loss_);
   }
   if (config_.recipe.shards > 1) gradients_.finish(loss_);
+  if (keep_gradients_) copy_gradients();
   optimizer_.step(lr_, loss_, outcome_);
   for (size_t i = 0; i < shards_.size(); ++i) keep_state(shards_[i], std::move(next[i]));
+}
+
+void Trainer::copy_gradients() {
+  kept_gradients_.clear();
+  for (const NamedTensor& parameter : model_->parameters()) {
+    const Tensor gradient = grad(parameter.value);
+    if (gradient.defined()) kept_gradients_.push_back({parameter.name, gradient.clone()});
+  }
 }
 
 // Keeps the state of a step that was finite; otherwise the state before it stays. On a GPU the state has memory
@@ -185,7 +194,7 @@ void Trainer::keep_state(Shard& shard, State next) {
 // A step that begins an epoch has no state to start from, so its shapes differ. One that exchanges gradients with other
 // ranks waits for the device in between.
 bool Trainer::is_regular_step() const {
-  return !check_nan_ && !profile_ && ranks_->size() == 1 &&
+  return !check_nan_ && !profile_ && !keep_gradients_ && ranks_->size() == 1 &&
          std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) {
            return shard.state.empty() || std::any_of(shard.batches.begin(), shard.batches.end(),
                                                      [](const Batch& batch) { return batch.starts_epoch; });

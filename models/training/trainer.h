@@ -106,6 +106,11 @@ class Trainer {
   // error that names it.
   void check_nan(bool on) { check_nan_ = on; }
 
+  // On: steps copy their gradients, before clipping, for gradients(). On a GPU they run operator by operator meanwhile.
+  void keep_gradients(bool on) { keep_gradients_ = on; }
+  // Returns the gradients of the last step that kept them, by the names of the parameters that have one.
+  const std::vector<NamedTensor>& gradients() const { return kept_gradients_; }
+
   // On a GPU: runs steps as one CUDA graph (the default) or operator by operator. The results are the same bits.
   void use_graph(bool on) { graph_step_.allow(on); }
   bool uses_graph() const { return graph_step_.captured(); }
@@ -147,6 +152,7 @@ class Trainer {
   int64_t micro_steps_per_step() const { return config_.recipe.accumulate * config_.recipe.shards; }
   // Enqueues the step on the loaded batches.
   void compute(uint32_t first_micro_step);
+  void copy_gradients();
   void keep_state(Shard& shard, State next);
   // Whether the loaded step does what every later step does, so that a graph can hold it.
   bool is_regular_step() const;
@@ -176,6 +182,8 @@ class Trainer {
   GraphStep graph_step_;
   bool check_nan_ = false;
   bool profile_ = false;
+  bool keep_gradients_ = false;
+  std::vector<NamedTensor> kept_gradients_;
   int steps_to_check_ = 2;  // whose leaves are still checked: the first has no state, the second has one
   std::vector<OperatorTime> last_profile_;
 };

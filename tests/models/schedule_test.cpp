@@ -78,6 +78,14 @@ TEST_CASE("schedule: linear and constant") {
   CHECK(all_warmup.lr(5) == 0);
 }
 
+TEST_CASE("schedule: exponential rises from its floor to its rate by one factor a step") {
+  const Schedule schedule({.kind = "exponential", .lr = 1, .floor = 1e-6, .steps = 7});
+  for (int64_t n = 0; n < 7; ++n)
+    CHECK(schedule.lr(n) == doctest::Approx(std::pow(10.0, static_cast<double>(n - 6))).epsilon(1e-12));
+  CHECK(schedule.lr(7) == 0);
+  CHECK(Schedule({.kind = "exponential", .lr = 1, .floor = 0.5, .steps = 1}).lr(0) == 1);
+}
+
 TEST_CASE("schedule: rsqrt falls from its peak, and noam is rsqrt with a peak of its own") {
   const Schedule rsqrt({.kind = "rsqrt", .lr = 0.5, .warmup = 4});
   CHECK(rsqrt.lr(0) == 0.125);
@@ -125,7 +133,8 @@ TEST_CASE("schedule: cosine cycles are those of fairseq") {
 
 TEST_CASE("schedule: bad settings") {
   CHECK(refusal({.kind = "cos", .steps = 1}) ==
-        "schedule: unknown kind \"cos\"; use cosine, cosine-cycles, linear, rsqrt, noam, constant");
+        "schedule: unknown kind \"cos\"; use cosine, cosine-cycles, linear, exponential, rsqrt, noam, "
+        "constant");
   CHECK(refusal({.lr = -1, .steps = 1}) ==
         "schedule: learning rate -1; it must be a finite number, 0 or more");
   CHECK(refusal({.lr = std::numeric_limits<double>::quiet_NaN(), .steps = 1}).find("learning rate") !=
@@ -137,6 +146,10 @@ TEST_CASE("schedule: bad settings") {
   CHECK(refusal({.kind = "rsqrt"}) ==
         "schedule: rsqrt falls from the end of the warm-up on and needs one, got 0 steps");
   CHECK(refusal({.kind = "noam", .warmup = 5}) == "schedule: noam needs the model's width, got 0");
+  for (const ScheduleConfig& config :
+       {ScheduleConfig{.kind = "exponential", .lr = 1, .steps = 9},
+        ScheduleConfig{.kind = "exponential", .lr = 1, .floor = 0.5, .warmup = 2, .steps = 9}})
+    CHECK(contains(refusal(config), "schedule: exponential rises from the floor"));
   CHECK(refusal({.kind = "cosine-cycles", .lr = 1, .floor = 2, .steps = 9}) ==
         "schedule: the floor 2 must be between 0 and the rate 1");
   CHECK(refusal({.kind = "cosine-cycles", .steps = 9, .cycle_shrink = 2}) ==

@@ -38,6 +38,25 @@ TEST_CASE("metrics: a resumed run keeps the whole rows up to its checkpoint, and
   CHECK(read_text(path) == kept + "{\"step\":3,\"loss\":1.5}\n");
 }
 
+TEST_CASE("metrics: rows that are written count at once, and those of a field can be dropped") {
+  const TempDir folder;
+  const std::string path = folder / "metrics.jsonl";
+  MetricsLog log(path, 0);
+  log.write({{"step", 1}, {"loss", 2.0}});
+  log.write({{"step", 1}, {"dev_nats", 1.5}});
+  log.write({{"step", 1}, {"end", "early_stop"}});
+  log.write({{"step", 1}, {"test_nats", 1.5}, {"end", "early_stop"}});
+  CHECK(log.has(1, "dev_nats"));
+  CHECK(log.has(1, "end"));
+  log.drop(kEnd);
+  CHECK(log.has(1, "dev_nats"));
+  CHECK_FALSE(log.has(1, "end"));
+  CHECK_FALSE(log.has(1, "test_nats"));
+  log.write({{"step", 2}, {"loss", 1.0}});
+  CHECK(read_text(path) ==
+        "{\"step\":1,\"loss\":2.0}\n{\"step\":1,\"dev_nats\":1.5}\n{\"step\":2,\"loss\":1.0}\n");
+}
+
 TEST_CASE("metrics: what is no file, or cannot be written, is an error") {
   const TempDir folder;
   std::filesystem::create_directory(folder / "metrics.jsonl");

@@ -24,10 +24,38 @@ TEST_CASE("run folder: a new run takes the first free name, and what is unused i
     CHECK(second.path() == runs / "a-laptop-2");
     write_text(second.path() / kLastCheckpoint, "x");
     write_text(first.path() / kMetrics, "");
+    write_text(first.path() / kRunFacts, "{}");  // a run that has done no step
   }
   CHECK(!fs::exists(runs / "a-laptop"));
   CHECK(fs::exists(runs / "a-laptop-2"));
   CHECK(RunFolder::make_new(runs, "a-laptop").path() == runs / "a-laptop");
+}
+
+TEST_CASE("run folder: the newest checkpoints of single steps stay, and what is no such checkpoint") {
+  const TempDir folder;
+  const auto keep = [&folder](int64_t step, int64_t count) {
+    write_text(folder / kLastCheckpoint, std::to_string(step));
+    keep_step_checkpoint(folder.path(), step, count);
+  };
+  for (const char* name :
+       {"step-x.safetensors", "step-9.safetensors", "step-00000090.safetensors", "step-1.txt"})
+    write_text(folder / name, "x");
+  keep_step_checkpoint(folder.path(), 5, 2);  // there is no last checkpoint
+  CHECK_FALSE(fs::exists(folder / "step-00000005.safetensors"));
+  for (const int64_t step : {10, 20, 30, 30}) {
+    keep(step, 2);
+    fs::remove(folder / kLastCheckpoint);  // as the next checkpoint replaces it
+  }
+  CHECK(read_text(folder / "step-00000030.safetensors") == "30");
+  CHECK(read_text(folder / "step-00000020.safetensors") == "20");
+  for (const char* name :
+       {"step-00000010.safetensors", "step-9.safetensors", "step-00000030.safetensors.tmp"})
+    CHECK_FALSE(fs::exists(folder / name));
+  // Those of later steps belong to a run that went on from another checkpoint.
+  for (const char* name : {"step-x.safetensors", "step-1.txt", "step-00000090.safetensors"})
+    CHECK(fs::exists(folder / name));
+  keep(40, 0);
+  CHECK_FALSE(fs::exists(folder / "step-00000040.safetensors"));
 }
 
 TEST_CASE("run folder: what cannot be listed is kept") {

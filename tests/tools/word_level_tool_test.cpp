@@ -1,5 +1,6 @@
 // Models of words from end to end: train, resume, evaluate and generate on a text of sentences.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <cmath>
 #include <fstream>
@@ -93,6 +94,15 @@ TEST_CASE("words: train, resume, evaluate and generate") {
     }
     if (line.contains("test_ppl")) test_ppl = line["test_ppl"], test_symbols = line["symbols"];
   }
+  const nlohmann::json first = metrics(folder / "whole").at(0);
+  CHECK(first["step"] == 0);
+  CHECK(first["unknown_train"].get<double>() > 0.004);  // one line of 20 has a rare noun among its 7 tokens
+  CHECK(first["unknown_train"].get<double>() < 0.01);
+  CHECK(contains(
+      whole.out,
+      fmt::format("unknown words: {:.2f} % of train, {:.2f} % of dev, {:.2f} % of test are <unk>",
+                  100 * first["unknown_train"].get<double>(), 100 * first["unknown_dev"].get<double>(),
+                  100 * first["unknown_test"].get<double>())));
   CHECK(best_nats < 0.9);  // of 7 tokens in a line, only the two nouns cannot be known: below log(4) / 3
   REQUIRE(test_ppl > 1);
 

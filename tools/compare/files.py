@@ -1,11 +1,11 @@
-"""Reading and writing of the files of a comparison, each replaced as a whole."""
+"""Reading and writing of the files of runs and comparisons. A file is replaced as a whole."""
 import csv
 import io
 import json
 
 
 class Failure(Exception):
-    """Ends compare_models with a message and an exit code: 1 failure, 2 wrong usage, 3 stopped by a signal."""
+    """Ends a program with a message and an exit code: 1 failure, 2 wrong usage, 3 stopped by a signal."""
 
     def __init__(self, message, code=1):
         super().__init__(message)
@@ -37,9 +37,13 @@ def write_json(path, value):
 
 
 def rows_of(path):
-    """Yields the rows of a run's metrics."""
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a killed run may leave half a line at the end
+    """Yields the rows of a run's metrics. A run that goes on, or was killed, may leave half a line at the end."""
+    # Texts of samples may hold what Unicode takes for the end of a line.
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict):
+                yield row

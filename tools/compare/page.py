@@ -1,6 +1,9 @@
-"""The page of a comparison: one file with its tables and plots, for wide and narrow screens, light and dark."""
+"""Pages of compare_models and report: one file each, for wide and narrow screens, light and dark."""
 import html
 import shlex
+
+# Colours of curves, which show on white and on black.
+CURVES = ("#2f7ed8", "#d9722e", "#3a9d5d", "#c84a5a", "#8b6fc4", "#97705f", "#cf6db0", "#8a8f98", "#a59a1f", "#26a3b5")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -26,10 +29,10 @@ code {{ background: var(--soft); padding: .1rem .3rem; border-radius: .2rem; ove
 summary {{ cursor: pointer; margin: .6rem 0 }}
 @media (max-width: 40rem) {{ body {{ margin: 1rem auto; padding: 0 .7rem; font-size: 14px }}
   th, td {{ padding: .25rem .4rem }} }}
-</style></head><body>
+{style}</style></head><body>
 <h1>{title}</h1>
 {body}
-</body></html>
+{script}</body></html>
 """
 
 
@@ -63,5 +66,6 @@ def code(words):
     return f"<p><code>{html.escape(shlex.join(words))}</code></p>"
 
 
-def page(title, parts):
-    return PAGE.format(title=html.escape(title), body="\n".join(parts))
+def page(title, parts, style="", script=""):
+    """Returns a page. `style` is CSS, and `script` are elements that follow the content."""
+    return PAGE.format(title=html.escape(title), body="\n".join(parts), style=style, script=script)

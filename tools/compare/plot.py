@@ -3,6 +3,7 @@ import io
 import re
 
 from compare.files import Failure
+from compare.page import CURVES
 
 try:
     import matplotlib
@@ -13,10 +14,9 @@ try:
 except ImportError as error:
     raise Failure("needs matplotlib; install Debian's python3-matplotlib") from error
 
-# Colours that stand for those of the page, and are replaced by them. Curves have colours that show on white and black.
+# Colours that stand for those of the page, and are replaced by them.
 INK, GRID = "#010203", "#040506"
 PAGE_COLOURS = {INK: "currentColor", GRID: "var(--line)"}
-CURVES = ("#2f7ed8", "#d9722e", "#3a9d5d", "#c84a5a", "#8b6fc4", "#97705f", "#cf6db0", "#8a8f98", "#a59a1f", "#26a3b5")
 STYLE = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
          "grid.color": GRID, "figure.facecolor": "none", "axes.facecolor": "none", "font.size": 11}
 

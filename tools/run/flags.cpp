@@ -2,15 +2,18 @@
 #include "tandem/tools/run/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <optional>
 #include <sstream>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 namespace tandem {
 namespace {
@@ -87,6 +90,38 @@ void check_empty_values(int argc, char** argv) {
     if (argument.starts_with("--") && argument.find('=') == argument.size() - 1)
       throw UsageError(std::string(argument) + " has an empty value; is a variable of the shell unset?");
   }
+}
+
+constexpr const char* kConfig = "--config";
+
+// Returns what a file of flags gives, as arguments: --NAME=VALUE, also for an argument without dashes.
+// Error: UsageError, naming the file.
+std::vector<std::string> read_config_file(const CLI::App& app, const std::string& path) {
+  const auto refuse = [&path](const std::string& what) {
+    throw UsageError(std::string(kConfig) + "=" + path + ": " + what);
+  };
+  std::ifstream in(path);
+  if (!in || std::filesystem::is_directory(path)) refuse("cannot be read");
+  std::vector<std::string> arguments;
+  std::set<std::string> names;
+  for (const CLI::ConfigItem& item : CLI::ConfigBase().from_config(in)) {
+    if (!item.parents.empty()) refuse("[" + item.parents.front() + "]: there are no sections here");
+    const CLI::Option* option = app.get_option_no_throw("--" + item.name);
+    if (!option) option = app.get_option_no_throw(item.name);
+    if (!option || item.name.empty() || item.name.front() == '-' || item.name == "help")
+      refuse("there is no flag called " + item.name);
+    if ("--" + item.name == kConfig) refuse("a file names no other file");
+    if (!names.insert(item.name).second) refuse(item.name + " is given twice");
+    if (item.inputs.size() != 1 && option->get_multi_option_policy() != CLI::MultiOptionPolicy::TakeAll)
+      refuse(item.name + " has " + std::to_string(item.inputs.size()) +
+             " values, where one is expected; is a text without quotes?");
+    for (const std::string& value : item.inputs) {
+      if (value.empty()) refuse(item.name + " has an empty value");
+      arguments.push_back("--" + item.name + "=" + value);
+    }
+  }
+  if (in.bad()) refuse("cannot be read to its end");
+  return arguments;
 }
 
 }  // namespace
@@ -199,20 +234,73 @@ Flag Flags::add_switch(const std::string& names, std::string& target, const std:
   return Flag(app_->add_flag(names, target, wrapped(help)));
 }
 
+Flag Flags::add_switch(const std::string& names, int64_t& target, const std::string& help) {
+  CLI::Option* const option = app_->add_flag(names, target, wrapped(help));
+  option->check(wrong_number<int64_t>, "");
+  return Flag(option);
+}
+
 void Flags::last_value_wins() {
   app_->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
 bool Flags::parse(int argc, char** argv) {
   check_empty_values(argc, argv);
+  arguments_.assign(argv + 1, argv + argc);
+  if (has(kConfig)) expand_config_file();
   try {
-    app_->parse(argc, argv);
+    parse_arguments();
     return true;
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() != 0) throw UsageError(error.what());
+    if (error.get_exit_code() != 0)
+      throw UsageError(error.what() +
+                       (config_file_.empty() ? "" : " (with the flags of " + config_file_ + ")"));
     app_->exit(error);  // prints the help
     return false;
   }
+}
+
+void Flags::parse_arguments() {
+  app_->parse(
+      std::vector<std::string>(arguments_.rbegin(), arguments_.rend()));  // CLI11 takes the last first
+}
+
+void Flags::add_config_file(const std::string& positional, const std::string& help) {
+  config_positional_ = positional;
+  add(kConfig, config_file_, help);
+}
+
+void Flags::expand_config_file() {
+  const std::vector<std::string> typed = std::exchange(arguments_, {});
+  for (size_t i = 0; i < typed.size(); ++i) {
+    const bool apart = typed[i] == kConfig;  // the value is the next argument
+    if (apart && i + 1 == typed.size()) throw UsageError(std::string(kConfig) + ": give a file");
+    if (apart)
+      config_file_ = typed[++i];
+    else if (typed[i].starts_with(std::string(kConfig) + "="))
+      config_file_ = typed[i].substr(std::string_view(kConfig).size() + 1);
+    else
+      arguments_.push_back(typed[i]);
+  }
+  if (config_file_.empty()) return;
+  try {
+    parse_arguments();
+  } catch (const CLI::ParseError&) {  // the file may give what is missing; all else is told later
+  }
+  const std::vector<std::string> given = all_given();
+  by_user_.emplace(given.begin(), given.end());
+  std::vector<std::string> of_file = read_config_file(*app_, config_file_);
+  if (!config_positional_.empty()) {
+    const std::string prefix = "--" + config_positional_ + "=";
+    const auto found = std::find_if(of_file.begin(), of_file.end(), [&prefix](const std::string& argument) {
+      return argument.starts_with(prefix);
+    });
+    if (found != of_file.end() && by_user_->contains(config_positional_))
+      of_file.erase(found);
+    else if (found != of_file.end())
+      *found = found->substr(prefix.size());
+  }
+  arguments_.insert(arguments_.begin(), of_file.begin(), of_file.end());
 }
 
 bool Flags::has(const std::string& name) const {
@@ -230,8 +318,29 @@ std::vector<std::string> Flags::all_given() const {
   return names;
 }
 
+bool Flags::given_by_file(const std::string& name) const {
+  return by_user_ && given(name) && !by_user_->contains(name);
+}
+
+std::vector<std::string> Flags::values(const std::string& name) const {
+  const CLI::Option* const option = app_->get_option_no_throw(name);
+  return option ? option->results() : std::vector<std::string>();
+}
+
 std::string Flags::program() const {
   return app_->get_name();
+}
+
+std::string quoted_for_config(const std::string& text) {
+  for (const char quote : {'\'', '"'}) {
+    const std::string quoted = quote + text + quote;
+    std::istringstream lines("one = " + quoted + "\nlist = [" + quoted + ",\n" + quoted + "]\n");
+    const std::vector<CLI::ConfigItem> items = CLI::ConfigBase().from_config(lines);
+    if (items.size() == 2 && items[0].inputs == std::vector{text} &&
+        items[1].inputs == std::vector{text, text})
+      return quoted;
+  }
+  throw Error("a file of flags cannot hold this text, which CLI11 would not read as it is: " + text);
 }
 
 }  // namespace tandem

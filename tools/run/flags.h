@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,10 +69,16 @@ class Flags {
   Flag add_switch(const std::string& names, bool& target, const std::string& help);
   // Adds a flag whose value may be left out: "--json{-}" alone sets target to "-".
   Flag add_switch(const std::string& names, std::string& target, const std::string& help);
+  Flag add_switch(const std::string& names, int64_t& target, const std::string& help);
 
   // Lets the last occurrence of a flag win. Otherwise a flag that is given twice is wrong usage. Applies to
   // the flags that are added afterwards.
   void last_value_wins();
+
+  // Adds --config=FILE. The file gives flags by their names without dashes, as `steps = 2000`, in the TOML that CLI11
+  // reads: no sections, and no # within a text. A flag of the command line wins over the same flag of the file; lists of
+  // both are joined. `positional` names an argument without dashes that the file may give, too.
+  void add_config_file(const std::string& positional, const std::string& help);
 
   // Fills the targets. Returns false if it printed --help instead. Numbers are decimal. Error: UsageError, with what is
   // wrong: among other things a value that is empty, or a number that the variable cannot hold.
@@ -79,10 +87,27 @@ class Flags {
   bool has(const std::string& name) const;  // true if a flag of this name was added
   bool given(const std::string& name) const;
   std::vector<std::string> all_given() const;  // by the first name of each
+  // Returns whether a flag that is given comes from the file of --config alone.
+  bool given_by_file(const std::string& name) const;
+  // Returns the values that a flag has got, as they were typed.
+  std::vector<std::string> values(const std::string& name) const;
+  // Returns the arguments of the program, those of the file of --config in its place.
+  const std::vector<std::string>& arguments() const { return arguments_; }
   std::string program() const;
 
  private:
+  // Replaces --config=FILE among the arguments by what the file gives.
+  void expand_config_file();
+  void parse_arguments();
+
   CLI::App* app_;
+  std::vector<std::string> arguments_;
+  std::string config_file_;                       // the last value of --config
+  std::string config_positional_;                 // see add_config_file()
+  std::optional<std::set<std::string>> by_user_;  // flags of the command line, if there is a file of --config
 };
+
+// Returns a text as a value for the file of --config, in quotes. Error: CLI11 would not read it back as it is.
+std::string quoted_for_config(const std::string& text);
 
 }  // namespace tandem

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "tandem/core/check.h"
 
@@ -30,6 +32,18 @@ bool is_of_stem(std::string_view name, const std::string& stem) {
   if (name.empty()) return true;
   if (name.front() != '-' || name.size() == 1) return false;
   return std::all_of(name.begin() + 1, name.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+// Returns the step that the name of a file, step-NUMBER.safetensors, gives; nullopt for other names.
+std::optional<int64_t> step_of_name(std::string_view name) {
+  constexpr std::string_view kBegin = "step-", kEnd = ".safetensors";
+  if (!name.starts_with(kBegin) || !name.ends_with(kEnd)) return std::nullopt;
+  name.remove_prefix(kBegin.size());
+  name.remove_suffix(kEnd.size());
+  int64_t step = 0;
+  const auto [stopped, error] = std::from_chars(name.data(), name.data() + name.size(), step);
+  if (error != std::errc() || stopped != name.data() + name.size() || step < 0) return std::nullopt;
+  return step;
 }
 
 }  // namespace
@@ -75,10 +89,10 @@ RunFolder::~RunFolder() {
   fs::directory_iterator entry(path_, error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
     const fs::path name = entry->path().filename();
-    if (name != kLock && !(name == kMetrics && entry->file_size(error) == 0)) return;
+    if (name != kLock && name != kRunFacts && !(name == kMetrics && entry->file_size(error) == 0)) return;
   }
   if (error) return;  // what cannot be listed is kept
-  fs::remove(path_ / kMetrics, error);
+  for (const char* name : {kMetrics, kRunFacts}) fs::remove(path_ / name, error);
   fs::remove(path_ / kLock, error);
   fs::remove(path_, error);  // does nothing if another file has appeared
 }
@@ -95,6 +109,29 @@ fs::path latest_run(const fs::path& parent, const std::string& stem) {
     newest = time;
   }
   return latest;
+}
+
+void keep_step_checkpoint(const fs::path& folder, int64_t step, int64_t keep) {
+  const fs::path last = folder / kLastCheckpoint, kept = folder / fmt::format("step-{:08}.safetensors", step);
+  if (keep == 0 || !fs::exists(last)) return;
+  const fs::path temporary = kept.string() + ".tmp";
+  std::error_code error;
+  fs::remove(temporary, error);
+  // The last checkpoint is never written to but replaced, so both names can be those of one file.
+  fs::create_hard_link(last, temporary, error);
+  if (error) fs::copy_file(last, temporary, fs::copy_options::overwrite_existing, error);
+  if (!error) fs::rename(temporary, kept, error);
+  TANDEM_CHECK(!error, "{}: cannot be made: {}", kept.string(), error.message());
+  fs::remove(temporary, error);  // is still there if the name was that of this file already
+  std::vector<std::pair<int64_t, fs::path>> older;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::optional<int64_t> of = step_of_name(entry.path().filename().string());
+    if (of && *of <= step) older.emplace_back(*of, entry.path());
+  }
+  std::sort(older.rbegin(), older.rend());
+  for (size_t i = static_cast<size_t>(keep); i < older.size(); ++i)
+    TANDEM_CHECK(fs::remove(older[i].second, error) && !error, "{}: cannot be removed: {}",
+                 older[i].second.string(), error.message());
 }
 
 }  // namespace tandem

@@ -1,5 +1,6 @@
 // The folder of a training run, which one process at a time writes to.
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -10,6 +11,7 @@ namespace tandem {
 inline constexpr const char* kLastCheckpoint = "last.safetensors";
 inline constexpr const char* kBestCheckpoint = "best.safetensors";
 inline constexpr const char* kMetrics = "metrics.jsonl";
+inline constexpr const char* kRunFacts = "run.json";
 
 // A folder that this process has locked, by the file run.lock in it. Any end of the process releases the lock.
 class RunFolder {
@@ -40,5 +42,9 @@ class RunFolder {
 // Returns that one of PARENT/STEM, PARENT/STEM-2, ... whose last checkpoint is the newest; an empty path if none of them
 // holds a run.
 std::filesystem::path latest_run(const std::filesystem::path& parent, const std::string& stem);
+
+// Keeps the last checkpoint of a run, which is that of `step`, as step-00000123.safetensors, too, and removes all but the
+// newest `keep` of these names up to it. Does nothing if keep is 0. Error: a file cannot be made or removed.
+void keep_step_checkpoint(const std::filesystem::path& folder, int64_t step, int64_t keep);
 
 }  // namespace tandem

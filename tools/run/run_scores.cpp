@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "tandem/core/check.h"
-#include "tandem/core/utf8.h"
 #include "tandem/data/batch_stream.h"
 #include "tandem/models/training/sampling.h"
 
@@ -56,7 +55,7 @@ Evaluation RunScores::test(const LanguageModel& model) const {
                   [this](const Evaluation&, int64_t) { on_progress_(); });
 }
 
-std::string RunScores::sample(const LanguageModel& model, int64_t tokens) const {
+Sample RunScores::sample(const LanguageModel& model, int64_t tokens) const {
   const Vocabulary& vocabulary = trainer_.vocabulary();
   const Tokens held_out = corpus_.split(has_test() ? "test" : "train");
   const int64_t length = vocabulary.level() == TokenUnit::byte ? kPrompt : kPrompt / 4;
@@ -66,9 +65,8 @@ std::string RunScores::sample(const LanguageModel& model, int64_t tokens) const 
   SamplingOptions sampling;
   sampling.temperature = 0.8;
   sampling.seed = trainer_.config().seed;
-  const std::string more = generate_text(model, vocabulary, text, tokens, sampling,
-                                         evaluation_options(trainer_.config().recipe, 1).context());
-  return fmt::format("sample at step {}: [{}]{}", trainer_.steps_done(), printable(text), printable(more));
+  return {text, generate_text(model, vocabulary, text, tokens, sampling,
+                              evaluation_options(trainer_.config().recipe, 1).context())};
 }
 
 }  // namespace tandem

@@ -10,6 +10,12 @@
 
 namespace tandem {
 
+// A text that a model has written.
+struct Sample {
+  std::string prompt;  // the beginning of the held-out text
+  std::string text;    // what the model continues it with
+};
+
 class RunScores {
  public:
   // Trainer and corpus must outlive this. `on_progress` is called between the segments of an evaluation, and may end it by
@@ -24,8 +30,8 @@ class RunScores {
   Evaluation dev() const;
   // Scores a model on the whole test split, in one column as in the papers: every symbol has its whole context.
   Evaluation test(const LanguageModel& model) const;
-  // Lets a model continue the beginning of the held-out text by `tokens` bytes or words. Returns a line for people.
-  std::string sample(const LanguageModel& model, int64_t tokens) const;
+  // Lets a model continue the beginning of the held-out text by `tokens` bytes or words. Error: its logits are not finite.
+  Sample sample(const LanguageModel& model, int64_t tokens) const;
 
  private:
   Tokens dev_tokens() const;

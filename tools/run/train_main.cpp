@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "tandem/core/allocation_budget.h"
@@ -17,11 +16,15 @@
 #include "tandem/models/registry.h"
 #include "tandem/models/training/tensor_exchange.h"
 #include "tandem/tools/run/cli.h"
+#include "tandem/tools/run/config_text.h"
 #include "tandem/tools/run/device.h"
 #include "tandem/tools/run/output.h"
 #include "tandem/tools/run/programs.h"
 #include "tandem/tools/run/ranks.h"
+#include "tandem/tools/run/rate_search.h"
+#include "tandem/tools/run/run_facts.h"
 #include "tandem/tools/run/run_folder.h"
+#include "tandem/tools/run/train_config.h"
 #include "tandem/tools/run/train_options.h"
 #include "tandem/tools/run/training_run.h"
 
@@ -29,61 +32,6 @@ namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
-
-template <class T>
-void override_field(T& field, const std::optional<T>& given) {
-  if (given) field = *given;
-}
-
-void override_recipe(Recipe& recipe, const TrainOptions& o) {
-  override_field(recipe.batch_size, o.batch_size);
-  override_field(recipe.unroll, o.unroll);
-  override_field(recipe.accumulate, o.accumulate);
-  override_field(recipe.eval_window, o.eval_window);
-  override_field(recipe.eval_memory, o.eval_memory);
-  override_field(recipe.eval_clamp, o.eval_clamp);
-  override_field(recipe.eval_batch_size, o.eval_batch_size);
-  override_field(recipe.optimizer, o.optimizer);
-  override_field(recipe.lr, o.lr);
-  override_field(recipe.warmup, o.warmup);
-  override_field(recipe.steps, o.steps);
-  override_field(recipe.weight_decay, o.weight_decay);
-  override_field(recipe.decay, o.decay);
-  override_field(recipe.clip, o.clip);
-  override_field(recipe.eval_every, o.eval_every);
-  override_field(recipe.eval_bytes, o.eval_bytes);
-}
-
-std::string override_model(const std::string& preset, int64_t vocabulary, const TrainOptions& o) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::parse(preset);
-  for (const std::string& assignment : o.set) {
-    const size_t at = assignment.find('=');
-    if (at == std::string::npos || at == 0) throw UsageError("--set: " + assignment + " is not FIELD=VALUE");
-    const std::string field = assignment.substr(0, at), value = assignment.substr(at + 1);
-    if (field == "vocabulary" || field == "model")
-      throw UsageError(fmt::format("--set: {} is {}; leave it out", field,
-                                   field == "model" ? "given by --model" : "that of the text"));
-    if (value.empty()) throw UsageError("--set: " + assignment + " has an empty value");
-    const auto parsed = nlohmann::ordered_json::parse(value, nullptr, false);
-    json[field] = parsed.is_discarded() ? nlohmann::ordered_json(value) : parsed;
-  }
-  const auto set = [&json](const char* name, const auto& given) {
-    if (given) json[name] = *given;
-  };
-  set("d", o.d);
-  set("d_projected", o.d_projected);
-  set("layers", o.layers);
-  set("heads", o.heads);
-  // One way to place attention replaces the other.
-  if (o.attention_every || o.attention_last) {
-    json["attention_every"] = o.attention_every.value_or(0);
-    json["attention_last"] = o.attention_last.value_or(0);
-  }
-  set("dropout", o.dropout);
-  set("attention_dropout", o.attention_dropout);
-  json["vocabulary"] = vocabulary;
-  return json.dump();
-}
 
 // Returns "gcide-laptop", or "gcide-sru-laptop" for another model: the name of a new run under runs/.
 std::string run_name(const TrainOptions& o) {
@@ -125,39 +73,16 @@ RunFolder resumed_folder(const TrainOptions& o, const fs::path& checkpoint) {
   }
   RunFolder folder = RunFolder::make(o.out);
   // The best weights at the time of an older checkpoint are not known, so the next evaluation chooses them.
-  const char* const files[] = {kMetrics, is_last ? kBestCheckpoint : nullptr};
+  const char* const files[] = {kMetrics, kRunFacts, is_last ? kBestCheckpoint : nullptr};
   for (const char* name : files)
     if (name && fs::exists(from / name))
       fs::copy_file(from / name, folder.path() / name, fs::copy_options::overwrite_existing);
   return folder;
 }
 
-RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device, const Ranks& ranks) {
-  const Preset chosen = preset(o.model, o.preset);
-  RunConfig config;
-  config.corpus = o.corpus.name_or_path;
-  config.corpus_sha256 = corpus.sha256;
-  config.text_sha256 = corpus.text_sha256;
-  config.level = corpus.level();
-  config.words = o.corpus.words;
-  config.valid_fraction = o.corpus.valid_fraction;
-  config.test_fraction = o.corpus.test_fraction;
-  config.preset = o.preset;
-  config.recipe = chosen.recipe;
-  override_recipe(config.recipe, o);
-  config.recipe.shards = o.ranks.shards.value_or(std::max<int64_t>(config.recipe.shards, ranks.size()));
-  config.model_config = override_model(chosen.model_config, corpus.vocabulary.size(), o);
-  config.precision = resolve_precision(o.precision, device);
-  config.seed = o.seed;
-  config.recompute = o.recompute;
-  config.max_skipped = o.max_skipped;
-  config.test = o.test;
-  config.check();
-  return config;
-}
-
 void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
-                 const fs::path& folder, const std::string& reduce) {
+                 const fs::path& folder, const std::string& reduce,
+                 const std::vector<double>& unknown_shares) {
   say(device_line(trainer.device()) + "\n");
   const std::string ranks = ranks_line(trainer.ranks(), config.recipe.shards, reduce);
   if (!ranks.empty()) say(ranks + "\n");
@@ -165,11 +90,9 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
                   with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),
                   with_commas(corpus.dev.size()), with_commas(corpus.test.size()),
                   with_commas(corpus.vocabulary.size()), corpus.sha256.substr(0, 16)));
-  if (corpus.level() == TokenUnit::word)
+  if (!unknown_shares.empty())
     say(fmt::format("unknown words: {:.2f} % of train, {:.2f} % of dev, {:.2f} % of test are <unk>\n",
-                    100 * unknown_share(corpus.split("train"), corpus.vocabulary),
-                    100 * unknown_share(corpus.split("dev"), corpus.vocabulary),
-                    100 * unknown_share(corpus.split("test"), corpus.vocabulary)));
+                    100 * unknown_shares[0], 100 * unknown_shares[1], 100 * unknown_shares[2]));
   say(fmt::format("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()),
                   printable(trainer.model().config())));
   const Recipe& r = config.recipe;
@@ -193,7 +116,7 @@ void print_description(const RunConfig& config, const LanguageModel& model, cons
       {"batch_size", r.batch_size},
       {"unroll", r.unroll},
       {"tokens_per_step", tokens},
-      {"flops_per_step", tokens * 3 * model.forward_flops(r.unroll, r.memory < 0 ? r.unroll : r.memory)},
+      {"flops_per_step", tokens * training_flops_per_token(model, r)},
       {"steps", r.steps},
       {"warmup", r.warmup},
       {"level", name_of(config.level)},
@@ -209,18 +132,6 @@ void print_description(const RunConfig& config, const LanguageModel& model, cons
         {"test", corpus.test.size()}}},
       {"device", device_name(device)}};
   fmt::print("{}\n", json.dump());
-}
-
-// A resumed run keeps its settings: flags that would change them are refused, not silently ignored.
-void check_resume_flags(const Flags& flags) {
-  const std::set<std::string> allowed = {
-      "corpus",        "--model",  "--preset",   "--resume",       "--out",     "--max-steps",   "--max-time",
-      "--log-every",   "--url",    "--data-dir", "--sample-bytes", "--device",  "--check-nan",   "--eager",
-      "--peak-tflops", "--verify", "--ranks",    "--reduce",       "--timeout", "--max-restarts"};
-  if (is_restart()) return;  // the same command is to go on
-  for (const std::string& name : flags.all_given())
-    if (!allowed.contains(name))
-      throw UsageError("--resume: " + name + " was settled when the run began; leave it out");
 }
 
 // Lets the text be split as in the run, whatever it is called now.
@@ -268,8 +179,13 @@ void train_in(const fs::path& folder, const RunConfig& config, const Corpus& cor
   wait_for_corpus(*ranks);
   check_same_run(*ranks, config, corpus, device);
   o.run.folder = folder;
+  if (o.tensorboard) o.run.tensorboard = o.tensorboard->empty() ? folder : fs::path(*o.tensorboard);
   if (o.run.log_every == 0) o.run.log_every = std::max<int64_t>(1, config.recipe.steps / 50);
-  o.run.sample_tokens = o.sample_tokens.value_or(corpus.level() == TokenUnit::byte ? 400 : 80);
+  const int64_t usual_sample = corpus.level() == TokenUnit::byte ? 400 : 80;
+  o.run.sample_tokens = config.sample_tokens < 0 ? usual_sample : config.sample_tokens;
+  if (corpus.level() == TokenUnit::word && ranks->leads())
+    for (const char* split : {"train", "dev", "test"})
+      o.run.unknown_shares.push_back(unknown_share(corpus.split(split), corpus.vocabulary));
   std::optional<AllocationBudget> budget;
   if (checkpoint)
     budget.emplace(bytes_to_restore(*checkpoint, config),
@@ -281,7 +197,9 @@ void train_in(const fs::path& folder, const RunConfig& config, const Corpus& cor
   trainer.use_graph(!o.eager);
   if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());
   if (checkpoint) trainer.restore(*checkpoint);
-  print_start(config, trainer, corpus, folder, o.ranks.reduce);
+  print_start(config, trainer, corpus, folder, o.ranks.reduce, o.run.unknown_shares);
+  if (ranks->leads()) write_run_facts(folder, trainer, o.command);
+  if (o.find_lr > 0) return search_rate(trainer, o.run);
   if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal)
     throw StoppedBySignal("stopped before the end");
 }
@@ -292,13 +210,18 @@ void resume(const Flags& flags, TrainOptions& o, Device device, const std::share
   Checkpoint checkpoint;
   if (ranks->leads()) {
     const fs::path path = resume_path(o);
-    folder.emplace(resumed_folder(o, path));
-    say(fmt::format("resuming from {}\n", path.string()));
+    if (!o.dump_config) {
+      folder.emplace(resumed_folder(o, path));
+      say(fmt::format("resuming from {}\n", path.string()));
+    }
     checkpoint = load_checkpoint(path.string());
   }
   checkpoint = broadcast_checkpoint(*ranks, std::move(checkpoint));
   RunConfig config = RunConfig::from_text(checkpoint.run_config);
   check_same_kind(flags, o, config);
+  if (!is_restart()) check_resume_file(flags, o, config);
+  override_duties(config, o);
+  if (o.dump_config) return fmt::print("{}", config_text(config, flags));
   use_run(o.corpus, config);
   const Corpus corpus = load_corpus_with_progress(o.corpus);
   TANDEM_CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
@@ -307,15 +230,18 @@ void resume(const Flags& flags, TrainOptions& o, Device device, const std::share
   train_in(folder ? folder->path() : fs::path(), config, corpus, o, device, &checkpoint, ranks);
 }
 
-void begin(TrainOptions& o, Device device, const std::shared_ptr<Ranks>& ranks) {
+void begin(const Flags& flags, TrainOptions& o, Device device, const std::shared_ptr<Ranks>& ranks) {
   preset(o.model, o.preset);  // reports a wrong name before any download
   std::optional<RunFolder> folder;
-  if (!o.out.empty() && !o.describe && ranks->leads()) folder.emplace(RunFolder::make(o.out));
+  const bool trains = !o.describe && !o.dump_config;
+  if (!o.out.empty() && trains && ranks->leads()) folder.emplace(RunFolder::make(o.out));
   const Corpus corpus = load_corpus_with_progress(o.corpus);
   const RunConfig config = new_run(o, corpus, device, *ranks);
   if (o.describe)
     return print_description(config, *make_model(config.model_config, config.seed), corpus, device);
-  if (!folder && ranks->leads()) folder.emplace(RunFolder::make_new(kRuns, run_name(o)));
+  if (o.dump_config) return fmt::print("{}", config_text(config, flags));
+  if (!folder && ranks->leads())
+    folder.emplace(RunFolder::make_new(kRuns, run_name(o) + (o.find_lr > 0 ? "-find-lr" : "")));
   train_in(folder ? folder->path() : fs::path(), config, corpus, o, device, nullptr, ranks);
 }
 
@@ -335,7 +261,7 @@ void train(const Flags& flags, TrainOptions& o, const std::shared_ptr<Ranks>& ra
   if (o.resume)
     resume(flags, o, device, ranks);
   else
-    begin(o, device, ranks);
+    begin(flags, o, device, ranks);
 }
 
 }  // namespace
@@ -356,12 +282,16 @@ int train_main(int argc, char** argv, const TrainDefaults& defaults) {
   }
   return run_main(flags, argc, argv, [&flags, &options, argc, argv] {
     outlive_reader();
-    std::vector<std::string> arguments(argv + 1, argv + argc);
+    std::vector<std::string> arguments = flags.arguments();
+    options.command = {program_name(argv)};
+    options.command.insert(options.command.end(), argv + 1, argv + argc);
     // The number of shards must not follow that of the ranks that are left after a failure.
     if (options.ranks.ranks && !options.ranks.shards && !options.resume)
       arguments.push_back(fmt::format("--shards={}", *options.ranks.ranks));
     run_on_ranks(options.ranks, options.out, arguments,
                  [&flags, &options](const std::shared_ptr<Ranks>& ranks) { train(flags, options, ranks); });
+    // The page is another program's, which a rank may start only after the end of MPI.
+    if (options.find_lr > 0 && !options.run.folder.empty()) write_report(options.run.folder);
   });
 }
 

@@ -68,9 +68,28 @@ void add_run_flags(Flags& flags, TrainOptions& o) {
   flags.add("--max-time", o.max_time, "Stop after this time: 90s, 10m, 8h.");
   flags.add("--log-every", o.run.log_every, "Steps between progress lines [a fiftieth of all].").positive();
   flags
-      .add("--sample-bytes,--sample-tokens", o.sample_tokens,
-           "Length of the sample at the end; 0: none [400 bytes or 80 words].")
+      .add(
+          "--sample-bytes,--sample-tokens", o.sample_tokens,
+          "Length of the sample at the end and of those of --sample-every; 0: no samples [400 bytes or 80 words].")
       .non_negative();
+  flags
+      .add("--sample-every", o.sample_every,
+           "Steps between samples of the weights on the way; 0: one sample, at the first evaluation [0].")
+      .non_negative();
+  flags
+      .add("--keep", o.keep,
+           "Keep the checkpoints of the last so many evaluations, too, as step-NUMBER.safetensors [0].")
+      .non_negative();
+  flags
+      .add("--early-stop", o.early_stop,
+           "End the run after this many evaluations in a row without a better dev loss; 0: never [0].")
+      .non_negative();
+  flags
+      .add(
+          "--tensorboard", o.tensorboard,
+          "Write event files for TensorBoard, too, into this folder [that of the run]: all metrics, samples and, at "
+          "evaluations, histograms of weights and gradients.")
+      .optional_value();
   flags.add("--eval-every", o.eval_every, "Steps between evaluations on the dev split.").positive();
   flags
       .add("--eval-bytes,--eval-tokens", o.eval_bytes,
@@ -79,6 +98,17 @@ void add_run_flags(Flags& flags, TrainOptions& o) {
   flags.add_switch("!--no-test", o.test, "Do not score the test split at the end.");
   flags.add_switch("--describe", o.describe,
                    "Print the size of the model and the cost of a step as JSON, and train nothing.");
+  flags.add_switch("--dump-config", o.dump_config,
+                   "Print all settings of the run as a file for --config, and train nothing.");
+  flags.add_config_file(
+      "corpus",
+      "Read flags from this file: `lr = 0.004`, a line each (TOML, no sections). Those of the command line win.");
+  flags
+      .add_switch(
+          "--find-lr{200}", o.find_lr,
+          "Search for a learning rate instead of training: in so many steps it rises from a thousandth of --lr "
+          "to a hundred times as much. The model is not kept.")
+      .positive();
   flags.add_switch(
       "--check-nan", o.check_nan,
       "Check every output and gradient; stop at the first operator that gives one that is not finite.");
@@ -109,6 +139,7 @@ void add_preset_flags(Flags& flags, TrainOptions& o) {
           "--set", o.set,
           "FIELD=VALUE: set any other field of the configuration, which the line `model:` prints. May be repeated.")
       .keep_all()
+      .one_argument()
       .in_group(model);
 
   const char* recipe = "Recipe (default: the preset's)";
@@ -171,9 +202,13 @@ A run lives in a folder, runs/CORPUS-PRESET or, for other models than SRU++,
 runs/CORPUS-MODEL-PRESET (with -2, -3, ... if that is taken: nothing is overwritten), or in --out:
   last.safetensors   all that the next step depends on; written at every evaluation, at the end, and on a signal
   best.safetensors   the weights with the lowest dev loss so far
+  step-N.safetensors what last.safetensors was after an evaluation, for the last K of them (--keep=K)
   metrics.jsonl      per step: loss, bpc or ppl, lr, gradient norm, ms, tokens/s, memory;
-                     per evaluation: dev_bpc or dev_ppl, and dev_nats; the same of test
+                     per evaluation: dev_bpc or dev_ppl, and dev_nats; the same of test;
+                     samples; of words, the shares of <unk>; why the run ended early
+  run.json           the commands that began and resumed the run, its configuration and its cost
   run.lock           held by the one process that may write here; it names that process
+`tools/report FOLDER...` draws one run or several on a page; --watch follows runs that go on.
 Files are replaced as a whole and checked against digests when they are read (--verify=off reads a
 damaged one), so a kill at any moment leaves the last checkpoint readable.
 
@@ -182,6 +217,20 @@ every file is the same. Without a value it takes the run of --out or, without th
 checkpoint is the newest. --resume=RUN --out=FOLDER goes on in a folder of its own, and the old one
 keeps what it has; an older checkpoint than last.safetensors needs that. A run may go on on another
 device; its losses are then close, not equal.
+
+--early-stop, --keep, --sample-every and --sample-bytes may be given anew to a resumed run; otherwise
+they stay as they were. A run that stopped early goes on if it is given more patience.
+
+--tensorboard is given anew to a resumed run. It begins an event file, with which readers drop the
+points of steps that the run takes again.
+
+--dump-config prints the settings of a run, with --resume those of an earlier one, as a file:
+  {program} gcide --preset=base --lr=2e-3 --dump-config > base.toml
+  {program} --config=base.toml --seed=5
+A resumed run takes such a file, too, if it says what the run was begun with.
+
+--find-lr[=STEPS] writes metrics and a page to a folder of its own (runs/...-find-lr, or --out). The
+rate that it suggests lies between that where the loss fell fastest and that where it was lowest.
 
 INT (Ctrl-C), TERM, HUP, XCPU and USR1 save a checkpoint of the current step and end the program
 with exit code 3; a second Ctrl-C, a second later, ends it at once. --max-steps and --max-time also

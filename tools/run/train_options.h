@@ -34,12 +34,16 @@ struct TrainOptions {
       eval_batch_size, warmup, steps, eval_every;
   std::optional<double> lr, weight_decay, clip;
   std::optional<std::string> optimizer, decay;
-  std::optional<int64_t> eval_bytes, sample_tokens;
+  std::optional<int64_t> eval_bytes, sample_tokens, sample_every, keep, early_stop;
+  int64_t find_lr = 0;                     // steps of the search for a learning rate; 0: trains
+  std::optional<std::string> tensorboard;  // folder for event files; empty text: that of the run
+  std::vector<std::string> command;        // program and arguments, for run.json
   uint64_t seed = 1234;
   bool recompute = false;
   bool eager = false;
   bool check_nan = false;
   bool describe = false;
+  bool dump_config = false;
   bool test = true;
   int64_t max_skipped = 10;
 };
