@@ -15,7 +15,7 @@ struct ncclUniqueId {
   char internal[128];
 };
 
-enum ncclResult_t {
+enum ncclResult_t : int {
   ncclSuccess = 0,
   ncclUnhandledCudaError = 1,
   ncclSystemError = 2,
@@ -25,8 +25,8 @@ enum ncclResult_t {
   ncclRemoteError = 6,
   ncclInProgress = 7
 };
-enum ncclRedOp_t { ncclSum = 0 };
-enum ncclDataType_t { ncclInt8 = 0, ncclFloat32 = 7, ncclFloat64 = 8 };
+enum ncclRedOp_t : int { ncclSum = 0 };
+enum ncclDataType_t : int { ncclInt8 = 0, ncclFloat32 = 7, ncclFloat64 = 8 };
 
 // The settings of version 2.14. The size and the version tell NCCL which fields there are; those of later versions then
 // have their defaults.
