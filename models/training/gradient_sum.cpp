@@ -90,8 +90,9 @@ void GradientSum::push(const Tensor& loss) {
 
 void GradientSum::exchange() {
   if (ranks_->size() == 1) return;
-  exchange_losses();
+  const Tensor losses = losses_.to(Device::cpu());
   const auto start = std::chrono::steady_clock::now();  // here the own gradient is complete, on a GPU too
+  exchange_losses(losses);
   std::vector<Tensor> parts;
   for (size_t i = 0; i < nodes_of(shards_, own()).size(); ++i)
     parts.push_back(flats_[i].to(transport_->device()));
@@ -100,15 +101,14 @@ void GradientSum::exchange() {
   else
     reduce_fast(parts);
   if (!parts.front().same_as(flats_.front())) copy(flats_.front(), parts.front());
+  if (!losses.same_as(losses_)) copy(losses_, losses);
   exchange_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void GradientSum::exchange_losses() {
-  const Tensor host = losses_.to(Device::cpu());
+void GradientSum::exchange_losses(const Tensor& losses) {
   std::vector<Ranks::Message> sends, receives;
-  add_shard_messages(*ranks_, host.span<double>(), sends, receives);
+  add_shard_messages(*ranks_, losses.span<double>(), sends, receives);
   ranks_->exchange(sends, receives);
-  if (!host.same_as(losses_)) copy(losses_, host);
 }
 
 void GradientSum::give_back(const Tensor& loss) const {

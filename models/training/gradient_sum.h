@@ -63,8 +63,9 @@ class GradientSum {
   const Tensor& flat(size_t place);
   // The part of a flat tensor that a rank finishes: whole blocks, so that every slice is aligned.
   IndexRange slice(int rank) const;
-  // Sends the losses of the own shards to all, and receives theirs. It names a rank that is missing, which NCCL cannot.
-  void exchange_losses();
+  // Sends the losses of the own shards to all, and receives theirs; `losses`, f64 (shards), is on the CPU. It names a rank
+  // that is missing, which NCCL cannot.
+  void exchange_losses(const Tensor& losses);
   // Add what all ranks hold; `parts` are the nodes of this rank on the transport's device. The sum is in the first then.
   void reduce_exactly(const std::vector<Tensor>& parts);
   void reduce_fast(const std::vector<Tensor>& parts);
