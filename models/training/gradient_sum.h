@@ -77,7 +77,7 @@ class GradientSum {
   Reduce reduce_ = Reduce::exact;
   std::vector<int64_t> begins_;  // of each parameter's gradient in a flat tensor
   int64_t elements_ = 0;         // of a flat tensor
-  std::vector<Tensor> flats_;    // by place of the tree's stack
+  std::vector<Tensor> flats_;    // by place of the tree's stack; kept from step to step
   TreeSum<Tensor> tree_;         // of the shards so far, whose values are among flats_
   std::vector<bool> present_;    // whether each parameter has a gradient in this step
   Tensor losses_;                // f64 (shards), on the device; those of other ranks only after exchange()
