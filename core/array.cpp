@@ -103,6 +103,14 @@ void add_in_place(const Tensor& y, const Tensor& x) {
   });
 }
 
+void pack(const Tensor& y, const std::vector<Tensor>& xs, const std::vector<int64_t>& begins) {
+  const size_t size = size_of(y.dtype());
+  for (size_t i = 0; i < xs.size(); ++i)
+    if (xs[i].numel() > 0)
+      std::memcpy(static_cast<char*>(y.raw()) + static_cast<size_t>(begins[i]) * size, xs[i].raw(),
+                  xs[i].nbytes());
+}
+
 void all_finite(bool& finite, const Tensor& x) {
   finite = true;
   if (x.dtype() == DType::f32) {
@@ -162,6 +170,23 @@ void add_in_place(const Tensor& y, const Tensor& x) {
       x.summary());
   y.storage()->touch();
   TANDEM_DISPATCH(y.device(), add_in_place(y, x));
+}
+
+void pack(const Tensor& y, const std::vector<Tensor>& xs, const std::vector<int64_t>& begins) {
+  check_defined("pack", {{"y", y}});
+  TANDEM_CHECK(
+      xs.size() == begins.size() && y.rank() == 1,
+      "pack: {} tensors are packed from {} elements of y, {}, on; give each one begin, and y one axis",
+      xs.size(), begins.size(), y.summary());
+  for (size_t i = 0; i < xs.size(); ++i) {
+    check_defined("pack", {{"xs", xs[i]}});
+    TANDEM_CHECK(xs[i].dtype() == y.dtype() && xs[i].device() == y.device() && begins[i] >= 0 &&
+                     begins[i] <= y.numel() - xs[i].numel(),
+                 "pack: xs[{}], {}, cannot be copied to y, {}, from element {} on", i, xs[i].summary(),
+                 y.summary(), begins[i]);
+  }
+  y.storage()->touch();
+  TANDEM_DISPATCH(y.device(), pack(y, xs, begins));
 }
 
 bool all_finite(const Tensor& x) {

@@ -1,6 +1,9 @@
 // Whole-array primitives that the tensor and the tape stand on: fill, copy with conversion, add, find NaN and infinity.
 // Those that write call Storage::touch() on what they write.
 #pragma once
+#include <cstdint>
+#include <vector>
+
 #include "tandem/core/tensor.h"
 
 namespace tandem {
@@ -16,6 +19,10 @@ void copy_or_zeros(const Tensor& y, const Tensor& x);
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag);
 // y += x. Error: they differ in shape, dtype or device, or are not floating.
 void add_in_place(const Tensor& y, const Tensor& x);
+// Copies the elements of each xs[i] to y, (N), from the element begins[i] on; the other elements of y stay as they are. On
+// a GPU many tensors are copied by one launch. Error: one differs from y in dtype or device, or does not fit into it;
+// another number of begins.
+void pack(const Tensor& y, const std::vector<Tensor>& xs, const std::vector<int64_t>& begins);
 // Returns true if x has no NaN and no infinity; true for integer dtypes. Waits for the device.
 bool all_finite(const Tensor& x);
 
@@ -24,6 +31,7 @@ void fill(const Tensor& y, double value);
 void convert(const Tensor& y, const Tensor& x);
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag);
 void add_in_place(const Tensor& y, const Tensor& x);
+void pack(const Tensor& y, const std::vector<Tensor>& xs, const std::vector<int64_t>& begins);
 void all_finite(bool& finite, const Tensor& x);
 }  // namespace cpu
 
@@ -33,6 +41,7 @@ void convert(const Tensor& y, const Tensor& x);
 void copy_across(const Tensor& y, const Tensor& x);  // between host and device, either way; one dtype
 void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag);
 void add_in_place(const Tensor& y, const Tensor& x);
+void pack(const Tensor& y, const std::vector<Tensor>& xs, const std::vector<int64_t>& begins);
 void all_finite(bool& finite, const Tensor& x);
 }  // namespace cuda
 

@@ -12,6 +12,8 @@
 namespace tandem {
 namespace {
 
+std::weak_ptr<Ranks> g_joined;
+
 constexpr char kWorking = 0, kDone = 1;  // signs of rank 0 to those that wait for it
 
 class Alone : public Ranks {
@@ -161,13 +163,20 @@ bool launched_as_rank() {
 std::shared_ptr<Ranks> join_ranks([[maybe_unused]] double timeout) {
   if (!launched_as_rank()) return Ranks::alone();
 #ifdef TANDEM_WITH_MPI
-  return join_mpi(timeout);
+  std::shared_ptr<Ranks> ranks = join_mpi(timeout);
+  g_joined = ranks;
+  return ranks;
 #else
   detail::fail(
       "a launcher has started this program as rank {}, but it was built without MPI; install libopenmpi-dev (tools/setup "
       "does) and build again, or start it alone",
       launched_rank());
 #endif
+}
+
+std::shared_ptr<Ranks> joined_ranks() {
+  std::shared_ptr<Ranks> ranks = g_joined.lock();
+  return ranks ? ranks : Ranks::alone();
 }
 
 }  // namespace tandem

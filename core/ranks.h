@@ -114,5 +114,7 @@ int launched_rank();
 // Call it once in a process. If some rank does not join within the deadline, it prints an error and ends the process,
 // since a call of MPI cannot be left. Error: there is a launcher, but this build has no MPI.
 std::shared_ptr<Ranks> join_ranks(double timeout = Ranks::kDefaultTimeout);
+// Returns what join_ranks() has returned, as long as somebody holds it; otherwise the group of one.
+std::shared_ptr<Ranks> joined_ranks();
 
 }  // namespace tandem

@@ -5,25 +5,16 @@
 #define OMPI_SKIP_MPICXX 1  // no bindings of C++, which MPI has given up
 #define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <condition_variable>
-#include <cstdio>
-#include <cstdlib>
-#include <mutex>
 #include <set>
-#include <thread>
 
 #include "tandem/core/check.h"
+#include "tandem/core/deadline.h"
 
 namespace tandem {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-using Seconds = std::chrono::duration<double>;
 
 void check_mpi(int code, const char* call) {
   if (code == MPI_SUCCESS) return;
@@ -41,58 +32,6 @@ void in_pieces(const Ranks::Message& message, const Start& start) {
   for (size_t at = 0; at < message.bytes; at += kPiece)
     start(static_cast<char*>(message.data) + at, static_cast<int>(std::min(kPiece, message.bytes - at)));
 }
-
-// Yields the processor between two looks at what has arrived: hardly at first, for a millisecond after a while. MPI
-// itself would spin, and take the core from a rank that shares it.
-class Patience {
- public:
-  explicit Patience(double timeout) : timeout_(timeout) {}
-
-  bool is_over() const { return timeout_ > 0 && waited() > timeout_; }
-  void rest() const {
-    const double seconds = waited();
-    if (seconds < 200e-6) return;
-    if (seconds < 2e-3)
-      sched_yield();
-    else
-      std::this_thread::sleep_for(std::chrono::microseconds(seconds < 1 ? 20 : 1000));
-  }
-
- private:
-  double waited() const { return Seconds(Clock::now() - start_).count(); }
-
-  double timeout_;
-  Clock::time_point start_ = Clock::now();
-};
-
-// Ends the process if a call of the library takes longer than the deadline, since such a call cannot be left.
-class Watchdog {
- public:
-  Watchdog(double timeout, const std::string& complaint)
-      : thread_([this, timeout, complaint] {
-          if (timeout <= 0) return;
-          std::unique_lock lock(mutex_);
-          if (done_signal_.wait_for(lock, Seconds(timeout), [this] { return done_; })) return;
-          std::fprintf(stderr, "error: %s\n", complaint.c_str());
-          std::_Exit(1);
-        }) {}
-  ~Watchdog() {
-    {
-      const std::lock_guard lock(mutex_);
-      done_ = true;
-    }
-    done_signal_.notify_one();
-    thread_.join();
-  }
-  Watchdog(const Watchdog&) = delete;
-  Watchdog& operator=(const Watchdog&) = delete;
-
- private:
-  std::mutex mutex_;
-  std::condition_variable done_signal_;
-  bool done_ = false;
-  std::thread thread_;  // last, since it uses the others
-};
 
 std::string complaint(const std::string& name, double timeout, const std::string& activity) {
   return fmt::format(

@@ -51,6 +51,43 @@ __global__ void __launch_bounds__(kMapThreads)
     for (int64_t i = first; i < std::min(bytes, first + 16); ++i) y[i] = x[i];
 }
 
+// One tensor that pack() copies.
+struct Piece {
+  char* to;
+  const char* from;
+  int64_t bytes;
+  int end_block;  // its blocks are those from the piece before on
+};
+constexpr int kPieces = 120;
+constexpr int64_t kPieceShare = 16 * kMapThreads * 8;  // bytes of a block
+// A launch takes it by value, so that a CUDA graph holds the addresses.
+struct PieceTable {
+  Piece pieces[kPieces];
+  int count = 0;
+};
+static_assert(sizeof(PieceTable) <= 3900);  // all arguments of a launch fit into 4 KiB
+
+__global__ void __launch_bounds__(kMapThreads) pack_kernel(const PieceTable table) {
+  const int block = static_cast<int>(blockIdx.x);
+  int i = 0, last = table.count - 1;  // the first piece that ends beyond this block
+  while (i < last) {
+    const int middle = (i + last) / 2;
+    if (block < table.pieces[middle].end_block)
+      last = middle;
+    else
+      i = middle + 1;
+  }
+  const Piece& piece = table.pieces[i];
+  const int64_t begin = (block - (i == 0 ? 0 : table.pieces[i - 1].end_block)) * kPieceShare;
+  const int64_t end = begin + kPieceShare < piece.bytes ? begin + kPieceShare : piece.bytes;
+  const int64_t vectors_end =
+      is_aligned(piece.to) && is_aligned(piece.from) ? end - (end - begin) % 16 : begin;
+#pragma unroll 8
+  for (int64_t k = begin + threadIdx.x * 16; k < vectors_end; k += kMapThreads * 16)
+    store_vector(piece.to + k, load_vector<char, 16>(piece.from + k));
+  for (int64_t k = vectors_end + threadIdx.x; k < end; k += kMapThreads) piece.to[k] = piece.from[k];
+}
+
 // Each block looks at every gridDim.x-th stretch; one flag for all.
 template <class T>
 __global__ void __launch_bounds__(kMapThreads) not_finite_kernel(int* found, const T* x, int64_t n) {
@@ -119,6 +156,24 @@ void copy_if(const Tensor& y, const Tensor& x, const Tensor& flag) {
 void add_in_place(const Tensor& y, const Tensor& x) {
   dispatch_device_float(y.dtype(), "add_in_place",
                         [&]<class T>() { map(y.data<T>(), y.numel(), Plus(), y.data<T>(), x.data<T>()); });
+}
+
+void pack(const Tensor& y, const std::vector<Tensor>& xs, const std::vector<int64_t>& begins) {
+  PieceTable table;
+  int blocks = 0;
+  const auto copy_pieces = [&table, &blocks] {
+    launch(pack_kernel, static_cast<unsigned>(blocks), kMapThreads, 0, compute_stream(), table);
+    table.count = blocks = 0;
+  };
+  for (size_t i = 0; i < xs.size(); ++i) {
+    const auto bytes = static_cast<int64_t>(xs[i].nbytes());
+    if (bytes == 0) continue;
+    char* const to = static_cast<char*>(y.raw()) + begins[i] * static_cast<int64_t>(size_of(y.dtype()));
+    blocks += static_cast<int>(blocks_for(bytes, kPieceShare));
+    table.pieces[table.count++] = {to, static_cast<const char*>(xs[i].raw()), bytes, blocks};
+    if (table.count == kPieces) copy_pieces();
+  }
+  copy_pieces();
 }
 
 void all_finite(bool& finite, const Tensor& x) {

@@ -36,6 +36,7 @@ constexpr Name kNames[] = {
     NAME(cudaErrorIllegalState, "the operation cannot be performed in the present state"),
     NAME(cudaErrorNotReady, "device not ready"),
     NAME(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
+    NAME(cudaErrorLaunchTimeout, "the launch timed out and was terminated"),
     NAME(cudaErrorLaunchFailure, "unspecified launch failure"),
     NAME(cudaErrorNotSupported, "operation not supported"),
     NAME(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),

@@ -83,10 +83,11 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   return call([&] {
     if (!exec) return cudaErrorInvalidValue;
-    return submit(stream, [operations = exec->operations] {
-      ++counters().graph_launches;
-      for (const Operation& operation : *operations)
-        if (const cudaError_t error = operation(); error != cudaSuccess) return error;
+    ++counters().graph_launches;
+    // Goes on where it was if an operation could not end yet.
+    return submit(stream, [operations = exec->operations, next = size_t{0}]() mutable {
+      for (; next < operations->size(); ++next)
+        if (const cudaError_t error = (*operations)[next](); error != cudaSuccess) return error;
       return cudaSuccess;
     });
   });

@@ -26,18 +26,28 @@ bool is_late(cudaStream_t stream) {
   return !is_legacy(stream) && stream->first == (g_streams == Streams::first_behind);
 }
 
-// Runs what the stream has kept, up to the mark if one is given.
+// Runs what the stream has kept, up to the mark if one is given, or up to an operation that cannot end yet.
 void run_kept(cudaStream_t stream, const Mark* until = nullptr) {
   while (!stream->waiting.empty() && !(until && until->done)) {
-    const Operation operation = std::move(stream->waiting.front());
+    Operation operation = std::move(stream->waiting.front());
     stream->waiting.pop_front();
-    operation();
+    if (operation() == cudaErrorNotReady) return stream->waiting.push_front(std::move(operation));
   }
+}
+
+// A host that waits for an operation that cannot end would wait for ever. Here it gets an error, at once.
+cudaError_t fail_endless_wait() {
+  return fail(
+      cudaErrorLaunchTimeout,
+      "the host waits without a deadline for work that cannot end, such as NCCL's with a rank that is gone");
 }
 
 // Runs an operation now or later. Marks and waits are not work: they happen even on a device that failed.
 cudaError_t put(cudaStream_t stream, Operation operation) {
-  if (!is_late(stream)) return operation();
+  const bool now = is_legacy(stream) || (!is_late(stream) && stream->waiting.empty());
+  const cudaError_t error = now ? operation() : cudaErrorNotReady;
+  if (error != cudaErrorNotReady) return error;
+  if (is_legacy(stream)) return fail_endless_wait();
   stream->queries = 0;
   stream->waiting.push_back(std::move(operation));
   return cudaSuccess;
@@ -95,6 +105,7 @@ cudaError_t finish(cudaStream_t stream) {
     if (const cudaError_t error = prepare_legacy(); error != cudaSuccess) return error;
   } else {
     run_kept(stream);
+    if (!stream->waiting.empty()) return fail_endless_wait();
   }
   return verify_guards();
 }
@@ -181,7 +192,11 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
     if (is_capturing(stream)) return spoil(stream, cudaErrorStreamCaptureUnsupported);
     if (const cudaError_t error = forbidden_in_capture(); error != cudaSuccess) return error;
     if (!is_known(stream)) return cudaErrorInvalidResourceHandle;
-    if (!is_legacy(stream) && !stream->waiting.empty() && ++stream->queries < 2) return cudaErrorNotReady;
+    if (!is_legacy(stream) && !stream->waiting.empty()) {
+      if (++stream->queries < 2) return cudaErrorNotReady;
+      run_kept(stream);
+      if (!stream->waiting.empty()) return cudaErrorNotReady;
+    }
     return finish(stream);
   });
 }
@@ -191,6 +206,8 @@ cudaError_t cudaDeviceSynchronize() {
     for (const cudaStream_t stream : all_streams())
       if (stream->capture) return spoil(stream, cudaErrorStreamCaptureUnsupported);
     finish_all_streams();
+    for (const cudaStream_t stream : all_streams())
+      if (!stream->waiting.empty()) return fail_endless_wait();
     return verify_guards();
   });
 }
@@ -257,7 +274,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (is_capturing(stream)) return spoil(stream, cudaErrorStreamCaptureIsolation);
     put(stream, [mark] {
       reach(*mark);
-      return cudaSuccess;
+      return mark->done ? cudaSuccess : cudaErrorNotReady;
     });
     return device_error();
   });
@@ -271,6 +288,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     if (event->mark && !event->mark->done) {
       if (++event->mark->queries < 2) return cudaErrorNotReady;
       reach(*event->mark);
+      if (!event->mark->done) return cudaErrorNotReady;
     }
     return device_error();
   });
@@ -281,7 +299,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (!event) return cudaErrorInvalidResourceHandle;
     if (event->mark && event->mark->capture) return cudaErrorCapturedEvent;
     if (const cudaError_t error = forbidden_in_capture(); error != cudaSuccess) return error;
-    if (event->mark) reach(*event->mark);
+    if (event->mark) {
+      reach(*event->mark);
+      if (!event->mark->done) return fail_endless_wait();
+    }
     return device_error();
   });
 }

@@ -44,12 +44,13 @@ std::vector<Preset> sru_presets() {
   laptop.d = 512;
   laptop.layers = 4;
   laptop.highway_bias = -2;
-  return {{"laptop", laptop.text(), laptop_recipe(6e-3, 16000), "ours: what five minutes on two cores can buy"},
-          enwik8("enwik8", 12, 2048, 512, 256, 0.3, enwik8_recipe(64, 256, 2048),
-                 "49M, by the authors' count 47M: 1.19 bpc on enwik8"),
-          enwik8("enwik8-3056", 8, 3056, 512, kVocabulary, 0.3, enwik8_recipe(128, 100, 3056), "47M"),
-          enwik8("enwik8-1312", 8, 1312, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1312), "37M"),
-          enwik8("enwik8-1152", 10, 1152, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1152), "37M")};
+  return {
+      {"laptop", laptop.text(), laptop_recipe(6e-3, 16000), "ours: what five minutes on two cores can buy"},
+      enwik8("enwik8", 12, 2048, 512, 256, 0.3, enwik8_recipe(64, 256, 2048),
+             "49M, by the authors' count 47M: 1.19 bpc on enwik8"),
+      enwik8("enwik8-3056", 8, 3056, 512, kVocabulary, 0.3, enwik8_recipe(128, 100, 3056), "47M"),
+      enwik8("enwik8-1312", 8, 1312, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1312), "37M"),
+      enwik8("enwik8-1152", 10, 1152, 0, kVocabulary, 0.2, enwik8_recipe(128, 100, 1152), "37M")};
 }
 
 }  // namespace

@@ -2,35 +2,23 @@
 #include "tandem/models/training/gradient_sum.h"
 
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 #include "tandem/autograd/leaf.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
-#include "tandem/core/dispatch.h"
-#include "tandem/core/parallel.h"
+#include "tandem/core/math.h"
 #include "tandem/models/training/tensor_exchange.h"
 
 namespace tandem {
 namespace {
 
-// Returns the address of an element.
-void* at(const Tensor& flat, int64_t element) {
-  return static_cast<char*>(flat.raw()) + static_cast<size_t>(element) * size_of(flat.dtype());
-}
+// Gradients begin where tensors of their own would, at multiples of 512 bytes: kernels and products choose how they add by
+// alignment, and the bits must not depend on whether there are shards.
+constexpr int64_t kBlockBytes = 512;
 
-template <class T>
-void add_memory(void* to, const void* from, int64_t count) {
-  T* const sum = static_cast<T*>(to);
-  const T* const more = static_cast<const T*>(from);
-  cpu::for_elements(count, [sum, more](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) sum[i] += more[i];
-  });
-}
-
-void add_memory(DType dtype, void* to, const void* from, int64_t count) {
-  dispatch_float(dtype, "gradient sum", [&]<class T>() { add_memory<T>(to, from, count); });
+int64_t block_elements(DType dtype) {
+  return kBlockBytes / static_cast<int64_t>(size_of(dtype));
 }
 
 }  // namespace
@@ -41,161 +29,154 @@ Reduce reduce_named(const std::string& name) {
   return name == "exact" ? Reduce::exact : Reduce::fast;
 }
 
-GradientSum::GradientSum(std::vector<NamedTensor> parameters, int64_t shards, std::shared_ptr<Ranks> ranks)
-    : parameters_(std::move(parameters)), shards_(shards), ranks_(std::move(ranks)), tree_(make_tree()) {
+GradientSum::GradientSum(std::vector<NamedTensor> parameters, int64_t shards, std::shared_ptr<Ranks> ranks,
+                         std::shared_ptr<Transport> transport)
+    : parameters_(std::move(parameters)),
+      shards_(shards),
+      ranks_(std::move(ranks)),
+      transport_(std::move(transport)),
+      tree_(shards, add_in_place) {
   TANDEM_CHECK(
       ranks_->size() <= shards,
       "{} ranks cannot share {} shards, since each needs one at least; start fewer ranks, or give a new run "
       "--shards={}",
       ranks_->size(), shards, ranks_->size());
+  if (!parameters_.empty()) losses_ = zeros({shards_}, DType::f64, parameters_.front().value.device());
 }
 
-GradientSum::Tree GradientSum::make_tree() const {
-  return {shards_, [](Gradients& left, Gradients& right) {
-            for (size_t i = 0; i < left.size(); ++i)
-              if (left[i].defined()) add_in_place(left[i], right[i]);
-          }};
+void GradientSum::set_layout() {
+  for (const auto& [name, value] : parameters_) {
+    const Tensor& first = parameters_.front().value;
+    TANDEM_CHECK(value.dtype() == first.dtype() && value.device() == first.device(),
+                 "gradient sum: the parameter {} is {}, and {} is {}; they must have one dtype and device",
+                 name, value.summary(), parameters_.front().name, first.summary());
+    begins_.push_back(elements_);
+    elements_ += round_up(value.numel(), block_elements(value.dtype()));
+  }
+}
+
+const Tensor& GradientSum::flat(size_t place) {
+  const Tensor& parameter = parameters_.front().value;
+  while (flats_.size() <= place) flats_.push_back(Tensor({elements_}, parameter.dtype(), parameter.device()));
+  return flats_[place];
 }
 
 void GradientSum::push(const Tensor& loss) {
-  Gradients gradients;
-  for (const auto& [name, value] : parameters_) {
-    Tensor gradient = std::exchange(value.node()->grad, Tensor());
-    if (gradient.defined() && !gradient.sole_owner()) gradient = gradient.clone();
-    gradients.push_back(std::move(gradient));
+  if (begins_.empty()) set_layout();
+  std::vector<Tensor> gradients;
+  std::vector<int64_t> begins;
+  std::vector<bool> present;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor gradient = std::exchange(parameters_[i].value.node()->grad, Tensor());
+    present.push_back(gradient.defined());
+    if (!gradient.defined()) continue;
+    gradients.push_back(gradient);
+    begins.push_back(begins_[i]);
   }
-  if (!tree_.parts().empty())
-    for (size_t i = 0; i < gradients.size(); ++i)
-      TANDEM_CHECK(gradients[i].defined() == tree_.parts().front().value[i].defined(),
-                   "gradient sum: the parameter {} has a gradient in one shard and none in another",
-                   parameters_[i].name);
-  const int64_t shard = own().first + static_cast<int64_t>(losses_.size());
-  losses_.push_back(loss.clone());
-  tree_.push({shard, shard + 1}, std::move(gradients));
+  TANDEM_CHECK(!gradients.empty(), "gradient sum: none of the {} parameters has a gradient",
+               parameters_.size());
+  const auto& done = tree_.parts();
+  for (size_t i = 0; i < present.size() && !done.empty(); ++i)
+    TANDEM_CHECK(present[i] == present_[i],
+                 "gradient sum: the parameter {} has a gradient in one shard and none in another",
+                 parameters_[i].name);
+  present_ = std::move(present);
+  const Tensor& node = flat(done.size());
+  pack(node, gradients, begins);
+  const int64_t shard = done.empty() ? own().first : done.back().shards.last;
+  copy(losses_.view_rows(shard, shard + 1), loss);
+  tree_.push({shard, shard + 1}, node);
 }
 
-void GradientSum::finish(const Tensor& loss) {
-  if (ranks_->size() > 1) {
-    exchange(loss);
-  } else {
-    fill(loss, 0);
-    for (const Tensor& one : losses_) add_in_place(loss, one);
-  }
-  give_back(tree_.parts().front().value);
-  tree_ = make_tree();
-  losses_.clear();
-}
-
-void GradientSum::give_back(const Gradients& sums) const {
-  for (size_t i = 0; i < sums.size(); ++i) parameters_[i].value.node()->grad = sums[i];
-}
-
-void GradientSum::exchange(const Tensor& loss) {
-  std::vector<double> losses(static_cast<size_t>(shards_));
-  for (size_t i = 0; i < losses_.size(); ++i)
-    losses[static_cast<size_t>(own().first) + i] = losses_[i].item();
-  std::vector<Tensor> flat;
-  for (Tree::Part& part : tree_.parts()) {
-    flat.push_back(flatten(part.value));
-    if (flat.size() > 1) part.value.clear();  // only the first receives the sum
-  }
+void GradientSum::exchange() {
+  if (ranks_->size() == 1) return;
+  const Tensor losses = losses_.to(Device::cpu());
   const auto start = std::chrono::steady_clock::now();  // here the own gradient is complete, on a GPU too
-  const Tensor sum = reduce_ == Reduce::exact ? reduce_exactly(flat, losses) : reduce_fast(flat, losses);
+  exchange_losses(losses);
+  std::vector<Tensor> parts;
+  for (size_t i = 0; i < nodes_of(shards_, own()).size(); ++i)
+    parts.push_back(flats_[i].to(transport_->device()));
+  if (reduce_ == Reduce::exact)
+    reduce_exactly(parts);
+  else
+    reduce_fast(parts);
+  if (!parts.front().same_as(flats_.front())) copy(flats_.front(), parts.front());
+  if (!losses.same_as(losses_)) copy(losses_, losses);
   exchange_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  unflatten(sum, tree_.parts().front().value);
-  double total = 0;
-  for (const double one : losses) total += one;
-  fill(loss, total);
 }
 
-Tensor GradientSum::reduce_exactly(const std::vector<Tensor>& flat, std::vector<double>& losses) {
+void GradientSum::exchange_losses(const Tensor& losses) {
+  std::vector<Ranks::Message> sends, receives;
+  add_shard_messages(*ranks_, losses.span<double>(), sends, receives);
+  ranks_->exchange(sends, receives);
+}
+
+void GradientSum::give_back(const Tensor& loss) const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor& value = parameters_[i].value;
+    Tensor& gradient = value.node()->grad;
+    gradient = Tensor();
+    if (!present_[i]) continue;
+    gradient = flats_.front().view_rows(begins_[i], begins_[i] + value.numel()).view_as(value.shape());
+  }
+  fill(loss, 0);
+  for (int64_t s = 0; s < shards_; ++s) add_in_place(loss, losses_.view_rows(s, s + 1));
+}
+
+IndexRange GradientSum::slice(int rank) const {
+  const int64_t block = block_elements(parameters_.front().value.dtype());
+  const IndexRange blocks = part_of(elements_ / block, ranks_->size(), rank);
+  return {blocks.first * block, blocks.last * block};
+}
+
+void GradientSum::reduce_exactly(const std::vector<Tensor>& parts) {
   const int n = ranks_->size(), self = ranks_->rank();
-  const Tensor& result = flat.front();
-  const int64_t elements = result.numel();
-  const auto slice = [elements, n](int rank) { return part_of(elements, n, rank); };
-  const auto bytes = [&result](IndexRange range) {
-    return static_cast<size_t>(range.size()) * size_of(result.dtype());
+  const auto slice_of = [this](const Tensor& flat, int rank) {
+    const IndexRange range = slice(rank);
+    return flat.view_rows(range.first, range.last);
   };
-  const IndexRange mine = slice(self);
+  const auto message = [](int rank, const Tensor& memory) {
+    return Ranks::Message{rank, memory.raw(), memory.nbytes()};
+  };
+  const Tensor mine = slice_of(parts.front(), self);
 
   // All to all: the slice of each rank goes there, from every node.
   std::vector<Ranks::Message> sends, receives;
-  add_shard_messages(*ranks_, losses, sends, receives);
-  TreeSum<void*> tree(shards_, [&result, mine](void* left, void* right) {
-    add_memory(result.dtype(), left, right, mine.size());
-  });
-  std::vector<Tensor> received;
-  std::vector<std::pair<IndexRange, void*>> nodes;  // with this rank's slice of each
+  std::vector<std::pair<IndexRange, Tensor>> nodes;  // with this rank's slice of each
   for (int r = 0; r < n; ++r) {
     const std::vector<IndexRange> nodes_of_rank = nodes_of(shards_, part_of(shards_, n, r));
     for (size_t i = 0; i < nodes_of_rank.size(); ++i) {
-      if (r != self) received.push_back(Tensor({mine.size()}, result.dtype()));
-      void* const memory = r == self ? at(flat[i], mine.first) : received.back().raw();
+      const Tensor memory =
+          r == self ? slice_of(parts[i], self) : Tensor(mine.shape(), mine.dtype(), mine.device());
       nodes.emplace_back(nodes_of_rank[i], memory);
-      if (r != self) receives.push_back({r, memory, bytes(mine)});
+      if (r != self) receives.push_back(message(r, memory));
     }
     if (r == self) continue;
-    for (const Tensor& one : flat) sends.push_back({r, at(one, slice(r).first), bytes(slice(r))});
+    for (const Tensor& part : parts) sends.push_back(message(r, slice_of(part, r)));
   }
-  ranks_->exchange(sends, receives);
+  transport_->exchange(sends, receives);
 
+  TreeSum<Tensor> tree(shards_, add_in_place);
   for (const auto& [node, memory] : nodes) tree.push(node, memory);
-  void* const sum = tree.parts().front().value;
-  if (sum != at(result, mine.first)) std::memcpy(at(result, mine.first), sum, bytes(mine));
+  const Tensor& sum = tree.parts().front().value;
+  if (sum.raw() != mine.raw()) copy(mine, sum);
 
   // The finished slices go to all.
   sends.clear();
   receives.clear();
   for (int r = 0; r < n; ++r) {
     if (r == self) continue;
-    sends.push_back({r, at(result, mine.first), bytes(mine)});
-    receives.push_back({r, at(result, slice(r).first), bytes(slice(r))});
+    sends.push_back(message(r, mine));
+    receives.push_back(message(r, slice_of(parts.front(), r)));
   }
-  ranks_->exchange(sends, receives);
-  return result;
+  transport_->exchange(sends, receives);
+  transport_->await();
 }
 
-Tensor GradientSum::reduce_fast(const std::vector<Tensor>& flat, std::vector<double>& losses) {
-  std::vector<Ranks::Message> sends, receives;
-  add_shard_messages(*ranks_, losses, sends, receives);
-  ranks_->exchange(sends, receives);  // names a rank that is missing, which the library's reduction cannot
-  const Tensor& result = flat.front();
-  for (size_t i = flat.size() - 1; i > 0; --i)
-    add_memory(result.dtype(), flat[i - 1].raw(), flat[i].raw(), result.numel());
-  dispatch_float(result.dtype(), "gradient sum", [&]<class T>() { ranks_->all_reduce(result.span<T>()); });
-  return result;
-}
-
-Tensor GradientSum::flatten(const Gradients& gradients) const {
-  int64_t elements = 0;
-  const Tensor* first = nullptr;
-  for (const Tensor& gradient : gradients) {
-    if (!gradient.defined()) continue;
-    if (!first) first = &gradient;
-    TANDEM_CHECK(gradient.dtype() == first->dtype(),
-                 "gradient sum: gradients are {} and {}; they must have one dtype", first->summary(),
-                 gradient.summary());
-    elements += gradient.numel();
-  }
-  TANDEM_CHECK(first, "gradient sum: none of the {} parameters has a gradient", gradients.size());
-  const Tensor flat({elements}, first->dtype(), first->device());
-  int64_t begin = 0;
-  for (const Tensor& gradient : gradients) {
-    if (!gradient.defined() || gradient.numel() == 0) continue;
-    copy(flat.view_rows(begin, begin + gradient.numel()), gradient.view_as({gradient.numel()}));
-    begin += gradient.numel();
-  }
-  return flat.to(Device::cpu());
-}
-
-void GradientSum::unflatten(const Tensor& flat, const Gradients& gradients) const {
-  const Tensor near = flat.to(parameters_.front().value.device());
-  int64_t begin = 0;
-  for (const Tensor& gradient : gradients) {
-    if (!gradient.defined() || gradient.numel() == 0) continue;
-    copy(gradient.view_as({gradient.numel()}), near.view_rows(begin, begin + gradient.numel()));
-    begin += gradient.numel();
-  }
+void GradientSum::reduce_fast(const std::vector<Tensor>& parts) {
+  for (size_t i = parts.size() - 1; i > 0; --i) add_in_place(parts[i - 1], parts[i]);
+  transport_->all_reduce(parts.front());
+  transport_->await();
 }
 
 }  // namespace tandem

@@ -1,16 +1,20 @@
 // GradientSum: adds the gradients of the shards of a batch, over all ranks.
 //
-// A rank adds its own shards in the tree of core/shard_tree.h. Then the elements of a gradient are cut into as many slices
-// as there are ranks. Each rank receives its slice of every node that others hold, finishes the tree for it, and sends the
-// sum to all: 2 (N - 1) / N gradients are sent by each rank where a rank holds one node, as by the best all-reduce.
+// All gradients of a shard lie one behind the other in one flat tensor. A rank adds its own shards in the tree of
+// core/shard_tree.h. Then the elements are cut into as many slices as there are ranks. Each rank receives its slice of
+// every node that others hold, finishes the tree for it, and sends the sum to all: 2 (N - 1) / N gradients are sent by each
+// rank where a rank holds one node, as by the best all-reduce. Which memory they are sent from is the transport's matter
+// (core/transport.h): that of GPUs over NCCL, or of the host over MPI.
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tandem/core/array.h"
 #include "tandem/core/ranks.h"
 #include "tandem/core/shard_tree.h"
+#include "tandem/core/transport.h"
 #include "tandem/models/named_tensor.h"
 
 namespace tandem {
@@ -23,45 +27,60 @@ enum class Reduce {
 // Error: another name than "exact" or "fast".
 Reduce reduce_named(const std::string& name);
 
+// A step is begin(), push() for each of the own shards, exchange() and give_back(). On a GPU all but exchange() only enqueue
+// work, at addresses that do not change from step to step, so that a CUDA graph may hold what lies before or behind it.
 class GradientSum {
  public:
-  // Parameters are leaves of one dtype, f32 or f64. Error: fewer shards than ranks.
-  GradientSum(std::vector<NamedTensor> parameters, int64_t shards, std::shared_ptr<Ranks> ranks);
+  // Parameters are leaves of one dtype, f32 or f64, on one device, and `transport` is one for that device. Error: fewer
+  // shards than ranks.
+  GradientSum(std::vector<NamedTensor> parameters, int64_t shards, std::shared_ptr<Ranks> ranks,
+              std::shared_ptr<Transport> transport);
 
   void set_reduce(Reduce reduce) { reduce_ = reduce; }
   // The shards of this rank.
   IndexRange own() const { return part_of(shards_, ranks_->size(), ranks_->rank()); }
+  // How gradients go to other ranks.
+  Transport& transport() const { return *transport_; }
 
+  // Forgets what was pushed before.
+  void begin() { tree_ = TreeSum<Tensor>(shards_, add_in_place); }
   // Takes the gradients out of the leaves, as those of the next of the own shards, whose loss is `loss`, f64 (1).
   // Error: a shard has a gradient for other parameters than the one before.
   void push(const Tensor& loss);
-  // Leaves the sums over all shards in the leaves, and that of the losses in `loss`, f64 (1). Error: RankLost.
-  void finish(const Tensor& loss);
+  // Adds what all ranks have pushed, for which it waits. Error: RankLost.
+  void exchange();
+  // Leaves the sums in the leaves, and that of the losses in `loss`, f64 (1). The gradients are views of memory that the
+  // next push() overwrites.
+  void give_back(const Tensor& loss) const;
 
-  // Seconds that finish() has taken so far for adding and exchanging what other ranks have.
+  // Seconds that exchange() has taken so far for adding and exchanging what other ranks have.
   double exchange_seconds() const { return exchange_seconds_; }
 
  private:
-  using Gradients = std::vector<Tensor>;  // of each parameter; undefined where there is none
-  using Tree = TreeSum<Gradients>;
-
-  Tree make_tree() const;
-  void give_back(const Gradients& sums) const;
-  // Adds what all ranks hold to the first part of tree_.
-  void exchange(const Tensor& loss);
-  // Add the gradients of all ranks; `flat` holds those of each part of this rank in one tensor. Return the tensor that
-  // holds the sum in the end.
-  Tensor reduce_exactly(const std::vector<Tensor>& flat, std::vector<double>& losses);
-  Tensor reduce_fast(const std::vector<Tensor>& flat, std::vector<double>& losses);
-  Tensor flatten(const Gradients& gradients) const;
-  void unflatten(const Tensor& flat, const Gradients& gradients) const;
+  // Decides where each parameter's gradient lies in a flat tensor.
+  void set_layout();
+  // Returns the flat tensor for the node at this place of the tree's stack.
+  const Tensor& flat(size_t place);
+  // The part of a flat tensor that a rank finishes: whole blocks, so that every slice is aligned.
+  IndexRange slice(int rank) const;
+  // Sends the losses of the own shards to all, and receives theirs; `losses`, f64 (shards), is on the CPU. It names a rank
+  // that is missing, which NCCL cannot.
+  void exchange_losses(const Tensor& losses);
+  // Add what all ranks hold; `parts` are the nodes of this rank on the transport's device. The sum is in the first then.
+  void reduce_exactly(const std::vector<Tensor>& parts);
+  void reduce_fast(const std::vector<Tensor>& parts);
 
   std::vector<NamedTensor> parameters_;
   int64_t shards_;
   std::shared_ptr<Ranks> ranks_;
+  std::shared_ptr<Transport> transport_;
   Reduce reduce_ = Reduce::exact;
-  Tree tree_;
-  std::vector<Tensor> losses_;  // of the own shards so far
+  std::vector<int64_t> begins_;  // of each parameter's gradient in a flat tensor
+  int64_t elements_ = 0;         // of a flat tensor
+  std::vector<Tensor> flats_;    // by place of the tree's stack; kept from step to step
+  TreeSum<Tensor> tree_;         // of the shards so far, whose values are among flats_
+  std::vector<bool> present_;    // whether each parameter has a gradient in this step
+  Tensor losses_;                // f64 (shards), on the device; those of other ranks only after exchange()
   double exchange_seconds_ = 0;
 };
 

@@ -15,7 +15,7 @@ void GraphStep::allow(bool on) {
 }
 
 void GraphStep::reset() {
-  graph_.reset();
+  graphs_.clear();
 }
 
 void GraphStep::restart() {
@@ -24,32 +24,54 @@ void GraphStep::restart() {
 }
 
 void GraphStep::run(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters,
-                    const std::function<void(uint32_t first_micro_step)>& compute) {
+                    std::span<const Part> parts, const std::function<void()>& between) {
+  bool captures = false;
+  if constexpr (kWithCuda)
+    captures = allowed_ && refusal_.empty() && steps_before_capture_++ >= kStepsBeforeCapture;
+  if (!captures) return run_eagerly(first_micro_step, parts, between);
   if constexpr (kWithCuda) {
-    if (!allowed_ || !refusal_.empty() || steps_before_capture_++ < kStepsBeforeCapture)
-      return compute(first_micro_step);
-    // The graph does not refresh bf16 copies of weights that were written to since.
+    // The graphs do not refresh bf16 copies of weights that were written to since.
     for (const NamedTensor& parameter : parameters)
       if (low_precision_copy(parameter.value).defined()) weight_as(parameter.value, DType::bf16);
-    if (!graph_) {
-      try {
-        const auto graph = std::make_shared<cuda::Graph>();
-        graph->capture([&compute, first_micro_step] { compute(first_micro_step); });
-        graph_ = graph;
-        captured_micro_step_ = first_micro_step;
-      } catch (const Error& error) {
-        refusal_ = error.what();
-        for (const NamedTensor& parameter : parameters) {
-          zero_grad(parameter.value);
-          parameter.value.storage()->touch();
-        }
-        return compute(first_micro_step);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (i > 0) between();
+      if (captures && graphs_.size() <= i) captures = capture(first_micro_step, parameters, parts[i]);
+      if (captures)
+        graphs_[i]->replay(first_micro_step - captured_micro_step_);
+      else
+        parts[i](first_micro_step);
+    }
+  }
+}
+
+void GraphStep::run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
+                            const std::function<void()>& between) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (i > 0) between();
+    parts[i](first_micro_step);
+  }
+}
+
+bool GraphStep::capture([[maybe_unused]] uint32_t first_micro_step,
+                        [[maybe_unused]] const std::vector<NamedTensor>& parameters,
+                        [[maybe_unused]] const Part& part) {
+  if constexpr (kWithCuda) {
+    try {
+      const auto graph = std::make_shared<cuda::Graph>();
+      graph->capture([&part, first_micro_step] { part(first_micro_step); });
+      graphs_.push_back(graph);
+      captured_micro_step_ = first_micro_step;
+      return true;
+    } catch (const Error& error) {
+      refusal_ = error.what();
+      reset();
+      for (const NamedTensor& parameter : parameters) {
+        zero_grad(parameter.value);
+        parameter.value.storage()->touch();
       }
     }
-    graph_->replay(first_micro_step - captured_micro_step_);
-  } else {
-    compute(first_micro_step);
   }
+  return false;
 }
 
 }  // namespace tandem

@@ -1,4 +1,5 @@
-// GraphStep: on a GPU, a training step captured once as a CUDA graph and replayed for every later step.
+// GraphStep: on a GPU, a training step captured once as a CUDA graph and replayed for every later step. A step that has to
+// wait in between, for other ranks, is a graph before and one behind that.
 //
 // A graph repeats its kernels on the same addresses. Whatever changes from step to step must therefore lie in
 // device memory that stays in place: the batch, the learning rate, the carried state, and the step of the
@@ -7,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,31 +22,39 @@ class Graph;
 
 class GraphStep {
  public:
-  // Turns graphs on (the default) or off, and drops the graph there is. The results are the same bits either way.
+  // Turns graphs on (the default) or off, and drops the graphs there are. The results are the same bits either way.
   void allow(bool on);
-  // Drops the graph: the tensors that it reads or writes are no longer in their places.
+  // Drops the graphs: the tensors that they read or write are no longer in their places.
   void reset();
   // reset(), and the next steps run operator by operator again before a capture, as after construction.
   void restart();
 
-  // Runs one step: replays the graph, or captures it first, or, while that is not allowed or not possible,
-  // calls `compute`. `compute` enqueues the step whose dropout masks begin at the given micro-step; it must be
-  // usable for every later step. Call it only for steps on a GPU that have the shapes of all later ones. A
-  // capture that fails leaves gradients cleared and computes the step; refusal() then tells why, and no other
-  // capture is tried.
-  void run(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters,
-           const std::function<void(uint32_t first_micro_step)>& compute);
+  // Enqueues a part of a step whose dropout masks begin at the given micro-step.
+  using Part = std::function<void(uint32_t first_micro_step)>;
+  // Runs one step, which consists of one or several parts, and calls `between` after each but the last: replays a graph for
+  // each part, or captures it first, or, while that is not allowed or not possible, calls the part. The parts must be usable
+  // for every later step; `between` is always called, and may wait for the device and for other ranks. Call it only for
+  // steps on a GPU that have the shapes of all later ones. A capture that fails leaves gradients cleared and computes its
+  // part; refusal() then tells why, and no other capture is tried.
+  void run(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters, std::span<const Part> parts,
+           const std::function<void()>& between);
+  // Calls the parts, for steps of other shapes and on a CPU.
+  static void run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
+                          const std::function<void()>& between);
 
-  bool captured() const { return graph_ != nullptr; }
+  bool captured() const { return !graphs_.empty(); }
   const std::string& refusal() const { return refusal_; }  // empty: no capture has failed
 
  private:
+  // Adds the graph of a part. Returns false if that fails, and drops those of the parts before.
+  bool capture(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters, const Part& part);
+
   static constexpr int kStepsBeforeCapture = 2;  // until the allocator has reached its final layout
 
   bool allowed_ = true;
   int steps_before_capture_ = 0;
-  std::shared_ptr<cuda::Graph> graph_;
-  uint32_t captured_micro_step_ = 0;  // first micro-step of the captured step
+  std::vector<std::shared_ptr<cuda::Graph>> graphs_;  // of all parts, or none
+  uint32_t captured_micro_step_ = 0;                  // first micro-step of the captured step
   std::string refusal_;
 };
 

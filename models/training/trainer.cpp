@@ -69,7 +69,7 @@ Trainer::Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, 
       model_(given(std::move(model))),
       optimizer_(model_->parameters(), optimizer_config(config.recipe)),
       schedule_(schedule_config(config.recipe)),
-      gradients_(model_->parameters(), config.recipe.shards, ranks_),
+      gradients_(model_->parameters(), config.recipe.shards, ranks_, make_transport(device(), ranks_)),
       loss_({1}, DType::f64, device()),
       lr_({1}, DType::f64, device()),
       outcome_({StepOutcome::kSize}, DType::f64, device()),
@@ -153,17 +153,21 @@ State Trainer::run_shard(const Shard& shard, uint32_t first_micro_step, bool che
   return state;
 }
 
-void Trainer::compute(uint32_t first_micro_step) {
-  std::vector<State> next;
+void Trainer::compute_gradients(uint32_t first_micro_step) {
+  next_states_.clear();
+  if (config_.recipe.shards > 1) gradients_.begin();
   for (const Shard& shard : shards_) {
     fill(loss_, 0);
-    next.push_back(run_shard(shard, first_micro_step, check_nan_));
+    next_states_.push_back(run_shard(shard, first_micro_step, check_nan_));
     if (config_.recipe.shards > 1) gradients_.push(loss_);
   }
-  if (config_.recipe.shards > 1) gradients_.finish(loss_);
+}
+
+void Trainer::update() {
+  if (config_.recipe.shards > 1) gradients_.give_back(loss_);
   if (keep_gradients_) copy_gradients();
   optimizer_.step(lr_, loss_, outcome_);
-  for (size_t i = 0; i < shards_.size(); ++i) keep_state(shards_[i], std::move(next[i]));
+  for (size_t i = 0; i < shards_.size(); ++i) keep_state(shards_[i], next_states_[i]);
 }
 
 void Trainer::copy_gradients() {
@@ -191,10 +195,9 @@ void Trainer::keep_state(Shard& shard, State next) {
   graph_step_.reset();
 }
 
-// A step that begins an epoch has no state to start from, so its shapes differ. One that exchanges gradients with other
-// ranks waits for the device in between.
+// A step that begins an epoch has no state to start from, so its shapes differ.
 bool Trainer::is_regular_step() const {
-  return !check_nan_ && !profile_ && !keep_gradients_ && ranks_->size() == 1 &&
+  return !check_nan_ && !profile_ && !keep_gradients_ &&
          std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) {
            return shard.state.empty() || std::any_of(shard.batches.begin(), shard.batches.end(),
                                                      [](const Batch& batch) { return batch.starts_epoch; });
@@ -214,11 +217,17 @@ void Trainer::advance() {
   const double exchanged = exchange_seconds();
   load_batches();
   fill(lr_, record.lr);
+  std::vector<GraphStep::Part> parts{[this](uint32_t micro_step) { compute_gradients(micro_step); },
+                                     [this](uint32_t) { update(); }};
+  // What goes from rank to rank is never part of a graph: it has a deadline, which the host must watch. So each rank may
+  // capture its graphs or fail to, and replay them or not, without the others: they meet in exchange() all the same.
+  const auto exchange = [this] { gradients_.exchange(); };
+  if (ranks_->size() == 1) parts = {[this](uint32_t micro_step) { compute_gradients(micro_step), update(); }};
   if (device().is_cuda() && is_regular_step())
-    graph_step_.run(first_micro_step, model_->parameters(),
-                    [this](uint32_t micro_step) { compute(micro_step); });
+    graph_step_.run(first_micro_step, model_->parameters(), parts, exchange);
   else
-    compute(first_micro_step);
+    GraphStep::run_eagerly(first_micro_step, parts, exchange);
+  next_states_.clear();
   if (steps_to_check_ > 0) --steps_to_check_;
   record.exchange_seconds = exchange_seconds() - exchanged;
   progress_.micro_step += static_cast<uint32_t>(micro_steps_per_step());

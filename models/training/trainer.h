@@ -1,7 +1,8 @@
 // Trainer: takes one optimizer step after another over a text, and can stop and resume with the same bits.
 //
 // On a GPU steps are only enqueued: advance() does not wait for the device, collect() does. After a few steps
-// one CUDA graph holds a whole step (graph_step.h). On a CPU a step is done when advance() returns.
+// one CUDA graph holds a whole step (graph_step.h). With several ranks advance() waits for the gradients of all, between a
+// graph that computes them and one that uses them. On a CPU a step is done when advance() returns.
 //
 // The rows of a batch are Recipe::shards groups, which several ranks share (core/ranks.h): each shard is computed as a
 // batch of its own, with its own state and dropout masks, and gradients are added in a fixed tree (gradient_sum.h). So
@@ -78,6 +79,8 @@ class Trainer {
   Ranks& ranks() const { return *ranks_; }
   // How gradients of several ranks are added; exact at first.
   void set_reduce(Reduce reduce) { gradients_.set_reduce(reduce); }
+  // How gradients go from rank to rank.
+  Transport& transport() const { return gradients_.transport(); }
   // Seconds so far in which steps added and exchanged the gradients of several ranks.
   double exchange_seconds() const { return gradients_.exchange_seconds(); }
 
@@ -150,8 +153,10 @@ class Trainer {
   // Does so for all segments of a shard, and returns the state after them.
   State run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan);
   int64_t micro_steps_per_step() const { return config_.recipe.accumulate * config_.recipe.shards; }
-  // Enqueues the step on the loaded batches.
-  void compute(uint32_t first_micro_step);
+  // Take the step on the loaded batches. The gradients and losses of the own shards come first, and the update follows; on
+  // a GPU both only enqueue work. With several ranks exchange() lies in between.
+  void compute_gradients(uint32_t first_micro_step);
+  void update();
   void copy_gradients();
   void keep_state(Shard& shard, State next);
   // Whether the loaded step does what every later step does, so that a graph can hold it.
@@ -170,6 +175,7 @@ class Trainer {
   Schedule schedule_;
   GradientSum gradients_;
   std::vector<Shard> shards_;       // those of this rank
+  std::vector<State> next_states_;  // of each of them, after the step that is being taken
   std::vector<NamedTensor> masks_;  // pruning masks, which the optimizer holds, by parameter name
   Progress progress_;
   std::vector<int32_t> inputs_, targets_;  // buffers of load_batches()

@@ -111,6 +111,22 @@ TEST_CASE("array: copy goes to and from views, and large arrays are copied whole
   CHECK(large.to(DType::f64).to(DType::i32).to(DType::i64).to_vector<int64_t>() == values);
 }
 
+TEST_CASE("array: pack copies tensors to their places and nothing else, and refuses what does not fit") {
+  const Tensor y = full({10}, -1, DType::f32), a = full({2, 2}, 3, DType::f32), b = full({1}, 4, DType::f32);
+  const uint64_t version = y.storage()->version();
+  pack(y, {b, a, zeros({0}, DType::f32)}, {9, 1, 10});
+  CHECK(y.to_vector<float>() == std::vector<float>{-1, 3, 3, 3, 3, -1, -1, -1, -1, 4});
+  CHECK(y.storage()->version() > version);
+  CHECK_THROWS_WITH_AS(
+      pack(y, {a}, {7}),
+      "pack: xs[0], f32 (2, 2) on cpu, cannot be copied to y, f32 (10) on cpu, from element 7 on", Error);
+  CHECK_THROWS_AS(pack(y, {a}, {-1}), Error);
+  CHECK_THROWS_AS(pack(y, {a.to(DType::f64)}, {0}), Error);
+  CHECK_THROWS_AS(pack(y, {a, b}, {0}), Error);
+  CHECK_THROWS_AS(pack(y.view_as({2, 5}), {b}, {0}), Error);
+  CHECK_THROWS_AS(pack(y, {Tensor()}, {0}), Error);
+}
+
 TEST_CASE("array: copy and add refuse tensors that do not match") {
   const Tensor x = zeros({2, 3}, DType::f32);
   CHECK_THROWS_WITH_AS(copy(x, zeros({3, 2}, DType::f32)),

@@ -60,6 +60,27 @@ TEST_CASE("cuda: the status names the device, or says why there is none") {
   }
 }
 
+TEST_CASE("cuda: pack copies any number of tensors of any size and alignment as on the CPU") {
+  if (!has_cuda()) return;
+  Random random(5);
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::u8}) {
+    std::vector<Tensor> host, there;
+    std::vector<int64_t> begins;
+    int64_t end = 0;
+    for (int i = 0; i < 300; ++i) {  // more than one launch takes
+      const auto n = i == 7 ? int64_t{70000} : static_cast<int64_t>(random.below(40));
+      host.push_back(random_tensor({n}, DType::f64, i, 0, 100).to(dtype));
+      there.push_back(host.back().to(kCuda));
+      begins.push_back(end + static_cast<int64_t>(random.below(3)));
+      end = begins.back() + n;
+    }
+    const Tensor expected = full({end + 5}, 77, dtype), y = expected.to(kCuda);
+    pack(expected, host, begins);
+    pack(y, there, begins);
+    CHECK(relative_error(y.to(Device::cpu()).to(DType::f64), expected.to(DType::f64)) == 0);
+  }
+}
+
 TEST_CASE("cuda: arrays cross, convert, fill and add as on the CPU") {
   if (!has_cuda()) return;
   for (const int64_t n : {1, 3, 33, 65, 5000}) {

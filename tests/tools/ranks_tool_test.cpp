@@ -1,65 +1,28 @@
 // train on several processes, started by mpirun as a user would: the same files on any number of them, also after faults.
-// Machines without mpirun skip what needs it. More faults, at random: tests/faults, kinds rank-*.
+// Machines without mpirun skip what needs it. On GPUs: gpu_ranks_tool_test.cpp. More faults, at random: tests/faults, kinds
+// rank-*.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-
 #include "tests/support/errors.h"
+#include "tests/support/rank_processes.h"
 #include "tests/support/run_tool.h"
-#include "tests/support/train_process.h"
 
 using namespace tandem::testing;
 namespace fs = std::filesystem;
 
 namespace {
 
-bool has_mpirun() {
-  static const bool has = std::system("mpirun --version >/dev/null 2>&1") == 0;
-  if (!has) MESSAGE("skipped: there is no mpirun here; Debian has it in openmpi-bin");
-  return has;
-}
-
-std::vector<std::string> sharded_run(const fs::path& text, const std::string& out,
-                                     std::vector<std::string> more = {}) {
-  more.insert(more.begin(), {"--shards=4", "--steps=30", "--device=cpu"});
-  return small_run(text, out, more);
-}
-
-// Returns the processes of this rank, which is `started` itself, a child or a grandchild of it.
-std::vector<pid_t> processes_of_rank(const Process& started, int rank) {
-  std::vector<pid_t> found, family{started.pid};
-  for (size_t i = 0; i < family.size(); ++i) {
-    const std::string task = "/proc/" + std::to_string(family[i]);
-    std::ifstream children(task + "/task/" + std::to_string(family[i]) + "/children");
-    for (pid_t child = 0; children >> child;) family.push_back(child);
-    const std::string environment = read_text(task + "/environ");
-    const std::string wanted =
-        std::string("OMPI_COMM_WORLD_RANK=") + std::to_string(rank) + std::string(1, '\0');
-    if (environment.find(wanted) != std::string::npos) found.push_back(family[i]);
-  }
-  return found;
-}
-
-// Waits until all ranks have done the first of their steps.
-void wait_for_ranks(const Process& started) {
-  for (int i = 0; i < 6000 && read_text(started.output).find(" MB by rank") == std::string::npos; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-}
-
-void send_to_rank(const Process& started, int rank, int signal) {
-  const std::vector<pid_t> processes = processes_of_rank(started, rank);
-  REQUIRE(processes.size() == 1);
-  kill(processes[0], signal);
+std::vector<std::string> run_on_cpu(const fs::path& text, const std::string& out,
+                                    std::vector<std::string> more = {}) {
+  more.insert(more.begin(), "--device=cpu");
+  return sharded_run(text, out, more);
 }
 
 // Runs mpirun with these arguments in the folder, which must fail. Returns what it has printed.
 std::string failing_mpirun(const TempDir& folder, const std::string& arguments) {
-  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-  const std::string command = "cd " + folder.path().string() + " && mpirun --oversubscribe --bind-to none " +
-                              arguments + " >mpirun.log 2>&1";
-  CHECK(std::system(command.c_str()) != 0);
-  return read_text(folder / "mpirun.log");
+  const Result result = run_mpirun(folder, arguments);
+  CHECK(result.code != 0);
+  return result.output;
 }
 
 }  // namespace
@@ -68,14 +31,14 @@ TEST_CASE("ranks: 1, 2, 3 and 4 processes leave the same files as one without a 
   if (!has_mpirun()) return;
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result alone = run(folder, sharded_run(text, "alone"));
+  const Result alone = run(folder, run_on_cpu(text, "alone"));
   CAPTURE(alone.output);
   REQUIRE(alone.code == 0);
   CHECK(contains(alone.output, "ranks: 1, 4 shards"));
   for (const int ranks : {1, 2, 3, 4}) {
     CAPTURE(ranks);
     const std::string out = "ranks" + std::to_string(ranks);
-    const Result several = run(folder, sharded_run(text, out, {"--ranks=" + std::to_string(ranks)}));
+    const Result several = run(folder, run_on_cpu(text, out, {"--ranks=" + std::to_string(ranks)}));
     CAPTURE(several.output);
     CHECK(several.code == 0);
     check_same_files(folder / "alone", folder / out);
@@ -118,13 +81,13 @@ TEST_CASE("ranks: one that is killed or stopped ends all, and the last checkpoin
   if (!has_mpirun()) return;
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, sharded_run(text, "whole", {"--steps=400"})).code == 0);
+  REQUIRE(run(folder, run_on_cpu(text, "whole", {"--steps=400"})).code == 0);
   for (const auto& fault : {std::pair{SIGKILL, 0}, {SIGKILL, 1}, {SIGSTOP, 1}}) {
     CAPTURE(fault.first);
     CAPTURE(fault.second);
     const std::string out = "faulty" + std::to_string(fault.first) + std::to_string(fault.second);
     const Process started =
-        start(folder, sharded_run(text, out, {"--steps=400", "--ranks=2", "--timeout=10s"}));
+        start(folder, run_on_cpu(text, out, {"--steps=400", "--ranks=2", "--timeout=10s"}));
     wait_for_ranks(started);
     send_to_rank(started, fault.second, fault.first);
     CHECK(started.wait() == 1);
@@ -137,7 +100,7 @@ TEST_CASE("ranks: one that is killed or stopped ends all, and the last checkpoin
     const bool saved = fs::exists(folder / out / "last.safetensors");
     const Result rest =
         saved ? run(folder, {text.string(), "--resume=" + out, "--device=cpu", "--sample-bytes=30"})
-              : run(folder, sharded_run(text, out, {"--steps=400"}));
+              : run(folder, run_on_cpu(text, out, {"--steps=400"}));
     CAPTURE(rest.output);
     CHECK(rest.code == 0);
     check_same_files(folder / "whole", folder / out);
@@ -148,7 +111,7 @@ TEST_CASE("ranks: --max-restarts goes on with the ranks that are left") {
   if (!has_mpirun()) return;
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, sharded_run(text, "whole", {"--steps=400"})).code == 0);
+  REQUIRE(run(folder, run_on_cpu(text, "whole", {"--steps=400"})).code == 0);
   std::vector<std::string> arguments = small_run(text, "elastic", {"--steps=400", "--device=cpu"});
   arguments.insert(arguments.end(),
                    {"--ranks=4", "--max-restarts", "1"});  // the number of shards is that of ranks
@@ -205,34 +168,6 @@ TEST_CASE("ranks: one that never joins the others is waited for no longer than -
   CHECK(contains(output, "rank 0 has waited 2 s for the others in MPI_Init at the start"));
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(60));
 }
-
-#ifdef TANDEM_CUDA_SIMULATED
-TEST_CASE("ranks: each with a simulated GPU, they leave the files of one, in f32 and in bf16") {
-  if (!has_mpirun()) return;
-  // ctest hides the GPU from tests of programs.
-  unsetenv("CUDA_VISIBLE_DEVICES");
-  setenv("TANDEM_SIMULATOR_DEVICES", "1", 1);
-  const TempDir folder;
-  const fs::path text = write_sample(folder);
-  for (const std::string precision : {"f32", "bf16"}) {
-    CAPTURE(precision);
-    const auto on_gpu = [&](const std::string& out, const std::vector<std::string>& more) {
-      std::vector<std::string> arguments =
-          sharded_run(text, out, {"--steps=12", "--device=cuda", "--precision=" + precision});
-      arguments.insert(arguments.end(), more.begin(), more.end());
-      return run(folder, arguments);
-    };
-    CHECK(contains(on_gpu("gpu1" + precision, {}).output, "device: cuda:0, simulated GPU"));
-    for (const std::string ranks : {"2", "3"}) {
-      CAPTURE(ranks);
-      CHECK(on_gpu("gpu" + ranks + precision, {"--ranks=" + ranks}).code == 0);
-      check_same_files(folder / ("gpu1" + precision), folder / ("gpu" + ranks + precision));
-    }
-  }
-  setenv("CUDA_VISIBLE_DEVICES", "-1", 1);
-  setenv("TANDEM_SIMULATOR_DEVICES", "0", 1);
-}
-#endif
 
 TEST_CASE(
     "bench exchange: sums are checked and timed, exactly and fast, and one rank has nothing to exchange") {

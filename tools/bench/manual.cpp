@@ -130,12 +130,13 @@ const char* const kExchangeManual =
     R"(Examples:
   bench exchange --ranks=2
   mpirun -np 4 --host a:2,b:2 bench exchange --megabytes=5,170,430
+  mpirun -np 8 bench exchange --device=cuda         one GPU a rank; TANDEM_NCCL=off for the way over the host
 
 Each rank has a gradient of its own, of one shard. A row is the time from the moment that all have
 it to the moment that the slowest rank has the sum: packing, exchange, addition and unpacking.
   gradient, sent    its size in f32, and the bytes that each rank sends: 2 (N - 1) / N times as many
   exact             in the tree of shards: the same bits for any number of ranks
-  fast              by MPI_Allreduce, as with train --reduce=fast
+  fast              by MPI_Allreduce or ncclAllReduce, as with train --reduce=fast
 The first sum of each size is checked and not timed.)";
 
 }  // namespace tandem

@@ -361,7 +361,8 @@ int versus_main(int argc, char** argv) {
       .show_default();
   flags.add("--precision", options.precision, "f32, bf16 or both [both, if the CPU has bf16].")
       .one_of({"f32", "bf16", "both"});
-  flags.add("--preset", options.preset, "Preset of SRU++ that sizes come from, one with the published model.").show_default();
+  flags.add("--preset", options.preset, "Preset of SRU++ that sizes come from, one with the published model.")
+      .show_default();
   flags.add("--tasks", options.tasks, "Tasks to compare, with commas between them [train,generate,evaluate].")
       .comma_separated()
       .one_of({"train", "generate", "evaluate"});

@@ -73,18 +73,23 @@ void run_as_rank(double timeout, const std::function<void(const std::shared_ptr<
 }
 
 // Returns the rate at which this rank sends while all exchange slices, in bytes a second. All ranks must call it.
-double exchange_rate(Ranks& ranks, size_t bytes_per_rank, int rounds) {
+double exchange_rate(const Ranks& ranks, Transport& transport, int64_t bytes_per_rank, int rounds) {
   const int n = ranks.size();
-  std::vector<char> out(bytes_per_rank), in(bytes_per_rank * static_cast<size_t>(n));
+  const Tensor out = zeros({bytes_per_rank}, DType::u8, transport.device()),
+               in = zeros({n, bytes_per_rank}, DType::u8, transport.device());
   std::vector<Ranks::Message> sends, receives;
   for (int r = 0; r < n; ++r) {
     if (r == ranks.rank()) continue;
-    sends.push_back({r, out.data(), bytes_per_rank});
-    receives.push_back({r, in.data() + static_cast<size_t>(r) * bytes_per_rank, bytes_per_rank});
+    sends.push_back({r, out.raw(), out.nbytes()});
+    receives.push_back({r, in.view_rows(r, r + 1).raw(), out.nbytes()});
   }
-  ranks.exchange(sends, receives);
+  const auto exchange = [&] {
+    transport.exchange(sends, receives);
+    transport.await();
+  };
+  exchange();
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < rounds; ++i) ranks.exchange(sends, receives);
+  for (int i = 0; i < rounds; ++i) exchange();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return static_cast<double>(bytes_per_rank) * (n - 1) * rounds / seconds;
 }
@@ -118,7 +123,8 @@ void add_rank_flags(Flags& flags, RankOptions& o) {
   flags
       .add(
           "--reduce", o.reduce,
-          "How gradients of ranks are added: exact, with the same bits for any number of ranks, or fast, by MPI.")
+          "How gradients of ranks are added: exact, with the same bits for any number of ranks, or fast, by MPI or "
+          "NCCL.")
       .one_of({"exact", "fast"})
       .show_default()
       .in_group(kGroup);
@@ -236,7 +242,7 @@ std::string share_cores(const Ranks& ranks) {
       fellows, cores, threads);
 }
 
-std::string ranks_line(Ranks& ranks, int64_t shards, const std::string& reduce) {
+std::string ranks_line(Ranks& ranks, Transport& transport, int64_t shards, const std::string& reduce) {
   if (ranks.size() == 1) return shards > 1 ? fmt::format("ranks: 1, {} shards", shards) : "";
   std::vector<std::pair<std::string, int>> hosts;
   for (int r = 0; r < ranks.size(); ++r) {
@@ -248,9 +254,11 @@ std::string ranks_line(Ranks& ranks, int64_t shards, const std::string& reduce) 
   std::string list;
   for (const auto& [host, count] : hosts)
     list += fmt::format("{}{}: {}", list.empty() ? "" : ", ", host, count);
-  const double rate = exchange_rate(ranks, 1 << 20, 4);
-  return fmt::format("ranks: {} on {} host{} ({}), {} shards, {}; exchange {:.2g} GB/s a rank", ranks.size(),
-                     hosts.size(), hosts.size() == 1 ? "" : "s", list, shards, reduce, rate / 1e9);
+  const double rate = exchange_rate(ranks, transport, 1 << 20, 4);
+  const std::string& way = transport.way();
+  return fmt::format("ranks: {} on {} host{} ({}), {} shards, {}; exchange {:.2g} GB/s a rank{}",
+                     ranks.size(), hosts.size(), hosts.size() == 1 ? "" : "s", list, shards, reduce,
+                     rate / 1e9, way.empty() ? "" : ", " + printable(way));
 }
 
 std::string memory_line(Ranks& ranks, int64_t bytes) {

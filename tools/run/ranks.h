@@ -9,6 +9,7 @@
 
 #include "tandem/core/device.h"
 #include "tandem/core/ranks.h"
+#include "tandem/core/transport.h"
 #include "tandem/data/corpus.h"
 #include "tandem/models/training/run_config.h"
 #include "tandem/tools/run/flags.h"
@@ -57,8 +58,9 @@ void choose_own_gpu(const Ranks& ranks);
 // bindings that leave cores idle; "" if there is nothing to say.
 std::string share_cores(const Ranks& ranks);
 
-// Returns "ranks: 4 on 2 hosts (a: 2, b: 2), 8 shards, exact; exchange 1.1 GB/s a rank". All ranks must call it.
-std::string ranks_line(Ranks& ranks, int64_t shards, const std::string& reduce);
+// Returns "ranks: 4 on 2 hosts (a: 2, b: 2), 8 shards, exact; exchange 1.1 GB/s a rank"; for GPUs also how their gradients
+// go from rank to rank. All ranks must call it.
+std::string ranks_line(Ranks& ranks, Transport& transport, int64_t shards, const std::string& reduce);
 // Returns "memory: 54, 55 MB by rank". All ranks must call it.
 std::string memory_line(Ranks& ranks, int64_t bytes);
 

@@ -84,7 +84,7 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
                  const fs::path& folder, const std::string& reduce,
                  const std::vector<double>& unknown_shares) {
   say(device_line(trainer.device()) + "\n");
-  const std::string ranks = ranks_line(trainer.ranks(), config.recipe.shards, reduce);
+  const std::string ranks = ranks_line(trainer.ranks(), trainer.transport(), config.recipe.shards, reduce);
   if (!ranks.empty()) say(ranks + "\n");
   say(fmt::format("corpus: {}, {} {} (train {}, dev {}, test {}), {} symbols, sha256 {}\n", corpus.source,
                   with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),

@@ -257,7 +257,9 @@ bytes for every number of ranks from 1 to S, and --resume goes on with another n
 checkpoints and writes the run's folder; every host needs the same program and its own copy of the
 corpus, and processors of one kind. Where another number of ranks need not give the same bits,
 --reduce=fast may be faster over networks. More shards than ranks cost speed, above all in small
-models.
+models. Each rank takes a GPU of its own, and their gradients go from GPU to GPU by NCCL if every rank
+finds libnccl.so.2 (or $TANDEM_NCCL, a file); else, or with TANDEM_NCCL=off, by MPI through the host's
+memory, to the same bits. The line of the ranks says which way they take, and why.
 
 A rank that fails ends all within seconds, one that hangs after --timeout; the last checkpoint stays
 whole. To save and stop, send INT, TERM or USR1 to `train --ranks`, or USR1 to mpirun: after TERM
