@@ -33,7 +33,7 @@ BenchSizes small_sizes() {
   overrides.heads = 2;
   overrides.vocabulary = 7;
   overrides.words = 500;
-  return bench_sizes("laptop", overrides);
+  return bench_sizes("laptop-published", overrides);
 }
 
 // Returns the precisions that the bench device has.
