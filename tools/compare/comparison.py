@@ -18,12 +18,16 @@ MOST_LOWERINGS = 4  # of a rate that tuning found, after final runs that diverge
 
 def configurations_of(models, tune):
     """Returns (label, command, facts) of everything whose steps have a time of their own: the models, and with tuning
-    their variants."""
+    their variants, each with every optimizer that is tried."""
     found = []
     for model in models:
         facts = model.facts()
-        space = space_of(model.kind, facts, model.fixed(), 0) if tune else None
-        candidates = [space.flags(Candidate(0, changes)) for changes in space.variants] if tune else [()]
+        candidates = [()]
+        if tune:
+            space = space_of(model.kind, facts, model.fixed(), 0)
+            optimizers = [(), *((change,) for change in space.alternatives if change[0] == "optimizer")]
+            candidates = [space.flags(Candidate(0, changes + optimizer))
+                          for changes in space.variants for optimizer in optimizers]
         found += [(model.label, model.command(flags), model.facts(flags)) for flags in candidates]
     return found
 
