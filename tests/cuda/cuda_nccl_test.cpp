@@ -79,7 +79,7 @@ TEST_CASE("nccl: it is loaded when it is asked for, or the reason is known") {
     CHECK(nccl.version.empty() != nccl.problem.empty());
     CHECK(&cuda::nccl() == &nccl);
     if (nccl.problem.empty()) {
-      CHECK(std::string(nccl.call.ncclGetErrorString(cuda::ncclInvalidUsage)) == "invalid usage");
+      CHECK(std::string(nccl.call.ncclGetErrorString(cuda::ncclInvalidUsage)).starts_with("invalid usage"));
       CHECK(nccl.call.ncclGetVersion(nullptr) != cuda::ncclSuccess);
     }
 #endif
