@@ -31,6 +31,7 @@ bool caches() {
 
 }  // namespace
 
+#ifdef TANDEM_WITH_CUDA
 TEST_CASE("cuda libraries: what is missing is named, with the files that were tried") {
   CHECK(contains(error_of([] {
                    cuda::load_library("cuNone", {"libcunone.so.1", "/usr/none/libcunone.so"});
@@ -45,6 +46,7 @@ TEST_CASE("cuda libraries: what is missing is named, with the files that were tr
   CHECK(contains(error_of([library] { cuda::find_function(library, "libm", "cosinus"); }),
                  "libm has no function cosinus"));
 }
+#endif
 
 TEST_CASE("cuda: the status names the device, or says why there is none") {
   const CudaStatus& status = cuda_status();
