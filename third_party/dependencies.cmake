@@ -53,7 +53,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   set(tandem_openmp libomp-${tandem_openmp}-dev)
 endif()
 
-tandem_find_package(OpenMP ${tandem_openmp} COMPONENTS CXX)                       # parallel loops
+tandem_find_package(OpenMP ${tandem_openmp} COMPONENTS CXX)                       # SIMD loops, number of threads
 tandem_find_package(fmt libfmt-dev)                                               # error messages and tables
 tandem_find_library(DNNL::dnnl oneapi/dnnl/dnnl.hpp dnnl libdnnl-dev)             # oneDNN: every GEMM on the CPU
 tandem_find_package(CURL libcurl4-openssl-dev)                                    # downloading corpora
