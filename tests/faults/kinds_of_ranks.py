@@ -6,6 +6,7 @@ numbers, its files must be those of one process.
 import errno
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -132,7 +133,8 @@ def rank_stop(case):
     ended = disturb(case, [signal.SIGSTOP], lambda rank: rank is not None)
     case.judge_end(ended)
     # MPI_Finalize does not tell whom it waits for.
-    named = any(f"has waited {TIMEOUT} s for {whom}" in ended.error for whom in ("rank", "the others in MPI_Finalize"))
+    work = r"(step \d+|the (evaluation|checkpoint) after step \d+|the start|the end)"
+    named = re.search(rf"has waited {TIMEOUT} s for (rank .* in {work}|the others in MPI_Finalize)", ended.error)
     if ended.code == 1 and not named:
         case.find(WRONG, f"no word of who waits for whom: {ended.describe()}")
     finish(case, ended)

@@ -215,10 +215,19 @@ class Run {
     progress_.say(fmt::format("checkpoint: {}", (now ? options_.folder / kLastCheckpoint : best).string()));
   }
 
+  // Names what all ranks do now, for the error of one that waits for another in vain.
+  void name_work(const char* work) {
+    ranks_.set_activity(fmt::format("{} after step {}", work, trainer_.steps_done()));
+  }
+  Evaluation evaluate_dev() {
+    name_work("the evaluation");
+    return scores_.dev();
+  }
+
   // Evaluates the weights of now on dev, at a step whose evaluation is not due.
   bool weights_of_now_are_best() {
     if (!scores_.has_dev()) return true;
-    const Evaluation evaluation = scores_.dev();
+    const Evaluation evaluation = evaluate_dev();
     const double nats = evaluation.mean_nats();
     const Trainer::RunCounters& counters = trainer_.counters;
     const bool best = std::isfinite(nats) && (counters.best_step == 0 || nats < counters.best_dev_nats);
@@ -321,7 +330,7 @@ class Run {
   void evaluate_and_checkpoint() {
     check_weights();
     if (scores_.has_dev()) {
-      const Evaluation evaluation = scores_.dev();
+      const Evaluation evaluation = evaluate_dev();
       const double nats = evaluation.mean_nats();
       Trainer::RunCounters& counters = trainer_.counters;
       const bool best = std::isfinite(nats) && (counters.best_step == 0 || nats < counters.best_dev_nats);
@@ -361,6 +370,7 @@ class Run {
   }
 
   void save_last() {
+    name_work("the checkpoint");
     const Checkpoint checkpoint = trainer_.checkpoint();
     if (!ranks_.leads()) return;
     metrics_->sync();
