@@ -134,7 +134,8 @@ def rank_stop(case):
     case.judge_end(ended)
     # MPI_Finalize does not tell whom it waits for.
     work = r"(step \d+|the (evaluation|checkpoint) after step \d+|the start|the end)"
-    named = re.search(rf"has waited {TIMEOUT} s for (rank .* in {work}|the others in MPI_Finalize)", ended.error)
+    named = re.search(rf"has waited {TIMEOUT} s for (rank .* in {work}|the others in MPI_Finalize)"
+                      rf"|a rank has ended {TIMEOUT} s ago, but process \d+ has not", ended.error)
     if ended.code == 1 and not named:
         case.find(WRONG, f"no word of who waits for whom: {ended.describe()}")
     finish(case, ended)
