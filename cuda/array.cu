@@ -3,6 +3,7 @@
 
 #include "tandem/core/dispatch.h"
 #include "tandem/cuda/device/kernel.cuh"
+#include "tandem/cuda/device/launch_table.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -68,17 +69,9 @@ struct PieceTable {
 static_assert(sizeof(PieceTable) <= 3900);  // all arguments of a launch fit into 4 KiB
 
 __global__ void __launch_bounds__(kMapThreads) pack_kernel(const PieceTable table) {
-  const int block = static_cast<int>(blockIdx.x);
-  int i = 0, last = table.count - 1;  // the first piece that ends beyond this block
-  while (i < last) {
-    const int middle = (i + last) / 2;
-    if (block < table.pieces[middle].end_block)
-      last = middle;
-    else
-      i = middle + 1;
-  }
+  const int i = entry_of_block(table.pieces, table.count);
   const Piece& piece = table.pieces[i];
-  const int64_t begin = (block - (i == 0 ? 0 : table.pieces[i - 1].end_block)) * kPieceShare;
+  const int64_t begin = block_in_entry(table.pieces, i) * kPieceShare;
   const int64_t end = begin + kPieceShare < piece.bytes ? begin + kPieceShare : piece.bytes;
   const int64_t vectors_end =
       is_aligned(piece.to) && is_aligned(piece.from) ? end - (end - begin) % 16 : begin;

@@ -4,6 +4,7 @@
 
 #include "tandem/core/dispatch.h"
 #include "tandem/cuda/device/kernel.cuh"
+#include "tandem/cuda/device/launch_table.cuh"
 
 namespace tandem::cuda {
 namespace {
@@ -47,19 +48,10 @@ struct Share {
 
 template <int N>
 __device__ __forceinline__ Share share_of(const Table& table) {
-  const int block = static_cast<int>(blockIdx.x);
-  int first = 0, last = table.count - 1;  // the first entry that ends beyond this block
-  while (first < last) {
-    const int middle = (first + last) / 2;
-    if (block < table.entries[middle].end_block)
-      last = middle;
-    else
-      first = middle + 1;
-  }
-  const int begin_block = first == 0 ? 0 : table.entries[first - 1].end_block;
-  const int64_t begin = (block - begin_block) * kShare, left = table.entries[first].count - begin;
+  const int i = entry_of_block(table.entries, table.count);
+  const int64_t begin = block_in_entry(table.entries, i) * kShare, left = table.entries[i].count - begin;
   const int64_t count = left < kShare ? left : kShare;
-  return {first, begin, table.entries[first].aligned ? begin + count / N * N : begin, begin + count};
+  return {i, begin, table.entries[i].aligned ? begin + count / N * N : begin, begin + count};
 }
 
 template <int N, class T>
