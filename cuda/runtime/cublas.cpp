@@ -10,13 +10,13 @@ const CublasFunctions& cublas() {
 #define TANDEM_TAKE(name) &::name,
   static const CublasFunctions functions{TANDEM_CUBLAS_FUNCTIONS(TANDEM_TAKE)};
 #else
-#define TANDEM_TEXT_OF(x) #x
-#define TANDEM_TEXT(x) TANDEM_TEXT_OF(x)
-#define TANDEM_TAKE(name) reinterpret_cast<decltype(&::name)>(find_function(library, "cuBLASLt", #name)),
+#define TANDEM_FIND(name) find_function(found.name, library, "cuBLASLt", #name);
   static const CublasFunctions functions = [] {
     void* const library =
         load_library("cuBLASLt", {"libcublasLt.so." TANDEM_TEXT(CUBLAS_VER_MAJOR), TANDEM_CUBLASLT_FILE});
-    return CublasFunctions{TANDEM_CUBLAS_FUNCTIONS(TANDEM_TAKE)};
+    CublasFunctions found{};
+    TANDEM_CUBLAS_FUNCTIONS(TANDEM_FIND)
+    return found;
   }();
 #endif
   return functions;

@@ -9,12 +9,12 @@
 namespace tandem::cuda {
 
 const CudnnFunctions& cudnn() {
-#define TANDEM_TEXT_OF(x) #x
-#define TANDEM_TEXT(x) TANDEM_TEXT_OF(x)
-#define TANDEM_TAKE(name) reinterpret_cast<decltype(&::name)>(find_function(library, "cuDNN", #name)),
+#define TANDEM_FIND(name) find_function(found.name, library, "cuDNN", #name);
   static const CudnnFunctions functions = [] {
     void* const library = load_library("cuDNN", {"libcudnn.so." TANDEM_TEXT(CUDNN_MAJOR), TANDEM_CUDNN_FILE});
-    return CudnnFunctions{TANDEM_CUDNN_FUNCTIONS(TANDEM_TAKE)};
+    CudnnFunctions found{};
+    TANDEM_CUDNN_FUNCTIONS(TANDEM_FIND)
+    return found;
   }();
   return functions;
 }

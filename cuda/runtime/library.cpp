@@ -13,13 +13,12 @@ void* load_library(const std::string& what, std::initializer_list<const char*> f
     if (void* const library = dlopen(file, RTLD_NOW | RTLD_LOCAL)) return library;
     problems += (problems.empty() ? "" : "; ") + std::string(dlerror());
   }
-  detail::fail("{} cannot be loaded, which computes on the GPU: {}", what, problems);
+  detail::fail("{} cannot be loaded: {}", what, problems);
 }
 
 void* find_function(void* library, const std::string& what, const char* name) {
   void* const function = dlsym(library, name);
-  TANDEM_CHECK(function, "{} has no function {}; it is older than the headers that Tandem was built with",
-               what, name);
+  TANDEM_CHECK(function, "{} has no function {}; it is older than Tandem needs", what, name);
   return function;
 }
 

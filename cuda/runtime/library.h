@@ -1,5 +1,5 @@
-// Libraries of the CUDA toolkit that are loaded when they are first needed: a program that runs on the CPU neither loads nor
-// holds them, and starts where they are missing. What is loaded is a table of functions by their names in the header.
+// Libraries that are loaded when they are first needed: a program that runs on the CPU neither loads nor holds them, and
+// starts where they are missing. Each has a table of the functions that Tandem calls, under their own names.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -12,5 +12,13 @@ void* load_library(const std::string& what, std::initializer_list<const char*> f
 
 // Returns the address of a function. Error: the library has none of this name.
 void* find_function(void* library, const std::string& what, const char* name);
+template <class Function>
+void find_function(Function& function, void* library, const std::string& what, const char* name) {
+  function = reinterpret_cast<Function>(find_function(library, what, name));
+}
 
 }  // namespace tandem::cuda
+
+// The value of a macro as a text, for the versions in the names of files.
+#define TANDEM_TEXT_OF(x) #x
+#define TANDEM_TEXT(x) TANDEM_TEXT_OF(x)

@@ -4,10 +4,11 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "tandem/core/error.h"
 #ifdef TANDEM_CUDA_SIMULATED
 #include "tandem/cuda/simulator/nccl.h"
 #else
-#include <dlfcn.h>
+#include "tandem/cuda/runtime/library.h"
 #endif
 
 namespace tandem::cuda {
@@ -19,46 +20,32 @@ std::string version_text(int version) {
          std::to_string(version % 100);
 }
 
+// Error: the file cannot be loaded, or has not all functions.
+NcclFunctions load([[maybe_unused]] const char* file) {
 #ifdef TANDEM_CUDA_SIMULATED
-// The stand-in is part of the library.
-void load(Nccl& made, const char*) {
-  made.call = simulator::nccl_functions();
-}
+  return simulator::nccl_functions();  // the stand-in is part of the library
 #else
-// Calls f(function, name) for each function of the table.
-template <class F>
-void for_each_function(NcclFunctions& table, F&& f) {
-#define TANDEM_NCCL_FUNCTION(name) f(table.name, #name)
-  TANDEM_NCCL_FUNCTION(ncclGetVersion);
-  TANDEM_NCCL_FUNCTION(ncclGetUniqueId);
-  TANDEM_NCCL_FUNCTION(ncclCommInitRankConfig);
-  TANDEM_NCCL_FUNCTION(ncclCommGetAsyncError);
-  TANDEM_NCCL_FUNCTION(ncclCommFinalize);
-  TANDEM_NCCL_FUNCTION(ncclCommDestroy);
-  TANDEM_NCCL_FUNCTION(ncclCommAbort);
-  TANDEM_NCCL_FUNCTION(ncclGetErrorString);
-  TANDEM_NCCL_FUNCTION(ncclGetLastError);
-  TANDEM_NCCL_FUNCTION(ncclAllReduce);
-  TANDEM_NCCL_FUNCTION(ncclSend);
-  TANDEM_NCCL_FUNCTION(ncclRecv);
-  TANDEM_NCCL_FUNCTION(ncclGroupStart);
-  TANDEM_NCCL_FUNCTION(ncclGroupEnd);
-#undef TANDEM_NCCL_FUNCTION
-}
-
-void load(Nccl& made, const char* file) {
-  void* const library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
-    made.problem = dlerror();  // begins with the file's name
-    return;
-  }
-  for_each_function(made.call, [&made, library, file]<class Function>(Function& function, const char* name) {
-    function = reinterpret_cast<Function>(dlsym(library, name));
-    if (!function && made.problem.empty())
-      made.problem = std::string(file) + " has no " + name + "; NCCL 2.14 or later is needed";
-  });
-}
+  void* const library = load_library("NCCL", {file});
+  NcclFunctions found;
+#define TANDEM_FIND(name) find_function(found.name, library, "NCCL", #name)
+  TANDEM_FIND(ncclGetVersion);
+  TANDEM_FIND(ncclGetUniqueId);
+  TANDEM_FIND(ncclCommInitRankConfig);
+  TANDEM_FIND(ncclCommGetAsyncError);
+  TANDEM_FIND(ncclCommFinalize);
+  TANDEM_FIND(ncclCommDestroy);
+  TANDEM_FIND(ncclCommAbort);
+  TANDEM_FIND(ncclGetErrorString);
+  TANDEM_FIND(ncclGetLastError);
+  TANDEM_FIND(ncclAllReduce);
+  TANDEM_FIND(ncclSend);
+  TANDEM_FIND(ncclRecv);
+  TANDEM_FIND(ncclGroupStart);
+  TANDEM_FIND(ncclGroupEnd);
+#undef TANDEM_FIND
+  return found;
 #endif
+}
 
 Nccl load_nccl() {
   Nccl made;
@@ -68,8 +55,12 @@ Nccl load_nccl() {
     made.problem = "TANDEM_NCCL is off";
     return made;
   }
-  load(made, file.empty() ? "libnccl.so.2" : chosen);
-  if (!made.problem.empty()) return made;
+  try {
+    made.call = load(file.empty() ? "libnccl.so.2" : chosen);
+  } catch (const Error& error) {
+    made.problem = error.what();
+    return made;
+  }
   int version = 0;
   const ncclResult_t result = made.call.ncclGetVersion(&version);
   if (result != ncclSuccess)
