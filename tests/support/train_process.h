@@ -41,6 +41,17 @@ struct Process {
   }
 };
 
+// Becomes the train program, in this folder and with these arguments. For the child of a fork.
+[[noreturn]] inline void become_train(const TempDir& folder, const std::vector<std::string>& arguments) {
+  if (chdir(folder.path().c_str()) != 0) _exit(126);
+  const std::string program = tool_dir() + "/train";
+  std::vector<char*> argv{const_cast<char*>(program.c_str())};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  execv(program.c_str(), argv.data());
+  _exit(127);
+}
+
 inline Process start(const TempDir& folder, const std::vector<std::string>& arguments) {
   static int count = 0;
   const std::filesystem::path output = folder / ("output" + std::to_string(count++));
@@ -49,13 +60,7 @@ inline Process start(const TempDir& folder, const std::vector<std::string>& argu
     const int file = open(output.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
     dup2(file, STDOUT_FILENO);
     dup2(file, STDERR_FILENO);
-    if (chdir(folder.path().c_str()) != 0) _exit(126);
-    const std::string program = tool_dir() + "/train";
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
-    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
-    execv(program.c_str(), argv.data());
-    _exit(127);
+    become_train(folder, arguments);
   }
   return {pid, output};
 }
@@ -80,6 +85,13 @@ inline std::vector<std::string> small_run(const std::filesystem::path& text, con
                                   "--eval-batch-size=2", "--eval-every=7", "--sample-bytes=30"};
   all.insert(all.end(), more.begin(), more.end());
   return all;
+}
+
+// A run of 30 steps with evaluations after 7, 14, 21, 28 and 30, without a sample.
+inline std::vector<std::string> short_run(const std::filesystem::path& text, const std::string& out,
+                                          std::vector<std::string> more = {}) {
+  more.insert(more.begin(), {"--steps=30", "--sample-bytes=0"});
+  return small_run(text, out, more);
 }
 
 // Returns loss and gradient norm of each step as text, so that equal means equal bits.

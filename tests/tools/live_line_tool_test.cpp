@@ -20,15 +20,7 @@ std::string shown_on_terminal(const TempDir& folder, const std::vector<std::stri
   int terminal = -1;
   const pid_t pid = forkpty(&terminal, nullptr, nullptr, &size);
   REQUIRE(pid >= 0);
-  if (pid == 0) {
-    if (chdir(folder.path().c_str()) != 0) _exit(126);
-    const std::string program = tool_dir() + "/train";
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
-    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
-    execv(program.c_str(), argv.data());
-    _exit(127);
-  }
+  if (pid == 0) become_train(folder, arguments);
   std::string shown;
   char buffer[4096];
   for (ssize_t count = 0; (count = read(terminal, buffer, sizeof buffer)) > 0;)

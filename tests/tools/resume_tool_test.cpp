@@ -9,17 +9,6 @@ using namespace tandem;
 using namespace tandem::testing;
 namespace fs = std::filesystem;
 
-namespace {
-
-// A run of 30 steps with evaluations after 7, 14, 21, 28 and 30.
-std::vector<std::string> short_run(const fs::path& text, const std::string& out,
-                                   std::vector<std::string> more = {}) {
-  more.insert(more.begin(), {"--steps=30", "--sample-bytes=0"});
-  return small_run(text, out, more);
-}
-
-}  // namespace
-
 TEST_CASE("train: a run that --max-steps or --max-time stopped ends with the files of an uninterrupted one") {
   const TempDir folder;
   const fs::path text = write_sample(folder);

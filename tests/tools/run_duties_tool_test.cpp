@@ -1,4 +1,4 @@
-// What a run of train does beside its steps: samples on the way, checkpoints of single steps, the early stop. Stopped and
+// A run of train has duties beside its steps: samples on the way, checkpoints of single steps, the early stop. Stopped and
 // resumed, alone or on several ranks, it leaves the same files.
 #include <doctest/doctest.h>
 
@@ -14,18 +14,18 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A run of 30 steps with evaluations after 7, 14, 21, 28 and 30, with samples of 20 bytes.
-std::vector<std::string> short_run(const fs::path& text, const std::string& out,
-                                   std::vector<std::string> more = {}) {
-  more.insert(more.begin(), {"--steps=30", "--sample-bytes=20"});
-  return small_run(text, out, more);
+// A short run with samples of 20 bytes.
+std::vector<std::string> sampled_run(const fs::path& text, const std::string& out,
+                                     std::vector<std::string> more = {}) {
+  more.insert(more.begin(), "--sample-bytes=20");
+  return short_run(text, out, more);
 }
 
 // A run that learns nothing, so that no evaluation is better than the first, at step 7.
 std::vector<std::string> idle_run(const fs::path& text, const std::string& out,
                                   std::vector<std::string> more = {}) {
   more.insert(more.begin(), {"--lr=0", "--early-stop=2"});
-  return short_run(text, out, more);
+  return sampled_run(text, out, more);
 }
 
 // Returns the rows of metrics.jsonl that have this field.
@@ -59,7 +59,7 @@ TEST_CASE(
     "train: samples are written every --sample-every steps and at the end, also of a run that was stopped") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result whole = run(folder, short_run(text, "whole", {"--sample-every=5"}));
+  const Result whole = run(folder, sampled_run(text, "whole", {"--sample-every=5"}));
   CAPTURE(whole.output);
   REQUIRE(whole.code == 0);
   const std::vector<nlohmann::json> samples = rows_with(folder / "whole", "sample");
@@ -74,7 +74,7 @@ TEST_CASE(
   CHECK(samples[5]["weights_of_step"] == 30);
 
   // Between a sample and an evaluation, at a sample, at an evaluation.
-  REQUIRE(run(folder, short_run(text, "parts", {"--sample-every=5", "--max-steps=3"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "parts", {"--sample-every=5", "--max-steps=3"})).code == 0);
   CHECK(rows_with(folder / "parts", "sample").at(0)["at_stop"] == true);
   for (const char* steps : {"--max-steps=10", "--max-steps=12", "--max-steps=21"})
     CHECK(run(folder, {text.string(), "--resume=parts", steps}).code == 0);
@@ -87,7 +87,7 @@ TEST_CASE(
 TEST_CASE("train: without --sample-every there is a sample of the first evaluation and one of the end") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "run", {"--max-steps=16"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "run", {"--max-steps=16"})).code == 0);
   const Result rest = run(folder, {text.string(), "--resume=run"});
   CAPTURE(rest.output);
   CHECK(rest.code == 0);
@@ -97,14 +97,14 @@ TEST_CASE("train: without --sample-every there is a sample of the first evaluati
   CHECK(samples[0]["sample"].get<std::string>().size() == 120);
   CHECK(samples[1]["step"] == 30);
   CHECK(samples[1]["sample"].get<std::string>().size() == 20);
-  REQUIRE(run(folder, short_run(text, "silent", {"--sample-bytes=0", "--sample-every=5"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "silent", {"--sample-bytes=0", "--sample-every=5"})).code == 0);
   CHECK(rows_with(folder / "silent", "sample").empty());
 }
 
 TEST_CASE("train: --sample-every of a resumed run replaces the one it began with") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "run", {"--sample-every=5", "--max-steps=10"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "run", {"--sample-every=5", "--max-steps=10"})).code == 0);
   REQUIRE(run(folder, {text.string(), "--resume=run", "--sample-every=8"}).code == 0);
   std::vector<int64_t> steps;
   for (const nlohmann::json& row : rows_with(folder / "run", "sample")) steps.push_back(row["step"]);
@@ -114,13 +114,13 @@ TEST_CASE("train: --sample-every of a resumed run replaces the one it began with
 TEST_CASE("train: --keep keeps the last checkpoints of single steps, and a run goes on from each") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "whole", {"--keep=2"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "whole", {"--keep=2"})).code == 0);
   CHECK(step_checkpoints(folder / "whole") ==
         std::set<std::string>{"step-00000028.safetensors", "step-00000030.safetensors"});
   CHECK(read_text(folder / "whole/step-00000030.safetensors") ==
         read_text(folder / "whole/last.safetensors"));
 
-  REQUIRE(run(folder, short_run(text, "parts", {"--keep=2", "--max-steps=9"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "parts", {"--keep=2", "--max-steps=9"})).code == 0);
   CHECK(step_checkpoints(folder / "parts") == std::set<std::string>{"step-00000007.safetensors"});
   REQUIRE(run(folder, {text.string(), "--resume=parts", "--max-steps=21"}).code == 0);
   CHECK(step_checkpoints(folder / "parts") ==
@@ -194,7 +194,7 @@ TEST_CASE("train: --early-stop ends a run whose evaluations get no better, and s
 TEST_CASE("train: a run that gets better does not stop early") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "run", {"--early-stop=1"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "run", {"--early-stop=1"})).code == 0);
   CHECK(losses(folder / "run").size() == 30);
   CHECK(rows_with(folder / "run", "end").empty());
 }
@@ -203,12 +203,12 @@ TEST_CASE("train: what --early-stop, --keep and --sample-every cannot mean is re
   const TempDir folder;
   const fs::path text = write_sample(folder);
   for (const char* flag : {"--early-stop", "--keep", "--sample-every"}) {
-    const Result negative = run(folder, short_run(text, "run", {std::string(flag) + "=-1"}));
+    const Result negative = run(folder, sampled_run(text, "run", {std::string(flag) + "=-1"}));
     CHECK(negative.code == 2);
     CHECK(contains(negative.output, "-1: it must be 0 or above"));
-    CHECK(run(folder, short_run(text, "run", {std::string(flag) + "=two"})).code == 2);
+    CHECK(run(folder, sampled_run(text, "run", {std::string(flag) + "=two"})).code == 2);
   }
-  const Result no_dev = run(folder, short_run(text, "run", {"--early-stop=2", "--valid-fraction=0"}));
+  const Result no_dev = run(folder, sampled_run(text, "run", {"--early-stop=2", "--valid-fraction=0"}));
   CHECK(no_dev.code == 1);
   CHECK(contains(no_dev.output, "early stop: there is no dev split"));
 }
@@ -216,7 +216,7 @@ TEST_CASE("train: what --early-stop, --keep and --sample-every cannot mean is re
 TEST_CASE("train: run.json tells how a run was begun and resumed, and what it is") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "run", {"--max-steps=9"})).code == 0);
+  REQUIRE(run(folder, sampled_run(text, "run", {"--max-steps=9"})).code == 0);
   REQUIRE(run(folder, {text.string(), "--resume=run"}).code == 0);
   const nlohmann::json facts = nlohmann::json::parse(read_text(folder / "run/run.json"));
   REQUIRE(facts["starts"].size() == 2);

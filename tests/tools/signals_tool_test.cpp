@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // A run that takes a few tenths of a second, long enough for a signal to meet it.
-std::vector<std::string> short_run(const fs::path& text, const std::string& out) {
+std::vector<std::string> quick_run(const fs::path& text, const std::string& out) {
   return small_run(text, out, {"--steps=600", "--eval-every=250", "--sample-bytes=0"});
 }
 
@@ -26,11 +26,11 @@ TEST_CASE(
     "train: any signal that asks for the end stops a run with exit code 3, and resuming equals no stop") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "whole")).code == 0);
+  REQUIRE(run(folder, quick_run(text, "whole")).code == 0);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1}) {
     CAPTURE(signal);
     const std::string name = "run" + std::to_string(signal);
-    const Process process = start(folder, short_run(text, name));
+    const Process process = start(folder, quick_run(text, name));
     wait_for_first_step(folder / name);
     kill(process.pid, signal);
     const int code = process.wait();
@@ -47,10 +47,10 @@ TEST_CASE(
 TEST_CASE("train: signals that follow each other quickly stop a run as one does") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "whole")).code == 0);
+  REQUIRE(run(folder, quick_run(text, "whole")).code == 0);
   for (const int first : {SIGINT, SIGTERM}) {
     const std::string name = "run" + std::to_string(first);
-    const Process process = start(folder, short_run(text, name));
+    const Process process = start(folder, quick_run(text, name));
     wait_for_first_step(folder / name);
     for (const int signal : {first, SIGINT, SIGTERM, SIGHUP, SIGTERM, SIGINT}) {
       kill(process.pid, signal);
@@ -66,7 +66,7 @@ TEST_CASE("train: a signal that was ignored at the start, as by nohup, stays ign
   const TempDir folder;
   const fs::path text = write_sample(folder);
   const auto old = ::signal(SIGHUP, SIG_IGN);
-  const Process process = start(folder, short_run(text, "run"));
+  const Process process = start(folder, quick_run(text, "run"));
   ::signal(SIGHUP, old);
   wait_for_first_step(folder / "run");
   kill(process.pid, SIGHUP);
@@ -76,10 +76,10 @@ TEST_CASE("train: a signal that was ignored at the start, as by nohup, stays ign
 TEST_CASE("train: a reader that leaves is noted, and training goes on") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "whole")).code == 0);
+  REQUIRE(run(folder, quick_run(text, "whole")).code == 0);
   std::string command =
       "cd " + shell_quoted(folder.path().string()) + "; { " + shell_quoted(tool_dir() + "/train");
-  for (const std::string& argument : short_run(text, "run")) command += " " + shell_quoted(argument);
+  for (const std::string& argument : quick_run(text, "run")) command += " " + shell_quoted(argument);
   command += " 2>err; echo $? >code; } | head -n 1 >out";
   CHECK(std::system(command.c_str()) == 0);
   CHECK(read_text(folder / "code") == "0\n");
@@ -91,13 +91,13 @@ TEST_CASE("train: a reader that leaves is noted, and training goes on") {
 TEST_CASE("train: a full disk for its output is noted, the run is whole, and the exit code tells") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "whole")).code == 0);
+  REQUIRE(run(folder, quick_run(text, "whole")).code == 0);
   for (const char* output : {">/dev/full", ">&-", ">&- 2>&-", "<&- >&- 2>&-"}) {
     CAPTURE(output);
     fs::remove_all(folder / "run");
     std::string command =
         "cd " + shell_quoted(folder.path().string()) + "; exec " + shell_quoted(tool_dir() + "/train");
-    for (const std::string& argument : short_run(text, "run")) command += " " + shell_quoted(argument);
+    for (const std::string& argument : quick_run(text, "run")) command += " " + shell_quoted(argument);
     const int status = std::system((command + " " + output).c_str());
     CHECK(WEXITSTATUS(status) == 1);
     check_same_files(folder / "whole", folder / "run");
@@ -107,10 +107,10 @@ TEST_CASE("train: a full disk for its output is noted, the run is whole, and the
 TEST_CASE("train: a limit on the size of files is an error with a message, and the run goes on without it") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  REQUIRE(run(folder, short_run(text, "whole")).code == 0);
+  REQUIRE(run(folder, quick_run(text, "whole")).code == 0);
   std::string command = "cd " + shell_quoted(folder.path().string()) + "; ulimit -f 6; exec " +
                         shell_quoted(tool_dir() + "/train");
-  for (const std::string& argument : short_run(text, "run")) command += " " + shell_quoted(argument);
+  for (const std::string& argument : quick_run(text, "run")) command += " " + shell_quoted(argument);
   const int status = std::system((command + " >out 2>err").c_str());
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 1);
