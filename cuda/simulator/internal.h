@@ -39,7 +39,7 @@ cudaError_t run(const Grid& grid);
 std::string kernel_name(const void* function, const std::type_info& signature);
 
 // streams.cpp
-// What a stream does. One that returns cudaErrorNotReady cannot end yet, and is run again later; what follows it waits.
+// A stream runs operations. One that returns cudaErrorNotReady cannot end yet: it is run again later, and the next waits.
 using Operation = std::function<cudaError_t()>;
 // Runs the operation, or keeps it for later, or records it in a graph, as the state of the stream asks.
 cudaError_t submit(cudaStream_t stream, Operation operation);

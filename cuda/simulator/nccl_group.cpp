@@ -8,7 +8,7 @@ namespace {
 
 using namespace cuda;
 
-// What other ranks are told of a call.
+// A rank announces each of its calls to the others, which compare it with theirs.
 struct Announcement {
   NcclKind kind;
   int type, peer;

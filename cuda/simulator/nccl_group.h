@@ -1,4 +1,4 @@
-// What the stand-in for NCCL keeps of a communicator and of a call, and how a group of calls is done.
+// The stand-in for NCCL keeps communicators and calls in these structs, and does the calls of a group together.
 #pragma once
 #include <memory>
 #include <string>

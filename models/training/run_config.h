@@ -23,7 +23,7 @@ struct RunConfig {
   bool recompute = false;
   int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
   bool test = true;          // whether the test split is scored at the end
-  // What a run does beside its steps. 0: nothing of the kind.
+  // These fields say what a run does beside its steps. 0 switches a duty off.
   int64_t early_stop = 0;      // evaluations in a row without a better dev loss after which the run ends
   int64_t sample_every = 0;    // steps between samples; 0: one, at the first evaluation
   int64_t sample_tokens = -1;  // length of a sample; 0: no samples; -1: as is usual at the level of the text

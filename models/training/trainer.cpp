@@ -219,7 +219,7 @@ void Trainer::advance() {
   fill(lr_, record.lr);
   std::vector<GraphStep::Part> parts{[this](uint32_t micro_step) { compute_gradients(micro_step); },
                                      [this](uint32_t) { update(); }};
-  // What goes from rank to rank is never part of a graph: it has a deadline, which the host must watch. So each rank may
+  // An exchange between ranks is never part of a graph: it has a deadline, which the host must watch. So each rank may
   // capture its graphs or fail to, and replay them or not, without the others: they meet in exchange() all the same.
   const auto exchange = [this] { gradients_.exchange(); };
   if (ranks_->size() == 1) parts = {[this](uint32_t micro_step) { compute_gradients(micro_step), update(); }};

@@ -1,4 +1,4 @@
-// What --tensorboard writes of a run: the rows of its metrics, and histograms of its tensors.
+// --tensorboard writes the rows of the metrics of a run, and histograms of its tensors.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
 #include <string>
