@@ -1,14 +1,13 @@
-// Puts the operators and the model of this project through the checks of Tandem's own, and shows that a wrong operator does
+// Puts the operator and the model of this project through the checks of Tandem's own, and shows that a wrong operator does
 // not pass. No test framework is needed. Exits with 0 if all is as expected, else with 1.
 #include <cmath>
 #include <cstdio>
 
-#include "mingru.h"
 #include "snake.h"
 #include "tandem/autograd/tape.h"
 #include "tandem/core/array.h"
-#include "tandem/core/backend.h"
 #include "tandem/core/dispatch.h"
+#include "tandem/core/error.h"
 #include "tandem/testing/check_model.h"
 #include "tandem/testing/check_operator.h"
 
@@ -55,29 +54,6 @@ OpCase snake_case(const Shape& shape) {
           }};
 }
 
-OpCase mingru_case(int64_t steps, int64_t batch, int64_t width) {
-  return {.op = "mingru_scan",
-          .name = Shape{steps, batch, width}.str(),
-          .inputs = [steps, batch, width](DType dtype, uint64_t seed) -> Tensors {
-            return {random_tensor({steps, batch, 2 * width}, dtype, seed, -2, 2),
-                    random_tensor({batch, width}, dtype, seed + 1)};
-          },
-          .run = [](const Tensors& x) -> Tensors { return {prototype::mingru_scan(x[0], x[1])}; },
-          .reference = [steps, batch, width](const Tensors& in) -> Tensors {
-            const double *u = in[0].data<double>(), *h0 = in[1].data<double>();
-            Tensor h({steps, batch, width}, DType::f64);
-            double* const out = h.data<double>();
-            for (int64_t i = 0, row = batch * width; i < h.numel(); ++i) {
-              const double a = u[i / width * 2 * width + i % width],
-                           uz = u[i / width * 2 * width + width + i % width];
-              const double z = 1 / (1 + std::exp(-uz)), g = a >= 0 ? a + 0.5 : 1 / (1 + std::exp(-a));
-              out[i] = (1 - z) * (i < row ? h0[i] : out[i - row]) + z * g;
-            }
-            return {h};
-          },
-          .has_gpu_kernel = false};
-}
-
 // Computes snake with a wrong backward, which forgets the 1 of dx = dy (1 + sin(2 alpha x)).
 Tensor wrong_snake(const Tensor& x, const Tensor& alpha) {
   const Tensor y = prototype::snake(x.detach(), alpha.detach());
@@ -96,9 +72,6 @@ Tensor wrong_snake(const Tensor& x, const Tensor& alpha) {
 int main() try {
   for (const Shape& shape : {Shape{1}, Shape{5, 3}, Shape{4, 3, 33}, Shape{700, 65}})
     expect_passed(check_operator(snake_case(shape)));
-  expect_passed(check_operator(mingru_case(1, 1, 1)));
-  expect_passed(check_operator(mingru_case(5, 3, 33)));
-  expect_passed(check_operator(mingru_case(19, 4, 520)));
 
   OpCase wrong = snake_case({5, 3});
   wrong.run = [](const Tensors& x) -> Tensors { return {wrong_snake(x[0], x[1])}; };
@@ -109,18 +82,8 @@ int main() try {
            prototype::snake(full({2, 3}, 1, DType::f32), full({4}, 1, DType::f32));
          }).starts_with("snake: x is"),
          "sizes that do not fit are refused");
-  if (cuda_status().available) {
-    const std::string refusal = error_of([] {
-      prototype::mingru_scan(full({2, 3, 8}, 0, DType::f32, Device::cuda()),
-                             full({3, 4}, 0, DType::f32, Device::cuda()));
-    });
-    expect(refusal.starts_with("mingru_scan: this operator has no GPU kernel"), refusal);
-  }
-
-  // The model's operator has no kernel for a GPU, so that the model is checked on the CPU alone.
   expect_passed(check_model_configs({R"({"model": "mingru", "d": 16, "layers": 2})",
-                                     R"({"model": "mingru", "d": 12, "layers": 1, "tied": true})"},
-                                    {.on_gpu = false}));
+                                     R"({"model": "mingru", "d": 12, "layers": 1, "tied": true})"}));
   return failures == 0 ? 0 : 1;
 } catch (const std::exception& error) {
   std::printf("%s\n", error.what());

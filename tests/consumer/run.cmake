@@ -96,7 +96,7 @@ expect(0 "steps of" ${bin}/tandem-train ${text} --model=lstm --d=16 --layers=1 -
   --eval-batch-size=1 --eval-window=64 --sample-bytes=0)
 
 # The model's length, beside that of the same in PyTorch.
-foreach(file ${CONSUMER}/mingru.h ${CONSUMER}/mingru.cpp ${CONSUMER}/main.cpp ${CONSUMER}/../../tools/pytorch/mingru.py)
+foreach(file ${CONSUMER}/mingru.cpp ${CONSUMER}/main.cpp ${CONSUMER}/../../tools/pytorch/mingru.py)
   file(READ ${file} content)
   string(REGEX MATCHALL "\n" lines "${content}")
   list(LENGTH lines count)
