@@ -61,6 +61,7 @@ Evaluation evaluate_shards(const LanguageModel& model, const Tokens& tokens, con
       double& sum = nats[static_cast<size_t>(range.first) + i];
       const Tensor scored = losses.view_rows(stream.reread(), shape[0]);
       for (const double loss : scored.to(DType::f64).to_vector<double>()) sum += loss;
+      if (options.on_losses) options.on_losses(scored);
     }
     result.total_nats = std::accumulate(nats.begin(), nats.end(), 0.0);
     result.symbols = all.predicted();

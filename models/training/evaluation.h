@@ -25,6 +25,8 @@ struct EvaluationOptions {
   int64_t clamp = 0;    // AttentionContext::clamp
   int64_t batch_size =
       1;  // columns that the text is cut into; each starts without context, so only 1 is exact
+  // Is called with the losses (T, B) in nats of each segment, and of each shard, in their order.
+  std::function<void(const Tensor& losses)> on_losses = {};
 
   AttentionContext context() const {
     return {.memory = memory < 0 ? window : memory, .same_length = true, .clamp = clamp, .segment = window};

@@ -1,6 +1,7 @@
 // Tests of the program evaluate: scores, flags, exit codes and messages.
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tandem/data/download/files.h"
 #include "tandem/models/presets.h"
@@ -97,6 +98,31 @@ TEST_CASE("evaluate: splits, fractions, limit and batch size choose what is scor
   const TempDir folder;
   write_text(folder / "two", "ab");  // too short for splits
   CHECK(json_of({"--corpus=" + (folder / "two").string(), "--split=all", "--window=8"})["symbols"] == 1);
+}
+
+TEST_CASE("evaluate: --log-probabilities writes a line for each token that is scored, to a new file") {
+  const TempDir folder;
+  const std::string path = folder / "log_p.txt", flag = "--log-probabilities=" + path;
+  const nlohmann::json json = json_of({kText, "--split=dev", "--window=32", flag});
+  std::istringstream lines(read_text(path));
+  double sum = 0;
+  int64_t count = 0;
+  for (double log_p = 0; lines >> log_p; ++count) {
+    CHECK(log_p <= 0);
+    sum += log_p;
+  }
+  CHECK(lines.eof());
+  CHECK(count == json["symbols"].get<int64_t>());
+  CHECK(sum == doctest::Approx(-json["total_nats"].get<double>()).epsilon(1e-7));
+
+  const ToolRun again = evaluate_tool({kWeights, kText, "--split=dev", "--window=32", flag});
+  CHECK(again.exit_code == 1);
+  CHECK(contains(again.err, "the file exists"));
+  const ToolRun columns =
+      evaluate_tool({kWeights, kText, "--window=32", "--batch-size=2", flag + ".columns"});
+  CHECK(columns.exit_code == 2);
+  CHECK(contains(columns.err, "--batch-size=1, not 2"));
+  CHECK(!std::filesystem::exists(path + ".columns"));
 }
 
 TEST_CASE("evaluate: a checkpoint brings its window and, for its own text, its fractions") {

@@ -1,8 +1,11 @@
 // evaluate_main(): loads a model and a text, and prints the score.
 #include <cmath>
+#include <filesystem>
 #include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "tandem/core/atomic_file.h"
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
 #include "tandem/data/tokens.h"
@@ -22,6 +25,7 @@ struct Options {
   std::string split = "test";
   int64_t batch_size = 1;
   int64_t limit = 0;
+  std::string log_probabilities;  // path; "": they are not written
   bool json = false;
 };
 
@@ -51,6 +55,21 @@ void print_warnings(const Corpus& corpus, const Tokens& tokens, bool split_anew)
            "scored as held out\n";
   const double unknown = unknown_share(tokens, corpus.vocabulary);
   if (unknown > 0) std::cerr << fmt::format("note: {:.2f} % of the tokens are <unk>\n", 100 * unknown);
+}
+
+// Opens the file of --log-probabilities. Error: it exists already, or cannot be written.
+std::unique_ptr<AtomicFile> new_file(const std::string& path) {
+  TANDEM_CHECK(!std::filesystem::exists(path), "--log-probabilities={}: the file exists; give another name",
+               path);
+  return std::make_unique<AtomicFile>(path);
+}
+
+// Writes the log-probability of each token, a line each, in digits that give back an f32.
+void write_log_probabilities(AtomicFile& file, const Tensor& losses) {
+  std::string lines;
+  for (const double nats : losses.to(DType::f64).to_vector<double>())
+    lines += fmt::format("{:.9g}\n", nats == 0 ? 0 : -nats);
+  file.write(lines);
 }
 
 std::string progress_text(TokenUnit level, const Evaluation& so_far, int64_t symbols) {
@@ -115,6 +134,11 @@ void run(const Flags& flags, const Options& options) {
                              tokens_name(level))
               << std::endl;
 
+  std::unique_ptr<AtomicFile> file;
+  if (!options.log_probabilities.empty()) {
+    file = new_file(options.log_probabilities);
+    evaluation.on_losses = [&file](const Tensor& losses) { write_log_probabilities(*file, losses); };
+  }
   print_warnings(corpus, tokens, loaded.run && is_split_anew(flags, options.corpus, *loaded.run));
   ProgressLine line;
   const Evaluation result =
@@ -124,6 +148,7 @@ void run(const Flags& flags, const Options& options) {
   line.clear();
   TANDEM_CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged",
                options.model.checkpoint, result.total_nats);
+  if (file) file->commit();
   options.json ? print_json(options, level, evaluation, result) : print_text(level, evaluation, result);
 }
 
@@ -168,10 +193,17 @@ int evaluate_main(int argc, char** argv) {
       .positive()
       .show_default();
   flags.add("--limit", options.limit, "Score only the first tokens of the split.").positive();
+  flags.add("--log-probabilities", options.log_probabilities,
+            "Write the natural logarithm of each scored token's probability to this file, a line each.");
   add_corpus_flags(flags, options.corpus);
   add_verify_flag(flags);
   flags.add_switch("--json", options.json, "Print one JSON object instead, with unrounded numbers.");
-  return run_main(flags, argc, argv, [&flags, &options] { run(flags, options); });
+  return run_main(flags, argc, argv, [&flags, &options] {
+    if (!options.log_probabilities.empty() && options.batch_size != 1)
+      throw UsageError(fmt::format(
+          "--log-probabilities needs the tokens in their order: --batch-size=1, not {}", options.batch_size));
+    run(flags, options);
+  });
 }
 
 }  // namespace tandem
