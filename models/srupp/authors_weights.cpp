@@ -1,10 +1,13 @@
 // Names and layout of the SRU++ authors' weights and of ours.
 #include "tandem/models/srupp/authors_weights.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 #include <map>
 #include <set>
 
+#include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/models/layered_model.h"
 
@@ -57,6 +60,19 @@ Tensor permute_planes(const Tensor& from, bool to_interleaved) {
                   in + row * static_cast<size_t>(to_interleaved ? planar : interleaved), row);
     }
   return to;
+}
+
+// Refuses what the authors' enwik8 model cannot express.
+void check_authors_have(const SruppConfig& config) {
+  bool attends = false;
+  for (int64_t i = 0; i < config.layers; ++i) attends = attends || config.attends(i);
+  TANDEM_CHECK(config.conv_width == 0 || !attends,
+               "authors' SRU++ weights: conv_width is {}, and the authors' code has no filters; it must be 0",
+               config.conv_width);
+  TANDEM_CHECK(
+      config.cutoffs.empty(),
+      "authors' SRU++ weights: cutoffs are {}, and the authors' model of bytes has one table; there must be none",
+      fmt::join(config.cutoffs, ", "));
 }
 
 class WeightMap {
@@ -155,12 +171,23 @@ std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>
 }
 
 std::vector<NamedTensor> to_authors_layout(const std::vector<NamedTensor>& ours, const SruppConfig& config) {
+  check_authors_have(config);
   const WeightMap map(ours);
   std::vector<NamedTensor> theirs;
   for (const NamePair& pair : name_pairs(config)) {
     const Tensor& value = map.get(pair.ours);
     theirs.push_back({pair.theirs, pair.interleaved ? permute_planes(value, true) : value});
   }
+  return theirs;
+}
+
+std::vector<NamedTensor> to_authors_state_dict(const std::vector<NamedTensor>& ours,
+                                               const SruppConfig& config) {
+  std::vector<NamedTensor> untied = ours;
+  if (config.tied) untied.push_back({"output.weight", find_tensor(ours, "embedding.weight")});
+  std::vector<NamedTensor> theirs = to_authors_layout(untied, config);
+  for (int64_t i = 0; i < config.layers; ++i)
+    theirs.push_back({fmt::format("rnn.rnn_lst.{}.scale_x", i), full({1}, 1, DType::f32)});
   return theirs;
 }
 

@@ -1,4 +1,4 @@
-// Reading the SRU++ authors' weights: a PyTorch state_dict of their enwik8 model, as named tensors.
+// Reading and writing the SRU++ authors' weights: a PyTorch state_dict of their enwik8 model, as named tensors.
 #pragma once
 #include <memory>
 
@@ -18,7 +18,13 @@ bool is_authors_srupp(const std::vector<NamedTensor>& weights);
 std::unique_ptr<LanguageModel> load_authors_srupp(const std::vector<NamedTensor>& weights, int64_t heads = 1,
                                                   DType dtype = DType::f32, Device device = Device::cpu());
 
-// Converts values or gradients of our parameters to the authors' names and layout.
+// Converts values or gradients of our parameters to the authors' names and layout. Error naming the field and its value: the
+// configuration has what their enwik8 model has not, filters or clusters of words.
 std::vector<NamedTensor> to_authors_layout(const std::vector<NamedTensor>& ours, const SruppConfig& config);
+
+// Returns the whole state_dict of the authors' model, from the values of our parameters: to_authors_layout() with the scale
+// of the skip, 1, which their layers hold and do not use, and with tied output rows written out. Error: as above.
+std::vector<NamedTensor> to_authors_state_dict(const std::vector<NamedTensor>& ours,
+                                               const SruppConfig& config);
 
 }  // namespace tandem

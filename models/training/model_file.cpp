@@ -77,6 +77,7 @@ LoadedModel from_checkpoint(const std::string& path, int64_t heads, DType dtype,
   loaded.vocabulary = checkpoint.vocabulary;
   loaded.kind = "checkpoint of Tandem" + step_text(checkpoint.progress) + compression_text(checkpoint);
   loaded.quantized = checkpoint.quantized;
+  loaded.pruned = !checkpoint.masks.empty();
   if (!checkpoint.run_config.empty()) loaded.run = RunConfig::from_text(checkpoint.run_config);
   return loaded;
 }

@@ -19,6 +19,7 @@ struct LoadedModel {
       kind;  // for people to read: "checkpoint of Tandem, step 1000", "..., 8-bit weights, 60 % pruned"
   std::optional<RunConfig> run;                // the training run, if the file names it
   std::map<std::string, Quantized> quantized;  // the parameters that were quantized, by name
+  bool pruned = false;                         // whether some of the parameters were pruned
 };
 
 // Builds the model that a file holds, in f32 or f64; compressed parameters become dense ones. The authors'

@@ -1,4 +1,4 @@
-// mingru train|evaluate|generate|prune|quantize: the programs, with this project's model beside Tandem's.
+// mingru train|evaluate|generate|prune|quantize|export: the programs, with this project's model beside Tandem's.
 #include "tandem/tools/run/programs.h"
 
 int main(int argc, char** argv) {

@@ -88,12 +88,17 @@ run(${mingru} prune ${WORK}/whole/best.safetensors --out=${WORK}/pruned --sparsi
 
 # The installed programs work, and say what they lack for a model that they do not know.
 set(bin ${WORK}/installed/bin)
-foreach(name train evaluate generate prune quantize)
+foreach(name train evaluate generate prune quantize export)
   expect(0 "tandem-${name}" ${bin}/tandem-${name} --help)
 endforeach()
 expect(1 "model: mingru is not known" ${bin}/tandem-evaluate ${checkpoint} --corpus=${text})
-expect(0 "steps of" ${bin}/tandem-train ${text} --model=lstm --d=16 --layers=1 --out=${WORK}/lstm --max-steps=2 --device=cpu
+expect(0 "steps of" ${bin}/tandem-train ${text} --model=sru --d=16 --layers=1 --out=${WORK}/sru --max-steps=2 --device=cpu
   --eval-batch-size=1 --eval-window=64 --sample-bytes=0)
+expect(1 "the model is mingru" ${mingru} export ${WORK}/whole/best.safetensors --format=transformers --out=${WORK}/exported)
+expect(0 "written: " ${bin}/tandem-export ${WORK}/sru/last.safetensors --format=transformers --out=${WORK}/exported)
+if(NOT EXISTS ${WORK}/exported/modeling_tandem.py)  # the program brings the Python files along
+  message(FATAL_ERROR "tandem-export wrote no modeling_tandem.py")
+endif()
 
 # The model's length, beside that of the same in PyTorch.
 foreach(file ${CONSUMER}/mingru.cpp ${CONSUMER}/main.cpp ${CONSUMER}/../../tools/pytorch/mingru.py)

@@ -65,7 +65,7 @@ TEST_CASE("tools/README.md: the output of evaluate is what evaluate prints") {
 }
 
 TEST_CASE("tools: --help of every program lists its flags, shows an example and exits with 0") {
-  for (const char* tool : {"train", "evaluate", "generate", "prune", "quantize", "bench"}) {
+  for (const char* tool : {"train", "evaluate", "generate", "prune", "quantize", "export", "bench"}) {
     CAPTURE(tool);
     const ToolRun run = run_tool(tool, {"--help"});
     CHECK(run.exit_code == 0);

@@ -26,7 +26,8 @@ std::vector<Program> programs(const TrainDefaults& defaults) {
           {"evaluate", "scores a text with a trained model", evaluate_main},
           {"generate", "continues a prompt with a trained model", generate_main},
           {"prune", "sets the smallest weights of a checkpoint to 0", prune_main},
-          {"quantize", "rounds the weights of a checkpoint to few bits", quantize_main}};
+          {"quantize", "rounds the weights of a checkpoint to few bits", quantize_main},
+          {"export", "writes a trained model for programs in PyTorch", export_main}};
 }
 
 std::string usage(const std::string& program, const std::vector<Program>& all) {

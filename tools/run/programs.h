@@ -30,8 +30,11 @@ int generate_main(int argc, char** argv);
 int prune_main(int argc, char** argv);
 // Rounds the weights of a checkpoint to few bits.
 int quantize_main(int argc, char** argv);
+// Writes the model of a checkpoint in the layout of the SRU++ authors, or as a folder for Hugging Face's transformers.
+int export_main(int argc, char** argv);
 
-// Runs the function that the first argument names: train, evaluate, generate, prune or quantize. --help lists them.
+// Runs the function that the first argument names: train, evaluate, generate, prune, quantize or export. --help lists
+// them.
 int programs_main(int argc, char** argv, const TrainDefaults& defaults = {});
 
 }  // namespace tandem
