@@ -50,7 +50,7 @@ if (!find("attention").hidden) {
   seen.remembered = document.querySelectorAll("#arcs path.from-memory").length;
   seen.heads = [...find("head").options].map((option) => option.value);
   seen.matrices = seen.heads.map((value) => { change("head", value); return picture("matrix"); });
-  change("layer", find("layer").options.length - 1);
+  change("layer", (Number(find("layer").value) + 1) % find("layer").options.length);
   seen.other = picture("matrix");
   seen.entropies = picture("entropies");
   const box = find("matrix").getBoundingClientRect();

@@ -26,7 +26,8 @@
     return `${shown(explored.tokens[i])}  (${i})`;
   }
   function headName() {
-    return typeof state.head === "number" ? `head ${state.head + 1}` : `${state.head} of ${attention().heads} heads`;
+    const heads = attention().heads;
+    return heads === 1 ? "one head" : typeof state.head === "number" ? `head ${state.head + 1}` : `${state.head} of ${heads} heads`;
   }
 
   // What is chosen now. A token has a step if the model read it; the last one it only predicted.
@@ -145,7 +146,7 @@
       const row = layer.row(s, state.head), most = explored.largest(row), begin = explored.segmentOf(s);
       const order = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 40).filter((k) => row[k] > 0.02 * most);
       for (const k of order.reverse())
-        links.push({from: s, to: layer.first[s] + k, share: row[k] / most, memory: layer.first[s] + k < begin});
+        links.push({from: s, to: layer.first[s] + k, weight: row[k], share: row[k] / most, memory: layer.first[s] + k < begin});
       const sum = order.reduce((total, k) => total + row[k], 0);
       find("arcs-note").textContent = `${place(s)} looks at ${row.length} tokens, ${Math.max(0, begin - layer.first[s])} of them ` +
         `in memory. ${order.length} arcs hold ${percent(sum)} of the weight (${headName()}); the entropy is ` +
@@ -159,11 +160,11 @@
     const paper = colour("--paper"), soft = colour("--soft"), own = colour("--own"), memory = colour("--memory");
     const rows = [];
     for (let s = 0; s < n; ++s) rows.push(layer.row(s, state.head));
-    const most = rows.map(explored.largest), begins = rows.map((_, s) => explored.segmentOf(s));
+    const begins = rows.map((_, s) => explored.segmentOf(s));
     heat(canvas, n, n, (s, key) => {
       const k = key - layer.first[s];
       if (k < 0 || k >= rows[s].length) return paper;
-      return mixed(soft, key < begins[s] ? memory : own, Math.sqrt(rows[s][k] / most[s]));
+      return mixed(soft, key < begins[s] ? memory : own, Math.sqrt(rows[s][k]));
     });
     canvas.setAttribute("aria-label", `attention of ${layer.layer}, ${headName()}: ${n} queries and keys`);
   }
@@ -301,7 +302,10 @@
     chooses("colour", "colour", String, colourText);
     find("attention").hidden = !attends;
     if (attends) {
+      const entropies = explored.attention.map((one) => one.summary("mean").entropy);
+      state.layer = entropies.indexOf(-explored.largest(entropies.map((entropy) => -entropy)));  // the most selective one
       find("layer").replaceChildren(...explored.attention.map((one, value) => element("option", {value}, `${one.layer} ${one.name}`)));
+      find("layer").value = state.layer;
       fillHeads();
       chooses("layer", "layer", Number, () => {
         fillHeads();

@@ -55,8 +55,8 @@ const pictures = (() => {
     element.style.cssText = vertical ? `left:${at};top:0;bottom:0;width:1px` : `top:${at};left:0;right:0;height:1px`;
   }
 
-  // Draws a line of tokens and an arc for each of `links`, {from, to, share (of the thickest), memory}, above it. Returns
-  // the places of the tokens.
+  // Draws a line of tokens and an arc for each of `links`, {from, to, weight, share (of the largest weight), memory}, above
+  // it. Returns the places of the tokens.
   function arcs(box, tokens, links, segments, chosen) {
     const TOP = 150, WIDE = 8.2, places = [];
     let x = 6;
@@ -71,11 +71,11 @@ const pictures = (() => {
       const at = (places[begin - 1] + places[begin]) / 2;
       drawn.append(svg("line", {x1: at, x2: at, y1: 4, y2: TOP + 28}));
     }
-    for (const {from, to, share, memory} of links) {
+    for (const {from, to, weight, share, memory} of links) {
       const a = places[from], b = places[to], high = Math.min(TOP - 12, 14 + Math.abs(a - b) * 0.34);
       const shape = from === to ? `M${a - 4},${TOP} C${a - 14},${TOP - 28} ${a + 14},${TOP - 28} ${a + 4},${TOP}`
         : `M${a},${TOP} C${a},${TOP - high} ${b},${TOP - high} ${b},${TOP}`;
-      drawn.append(svg("path", {d: shape, "stroke-width": 0.7 + 3 * share, "stroke-opacity": 0.25 + 0.7 * share,
+      drawn.append(svg("path", {d: shape, "stroke-width": 0.5 + 3.5 * Math.sqrt(weight), "stroke-opacity": 0.25 + 0.7 * share,
         class: memory ? "from-memory" : ""}));
     }
     tokens.forEach((token, i) => drawn.append(svg("text", {x: places[i], y: TOP + 18, "data-token": i,
