@@ -6,6 +6,7 @@
 #include "tandem/autograd/recompute.h"
 #include "tandem/autograd/tape.h"
 #include "tandem/core/check.h"
+#include "tandem/core/tap.h"
 #include "tandem/models/tensor_index.h"
 #include "tandem/ops/dropout.h"
 #include "tandem/ops/support/weight_cache.h"
@@ -81,6 +82,7 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOpt
     // Returns the output, then the defined parts of the state.
     const auto run = [layer, before, options, site, parts,
                       i](const std::vector<Tensor>& inputs) -> std::vector<Tensor> {
+      const TapScope scope("layers", static_cast<int64_t>(i));
       Layer::Output out = layer->forward(inputs[0], before, options, site);
       const std::vector<std::string> names = layer->state_names();
       TANDEM_CHECK(out.state.size() == names.size(),
@@ -156,7 +158,10 @@ class LayeredModel::StepDecoder : public Decoder {
 
   Tensor read(const Tensor& tokens) {
     Tensor x = model_.embedding_->forward(tokens.view_as({1, batch_}), ForwardOptions{}, kClusters);
-    for (const auto& layer : layers_) x = layer->step(x);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const TapScope scope("layers", static_cast<int64_t>(i));
+      x = layers_[i]->step(x);
+    }
     return x;
   }
 

@@ -15,6 +15,8 @@
 #include "tandem/core/math.h"
 #include "tandem/core/parallel.h"
 #include "tandem/core/streaming.h"
+#include "tandem/core/tap.h"
+#include "tandem/ops/attention_cpu/weights.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -237,6 +239,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
   TANDEM_DISPATCH(q.device(), attention_forward(y, lse, q, kv, {}, kernel));
+  if (Tap::is_heard()) Tap::offer("causal_attention.weights", attention_weights(q, kv, {}, options));
   return record("causal_attention", y, {q, kv}, [q, kv, y, lse, kernel](const Tensor& dy) -> Grads {
     Tensor dq = empty_like(q), dkv = empty_like(kv);
     TANDEM_DISPATCH(q.device(), attention_backward(dq, dkv, {}, dy, q, kv, {}, y, lse, kernel));
@@ -254,6 +257,10 @@ Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int
                kv_cache.size(0), kv_cache.size(0));
   Tensor y = empty_like(q);
   TANDEM_DISPATCH(q.device(), attend_cached(y, q, kv_cache, valid, heads));
+  if (Tap::is_heard())
+    Tap::offer("attend_cached.weights",
+               attention_weights(q.detach().view_as({1, q.size(0), q.size(1)}),
+                                 kv_cache.detach().view_rows(0, valid), {}, {.heads = heads}));
   return y;
 }
 

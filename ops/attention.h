@@ -19,7 +19,7 @@ struct AttentionOptions {
 // Returns softmax(Q K^T / sqrt(D / heads)) V: q (T, B, D), kv (M + T, B, 2 D) -> (T, B, D). The first D
 // columns of kv are the keys, the last D the values. The first M rows are memory, the others belong to the
 // queries: query t sees key j if j <= M + t, and with a window only if also j > M + t - window. (SRU++ with a
-// memory of M rows evaluates with window = M + 1.)
+// memory of M rows evaluates with window = M + 1.) A tap hears causal_attention.weights (B, heads, T, M + T).
 //
 // The masked triangle is not computed, and the weights are not stored: backward computes them again, block by
 // block, from q, kv and one number per query and head. f32 is multiplied in matmul_precision(). If that is
@@ -31,7 +31,7 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 // Returns the attention of one token per sequence, for generation: q (B, D) and the first `valid` rows of
 // kv_cache (capacity, B, 2 D), laid out as kv -> (B, D). The order of the rows does not matter, so a full
 // cache can be overwritten as a ring. On a CPU the cache may be bf16 with q in f32. Records nothing on the
-// tape. Error: shapes that do not fit, valid outside [1, capacity], heads that do not divide D.
+// tape. A tap hears attend_cached.weights (B, heads, 1, valid), in the order of the rows. Error: shapes that do not fit, valid outside [1, capacity], heads that do not divide D.
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads = 1);
 
 // The arguments of the kernels besides the tensors.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "tandem/autograd/tape.h"
 #include "tandem/core/arguments.h"
@@ -12,9 +13,11 @@
 #include "tandem/core/macros.h"
 #include "tandem/core/math.h"
 #include "tandem/core/parallel.h"
+#include "tandem/core/tap.h"
 #include "tandem/ops/gemm/gemm.h"
 #include "tandem/ops/support/check_operand.h"
 #include "tandem/ops/support/data_or_null.h"
+#include "tandem/ops/support/host_f64.h"
 #include "tandem/ops/support/thread_scratch.h"
 #include "tandem/ops/support/weight_cache.h"
 
@@ -287,6 +290,45 @@ void for_heads(const GatedDeltaInputs& in, int64_t rows, const F& f) {
   cpu::parallel_for(heads, parallel, [&](int64_t head) { f(head, scratch.own<T>()); });
 }
 
+// Takes a state one step further, and returns the sum of its squares. correction (dv) is scratch.
+double step_state(double* s, double* correction, const double* k, const double* v, double decay, double beta,
+                  int64_t d_key, int64_t d_value) {
+  std::copy_n(v, d_value, correction);
+  for (int64_t i = 0; i < d_key * d_value; ++i) {
+    s[i] *= decay;
+    correction[i % d_value] -= s[i] * k[i / d_value];
+  }
+  double squares = 0;
+  for (int64_t i = 0; i < d_key * d_value; ++i) {
+    s[i] += k[i / d_value] * beta * correction[i % d_value];
+    squares += s[i] * s[i];
+  }
+  return squares;
+}
+
+// Offers the decay, beta and the length of the state of every step, (T, B, H), from the recurrence step by step.
+void offer_values(const GatedDeltaInputs& in) {
+  const Tensor k = host_f64(in.k), v = host_f64(in.v), beta = host_f64(in.beta),
+               log_decay = host_f64(in.log_decay), s0 = host_f64(in.s0);
+  const Tensor decay = empty_like(beta), norm = empty_like(beta);
+  const int64_t heads = in.batch() * in.heads(), d_key = in.d_key(), d_value = in.d_value();
+  cpu::parallel_for(heads, true, [&](int64_t head) {
+    std::vector<double> s(static_cast<size_t>(d_key * d_value), 0.0),
+        correction(static_cast<size_t>(d_value));
+    if (s0.defined()) std::copy_n(s0.data<double>() + head * d_key * d_value, d_key * d_value, s.data());
+    for (int64_t t = 0; t < in.steps(); ++t) {
+      const int64_t at = t * heads + head;
+      decay.data<double>()[at] = std::exp(log_decay.data<double>()[at]);
+      norm.data<double>()[at] = std::sqrt(step_state(
+          s.data(), correction.data(), k.data<double>() + at * d_key, v.data<double>() + at * d_value,
+          decay.data<double>()[at], beta.data<double>()[at], d_key, d_value));
+    }
+  });
+  Tap::offer("gated_delta_rule.decay", decay);
+  Tap::offer("gated_delta_rule.beta", beta);
+  Tap::offer("gated_delta_rule.state_norm", norm);
+}
+
 }  // namespace
 
 namespace cpu {
@@ -352,6 +394,7 @@ GatedDeltaResult gated_delta_rule(const Tensor& q, const Tensor& k, const Tensor
   const GatedDeltaKept kept{Tensor({in.chunks(), row[0], row[1]}, state_dtype, q.device()),
                             Tensor(v.shape(), state_dtype, q.device())};
   TANDEM_DISPATCH(q.device(), gated_delta_rule_forward(o, state, kept, in));
+  if (Tap::is_heard()) offer_values(in);
   const std::vector<Tensor> ys =
       record("gated_delta_rule", {o, state}, {q, k, v, log_decay, beta, s0},
              [in, kept, row](const Grads& dys) -> Grads {

@@ -24,6 +24,7 @@ struct GatedDeltaResult {
 // q and k are (T, B, H dk), v is (T, B, H dv), log_decay, of values <= 0, and beta are (T, B, H). s0 is
 // (B, H dk dv), or zeros if undefined. Gradients flow to all six, from o, from state or from both. All are f32 or
 // all are f64; on a GPU q, k, v and o may be bf16, and then the others are f32.
+// A tap hears of each head, (T, B, H): gated_delta_rule.decay, a; .beta; and .state_norm, the root of the sum of S's squares.
 // Error: another shape, dtype or device; no time step.
 GatedDeltaResult gated_delta_rule(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& log_decay,
                                   const Tensor& beta, const Tensor& s0 = {});

@@ -10,8 +10,10 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
 #include "tandem/core/parallel.h"
+#include "tandem/core/tap.h"
 #include "tandem/ops/scan_cpu/column_blocks.h"
 #include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/host_f64.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -150,6 +152,28 @@ void backward(const Tensor& dp, const Tensor& dq, const Tensor& dh0, const Tenso
   });
 }
 
+ScanCoefficients<double> coefficients_of(ScanForm form, double p, double q, double first) {
+  if (form == ScanForm::min_gru) return scan_coefficients<ScanForm::min_gru>(p, q, first);
+  if (form == ScanForm::rg_lru) return scan_coefficients<ScanForm::rg_lru>(p, q, first);
+  return scan_coefficients<ScanForm::coefficients>(p, q, first);
+}
+
+// Offers a, b and h of every step.
+void offer_values(const LinearScanInputs& in, const Tensor& h) {
+  const Tensor p = host_f64(in.p), q = host_f64(in.q), decay = empty_like(p), input = empty_like(p);
+  const int64_t columns = p.size(1) * p.size(2);
+  for (int64_t i = 0; i < p.numel(); ++i) {
+    const bool text_begins = i < columns && !in.h0.defined();
+    const auto [a, b] =
+        coefficients_of(in.form, p.data<double>()[i], q.data<double>()[i], text_begins ? 1 : 0);
+    decay.data<double>()[i] = a;
+    input.data<double>()[i] = b;
+  }
+  Tap::offer("linear_scan.decay", decay);
+  Tap::offer("linear_scan.input", input);
+  Tap::offer("linear_scan.state", h);
+}
+
 }  // namespace
 
 namespace cpu {
@@ -177,6 +201,7 @@ LinearScanResult linear_scan(const Tensor& p, const Tensor& q, const Tensor& h0,
   const LinearScanInputs in{p, q, h0, form};
   const Tensor h = empty_like(p), h_last(p.shape().tail(), state_dtype, p.device());
   TANDEM_DISPATCH(p.device(), linear_scan_forward(h, h_last, in));
+  if (Tap::is_heard()) offer_values(in, h);
   const std::vector<Tensor> ys =
       record("linear_scan", {h, h_last}, {p, q, h0}, [in, h](const Grads& dys) -> Grads {
         const Tensor dp = empty_like(h), dq = empty_like(h);

@@ -31,7 +31,7 @@ struct LinearScanResult {
 //
 // p and q are (T, B, D). h0 is (B, D); if it is undefined, a text begins: h starts from zeros. Gradients flow to
 // all three, from h, from h_last or from both. All are f32 or all are f64; on a GPU p, q and h may be bf16, and
-// then h0 and h_last are f32. Error: another shape, dtype or device; no time step.
+// then h0 and h_last are f32. A tap hears linear_scan.decay, .input and .state: a, b and h, (T, B, D). Error: another shape, dtype or device; no time step.
 LinearScanResult linear_scan(const Tensor& p, const Tensor& q, const Tensor& h0, ScanForm form);
 
 // Computes 1 - e^x for x <= 0 without cancellation near 0; in f32 within 1e-6 of the result.

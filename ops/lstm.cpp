@@ -10,9 +10,11 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
 #include "tandem/core/parallel.h"
+#include "tandem/core/tap.h"
 #include "tandem/ops/gemm/repeated.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/host_f64.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -163,6 +165,43 @@ LstmResult forward_by_steps(const LstmSteps& steps, const LstmInputs& in) {
   return {steps.h, last_of(steps.h), last_of(steps.c)};
 }
 
+// Returns the buffers for a forward pass that ends in h.
+LstmSteps steps_for(const Tensor& h, const LstmInputs& in) {
+  return {Tensor(h.shape().with(-1, 4 * h.size(2)), h.dtype(), h.device()),
+          Tensor(h.shape(), in.c0.dtype(), h.device()), h};
+}
+
+// Offers the gates and the state of every step.
+void offer_values(const LstmSteps& steps, const LstmInputs& in) {
+  const Tensor sums = host_f64(steps.gates), bias = host_f64(in.weights.hidden_bias);
+  const Shape& shape = steps.h.shape();
+  const Tensor input(shape, DType::f64), forget(shape, DType::f64), candidate(shape, DType::f64),
+      output(shape, DType::f64);
+  const int64_t n = shape[2];
+  for (int64_t at = 0; at < shape.numel(); ++at) {
+    const int64_t j = at % n;
+    const double *sum = sums.data<double>() + at / n * 4 * n + j, *b = bias.data<double>() + j;
+    const LstmGates<double> gates = lstm_activations(
+        LstmGates<double>{sum[0] + b[0], sum[n] + b[n], sum[2 * n] + b[2 * n], sum[3 * n] + b[3 * n]});
+    input.data<double>()[at] = gates.input;
+    forget.data<double>()[at] = gates.forget;
+    candidate.data<double>()[at] = gates.cell;
+    output.data<double>()[at] = gates.output;
+  }
+  Tap::offer("lstm.input", input);
+  Tap::offer("lstm.forget", forget);
+  Tap::offer("lstm.candidate", candidate);
+  Tap::offer("lstm.output", output);
+  Tap::offer("lstm.cell", steps.c);
+}
+
+// Offers what cuDNN does not tell, from a second pass by steps.
+[[maybe_unused]] void offer_values_of_cudnn(const LstmInputs& in, const Tensor& h) {
+  const LstmSteps steps = steps_for(empty_like(h), in);
+  forward_by_steps(steps, in);
+  offer_values(steps, in);
+}
+
 void start_carry(const Tensor& carry, const Tensor& arriving) {
   copy_or_zeros(carry, arriving);
 }
@@ -225,6 +264,7 @@ LstmResult lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h0, c
       const LstmResult y{h, Tensor(state, x.dtype(), device), Tensor(state, parameter, device)};
       const bool recorded = Tape::current() && std::any_of(inputs.begin(), inputs.end(), needs_grad);
       const Tensor kept = cuda::cudnn_lstm_forward(y, in, recorded);
+      if (Tap::is_heard()) offer_values_of_cudnn(in, h);
       return result_of(record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, h, kept](const Grads& dys) {
         const LstmGrads grads = wanted_grads(in);
         cuda::cudnn_lstm_backward(grads, dys[0], dys[1], dys[2], h, kept, in);
@@ -232,9 +272,9 @@ LstmResult lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h0, c
       }));
     }
   }
-  const LstmSteps steps{Tensor(h.shape().with(-1, 4 * state[1]), x.dtype(), device),
-                        Tensor(h.shape(), parameter, device), h};
+  const LstmSteps steps = steps_for(h, in);
   const LstmResult y = forward_by_steps(steps, in);
+  if (Tap::is_heard()) offer_values(steps, in);
   return result_of(record("lstm", {y.h, y.h_last, y.c_last}, inputs, [in, steps](const Grads& dys) {
     const LstmGrads grads = wanted_grads(in);
     backward_by_steps(grads, dys, steps, in);

@@ -40,6 +40,8 @@ enum class LstmPath : uint8_t { fastest, steps };
 // Gradients flow to x, the weights, h0 and c0, from any of the results.
 // All are f32 or all are f64; f32 is multiplied as matmul_precision() says. On a GPU x, h0, h and h_last may be
 // bf16, and then the weights, c0 and c_last are f32; between time steps `steps` keeps c in f32, cuDNN in bf16.
+// A tap hears lstm.input, .forget, .candidate and .output, the activations of i, f, g and o, and lstm.cell, c, of all
+// steps, (T, B, H).
 // Error: another shape, dtype or device; an axis of x is 0.
 LstmResult lstm(const Tensor& x, const LstmWeights& weights, const Tensor& h0 = {}, const Tensor& c0 = {},
                 LstmPath path = LstmPath::fastest);

@@ -11,8 +11,10 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/core/macros.h"
 #include "tandem/core/parallel.h"
+#include "tandem/core/tap.h"
 #include "tandem/ops/scan_cpu/column_blocks.h"
 #include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/host_f64.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -195,6 +197,46 @@ void check_inputs(const QrnnScanInputs& in) {
   check_operand({"qrnn_scan", "u", u}, "c0", c0, row, parameter_dtype(u.dtype()));
 }
 
+// Offers the gates and the state of every step, (T, B, D).
+template <QrnnPooling kPooling>
+void offer_values(const QrnnScanInputs& in, const Shape& shape) {
+  constexpr int kPlanes = qrnn_planes(kPooling);
+  const Tensor u = host_f64(in.u), c0 = host_f64(in.c0);
+  const Tensor forget(shape, DType::f64), input(shape, DType::f64), output(shape, DType::f64),
+      cell(shape, DType::f64);
+  const int64_t d = shape[2], columns = shape[1] * d;
+  for (int64_t at = 0; at < shape.numel(); ++at) {
+    const double* plane = u.data<double>() + at / d * kPlanes * d + at % d;
+    QrnnInput<double> step{plane[0], plane[d], 0, 0, 1 - in.options.zoneout, 0};
+    if constexpr (kPlanes > 2) step.output = plane[2 * d];
+    if constexpr (kPlanes > 3) step.input = plane[3 * d];
+    if (in.options.draws())
+      step.zone = dropout_word(in.options.key, at) >= keep_threshold(in.options.zoneout) ? 1 : 0;
+    if (at >= columns) step.c_before = cell.data<double>()[at - columns];
+    if (at < columns && c0.defined()) step.c_before = c0.data<double>()[at];
+    const QrnnGates<double> gates = qrnn_gates<kPooling>(step);
+    forget.data<double>()[at] = 1 - step.zone * gates.erase;
+    input.data<double>()[at] = step.zone * gates.write;
+    output.data<double>()[at] = gates.output;
+    cell.data<double>()[at] = qrnn_step<kPooling>(step).c;
+  }
+  Tap::offer("qrnn_scan.forget", forget);
+  Tap::offer("qrnn_scan.input", input);
+  if (kPooling != QrnnPooling::f) Tap::offer("qrnn_scan.output", output);
+  Tap::offer("qrnn_scan.cell", cell);
+}
+
+void offer_values(const QrnnScanInputs& in, const Shape& shape) {
+  switch (in.options.pooling) {
+    case QrnnPooling::f:
+      return offer_values<QrnnPooling::f>(in, shape);
+    case QrnnPooling::fo:
+      return offer_values<QrnnPooling::fo>(in, shape);
+    case QrnnPooling::ifo:
+      return offer_values<QrnnPooling::ifo>(in, shape);
+  }
+}
+
 }  // namespace
 
 namespace cpu {
@@ -219,6 +261,7 @@ QrnnScanResult qrnn_scan(const Tensor& u, const Tensor& c0, const QrnnScanOption
   const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
   const Tensor states = recorded && options.pooling != QrnnPooling::f ? empty_like(h) : Tensor();
   TANDEM_DISPATCH(u.device(), qrnn_scan_forward(h, states, c_last, in));
+  if (Tap::is_heard()) offer_values(in, shape);
   const Tensor c = states.defined() ? states : h;  // with f pooling, h is the states
   const std::vector<Tensor> ys =
       record("qrnn_scan", {h, c_last}, {u, c0}, [in, c](const Grads& dys) -> Grads {

@@ -49,6 +49,8 @@ struct QrnnScanResult {
 // u is (T, B, k D): the first k = qrnn_planes(pooling) of the planes u_z, u_f, u_o, u_i, side by side along the
 // last axis. c0 is (B, D), or zeros if undefined. Gradients flow to u and c0, from h, from c_last or from both.
 // All are f32 or all are f64; on a GPU u and h may be bf16, and then c0 and c_last are f32.
+// A tap hears of all steps, (T, B, D): qrnn_scan.forget, the factor of c_before; .input, that of z; .cell, c; and, but for
+// f pooling, .output, o.
 // Error: another shape, dtype or device; no time step; zoneout outside [0, 1).
 QrnnScanResult qrnn_scan(const Tensor& u, const Tensor& c0 = {}, const QrnnScanOptions& options = {});
 

@@ -7,7 +7,9 @@
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/core/dispatch.h"
+#include "tandem/core/tap.h"
 #include "tandem/ops/arithmetic.h"
+#include "tandem/ops/attention_cpu/weights.h"
 #include "tandem/ops/linear.h"
 #include "tandem/ops/support/weight_cache.h"
 
@@ -56,6 +58,8 @@ Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, co
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
   TANDEM_DISPATCH(q.device(), attention_forward(y, lse, biased(q, u), kv, {biased(q, v), r}, kernel));
+  if (Tap::is_heard())
+    Tap::offer("relative_attention.weights", attention_weights(biased(q, u), kv, {biased(q, v), r}, options));
   const bool wants_u = needs_grad(u), wants_v = needs_grad(v);
   return record("relative_attention", y, {q, kv, r, u, v},
                 [q, kv, r, u, v, y, lse, kernel, wants_u, wants_v](const Tensor& dy) -> Grads {

@@ -15,7 +15,7 @@ namespace tandem {
 //
 // where row d of r is the projected vector of distance d, and the last row serves all greater distances too.
 // u and v may be f32 with the others in bf16, and then their gradients are f32. Masks, dropout and memory use
-// are those of causal_attention(). Error: those of causal_attention(); r is not (P, D) with P >= 1, u or v is
+// are those of causal_attention(). A tap hears relative_attention.weights (B, heads, T, M + T). Error: those of causal_attention(); r is not (P, D) with P >= 1, u or v is
 // not (D), dtypes or devices differ.
 Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, const Tensor& u,
                           const Tensor& v, const AttentionOptions& options = {});

@@ -13,8 +13,10 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/core/parallel.h"
 #include "tandem/core/streaming.h"
+#include "tandem/core/tap.h"
 #include "tandem/ops/scan_cpu/sru_blocks.h"
 #include "tandem/ops/support/check_operand.h"
+#include "tandem/ops/support/host_f64.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -166,6 +168,32 @@ void check_inputs(const SruScanInputs& in) {
   if (in.mask.defined()) check_operand(main, "options.mask", in.mask, {u.size(1), d}, parameter);
 }
 
+// Offers the gates and the state of every step, (T, B, D).
+void offer_values(const SruScanInputs& in, const Shape& shape) {
+  const Tensor u = host_f64(in.u), v = host_f64(in.weight_c), bias = host_f64(in.bias), c0 = host_f64(in.c0);
+  const Tensor forget(shape, DType::f64), reset(shape, DType::f64), cell(shape, DType::f64);
+  const int64_t d = shape[2], columns = shape[1] * d, planes = u.size(2) / d;
+  for (int64_t i = 0; i < columns; ++i) {
+    const int64_t j = i % d;
+    const SruParameters<double> w{v.data<double>()[j], v.data<double>()[d + j], bias.data<double>()[j],
+                                  bias.data<double>()[d + j], 1};
+    double c = c0.defined() ? c0.data<double>()[i] : 0;
+    for (int64_t t = 0; t < shape[0]; ++t) {
+      const int64_t at = t * columns + i;
+      const double* plane = u.data<double>() + (at - j) * planes + j;
+      const SruInput<double> step{plane[0], plane[d], plane[2 * d], 0, c};
+      const auto [f, r] = sru_gates(step, w);
+      c = sru_step<false>(step, w).c;
+      forget.data<double>()[at] = f;
+      reset.data<double>()[at] = r;
+      cell.data<double>()[at] = c;
+    }
+  }
+  Tap::offer("sru_scan.forget", forget);
+  Tap::offer("sru_scan.reset", reset);
+  Tap::offer("sru_scan.cell", cell);
+}
+
 }  // namespace
 
 namespace cpu {
@@ -197,6 +225,7 @@ SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c,
   const Tensor c_last(shape.tail(), parameter_dtype(u.dtype()), u.device());
   const Tensor c = recorded ? Tensor(kept_states(h), h.dtype(), h.device()) : Tensor();
   TANDEM_DISPATCH(u.device(), sru_scan_forward(h, c, c_last, in));
+  if (Tap::is_heard()) offer_values(in, shape);
   const std::vector<Tensor> ys = record("sru_scan", {h, c_last}, inputs, [in, c](const Grads& dys) -> Grads {
     const Tensor du = reuse_buffer_or_new(in.u, in.u),
                  dc0(c.shape().tail(), parameter_dtype(c.dtype()), c.device());

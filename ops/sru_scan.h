@@ -34,6 +34,7 @@ struct SruScanResult {
 // a GPU u, x and h may be bf16 where weight_c, bias, c0, c_last and the mask are f32.
 // On a CPU the backward pass overwrites u, and the gradient of h, if no other tensor shares their memory; and a
 // scan whose results are worth_streaming() keeps only every 16th state for it.
+// A tap hears sru_scan.forget, .reset and .cell: f, r and c of all steps, (T, B, D).
 // Error: another shape, dtype or device; no time step; x together with four planes.
 SruScanResult sru_scan(const Tensor& u, const Tensor& x, const Tensor& weight_c, const Tensor& bias,
                        const Tensor& c0, const SruScanOptions& options = {});
@@ -48,6 +49,10 @@ struct SruInput {
   T candidate, forget, reset, skip, c_before;
 };
 template <class T>
+struct SruGates {
+  T f, r;
+};
+template <class T>
 struct SruOutput {
   T c, h;
 };
@@ -57,10 +62,14 @@ struct SruInputGrad {
 };
 
 // Every step waits for the path from c_before to c, so the gates add v c_before last.
+template <class T>
+TANDEM_HD TANDEM_INLINE SruGates<T> sru_gates(const SruInput<T>& in, const SruParameters<T>& w) {
+  return {sigmoid(w.v_f * in.c_before + (in.forget + w.b_f)),
+          sigmoid(w.v_r * in.c_before + (in.reset + w.b_r))};
+}
 template <bool kTanh, class T>
 TANDEM_HD TANDEM_INLINE SruOutput<T> sru_step(const SruInput<T>& in, const SruParameters<T>& w) {
-  const T f = sigmoid(w.v_f * in.c_before + (in.forget + w.b_f));
-  const T r = sigmoid(w.v_r * in.c_before + (in.reset + w.b_r));
+  const auto [f, r] = sru_gates(in, w);
   const T c = (in.c_before - in.candidate) * f + in.candidate;
   const T g = kTanh ? fast_tanh(c) : c;
   return {c, in.skip + (g - in.skip) * (w.mask * r)};
@@ -70,8 +79,7 @@ TANDEM_HD TANDEM_INLINE SruOutput<T> sru_step(const SruInput<T>& in, const SruPa
 template <bool kTanh, class T>
 TANDEM_HD TANDEM_INLINE SruInputGrad<T> sru_step_backward(const SruInput<T>& in, const SruParameters<T>& w,
                                                           T c, T dh, T dc) {
-  const T f = sigmoid(w.v_f * in.c_before + (in.forget + w.b_f));
-  const T r = sigmoid(w.v_r * in.c_before + (in.reset + w.b_r));
+  const auto [f, r] = sru_gates(in, w);
   const T g = kTanh ? fast_tanh(c) : c;
   const T share = w.mask * r;  // h = share g(c) + (1 - share) skip
   const T dreset = dh * (g - in.skip) * share * (T(1) - r);

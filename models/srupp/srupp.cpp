@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tandem/core/array.h"
+#include "tandem/core/tap.h"
 #include "tandem/models/layers/convolution.h"
 #include "tandem/models/layers/initial_values.h"
 #include "tandem/models/layers/key_value_cache.h"
@@ -57,6 +58,7 @@ Tensor SruppLayer::normalize(const Tensor& q, const Tensor& attended, const Forw
   LayerNormOptions norm;
   norm.dropout = options.training ? config_.dropout : 0;
   norm.key = {options.seed, options.step, site + kBeforeOutput};
+  if (attends_) Tap::offer("alpha", alpha_);
   return attends_ ? residual_layer_norm(q, attended, alpha_, gain_, bias_, norm)
                   : layer_norm(q, gain_, bias_, norm);
 }

@@ -145,6 +145,7 @@ def other_streams(case):
         ("evaluate", [f"--checkpoint={best}", f"--corpus={case.campaign.text}"]),
         ("evaluate", [f"--checkpoint={best}", f"--corpus={case.campaign.text}", "--json"]),
         ("generate", [f"--checkpoint={best}", "--prompt=tape", "--bytes=40"]),
+        ("explore", [best, f"--text={case.campaign.text}", f"--out={case.folder}/page.html"]),
         ("quantize", [best, f"--out={case.folder}/quantized", "--bits=4"]),
         ("prune", [best, f"--out={case.folder}/pruned", "--sparsity=50"]),
         ("train", [case.campaign.text, "--describe"]),
