@@ -59,7 +59,7 @@ tandem_find_library(DNNL::dnnl oneapi/dnnl/dnnl.hpp dnnl libdnnl-dev)           
 tandem_find_package(CURL libcurl4-openssl-dev)                                    # downloading corpora
 tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # unpacking zip archives
 tandem_find_package(ZLIB zlib1g-dev)                                              # gzip: gcide.dict.dz, the archive of lm1b
-tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of downloads
+tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of downloads, base64
 if(TANDEM_CUDA_BUILD STREQUAL "SIMULATE")
   tandem_find_package(Boost libboost-context-dev COMPONENTS context)              # fibers, the simulator's threads
 elseif(TANDEM_CUDA_BUILD STREQUAL "ON")

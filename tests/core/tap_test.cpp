@@ -109,7 +109,8 @@ TEST_CASE("tap: a thread hears itself alone") {
 }
 
 TEST_CASE("tap: an empty listener is refused") {
-  CHECK_THROWS_AS(Tap(Tap::Listener()), Error);
+  const Tap::Listener none;
+  CHECK_THROWS_AS(Tap{none}, Error);
   CHECK_FALSE(Tap::is_heard());
 }
 

@@ -80,7 +80,9 @@ TEST_CASE(
     State state;
     for (const int64_t steps : {5, 4}) {  // the second segment has memory
       const Heard heard = heard_from([&] { model->logits(random_tokens(steps, 1), state, {}); });
-      for (const auto& [name, value] : heard) {
+      for (const auto& one : heard) {
+        const std::string& name = one.first;
+        const Tensor& value = one.second;
         CAPTURE(name);
         CHECK(name.starts_with("layers."));
         names.insert(name.substr(name.find('.', 7) + 1));

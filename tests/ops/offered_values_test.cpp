@@ -2,6 +2,7 @@
 // values; gates and states follow the recurrence and end in the last state.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 
 #include "tandem/core/array.h"
@@ -85,8 +86,9 @@ void check_weights(const Tensor& weights, const Tensor& kv_given, const Tensor& 
 
 TEST_CASE("offered values: causal_attention's weights give its output") {
   for (const Run& run : runs())
-    for (const auto& [queries, memory, window] :
-         {std::tuple<int64_t, int64_t, int64_t>{5, 0, 0}, {7, 6, 0}, {7, 6, 4}, {40, 33, 34}, {1, 3, 0}}) {
+    for (const auto& sizes :
+         {std::array<int64_t, 3>{5, 0, 0}, {7, 6, 0}, {7, 6, 4}, {40, 33, 34}, {1, 3, 0}}) {
+      const int64_t queries = sizes[0], memory = sizes[1], window = sizes[2];
       CAPTURE(queries);
       const Tensor q = random_on(run, {queries, 2, 12}, 1), kv = random_on(run, {memory + queries, 2, 24}, 2);
       Tensor y;

@@ -149,7 +149,7 @@
         links.push({from: s, to: layer.first[s] + k, weight: row[k], share: row[k] / most, memory: layer.first[s] + k < begin});
       const sum = order.reduce((total, k) => total + row[k], 0);
       find("arcs-note").textContent = `${place(s)} looks at ${row.length} tokens, ${Math.max(0, begin - layer.first[s])} of them ` +
-        `in memory. ${order.length} arcs hold ${percent(sum)} of the weight (${headName()}); the entropy is ` +
+        `in memory. ${order.length} arcs hold ${percent(Math.min(1, sum))} of the weight (${headName()}); the entropy is ` +
         `${number(layer.entropy(s, state.head))} bits.`;
     }
     const box = find("arcs"), places = arcs(box, explored.tokens.map(shown), links, explored.segments, state.token);

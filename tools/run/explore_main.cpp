@@ -6,6 +6,7 @@
 #include "tandem/core/atomic_file.h"
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
+#include "tandem/models/config_fields.h"
 #include "tandem/models/training/exploration.h"
 #include "tandem/models/training/score.h"
 #include "tandem/tools/run/checkpoint_text.h"
@@ -82,8 +83,8 @@ void run(Options& options) {
       explore(*loaded.model, Tokens(tokens, loaded.vocabulary.size()), evaluation);
   const double nats = exploration.total_nats() / static_cast<double>(exploration.predictions.size());
   options.page.facts = facts_of(options, loaded, corpus, exploration, nats);
-  options.page.title =
-      escaped_utf8(std::filesystem::path(corpus.name).filename().string()) + " read by a model";
+  options.page.title = escaped_utf8(std::filesystem::path(corpus.name).filename().string()) + " read by " +
+                       model_of_config(loaded.model->config());
   write_file_atomically(options.out, explore_page(exploration, loaded.vocabulary, options.page));
   std::cout << fmt::format(
                    "{}: {:.6f} over {} {}\n"
