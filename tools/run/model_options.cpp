@@ -43,10 +43,10 @@ Device ModelOptions::resolved_device() const {
   return resolve_device(device);
 }
 
-void add_model_flags(Flags& flags, ModelOptions& options) {
+void add_model_flags(Flags& flags, ModelOptions& options, const std::string& checkpoint) {
   flags
       .add(
-          "--checkpoint", options.checkpoint,
+          checkpoint, options.checkpoint,
           "The model: a checkpoint of train, prune or quantize, or the SRU++ authors' weights as a safetensors file.")
       .required();
   flags

@@ -1,4 +1,4 @@
-// The flags by which evaluate and generate name a model, and the model that they load.
+// The flags by which evaluate, generate and serve name a model, and the model that they load.
 #pragma once
 #include <string>
 
@@ -28,8 +28,8 @@ struct ModelOptions {
 };
 
 // Adds --checkpoint, --heads, --precision, --device, --window, --memory and --clamp. `options` must outlive
-// the parsing.
-void add_model_flags(Flags& flags, ModelOptions& options);
+// the parsing. `checkpoint` may name the first otherwise, as in "--checkpoint,checkpoint" for an argument without dashes.
+void add_model_flags(Flags& flags, ModelOptions& options, const std::string& checkpoint = "--checkpoint");
 
 // Returns "model: checkpoint of Tandem, step 1000; 2,345,678 parameters, f32, window 256".
 std::string model_line(const LoadedModel& loaded, const ModelOptions& options);

@@ -25,6 +25,7 @@ std::vector<Program> programs(const TrainDefaults& defaults) {
            [&defaults](int argc, char** argv) { return train_main(argc, argv, defaults); }},
           {"evaluate", "scores a text with a trained model", evaluate_main},
           {"generate", "continues a prompt with a trained model", generate_main},
+          {"serve", "answers requests over HTTP with a trained model", serve_main},
           {"prune", "sets the smallest weights of a checkpoint to 0", prune_main},
           {"quantize", "rounds the weights of a checkpoint to few bits", quantize_main}};
 }

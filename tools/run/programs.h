@@ -26,12 +26,14 @@ int train_main(int argc, char** argv, const TrainDefaults& defaults = {});
 int evaluate_main(int argc, char** argv);
 // Continues a prompt with the model of a checkpoint.
 int generate_main(int argc, char** argv);
+// Answers requests over HTTP with the model of a checkpoint, until a signal stops it.
+int serve_main(int argc, char** argv);
 // Sets the smallest weights of a checkpoint to 0, in steps, with fine-tuning after each.
 int prune_main(int argc, char** argv);
 // Rounds the weights of a checkpoint to few bits.
 int quantize_main(int argc, char** argv);
 
-// Runs the function that the first argument names: train, evaluate, generate, prune or quantize. --help lists them.
+// Runs the function that the first argument names: train, evaluate, generate, serve, prune or quantize. --help lists them.
 int programs_main(int argc, char** argv, const TrainDefaults& defaults = {});
 
 }  // namespace tandem
