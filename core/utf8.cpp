@@ -10,20 +10,34 @@
 namespace tandem {
 namespace {
 
-// Returns the bytes of the character that the text begins with; 0 if it does not begin with one. The table of
-// well-formed sequences is table 3-7 of the Unicode standard: only the second byte's range depends on the first.
-size_t character_length(std::string_view text) {
+// The beginning of a text: a character of `length` bytes or, if it is not whole, the longest beginning of one, at least one
+// byte. It is unfinished if the text ends before the character does.
+struct Beginning {
+  size_t length;
+  bool whole, unfinished = false;
+};
+
+// Decodes the beginning of a text that is not empty. The table of well-formed sequences is table 3-7 of the Unicode
+// standard: only the second byte's range depends on the first.
+Beginning beginning_of(std::string_view text) {
   const auto byte = [text](size_t i) -> unsigned { return static_cast<uint8_t>(text[i]); };
   const unsigned first = byte(0);
-  if (first < 0x80) return 1;
+  if (first < 0x80) return {1, true};
   const size_t length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-  if (length == 0 || text.size() < length) return 0;
+  if (length == 0) return {1, false};
   const unsigned lowest = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
   const unsigned highest = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < lowest || byte(1) > highest) return 0;
-  for (size_t i = 2; i < length; ++i)
-    if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
-  return length;
+  for (size_t i = 1; i < length; ++i) {
+    if (i == text.size()) return {i, false, /*unfinished=*/true};
+    if (byte(i) < (i == 1 ? lowest : 0x80) || byte(i) > (i == 1 ? highest : 0xbf)) return {i, false};
+  }
+  return {length, true};
+}
+
+// Returns the bytes of the character that the text begins with; 0 if it does not begin with one.
+size_t character_length(std::string_view text) {
+  const Beginning beginning = beginning_of(text);
+  return beginning.whole ? beginning.length : 0;
 }
 
 std::string hex_escape(char byte) {
@@ -86,6 +100,31 @@ std::string unescaped_utf8(std::string_view text) {
     }
   }
   return bytes;
+}
+
+std::string replaced_utf8(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const Beginning beginning = beginning_of(bytes);
+    text += beginning.whole ? bytes.substr(0, beginning.length) : "\xef\xbf\xbd";
+    bytes.remove_prefix(beginning.length);
+  }
+  return text;
+}
+
+std::vector<size_t> character_starts(std::string_view bytes) {
+  std::vector<size_t> starts;
+  for (size_t at = 0; at < bytes.size(); at += beginning_of(bytes.substr(at)).length) starts.push_back(at);
+  return starts;
+}
+
+size_t unfinished_utf8(std::string_view bytes) {
+  for (size_t back = 1; back <= 3 && back <= bytes.size(); ++back) {
+    const Beginning beginning = beginning_of(bytes.substr(bytes.size() - back));
+    if (beginning.unfinished && beginning.length == back) return back;
+  }
+  return 0;
 }
 
 std::string printable(std::string_view text) {

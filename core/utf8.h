@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tandem {
 
@@ -15,6 +16,16 @@ std::string escaped_utf8(std::string_view bytes);
 
 // Undoes escaped_utf8(): every \xHH, with two hex digits, becomes that byte.
 std::string unescaped_utf8(std::string_view text);
+
+// Returns the bytes as UTF-8 in which U+FFFD stands for what is none: for each longest beginning of a character that goes
+// on otherwise, and for each byte that begins none, as the Unicode standard recommends (section 3.9).
+std::string replaced_utf8(std::string_view bytes);
+
+// Returns where the characters of replaced_utf8() begin in the bytes.
+std::vector<size_t> character_starts(std::string_view bytes);
+
+// Returns the number of bytes at the end, 0 to 3, that are the beginning of a character which more bytes may complete.
+size_t unfinished_utf8(std::string_view bytes);
 
 // Returns text that cannot command a terminal: control characters except newline and tab, DEL, the C1 controls and
 // bytes that are not UTF-8 become \xHH.

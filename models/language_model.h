@@ -2,6 +2,7 @@
 // next.
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,12 +54,24 @@ struct State {
 // that backward needs in full.
 void compact_state(State& state);
 
-// Generates one token at a time. Keys and values are cached, not projected again.
+// Generates one token at a time. Keys and values are cached, not projected again. The rows of its batch are independent
+// texts. They need not be equally long: rows may leave the batch between two tokens, and those of another decoder join it.
 class Decoder {
  public:
   virtual ~Decoder() = default;
   // Reads one token per row, (B) i32, and returns the logits of the next one, (B, V).
   virtual Tensor step(const Tensor& tokens) = 0;
+
+  // Reads T tokens per row, (T, B) i32, in segments where that is faster. Returns the logits of what follows the last of
+  // them, (1, B, V), or with `every` of what follows each, (T, B, V). They are those of step() but for rounding. The default
+  // calls step().
+  virtual Tensor read(const Tensor& tokens, bool every = false);
+  // Keeps these rows of the batch and drops the others: row i is then what rows[i] was. Error: the default refuses; not
+  // ascending, or outside of the batch.
+  virtual void keep(std::span<const int64_t> rows);
+  // Appends the rows of another decoder behind those of this one, and takes them from it: it must not be used again.
+  // Error: the default refuses; a decoder of another model or context.
+  virtual void append(Decoder& other);
 };
 
 class LanguageModel : public Module {

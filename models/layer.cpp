@@ -1,15 +1,19 @@
 // Generation by forward(), and the memory of attention.
 #include "tandem/models/layer.h"
 
-#include "tandem/autograd/tape.h"
+#include <algorithm>
+
 #include "tandem/core/array.h"
+#include "tandem/core/check.h"
+#include "tandem/models/layers/batch_rows.h"
 
 namespace tandem {
 namespace {
 
 class StateDecoder : public LayerDecoder {
  public:
-  StateDecoder(const Layer& layer, const AttentionContext& context) : layer_(layer) {
+  StateDecoder(const Layer& layer, int64_t batch, const AttentionContext& context)
+      : layer_(layer), batch_(batch) {
     options_.context = context;
   }
 
@@ -19,16 +23,43 @@ class StateDecoder : public LayerDecoder {
     return out.h;
   }
 
+  void keep(std::span<const int64_t> rows) override {
+    for (Tensor& part : state_) part = kept_rows(part, rows);
+    batch_ = static_cast<int64_t>(rows.size());
+  }
+
+  void append(LayerDecoder& other) override {
+    auto& from = as<StateDecoder>(other);
+    state_.resize(std::max(state_.size(), from.state_.size()));
+    for (size_t i = 0; i < state_.size(); ++i)
+      state_[i] = joined_rows(state_[i], batch_, part(from.state_, i), from.batch_);
+    batch_ += from.batch_;
+  }
+
  private:
   const Layer& layer_;
+  int64_t batch_;
   ForwardOptions options_;
   LayerState state_;
 };
 
 }  // namespace
 
-std::unique_ptr<LayerDecoder> Layer::decoder(int64_t, const AttentionContext& context) const {
-  return std::make_unique<StateDecoder>(*this, context);
+void LayerDecoder::keep(std::span<const int64_t>) {
+  detail::fail("generation: rows cannot leave a batch of this layer; its decoder must implement keep()");
+}
+
+void LayerDecoder::append(LayerDecoder&) {
+  detail::fail("generation: rows cannot join a batch of this layer; its decoder must implement append()");
+}
+
+void LayerDecoder::refuse_other_kind() {
+  detail::fail(
+      "generation: rows of another kind of layer cannot join a batch; append a decoder of the same model");
+}
+
+std::unique_ptr<LayerDecoder> Layer::decoder(int64_t batch, const AttentionContext& context) const {
+  return std::make_unique<StateDecoder>(*this, batch, context);
 }
 
 Tensor next_memory(const Tensor& old, const Tensor& x, const AttentionContext& context) {

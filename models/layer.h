@@ -12,8 +12,24 @@ using LayerState = std::vector<Tensor>;
 class LayerDecoder {
  public:
   virtual ~LayerDecoder() = default;
-  // Computes the next time step: x (1, B, D) to (1, B, D).
+  // Computes the next T time steps: x (T, B, D) to (T, B, D). T is 1, or the length of a piece of a prompt.
   virtual Tensor step(const Tensor& x) = 0;
+
+  // As Decoder::keep() and Decoder::append(), which check the rows. Error: the defaults refuse; another kind of decoder.
+  virtual void keep(std::span<const int64_t> rows);
+  virtual void append(LayerDecoder& other);
+
+ protected:
+  // Returns the other decoder as one of this kind. Error: it is of another kind.
+  template <class D>
+  static D& as(LayerDecoder& other) {
+    D* const same = dynamic_cast<D*>(&other);
+    if (!same) refuse_other_kind();
+    return *same;
+  }
+
+ private:
+  [[noreturn]] static void refuse_other_kind();
 };
 
 class Layer : public Module {

@@ -1,4 +1,4 @@
-// The frame of language models: segments with carried state, and generation token by token.
+// The frame of language models: segments with carried state. Generation is in step_decoder.cpp.
 #include "tandem/models/layered_model.h"
 
 #include <algorithm>
@@ -9,7 +9,6 @@
 #include "tandem/core/tap.h"
 #include "tandem/models/tensor_index.h"
 #include "tandem/ops/dropout.h"
-#include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
 namespace {
@@ -130,64 +129,6 @@ double LayeredModel::forward_flops(int64_t steps, int64_t memory) const {
   double sum = output_->forward_flops();
   for (const auto& layer : layers_) sum += layer->forward_flops(steps, memory);
   return sum;
-}
-
-class LayeredModel::StepDecoder : public Decoder {
- public:
-  StepDecoder(const LayeredModel& model, int64_t batch, const AttentionContext& context)
-      : model_(model), batch_(batch), context_(context) {
-    context_.same_length = true;
-    start();
-  }
-
-  Tensor step(const Tensor& tokens) override {
-    TANDEM_CHECK(tokens.shape() == Shape({batch_}),
-                 "generation: expected one token for each of {} rows, got {}", batch_, tokens.summary());
-    NoGrad pause;
-    const GenerationScope generation;
-    if (!model_.carries_state()) make_room(tokens);
-    const Tensor y = model_.output_->logits(read(tokens));
-    return y.view_as({batch_, y.size(-1)});
-  }
-
- private:
-  void start() {
-    layers_.clear();
-    for (const auto& layer : model_.layers_) layers_.push_back(layer->decoder(batch_, context_));
-  }
-
-  Tensor read(const Tensor& tokens) {
-    Tensor x = model_.embedding_->forward(tokens.view_as({1, batch_}), ForwardOptions{}, kClusters);
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      const TapScope scope("layers", static_cast<int64_t>(i));
-      x = layers_[i]->step(x);
-    }
-    return x;
-  }
-
-  // Remembers `tokens`. Models with absolute positions have a maximum length; when it is reached, the
-  // decoder starts over by reading the last M tokens again.
-  void make_room(const Tensor& tokens) {
-    const auto memory = static_cast<size_t>(context_.memory);
-    const auto segment = context_.segment > 0 ? static_cast<size_t>(context_.segment) : memory;
-    if (past_.size() == memory + segment) {
-      past_.erase(past_.begin(), past_.end() - static_cast<std::ptrdiff_t>(memory));
-      start();
-      for (const Tensor& earlier : past_) read(earlier);
-    }
-    past_.push_back(tokens.clone());
-  }
-
-  const LayeredModel& model_;
-  int64_t batch_;
-  AttentionContext context_;
-  std::vector<std::unique_ptr<LayerDecoder>> layers_;
-  std::vector<Tensor> past_;  // tokens since the last start; unused if the model carries state
-};
-
-std::unique_ptr<Decoder> LayeredModel::decoder(int64_t batch, const AttentionContext& context) const {
-  TANDEM_CHECK(context.memory >= 0, "generation: needs a memory of 0 or more tokens, got {}", context.memory);
-  return std::make_unique<StepDecoder>(*this, batch, context);
 }
 
 }  // namespace tandem

@@ -1,10 +1,12 @@
-// Appending to the cache.
+// Appending to the cache, and its groups.
 #include "tandem/models/layers/key_value_cache.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
+#include "tandem/models/layers/batch_rows.h"
 
 namespace tandem {
 
@@ -12,18 +14,65 @@ KeyValueCache::KeyValueCache(int64_t visible, int64_t batch, int64_t width, DTyp
     : visible_(visible) {
   TANDEM_CHECK(visible > 0, "generation: attention sees {} keys; give a memory of at least one token",
                visible);
-  buffer_ = Tensor({2 * visible, batch, width}, dtype, device);
+  groups_.push_back({Tensor({2 * visible, batch, width}, dtype, device)});
 }
 
-Tensor KeyValueCache::append(const Tensor& row) {
-  if (end_ == buffer_.size(0)) {
-    const int64_t kept = visible_ - 1;
-    copy(buffer_.view_rows(0, kept), buffer_.view_rows(end_ - kept, end_));
-    end_ = kept;
+Tensor KeyValueCache::add(Group& group, const Tensor& rows) const {
+  const Tensor& buffer = group.buffer;
+  const int64_t steps = rows.size(0);
+  const int64_t kept = std::min(group.end, visible_ - 1);  // earlier rows that a query may see
+  if (steps > visible_) {
+    const Tensor all({kept + steps, group.batch(), buffer.size(2)}, buffer.dtype(), buffer.device());
+    copy(all.view_rows(0, kept), buffer.view_rows(group.end - kept, group.end));
+    copy(all.view_rows(kept, kept + steps), rows);
+    copy(buffer.view_rows(0, visible_), all.view_rows(kept + steps - visible_, kept + steps));
+    group.end = visible_;
+    return all;
   }
-  copy(buffer_.view_rows(end_, end_ + 1), row);
-  ++end_;
-  return buffer_.view_rows(std::max<int64_t>(0, end_ - visible_), end_);
+  if (group.end + steps > buffer.size(0)) {
+    const Tensor last = buffer.view_rows(group.end - kept, group.end);
+    const bool overlap = group.end - kept < kept;  // only if several rows come at once
+    copy(buffer.view_rows(0, kept), overlap ? last.clone() : last);
+    group.end = kept;
+  }
+  copy(buffer.view_rows(group.end, group.end + steps), rows);
+  group.end += steps;
+  return buffer.view_rows(group.end - steps - kept, group.end);
+}
+
+Tensor KeyValueCache::attend(const Tensor& q, const Tensor& kv, const Attend& attend) {
+  if (groups_.size() == 1) return attend(q, add(groups_[0], kv));
+  Tensor y;
+  int64_t begin = 0;
+  for (Group& group : groups_) {
+    const int64_t end = begin + group.batch();
+    const Tensor rows = attend(batch_rows(q, begin, end), add(group, batch_rows(kv, begin, end)));
+    if (!y.defined()) y = Tensor(q.shape(), rows.dtype(), rows.device());
+    set_batch_rows(y, begin, rows);
+    begin = end;
+  }
+  return y;
+}
+
+void KeyValueCache::keep(std::span<const int64_t> rows) {
+  std::vector<Group> kept;
+  size_t next = 0;
+  int64_t begin = 0;
+  for (Group& group : groups_) {
+    const int64_t end = begin + group.batch();
+    std::vector<int64_t> own;
+    for (; next < rows.size() && rows[next] < end; ++next) own.push_back(rows[next] - begin);
+    begin = end;
+    if (own.empty()) continue;
+    if (static_cast<int64_t>(own.size()) < group.batch()) group.buffer = kept_rows(group.buffer, own);
+    kept.push_back(std::move(group));
+  }
+  groups_ = std::move(kept);
+}
+
+void KeyValueCache::append(KeyValueCache& other) {
+  std::move(other.groups_.begin(), other.groups_.end(), std::back_inserter(groups_));
+  other.groups_.clear();
 }
 
 }  // namespace tandem

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tandem/core/check.h"
+#include "tandem/models/layers/batch_rows.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/dropout.h"
 
@@ -58,20 +59,38 @@ Layer::Output PositionLayer::forward(const Tensor& x, const LayerState&, const F
 
 class PositionLayer::CountingDecoder : public LayerDecoder {
  public:
-  explicit CountingDecoder(const PositionLayer& layer) : layer_(layer) {}
+  CountingDecoder(const PositionLayer& layer, int64_t batch)
+      : layer_(layer), seen_(static_cast<size_t>(batch), 0) {}
 
   Tensor step(const Tensor& x) override {
-    ++seen_;
-    return x + layer_.sinusoids_.rows(seen_, x.size(1), x.dtype(), x.device()).view_rows(seen_ - 1, seen_);
+    const Tensor positions(x.shape(), x.dtype(), x.device());
+    for (size_t row = 0; row < seen_.size(); ++row) {
+      const int64_t before = seen_[row];
+      seen_[row] += x.size(0);
+      const Tensor table = layer_.sinusoids_.rows(seen_[row], 1, x.dtype(), x.device());
+      set_batch_rows(positions, static_cast<int64_t>(row), table.view_rows(before, seen_[row]));
+    }
+    return x + positions;
+  }
+
+  void keep(std::span<const int64_t> rows) override {
+    std::vector<int64_t> kept;
+    for (const int64_t row : rows) kept.push_back(seen_[static_cast<size_t>(row)]);
+    seen_ = std::move(kept);
+  }
+
+  void append(LayerDecoder& other) override {
+    const auto& from = as<CountingDecoder>(other);
+    seen_.insert(seen_.end(), from.seen_.begin(), from.seen_.end());
   }
 
  private:
   const PositionLayer& layer_;
-  int64_t seen_ = 0;
+  std::vector<int64_t> seen_;  // tokens that each row of the batch has read
 };
 
-std::unique_ptr<LayerDecoder> PositionLayer::decoder(int64_t, const AttentionContext&) const {
-  return std::make_unique<CountingDecoder>(*this);
+std::unique_ptr<LayerDecoder> PositionLayer::decoder(int64_t batch, const AttentionContext&) const {
+  return std::make_unique<CountingDecoder>(*this, batch);
 }
 
 }  // namespace tandem

@@ -5,6 +5,7 @@
 
 #include "tandem/autograd/tape.h"
 #include "tandem/core/check.h"
+#include "tandem/models/layers/batch_rows.h"
 #include "tandem/models/layers/convolution.h"
 #include "tandem/models/layers/key_value_cache.h"
 #include "tandem/ops/attention.h"
@@ -135,9 +136,12 @@ class SelfAttention::CachingDecoder : public LayerDecoder {
  public:
   CachingDecoder(const SelfAttention& layer, int64_t batch, const AttentionContext& context)
       : layer_(layer),
+        batch_(batch),
         context_(layer.within_window(context, context.memory)),
-        // Without memory, generation starts over after twice as many tokens.
-        keys_((layer.config_.relative ? 1 : 2) * context_.memory),
+        // Without a state to carry, generation starts over before a query could see more (AttentionContext::segment).
+        keys_(context_.memory + (layer.config_.relative ? 0
+                                 : context.segment > 0  ? context.segment
+                                                        : context_.memory)),
         cache_(keys_, batch, 2 * layer.width(),
                layer.config_.relative ? activation_dtype(layer.query_) : cache_dtype(layer.query_),
                layer.query_.device()) {
@@ -152,24 +156,42 @@ class SelfAttention::CachingDecoder : public LayerDecoder {
     Tensor q =
         filtered_next(linear(n, layer_.query_, layer_.query_bias_), layer_.query_filter_, query_prefix_);
     if (layer_.config_.shared_qk) q = linear(q, layer_.shared_);
-    const Tensor kv =
-        cache_.append(filtered_next(linear(n, pair_weight_, pair_bias_), pair_filter_, pair_prefix_));
-    return layer_.finish(x, attend(q, kv), ForwardOptions{}, 0);
+    const Tensor kv = filtered_next(linear(n, pair_weight_, pair_bias_), pair_filter_, pair_prefix_);
+    const Tensor attended =
+        cache_.attend(q, kv, [this](const Tensor& rows, const Tensor& keys) { return attend(rows, keys); });
+    return layer_.finish(x, attended, ForwardOptions{}, 0);
+  }
+
+  void keep(std::span<const int64_t> rows) override {
+    query_prefix_ = kept_rows(query_prefix_, rows);
+    pair_prefix_ = kept_rows(pair_prefix_, rows);
+    cache_.keep(rows);
+    batch_ = static_cast<int64_t>(rows.size());
+  }
+
+  void append(LayerDecoder& other) override {
+    auto& from = as<CachingDecoder>(other);
+    query_prefix_ = joined_rows(query_prefix_, batch_, from.query_prefix_, from.batch_);
+    pair_prefix_ = joined_rows(pair_prefix_, batch_, from.pair_prefix_, from.batch_);
+    cache_.append(from.cache_);
+    batch_ += from.batch_;
   }
 
  private:
   Tensor attend(const Tensor& q, const Tensor& kv) {
-    const int64_t heads = layer_.config_.heads;
-    if (!layer_.config_.relative)
-      return attend_cached(q.view_as(q.shape().tail()), kv, kv.size(0), heads).view_as(q.shape());
+    AttentionOptions attention;
+    attention.heads = layer_.config_.heads;
+    if (!layer_.config_.relative && q.size(0) == 1)
+      return attend_cached(q.view_as(q.shape().tail()), kv, kv.size(0), attention.heads).view_as(q.shape());
+    if (q.size(0) > 1) attention.window = keys_;
+    if (!layer_.config_.relative) return causal_attention(q, kv, attention);
     if (!distances_.defined()) distances_ = layer_.distances(keys_, context_.clamp, q, ForwardOptions{});
     const Tensor r = distances_.view_rows(0, std::min(distances_.size(0), kv.size(0)));
-    AttentionOptions attention;
-    attention.heads = heads;
     return relative_attention(q, kv, r, layer_.content_bias_, layer_.position_bias_, attention);
   }
 
   const SelfAttention& layer_;
+  int64_t batch_;
   AttentionContext context_;
   int64_t keys_;  // number of keys that a query sees
   KeyValueCache cache_;

@@ -92,16 +92,12 @@ std::vector<std::string> ShaRnnLayer::state_names() const {
   return names;
 }
 
-Tensor ShaRnnLayer::attend(const Tensor& s, const Tensor& kv, const ForwardOptions& options,
-                           uint32_t site) const {
+Tensor ShaRnnLayer::attend(const Tensor& s, const std::function<Tensor(const Tensor& q)>& attention,
+                           const ForwardOptions& options, uint32_t site) const {
   const double p = config_.dropout;
   const Tensor gates = sigmoid(query_gate_) * sigmoid(key_gate_);
   const Tensor q = drop((*query_norm_)(linear(s, query_, query_bias_)) * gates, p, options, site + kQuery);
-  const AttentionContext& context = options.context;
-  const Tensor attended = causal_attention(q, kv,
-                                           {.window = context.same_length ? context.memory + 1 : 0,
-                                            .dropout = options.training ? p : 0,
-                                            .key = {options.seed, options.step, site + kAttention}});
+  const Tensor attended = attention(q);
   const Tensor gate = value_gate(value_gate_, value_gate_weight_, value_gate_bias_);
   return s + drop(attended * gate, p, options, site + kAttended);
 }
@@ -131,7 +127,12 @@ Layer::Output ShaRnnLayer::forward(const Tensor& x, const LayerState& before, co
     const Tensor m = (*memory_norm_)(h);
     const Tensor c = concat({memory, m});
     const Tensor kv = concat_columns({c, drop(c, config_.dropout, options, site + kValue)});
-    h = attend((*attention_norm_)(h), kv, options, site);
+    // kv (M + T, B, 2d) holds C and drop(C) side by side.
+    const AttentionOptions attention = {.window = context.same_length ? context.memory + 1 : 0,
+                                        .dropout = options.training ? config_.dropout : 0,
+                                        .key = {options.seed, options.step, site + kAttention}};
+    h = attend((*attention_norm_)(h), [&](const Tensor& q) { return causal_attention(q, kv, attention); },
+               options, site);
     out.state.push_back(next_memory(memory, m, context));
   }
   out.h = boom(h, options, site);
@@ -149,25 +150,42 @@ double ShaRnnLayer::forward_flops(int64_t steps, int64_t memory) const {
 class ShaRnnLayer::CachingDecoder : public LayerDecoder {
  public:
   CachingDecoder(const ShaRnnLayer& layer, int64_t batch, const AttentionContext& context)
-      : layer_(layer), recurrence_(layer.recurrence_->decoder(batch, context)) {
+      : layer_(layer), keys_(context.memory + 1), recurrence_(layer.recurrence_->decoder(batch, context)) {
     const ShaRnnConfig& config = layer.config_;
     if (layer.attends_)
-      cache_ = std::make_unique<KeyValueCache>(context.memory + 1, batch, 2 * config.d,
-                                               activation_dtype(layer.boom_), config.device);
+      cache_ = std::make_unique<KeyValueCache>(keys_, batch, 2 * config.d, activation_dtype(layer.boom_),
+                                               config.device);
   }
 
   Tensor step(const Tensor& x) override {
     Tensor h = recurrence_->step((*layer_.start_)(x));
     if (cache_) {
       const Tensor m = (*layer_.memory_norm_)(h);
-      h = layer_.attend((*layer_.attention_norm_)(h), cache_->append(concat_columns({m, m})),
+      const Tensor kv = concat_columns({m, m});
+      const auto attend_group = [this](const Tensor& q, const Tensor& keys) {
+        return causal_attention(q, keys, {.window = q.size(0) > 1 ? keys_ : 0});
+      };
+      h = layer_.attend((*layer_.attention_norm_)(h),
+                        [&](const Tensor& q) { return cache_->attend(q, kv, attend_group); },
                         ForwardOptions{}, 0);
     }
     return layer_.boom(h, ForwardOptions{}, 0);
   }
 
+  void keep(std::span<const int64_t> rows) override {
+    recurrence_->keep(rows);
+    if (cache_) cache_->keep(rows);
+  }
+
+  void append(LayerDecoder& other) override {
+    auto& from = as<CachingDecoder>(other);
+    recurrence_->append(*from.recurrence_);
+    if (cache_) cache_->append(*from.cache_);
+  }
+
  private:
   const ShaRnnLayer& layer_;
+  int64_t keys_;  // number of keys that a query sees
   std::unique_ptr<LayerDecoder> recurrence_;
   std::unique_ptr<KeyValueCache> cache_;  // null: the block does not attend
 };

@@ -22,6 +22,8 @@
 // vectors for q, k and v, a gate r), and training segments have a fixed length. We had neither SHAQ's paper
 // nor code: what replaces the LSTM here, a QRNN layer with fo-pooling, is our reconstruction.
 #pragma once
+#include <functional>
+
 #include "tandem/core/random.h"
 #include "tandem/models/layer.h"
 #include "tandem/models/layers/residual.h"
@@ -71,8 +73,9 @@ class ShaRnnLayer : public Layer {
  private:
   std::unique_ptr<Norm> add_norm(const std::string& name);
   void add_attention(Random& random);
-  // Computes s + drop(...) above. kv (M + T, B, 2d): C and drop(C) side by side.
-  Tensor attend(const Tensor& s, const Tensor& kv, const ForwardOptions& options, uint32_t site) const;
+  // Computes s + drop(...) above. `attention` gives softmax(...) drop(C) of q.
+  Tensor attend(const Tensor& s, const std::function<Tensor(const Tensor& q)>& attention,
+                const ForwardOptions& options, uint32_t site) const;
   Tensor boom(const Tensor& h, const ForwardOptions& options, uint32_t site) const;
 
   class CachingDecoder;

@@ -5,6 +5,7 @@
 
 #include "tandem/core/array.h"
 #include "tandem/core/tap.h"
+#include "tandem/models/layers/batch_rows.h"
 #include "tandem/models/layers/convolution.h"
 #include "tandem/models/layers/initial_values.h"
 #include "tandem/models/layers/key_value_cache.h"
@@ -118,7 +119,8 @@ double SruppLayer::forward_flops(int64_t steps, int64_t memory) const {
 // Projects the keys and values of each token once and keeps them.
 class SruppLayer::CachingDecoder : public LayerDecoder {
  public:
-  CachingDecoder(const SruppLayer& layer, int64_t batch, int64_t keys) : layer_(layer) {
+  CachingDecoder(const SruppLayer& layer, int64_t batch, int64_t keys)
+      : layer_(layer), batch_(batch), keys_(keys) {
     if (layer.attends_)
       cache_ = std::make_unique<KeyValueCache>(keys, batch, 2 * layer.config_.d_projected,
                                                cache_dtype(layer.query_), layer.config_.device);
@@ -128,12 +130,11 @@ class SruppLayer::CachingDecoder : public LayerDecoder {
     const Tensor q = linear(x, layer_.query_);
     Tensor attended;
     if (cache_) {
-      const Tensor kv = cache_->append(
-          filtered_next(linear(q, layer_.key_value_), layer_.key_value_filter_, key_value_prefix_));
+      const Tensor kv =
+          filtered_next(linear(q, layer_.key_value_), layer_.key_value_filter_, key_value_prefix_);
       attended =
-          attend_cached(filtered_next(q, layer_.query_filter_, query_prefix_).view_as(q.shape().tail()), kv,
-                        kv.size(0), layer_.config_.heads)
-              .view_as(q.shape());
+          cache_->attend(filtered_next(q, layer_.query_filter_, query_prefix_), kv,
+                         [this](const Tensor& rows, const Tensor& keys) { return attend(rows, keys); });
     }
     const Output out =
         layer_.recur(layer_.normalize(q, attended, ForwardOptions{}, 0), x, c_, ForwardOptions{}, 0);
@@ -141,8 +142,35 @@ class SruppLayer::CachingDecoder : public LayerDecoder {
     return out.h;
   }
 
+  void keep(std::span<const int64_t> rows) override {
+    for (Tensor* part : {&c_, &query_prefix_, &key_value_prefix_}) *part = kept_rows(*part, rows);
+    if (cache_) cache_->keep(rows);
+    batch_ = static_cast<int64_t>(rows.size());
+  }
+
+  void append(LayerDecoder& other) override {
+    auto& from = as<CachingDecoder>(other);
+    const auto join = [this, &from](Tensor& part, const Tensor& more) {
+      part = joined_rows(part, batch_, more, from.batch_);
+    };
+    join(c_, from.c_);
+    join(query_prefix_, from.query_prefix_);
+    join(key_value_prefix_, from.key_value_prefix_);
+    if (cache_) cache_->append(*from.cache_);
+    batch_ += from.batch_;
+  }
+
  private:
+  Tensor attend(const Tensor& q, const Tensor& kv) const {
+    const int64_t heads = layer_.config_.heads;
+    if (q.size(0) == 1)
+      return attend_cached(q.view_as(q.shape().tail()), kv, kv.size(0), heads).view_as(q.shape());
+    return causal_attention(q, kv, {.heads = heads, .window = keys_});
+  }
+
   const SruppLayer& layer_;
+  int64_t batch_;
+  int64_t keys_;                            // number of keys that a query sees
   Tensor c_;                                // (B, d)
   std::unique_ptr<KeyValueCache> cache_;    // null: the layer does not attend
   Tensor query_prefix_, key_value_prefix_;  // the last projections, which the filters need

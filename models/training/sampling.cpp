@@ -6,10 +6,8 @@
 #include <numeric>
 
 #include "tandem/core/check.h"
-#include "tandem/core/random.h"
 
 namespace tandem {
-namespace {
 
 std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt) {
   check_prompt(vocabulary, prompt);
@@ -17,8 +15,7 @@ std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view p
   return ids.empty() ? std::vector{std::max(vocabulary.line_end(), 0)} : ids;
 }
 
-// Draws an id by inverting the cumulative distribution at a uniform number.
-int32_t draw(const std::vector<double>& probabilities, Random& random) {
+int32_t draw_token(const std::vector<double>& probabilities, Random& random) {
   double left = random.uniform(0, 1);
   int32_t last = 0;  // the answer, too, if rounding leaves the uniform number above the sum
   for (size_t id = 0; id < probabilities.size(); ++id) {
@@ -30,7 +27,15 @@ int32_t draw(const std::vector<double>& probabilities, Random& random) {
   return last;
 }
 
-}  // namespace
+std::vector<double> log_probabilities(std::span<const double> logits) {
+  TANDEM_CHECK(!logits.empty(), "sampling: there are no logits");
+  const double highest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double x : logits) sum += std::exp(x - highest);
+  std::vector<double> all(logits.begin(), logits.end());
+  for (double& x : all) x -= highest + std::log(sum);
+  return all;
+}
 
 void SamplingOptions::check() const {
   TANDEM_CHECK(temperature >= 0 && std::isfinite(temperature),
@@ -99,7 +104,7 @@ std::string generate_text(const LanguageModel& model, const Vocabulary& vocabula
   std::string text;
   for (int64_t i = 0; i < tokens; ++i) {
     const int32_t id =
-        draw(sampling_distribution(logits.to(DType::f64).to_vector<double>(), options), random);
+        draw_token(sampling_distribution(logits.to(DType::f64).to_vector<double>(), options), random);
     const std::string piece = vocabulary.piece(id, before);
     text += piece;
     before = id;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tandem/core/random.h"
 #include "tandem/data/vocabulary.h"
 #include "tandem/models/language_model.h"
 
@@ -28,6 +29,16 @@ struct SamplingOptions {
 // Returns the probabilities that the next token is drawn from; they sum to 1, and tokens that were cut off have
 // 0. Among equal logits the lower id counts as more probable. Error: a logit that is not finite; bad options.
 std::vector<double> sampling_distribution(std::span<const double> logits, const SamplingOptions& options);
+
+// Draws an id from a distribution by inverting its cumulative distribution at a uniform number, one of `random`.
+int32_t draw_token(const std::vector<double>& probabilities, Random& random);
+
+// Returns the natural logarithms of the probabilities that these logits stand for, whatever the sampling options.
+std::vector<double> log_probabilities(std::span<const double> logits);
+
+// Returns the ids that a model reads before it draws the first token: those of the prompt. Without a prompt this is a
+// newline, or id 0 if the vocabulary has no newline. Error: as check_prompt().
+std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt);
 
 // Error: the prompt has a byte that a vocabulary of bytes lacks; the message gives its offset. generate_text()
 // makes the same check.

@@ -21,6 +21,37 @@ TEST_CASE("utf8: well-formed text is recognised, and every malformed form is not
     CHECK_FALSE(is_utf8(bad));
 }
 
+TEST_CASE("utf8: U+FFFD stands for each longest beginning of a character, and for each other byte") {
+  const std::string other = "\ufffd";
+  CHECK(replaced_utf8("") == "");
+  CHECK(replaced_utf8("a\u00e4\u20ac\U0001f600\0"s) == "a\u00e4\u20ac\U0001f600\0"s);
+  CHECK(replaced_utf8("\xff\x80") == other + other);
+  CHECK(replaced_utf8("\xe2\x82") == other);
+  CHECK(replaced_utf8("\xe2\x82z\xc3") == other + "z" + other);
+  // The examples of the Unicode standard, tables 3-8 to 3-11.
+  CHECK(replaced_utf8("\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41"s) ==
+        other + other + other + other + other + other + other + other + "A");
+  CHECK(replaced_utf8("\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41"s) ==
+        other + other + other + other + other + other + other + other + "A");
+  CHECK(replaced_utf8("\xf4\x91\x92\x93\xff\x41\x80\xbf\x42"s) ==
+        other + other + other + other + other + "A" + other + other + "B");
+  CHECK(replaced_utf8("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41"s) == other + other + other + other + "A");
+  CHECK(character_starts("a\u00e4\xff\xe2\x82z") == std::vector<size_t>{0, 1, 3, 4, 6});
+  CHECK(character_starts("").empty());
+}
+
+TEST_CASE("utf8: an unfinished character at the end is told from bytes that are none") {
+  CHECK(unfinished_utf8("") == 0);
+  CHECK(unfinished_utf8("ab\u00e4") == 0);
+  CHECK(unfinished_utf8("a\xc3") == 1);
+  CHECK(unfinished_utf8("\xe2\x82") == 2);
+  CHECK(unfinished_utf8("x\xf0\x9f\x98") == 3);
+  CHECK(unfinished_utf8("\xf0\x9f\x98\x80") == 0);
+  CHECK(unfinished_utf8("\xe0\x80") == 0);  // overlong: no third byte makes a character of it
+  CHECK(unfinished_utf8("\x82\x82") == 0);
+  CHECK(unfinished_utf8("\xff") == 0);
+}
+
 TEST_CASE("utf8: the escapes of bytes that are not UTF-8 are UTF-8 and can be undone") {
   CHECK(escaped_utf8("caf\xe9") == "caf\\xe9");
   CHECK(escaped_utf8("caf\u00e9") == "caf\u00e9");

@@ -50,6 +50,23 @@ TEST_CASE("language models: generation gives the logits of evaluation, while mem
   check_each_model([](const std::string& config) { return check_model_decoder(config); });
 }
 
+TEST_CASE("language models: texts that join a batch and leave it get the logits that each has alone") {
+  check_each_model([](const std::string& config) { return check_model_rows(config); });
+}
+
+TEST_CASE("language models: in a small batch these logits are the bits that each text has alone") {
+  // Left out are clusters of an adaptive softmax and block-diagonal weights (griffin, rg-lru): oneDNN multiplies these, in an
+  // order of sums that depends on the number of rows.
+  int64_t checked = 0;
+  for (const std::string& config : small_models()) {
+    const auto has = [&config](const char* part) { return config.find(part) != std::string::npos; };
+    if (has("cutoffs") || has("griffin") || has("rg-lru")) continue;
+    expect(check_model_rows_exactly(config));
+    ++checked;
+  }
+  CHECK(checked > 10);
+}
+
 TEST_CASE("language models: recomputation gives the same loss and gradients, with dropout too") {
   check_each_model(check_model_recompute);
 }

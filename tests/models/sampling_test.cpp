@@ -122,6 +122,24 @@ TEST_CASE("sampling: errors") {
   CHECK(contains(error_of([] { sampling_distribution({}, {}); }), "no logits"));
 }
 
+TEST_CASE("sampling: log-probabilities are those of the logits, also where these are large") {
+  const std::vector<double> two = log_probabilities(std::vector<double>{1, 1 + std::log(3.0)});
+  CHECK(two[0] == doctest::Approx(std::log(0.25)));
+  CHECK(two[1] == doctest::Approx(std::log(0.75)));
+  CHECK(log_probabilities(std::vector<double>{1e300, -1e300}) == std::vector<double>{0, -2e300});
+  const std::vector<double> again = log_probabilities(two);
+  CHECK(again[0] == doctest::Approx(two[0]));
+  CHECK(contains(error_of([] { log_probabilities({}); }), "no logits"));
+}
+
+TEST_CASE("sampling: draws have the frequencies of the distribution, and never an id without probability") {
+  Random random(3);
+  std::vector<int> counts(4);
+  for (int i = 0; i < 4000; ++i) ++counts[static_cast<size_t>(draw_token({0, 0.5, 0, 0.5}, random))];
+  CHECK(counts[0] + counts[2] == 0);
+  CHECK(std::abs(counts[1] - 2000) < 150);
+}
+
 LoadedModel golden_model(DType dtype, int64_t heads = 1) {
   return load_model_file(golden_path("srupp/weights.safetensors"), heads, dtype);
 }

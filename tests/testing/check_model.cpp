@@ -131,7 +131,7 @@ Report check_model_configs(const std::vector<std::string>& configs, const ModelC
     for (const auto check : {check_model_config, check_model_overfits, check_model_segments,
                              check_model_recompute, check_model_state})
       report.add(check(config));
-    for (const auto check : {check_model_decoder, check_model_bf16, check_model_gradients})
+    for (const auto check : {check_model_decoder, check_model_rows, check_model_bf16, check_model_gradients})
       report.add(check(config, checks));
     report.add(check_model_dropout(config, matters));
     int64_t compacted = 0;

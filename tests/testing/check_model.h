@@ -32,6 +32,12 @@ Report check_model_overfits(const std::string& config);
 Report check_model_segments(const std::string& config);
 // Its decoder gives the logits of evaluation, while the memory fills and after, on every device.
 Report check_model_decoder(const std::string& config, const ModelChecks& checks = {});
+// Texts that join a running batch and leave it get the logits that each has alone, with their prompts read in pieces, while
+// the memory fills and after, on every device.
+Report check_model_rows(const std::string& config, const ModelChecks& checks = {});
+// In f32 on the CPU these logits are the same bits as alone, if prompts are read in the same pieces: so few rows are summed in
+// one order. Not every model need have this property, so check_model() leaves it out.
+Report check_model_rows_exactly(const std::string& config);
 // Recomputation gives the same loss and gradients, with dropout too.
 Report check_model_recompute(const std::string& config);
 // Dropout changes training passes only, and by its key. Of each field whose name ends in "dropout", notes in `matters`

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <numeric>
+
 #include "tandem/autograd/tape.h"
 #include "tandem/core/array.h"
 #include "tandem/models/layered_model.h"
@@ -63,6 +65,7 @@ class DefectiveLayer : public Layer {
 
   std::unique_ptr<LayerDecoder> decoder(int64_t batch, const AttentionContext& context) const override {
     auto right = Layer::decoder(batch, context);
+    if (defect_ == "rows") return std::make_unique<WrongRows>(std::move(right));
     if (defect_ != "decoder") return right;
     return std::make_unique<WrongDecoder>(std::move(right));
   }
@@ -74,6 +77,19 @@ class DefectiveLayer : public Layer {
   struct WrongDecoder : LayerDecoder {
     explicit WrongDecoder(std::unique_ptr<LayerDecoder> right) : right(std::move(right)) {}
     Tensor step(const Tensor& x) override { return scale(right->step(x), 1 + 1e-6); }
+    std::unique_ptr<LayerDecoder> right;
+  };
+
+  // Keeps the first rows of a batch in place of those that it is told.
+  struct WrongRows : LayerDecoder {
+    explicit WrongRows(std::unique_ptr<LayerDecoder> right) : right(std::move(right)) {}
+    Tensor step(const Tensor& x) override { return right->step(x); }
+    void keep(std::span<const int64_t> rows) override {
+      std::vector<int64_t> first(rows.size());
+      std::iota(first.begin(), first.end(), int64_t{0});
+      right->keep(first);
+    }
+    void append(LayerDecoder& other) override { right->append(*as<WrongRows>(other).right); }
     std::unique_ptr<LayerDecoder> right;
   };
 
@@ -151,6 +167,8 @@ TEST_CASE("check_model: each check refuses the defect that it is for") {
   CHECK(refuses(check_model_segments, "forgetful", "from those of one pass"));
   CHECK(refuses([](const std::string& config) { return check_model_decoder(config); }, "decoder",
                 "the logits of token 0"));
+  CHECK(refuses([](const std::string& config) { return check_model_rows(config); }, "rows",
+                "from those that it has alone"));
   CHECK(refuses(check_model_recompute, "counting", "recomputation"));
   CHECK(refuses(check_model_state, "forgetful", "carries_state()"));
   CHECK(refuses([](const std::string& config) { return check_model_gradients(config); }, "unused",

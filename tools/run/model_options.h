@@ -1,4 +1,4 @@
-// The flags by which evaluate, generate and explore name a model, and the model that they load.
+// The flags by which evaluate, generate, explore and serve name a model, and the model that they load.
 #pragma once
 #include <string>
 
@@ -27,8 +27,9 @@ struct ModelOptions {
   Device resolved_device() const;
 };
 
-// Adds --checkpoint, or an argument without dashes if `checkpoint` has none, --heads, --precision, --device, --window,
-// --memory and --clamp. `options` must outlive the parsing.
+// Adds --checkpoint, --heads, --precision, --device, --window, --memory and --clamp. `options` must outlive the
+// parsing. `checkpoint` may name the first otherwise: "checkpoint" is an argument without dashes, and
+// "--checkpoint,checkpoint" is either.
 void add_model_flags(Flags& flags, ModelOptions& options, const std::string& checkpoint = "--checkpoint");
 
 // Returns "model: checkpoint of Tandem, step 1000; 2,345,678 parameters, f32, window 256".

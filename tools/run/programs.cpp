@@ -26,6 +26,7 @@ std::vector<Program> programs(const TrainDefaults& defaults) {
           {"evaluate", "scores a text with a trained model", evaluate_main},
           {"generate", "continues a prompt with a trained model", generate_main},
           {"explore", "shows on a page what a trained model does with a text", explore_main},
+          {"serve", "answers requests over HTTP with a trained model", serve_main},
           {"prune", "sets the smallest weights of a checkpoint to 0", prune_main},
           {"quantize", "rounds the weights of a checkpoint to few bits", quantize_main},
           {"export", "writes a trained model for programs in PyTorch", export_main}};

@@ -28,6 +28,8 @@ int evaluate_main(int argc, char** argv);
 int generate_main(int argc, char** argv);
 // Writes a page about what the model of a checkpoint does with a text.
 int explore_main(int argc, char** argv);
+// Answers requests over HTTP with the model of a checkpoint, until a signal stops it.
+int serve_main(int argc, char** argv);
 // Sets the smallest weights of a checkpoint to 0, in steps, with fine-tuning after each.
 int prune_main(int argc, char** argv);
 // Rounds the weights of a checkpoint to few bits.
@@ -35,8 +37,8 @@ int quantize_main(int argc, char** argv);
 // Writes the model of a checkpoint in the layout of the SRU++ authors, or as a folder for Hugging Face's transformers.
 int export_main(int argc, char** argv);
 
-// Runs the function that the first argument names: train, evaluate, generate, explore, prune, quantize or export. --help
-// lists them.
+// Runs the function that the first argument names: train, evaluate, generate, explore, serve, prune, quantize or export.
+// --help lists them.
 int programs_main(int argc, char** argv, const TrainDefaults& defaults = {});
 
 }  // namespace tandem
