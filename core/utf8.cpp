@@ -8,11 +8,10 @@
 #include <cstdint>
 
 namespace tandem {
-namespace {
 
-// Returns the bytes of the character that the text begins with; 0 if it does not begin with one. The table of
-// well-formed sequences is table 3-7 of the Unicode standard: only the second byte's range depends on the first.
+// The table of well-formed sequences is table 3-7 of the Unicode standard: only the second byte's range depends on the first.
 size_t character_length(std::string_view text) {
+  if (text.empty()) return 0;
   const auto byte = [text](size_t i) -> unsigned { return static_cast<uint8_t>(text[i]); };
   const unsigned first = byte(0);
   if (first < 0x80) return 1;
@@ -25,6 +24,8 @@ size_t character_length(std::string_view text) {
     if (byte(i) < 0x80 || byte(i) > 0xbf) return 0;
   return length;
 }
+
+namespace {
 
 std::string hex_escape(char byte) {
   return fmt::format("\\x{:02x}", static_cast<uint8_t>(byte));
