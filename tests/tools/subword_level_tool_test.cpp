@@ -176,7 +176,7 @@ TEST_CASE("subwords: train, resume, evaluate, generate and compress") {
     std::vector<std::string> arguments = settings;
     arguments.push_back("--dump-config");
     const std::string dumped = tool("train", folder, arguments).out;
-    CHECK(contains(dumped, "level = \"subword\"\nvocab-size = 300\n"));
+    CHECK(contains(dumped, "level = 'subword'\nvocab-size = 300\n"));
     CHECK(contains(dumped, "tied=true"));
     arguments.back() = "--describe";
     const nlohmann::json described = nlohmann::json::parse(tool("train", folder, arguments).out);
