@@ -34,11 +34,15 @@ Beginning beginning_of(std::string_view text) {
   return {length, true};
 }
 
-// Returns the bytes of the character that the text begins with; 0 if it does not begin with one.
+}  // namespace
+
 size_t character_length(std::string_view text) {
+  if (text.empty()) return 0;
   const Beginning beginning = beginning_of(text);
   return beginning.whole ? beginning.length : 0;
 }
+
+namespace {
 
 std::string hex_escape(char byte) {
   return fmt::format("\\x{:02x}", static_cast<uint8_t>(byte));

@@ -7,6 +7,9 @@
 
 namespace tandem {
 
+// Returns the bytes of the character that the text begins with, 1 to 4; 0 if it is empty or does not begin with one.
+size_t character_length(std::string_view text);
+
 // Returns whether the bytes are well-formed UTF-8: no overlong forms, no surrogates, nothing beyond U+10FFFF.
 bool is_utf8(std::string_view bytes);
 

@@ -1,4 +1,4 @@
-// Loads corpora from Debian's dictionary package, from the download cache or from any file, as bytes or as words.
+// Loads corpora from Debian's dictionary package, from the download cache or from any file, as bytes, subwords or words.
 #include "tandem/data/corpus.h"
 
 #include <fmt/format.h>
@@ -33,7 +33,7 @@ void check_splits(const Corpus& corpus, const CorpusOptions& options) {
                "{}: use a longer file or other fractions (0 for no dev or test part){}",
                corpus.name, corpus.size(), tokens_name(corpus.level()), corpus.train.size(),
                corpus.dev.size(), corpus.test.size(), kMinSplitTokens,
-               corpus.level() == TokenUnit::byte ? "" : "; words are split at the borders of lines");
+               corpus.level() != TokenUnit::word ? "" : "; words are split at the borders of lines");
 }
 
 // Returns what a token of the corpus is. Error: options that contradict each other.
@@ -45,10 +45,15 @@ TokenUnit token_unit_of(const CorpusOptions& options, const WordCorpusSpec* word
   TANDEM_CHECK(!options.vocabulary || options.vocabulary->level() == unit,
                "{}: cannot be read as {}s by a vocabulary of {}s", name, name_of(unit),
                name_of(options.vocabulary->level()));
-  TANDEM_CHECK(unit == default_unit || !words, "{}: is a benchmark of words, and has no level of bytes",
-               name);
-  TANDEM_CHECK(unit == TokenUnit::word || (options.words.size == 0 && options.words.min_count == 1),
-               "{}: a vocabulary of bytes has no limits; size and smallest count are for words", name);
+  TANDEM_CHECK(unit == default_unit || !words, "{}: is a benchmark of words, and has no level of {}s", name,
+               name_of(unit));
+  TANDEM_CHECK(
+      unit != TokenUnit::byte || (options.words.size == 0 && options.words.min_count == 1),
+      "{}: a vocabulary of bytes has no limits; size (--vocab-size) is for subwords and words, smallest count "
+      "for words",
+      name);
+  TANDEM_CHECK(unit != TokenUnit::subword || options.words.min_count == 1,
+               "{}: a vocabulary of subwords has a size and no smallest count, which is for words", name);
   return unit;
 }
 
@@ -147,6 +152,8 @@ Corpus load_corpus(const CorpusOptions& given, const std::vector<CorpusSpec>& do
   const TextPlace place = {file_of(options, spec, known), spec, downloadable};
   if (unit == TokenUnit::byte)
     read_bytes(corpus, options, place);
+  else if (unit == TokenUnit::subword)
+    read_subwords(corpus, options, place);
   else
     read_words(corpus, options, place);
   TANDEM_CHECK(name != kAlphabetical || corpus.unpacked, "{}: not a gzip file", place.path.string());

@@ -1,4 +1,4 @@
-// Corpus: a text by name or path, as bytes or as words, with its vocabulary and its train/dev/test split.
+// Corpus: a text by name or path, as bytes, subwords or words, with its vocabulary and its train/dev/test split.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -14,7 +14,7 @@
 
 namespace tandem {
 
-// A token is a byte or a word, which level() tells. `bytes` or `words` holds the text, and the other one is
+// A token is a byte, a subword or a word, which level() tells. `bytes` or `words` holds the text, and the other one is
 // empty.
 struct Corpus {
   std::string name;    // as the user gave it
@@ -22,7 +22,7 @@ struct Corpus {
   Vocabulary vocabulary;
   TokenRange train, dev, test;
   std::string sha256;  // identifies the tokens: see `bytes` and `words`
-  // sha256 of the text, unpacked, whatever its file is called and whether it is read as bytes or as words. For
+  // sha256 of the text, unpacked, whatever its file is called and at whatever level it is read. For
   // benchmarks of words, which are several files, a digest of theirs and of the names of the splits.
   std::string text_sha256;
   bool unpacked = false;  // the file was gzip, and this is its content
@@ -32,7 +32,7 @@ struct Corpus {
   // sha256 is the checksum of the text.
   std::vector<uint8_t> bytes;
 
-  // Tokens are words. `source` is the token file, whose ids are mapped into memory; sha256 is the token file's
+  // Tokens are words or subwords. `source` is the token file, whose ids are mapped into memory; sha256 is the token file's
   // key.
   TokenFile words;
 
@@ -58,15 +58,16 @@ struct CorpusOptions {
   // gcide, gcide-alphabetical, enwik8, text8, wikitext-103, wikitext-2, ptb, lm1b, or the path of any file. A name wins
   // over a file of that name; write ./NAME for the file.
   //
-  // A gzip file (dictzip included) stands for its content, as bytes and as words. Archives (zip, 7z, tar) and files packed
-  // by xz, zstd or bzip2 are refused: they are to be unpacked first. A pipe can be read as bytes, but not as words,
-  // for which a text is read several times.
+  // A gzip file (dictzip included) stands for its content, at every level. Archives (zip, 7z, tar) and files packed
+  // by xz, zstd or bzip2 are refused: they are to be unpacked first. A pipe can be read as bytes alone; at
+  // the other levels a text is read several times.
   std::string name_or_path;
 
   // The unit of a token. Default: words for benchmarks of words, which allow nothing else, and bytes for all other
   // texts.
   std::optional<TokenUnit> level;
-  // Limits the vocabulary; for words only. Default: all words, for lm1b its published list.
+  // Limits the vocabulary of words, by default to all words, for lm1b to its published list; or `size` is that of a
+  // vocabulary of subwords, by default kDefaultSubwords.
   VocabularyLimit words;
   // Reads the text with this vocabulary, and at its level, instead of making one from the text.
   std::optional<Vocabulary> vocabulary;
@@ -77,8 +78,8 @@ struct CorpusOptions {
   bool split_anew = false;  // splits the text of `trained`, too, by what is given here
 
   // Shares of dev and test at the end of the file, each in [0, 1) and together below 1. 0 makes none; any other
-  // share must give at least 2 tokens, one prediction. Bytes are split at that position, words at the next
-  // line. Corpora with a published split allow only the default.
+  // share must give at least 2 tokens, one prediction. Bytes and subwords are split at that byte, words at the
+  // next line. Corpora with a published split allow only the default.
   double valid_fraction = kDefaultSplitFraction;
   double test_fraction = kDefaultSplitFraction;
 
@@ -86,12 +87,12 @@ struct CorpusOptions {
   // lm1b: the folder that holds them.
   std::string url;
   std::filesystem::path data_dir;  // empty: default_data_dir()
-  CorpusProgress progress;         // shows downloads, unpacking and the encoding of words
+  CorpusProgress progress;         // shows downloads, unpacking and encoding
 };
 
 // Reads a corpus and downloads it first if needed. gcide comes from the package dict-gcide and needs no network; its
-// entries are shuffled (data/entries.h), and it stands for gcide-alphabetical if that is the text of `trained`. Words are
-// encoded once; later calls map their ids from the data folder. `downloadable` and `word_specs` list the corpora that can be downloaded; tests and applications pass their own.
+// entries are shuffled (data/entries.h), and it stands for gcide-alphabetical if that is the text of `trained`. Words
+// and subwords are encoded once; later calls map their ids from the data folder. `downloadable` and `word_specs` list the corpora that can be downloaded; tests and applications pass their own.
 // Error: an unknown name; a missing, broken or packed file; a text that is altered while it is read; a byte that the
 // given vocabulary lacks; a split with too few tokens. DownloadError: no mirror could be read.
 Corpus load_corpus(const CorpusOptions& options,

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "tandem/core/check.h"
+#include "tandem/data/subwords/build_token_file.h"
 #include "tandem/data/text_file.h"
 
 namespace tandem {
@@ -115,8 +116,8 @@ WordOptions word_options(const CorpusOptions& options) {
           .progress = options.progress};
 }
 
-void load_words(Corpus& corpus, const WordSource& source, const CorpusOptions& options) {
-  corpus.words = load_token_file(source, word_options(options));
+void take_token_file(Corpus& corpus, TokenFile file) {
+  corpus.words = std::move(file);
   const TokenFileInfo& info = corpus.words.info();
   corpus.source = corpus.words.path().string();
   corpus.train = info.splits[kTrain];
@@ -124,6 +125,20 @@ void load_words(Corpus& corpus, const WordSource& source, const CorpusOptions& o
   corpus.test = info.splits[kTest];
   corpus.vocabulary = corpus.words.vocabulary();
   corpus.sha256 = info.key;
+}
+
+// Reads a text through, and fills what tells it from others. Error: a pipe, since the text is read again.
+Unpacked identify(Corpus& corpus, const TextPlace& place, TokenUnit unit) {
+  std::error_code missing;
+  TANDEM_CHECK(
+      !fs::is_fifo(place.path, missing),
+      "{}: is a pipe, and {}s are read several times; write the text into a file first, or read it as bytes",
+      place.path.string(), name_of(unit));
+  TextFile file(place.path);
+  const Unpacked text = read_through(file, "sha256");
+  corpus.text_sha256 = text.checksum;
+  corpus.unpacked = file.is_gzip();
+  return text;
 }
 
 // Returns the text of training, split as it was then, if its token file has the key of the run: by the fractions, or as
@@ -143,15 +158,7 @@ std::optional<WordSource> source_in_training(const CorpusOptions& in_training, c
 }  // namespace
 
 void read_words(Corpus& corpus, CorpusOptions& options, const TextPlace& place) {
-  std::error_code missing;
-  TANDEM_CHECK(
-      !fs::is_fifo(place.path, missing),
-      "{}: is a pipe, and words are read several times; write the text into a file first, or read it as bytes",
-      place.path.string());
-  TextFile file(place.path);
-  const Unpacked text = read_through(file, "sha256");
-  corpus.text_sha256 = text.checksum;
-  corpus.unpacked = file.is_gzip();
+  const Unpacked text = identify(corpus, place, TokenUnit::word);
   WordSource source = source_in_file(options, place.spec, place.path, text);
   if (options.trained) {
     const CorpusOptions in_training = as_in_training(options);
@@ -162,11 +169,55 @@ void read_words(Corpus& corpus, CorpusOptions& options, const TextPlace& place) 
       options = in_training;
     }
   }
-  load_words(corpus, source, options);
+  take_token_file(corpus, load_token_file(source, word_options(options)));
   TANDEM_CHECK(
       corpus.size() > 0 || text.size == 0,
       "{}: holds no token of {}, which has {} bytes: the text was altered while it was encoded; remove the token file",
       corpus.source, corpus.name, text.size);
+}
+
+namespace {
+
+SubwordSource subwords_in_file(const CorpusOptions& options, const CorpusSpec* spec, const fs::path& path,
+                               const Unpacked& text) {
+  const auto [train_end, dev_end] = ends_of_splits(text.size, options, spec, path.string());
+  return {.name = fs::path(options.name_or_path).filename().string(),
+          .path = path,
+          .sha256 = text.checksum,
+          .train_end = train_end,
+          .dev_end = dev_end};
+}
+
+// Returns the text of training, split as it was then: by fractions or, if that gives the tokens of the run, as a published
+// corpus of the same size.
+SubwordSource subwords_in_training(const CorpusOptions& in_training, const TextPlace& place,
+                                   const Unpacked& text) {
+  if (!place.spec && in_training.vocabulary && default_fractions(in_training))
+    for (const CorpusSpec& row : place.published) {
+      if (row.size() != text.size) continue;
+      SubwordSource source = subwords_in_file(in_training, &row, place.path, text);
+      if (token_file_key(source, *in_training.vocabulary) == in_training.trained->corpus_sha256)
+        return source;
+    }
+  return subwords_in_file(in_training, place.spec, place.path, text);
+}
+
+}  // namespace
+
+void read_subwords(Corpus& corpus, CorpusOptions& options, const TextPlace& place) {
+  const Unpacked text = identify(corpus, place, TokenUnit::subword);
+  corpus.trained = options.trained && is_trained_text(corpus, *options.trained);
+  SubwordSource source;
+  if (corpus.trained && !options.split_anew) {
+    options = as_in_training(options);
+    source = subwords_in_training(options, place, text);
+  } else {
+    source = subwords_in_file(options, place.spec, place.path, text);
+  }
+  take_token_file(corpus, load_subword_file(source, {.size = options.words.size,
+                                                     .vocabulary = options.vocabulary,
+                                                     .data_dir = options.data_dir,
+                                                     .progress = options.progress}));
 }
 
 void read_benchmark(Corpus& corpus, CorpusOptions& options, const WordCorpusSpec& spec) {
@@ -180,7 +231,7 @@ void read_benchmark(Corpus& corpus, CorpusOptions& options, const WordCorpusSpec
                      has_key(source, word_options(in_training), options.trained->corpus_sha256);
     if (corpus.trained && !options.split_anew) options = in_training;
   }
-  load_words(corpus, source, options);
+  take_token_file(corpus, load_token_file(source, word_options(options)));
 }
 
 }  // namespace tandem

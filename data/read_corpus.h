@@ -1,4 +1,4 @@
-// The parts of load_corpus(): read a text as bytes or as words, split it, and recognise it as the one of a training run.
+// The parts of load_corpus(): read a text as bytes, subwords or words, split it, and recognise it as the one of a training run.
 #pragma once
 #include <filesystem>
 #include <vector>
@@ -21,6 +21,7 @@ bool default_fractions(const CorpusOptions& options);
 // Fill `corpus` but its name. If the text is that of options.trained, they put the split and the limits that it had in
 // training into `options`. Errors: as load_corpus().
 void read_bytes(Corpus& corpus, CorpusOptions& options, TextPlace place);
+void read_subwords(Corpus& corpus, CorpusOptions& options, const TextPlace& place);
 void read_words(Corpus& corpus, CorpusOptions& options, const TextPlace& place);
 void read_benchmark(Corpus& corpus, CorpusOptions& options, const WordCorpusSpec& spec);
 

@@ -51,11 +51,16 @@ std::array<TokenRange, 3> splits_of(const std::string& text, const fs::path& pat
   return splits;
 }
 
-// Returns the vocabulary of a file. Error, which names the file: its words make none.
-Vocabulary vocabulary_of(std::string_view words, const fs::path& path) {
+// Returns the name of the tensor that holds a vocabulary of this level.
+const char* tensor_of_vocabulary(TokenUnit level) {
+  return level == TokenUnit::word ? "words" : "subwords";
+}
+
+// Returns the vocabulary of a file. Error, which names the file: it is none.
+Vocabulary vocabulary_of(TokenUnit level, std::string_view stored, const fs::path& path) {
   std::string reason;
   try {
-    return Vocabulary::of_words(words);
+    return Vocabulary::from_stored(level, stored);
   } catch (const Error& error) {
     reason = error.what();
   }
@@ -112,9 +117,12 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
                path.string(), printable_start(field("format")), kFormat);
   TANDEM_CHECK(field("key") == key, "{}: holds other tokens: its key is {}, not {}; remove it", path.string(),
                printable_start(field("key")), key);
-  TANDEM_CHECK(file.dtype("ids") == DType::i32 && file.dtype("words") == DType::u8,
-               "{}: not a token file: its ids are {} and its words {}", path.string(),
-               name_of(file.dtype("ids")), name_of(file.dtype("words")));
+  const TokenUnit level =
+      file.has(tensor_of_vocabulary(TokenUnit::subword)) ? TokenUnit::subword : TokenUnit::word;
+  const char* const words = tensor_of_vocabulary(level);
+  TANDEM_CHECK(file.dtype("ids") == DType::i32 && file.dtype(words) == DType::u8,
+               "{}: not a token file: its ids are {} and its {} {}", path.string(),
+               name_of(file.dtype("ids")), words, name_of(file.dtype(words)));
   const int64_t count = file.shape("ids").numel();
   TokenFile tokens;
   tokens.path_ = path;
@@ -122,12 +130,12 @@ TokenFile TokenFile::open(const fs::path& path, const std::string& key) {
                   .key = key,
                   .splits = splits_of(field("splits"), path, count),
                   .tokens = count};
-  const std::vector<uint8_t> bytes = file.get("words").to_vector<uint8_t>();
-  const std::string_view words(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  tokens.vocabulary_ = vocabulary_of(words, path);
+  const std::vector<uint8_t> bytes = file.get(words).to_vector<uint8_t>();
+  const std::string_view stored(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  tokens.vocabulary_ = vocabulary_of(level, stored, path);
   tokens.mapping_ = std::make_shared<const Mapping>(path, file.offset("ids"), count);
   const std::string digest =
-      check_tokens(path.string(), tokens.ids(), tokens.vocabulary_.size(), words, field("splits"));
+      check_tokens(path.string(), tokens.ids(), tokens.vocabulary_.size(), stored, field("splits"));
   if (verify_digests() && file.metadata().contains(kDigest))
     TANDEM_CHECK(
         field(kDigest) == digest,
@@ -140,15 +148,19 @@ std::span<const int32_t> TokenFile::ids() const {
   return mapping_->ids();
 }
 
-TokenFileWriter::TokenFileWriter(const fs::path& path, const TokenFileInfo& info, const WordVocabulary& words)
+TokenFileWriter::TokenFileWriter(const fs::path& path, const TokenFileInfo& info,
+                                 const Vocabulary& vocabulary)
     : path_(path.string()),
-      words_(words.text()),
+      vocabulary_(vocabulary.stored()),
       splits_(text_of(info.splits)),
-      vocabulary_size_(words.size()),
+      vocabulary_size_(vocabulary.size()),
       tokens_(info.tokens),
       file_(path_) {
+  TANDEM_CHECK(vocabulary.level() != TokenUnit::byte, "{}: a text of bytes needs no token file", path_);
   const std::string header = safetensors_header(
-      path_, {{"ids", DType::i32, {tokens_}}, {"words", DType::u8, {static_cast<int64_t>(words_.size())}}},
+      path_,
+      {{"ids", DType::i32, {tokens_}},
+       {tensor_of_vocabulary(vocabulary.level()), DType::u8, {static_cast<int64_t>(vocabulary_.size())}}},
       {{"format", kFormat},
        {"source", info.source},
        {"key", info.key},
@@ -158,7 +170,8 @@ TokenFileWriter::TokenFileWriter(const fs::path& path, const TokenFileInfo& info
   digest_begin_ = header.find(before_digest) + before_digest.size();
   file_.write(header);
   ids_begin_ = header.size();
-  file_.write_at(ids_begin_ + static_cast<uint64_t>(tokens_) * sizeof(int32_t), words_.data(), words_.size());
+  file_.write_at(ids_begin_ + static_cast<uint64_t>(tokens_) * sizeof(int32_t), vocabulary_.data(),
+                 vocabulary_.size());
 }
 
 void TokenFileWriter::write(int64_t at, std::span<const int32_t> ids) {
@@ -173,7 +186,7 @@ void TokenFileWriter::commit() {
   TANDEM_CHECK(written_ == tokens_, "{}: {} tokens were written of {} announced", path_, written_, tokens_);
   // The ids were written in any order, so their digest is that of what the file holds now.
   const TokenFile::Mapping written(path_ + ".tmp", ids_begin_, tokens_);
-  const std::string digest = check_tokens(path_, written.ids(), vocabulary_size_, words_, splits_);
+  const std::string digest = check_tokens(path_, written.ids(), vocabulary_size_, vocabulary_, splits_);
   file_.write_at(digest_begin_, digest.data(), digest.size());
   file_.commit();
 }

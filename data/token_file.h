@@ -3,13 +3,14 @@
 // A token file is a safetensors file with
 //
 //     ids          tensor, i32   all tokens: train, dev, test
-//     words        tensor, u8    the words in id order, each followed by a newline
+//     words        tensor, u8    of words: the words in id order, each followed by a newline
+//     subwords     tensor, u8    of subwords, in place of `words`: SubwordVocabulary::model()
 //     format       metadata      "tandem-tokens-1"
 //     source       metadata      where the text came from, with its checksum
 //     key          metadata      sha256 of everything that the ids depend on
 //     splits       metadata      JSON: begin and end of train, dev and test; for benchmarks without a test set of
 //                                their own, test is dev
-//     tokens_xxh3  metadata      xxh3-128 of ids, words and splits, 32 hex digits; files of earlier versions have none
+//     tokens_xxh3  metadata      xxh3-128 of ids, words or subwords, and splits, 32 hex digits; files of earlier versions have none
 #pragma once
 #include <array>
 #include <cstdint>
@@ -63,7 +64,8 @@ class TokenFile {
 // Writes a token file piece by piece, in any order. The file appears, complete, with commit().
 class TokenFileWriter {
  public:
-  TokenFileWriter(const std::filesystem::path& path, const TokenFileInfo& info, const WordVocabulary& words);
+  // Error: a vocabulary of bytes.
+  TokenFileWriter(const std::filesystem::path& path, const TokenFileInfo& info, const Vocabulary& vocabulary);
   // Writes ids from position `at` on. Error: they reach beyond the end.
   void write(int64_t at, std::span<const int32_t> ids);
   // Error: not all ids were written; an id is outside of the vocabulary.
@@ -71,7 +73,7 @@ class TokenFileWriter {
 
  private:
   std::string path_;
-  std::string words_, splits_;  // as they stand in the file
+  std::string vocabulary_, splits_;  // as they stand in the file
   int32_t vocabulary_size_;
   int64_t tokens_;
   int64_t written_ = 0;

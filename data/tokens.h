@@ -31,7 +31,17 @@ class Tokens {
   int32_t vocabulary_size_ = 0;
 };
 
-// Returns the share of tokens, 0 to 1, that stand for words which the vocabulary lacks (<unk>). 0 for bytes, and for no
+// Returns the bytes of text that the tokens begin .. end - 1 stand for: as many for bytes, the sum of their texts for
+// subwords, and 0 for words, which do not tell the blanks between them. Error: there are fewer than `end` tokens; the
+// vocabulary has another size than the one of the tokens.
+int64_t text_bytes(const Tokens& tokens, const Vocabulary& vocabulary, int64_t begin, int64_t end);
+
+// Returns the first `limit` tokens or, of subwords, the first tokens of at most `limit` bytes of text, so that models of
+// bytes and of subwords are scored on the same part of a text. All of them if there are no more, or `limit` is 0.
+// Error: as text_bytes().
+Tokens first_part(const Tokens& tokens, const Vocabulary& vocabulary, int64_t limit);
+
+// Returns the share of tokens, 0 to 1, that stand for words which the vocabulary lacks (<unk>). 0 for bytes and subwords, and for no
 // tokens. Error: the vocabulary has another size than the one of the tokens.
 double unknown_share(const Tokens& tokens, const Vocabulary& vocabulary);
 

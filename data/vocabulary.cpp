@@ -1,4 +1,4 @@
-// Builds vocabularies from text, hex or words, and applies them both ways.
+// Builds vocabularies from text, hex, words or subwords, and applies them both ways.
 #include "tandem/data/vocabulary.h"
 
 #include "tandem/core/check.h"
@@ -16,7 +16,7 @@ int hex_digit(char c) {
 }  // namespace
 
 const char* name_of(TokenUnit unit) {
-  return unit == TokenUnit::byte ? "byte" : "word";
+  return unit == TokenUnit::byte ? "byte" : unit == TokenUnit::word ? "word" : "subword";
 }
 
 const char* tokens_name(TokenUnit unit) {
@@ -24,8 +24,21 @@ const char* tokens_name(TokenUnit unit) {
 }
 
 TokenUnit token_unit_named(std::string_view name) {
-  TANDEM_CHECK(name == "byte" || name == "word", "no level is named '{}'; there are byte and word", name);
-  return name == "byte" ? TokenUnit::byte : TokenUnit::word;
+  for (const TokenUnit unit : {TokenUnit::byte, TokenUnit::word, TokenUnit::subword})
+    if (name == name_of(unit)) return unit;
+  detail::fail("no level is named '{}'; there are byte, subword and word", name);
+}
+
+TokenUnit Vocabulary::level() const {
+  return words_ ? TokenUnit::word : subwords_ ? TokenUnit::subword : TokenUnit::byte;
+}
+
+int32_t Vocabulary::size() const {
+  return words_ ? words_->size() : subwords_ ? subwords_->size() : static_cast<int32_t>(bytes_.size());
+}
+
+int32_t Vocabulary::line_end() const {
+  return words_ ? words_->line_end() : subwords_ ? '\n' : ids_['\n'];
 }
 
 void Vocabulary::append(uint8_t byte) {
@@ -67,6 +80,27 @@ Vocabulary Vocabulary::of_words(std::string_view text) {
   return vocabulary;
 }
 
+Vocabulary Vocabulary::of_subwords(std::string_view model) {
+  Vocabulary vocabulary;
+  vocabulary.subwords_ = std::make_shared<const SubwordVocabulary>(model);
+  return vocabulary;
+}
+
+std::string Vocabulary::stored() const {
+  return words_ ? words_->text() : subwords_ ? subwords_->model() : to_hex();
+}
+
+Vocabulary Vocabulary::from_stored(TokenUnit level, std::string_view text) {
+  switch (level) {
+    case TokenUnit::word:
+      return of_words(text);
+    case TokenUnit::subword:
+      return of_subwords(text);
+    default:
+      return from_hex(text);
+  }
+}
+
 std::string Vocabulary::to_hex() const {
   std::string hex;
   hex.reserve(2 * bytes_.size());
@@ -75,7 +109,7 @@ std::string Vocabulary::to_hex() const {
 }
 
 uint8_t Vocabulary::byte(int32_t id) const {
-  TANDEM_CHECK(!words_, "vocabulary: of words, not of bytes");
+  TANDEM_CHECK(level() == TokenUnit::byte, "vocabulary: of {}s, not of bytes", name_of(level()));
   TANDEM_CHECK(id >= 0 && id < size(), "vocabulary: id {} is outside of 0 .. {}", id, size() - 1);
   return bytes_[static_cast<size_t>(id)];
 }
@@ -90,7 +124,8 @@ void Vocabulary::check_covers(std::span<const uint8_t> bytes) const {
 }
 
 std::vector<int32_t> Vocabulary::encode(std::span<const uint8_t> bytes) const {
-  if (words_) return encode(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  if (level() != TokenUnit::byte)
+    return encode(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
   check_covers(bytes);
   std::vector<int32_t> ids(bytes.size());
   for (size_t i = 0; i < bytes.size(); ++i) ids[i] = ids_[bytes[i]];
@@ -98,6 +133,7 @@ std::vector<int32_t> Vocabulary::encode(std::span<const uint8_t> bytes) const {
 }
 
 std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
+  if (subwords_) return subwords_->encode(text);
   if (!words_) return encode(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
   std::vector<int32_t> ids;
   for_each_word(
@@ -107,6 +143,7 @@ std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
 }
 
 std::string Vocabulary::piece(int32_t id, int32_t before) const {
+  if (subwords_) return std::string(subwords_->text(id));
   if (!words_) return std::string(1, static_cast<char>(byte(id)));
   if (id == line_end()) return "\n";
   const bool begins_line = before < 0 || before == line_end();
@@ -124,13 +161,20 @@ std::string Vocabulary::decode(std::span<const int32_t> ids) const {
 }
 
 const WordVocabulary& Vocabulary::words() const {
-  TANDEM_CHECK(words_, "vocabulary: of {} byte values, not of words", size());
+  TANDEM_CHECK(words_, "vocabulary: of {} {}, not of words", size(), subwords_ ? "subwords" : "byte values");
   return *words_;
 }
 
+const SubwordVocabulary& Vocabulary::subwords() const {
+  TANDEM_CHECK(subwords_, "vocabulary: of {} {}, not of subwords", size(), words_ ? "words" : "byte values");
+  return *subwords_;
+}
+
 bool Vocabulary::operator==(const Vocabulary& other) const {
-  if (!words_ || !other.words_) return words_ == other.words_ && bytes_ == other.bytes_;
-  return words_ == other.words_ || words_->text() == other.words_->text();
+  if (level() != other.level()) return false;
+  if (words_) return words_ == other.words_ || words_->text() == other.words_->text();
+  if (subwords_) return subwords_ == other.subwords_ || subwords_->model() == other.subwords_->model();
+  return bytes_ == other.bytes_;
 }
 
 }  // namespace tandem

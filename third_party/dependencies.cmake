@@ -15,8 +15,8 @@ macro(tandem_find_package name debian)
   endif()
 endmacro()
 
-# Finds a dependency by one header and one library, because its CMake package in Debian requires more than the library:
-# that of oneDNN requires OpenCL's headers, that of libzip its command-line programs.
+# Finds a dependency by one header and one library, because its CMake package in Debian requires more than the library, as
+# that of oneDNN requires OpenCL's headers and that of libzip its command-line programs, or because it has none.
 macro(tandem_find_library target header library debian)
   if(NOT TARGET ${target})
     find_path(TANDEM_${library}_INCLUDE ${header})
@@ -60,6 +60,9 @@ tandem_find_package(CURL libcurl4-openssl-dev)                                  
 tandem_find_library(libzip::zip zip.h zip libzip-dev)                             # unpacking zip archives
 tandem_find_package(ZLIB zlib1g-dev)                                              # gzip: gcide.dict.dz, the archive of lm1b
 tandem_find_package(OpenSSL libssl-dev COMPONENTS Crypto)                         # sha1 and sha256 of downloads, base64
+tandem_find_library(SentencePiece::processor sentencepiece_processor.h sentencepiece libsentencepiece-dev)  # subwords
+tandem_find_library(SentencePiece::trainer sentencepiece_trainer.h sentencepiece_train libsentencepiece-dev)
+list(REMOVE_DUPLICATES tandem_missing)
 if(TANDEM_CUDA_BUILD STREQUAL "SIMULATE")
   tandem_find_package(Boost libboost-context-dev COMPONENTS context)              # fibers, the simulator's threads
 elseif(TANDEM_CUDA_BUILD STREQUAL "ON")

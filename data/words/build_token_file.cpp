@@ -3,6 +3,7 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
+#include "tandem/data/keyed_file.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -25,19 +26,6 @@ std::string key_with(const WordSource& source, const Vocabulary& vocabulary) {
   return key_of(source, checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
 }
 
-// Returns the beginning of a text of at most `longest` bytes, which ends with a whole character of UTF-8.
-std::string shortened(const std::string& text, size_t longest) {
-  if (text.size() <= longest) return text;
-  size_t end = longest;
-  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
-  return text.substr(0, end);
-}
-
-bool is_there(const fs::path& path) {
-  std::error_code missing;
-  return fs::exists(path, missing);
-}
-
 class TokenFileBuilder {
  public:
   TokenFileBuilder(const WordSource& source, const WordOptions& options)
@@ -55,17 +43,7 @@ class TokenFileBuilder {
   }
 
  private:
-  // Returns the path of the token file of a key: one that exists, under whatever name its text had, or else the one to
-  // be built.
-  fs::path path_of(const std::string& key) const {
-    const std::string end = fmt::format("-{}.tokens", key.substr(0, 16));
-    const fs::path named = dir_ / (shortened(source_.name, kLongestDataName - end.size()) + end);
-    if (is_there(named)) return named;
-    std::error_code no_folder;
-    for (const fs::directory_entry& entry : fs::directory_iterator(dir_, no_folder))
-      if (entry.path().filename().string().ends_with(end)) return entry.path();
-    return named;
-  }
+  fs::path path_of(const std::string& key) const { return keyed_file(dir_, source_.name, key, ".tokens"); }
 
   TokenFile open_or_build(const std::string& key) const {
     const fs::path path = path_of(key);
@@ -97,7 +75,7 @@ class TokenFileBuilder {
     }
     if (source_.test_is_dev) info.splits[kTest] = info.splits[kDev];
 
-    TokenFileWriter file(path, info, vocabulary.words());
+    TokenFileWriter file(path, info, vocabulary);
     const auto write = [this, &file, &next](const TextPart& part, std::span<const int32_t> ids) {
       const auto at = next.find(part);
       TANDEM_CHECK(at != next.end(), "{}: was altered while it was read: {} was not there before; try again",

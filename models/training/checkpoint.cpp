@@ -15,8 +15,9 @@ constexpr const char* kFormat = "tandem-checkpoint-2";
 constexpr const char* kOptimizer = "optimizer.";
 constexpr const char* kState = "state.";
 constexpr const char* kCompressed = "compressed";  // metadata: PackedParameters::index
-// The vocabulary is this tensor, WordVocabulary::text(), for words, and the metadata "vocab", in hex, for bytes.
+// The vocabulary, as Vocabulary::stored() gives it, is one of these tensors or, for bytes, the metadata "vocab".
 constexpr const char* kWords = "vocabulary.words";
+constexpr const char* kSubwords = "vocabulary.subwords";
 
 void append(NamedTensors& to, const char* prefix, const std::vector<NamedTensor>& from) {
   for (const NamedTensor& tensor : from)
@@ -27,8 +28,10 @@ Tensor tensor_of_text(const std::string& text) {
   return tensor_of({static_cast<int64_t>(text.size())}, std::vector<uint8_t>(text.begin(), text.end()));
 }
 
-std::string text_of_tensor(const Tensor& tensor) {
-  const std::vector<uint8_t> bytes = tensor.to_vector<uint8_t>();
+std::string text_of_tensor(const SafetensorsFile& file, const char* name) {
+  TANDEM_CHECK(file.dtype(name) == DType::u8, "{}: tensor {} is {}, not u8", file.path(), name,
+               name_of(file.dtype(name)));
+  const std::vector<uint8_t> bytes = file.get(name).to_vector<uint8_t>();
   return {bytes.begin(), bytes.end()};
 }
 
@@ -36,6 +39,21 @@ std::string field(const SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   TANDEM_CHECK(found != file.metadata().end(), "{}: checkpoint without metadata \"{}\"", file.path(), key);
   return found->second;
+}
+
+// Error, which names the file: there is no vocabulary, or one that cannot be read.
+Vocabulary vocabulary_of(const SafetensorsFile& file) {
+  const TokenUnit level = file.has(kWords)      ? TokenUnit::word
+                          : file.has(kSubwords) ? TokenUnit::subword
+                                                : TokenUnit::byte;
+  const std::string stored = level == TokenUnit::byte
+                                 ? field(file, "vocab")
+                                 : text_of_tensor(file, level == TokenUnit::word ? kWords : kSubwords);
+  try {
+    return Vocabulary::from_stored(level, stored);
+  } catch (const Error& error) {
+    detail::fail("{}: {}", file.path(), error.what());
+  }
 }
 
 }  // namespace
@@ -50,10 +68,12 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
                                                  {"model", checkpoint.model_config},
                                                  {"run", checkpoint.run_config},
                                                  {"progress", checkpoint.progress}};
-  if (checkpoint.vocabulary.level() == TokenUnit::word)
-    tensors.emplace_back(kWords, tensor_of_text(checkpoint.vocabulary.words().text()));
+  const TokenUnit level = checkpoint.vocabulary.level();
+  if (level == TokenUnit::byte)
+    metadata["vocab"] = checkpoint.vocabulary.stored();
   else
-    metadata["vocab"] = checkpoint.vocabulary.to_hex();
+    tensors.emplace_back(level == TokenUnit::word ? kWords : kSubwords,
+                         tensor_of_text(checkpoint.vocabulary.stored()));
   if (!packed.index.empty()) metadata[kCompressed] = packed.index;
   write_safetensors(path, tensors, metadata);
 }
@@ -70,12 +90,11 @@ Checkpoint load_checkpoint(const std::string& path, CheckpointPart part) {
   checkpoint.model_config = field(file, "model");
   checkpoint.run_config = field(file, "run");
   checkpoint.progress = field(file, "progress");
-  checkpoint.vocabulary = file.has(kWords) ? Vocabulary::of_words(text_of_tensor(file.get(kWords)))
-                                           : Vocabulary::from_hex(field(file, "vocab"));
+  checkpoint.vocabulary = vocabulary_of(file);
   PackedParameters packed;
   if (file.metadata().contains(kCompressed)) packed.index = file.metadata().at(kCompressed);
   for (const std::string& name : file.names()) {
-    if (name == kWords) continue;
+    if (name == kWords || name == kSubwords) continue;
     const auto take = [&file, &name](const char* prefix, bool wanted, std::vector<NamedTensor>& into) {
       if (!name.starts_with(prefix)) return false;
       if (wanted) into.push_back({name.substr(std::string(prefix).size()), file.get(name)});

@@ -15,7 +15,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, shard
                                    lr_floor, warmup, steps, noam_width, cycle, cycle_growth, cycle_shrink,
                                    weight_decay, decay, clip, eval_every, eval_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VocabularyLimit, size, min_count)
-NLOHMANN_JSON_SERIALIZE_ENUM(TokenUnit, {{TokenUnit::byte, "byte"}, {TokenUnit::word, "word"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(TokenUnit, {{TokenUnit::byte, "byte"},
+                                         {TokenUnit::word, "word"},
+                                         {TokenUnit::subword, "subword"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, text_sha256, level, words,
                                    valid_fraction, test_fraction, preset, model_config, recipe, precision,
                                    seed, recompute, max_skipped, test, early_stop, sample_every,

@@ -12,7 +12,7 @@ struct RunConfig {
   std::string corpus_sha256;  // Corpus::sha256: a resumed run must read the same tokens
   std::string text_sha256;    // Corpus::text_sha256; "" in runs of version 0.1
   TokenUnit level = TokenUnit::byte;
-  VocabularyLimit words;  // if tokens are words: which of them the vocabulary holds
+  VocabularyLimit words;  // which words the vocabulary holds; of subwords their number
   double valid_fraction = 0.05;
   double test_fraction = 0.05;
   std::string preset;

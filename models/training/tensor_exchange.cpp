@@ -78,13 +78,9 @@ Checkpoint broadcast_checkpoint(Ranks& ranks, Checkpoint checkpoint) {
   copy.model_config = ranks.broadcast(checkpoint.model_config);
   copy.run_config = ranks.broadcast(checkpoint.run_config);
   copy.progress = ranks.broadcast(checkpoint.progress);
-  const bool of_words = checkpoint.vocabulary.level() == TokenUnit::word;
-  const bool words = ranks.largest(ranks.leads() && of_words) != 0;
-  const auto text = [&checkpoint, words] {
-    return words ? checkpoint.vocabulary.words().text() : checkpoint.vocabulary.to_hex();
-  };
-  const std::string vocabulary = ranks.broadcast(ranks.leads() ? text() : "");
-  copy.vocabulary = words ? Vocabulary::of_words(vocabulary) : Vocabulary::from_hex(vocabulary);
+  const std::string level = ranks.broadcast(name_of(checkpoint.vocabulary.level()));
+  copy.vocabulary =
+      Vocabulary::from_stored(token_unit_named(level), ranks.broadcast(checkpoint.vocabulary.stored()));
   copy.parameters = broadcast_tensors(ranks, checkpoint.parameters);
   copy.optimizer = broadcast_tensors(ranks, checkpoint.optimizer);
   copy.state = broadcast_tensors(ranks, checkpoint.state);

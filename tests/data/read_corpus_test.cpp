@@ -165,7 +165,7 @@ TEST_CASE("read corpus: an empty token file of a text that is not empty says wha
   Run run(TokenUnit::word);
   const fs::path path = run.corpus.source;
   const TokenFileInfo empty{.source = "", .key = run.corpus.sha256, .splits = {}, .tokens = 0};
-  TokenFileWriter(path, empty, run.corpus.vocabulary.words()).commit();
+  TokenFileWriter(path, empty, run.corpus.vocabulary).commit();
   const std::string message = error_of([&] { load_corpus(run.options); });
   CHECK(contains(message, path.string() + ": holds no token of"));
   CHECK(contains(message, "remove the token file"));

@@ -26,7 +26,7 @@ TokenFileInfo info_of(int64_t tokens) {
 }
 
 void write(const fs::path& path, const std::vector<int32_t>& ids) {
-  TokenFileWriter file(path, info_of(static_cast<int64_t>(ids.size())), WordVocabulary(kWords));
+  TokenFileWriter file(path, info_of(static_cast<int64_t>(ids.size())), Vocabulary::of_words(kWords));
   file.write(0, ids);
   file.commit();
 }
@@ -34,7 +34,7 @@ void write(const fs::path& path, const std::vector<int32_t>& ids) {
 TEST_CASE("token file: written piece by piece in any order, and mapped") {
   TempDir dir;
   const fs::path path = dir / "tokens";
-  const WordVocabulary words(kWords);
+  const Vocabulary words = Vocabulary::of_words(kWords);
   {
     TokenFileWriter file(path, info_of(7), words);
     file.write(5, std::vector<int32_t>{5, 6});
@@ -118,7 +118,7 @@ TEST_CASE(
   TempDir dir;
   write(dir / "a", {2, 1, 0, 1, 3, 0});
   {
-    TokenFileWriter file(dir / "b", info_of(6), WordVocabulary(kWords));
+    TokenFileWriter file(dir / "b", info_of(6), Vocabulary::of_words(kWords));
     file.write(4, std::vector<int32_t>{3, 0});
     file.write(0, std::vector<int32_t>{2, 1, 0, 1});
     file.commit();

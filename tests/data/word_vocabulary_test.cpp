@@ -113,7 +113,7 @@ TEST_CASE("vocabulary of words: encodes lines, and decodes them again") {
   CHECK_FALSE(Vocabulary() == vocabulary);
   CHECK(contains(error_of([] { Vocabulary::from_hex("6162").words(); }), "of 2 byte values, not of words"));
   CHECK(token_unit_named(name_of(TokenUnit::word)) == TokenUnit::word);
-  CHECK(contains(error_of([] { token_unit_named("letter"); }), "'letter'; there are byte and word"));
+  CHECK(contains(error_of([] { token_unit_named("letter"); }), "'letter'; there are byte, subword and word"));
 }
 
 }  // namespace

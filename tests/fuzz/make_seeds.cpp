@@ -7,6 +7,7 @@
 
 #include "tandem/core/array.h"
 #include "tandem/core/safetensors.h"
+#include "tandem/data/subwords/pieces.h"
 #include "tandem/data/token_file.h"
 #include "tandem/models/registry.h"
 #include "tandem/models/srupp/authors_weights.h"
@@ -95,10 +96,26 @@ void write_checkpoints(const Seeds& seeds) {
 }
 
 void write_token_file(const Seeds& seeds) {
-  const WordVocabulary words("the\n<unk>\n<eos>\nsea\n");
+  const Vocabulary words = Vocabulary::of_words("the\n<unk>\n<eos>\nsea\n");
   const TokenFileInfo info{"a text", "key", {{{0, 4}, {4, 6}, {6, 7}}}, 7};
   TokenFileWriter writer(seeds.path("token_file", "seven.tokens"), info, words);
   writer.write(0, std::vector<int32_t>{0, 3, 2, 1, 2, 0, 2});
+  writer.commit();
+}
+
+void write_subwords(const Seeds& seeds) {
+  const std::string model = model_of_pieces({"th", "\xe2\x96\x81", "\xe2\x96\x81th", "ö", "t", "h"});
+  seeds.write("subwords", "model.bin", model);
+  seeds.write("subwords", "pieces.txt", "th\n\xe2\x96\x81\n\xe2\x96\x81th\nö\nt\nh\n");
+  seeds.write("subwords", "text.bin", std::string("the  größe\t\0\n\xff\xe2\x96\x81 <0x41><unk>", 31));
+  Checkpoint checkpoint;
+  checkpoint.model_config = make_model(R"({"model":"sru","d":2,"layers":1,"vocabulary":262})", 1)->config();
+  checkpoint.vocabulary = Vocabulary::of_subwords(model);
+  checkpoint.parameters = make_model(checkpoint.model_config, 1)->parameters();
+  save_checkpoint(seeds.path("checkpoint", "subwords.safetensors"), checkpoint);
+  TokenFileWriter writer(seeds.path("token_file", "subwords.tokens"),
+                         {"a text", "key", {{{0, 1}, {1, 2}, {2, 3}}}, 3}, checkpoint.vocabulary);
+  writer.write(0, std::vector<int32_t>{256, 10, 258});
   writer.commit();
 }
 
@@ -142,6 +159,7 @@ int main(int argc, char** argv) {
   write_models(seeds);
   write_checkpoints(seeds);
   write_token_file(seeds);
+  write_subwords(seeds);
   write_authors_weights(seeds);
   write_safetensors_seeds(seeds);
 }

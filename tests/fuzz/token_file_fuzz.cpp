@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   accepts([&] { file->vocabulary().decode(ids); });
 
   const std::string again = scratch_file("again");
-  TokenFileWriter writer(again, file->info(), file->vocabulary().words());
+  TokenFileWriter writer(again, file->info(), file->vocabulary());
   writer.write(0, ids);
   writer.commit();
   std::optional<TokenFile> back;

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "tandem/data/subwords/pieces.h"
 #include "tandem/models/registry.h"
 #include "tandem/models/training/evaluation.h"
 #include "tandem/models/training/tensor_exchange.h"
@@ -92,6 +93,20 @@ Outcome rest_of(const Outcome& whole, size_t done) {
 }
 
 }  // namespace
+
+TEST_CASE("ranks: a checkpoint that rank 0 sends keeps its vocabulary, whatever its level") {
+  for (const Vocabulary& vocabulary :
+       {Vocabulary::from_hex("6162"), Vocabulary::of_words("<unk>\n<eos>\na\n"),
+        Vocabulary::of_subwords(model_of_pieces({"ab", "\xe2\x96\x81\xc3\xb6"}))}) {
+    CAPTURE(name_of(vocabulary.level()));
+    Checkpoint checkpoint;
+    checkpoint.vocabulary = vocabulary;
+    run_as_ranks(2, [&](const std::shared_ptr<Ranks>& group) {
+      CHECK(broadcast_checkpoint(*group, group->leads() ? checkpoint : Checkpoint()).vocabulary ==
+            vocabulary);
+    });
+  }
+}
 
 TEST_CASE("shards: every model and optimizer gives the same bits on 1, 2, 3 and 4 ranks") {
   const Text text(400, kSmallVocabulary);

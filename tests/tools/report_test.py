@@ -161,6 +161,24 @@ class Recorded(unittest.TestCase):
         self.assertEqual(body.in_unit(1.0, "ppl"), f"{math.e:.4f}")
         self.assertEqual(body.in_unit(None, "ppl"), "-")
 
+    def test_subwords_have_bits_per_byte(self):
+        config = {"config": {"level": "subword", "recipe": {"lr": 1e-3, "steps": 2, "schedule": "cosine"}}}
+        rows = [{"step": 1, "loss": 2.0, "ppl": math.exp(2), "ms": 1.0},
+                {"step": 1, "dev_ppl": math.exp(2), "dev_nats": 2.0, "symbols": 9, "dev_bpb": 1.25, "bytes": 20},
+                {"step": 2, "dev_ppl": math.exp(3), "dev_nats": 3.0, "symbols": 9, "dev_bpb": 1.5, "bytes": 20},
+                {"step": 2, "test_ppl": math.exp(2), "test_nats": 2.0, "symbols": 9, "test_bpb": 1.125, "bytes": 20}]
+        for name, facts in (("known", config), ("told", None)):  # rows tell it, too
+            subwords = runs.Run(self.write(name, rows, facts=facts))
+            self.assertEqual((subwords.level, body.units_of([subwords])), ("subword", ["ppl", "nats"]))
+            self.assertEqual((subwords.bits_per_byte("dev"), subwords.bits_per_byte("test")), (1.25, 1.125))
+        letters = runs.Run(self.write("letters", [step_row(1, 2.0), dev_row(1, 1.75)]))
+        self.assertAlmostEqual(letters.bits_per_byte("dev"), 1.75)
+        self.assertIsNone(letters.bits_per_byte("test"))
+        page = body.report([subwords, letters])
+        for part in ("best dev bits per byte", "1.2500", "1.1250", "1.7500"):
+            self.assertIn(part, page)
+        self.assertNotIn("bits per byte", body.report([letters]))
+
     def test_configuration_of_a_checkpoint(self):
         run = self.write("run", [step_row(1, 3.0)])
         header = json.dumps({"__metadata__": {"run": json.dumps({"seed": 5, "recipe": {"lr": 0.5},

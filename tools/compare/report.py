@@ -11,14 +11,14 @@ from compare.step_times import MOST_LOAD
 
 
 class Report:
-    """The results of a comparison in the unit of its text: bits per character or perplexity."""
+    """The results of a comparison in the unit of its text: bits per character, or perplexity of words and subwords."""
 
     def __init__(self, arguments, models, tuned, step_times, results, reference, diverged):
         self.arguments, self.models, self.tuned, self.step_times = arguments, models, tuned, step_times
         self.diverged = diverged  # runs
-        words = results[0].facts["level"] == "word"
-        self.metric = "perplexity" if words else "bpc"
-        self.unit = math.exp if words else lambda nats: nats / math.log(2)
+        is_bytes = results[0].facts["level"] == "byte"
+        self.metric = "bpc" if is_bytes else "perplexity"
+        self.unit = math.exp if not is_bytes else lambda nats: nats / math.log(2)
         self.results = sorted(results, key=lambda result: (result.test(self.unit) or result.best(self.unit)).mean)
         self.in_order = results  # as on the command line: a model keeps its colour
         self.reference = next((result for result in results if result.label == reference.label), results[0])
@@ -201,7 +201,7 @@ class Report:
     def details(self):
         facts = self.results[0].facts
         corpus = facts["corpus"]
-        unit = "words" if facts["level"] == "word" else "bytes"
+        unit = f"{facts['level']}s"
         parts = [page.heading("What was compared"), page.paragraph(
             f"Text: {self.arguments.corpus}, sha256 {corpus['sha256'][:16]}: train {corpus['train']:,}, dev "
             f"{corpus['dev']:,}, test {corpus['test']:,} {unit}"

@@ -38,7 +38,9 @@ tr.differs td { background: var(--mark) }
 def units_of(runs):
     """Returns the units of losses that make sense for all runs, the usual one first."""
     levels = {run.level for run in runs}
-    return {"byte": ["bpc", "nats"], "word": ["ppl", "nats"]}.get(levels.pop() if len(levels) == 1 else None, ["nats"])
+    perplexity = ["ppl", "nats"]
+    units = {"byte": ["bpc", "nats"], "word": perplexity, "subword": perplexity}
+    return units.get(levels.pop() if len(levels) == 1 else None, ["nats"])
 
 
 def in_unit(nats, unit):
@@ -107,6 +109,11 @@ def scores(runs):
     classes = ["best" if len(runs) > 1 and best == least < math.inf else "" for best in bests]
     head = ["run", "state", f"train {name}", f"best dev {name}", f"test {name}", "parameters", "tokens",
             "FLOPs", "training time", "tokens/s", "memory, MB", "skipped"]
+    if any(run.level == "subword" for run in runs):  # what compares with models of bytes
+        head[5:5] = ["best dev bits per byte", "test bits per byte"]
+        for run, row in zip(runs, rows):
+            row[5:5] = [f"{bits:.4f}" if bits is not None else "-"
+                        for bits in (run.bits_per_byte("dev"), run.bits_per_byte("test"))]
     parts = [page.table(head, rows, classes=classes),
              page.paragraph(f"Train is the mean over the last {LAST_STEPS} steps; test is of the weights with the best "
                             "dev. Lower is better. A run that was stopped shows the scores that it was stopped with.")]

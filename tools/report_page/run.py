@@ -20,7 +20,8 @@ class Run:
             raise Failure(f"{folder}: holds no metrics.jsonl; give the folder of a run, which train prints as `run:`")
         self.steps = {name: [] for name in ("step", "seconds", "tokens", *MEASURES)}
         self.dev = {"step": [], "seconds": [], "tokens": [], "nats": []}
-        self.level = None  # "byte" or "word"
+        self.level = None  # "byte", "word" or "subword"
+        self.bits = {"dev": {}, "test": {}}  # bits per byte of evaluations of subwords, by step
         self.skipped = 0
         self.test = self.stop_dev = self.stop_test = None  # nats; those of a stop are not final
         self.end = None  # the row that says why the run ended before its last step
@@ -30,7 +31,7 @@ class Run:
             self.read(row)
         self.facts = facts_of(folder)
         self.config = flat(self.facts.get("config", {}))
-        if self.level is None and "level" in self.config:
+        if "level" in self.config and (self.level is None or self.config["level"] == "subword"):
             self.level = self.config["level"]
 
     def read(self, row):
@@ -40,8 +41,12 @@ class Run:
             return
         if "bpc" in row or "dev_bpc" in row:
             self.level = "byte"
-        elif "ppl" in row or "dev_ppl" in row:
+        elif ("ppl" in row or "dev_ppl" in row) and self.level is None:
             self.level = "word"
+        for split, bits in self.bits.items():
+            if f"{split}_bpb" in row:
+                self.level = "subword"
+                bits[step] = finite(row[f"{split}_bpb"])
         if "loss" in row:
             self.read_step(row)
         elif "sample" in row:
@@ -85,6 +90,16 @@ class Run:
         """Returns (step, nats) of the best evaluation, or None."""
         scored = [(nats, step) for step, nats in zip(self.dev["step"], self.dev["nats"]) if nats is not None]
         return min(scored)[::-1] if scored else None
+
+    def bits_per_byte(self, split):
+        """Returns the bits per byte of the best dev or of the last test, or None: words have none."""
+        best = self.best_dev()
+        if self.level == "byte":
+            nats = self.test if split == "test" else best and best[1]
+            return nats / math.log(2) if nats is not None else None
+        if split == "test":
+            return list(self.bits["test"].values())[-1] if self.bits["test"] else None
+        return self.bits["dev"].get(best[0]) if best else None
 
     def is_over(self):
         """Returns whether the run has come to its end, and not only to a stop."""

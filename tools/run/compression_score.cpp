@@ -61,7 +61,9 @@ CompressionScorer::CompressionScorer(const ScoringOptions& options, const Vocabu
   batch_size_ = options.batch_size > 0 ? options.batch_size : run.recipe.eval_batch_size;
   tokens_ = corpus_.split(options.split);
   const int64_t limit = options.limit > 0 ? options.limit : run.recipe.eval_bytes;
-  if (limit > 0) tokens_ = tokens_.first(std::min(tokens_.size(), limit));
+  // That of the run counts bytes of subwords, as its evaluations do.
+  tokens_ = options.limit > 0 ? tokens_.first(std::min(tokens_.size(), limit))
+                              : first_part(tokens_, corpus_.vocabulary, limit);
   TANDEM_CHECK(tokens_.size() >= 2,
                "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit",
                corpus_.source, tokens_.size(), tokens_name(corpus_.level()), options.split);

@@ -81,7 +81,7 @@ std::string progress_text(TokenUnit level, const Evaluation& so_far, int64_t sym
 }
 
 void print_json(const Options& options, TokenUnit level, const EvaluationOptions& evaluation,
-                const Evaluation& result) {
+                const Evaluation& result, int64_t bytes) {
   nlohmann::ordered_json json;
   json["checkpoint"] = escaped_utf8(options.model.checkpoint);
   json["corpus"] = escaped_utf8(options.corpus.name_or_path);
@@ -92,23 +92,30 @@ void print_json(const Options& options, TokenUnit level, const EvaluationOptions
   json["clamp"] = evaluation.clamp;
   json["batch_size"] = evaluation.batch_size;
   json[score_name(level)] = score(level, result.mean_nats());
+  if (bytes > 0) json["bpb"] = bits_per_byte(result, bytes);
   json["nats"] = result.mean_nats();
   json["total_nats"] = result.total_nats;
   json["symbols"] = result.symbols;
+  if (bytes > 0) json["bytes"] = bytes;
   json["dropped"] = result.dropped;
   json["seconds"] = result.seconds;
   json["symbols_per_second"] = static_cast<double>(result.symbols) / result.seconds;
   std::cout << json.dump(2) << std::endl;
 }
 
-void print_text(TokenUnit level, const EvaluationOptions& evaluation, const Evaluation& result) {
+void print_text(TokenUnit level, const EvaluationOptions& evaluation, const Evaluation& result,
+                int64_t bytes) {
+  const std::string per_byte =
+      level == TokenUnit::subword
+          ? fmt::format("bpb: {:.6f}, of {} bytes\n", bits_per_byte(result, bytes), with_commas(bytes))
+          : "";
   std::cout << fmt::format(
-                   "{}: {:.6f}\n"
+                   "{}: {:.6f}\n{}"
                    "nats: {:.6f} a symbol\n"
                    "symbols: {} scored, {} dropped\n"
                    "context: memory of {} tokens, segments of {} (the first has none before it)\n"
                    "time: {:.2f} s, {:.0f} symbols/s",
-                   score_name(level), score(level, result.mean_nats()), result.mean_nats(),
+                   score_name(level), score(level, result.mean_nats()), per_byte, result.mean_nats(),
                    with_commas(result.symbols), result.dropped, evaluation.context().memory,
                    evaluation.window, result.seconds, static_cast<double>(result.symbols) / result.seconds)
             << std::endl;
@@ -149,7 +156,9 @@ void run(const Flags& flags, const Options& options) {
   TANDEM_CHECK(std::isfinite(result.total_nats), "{}: the losses are not finite ({}); the model has diverged",
                options.model.checkpoint, result.total_nats);
   if (file) file->commit();
-  options.json ? print_json(options, level, evaluation, result) : print_text(level, evaluation, result);
+  const int64_t bytes = scored_bytes(result, tokens, corpus.vocabulary);
+  options.json ? print_json(options, level, evaluation, result, bytes)
+               : print_text(level, evaluation, result, bytes);
 }
 
 constexpr const char* kManual =
@@ -173,14 +182,17 @@ of the byte values in the order of their ids; such a file needs --window, and --
 one head. With --window=N the text is read in segments of N tokens, and a query of SRU++ attends to
 N + 1 keys: its own and those of the N tokens before it.
 
-A model of words prints its perplexity (`ppl`) in place of bits per character (`bpc`), and reads any
-text by its own vocabulary. A byte that a model of bytes has never seen is an error.)";
+A model of words or subwords prints its perplexity (`ppl`) in place of bits per character (`bpc`),
+and reads any text by its own vocabulary. A model of subwords prints bits per byte (`bpb`), too: all
+nats / ln 2 / the bytes of the tokens scored, which compares with the `bpc` of a model of bytes. With
+--json both have `bpb`. A byte that a model of bytes has never seen is an error.)";
 
 }  // namespace
 
 int evaluate_main(int argc, char** argv) {
   Flags flags(program_name(argv),
-              "Scores a text with a model, in bits per character or, of words, as perplexity.", kManual);
+              "Scores a text with a model, in bits per character or, of words and subwords, as perplexity.",
+              kManual);
   Options options;
   add_model_flags(flags, options.model);
   flags.add("--corpus", options.corpus.name_or_path, kCorpusNames).required();

@@ -72,16 +72,18 @@ constexpr const char* kManual =
   {program} --checkpoint=runs/gcide-laptop/best.safetensors --prompt="Tandem, n." --bytes=400 --temperature=0.8
   {program} --checkpoint=runs/gcide-words/best.safetensors --prompt="a kind of" --tokens=80
 
-The prompt and each byte or word are written to the standard output as soon as they are drawn;
-device, model and speed go to the standard error. The model runs one time step at a time with its
-keys, values and cell state cached; the probabilities are those that evaluate scores with. They are
-shaped in this order: --temperature divides the logits, --top-k keeps the k most probable tokens,
+The prompt and each byte, subword or word are written to the standard output as soon as they are
+drawn; device, model and speed go to the standard error. The model runs one time step at a time with
+its keys, values and cell state cached; the probabilities are those that evaluate scores with. They
+are shaped in this order: --temperature divides the logits, --top-k keeps the k most probable tokens,
 and --top-p keeps the most probable of these that together reach the given probability. The same
 --seed gives the same text.
 
 Without a prompt the text begins after a newline, or after the first byte of a vocabulary that has
 none. A prompt of words is split at blanks; a word that the model does not know is <unk> to it, and
-<eos> is written as a newline.
+<eos> is written as a newline. A prompt of subwords may be any bytes; it is best ended at the end of
+a word, without a blank, since a blank belongs to the subword after it. What is drawn may be a part
+of a character, which the next bytes complete.
 
 --precision=int8 multiplies by the codes of a quantized checkpoint: activations are rounded to 8
 bits row by row, and products are summed in 32-bit integers. It applies to linear layers, LSTMs and
@@ -93,7 +95,7 @@ keys and values are cached in bf16.)";
 
 int generate_main(int argc, char** argv) {
   Flags flags(program_name(argv),
-              "Continues a prompt with a model, writing each byte or word as it is drawn.", kManual);
+              "Continues a prompt with a model, writing each byte, subword or word as it is drawn.", kManual);
   Options options;
   add_model_flags(flags, options.model);
   add_verify_flag(flags);
@@ -102,7 +104,7 @@ int generate_main(int argc, char** argv) {
           "--prompt", options.prompt,
           "Text to continue; - reads it from the standard input. Without a prompt, the text begins on a new line.")
       .optional_value();
-  flags.add("--bytes,--tokens", options.tokens, "Number of bytes or words to draw.")
+  flags.add("--bytes,--tokens", options.tokens, "Number of bytes, subwords or words to draw.")
       .non_negative()
       .show_default();
   flags

@@ -92,6 +92,19 @@ nlohmann::ordered_json step_row(const StepRecord& record, double ms, TokenUnit l
           {"memory_bytes", memory_bytes}};
 }
 
+nlohmann::ordered_json evaluation_row(int64_t step, const std::string& split, TokenUnit level,
+                                      const Evaluation& evaluation, int64_t bytes) {
+  nlohmann::ordered_json row = {{"step", step},
+                                {split + "_" + score_name(level), score(level, evaluation.mean_nats())},
+                                {split + "_nats", evaluation.mean_nats()},
+                                {"symbols", evaluation.symbols}};
+  if (level == TokenUnit::subword) {
+    row[split + "_bpb"] = bits_per_byte(evaluation, bytes);
+    row["bytes"] = bytes;
+  }
+  return row;
+}
+
 int64_t peak_resident_bytes() {
   rusage usage{};
   return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss * 1024 : 0;  // Linux gives KiB

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "tandem/models/training/evaluation.h"
 #include "tandem/models/training/trainer.h"
 
 namespace tandem {
@@ -53,6 +54,11 @@ class MetricsLog {
 
 // Returns the row of a step, which took `ms`.
 nlohmann::ordered_json step_row(const StepRecord& record, double ms, TokenUnit level, int64_t memory_bytes);
+
+// Returns the row of an evaluation of "dev" or "test", whose scored tokens stand for so many bytes of text, which are told of
+// subwords alone.
+nlohmann::ordered_json evaluation_row(int64_t step, const std::string& split, TokenUnit level,
+                                      const Evaluation& evaluation, int64_t bytes);
 
 // Returns the peak resident memory of this process in bytes; 0 if the system does not tell.
 int64_t peak_resident_bytes();

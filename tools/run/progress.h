@@ -10,7 +10,7 @@ namespace tandem {
 struct ProgressOptions {
   int64_t every = 10;                 // steps between plain lines
   Device device;                      // its memory is shown
-  TokenUnit level = TokenUnit::byte;  // byte: losses in bits per character; word: as perplexity
+  TokenUnit level = TokenUnit::byte;  // byte: losses in bits per character; others: as perplexity
   // Model FLOPs utilisation (MFU) is shown if both are known.
   double flops_per_token = 0;  // that the model needs in training
   double peak_flops = 0;       // of the device, per second

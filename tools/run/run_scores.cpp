@@ -7,12 +7,13 @@
 #include "tandem/core/check.h"
 #include "tandem/data/batch_stream.h"
 #include "tandem/models/training/sampling.h"
+#include "tandem/models/training/score.h"
 
 namespace tandem {
 namespace {
 
 constexpr int64_t kTestColumns = 1;
-constexpr int64_t kPrompt = 64;  // bytes of a sample's prompt; of words a quarter as many
+constexpr int64_t kPrompt = 64;  // bytes of a sample's prompt; of words and subwords a quarter as many
 
 void check_stream(const Tokens& tokens, const char* split, int64_t window, int64_t columns,
                   const char* advice) {
@@ -38,9 +39,7 @@ RunScores::RunScores(const Trainer& trainer, const Corpus& corpus, std::function
 }
 
 Tokens RunScores::dev_tokens() const {
-  const Tokens all = corpus_.split("dev");
-  const int64_t limit = trainer_.config().recipe.eval_bytes;
-  return limit > 0 && limit < all.size() ? all.first(limit) : all;
+  return first_part(corpus_.split("dev"), corpus_.vocabulary, trainer_.config().recipe.eval_bytes);
 }
 
 Evaluation RunScores::dev() const {
@@ -53,6 +52,11 @@ Evaluation RunScores::dev() const {
 Evaluation RunScores::test(const LanguageModel& model) const {
   return evaluate(model, corpus_.split("test"), evaluation_options(trainer_.config().recipe, kTestColumns),
                   [this](const Evaluation&, int64_t) { on_progress_(); });
+}
+
+int64_t RunScores::scored_bytes(const std::string& split, const Evaluation& evaluation) const {
+  return tandem::scored_bytes(evaluation, split == "dev" ? dev_tokens() : corpus_.split(split),
+                              corpus_.vocabulary);
 }
 
 Sample RunScores::sample(const LanguageModel& model, int64_t tokens) const {

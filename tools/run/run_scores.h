@@ -26,11 +26,13 @@ class RunScores {
   bool has_dev() const { return dev_tokens().size() > 1; }
   bool has_test() const { return corpus_.test.size() > 1; }
 
-  // Scores the trainer's weights on dev, on as many tokens as the recipe says. All ranks must call it.
+  // Scores the trainer's weights on dev, on as many tokens, or bytes of subwords, as the recipe says. All ranks must call it.
   Evaluation dev() const;
   // Scores a model on the whole test split, in one column as in the papers: every symbol has its whole context.
   Evaluation test(const LanguageModel& model) const;
-  // Lets a model continue the beginning of the held-out text by `tokens` bytes or words. Error: its logits are not finite.
+  // Returns the bytes of text that an evaluation of "dev" or "test" has scored; 0 for words.
+  int64_t scored_bytes(const std::string& split, const Evaluation& evaluation) const;
+  // Lets a model continue the beginning of the held-out text by `tokens` bytes, subwords or words. Error: its logits are not finite.
   Sample sample(const LanguageModel& model, int64_t tokens) const;
 
  private:

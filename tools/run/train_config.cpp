@@ -71,6 +71,14 @@ std::string override_model(const std::string& preset, int64_t vocabulary, const 
   return json.dump();
 }
 
+// Returns a preset's model with the output tied to the embedding where the preset leaves them apart: of subwords, each has
+// as many weights as all the rest of a small model.
+std::string with_tied_output(const std::string& preset) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(preset);
+  if (json.contains("tied") && json.value("cutoffs", std::vector<int64_t>()).empty()) json["tied"] = true;
+  return json.dump();
+}
+
 // Returns whether a flag may be given to a resumed run with another value than before.
 bool is_free_on_resume(const std::string& flag) {
   static const std::set<std::string> free = {
@@ -99,13 +107,16 @@ RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device, co
   config.text_sha256 = corpus.text_sha256;
   config.level = corpus.level();
   config.words = o.corpus.words;
+  if (config.level == TokenUnit::subword) config.words.size = corpus.vocabulary.size();
   config.valid_fraction = o.corpus.valid_fraction;
   config.test_fraction = o.corpus.test_fraction;
   config.preset = o.preset;
   config.recipe = chosen.recipe;
   override_recipe(config.recipe, o);
   config.recipe.shards = o.ranks.shards.value_or(std::max<int64_t>(config.recipe.shards, ranks.size()));
-  config.model_config = override_model(chosen.model_config, corpus.vocabulary.size(), o);
+  const bool tie = corpus.level() == TokenUnit::subword;
+  config.model_config = override_model(tie ? with_tied_output(chosen.model_config) : chosen.model_config,
+                                       corpus.vocabulary.size(), o);
   config.precision = resolve_precision(o.precision, device);
   config.seed = o.seed;
   config.recompute = o.recompute;

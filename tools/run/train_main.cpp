@@ -90,6 +90,11 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
                   with_commas(corpus.size()), tokens_name(corpus.level()), with_commas(corpus.train.size()),
                   with_commas(corpus.dev.size()), with_commas(corpus.test.size()),
                   with_commas(corpus.vocabulary.size()), corpus.sha256.substr(0, 16)));
+  if (corpus.level() == TokenUnit::subword)
+    say(fmt::format(
+        "subwords: {:.3f} bytes of text each in train\n",
+        static_cast<double>(text_bytes(corpus.split("train"), corpus.vocabulary, 0, corpus.train.size())) /
+            static_cast<double>(corpus.train.size())));
   if (!unknown_shares.empty())
     say(fmt::format("unknown words: {:.2f} % of train, {:.2f} % of dev, {:.2f} % of test are <unk>\n",
                     100 * unknown_shares[0], 100 * unknown_shares[1], 100 * unknown_shares[2]));
@@ -223,6 +228,7 @@ void resume(const Flags& flags, TrainOptions& o, Device device, const std::share
   override_duties(config, o);
   if (o.dump_config) return fmt::print("{}", config_text(config, flags));
   use_run(o.corpus, config);
+  if (config.level == TokenUnit::subword) o.corpus.vocabulary = checkpoint.vocabulary;  // is not learnt again
   const Corpus corpus = load_corpus_with_progress(o.corpus);
   TANDEM_CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
                config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);

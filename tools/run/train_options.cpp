@@ -15,14 +15,16 @@ namespace {
 void add_run_flags(Flags& flags, TrainOptions& o) {
   flags.add("corpus", o.corpus.name_or_path, kCorpusNames).required();
   flags
-      .add("--level", o.level,
-           "What a token is: a byte or a word [word for wikitext-103, wikitext-2, ptb and lm1b, else byte].")
-      .one_of({"byte", "word"});
+      .add(
+          "--level", o.level,
+          "What a token is: a byte, a subword or a word [word for wikitext-103, wikitext-2, ptb and lm1b, else byte].")
+      .one_of({"byte", "subword", "word"});
   flags
       .add(
           "--vocab-size", o.corpus.words.size,
-          "At level word, size of the vocabulary: it keeps the most frequent words, <unk> and <eos> included, and reads "
-          "every other word as <unk> [all words].")
+          "Size of the vocabulary. Subwords: so many are learnt from the training split, of which 256 are single bytes "
+          "[8000]. Words: it keeps the most frequent ones, <unk> and <eos> included, and reads every other word as <unk> "
+          "[all words].")
       .positive();
   flags
       .add(
@@ -70,7 +72,7 @@ void add_run_flags(Flags& flags, TrainOptions& o) {
   flags
       .add(
           "--sample-bytes,--sample-tokens", o.sample_tokens,
-          "Length of the sample at the end and of those of --sample-every; 0: no samples [400 bytes or 80 words].")
+          "Length of the sample at the end and of those of --sample-every; 0: no samples [400 bytes, 80 words or 80 subwords].")
       .non_negative();
   flags
       .add("--sample-every", o.sample_every,
@@ -92,8 +94,9 @@ void add_run_flags(Flags& flags, TrainOptions& o) {
       .optional_value();
   flags.add("--eval-every", o.eval_every, "Steps between evaluations on the dev split.").positive();
   flags
-      .add("--eval-bytes,--eval-tokens", o.eval_bytes,
-           "Number of tokens of the dev split that evaluations during training score; 0: all.")
+      .add(
+          "--eval-bytes,--eval-tokens", o.eval_bytes,
+          "Number of tokens, or of subwords bytes, of the dev split that evaluations during training score; 0: all.")
       .non_negative();
   flags.add_switch("!--no-test", o.test, "Do not score the test split at the end.");
   flags.add_switch("--describe", o.describe,
@@ -191,12 +194,15 @@ const char* const kTrainManual =
     R"(Examples:
   {program} gcide                                      the preset laptop, on text of the package dict-gcide
   {program} enwik8 --preset=base --out=runs/base       downloaded once, checked, and kept
+  {program} gcide --level=subword --vocab-size=8000     SentencePiece learns the subwords from the training split
   {program} FILE --d=256 --d-projected=64 --layers=3 --steps=2000 --lr=5e-3 --max-time=10m
   {program} FILE --resume
 
-Losses are shown as bits per character (`bpc`) or, of words, as perplexity (`ppl`: e to the mean
-loss in nats a token, <eos> included). For wikitext-103 and lm1b, sizes made for them come first:
---preset=base is `wt103-base`.
+Losses are shown as bits per character (`bpc`) or, of words and subwords, as perplexity (`ppl`: e to
+the mean loss in nats a token, <eos> included). Scores of subwords also have bits per byte (`bpb`: all
+nats / ln 2 / the bytes that the scored tokens stand for), which compare with the `bpc` of bytes: dev
+and test are the same bytes at both levels. For wikitext-103 and lm1b, sizes made for them come first:
+--preset=base is `wt103-base`. Subwords tie the output to the embedding, unless --set says otherwise.
 
 A run lives in a folder, runs/CORPUS-PRESET or, for other models than SRU++,
 runs/CORPUS-MODEL-PRESET (with -2, -3, ... if that is taken: nothing is overwritten), or in --out:
@@ -204,7 +210,8 @@ runs/CORPUS-MODEL-PRESET (with -2, -3, ... if that is taken: nothing is overwrit
   best.safetensors   the weights with the lowest dev loss so far
   step-N.safetensors what last.safetensors was after an evaluation, for the last K of them (--keep=K)
   metrics.jsonl      per step: loss, bpc or ppl, lr, gradient norm, ms, tokens/s, memory;
-                     per evaluation: dev_bpc or dev_ppl, and dev_nats; the same of test;
+                     per evaluation: dev_bpc or dev_ppl, and dev_nats, of subwords dev_bpb and
+                     bytes; the same of test;
                      samples; of words, the shares of <unk>; why the run ended early
   run.json           the commands that began and resumed the run, its configuration and its cost
   run.lock           held by the one process that may write here; it names that process

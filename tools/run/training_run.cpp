@@ -78,7 +78,7 @@ class Run {
   }
 
  private:
-  static constexpr int64_t kEarlySample = 120;  // bytes of the sample without sample_every; of words a fifth
+  static constexpr int64_t kEarlySample = 120;  // bytes of the sample without sample_every; of others a fifth
 
   struct Interrupted {};  // thrown when a signal has asked for the end
   // Stops all ranks at the same point if a signal has arrived at one; while rank 0 works alone, at rank 0.
@@ -240,9 +240,10 @@ class Run {
     const Evaluation test = scores_.test(model);
     write_evaluation("test", test);
     metrics_->sync();
-    progress_.say(fmt::format(
-        "test: {} over {} symbols, window {}, {} (in {})", score_text(level_, test.mean_nats()), test.symbols,
-        trainer_.config().recipe.eval_window, trainer_.config().precision, duration_text(test.seconds)));
+    progress_.say(fmt::format("test: {} over {} symbols, window {}, {} (in {})",
+                              score_text(level_, test, scores_.scored_bytes("test", test)), test.symbols,
+                              trainer_.config().recipe.eval_window, trainer_.config().precision,
+                              duration_text(test.seconds)));
   }
 
   // Lets the weights of now continue a text.
@@ -321,8 +322,8 @@ class Run {
 
   void say_dev(const Evaluation& evaluation, bool best) {
     progress_.say(fmt::format("dev: {} over {} symbols at step {}{} (in {})",
-                              score_text(level_, evaluation.mean_nats()), evaluation.symbols,
-                              trainer_.steps_done(), best ? ", the best so far" : "",
+                              score_text(level_, evaluation, scores_.scored_bytes("dev", evaluation)),
+                              evaluation.symbols, trainer_.steps_done(), best ? ", the best so far" : "",
                               duration_text(evaluation.seconds)));
   }
 
@@ -401,10 +402,8 @@ class Run {
   }
 
   void write_evaluation(const std::string& split, const Evaluation& evaluation) {
-    nlohmann::ordered_json row = {{"step", trainer_.steps_done()},
-                                  {split + "_" + score_name(level_), score(level_, evaluation.mean_nats())},
-                                  {split + "_nats", evaluation.mean_nats()},
-                                  {"symbols", evaluation.symbols}};
+    nlohmann::ordered_json row = evaluation_row(trainer_.steps_done(), split, level_, evaluation,
+                                                scores_.scored_bytes(split, evaluation));
     if (split == "test" || !evaluation_is_due()) mark_end(row);
     write_row(row);
   }
