@@ -57,7 +57,9 @@ class Completion::Choice : public Sequence {
  private:
   void tell() {
     completion_.news_ = true;
-    completion_.changed_.notify_one();
+    // An answer that is no stream is written at its end: its thread need not wake for every token.
+    if (completion_.request_.stream || completion_.ended_ == completion_.choices_.size())
+      completion_.changed_.notify_one();
   }
 
   Completion& completion_;
@@ -109,7 +111,7 @@ std::vector<std::shared_ptr<Sequence>> Completion::sequences() {
 
 void Completion::wait(std::chrono::milliseconds time) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, time, [this] { return news_ || ended_ == choices_.size(); });
+  changed_.wait_for(lock, time, [this] { return (news_ && request_.stream) || ended_ == choices_.size(); });
 }
 
 bool Completion::done() const {

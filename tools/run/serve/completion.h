@@ -30,7 +30,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
 
   // Declares that nobody waits any more: the sequences end before their next token.
   void cancel() { cancelled_ = true; }
-  // Waits until there is something new, or until the time is over.
+  // Waits until there is something to write, or until the time is over.
   void wait(std::chrono::milliseconds time);
   bool done() const;
   // Returns why a sequence could not go on; empty if none failed.
