@@ -305,7 +305,7 @@ class ServeTest(unittest.TestCase):
             running.recv(100)
             waiting = [server.open_stream("t", max_tokens=1) for _ in range(2)]
             deadline = time.monotonic() + 30
-            while server.get("/health")["waiting"] < 2:
+            while server.get("/health") != {"status": "ok", "running": 1, "waiting": 2}:
                 self.assertLess(time.monotonic(), deadline)
             status, answer = server.post({"prompt": "c"})
             self.assertEqual((status, answer["error"]["code"]), (429, "rate_limit_exceeded"))
