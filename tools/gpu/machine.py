@@ -133,7 +133,7 @@ def host():
 
 def torch_of(python):
     """Returns what the Python has: torch, triton, or the problem with them."""
-    said, worked = process.ask([python, "-c", TORCH], limit=60)
+    said, worked = process.ask([python, "-c", TORCH], limit=90)
     try:
         return json.loads(said.splitlines()[-1]) if worked else {"problem": (said.splitlines() or ["nothing"])[-1]}
     except (ValueError, IndexError):

@@ -95,9 +95,7 @@ class Archive:
 
     def __init__(self, path, level, compress):
         # The programs share their kernels: a window that holds a whole program stores them once.
-        filters = [{"id": lzma.FILTER_LZMA2, "preset": level}]
-        if level >= 4:
-            filters[0]["dict_size"] = 1 << 27
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": 1 << 27}]
         self.compressed = lzma.open(path, "wb", format=lzma.FORMAT_XZ, filters=filters) if compress else open(path, "wb")
         self.tar = tarfile.open(fileobj=self.compressed, mode="w", format=tarfile.PAX_FORMAT)
         self.bytes = 0

@@ -60,6 +60,8 @@ def ask(command, limit=20, environment=None):
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=limit, env=dict(os.environ, **(environment or {})))
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return "no answer after %.0f s" % limit, False
+    except OSError as error:
         return str(error), False
     return done.stdout.decode(errors="replace").strip(), done.returncode == 0
