@@ -20,6 +20,7 @@
   ONE(cudnnGetRNNTempSpaceSizes)     \
   ONE(cudnnGetRNNWeightParams)       \
   ONE(cudnnGetRNNWeightSpaceSize)    \
+  ONE(cudnnGetVersion)               \
   ONE(cudnnRNNBackwardData_v8)       \
   ONE(cudnnRNNBackwardWeights_v8)    \
   ONE(cudnnRNNForward)               \

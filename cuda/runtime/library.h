@@ -7,7 +7,8 @@
 namespace tandem::cuda {
 
 // Loads the first of these files that is there. Error: none is, with what the system says of each. `what` names the library,
-// "cuBLASLt" for instance.
+// "cuBLASLt" for instance. Names without a folder are looked for in the folders of TANDEM_LIBRARY_PATH first, which are
+// separated by colons, and then where the system looks: PyTorch's wheels bring cuDNN in folders that no system knows.
 void* load_library(const std::string& what, std::initializer_list<const char*> files);
 
 // Returns the address of a function. Error: the library has none of this name.

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <map>
 
+#include "cuda_profiler_api.h"
 #include "cuda_runtime.h"
 #include "internal.h"
 #include "shared_memory.h"
@@ -151,6 +152,14 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 
 cudaError_t cudaDriverGetVersion(int* version) {
   return call([&] { return version ? (*version = CUDART_VERSION, cudaSuccess) : cudaErrorInvalidValue; });
+}
+
+cudaError_t cudaProfilerStart() {
+  return call([] { return profiling() = true, cudaSuccess; });
+}
+
+cudaError_t cudaProfilerStop() {
+  return call([] { return profiling() = false, cudaSuccess; });
 }
 
 cudaError_t cudaRuntimeGetVersion(int* version) {

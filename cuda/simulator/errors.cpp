@@ -67,6 +67,11 @@ std::recursive_mutex& mutex() {
   return *instance;
 }
 
+bool& profiling() {
+  static bool on = false;
+  return on;
+}
+
 Statistics& counters() {
   static Statistics instance;
   return instance;

@@ -12,6 +12,7 @@ namespace tandem::simulator {
 
 std::recursive_mutex& mutex();
 Statistics& counters();
+bool& profiling();  // between cudaProfilerStart and cudaProfilerStop
 
 // errors.cpp
 cudaError_t note(cudaError_t error);                    // kept for this thread's cudaGetLastError

@@ -92,6 +92,7 @@ cudaError_t Scheduler::run(const Grid& grid) {
     for (unsigned y = 0; y < blockDim.y; ++y)
       for (unsigned x = 0; x < blockDim.x; ++x) threads_[i++].index = {x, y, z};
   ++counters().launches;
+  if (profiling()) ++counters().profiled;
 
   const size_t blocks = size_t{gridDim.x} * gridDim.y * gridDim.z;
   BlockOrder block_order(blocks);

@@ -54,6 +54,7 @@ std::string check_guards();
 
 struct Statistics {
   uint64_t launches = 0;
+  uint64_t profiled = 0;  // launches between cudaProfilerStart and cudaProfilerStop
   uint64_t blocks = 0;
   uint64_t barriers = 0;  // of blocks, and of warps
   uint64_t mallocs = 0;   // cudaMalloc and cudaMallocHost

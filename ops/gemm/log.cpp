@@ -14,7 +14,7 @@ std::atomic<int64_t> flops_f32{0}, flops_bf16{0}, flops_f64{0};
 
 std::mutex log_mutex;
 std::atomic<const GemmLog*> current_log{nullptr};
-std::vector<GemmCall> logged;
+std::vector<GemmCall> logged, logged_in_order;
 
 bool same_kind(const GemmCall& a, const GemmCall& b) {
   return a.m == b.m && a.n == b.n && a.k == b.k && a.transpose_a == b.transpose_a &&
@@ -32,6 +32,7 @@ GemmLog::GemmLog() {
   const std::scoped_lock lock(log_mutex);
   TANDEM_CHECK(current_log == nullptr, "GemmLog: another log is recording; one at a time");
   logged.clear();
+  logged_in_order.clear();
   current_log = this;
 }
 
@@ -44,12 +45,18 @@ std::vector<GemmCall> GemmLog::calls() const {
   return logged;
 }
 
+std::vector<GemmCall> GemmLog::sequence() const {
+  const std::scoped_lock lock(log_mutex);
+  return logged_in_order;
+}
+
 void note_gemm(const GemmCall& call) {
   std::atomic<int64_t>& flops =
       call.dtype == DType::f32 ? flops_f32 : (call.dtype == DType::bf16 ? flops_bf16 : flops_f64);
   flops.fetch_add(2 * call.m * call.n * call.k * call.count, std::memory_order_relaxed);
   if (!current_log.load(std::memory_order_relaxed)) return;
   const std::scoped_lock lock(log_mutex);
+  logged_in_order.push_back(call);
   for (GemmCall& seen : logged) {
     if (!same_kind(seen, call)) continue;
     seen.count += call.count;

@@ -33,6 +33,8 @@ class GemmLog {
   GemmLog& operator=(const GemmLog&) = delete;
 
   std::vector<GemmCall> calls() const;
+  // Returns each call by itself, in the order in which they were made.
+  std::vector<GemmCall> sequence() const;
 };
 
 // Adds a product to gemm_flops() and to the current log, if there is one.

@@ -1,5 +1,8 @@
 // The layers under the operators on a GPU, real or simulated: memory, products, graphs, batch copies, arrays.
+#include <dlfcn.h>
 #include <doctest/doctest.h>
+
+#include <filesystem>
 
 #include "tandem/autograd/leaf.h"
 #include "tandem/core/array.h"
@@ -15,6 +18,7 @@
 #include "tandem/testing/max_difference.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
+#include "tests/support/files.h"
 #include "tests/support/op_cases.h"
 #ifdef TANDEM_CUDA_SIMULATED
 #include "tandem/cuda/simulator/simulator.h"
@@ -45,6 +49,23 @@ TEST_CASE("cuda libraries: what is missing is named, with the files that were tr
   CHECK(cuda::find_function(library, "libm", "cos") != nullptr);
   CHECK(contains(error_of([library] { cuda::find_function(library, "libm", "cosinus"); }),
                  "libm has no function cosinus"));
+}
+
+TEST_CASE("cuda libraries: the folders of TANDEM_LIBRARY_PATH come first") {
+  Dl_info libm{};
+  REQUIRE(dladdr(dlsym(cuda::load_library("libm", {"libm.so.6"}), "cos"), &libm) != 0);
+  const TempDir folder;
+  // No system has a library of this name, so it can only come from the folder.
+  std::filesystem::copy_file(libm.dli_fname, folder / "libtandemnone.so.1");
+  const auto load = [](const char* file) { return cuda::load_library("none", {file}); };
+  CHECK(contains(error_of([&] { load("libtandemnone.so.1"); }), "none cannot be loaded"));
+  const ScopedEnv path("TANDEM_LIBRARY_PATH", ("/no/such/folder::" + folder.path().string()).c_str());
+  CHECK(dlsym(load("libtandemnone.so.1"), "cos") != nullptr);
+  // What lies there and is no library is named, and the search goes on.
+  write_text(folder / "libm.so.6", "no library");
+  CHECK(load("libm.so.6") != nullptr);
+  write_text(folder / "libtandemfalse.so", "no library");
+  CHECK(contains(error_of([&] { load("libtandemfalse.so"); }), (folder / "libtandemfalse.so").string()));
 }
 #endif
 

@@ -1,10 +1,13 @@
-// Where the sources of the tests and the built programs lie.
+// Where the sources of the tests and the built programs lie: where they were built, or where the environment says, so that
+// tests that were moved to another machine find their data.
 #pragma once
 #include <string>
 
 namespace tandem::testing {
 
-std::string test_dir();  // the folder tests/ of the sources
-std::string tool_dir();  // the folder of the programs: train, generate, ...
+// Returns the folder tests/ of the sources: TANDEM_TEST_DATA in the environment, or that of the build.
+std::string test_dir();
+// Returns the folder of the programs train, generate, ...: TANDEM_TEST_PROGRAMS in the environment, or that of the build.
+std::string tool_dir();
 
 }  // namespace tandem::testing

@@ -16,6 +16,9 @@
 #include "tools/bench/replay.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
+#ifdef TANDEM_CUDA_SIMULATED
+#include "tandem/cuda/simulator/simulator.h"
+#endif
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -248,6 +251,9 @@ TEST_CASE("bench step: tokens, products and bytes of a step are all counted") {
     CAPTURE(device.str());
     for (const MatmulPrecision precision : precisions()) {
       CAPTURE(std::string(name_of(precision)));
+#ifdef TANDEM_CUDA_SIMULATED
+      simulator::reset_statistics();
+#endif
       const StepResult r = bench_step(sizes, precision, 5, peaks);
       CHECK(r.steps == 5);
       CHECK(r.tokens_per_step == 12 * 3);
@@ -284,8 +290,17 @@ TEST_CASE("bench step: tokens, products and bytes of a step are all counted") {
       if (device.is_cpu()) {
         CHECK(r.replay_ms.min > 0);
         CHECK(contains(text, "floor in practice"));
+        CHECK(r.products.empty());
         continue;
       }
+      double products = 0;
+      for (const GemmCall& p : r.products) products += 2.0 * static_cast<double>(p.m * p.n * p.k * p.count);
+      CHECK(products == f32 + bf16);
+#ifdef TANDEM_CUDA_SIMULATED
+      // Of all steps, a profiler sees one alone, and its optimizer.
+      CHECK(simulator::statistics().profiled > r.products.size() / 4);
+      CHECK(simulator::statistics().profiled * 8 < simulator::statistics().launches);
+#endif
       CHECK(r.eager_ms.min > 0);
       CHECK(contains(text, "operator by operator: "));
       CHECK(contains(text, "MFU: "));
@@ -374,6 +389,11 @@ TEST_CASE("bench: unknown operators and bad flags are refused, known operators a
     CHECK(step.exit_code == 0);
     CHECK(contains(step.out, "step " + precision + ": "));
     CHECK(contains(step.out, "step / floor"));
+    const TempDir folder;
+    const std::string json = (folder / "step.json").string();
+    CHECK(small_run({"step", "--steps=1", "--precision=" + precision, "--json=" + json}).exit_code == 0);
+    // In a record the products of a GPU's step stand as text: the logits of 16 tokens, 16 wide, are among them.
+    CHECK(contains(read_text(json), "\"16x5x16 nt 1\"") == device.is_cuda());
     const ToolRun shards = small_run({"step", "--steps=2", "--shards=2", "--precision=" + precision});
     CAPTURE(shards.err);
     CHECK(shards.exit_code == 0);

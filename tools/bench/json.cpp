@@ -49,6 +49,12 @@ ordered_json sizes_json(const BenchSizes& sizes) {
   return json;
 }
 
+// Returns m x n x k, which operands are transposed (t) or not (n), and the batch: "512x1536x768 nt 4".
+std::string product_text(const GemmCall& p) {
+  return fmt::format("{}x{}x{} {}{} {}", p.m, p.n, p.k, p.transpose_a ? 't' : 'n', p.transpose_b ? 't' : 'n',
+                     p.count);
+}
+
 // Sets an integer to that of a field. Error: a number with a fraction, or one that the type cannot hold.
 template <class Integer>
 void take(const ordered_json& json, const char* field, Integer& target) {
@@ -149,6 +155,11 @@ ordered_json step_json(const StepResult& r) {
                {"flops_per_token", r.flops_per_token},
                {"peak_floor_ms", r.peak_floor_ms},
                {"step_over_peak_floor", r.step_ms.median / r.peak_floor_ms}});
+  if (!r.products.empty()) {
+    ordered_json products = ordered_json::array();
+    for (const GemmCall& p : r.products) products.push_back(product_text(p));
+    json["products"] = products;
+  }
   if (r.replay_ms.median > 0) {
     json["replay_ms"] = spread_json(r.replay_ms);
     json["step_over_replay"] = r.step_ms.median / r.replay_ms.median;

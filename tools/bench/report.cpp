@@ -136,7 +136,7 @@ PeakTable measure_peak_table(int rounds) {
     if (bench_has(precision)) table.products.emplace_back(precision, measure_gemm_peak(precision, rounds));
   for (const size_t bytes :
        {memory_bytes(), size_t{1} << 18, size_t{1} << 21, size_t{1} << 24, size_t{1} << 26})
-    table.copies.push_back({bytes, measure_copy_gbs(bytes, rounds)});
+    if (bytes <= memory_bytes()) table.copies.push_back({bytes, measure_copy_gbs(bytes, rounds)});
   if (bench_device().is_cpu()) table.read_gbs = measure_read_gbs(memory_bytes(), rounds);
   return table;
 }

@@ -13,6 +13,7 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/core/host_memory.h"
 #include "tandem/core/random.h"
+#include "tandem/cuda/runtime/profiler.h"
 #include "tandem/models/training/trainer.h"
 #include "tandem/ops/gemm/log.h"
 #include "tools/bench/replay.h"
@@ -123,14 +124,27 @@ void wait_for_device() {
     if (bench_device().is_cuda()) cuda::synchronize();
 }
 
+// Runs a step that profilers of the device record, and no other.
+void step_for_profilers(Trainer& trainer) {
+  if constexpr (kWithCuda) {
+    if (bench_device().is_cuda()) {
+      const cuda::ProfiledRange range;
+      trainer.step();
+      return;
+    }
+  }
+  trainer.step();
+}
+
 // Runs the last step of the warm-up; records its peak memory and returns its products.
 std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& result) {
   bench_allocator().reset_peak();
   std::vector<GemmCall> calls;
   {
     const GemmLog log;
-    trainer.step();
+    step_for_profilers(trainer);
     calls = log.calls();
+    if (bench_device().is_cuda()) result.products = log.sequence();
   }
   const MemoryStatistics memory = bench_allocator().statistics();
   result.peak_bytes = memory.peak_in_use;

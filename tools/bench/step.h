@@ -41,6 +41,8 @@ struct StepResult {
   // The floor: the time of the step's products alone, at the measured peak and, on a CPU, run again back to
   // back.
   GemmFlops flops;
+  std::vector<GemmCall>
+      products;  // on a GPU: those of a step, in order, so that a profiler's kernels can be told apart
   double peak_floor_ms = 0;
   Spread replay_ms;
   std::vector<StepPart> parts;
@@ -63,7 +65,8 @@ struct StepResult {
 // Trains the preset's model, with its recipe and the given sizes, on random bytes on the bench device: a few
 // steps to warm up, then `steps` timed ones. On a CPU each is followed by one replay of its products and one
 // separate update of the optimizer, so that disturbances fall on all of them alike. On a GPU a few steps at a
-// time are enqueued without waiting, as in training; first operator by operator, then as CUDA graphs. Error:
+// time are enqueued without waiting, as in training; first operator by operator, then as CUDA graphs. The last
+// step of the warm-up is marked for profilers (cuda/runtime/profiler.h). Error:
 // fewer than one step; a precision that the device does not have.
 StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks,
                       bool recompute = false);
