@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "tandem/core/error.h"
+#include "tandem/core/tensor.h"
 #include "tandem/cuda/runtime/context.h"
 #include "tandem/cuda/runtime/cublas.h"
 #include "tandem/ops/gemm/log.h"
@@ -115,7 +116,7 @@ std::unique_ptr<Plan> make_plan(const Gemm& p, GemmTypes types, const void* bias
   set(plan->operation, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   if (bias) {
     set(plan->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // its alignment counts in the choice
+    set(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     set(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(types.c));
   }
   plan->a =
@@ -159,6 +160,16 @@ void fill_rows(void* c, const Gemm& p, DType dtype, const void* bias) {
     }
 }
 
+// Returns a copy of a bias that does not begin at a multiple of 16 bytes, and an undefined tensor for one that does. cuBLASLt
+// is told how the matrices are aligned, but there is no way to tell it of the bias, which kernels may load in vectors.
+Tensor aligned_copy(const void* bias, const Gemm& p, DType dtype) {
+  if (!bias || alignment({bias}) == 16) return {};
+  const Tensor copied({p.n}, dtype, Device::cuda());
+  TANDEM_CUDA_CHECK(
+      cudaMemcpyAsync(copied.raw(), bias, copied.nbytes(), cudaMemcpyDeviceToDevice, context().compute));
+  return copied;
+}
+
 }  // namespace
 
 void gemm(void* c, const void* a, const void* b, const Gemm& p, GemmTypes types, const void* bias) {
@@ -172,7 +183,9 @@ void gemm(void* c, const void* a, const void* b, const Gemm& p, GemmTypes types,
     return fill_rows(c, p, types.c, bias);
   }
   try {
-    Plan& plan = plan_for(p, types, bias, alignment({a, b, c, bias}));
+    const Tensor copied = aligned_copy(bias, p, types.c);
+    if (copied.defined()) bias = copied.raw();
+    Plan& plan = plan_for(p, types, bias, alignment({a, b, c}));
     if (bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     const double one64 = 1, beta64 = p.accumulate ? 1 : 0;
     const float one = 1, beta = p.accumulate ? 1 : 0;

@@ -293,6 +293,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     return status;
   const bool with_bias = desc->epilogue == CUBLASLT_EPILOGUE_BIAS;
   const double beta_value = scalar(beta, desc->scale_type);
+  // No attribute says how a bias is aligned, so kernels may take it to begin as memory from cudaMalloc does.
+  if (with_bias && !is_aligned(desc->bias, 16)) return CUBLAS_STATUS_INVALID_VALUE;
   if ((with_bias && !desc->bias) || (beta_value != 0 && !c)) return CUBLAS_STATUS_INVALID_VALUE;
   if (c == d && (lc.ld != ld.ld || lc.stride != ld.stride)) return CUBLAS_STATUS_INVALID_VALUE;
   Algorithm algorithm{};

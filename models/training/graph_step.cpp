@@ -2,6 +2,7 @@
 #include "tandem/models/training/graph_step.h"
 
 #include "tandem/autograd/leaf.h"
+#include "tandem/core/backend.h"
 #include "tandem/core/dispatch.h"
 #include "tandem/core/error.h"
 #include "tandem/cuda/runtime/graph.h"
@@ -57,6 +58,8 @@ bool GraphStep::capture([[maybe_unused]] uint32_t first_micro_step,
                         [[maybe_unused]] const Part& part) {
   if constexpr (kWithCuda) {
     try {
+      // The memory of the steps before is idle now, and the graph takes as much of its own: both need not fit.
+      cuda::allocator().release_cached();
       const auto graph = std::make_shared<cuda::Graph>();
       graph->capture([&part, first_micro_step] { part(first_micro_step); });
       graphs_.push_back(graph);

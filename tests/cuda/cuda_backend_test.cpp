@@ -13,6 +13,7 @@
 #include "tandem/cuda/runtime/graph.h"
 #include "tandem/cuda/runtime/library.h"
 #include "tandem/ops/dropout.h"
+#include "tandem/ops/linear.h"
 #include "tandem/ops/matmul.h"
 #include "tandem/ops/support/weight_cache.h"
 #include "tandem/testing/max_difference.h"
@@ -187,6 +188,17 @@ TEST_CASE("cuda: products of every kind are the CPU's") {
         }
       }
     }
+  }
+}
+
+TEST_CASE("cuda: a bias may begin anywhere") {
+  if (!has_cuda()) return;
+  const Tensor x = random_tensor({3, 5}, DType::f32, 1), w = random_tensor({9, 5}, DType::f32, 2),
+               b = random_tensor({12}, DType::f32, 3);
+  for (const int64_t begin : {0, 1, 2, 3}) {
+    const Tensor expected = linear(x, w, b.view_rows(begin, begin + 9).clone());
+    const Tensor y = linear(x.to(kCuda), w.to(kCuda), b.to(kCuda).view_rows(begin, begin + 9));
+    CHECK(relative_error(y.to(Device::cpu()), expected.to(DType::f64)) < 1e-5);
   }
 }
 

@@ -188,6 +188,20 @@ TEST_CASE("cuda: no memory comes from the device after the third step, nor from 
   }
 }
 
+TEST_CASE("cuda: what is idle is given back before a step becomes a graph") {
+  if (!has_cuda() || !has_graphs()) return;
+  if constexpr (kWithCuda) {
+    Trainer trainer = make_trainer(run_in("bf16"), kCuda);
+    losses(trainer, 1);
+    { const Tensor idle({int64_t{1} << 28}, DType::u8, kCuda); }
+    const size_t held = cuda::allocator().statistics().reserved;
+    CHECK(held >= size_t{1} << 28);
+    losses(trainer, 4);
+    CHECK(trainer.uses_graph());
+    CHECK(cuda::allocator().statistics().reserved < held - (size_t{1} << 27));
+  }
+}
+
 TEST_CASE("cuda: evaluation and generation are the CPU's") {
   if (!has_cuda()) return;
   Trainer host = make_trainer(run_in("f32"));
