@@ -7,6 +7,7 @@
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
 #include "tandem/ops/cross_entropy.h"
+#include "tandem/ops/reshape.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -43,6 +44,12 @@ void Decoder::append(Decoder&) {
 Tensor LanguageModel::loss(const Tensor& tokens, const Tensor& targets, State& state,
                            const ForwardOptions& options) const {
   return cross_entropy_in_place(logits(tokens, state, options), targets);
+}
+
+std::vector<Tensor> LanguageModel::softmax_logits(const Tensor& tokens, State& state,
+                                                  const ForwardOptions& options) const {
+  const Tensor all = logits(tokens, state, options);
+  return {reshape(all, {all.numel() / all.size(-1), all.size(-1)})};
 }
 
 Tensor LanguageModel::token_losses(const Tensor& tokens, const Tensor& targets, State& state,

@@ -36,6 +36,8 @@ struct ForwardOptions {
   uint32_t step = 0;      // number of the micro-batch: each has its own masks
   AttentionContext context = {};
   bool recompute = false;  // keeps only the layers' inputs, and runs each layer again in backward
+  std::vector<Tensor>* layer_outputs =
+      nullptr;  // receives the output (T, B, D) of each layer, unless it is null
 };
 
 // What a model carries to the next segment, without gradient, by name: "c.0" is the cell state (B, D) of
@@ -100,6 +102,14 @@ class LanguageModel : public Module {
   // `memory` rows carried over: 2 m n k for each matrix product, masked scores not counted. Training takes
   // three times as many.
   virtual double forward_flops(int64_t steps, int64_t memory) const = 0;
+
+  // Returns where an adaptive softmax cuts the vocabulary; empty for one softmax over all of it, whose logits() have a
+  // gradient. With cutoffs softmax_logits() has one.
+  virtual std::vector<int64_t> cutoffs() const { return {}; }
+  // Returns the logits (T B, n_i) of all tokens in each softmax that the output consists of: that of the head, whose last
+  // columns are those of the tails, and those of the tails. Error: as logits().
+  virtual std::vector<Tensor> softmax_logits(const Tensor& tokens, State& state,
+                                             const ForwardOptions& options) const;
 
   virtual int64_t vocabulary_size() const = 0;
   virtual DType dtype() const = 0;

@@ -100,6 +100,7 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOpt
     for (size_t j = 1; j < out.size(); ++j) next.parts.push_back({(*parts)[j - 1], out[j].detach()});
     if (layer->only_multiplies_memory()) next.only_multiplied.push_back(part_name("memory", i));
     x = out[0];
+    if (options.layer_outputs) options.layer_outputs->push_back(x);
   }
   state = std::move(next);
   return dropout(x, options.training ? frame_.output_dropout : 0, {options.seed, options.step, kOutput});
@@ -107,6 +108,11 @@ Tensor LayeredModel::hidden(const Tensor& tokens, State& state, const ForwardOpt
 
 Tensor LayeredModel::logits(const Tensor& tokens, State& state, const ForwardOptions& options) const {
   return output_->logits(hidden(tokens, state, options));
+}
+
+std::vector<Tensor> LayeredModel::softmax_logits(const Tensor& tokens, State& state,
+                                                 const ForwardOptions& options) const {
+  return output_->softmax_logits(hidden(tokens, state, options), options, kOutputClusters);
 }
 
 Tensor LayeredModel::loss(const Tensor& tokens, const Tensor& targets, State& state,

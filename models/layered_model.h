@@ -39,6 +39,9 @@ class LayeredModel : public LanguageModel {
   std::unique_ptr<Decoder> decoder(int64_t batch, const AttentionContext& context) const override;
   bool carries_state() const override;
   double forward_flops(int64_t steps, int64_t memory) const override;
+  std::vector<int64_t> cutoffs() const override { return output_->cutoffs(); }
+  std::vector<Tensor> softmax_logits(const Tensor& tokens, State& state,
+                                     const ForwardOptions& options) const override;
   int64_t vocabulary_size() const override { return vocabulary_; }
   DType dtype() const override { return embedding_->rows().dtype(); }
   Device device() const override { return embedding_->rows().device(); }

@@ -12,9 +12,14 @@
 #include "tandem/core/check.h"
 #include "tandem/ops/adaptive/clusters.h"
 #include "tandem/ops/arithmetic.h"
+#include "tandem/ops/cast.h"
+#include "tandem/ops/concat.h"
 #include "tandem/ops/cross_entropy.h"
 #include "tandem/ops/embedding.h"
 #include "tandem/ops/linear.h"
+#include "tandem/ops/matmul.h"
+#include "tandem/ops/reshape.h"
+#include "tandem/ops/slice.h"
 #include "tandem/ops/support/weight_cache.h"
 
 namespace tandem {
@@ -163,6 +168,32 @@ TokenOutput::TokenOutput(const TokenConfig& config, int64_t d, const TokenEmbedd
 Tensor TokenOutput::logits(const Tensor& h) const {
   if (adaptive_) return adaptive_log_probabilities(h, weights_);
   return linear(h, weights_.rows[0], weights_.biases.empty() ? Tensor() : weights_.biases[0]);
+}
+
+std::vector<Tensor> TokenOutput::softmax_logits(const Tensor& h, const ForwardOptions& options,
+                                                uint32_t site) const {
+  const Tensor x = reshape(h, {h.numel() / h.size(-1), h.size(-1)});
+  if (!adaptive_) return {logits(x)};
+  const VocabularyClusters clusters = vocabulary_clusters("output", weights_.cutoffs, weights_.rows);
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < clusters.count(); ++i) sizes.push_back(clusters.size(i));
+  // One table for all clusters is cut into theirs.
+  const auto of_clusters = [&sizes](const std::vector<Tensor>& tables) {
+    if (tables.empty()) return std::vector<Tensor>(sizes.size());
+    return tables.size() == 1 ? split(tables[0], sizes) : tables;
+  };
+  const std::vector<Tensor> rows = of_clusters(weights_.rows), biases = of_clusters(weights_.biases);
+  std::vector<Tensor> all;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Tensor projection = weights_.projections.empty() ? Tensor() : weights_.projections[i];
+    Tensor z = x;
+    if (projection.defined())
+      z = dropout(matmul(x, cast(projection, x.dtype())), options.training ? dropout_ : 0,
+                  cluster_key({options.seed, options.step, site}, static_cast<int64_t>(i)));
+    all.push_back(linear(z, rows[i], biases[i]));
+    if (i == 0) all[0] = concat_columns({all[0], linear(z, weights_.cluster_rows, weights_.cluster_bias)});
+  }
+  return all;
 }
 
 Tensor TokenOutput::loss(const Tensor& h, const Tensor& targets, const ForwardOptions& options,

@@ -78,6 +78,10 @@ class TokenOutput : public Module {
 
   // Returns logits (..., V); with an adaptive softmax, log-probabilities.
   Tensor logits(const Tensor& h) const;
+  // Returns the logits (N, n_i) of all N tokens in each softmax, the head first, with gradient, where an adaptive softmax
+  // computes those of a tail for its own tokens alone. `site` is as below.
+  std::vector<Tensor> softmax_logits(const Tensor& h, const ForwardOptions& options, uint32_t site) const;
+  const std::vector<int64_t>& cutoffs() const { return weights_.cutoffs; }
   // Returns the mean loss in nats. `site` is the dropout site of the clusters' features.
   Tensor loss(const Tensor& h, const Tensor& targets, const ForwardOptions& options, uint32_t site) const;
   // Returns the loss of each target in nats, shaped as targets, without gradient.

@@ -44,6 +44,12 @@ GradientSum::GradientSum(std::vector<NamedTensor> parameters, int64_t shards, st
   if (!parameters_.empty()) losses_ = zeros({shards_}, DType::f64, parameters_.front().value.device());
 }
 
+void GradientSum::add_parameters(const std::vector<NamedTensor>& parameters) {
+  TANDEM_CHECK(begins_.empty(), "gradient sum: {} parameters come after the first gradients",
+               parameters.size());
+  parameters_.insert(parameters_.end(), parameters.begin(), parameters.end());
+}
+
 void GradientSum::set_layout() {
   for (const auto& [name, value] : parameters_) {
     const Tensor& first = parameters_.front().value;

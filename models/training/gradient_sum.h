@@ -36,6 +36,8 @@ class GradientSum {
   GradientSum(std::vector<NamedTensor> parameters, int64_t shards, std::shared_ptr<Ranks> ranks,
               std::shared_ptr<Transport> transport);
 
+  // Adds gradients of more parameters, before the first push(). Error: later.
+  void add_parameters(const std::vector<NamedTensor>& parameters);
   void set_reduce(Reduce reduce) { reduce_ = reduce; }
   // The shards of this rank.
   IndexRange own() const { return part_of(shards_, ranks_->size(), ranks_->rank()); }

@@ -2,6 +2,7 @@
 #include "tandem/models/training/run_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "tandem/core/check.h"
@@ -15,18 +16,20 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, shard
                                    lr_floor, warmup, steps, noam_width, cycle, cycle_growth, cycle_shrink,
                                    weight_decay, decay, clip, eval_every, eval_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VocabularyLimit, size, min_count)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Distillation, teacher, digest, weight, temperature, imitate_steps)
 NLOHMANN_JSON_SERIALIZE_ENUM(TokenUnit, {{TokenUnit::byte, "byte"},
                                          {TokenUnit::word, "word"},
                                          {TokenUnit::subword, "subword"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RunConfig, corpus, corpus_sha256, text_sha256, level, words,
                                    valid_fraction, test_fraction, preset, model_config, recipe, precision,
-                                   seed, recompute, max_skipped, test, early_stop, sample_every,
+                                   seed, recompute, distillation, max_skipped, test, early_stop, sample_every,
                                    sample_tokens, keep)
 
 namespace {
 
 // Fields that are left out where they have their default.
-constexpr const char* kLaterFields[] = {"early_stop", "sample_every", "sample_tokens", "keep"};
+constexpr const char* kLaterFields[] = {"distillation", "early_stop", "sample_every", "sample_tokens",
+                                        "keep"};
 
 void check_range(const char* name, int64_t value, int64_t low, int64_t high = int64_t{1} << 40) {
   TANDEM_CHECK(value >= low && value <= high, "run configuration: {} is {}; it must be from {} to {}", name,
@@ -87,6 +90,12 @@ void RunConfig::check() const {
   check_range("eval_bytes", recipe.eval_bytes, 0);
   TANDEM_CHECK(recipe.eval_bytes != 1,
                "run configuration: eval_bytes is 1, which leaves nothing to predict; give 0 or more than 1");
+  const Distillation& d = distillation;
+  TANDEM_CHECK(d.weight >= 0 && d.weight <= 1,
+               "run configuration: distillation.weight is {}; it must be from 0 to 1", d.weight);
+  TANDEM_CHECK(d.temperature > 0 && std::isfinite(d.temperature),
+               "run configuration: distillation.temperature is {}; it must be positive", d.temperature);
+  check_range("distillation.imitate_steps", d.imitate_steps, 0);
   check_range("max_skipped", max_skipped, 1);
   check_range("early_stop", early_stop, 0);
   check_range("sample_every", sample_every, 0);
@@ -102,6 +111,7 @@ std::string RunConfig::text() const {
   nlohmann::json json = *this;
   const nlohmann::json defaults = RunConfig();
   json["corpus"] = escaped_utf8(corpus);
+  json["distillation"]["teacher"] = escaped_utf8(distillation.teacher);
   // Runs that do nothing new keep the text that earlier versions wrote and read.
   if (recipe.shards == 1) json["recipe"].erase("shards");
   for (const char* field : kLaterFields)
@@ -125,6 +135,7 @@ RunConfig RunConfig::from_text(const std::string& text) {
     token_unit_named(json["level"].get<std::string>());  // refuses other words
     RunConfig found = json.get<RunConfig>();
     found.corpus = unescaped_utf8(found.corpus);
+    found.distillation.teacher = unescaped_utf8(found.distillation.teacher);
     found.check();
     return found;
   } catch (const nlohmann::json::exception& error) {

@@ -7,6 +7,16 @@
 
 namespace tandem {
 
+// What a run learns from beside its text (models/training/distillation.h).
+struct Distillation {
+  std::string teacher;     // path of the teacher's file, as the user gave it
+  std::string digest;      // Teacher::digest: a resumed run must have the same teacher; "": not known yet
+  double weight = 0;       // part of the teacher's distribution in the loss, in [0, 1]; 0: no teacher
+  double temperature = 1;  // of both distributions
+  int64_t imitate_steps =
+      0;  // first steps, in which the layers learn from the teacher's (models/training/imitation.h)
+};
+
 struct RunConfig {
   std::string corpus;         // name or path, as the user gave it
   std::string corpus_sha256;  // Corpus::sha256: a resumed run must read the same tokens
@@ -21,6 +31,7 @@ struct RunConfig {
   std::string precision = "f32";  // of matrix products: f32, tf32 or bf16
   uint64_t seed = 1234;
   bool recompute = false;
+  Distillation distillation;
   int64_t max_skipped = 10;  // non-finite steps in a row before the run stops
   bool test = true;          // whether the test split is scored at the end
   // These fields say what a run does beside its steps. 0 switches a duty off.

@@ -115,6 +115,40 @@ void Trainer::load_batches() {
     }
 }
 
+void Trainer::set_teacher(Teacher teacher) {
+  check_teacher(teacher, config_.distillation, *model_, vocabulary_);
+  teacher_ = std::move(teacher);
+  config_.distillation.digest = teacher_.digest;
+  if (config_.distillation.imitate_steps == 0) return;
+  TANDEM_CHECK(progress_.step == 0 && !imitation_,
+               "trainer: the teacher comes after {} steps, or twice; set it once, "
+               "before the first",
+               progress_.step);
+  imitation_ = std::make_unique<Imitation>(*model_, *teacher_.model, config_.seed);
+  gradients_.add_parameters(imitation_->parameters());
+  optimizer_ = Optimizer(trained_parameters(), optimizer_config(config_.recipe));
+}
+
+std::vector<NamedTensor> Trainer::trained_parameters() const {
+  std::vector<NamedTensor> all = model_->parameters();
+  if (imitation_)
+    for (const NamedTensor& map : imitation_->parameters()) all.push_back(map);
+  return all;
+}
+
+Tensor Trainer::segment_loss(const Batch& batch, State& state, const ForwardOptions& options,
+                             Tensor& nll) const {
+  if (!teacher()) return nll = model_->loss(batch.inputs, batch.targets, state, options);
+  const Distillation& d = config_.distillation;
+  const SoftCrossEntropy losses =
+      progress_.step < d.imitate_steps
+          ? imitation_loss(*model_, *teacher(), *imitation_, batch.inputs, batch.targets, state, options)
+          : distillation_loss(*model_, *teacher(), {d.weight, d.temperature}, batch.inputs, batch.targets,
+                              state, options);
+  nll = losses.nll;
+  return losses.loss;
+}
+
 void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
   if (batch.starts_epoch) state = State();
   const ForwardOptions options{.training = true,
@@ -124,9 +158,10 @@ void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step,
                                .recompute = config_.recompute};
   std::vector<LeafUse> leaves;
   Tape tape({.check_nan = check_nan, .profile = profile_, .leaves = steps_to_check_ > 0 ? &leaves : nullptr});
-  const Tensor loss = model_->loss(batch.inputs, batch.targets, state, options);
+  Tensor nll;
+  const Tensor loss = segment_loss(batch, state, options, nll);
   const double share = 1.0 / static_cast<double>(micro_steps_per_step());
-  add_in_place(loss_, scale(loss.detach().to(DType::f64), share).view_as({1}));
+  add_in_place(loss_, scale(nll.detach().to(DType::f64), share).view_as({1}));
   tape.backward({loss}, {full(loss.shape(), share, loss.dtype(), loss.device())});
   check_leaves(leaves);
   if (profile_) last_profile_ = tape.times();
@@ -135,7 +170,7 @@ void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step,
 void Trainer::check_leaves(const std::vector<LeafUse>& uses) const {
   if (uses.empty()) return;
   std::set<const GradNode*> known;
-  for (const NamedTensor& parameter : model_->parameters()) known.insert(parameter.value.node().get());
+  for (const NamedTensor& parameter : trained_parameters()) known.insert(parameter.value.node().get());
   for (const LeafUse& use : uses)
     TANDEM_CHECK(
         known.contains(use.leaf.get()),
@@ -205,6 +240,10 @@ bool Trainer::is_regular_step() const {
 }
 
 void Trainer::advance() {
+  TANDEM_CHECK(
+      teacher() || config_.distillation.weight == 0,
+      "trainer: the run learns from the teacher {}, which it does not have; give it by set_teacher()",
+      config_.distillation.teacher);
   const PrecisionScope scope(precision(), device());
   if (static_cast<int64_t>(unread_.size()) == kHistory) read_history();
   StepRecord record;
@@ -215,6 +254,8 @@ void Trainer::advance() {
 
   const uint32_t first_micro_step = progress_.micro_step;
   const double exchanged = exchange_seconds();
+  // The imitation is over: later steps have another loss.
+  if (progress_.step == config_.distillation.imitate_steps) graph_step_.restart();
   load_batches();
   fill(lr_, record.lr);
   std::vector<GraphStep::Part> parts{[this](uint32_t micro_step) { compute_gradients(micro_step); },
@@ -224,7 +265,7 @@ void Trainer::advance() {
   const auto exchange = [this] { gradients_.exchange(); };
   if (ranks_->size() == 1) parts = {[this](uint32_t micro_step) { compute_gradients(micro_step), update(); }};
   if (device().is_cuda() && is_regular_step())
-    graph_step_.run(first_micro_step, model_->parameters(), parts, exchange);
+    graph_step_.run(first_micro_step, trained_parameters(), parts, exchange);
   else
     GraphStep::run_eagerly(first_micro_step, parts, exchange);
   next_states_.clear();
@@ -331,6 +372,8 @@ Checkpoint Trainer::checkpoint() const {
     for (const NamedTensor& part : shard.state.parts)
       state.push_back({state_prefix(shard.index) + part.name, part.value});
   checkpoint.state = ranks_->size() > 1 ? gather_tensors(*ranks_, state) : state;
+  if (imitation_)
+    for (const NamedTensor& map : imitation_->parameters()) checkpoint.state.push_back(map);
   const StreamPosition position = this->position();
   checkpoint.progress = nlohmann::json{
       {"step", progress_.step},
@@ -355,12 +398,17 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   TANDEM_CHECK(checkpoint.vocabulary == vocabulary_,
                "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
                checkpoint.vocabulary.size(), vocabulary_.size());
-  const int64_t shards = checkpoint.run_config.empty()
-                             ? config_.recipe.shards
-                             : RunConfig::from_text(checkpoint.run_config).recipe.shards;
-  TANDEM_CHECK(shards == config_.recipe.shards,
-               "resume: the checkpoint is of a run of {} shards, this one has {}", shards,
+  const RunConfig before =
+      checkpoint.run_config.empty() ? config_ : RunConfig::from_text(checkpoint.run_config);
+  TANDEM_CHECK(before.recipe.shards == config_.recipe.shards,
+               "resume: the checkpoint is of a run of {} shards, this one has {}", before.recipe.shards,
                config_.recipe.shards);
+  const Distillation &was = before.distillation, &is = config_.distillation;
+  TANDEM_CHECK(
+      was.weight == is.weight && was.temperature == is.temperature && was.imitate_steps == is.imitate_steps,
+      "resume: in the checkpoint's run the teacher has the weight {}, the temperature {} and {} steps of imitation, in "
+      "this one {}, {} and {}",
+      was.weight, was.temperature, was.imitate_steps, is.weight, is.temperature, is.imitate_steps);
   const char* const kWhat = "resume: the checkpoint's progress";
   const nlohmann::json progress = parse_json(checkpoint.progress, kWhat);
   const auto count = [&progress, kWhat](const char* name) {
@@ -382,10 +430,14 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   optimizer_.load_state(checkpoint.optimizer);
   optimizer_.set_pruning_masks(checkpoint.masks);
   masks_ = checkpoint.masks;
+  std::vector<NamedTensor> state, maps;
+  for (const NamedTensor& part : checkpoint.state)
+    (part.name.starts_with("imitation.") ? maps : state).push_back(part);
+  if (imitation_) imitation_->load(maps);
   for (Shard& shard : shards_) {
     shard.state = State();
     const std::string prefix = state_prefix(shard.index);
-    for (const auto& [name, value] : checkpoint.state)
+    for (const auto& [name, value] : state)
       if (name.starts_with(prefix))
         shard.state.parts.push_back({name.substr(prefix.size()), value.to(model_->device())});
   }

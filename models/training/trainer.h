@@ -17,6 +17,7 @@
 #include "tandem/core/ranks.h"
 #include "tandem/data/batch_stream.h"
 #include "tandem/models/training/checkpoint.h"
+#include "tandem/models/training/distillation.h"
 #include "tandem/models/training/gradient_sum.h"
 #include "tandem/models/training/graph_step.h"
 #include "tandem/models/training/optimizer.h"
@@ -35,7 +36,8 @@ ScheduleConfig schedule_config(const Recipe& recipe);
 // The record of one step.
 struct StepRecord {
   int64_t step = 0;  // number of the step, counting from 1
-  double loss = 0;   // mean negative log-likelihood in nats a token, over the step's segments
+  double loss =
+      0;  // mean negative log-likelihood in nats a token, over the step's segments; no teacher's part
   double lr = 0;
   double gradient_norm = 0;  // global L2 norm, before clipping
   int64_t tokens = 0;
@@ -57,9 +59,16 @@ class Trainer {
   Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, const Tokens& train,
           const Vocabulary& vocabulary, std::shared_ptr<Ranks> ranks = Ranks::alone());
 
+  // Lets the model learn from a teacher, whose weight and temperature the configuration has. Call it before restore() and
+  // the first step of a run with such a weight, on every rank. The configuration gets the teacher's digest if it has none.
+  // Error: as check_teacher().
+  void set_teacher(Teacher teacher);
+  // Returns the teacher, or null.
+  const LanguageModel* teacher() const { return teacher_.model.get(); }
+
   // Takes one step: forward, backward, clipping, update. If the loss or the gradient is not finite, nothing
   // changes but the position in the text and the count of skipped steps.
-  // Error, in the first steps: the loss depends on a leaf that is no parameter of the model.
+  // Error: the configuration asks for a teacher, and there is none. In the first steps: the loss depends on a leaf that is no parameter of the model.
   void advance();
   // Waits for the steps taken since the last call and returns their records, oldest first.
   // Error: RunConfig::max_skipped steps in a row were not finite; the message names the operator where the first
@@ -136,7 +145,7 @@ class Trainer {
     int64_t index;
     BatchStream stream;          // of its columns
     std::vector<Batch> batches;  // one for each segment of a step
-    State state;                 // carried to the next step
+    State state;                 // carried to the next step, by the teacher too
   };
   struct Progress {
     int64_t step = 0;
@@ -145,6 +154,10 @@ class Trainer {
     uint32_t micro_step = 0;  // segments of all shards so far; keys the dropout masks
   };
   void load_batches();
+  // Returns the parameters of the model, and those of the imitation, if there is one.
+  std::vector<NamedTensor> trained_parameters() const;
+  // Computes the loss of a segment that is to fall, and advances `state`. `nll` receives the negative log-likelihood alone.
+  Tensor segment_loss(const Batch& batch, State& state, const ForwardOptions& options, Tensor& nll) const;
   // Runs forward and backward of one segment. Adds its share to the gradients and to loss_; advances `state`.
   void run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan);
   // Error: the last backward pass reached a leaf that is no parameter of the model, as when add_parameter() or
@@ -171,6 +184,8 @@ class Trainer {
   std::shared_ptr<Ranks> ranks_;
   Vocabulary vocabulary_;
   std::unique_ptr<LanguageModel> model_;
+  Teacher teacher_;                       // without a model if there is none
+  std::unique_ptr<Imitation> imitation_;  // null if no step is its
   Optimizer optimizer_;
   Schedule schedule_;
   GradientSum gradients_;

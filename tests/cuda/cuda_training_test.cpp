@@ -7,6 +7,7 @@
 #include "tandem/core/array.h"
 #include "tandem/core/backend.h"
 #include "tandem/core/dispatch.h"
+#include "tandem/models/registry.h"
 #include "tandem/models/training/evaluation.h"
 #include "tandem/models/training/sampling.h"
 #include "tandem/models/training/score.h"
@@ -92,6 +93,46 @@ TEST_CASE(
     after.restore(before.checkpoint());
     CHECK(losses(after, 10) == std::vector<double>(seen.begin() + 6, seen.end()));
   }
+}
+
+TEST_CASE(
+    "cuda: distilled steps follow the CPU's, a graph has the bits of single operators, and a run resumes") {
+  if (!has_cuda()) return;
+  RunConfig config = run_in("f32");
+  config.distillation = {
+      .teacher = "in memory", .digest = "", .weight = 0.5, .temperature = 2, .imitate_steps = 8};
+  const auto student = [&config](Device device, const char* teacher) {
+    Trainer trainer = make_trainer(config, device);
+    trainer.set_teacher(make_teacher(make_model(teacher, 9, device), trainer.vocabulary(), "a test's"));
+    return trainer;
+  };
+  // The second teacher's log-probabilities are those of an adaptive softmax.
+  for (const char* const teacher :
+       {R"({"model":"srupp","vocabulary":6,"d":48,"d_projected":12,"layers":2})",
+        R"({"model":"lstm","vocabulary":6,"d":40,"layers":1,"cutoffs":[2,4],"adaptive":"pytorch"})"})
+    for (const auto& kind : {std::pair{"f32", 1e-4}, {"bf16", 5e-2}}) {
+      const std::string precision = kind.first;
+      const double tolerance = kind.second;
+      CAPTURE(teacher);
+      CAPTURE(precision);
+      config.precision = "f32";
+      Trainer reference = student(Device::cpu(), teacher);
+      const std::vector<double> expected = losses(reference, 16);
+      config.precision = precision;
+      Trainer eager = student(kCuda, teacher), graph = student(kCuda, teacher);
+      eager.use_graph(false);
+      const std::vector<double> seen = losses(graph, 16);
+      CHECK(seen == losses(eager, 16));
+      CHECK(graph.graph_refusal() == "");
+      CHECK(graph.uses_graph() == has_graphs());
+      for (size_t i = 0; i < seen.size(); ++i)
+        CHECK(seen[i] == doctest::Approx(expected[i]).epsilon(tolerance));
+
+      Trainer before = student(kCuda, teacher), after = student(kCuda, teacher);
+      losses(before, 6);
+      after.restore(before.checkpoint());
+      CHECK(losses(after, 10) == std::vector<double>(seen.begin() + 6, seen.end()));
+    }
 }
 
 TEST_CASE("cuda: steps are enqueued, and their records come later, none lost") {

@@ -48,6 +48,12 @@ std::string config_text(const RunConfig& config, const Flags& flags) {
   put("max-skipped", config.max_skipped);
   put("no-test", !config.test);
   put("shards", r.shards);
+  if (config.distillation.weight > 0) {
+    put_text("teacher", config.distillation.teacher);
+    put("distill-weight", config.distillation.weight);
+    put("temperature", config.distillation.temperature);
+    put("imitate-steps", config.distillation.imitate_steps);
+  }
 
   text += "\n# The recipe.\n";
   put("batch-size", r.batch_size);

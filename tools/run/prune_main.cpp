@@ -116,6 +116,7 @@ RunConfig tuning_config(const RunConfig& run, const Options& o, Device device) {
   config.recipe.lr = o.lr;
   config.precision = resolve_precision(o.precision, device);
   config.test = false;
+  config.distillation = {};  // the pruned weights learn from the text alone
   return config;
 }
 

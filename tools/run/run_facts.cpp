@@ -36,8 +36,15 @@ Json readable(const RunConfig& config) {
 
 }  // namespace
 
-double training_flops_per_token(const LanguageModel& model, const Recipe& recipe) {
-  return 3 * model.forward_flops(recipe.unroll, recipe.memory < 0 ? recipe.unroll : recipe.memory);
+double training_flops_per_token(const LanguageModel& model, const Recipe& recipe,
+                                const LanguageModel* teacher) {
+  const int64_t memory = recipe.memory < 0 ? recipe.unroll : recipe.memory;
+  return 3 * model.forward_flops(recipe.unroll, memory) +
+         (teacher ? teacher->forward_flops(recipe.unroll, memory) : 0);
+}
+
+double training_flops_per_token(const Trainer& trainer) {
+  return training_flops_per_token(trainer.model(), trainer.config().recipe, trainer.teacher());
 }
 
 void write_run_facts(const std::filesystem::path& folder, const Trainer& trainer,
@@ -54,7 +61,7 @@ void write_run_facts(const std::filesystem::path& folder, const Trainer& trainer
                     {"command", std::move(words)}});
   const Json facts = {{"starts", std::move(starts)},
                       {"parameters", trainer.model().parameter_count()},
-                      {"flops_per_token", training_flops_per_token(trainer.model(), trainer.config().recipe)},
+                      {"flops_per_token", training_flops_per_token(trainer)},
                       {"config", readable(trainer.config())}};
   write_file_atomically(path.string(), facts.dump(1) + "\n");
 }

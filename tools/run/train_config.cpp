@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -79,14 +80,36 @@ std::string with_tied_output(const std::string& preset) {
   return json.dump();
 }
 
+// Returns the teacher of a new run. Error: UsageError for its settings without one, or outside of their range.
+Distillation distillation_of(const TrainOptions& o) {
+  constexpr double kWeight = 0.5, kTemperature = 2;
+  if (o.teacher.empty() && (o.distill_weight || o.temperature || o.imitate_steps))
+    throw UsageError(
+        fmt::format("{} needs a teacher; give --teacher=CHECKPOINT", o.distill_weight ? "--distill-weight"
+                                                                     : o.temperature  ? "--temperature"
+                                                                                      : "--imitate-steps"));
+  const double weight = o.distill_weight.value_or(kWeight),
+               temperature = o.temperature.value_or(kTemperature);
+  if (!(weight >= 0 && weight <= 1))
+    throw UsageError(fmt::format("--distill-weight: {} is not from 0 to 1", weight));
+  if (!(temperature > 0 && std::isfinite(temperature)))
+    throw UsageError(fmt::format("--temperature: {} is not a positive number", temperature));
+  if (o.teacher.empty() || weight == 0) return {};
+  return {.teacher = o.teacher,
+          .digest = "",
+          .weight = weight,
+          .temperature = temperature,
+          .imitate_steps = o.imitate_steps.value_or(0)};
+}
+
 // Returns whether a flag may be given to a resumed run with another value than before.
 bool is_free_on_resume(const std::string& flag) {
   static const std::set<std::string> free = {
-      "corpus",       "--model",        "--preset",       "--resume",      "--out",
-      "--max-steps",  "--max-time",     "--log-every",    "--url",         "--data-dir",
-      "--device",     "--check-nan",    "--eager",        "--verify",      "--ranks",
-      "--reduce",     "--timeout",      "--max-restarts", "--peak-tflops", "--tensorboard",
-      "--early-stop", "--sample-every", "--sample-bytes", "--keep",        "--dump-config"};
+      "corpus",        "--model",       "--preset",     "--resume",       "--out",          "--max-steps",
+      "--max-time",    "--log-every",   "--url",        "--data-dir",     "--device",       "--check-nan",
+      "--eager",       "--verify",      "--ranks",      "--reduce",       "--timeout",      "--max-restarts",
+      "--peak-tflops", "--tensorboard", "--early-stop", "--sample-every", "--sample-bytes", "--keep",
+      "--dump-config", "--teacher"};
   return free.contains(flag);
 }
 
@@ -120,6 +143,7 @@ RunConfig new_run(const TrainOptions& o, const Corpus& corpus, Device device, co
   config.precision = resolve_precision(o.precision, device);
   config.seed = o.seed;
   config.recompute = o.recompute;
+  config.distillation = distillation_of(o);
   config.max_skipped = o.max_skipped;
   config.test = o.test;
   override_duties(config, o);
@@ -156,6 +180,9 @@ void check_resume_file(const Flags& flags, const TrainOptions& o, const RunConfi
   take("--test-fraction", wanted.test_fraction, o.corpus.test_fraction);
   take("--seed", wanted.seed, o.seed);
   take("--recompute", wanted.recompute, o.recompute);
+  take("--distill-weight", wanted.distillation.weight, o.distill_weight.value_or(0));
+  take("--temperature", wanted.distillation.temperature, o.temperature.value_or(1));
+  take("--imitate-steps", wanted.distillation.imitate_steps, o.imitate_steps.value_or(0));
   take("--max-skipped", wanted.max_skipped, o.max_skipped);
   take("--no-test", wanted.test, o.test);
   take("--shards", wanted.recipe.shards, o.ranks.shards.value_or(1));

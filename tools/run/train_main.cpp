@@ -100,6 +100,11 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
                     100 * unknown_shares[0], 100 * unknown_shares[1], 100 * unknown_shares[2]));
   say(fmt::format("model: {} parameters, {}\n", with_commas(trainer.model().parameter_count()),
                   printable(trainer.model().config())));
+  if (const Distillation& d = config.distillation; trainer.teacher())
+    say(fmt::format(
+        "teacher: {}, {} parameters, weight {:g}, temperature {:g}, {}digest {}\n", printable(d.teacher),
+        with_commas(trainer.teacher()->parameter_count()), d.weight, d.temperature,
+        d.imitate_steps > 0 ? fmt::format("imitation for {} steps, ", d.imitate_steps) : "", d.digest));
   const Recipe& r = config.recipe;
   say(fmt::format(
       "recipe: preset {}, {} steps of {} x {} x {}, {} lr {:g}, warm-up {}, weight decay {:g} of {}, clip {:g}, "
@@ -110,8 +115,8 @@ void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& 
 }
 
 // Prints what a step of this run is and costs, for programs that plan runs.
-void print_description(const RunConfig& config, const LanguageModel& model, const Corpus& corpus,
-                       Device device) {
+void print_description(const RunConfig& config, const LanguageModel& model, const LanguageModel* teacher,
+                       const Corpus& corpus, Device device) {
   const Recipe& r = config.recipe;
   const auto tokens = static_cast<double>(r.accumulate * r.batch_size * r.unroll);
   const nlohmann::ordered_json json = {
@@ -121,7 +126,7 @@ void print_description(const RunConfig& config, const LanguageModel& model, cons
       {"batch_size", r.batch_size},
       {"unroll", r.unroll},
       {"tokens_per_step", tokens},
-      {"flops_per_step", tokens * training_flops_per_token(model, r)},
+      {"flops_per_step", tokens * training_flops_per_token(model, r, teacher)},
       {"steps", r.steps},
       {"warmup", r.warmup},
       {"level", name_of(config.level)},
@@ -178,9 +183,22 @@ size_t bytes_to_restore(const Checkpoint& checkpoint, const RunConfig& config) {
   return static_cast<size_t>(bytes);
 }
 
+// Returns the teacher of a run, and puts its digest into a new run's configuration; without a model if the run has none.
+// Error: the file is missing, or is no model.
+Teacher teacher_of(RunConfig& config, Device device) {
+  Distillation& d = config.distillation;
+  if (d.weight == 0) return {};
+  TANDEM_CHECK(fs::is_regular_file(d.teacher),
+               "--teacher: there is no file {}; give the path of the teacher's checkpoint", d.teacher);
+  Teacher teacher = load_teacher(d.teacher, device);
+  if (d.digest.empty()) d.digest = teacher.digest;
+  return teacher;
+}
+
 // Trains in a folder that rank 0 has locked, from the beginning or from `checkpoint`.
 void train_in(const fs::path& folder, const RunConfig& config, const Corpus& corpus, TrainOptions& o,
-              Device device, const Checkpoint* checkpoint, const std::shared_ptr<Ranks>& ranks) {
+              Teacher teacher, Device device, const Checkpoint* checkpoint,
+              const std::shared_ptr<Ranks>& ranks) {
   wait_for_corpus(*ranks);
   check_same_run(*ranks, config, corpus, device);
   o.run.folder = folder;
@@ -197,12 +215,13 @@ void train_in(const fs::path& folder, const RunConfig& config, const Corpus& cor
                    "the run's configuration describes a larger model than its checkpoint holds");
   Trainer trainer(config, corpus.split("train"), corpus.vocabulary, device, ranks);
   budget.reset();
+  if (teacher.model) trainer.set_teacher(std::move(teacher));
   trainer.set_reduce(reduce_named(o.ranks.reduce));
   trainer.check_nan(o.check_nan);
   trainer.use_graph(!o.eager);
   if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());
   if (checkpoint) trainer.restore(*checkpoint);
-  print_start(config, trainer, corpus, folder, o.ranks.reduce, o.run.unknown_shares);
+  print_start(trainer.config(), trainer, corpus, folder, o.ranks.reduce, o.run.unknown_shares);
   if (ranks->leads()) write_run_facts(folder, trainer, o.command);
   if (o.find_lr > 0) return search_rate(trainer, o.run);
   if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal)
@@ -233,7 +252,14 @@ void resume(const Flags& flags, TrainOptions& o, Device device, const std::share
   TANDEM_CHECK(corpus.sha256 == config.corpus_sha256, "resume: the run was on {} with sha256 {}; {} has {}",
                config.corpus, config.corpus_sha256, corpus.source, corpus.sha256);
   config.precision = resolve_precision(config.precision, device);
-  train_in(folder ? folder->path() : fs::path(), config, corpus, o, device, &checkpoint, ranks);
+  if (!o.teacher.empty() && !is_restart()) {
+    if (config.distillation.weight == 0)
+      throw UsageError("--resume: the run has no teacher; leave --teacher out");
+    config.distillation.teacher = o.teacher;
+  }
+  Teacher teacher = teacher_of(config, device);
+  train_in(folder ? folder->path() : fs::path(), config, corpus, o, std::move(teacher), device, &checkpoint,
+           ranks);
 }
 
 void begin(const Flags& flags, TrainOptions& o, Device device, const std::shared_ptr<Ranks>& ranks) {
@@ -242,13 +268,18 @@ void begin(const Flags& flags, TrainOptions& o, Device device, const std::shared
   const bool trains = !o.describe && !o.dump_config;
   if (!o.out.empty() && trains && ranks->leads()) folder.emplace(RunFolder::make(o.out));
   const Corpus corpus = load_corpus_with_progress(o.corpus);
-  const RunConfig config = new_run(o, corpus, device, *ranks);
-  if (o.describe)
-    return print_description(config, *make_model(config.model_config, config.seed), corpus, device);
+  RunConfig config = new_run(o, corpus, device, *ranks);
   if (o.dump_config) return fmt::print("{}", config_text(config, flags));
+  if (!o.teacher.empty() && config.distillation.weight == 0 && !o.describe)
+    say("note: --distill-weight=0: the run trains without the teacher\n");
+  Teacher teacher = teacher_of(config, o.describe ? Device::cpu() : device);
+  if (o.describe)
+    return print_description(config, *make_model(config.model_config, config.seed), teacher.model.get(),
+                             corpus, device);
   if (!folder && ranks->leads())
     folder.emplace(RunFolder::make_new(kRuns, run_name(o) + (o.find_lr > 0 ? "-find-lr" : "")));
-  train_in(folder ? folder->path() : fs::path(), config, corpus, o, device, nullptr, ranks);
+  train_in(folder ? folder->path() : fs::path(), config, corpus, o, std::move(teacher), device, nullptr,
+           ranks);
 }
 
 void train(const Flags& flags, TrainOptions& o, const std::shared_ptr<Ranks>& ranks) {

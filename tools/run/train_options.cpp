@@ -179,6 +179,31 @@ void add_preset_flags(Flags& flags, TrainOptions& o) {
   flags.add("--clip", o.clip, "Global norm that gradients are clipped to.").in_group(recipe);
 }
 
+// Flags of the teacher.
+void add_teacher_flags(Flags& flags, TrainOptions& o) {
+  const char* group = "Distillation (see below)";
+  flags
+      .add(
+          "--teacher", o.teacher,
+          "Learn from this model, too: a checkpoint of train, prune or quantize with the same symbols as the text. A "
+          "resumed run takes the file from here if it has moved.")
+      .in_group(group);
+  flags
+      .add("--distill-weight", o.distill_weight,
+           "Part of the teacher's distribution in the loss, from 0, which trains without it, to 1 [0.5].")
+      .in_group(group);
+  flags
+      .add("--temperature", o.temperature,
+           "Temperature at which the distributions of student and teacher are compared [2].")
+      .in_group(group);
+  flags
+      .add(
+          "--imitate-steps", o.imitate_steps,
+          "Number of first steps in which the layers learn what those of the teacher give, through learned maps [0].")
+      .non_negative()
+      .in_group(group);
+}
+
 }  // namespace
 
 void add_train_flags(Flags& flags, TrainOptions& options) {
@@ -187,6 +212,7 @@ void add_train_flags(Flags& flags, TrainOptions& options) {
   add_corpus_flags(flags, options.corpus);
   add_verify_flag(flags);
   add_preset_flags(flags, options);
+  add_teacher_flags(flags, options);
   add_rank_flags(flags, options.ranks);
 }
 
@@ -253,8 +279,23 @@ losses as --eager, bit for bit. Losses are fetched with the progress lines, at l
 steps; metrics.jsonl has every step, with the mean time of those that were fetched together. With
 --precision=bf16 activations and products are in bf16; weights, optimizer, sums, norms and carried
 state stay in f32. The MFU of the progress line is the work that the model needs (three times the
-products of its forward pass; recomputation and masked pairs do not count) over the peak of the
-GPU's data sheet.
+products of its forward pass, and those of a teacher's; recomputation and masked pairs do not count)
+over the peak of the GPU's data sheet.
+
+--teacher distils a model into a smaller one (Hinton et al. 2015, arXiv 1503.02531):
+  train gcide --teacher=runs/base/best.safetensors --layers=2 --distill-weight=0.7
+The loss is (1 - W) cross-entropy + W T^2 KL(teacher || student), both distributions at the temperature T.
+The teacher runs forward only, without dropout, over the same segments with the memory of the run, and
+its state is saved with the student's, so that --resume is exact; it refuses a teacher whose weights
+have changed. With --imitate-steps=N the loss of the first N steps is
+the mean squared error between each layer's output, through a learned map, and that of the teacher's layer
+at the same part of its depth, plus a tenth of the cross-entropy, from which the output layer learns
+(FitNets, arXiv 1412.6550; MobileBERT, 2004.02984). The maps are kept in last.safetensors, for --resume;
+they are no part of the model. Losses and bpc that are shown are the student's own cross-entropy; FLOPs include the
+teacher's forward pass. A student with an adaptive softmax needs a teacher with the same cutoffs, and all
+its tails are then computed for all tokens, which the FLOPs do not count; a student without one learns
+from any model. The teacher's file is needed for training alone, on every host of several ranks. `prune`
+trains a student without its teacher.
 
 Several processes, the ranks, share one run, each with its own part of the rows:
   train gcide --ranks=2                            two on this machine, started by mpirun

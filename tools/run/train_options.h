@@ -35,6 +35,9 @@ struct TrainOptions {
   std::optional<double> lr, weight_decay, clip;
   std::optional<std::string> optimizer, decay;
   std::optional<int64_t> eval_bytes, sample_tokens, sample_every, keep, early_stop;
+  std::string teacher;  // path of the teacher's file; empty: that of the run, or none
+  std::optional<double> distill_weight, temperature;
+  std::optional<int64_t> imitate_steps;
   int64_t find_lr = 0;                     // steps of the search for a learning rate; 0: trains
   std::optional<std::string> tensorboard;  // folder for event files; empty text: that of the run
   std::vector<std::string> command;        // program and arguments, for run.json

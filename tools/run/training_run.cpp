@@ -435,7 +435,7 @@ ProgressOptions progress_options(const Trainer& trainer, const RunOptions& optio
   return {.every = options.log_every,
           .device = trainer.device(),
           .level = trainer.vocabulary().level(),
-          .flops_per_token = training_flops_per_token(trainer.model(), trainer.config().recipe),
+          .flops_per_token = training_flops_per_token(trainer),
           .peak_flops = options.peak_tflops * 1e12,
           .eval_every = trainer.config().recipe.eval_every};
 }
