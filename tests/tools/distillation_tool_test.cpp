@@ -44,6 +44,10 @@ TEST_CASE("train: a distilled run that was stopped and resumed leaves the files 
   const std::string best = (folder / "whole/best.safetensors").string();
   CHECK(run_tool("generate", {"--checkpoint=" + best, "--bytes=10"}).exit_code == 0);
   CHECK(run_tool("evaluate", {"--checkpoint=" + best, "--corpus=" + text.string()}).exit_code == 0);
+  const ToolRun pruned = run_tool(
+      "prune", {best, "--out=" + (folder / "pruned").string(), "--sparsity=50", "--finetune-steps=2"});
+  CAPTURE(pruned.err);
+  CHECK(pruned.exit_code == 0);
   const Result lost = run(folder, {text.string(), "--resume=moved", "--sample-bytes=0"});
   CHECK(lost.code == 1);
   CHECK(contains(lost.output, "there is no file teacher/best.safetensors; give the path"));

@@ -284,18 +284,18 @@ over the peak of the GPU's data sheet.
 
 --teacher distils a model into a smaller one (Hinton et al. 2015, arXiv 1503.02531):
   train gcide --teacher=runs/base/best.safetensors --layers=2 --distill-weight=0.7
-The loss is (1 - W) cross-entropy + W T^2 KL(teacher || student), both distributions at the temperature T.
+The loss is (1 - W) cross-entropy + W T^2 KL(teacher || student), both distributions at temperature T.
 The teacher runs forward only, without dropout, over the same segments with the memory of the run, and
 its state is saved with the student's, so that --resume is exact; it refuses a teacher whose weights
-have changed. With --imitate-steps=N the loss of the first N steps is
-the mean squared error between each layer's output, through a learned map, and that of the teacher's layer
-at the same part of its depth, plus a tenth of the cross-entropy, from which the output layer learns
-(FitNets, arXiv 1412.6550; MobileBERT, 2004.02984). The maps are kept in last.safetensors, for --resume;
-they are no part of the model. Losses and bpc that are shown are the student's own cross-entropy; FLOPs include the
-teacher's forward pass. A student with an adaptive softmax needs a teacher with the same cutoffs, and all
-its tails are then computed for all tokens, which the FLOPs do not count; a student without one learns
-from any model. The teacher's file is needed for training alone, on every host of several ranks. `prune`
-trains a student without its teacher.
+have changed. Losses and bpc that are shown are the student's own cross-entropy, and FLOPs include the
+teacher's forward pass. A student with an adaptive softmax needs a teacher with the same cutoffs, and
+all its tails are then computed for all tokens, which the FLOPs do not count; a student without one
+learns from any model. The teacher's file is needed for training alone, on every host of several
+ranks. `prune` trains a student without its teacher.
+With --imitate-steps=N the loss of the first N steps is the mean squared error between each layer's
+output, through a learned map, and that of the teacher's layer at the same part of its depth, plus a
+tenth of the cross-entropy, from which the output layer learns (FitNets, arXiv 1412.6550; MobileBERT,
+2004.02984). The maps are kept in last.safetensors, for --resume; they are no part of the model.
 
 Several processes, the ranks, share one run, each with its own part of the rows:
   train gcide --ranks=2                            two on this machine, started by mpirun
