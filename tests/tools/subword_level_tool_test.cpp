@@ -171,6 +171,21 @@ TEST_CASE("subwords: train, resume, evaluate, generate and compress") {
     tool("prune", folder,
          {(folder / "whole/best.safetensors").string(), "--out=" + (folder / "p").string(), "--sparsity=30"});
   }
+  SUBCASE("explore shows them, and export has no tokenizer for them") {
+    const std::string trained = (folder / "whole/best.safetensors").string();
+    const ToolRun explored = run_tool("explore", {trained, "--text=" + text.string(), "--tokens=40",
+                                                  "--out=" + (folder / "page.html").string()});
+    CAPTURE(explored.err);
+    CHECK(explored.exit_code == 0);
+    CHECK(contains(read_text(folder / "page.html"), "subword"));
+    for (const char* format : {"srupp-authors", "transformers"}) {
+      const ToolRun refused = run_tool(
+          "export", {trained, std::string("--format=") + format, "--out=" + (folder / "exported").string()});
+      CHECK(refused.exit_code == 1);
+      CHECK(contains(refused.err, "subwords"));
+      CHECK(!fs::exists(folder / "exported"));
+    }
+  }
   SUBCASE("settings are described and dumped") {
     const std::vector<std::string> settings = {text.string(), "--level=subword", "--vocab-size=300"};
     std::vector<std::string> arguments = settings;

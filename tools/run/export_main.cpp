@@ -65,7 +65,8 @@ void export_to_authors(const Options& o, const LoadedModel& loaded) {
   TANDEM_CHECK(model == "srupp", "export: the model is {}; the SRU++ authors' layout is that of srupp alone",
                model);
   TANDEM_CHECK(loaded.vocabulary.level() == TokenUnit::byte,
-               "export: the tokens are words; the SRU++ authors' layout is that of a model of bytes");
+               "export: the tokens are {}s; the SRU++ authors' layout is that of a model of bytes",
+               name_of(loaded.vocabulary.level()));
   const SruppConfig config = SruppConfig::from_text(loaded.model->config());
   NamedTensors tensors;
   for (const NamedTensor& tensor : to_authors_state_dict(loaded.model->parameters(), config))

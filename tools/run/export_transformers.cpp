@@ -171,6 +171,10 @@ std::string card_text(const LoadedModel& loaded, const EvaluationOptions& evalua
 }  // namespace
 
 void check_transformers_have(const LoadedModel& loaded, const EvaluationOptions& evaluation) {
+  TANDEM_CHECK(
+      loaded.vocabulary.level() != TokenUnit::subword,
+      "export: the vocabulary has {} subwords; the tokenizer for transformers knows bytes and words alone",
+      loaded.vocabulary.size());
   const nlohmann::json config = parse_json(loaded.model->config(), kWhat);
   const std::string model = model_name_of(loaded);
   const auto known = kModels.find(model);
