@@ -62,7 +62,7 @@ void require(bool condition, const std::string& what) {
 }
 
 // Runs the case under mpirun. Returns what all ranks have printed.
-testing::Result run_case(const std::string& name, int ranks) {
+testing::ProcessResult run_case(const std::string& name, int ranks) {
   const testing::TempDir folder;
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   return testing::run_mpirun(folder, "-np " + std::to_string(ranks) + " env TANDEM_ALLOCATOR=cached " +
@@ -126,7 +126,7 @@ TEST_CASE("nccl rank: data" * doctest::skip()) {
 TEST_CASE("nccl stand-in: messages and sums of 2, 3 and 4 ranks arrive, on early and on late streams") {
   if (!testing::has_mpirun()) return;
   for (const int ranks : {2, 3, 4}) {
-    const testing::Result result = run_case("nccl rank: data", ranks);
+    const testing::ProcessResult result = run_case("nccl rank: data", ranks);
     CAPTURE(result.output);
     CHECK(result.code == 0);
     CHECK(count(result.output, "all is well") == static_cast<size_t>(ranks));
@@ -210,7 +210,7 @@ TEST_CASE("nccl rank: mismatch" * doctest::skip()) {
 
 TEST_CASE("nccl stand-in: calls of ranks that do not fit together are told to all, instead of a hang") {
   if (!testing::has_mpirun()) return;
-  const testing::Result result = run_case("nccl rank: mismatch", 3);
+  const testing::ProcessResult result = run_case("nccl rank: mismatch", 3);
   CAPTURE(result.output);
   CHECK(result.code == 0);
   CHECK(count(result.output, "all is well") == 3);
@@ -247,7 +247,7 @@ TEST_CASE("nccl rank: graphs" * doctest::skip()) {
 TEST_CASE(
     "nccl stand-in: steps of ranks are graphs before and behind the exchange, to the bits of one rank") {
   if (!testing::has_mpirun()) return;
-  const testing::Result result = run_case("nccl rank: graphs", 3);
+  const testing::ProcessResult result = run_case("nccl rank: graphs", 3);
   CAPTURE(result.output);
   CHECK(result.code == 0);
   CHECK(count(result.output, "all is well") == 3);
@@ -281,7 +281,7 @@ TEST_CASE("nccl rank: absence" * doctest::skip()) {
 
 TEST_CASE("nccl stand-in: a rank that does not come to an exchange ends it within the deadline") {
   if (!testing::has_mpirun()) return;
-  const testing::Result result = run_case("nccl rank: absence", 2);
+  const testing::ProcessResult result = run_case("nccl rank: absence", 2);
   CHECK(result.code != 0);
   CHECK(contains(result.output, "in time: rank 0 ("));
   CHECK(

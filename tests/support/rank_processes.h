@@ -43,7 +43,7 @@ inline void send_to_rank(const Process& started, int rank, int signal) {
 }
 
 // Runs mpirun with these arguments in the folder.
-inline Result run_mpirun(const TempDir& folder, const std::string& arguments) {
+inline ProcessResult run_mpirun(const TempDir& folder, const std::string& arguments) {
   setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
   setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
   const std::string command = "cd " + folder.path().string() + " && mpirun --oversubscribe --bind-to none " +

@@ -65,12 +65,12 @@ inline Process start(const TempDir& folder, const std::vector<std::string>& argu
   return {pid, output};
 }
 
-struct Result {
+struct ProcessResult {
   int code;
   std::string output;
 };
 
-inline Result run(const TempDir& folder, const std::vector<std::string>& arguments) {
+inline ProcessResult run(const TempDir& folder, const std::vector<std::string>& arguments) {
   const Process process = start(folder, arguments);
   const int code = process.wait();
   return {code, read_text(process.output)};

@@ -66,7 +66,7 @@ TEST_CASE("train: a run of a file is the run of the flags, bit for bit") {
 
   // A resumed run takes the file, which must say what the run was begun with.
   REQUIRE(run(folder, {"--config", "config.toml", "--out=parts", "--max-steps=5"}).code == 0);
-  const Result rest = run(folder, {"--config=config.toml", "--resume=parts"});
+  const ProcessResult rest = run(folder, {"--config=config.toml", "--resume=parts"});
   CAPTURE(rest.output);
   CHECK(rest.code == 0);
   check_same_files(folder / "flags", folder / "parts");
@@ -78,7 +78,7 @@ TEST_CASE("train: a run of a file is the run of the flags, bit for bit") {
         {"set = 'highway_bias=7'", "highway_bias is 7 there and "},
         {"no-test = true", "test is false there and true in the run"}}) {
     write_text(folder / "other.toml", line + "\n");
-    const Result refused = run(folder, {text.string(), "--config=other.toml", "--resume=parts"});
+    const ProcessResult refused = run(folder, {text.string(), "--config=other.toml", "--resume=parts"});
     CAPTURE(refused.output);
     CHECK(refused.code == 2);
     CHECK(contains(refused.output, message));

@@ -14,7 +14,8 @@ namespace {
 // Trains a teacher in the folder "teacher", and returns the text.
 fs::path write_teacher(const TempDir& folder) {
   const fs::path text = write_sample(folder);
-  const Result trained = run(folder, short_run(text, "teacher", {"--d=48", "--steps=14", "--no-test"}));
+  const ProcessResult trained =
+      run(folder, short_run(text, "teacher", {"--d=48", "--steps=14", "--no-test"}));
   CAPTURE(trained.output);
   REQUIRE(trained.code == 0);
   return text;
@@ -27,13 +28,13 @@ constexpr const char* kTeacher = "--teacher=teacher/best.safetensors";
 TEST_CASE("train: a distilled run that was stopped and resumed leaves the files of one that never stopped") {
   const TempDir folder;
   const fs::path text = write_teacher(folder);
-  const Result whole = run(folder, short_run(text, "whole", {kTeacher, "--temperature=3"}));
+  const ProcessResult whole = run(folder, short_run(text, "whole", {kTeacher, "--temperature=3"}));
   CAPTURE(whole.output);
   REQUIRE(whole.code == 0);
   for (const char* part : {"teacher: teacher/best.safetensors, ", " parameters, weight 0.5, temperature 3"})
     CHECK(contains(whole.output, part));
   REQUIRE(run(folder, short_run(text, "parts", {kTeacher, "--temperature=3", "--max-steps=10"})).code == 0);
-  const Result rest = run(folder, {text.string(), "--resume=parts", "--sample-bytes=0"});
+  const ProcessResult rest = run(folder, {text.string(), "--resume=parts", "--sample-bytes=0"});
   CAPTURE(rest.output);
   CHECK(rest.code == 0);
   check_same_files(folder / "whole", folder / "parts");
@@ -48,14 +49,14 @@ TEST_CASE("train: a distilled run that was stopped and resumed leaves the files 
       "prune", {best, "--out=" + (folder / "pruned").string(), "--sparsity=50", "--finetune-steps=2"});
   CAPTURE(pruned.err);
   CHECK(pruned.exit_code == 0);
-  const Result lost = run(folder, {text.string(), "--resume=moved", "--sample-bytes=0"});
+  const ProcessResult lost = run(folder, {text.string(), "--resume=moved", "--sample-bytes=0"});
   CHECK(lost.code == 1);
   CHECK(contains(lost.output, "there is no file teacher/best.safetensors; give the path"));
-  const Result other =
+  const ProcessResult other =
       run(folder, {text.string(), "--resume=moved", "--teacher=whole/best.safetensors", "--sample-bytes=0"});
   CHECK(other.code == 1);
   CHECK(contains(other.output, "the teacher has changed: whole/best.safetensors has the digest "));
-  const Result found = run(
+  const ProcessResult found = run(
       folder, {text.string(), "--resume=moved", "--teacher=elsewhere/best.safetensors", "--sample-bytes=0"});
   CAPTURE(found.output);
   CHECK(found.code == 0);
@@ -66,7 +67,8 @@ TEST_CASE("train: --distill-weight=0 is the run without a teacher, bit for bit")
   const TempDir folder;
   const fs::path text = write_sample(folder);
   REQUIRE(run(folder, short_run(text, "plain")).code == 0);
-  const Result none = run(folder, short_run(text, "none", {"--teacher=nowhere", "--distill-weight=0"}));
+  const ProcessResult none =
+      run(folder, short_run(text, "none", {"--teacher=nowhere", "--distill-weight=0"}));
   CAPTURE(none.output);
   CHECK(none.code == 0);
   CHECK(contains(none.output, "note: --distill-weight=0: the run trains without the teacher"));
@@ -89,7 +91,7 @@ TEST_CASE("train: a quantized teacher teaches, a file of --config keeps it, and 
   REQUIRE(dumped.exit_code == 0);
   write_text(folder / "config.toml", dumped.out);
   REQUIRE(run(folder, {"--config=config.toml", "--out=file", "--max-steps=5"}).code == 0);
-  const Result rest = run(folder, {"--config=config.toml", "--resume=file"});
+  const ProcessResult rest = run(folder, {"--config=config.toml", "--resume=file"});
   CAPTURE(rest.output);
   CHECK(rest.code == 0);
   check_same_files(folder / "flags", folder / "file");
@@ -108,7 +110,7 @@ TEST_CASE("train: a teacher that cannot teach is refused before the run") {
   const TempDir folder;
   const fs::path text = write_teacher(folder);
   const auto refusal = [&folder](const std::vector<std::string>& arguments, int code) {
-    const Result refused = run(folder, arguments);
+    const ProcessResult refused = run(folder, arguments);
     CAPTURE(refused.output);
     CHECK(refused.code == code);
     return refused.output;

@@ -55,7 +55,7 @@ TEST_CASE(
 TEST_CASE("train: --find-lr raises the rate, suggests one, writes a page and keeps no model") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result found = run(folder, small_run(text, "search", {"--find-lr=150", "--lr=1e-2"}));
+  const ProcessResult found = run(folder, small_run(text, "search", {"--find-lr=150", "--lr=1e-2"}));
   CAPTURE(found.output);
   REQUIRE(found.code == 0);
   CHECK(contains(found.output, "suggested for the peak of a schedule: --lr="));
@@ -94,7 +94,7 @@ TEST_CASE("train: --find-lr with what it cannot be joined with is refused") {
   const fs::path text = write_sample(folder);
   CHECK(run(folder, small_run(text, "run", {"--find-lr=0"})).code == 2);
   CHECK(run(folder, small_run(text, "run", {"--find-lr=many"})).code == 2);
-  const Result resumed = run(folder, {text.string(), "--resume=run", "--find-lr"});
+  const ProcessResult resumed = run(folder, {text.string(), "--resume=run", "--find-lr"});
   CHECK(resumed.code == 2);
   CHECK(contains(resumed.output, "--find-lr: it searches for the rate of a new run, not of --resume"));
 }

@@ -67,7 +67,7 @@ TEST_CASE("gpu ranks: 1, 2, 3 and 4 of them leave the same files, over NCCL and 
     CAPTURE(precision);
     const auto train = [&](const std::string& out, std::vector<std::string> more) {
       more.push_back("--precision=" + precision);
-      const Result result = run(folder, run_on_gpu(text, out, more));
+      const ProcessResult result = run(folder, run_on_gpu(text, out, more));
       CAPTURE(result.output);
       CHECK(result.code == 0);
       return result.output;
@@ -100,7 +100,7 @@ TEST_CASE(
     const Environment cached{{"TANDEM_ALLOCATOR", "cached"}, {"TANDEM_SIMULATOR_STREAMS", streams}};
     for (const std::string reduce : {"exact", "fast"}) {
       const std::string out = streams + reduce;
-      const Result graphs = run(folder, run_on_gpu(text, out, {"--ranks=3", "--reduce=" + reduce}));
+      const ProcessResult graphs = run(folder, run_on_gpu(text, out, {"--ranks=3", "--reduce=" + reduce}));
       CAPTURE(graphs.output);
       CHECK(graphs.code == 0);
       CHECK(contains(graphs.output, kByNccl));
@@ -116,7 +116,7 @@ TEST_CASE(
       return std::string("-np 1 env TANDEM_ALLOCATOR=") + (number == refusing ? "direct " : "cached ") +
              tool_dir() + "/train" + shell_words(run_on_gpu(text, out));
     };
-    const Result mixed = run_mpirun(folder, rank(0) + " : " + rank(1));
+    const ProcessResult mixed = run_mpirun(folder, rank(0) + " : " + rank(1));
     CAPTURE(mixed.output);
     CHECK(mixed.code == 0);
     CHECK((mixed.output.find(refused) != std::string::npos) == (refusing == 0));
@@ -130,7 +130,7 @@ TEST_CASE("gpu ranks: where one has no NCCL all go over the host, and the first 
   const fs::path text = write_sample(folder);
   REQUIRE(run(folder, run_on_gpu(text, "alone")).code == 0);
   const std::string train = tool_dir() + "/train" + shell_words(run_on_gpu(text, "mixed"));
-  const Result mixed = run_mpirun(folder, "-np 1 " + train + " : -np 1 env TANDEM_NCCL=off " + train);
+  const ProcessResult mixed = run_mpirun(folder, "-np 1 " + train + " : -np 1 env TANDEM_NCCL=off " + train);
   CAPTURE(mixed.output);
   CHECK(mixed.code == 0);
   CHECK(contains(mixed.output, "through the host's memory, since rank 1 ("));
@@ -147,7 +147,7 @@ TEST_CASE("gpu ranks: a run goes on on other numbers of them as if it had never 
   const auto go_on = [&](const std::vector<std::string>& more) {
     std::vector<std::string> all{text.string(), "--resume=parts", "--device=cuda", "--sample-bytes=30"};
     all.insert(all.end(), more.begin(), more.end());
-    const Result result = run(folder, all);
+    const ProcessResult result = run(folder, all);
     CAPTURE(result.output);
     CHECK(result.code == 0);
   };
@@ -175,7 +175,7 @@ TEST_CASE(
     CAPTURE(output);
     CHECK(contains(output, signal == SIGSTOP ? "has waited 15 s for " : "killed by signal 9"));
     if (!fs::exists(folder / out / "last.safetensors")) continue;
-    const Result rest =
+    const ProcessResult rest =
         run(folder, {text.string(), "--resume=" + out, "--device=cuda", "--sample-bytes=30", "--ranks=2"});
     CAPTURE(rest.output);
     CHECK(rest.code == 0);

@@ -20,7 +20,7 @@ std::vector<std::string> run_on_cpu(const fs::path& text, const std::string& out
 
 // Runs mpirun with these arguments in the folder, which must fail. Returns what it has printed.
 std::string failing_mpirun(const TempDir& folder, const std::string& arguments) {
-  const Result result = run_mpirun(folder, arguments);
+  const ProcessResult result = run_mpirun(folder, arguments);
   CHECK(result.code != 0);
   return result.output;
 }
@@ -31,14 +31,14 @@ TEST_CASE("ranks: 1, 2, 3 and 4 processes leave the same files as one without a 
   if (!has_mpirun()) return;
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result alone = run(folder, run_on_cpu(text, "alone"));
+  const ProcessResult alone = run(folder, run_on_cpu(text, "alone"));
   CAPTURE(alone.output);
   REQUIRE(alone.code == 0);
   CHECK(contains(alone.output, "ranks: 1, 4 shards"));
   for (const int ranks : {1, 2, 3, 4}) {
     CAPTURE(ranks);
     const std::string out = "ranks" + std::to_string(ranks);
-    const Result several = run(folder, run_on_cpu(text, out, {"--ranks=" + std::to_string(ranks)}));
+    const ProcessResult several = run(folder, run_on_cpu(text, out, {"--ranks=" + std::to_string(ranks)}));
     CAPTURE(several.output);
     CHECK(several.code == 0);
     check_same_files(folder / "alone", folder / out);
@@ -71,7 +71,7 @@ TEST_CASE(
   kill(second.pid, SIGTERM);  // of the program that the user started
   CHECK(second.wait() == 3);
   CHECK(run(folder, go_on({"--ranks=2", "--max-steps=110"})).code == 0);
-  const Result last = run(folder, go_on({}));
+  const ProcessResult last = run(folder, go_on({}));
   CAPTURE(last.output);
   CHECK(last.code == 0);
   check_same_files(folder / "whole", folder / "parts");
@@ -98,7 +98,7 @@ TEST_CASE("ranks: one that is killed or stopped ends all, and the last checkpoin
     else
       CHECK(contains(output, "killed by signal 9; checkpoints that were written are whole"));
     const bool saved = fs::exists(folder / out / "last.safetensors");
-    const Result rest =
+    const ProcessResult rest =
         saved ? run(folder, {text.string(), "--resume=" + out, "--device=cpu", "--sample-bytes=30"})
               : run(folder, run_on_cpu(text, out, {"--steps=400"}));
     CAPTURE(rest.output);
@@ -130,7 +130,7 @@ TEST_CASE("ranks: what does not fit together is refused before the first step") 
   const TempDir folder;
   const fs::path text = write_sample(folder);
   const auto refusal = [&](const std::vector<std::string>& more) {
-    const Result result = run(folder, small_run(text, "refused", more));
+    const ProcessResult result = run(folder, small_run(text, "refused", more));
     CHECK(result.code != 0);
     return result.output;
   };

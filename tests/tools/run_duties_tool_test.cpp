@@ -59,7 +59,7 @@ TEST_CASE(
     "train: samples are written every --sample-every steps and at the end, also of a run that was stopped") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result whole = run(folder, sampled_run(text, "whole", {"--sample-every=5"}));
+  const ProcessResult whole = run(folder, sampled_run(text, "whole", {"--sample-every=5"}));
   CAPTURE(whole.output);
   REQUIRE(whole.code == 0);
   const std::vector<nlohmann::json> samples = rows_with(folder / "whole", "sample");
@@ -88,7 +88,7 @@ TEST_CASE("train: without --sample-every there is a sample of the first evaluati
   const TempDir folder;
   const fs::path text = write_sample(folder);
   REQUIRE(run(folder, sampled_run(text, "run", {"--max-steps=16"})).code == 0);
-  const Result rest = run(folder, {text.string(), "--resume=run"});
+  const ProcessResult rest = run(folder, {text.string(), "--resume=run"});
   CAPTURE(rest.output);
   CHECK(rest.code == 0);
   const std::vector<nlohmann::json> samples = rows_with(folder / "run", "sample");
@@ -136,7 +136,7 @@ TEST_CASE("train: --keep keeps the last checkpoints of single steps, and a run g
 TEST_CASE("train: --early-stop ends a run whose evaluations get no better, and scores its best weights") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result whole = run(folder, idle_run(text, "whole"));
+  const ProcessResult whole = run(folder, idle_run(text, "whole"));
   CAPTURE(whole.output);
   REQUIRE(whole.code == 0);
   CHECK(
@@ -160,7 +160,7 @@ TEST_CASE("train: --early-stop ends a run whose evaluations get no better, and s
   }
   SUBCASE("a run that stopped early stays as it is, until it is given more patience") {
     const std::string metrics = read_text(folder / "whole/metrics.jsonl");
-    const Result again = run(folder, {text.string(), "--resume=whole"});
+    const ProcessResult again = run(folder, {text.string(), "--resume=whole"});
     CAPTURE(again.output);
     CHECK(again.code == 0);
     CHECK(contains(again.output, "the run is done: it stopped early, after 21 steps"));
@@ -203,12 +203,13 @@ TEST_CASE("train: what --early-stop, --keep and --sample-every cannot mean is re
   const TempDir folder;
   const fs::path text = write_sample(folder);
   for (const char* flag : {"--early-stop", "--keep", "--sample-every"}) {
-    const Result negative = run(folder, sampled_run(text, "run", {std::string(flag) + "=-1"}));
+    const ProcessResult negative = run(folder, sampled_run(text, "run", {std::string(flag) + "=-1"}));
     CHECK(negative.code == 2);
     CHECK(contains(negative.output, "-1: it must be 0 or above"));
     CHECK(run(folder, sampled_run(text, "run", {std::string(flag) + "=two"})).code == 2);
   }
-  const Result no_dev = run(folder, sampled_run(text, "run", {"--early-stop=2", "--valid-fraction=0"}));
+  const ProcessResult no_dev =
+      run(folder, sampled_run(text, "run", {"--early-stop=2", "--valid-fraction=0"}));
   CHECK(no_dev.code == 1);
   CHECK(contains(no_dev.output, "early stop: there is no dev split"));
 }

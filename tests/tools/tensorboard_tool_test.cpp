@@ -102,7 +102,8 @@ TEST_CASE("train: --tensorboard of a resumed run begins a file whose session sta
 TEST_CASE("train: --tensorboard names a folder that cannot be made") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result refused = run(folder, run_of_20(text, "run", {"--tensorboard=" + text.string() + "/boards"}));
+  const ProcessResult refused =
+      run(folder, run_of_20(text, "run", {"--tensorboard=" + text.string() + "/boards"}));
   CHECK(refused.code == 1);
   CHECK(contains(refused.output, "text.txt/boards: cannot be made"));
 }

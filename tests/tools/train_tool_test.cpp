@@ -30,7 +30,7 @@ namespace fs = std::filesystem;
 TEST_CASE("train: a run to the end, and the same run killed again and again and resumed") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result whole = run(folder, small_run(text, "whole"));
+  const ProcessResult whole = run(folder, small_run(text, "whole"));
   CAPTURE(whole.output);
   REQUIRE(whole.code == 0);
   for (const char* part : {"device: cpu", "parameters", "corpus: ", "step ", "ETA", "bpc",
@@ -81,7 +81,7 @@ TEST_CASE("train: SIGTERM writes a checkpoint of the current step, and resuming 
   REQUIRE(!before.empty());
   const int64_t reached = before.rbegin()->first;
   const std::string limit = "--max-steps=" + std::to_string(reached + 5);
-  const Result resumed = run(folder, {text.string(), "--resume=run", limit});
+  const ProcessResult resumed = run(folder, {text.string(), "--resume=run", limit});
   CAPTURE(resumed.output);
   CHECK(resumed.code == 0);
   CHECK(losses(folder / "run").rbegin()->first == reached + 5);
@@ -92,27 +92,27 @@ TEST_CASE("train: --max-steps and --max-time stop a run, and no run is overwritt
   const fs::path text = write_sample(folder);
   CHECK(run(folder, small_run(text, "run", {"--max-steps=3"})).code == 0);
   CHECK(losses(folder / "run").size() == 3);
-  const Result again = run(folder, small_run(text, "run"));
+  const ProcessResult again = run(folder, small_run(text, "run"));
   CHECK(again.code == 1);
   CHECK(contains(again.output, "holds a run already"));
-  const Result timed =
+  const ProcessResult timed =
       run(folder, small_run(text, "timed", {"--steps=100000", "--max-time=1s", "--eval-every=100000"}));
   CHECK(timed.code == 0);
   CHECK(contains(timed.output, "--max-time is over"));
   CHECK(contains(timed.output, "test: "));
-  const Result changed = run(folder, {text.string(), "--resume=run", "--lr=1"});
+  const ProcessResult changed = run(folder, {text.string(), "--resume=run", "--lr=1"});
   CHECK(changed.code == 2);
   CHECK(contains(changed.output, "--lr was settled when the run began"));
-  const Result other_preset = run(folder, {text.string(), "--resume=run", "--preset=base"});
+  const ProcessResult other_preset = run(folder, {text.string(), "--resume=run", "--preset=base"});
   CHECK(other_preset.code == 1);
   CHECK(contains(other_preset.output, "the run has preset laptop, not base"));
   // --resume takes a checkpoint file, and --preset if it is the preset of the run.
-  const Result by_file =
+  const ProcessResult by_file =
       run(folder, {text.string(), "--resume=run/last.safetensors", "--preset=laptop", "--max-steps=4"});
   CHECK(by_file.code == 0);
   CHECK(losses(folder / "run").size() == 4);
   std::ofstream(text, std::ios::app) << "more";
-  const Result other_text = run(folder, {text.string(), "--resume=run"});
+  const ProcessResult other_text = run(folder, {text.string(), "--resume=run"});
   CHECK(other_text.code == 1);
   CHECK(contains(other_text.output, "sha256"));
 }
@@ -124,17 +124,17 @@ TEST_CASE("train: wrong usage exits 2, failure exits 1, each with one message") 
   CHECK(run(folder, {"--help"}).code == 0);
   CHECK(run(folder, {text.string(), "--no-such-flag"}).code == 2);
   CHECK(run(folder, {text.string(), "--precision=f8"}).code == 2);
-  const Result time = run(folder, {text.string(), "--max-time=soon"});
+  const ProcessResult time = run(folder, {text.string(), "--max-time=soon"});
   CHECK(time.code == 2);
   CHECK(contains(time.output, "soon is not a time"));
-  const Result unknown = run(folder, {"no-such-corpus"});
+  const ProcessResult unknown = run(folder, {"no-such-corpus"});
   CHECK(unknown.code == 1);
   CHECK(contains(unknown.output, "gcide"));
   CHECK(contains(run(folder, {text.string(), "--preset=huge"}).output, "huge is not known"));
-  const Result cuda = run(folder, {text.string(), "--device=cuda"});
+  const ProcessResult cuda = run(folder, {text.string(), "--device=cuda"});
   CHECK(cuda.code == 1);
   CHECK(contains(cuda.output, "error: --device=cuda: no "));
-  const Result offline =
+  const ProcessResult offline =
       run(folder, {"enwik8", "--url=file:///no/such/file.zip", "--data-dir=" + folder.path().string()});
   CHECK(offline.code == 1);
   CHECK(contains(offline.output, "file:///no/such/file.zip"));
@@ -147,7 +147,7 @@ TEST_CASE("train: settings that evaluations refuse are refused before the first 
   const fs::path text = write_sample(folder);
   for (const char* flag :
        {"--eval-window=0", "--eval-batch-size=0", "--eval-batch-size=100000", "--eval-bytes=1"}) {
-    const Result result = run(folder, small_run(text, std::string("run") + flag, {flag}));
+    const ProcessResult result = run(folder, small_run(text, std::string("run") + flag, {flag}));
     CHECK(result.code == 1);
     CHECK(!contains(result.output, "step "));
   }
@@ -156,13 +156,15 @@ TEST_CASE("train: settings that evaluations refuse are refused before the first 
 TEST_CASE("train: a diverging run stops and names the operator") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
-  const Result result = run(folder, small_run(text, "run", {"--lr=1e20", "--warmup=0", "--max-skipped=4"}));
+  const ProcessResult result =
+      run(folder, small_run(text, "run", {"--lr=1e20", "--warmup=0", "--max-skipped=4"}));
   CAPTURE(result.output);
   CHECK(result.code == 1);
   CHECK(contains(result.output, "4 steps in a row were not finite"));
   CHECK(contains(result.output, "skipped"));
 
-  const Result checked = run(folder, small_run(text, "checked", {"--lr=1e20", "--warmup=0", "--check-nan"}));
+  const ProcessResult checked =
+      run(folder, small_run(text, "checked", {"--lr=1e20", "--warmup=0", "--check-nan"}));
   CAPTURE(checked.output);
   CHECK(checked.code == 1);
   CHECK(contains(checked.output, "not finite"));
@@ -173,7 +175,7 @@ TEST_CASE("train: weights that are not finite are not saved, and a run without a
   const TempDir folder;
   const fs::path text = write_sample(folder);
   // The first update already overflows; every step after it is skipped.
-  const Result result =
+  const ProcessResult result =
       run(folder, small_run(text, "run",
                             {"--lr=1e38", "--warmup=0", "--weight-decay=1e30", "--optimizer=adamw",
                              "--max-skipped=1000000", "--steps=20", "--eval-every=5"}));
@@ -188,7 +190,7 @@ TEST_CASE("train: fields of --set that the run decides are refused") {
   const TempDir folder;
   const fs::path text = write_sample(folder);
   for (const char* set : {"--set=vocabulary=5", "--set=model=sru", "--set=layers=", "--set=layers"}) {
-    const Result result = run(folder, small_run(text, "run", {set}));
+    const ProcessResult result = run(folder, small_run(text, "run", {set}));
     CAPTURE(result.output);
     CHECK(result.code == 2);
   }
@@ -206,7 +208,7 @@ TEST_CASE("train, evaluate, quantize: names that are not UTF-8 work as any other
   unnamed.erase(unnamed.begin() + 1);
   REQUIRE(run(folder, unnamed).code == 0);
   CHECK(fs::exists(folder / "runs" / "caf\xe9.txt-laptop" / "last.safetensors"));
-  const Result resumed = run(folder, {text.string(), "--resume=r\xfcn"});
+  const ProcessResult resumed = run(folder, {text.string(), "--resume=r\xfcn"});
   CAPTURE(resumed.output);
   CHECK(resumed.code == 0);
   const std::string best = (folder / "r\xfcn" / "best.safetensors").string();
@@ -225,7 +227,7 @@ TEST_CASE("train: numbers of threads and times that nobody can mean are refused"
   const fs::path text = write_sample(folder);
   for (const char* count : {"abc", "", "0", "-5", "100000", "2,x"}) {
     setenv("OMP_NUM_THREADS", count, 1);
-    const Result result = run(folder, small_run(text, "run"));
+    const ProcessResult result = run(folder, small_run(text, "run"));
     CAPTURE(count);
     CHECK(result.code == 2);
     CHECK(contains(result.output, "OMP_NUM_THREADS is '"));
