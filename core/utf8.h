@@ -20,8 +20,8 @@ std::string escaped_utf8(std::string_view bytes);
 // Undoes escaped_utf8(): every \xHH, with two hex digits, becomes that byte.
 std::string unescaped_utf8(std::string_view text);
 
-// Returns the bytes as UTF-8 in which U+FFFD stands for what is none: for each longest beginning of a character that goes
-// on otherwise, and for each byte that begins none, as the Unicode standard recommends (section 3.9).
+// Returns the bytes as UTF-8. U+FFFD replaces each longest beginning of a character that is not completed, and each byte that
+// begins no character, as the Unicode standard recommends (section 3.9).
 std::string replaced_utf8(std::string_view bytes);
 
 // Returns where the characters of replaced_utf8() begin in the bytes.

@@ -27,6 +27,8 @@ struct AttentionContext {
   int64_t segment = 0;
 
   int64_t memory_after(int64_t steps) const { return memory < 0 ? steps : memory; }
+  // Returns the number of tokens after which such a model starts over.
+  int64_t longest() const { return memory + (segment > 0 ? segment : memory); }
 };
 
 // Settings of one forward pass.

@@ -125,8 +125,7 @@ class LayeredModel::StepDecoder : public Decoder {
   int64_t make_room() {
     constexpr int64_t kAtOnce = 256;
     if (past_.empty()) return kAtOnce;
-    const int64_t segment = context_.segment > 0 ? context_.segment : context_.memory;
-    const auto longest = static_cast<size_t>(std::max<int64_t>(context_.memory + segment, 1));
+    const auto longest = static_cast<size_t>(std::max<int64_t>(context_.longest(), 1));
     std::vector<int64_t> full, others;  // places
     size_t most = 0;
     for (size_t place = 0; place < past_.size(); ++place) {

@@ -139,9 +139,7 @@ class SelfAttention::CachingDecoder : public LayerDecoder {
         batch_(batch),
         context_(layer.within_window(context, context.memory)),
         // Without a state to carry, generation starts over before a query could see more (AttentionContext::segment).
-        keys_(context_.memory + (layer.config_.relative ? 0
-                                 : context.segment > 0  ? context.segment
-                                                        : context_.memory)),
+        keys_(layer.config_.relative ? context_.memory : context_.longest()),
         cache_(keys_, batch, 2 * layer.width(),
                layer.config_.relative ? activation_dtype(layer.query_) : cache_dtype(layer.query_),
                layer.query_.device()) {

@@ -5,33 +5,27 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <span>
 
 #include "tandem/autograd/tape.h"
 #include "tandem/core/check.h"
 #include "tandem/core/tap.h"
 #include "tandem/data/batch_stream.h"
+#include "tandem/models/training/sampling.h"
 
 namespace tandem {
 namespace {
 
-// Returns what a row of n logits, or of log-probabilities, says of the token that followed.
-Prediction prediction_of(const double* logits, int64_t n, int32_t target, int64_t likeliest) {
-  const double largest = *std::max_element(logits, logits + n);
-  double total = 0;
-  for (int64_t i = 0; i < n; ++i) total += std::exp(logits[i] - largest);
-  const double log_total = largest + std::log(total);
+// Returns what a row of logits says of the token that followed.
+Prediction prediction_of(std::span<const double> logits, int32_t target, int64_t likeliest) {
+  const std::vector<double> all = log_probabilities(logits);
+  const double own = all[static_cast<size_t>(target)];
+  TANDEM_CHECK(std::isfinite(own), "explore: the logits are not finite; the model has diverged");
   Prediction result;
-  result.nats = log_total - logits[target];
-  TANDEM_CHECK(std::isfinite(result.nats), "explore: the logits are not finite; the model has diverged");
-  result.rank = 1 + std::count_if(logits, logits + n, [&](double other) { return other > logits[target]; });
-  std::vector<int32_t> order(static_cast<size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  const auto middle = order.begin() + std::min(n, likeliest);
-  std::partial_sort(order.begin(), middle, order.end(), [logits](int32_t a, int32_t b) {
-    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
-  });
-  for (auto id = order.begin(); id != middle; ++id)
-    result.likeliest.emplace_back(*id, std::exp(logits[*id] - log_total));
+  result.nats = -own;
+  result.rank = 1 + std::count_if(all.begin(), all.end(), [own](double other) { return other > own; });
+  for (const int32_t id : likeliest_ids(all, likeliest))
+    result.likeliest.emplace_back(id, std::exp(all[static_cast<size_t>(id)]));
   return result;
 }
 
@@ -163,8 +157,8 @@ Exploration explore(const LanguageModel& model, const Tokens& tokens, const Eval
             .to(DType::f64);
     const int64_t n = logits.size(-1);
     for (int64_t t = stream.reread(); t < stream.steps(); ++t)
-      result.predictions.push_back(
-          prediction_of(logits.data<double>() + t * n, n, targets[static_cast<size_t>(t)], likeliest));
+      result.predictions.push_back(prediction_of({logits.data<double>() + t * n, static_cast<size_t>(n)},
+                                                 targets[static_cast<size_t>(t)], likeliest));
   }
   values.give(result, result.predictions.size());
   return result;

@@ -9,8 +9,15 @@
 
 namespace tandem {
 
+std::vector<int32_t> encoded_prompt(const Vocabulary& vocabulary, std::string_view prompt) {
+  try {
+    return vocabulary.encode(prompt);
+  } catch (const Error& error) {
+    detail::fail("prompt: {}", error.what());
+  }
+}
+
 std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt) {
-  check_prompt(vocabulary, prompt);
   const std::vector<int32_t> ids = vocabulary.encode(prompt);
   return ids.empty() ? std::vector{std::max(vocabulary.line_end(), 0)} : ids;
 }
@@ -32,9 +39,23 @@ std::vector<double> log_probabilities(std::span<const double> logits) {
   const double highest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const double x : logits) sum += std::exp(x - highest);
+  const double log_sum = highest + std::log(sum);
   std::vector<double> all(logits.begin(), logits.end());
-  for (double& x : all) x -= highest + std::log(sum);
+  for (double& x : all) x -= log_sum;
   return all;
+}
+
+std::vector<int32_t> likeliest_ids(std::span<const double> values, int64_t count) {
+  std::vector<int32_t> ids(values.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto kept = std::min(static_cast<size_t>(count), ids.size());
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(kept), ids.end(),
+                    [values](int32_t a, int32_t b) {
+                      const double x = values[static_cast<size_t>(a)], y = values[static_cast<size_t>(b)];
+                      return x > y || (x == y && a < b);
+                    });
+  ids.resize(kept);
+  return ids;
 }
 
 void SamplingOptions::check() const {
@@ -77,11 +98,7 @@ std::vector<double> sampling_distribution(std::span<const double> logits, const 
 }
 
 void check_prompt(const Vocabulary& vocabulary, std::string_view prompt) {
-  try {
-    vocabulary.encode(prompt);
-  } catch (const Error& error) {
-    detail::fail("prompt: {}", error.what());
-  }
+  encoded_prompt(vocabulary, prompt);
 }
 
 std::string generate_text(const LanguageModel& model, const Vocabulary& vocabulary, std::string_view prompt,

@@ -36,6 +36,12 @@ int32_t draw_token(const std::vector<double>& probabilities, Random& random);
 // Returns the natural logarithms of the probabilities that these logits stand for, whatever the sampling options.
 std::vector<double> log_probabilities(std::span<const double> logits);
 
+// Returns the ids of the `count` largest values, or of all if there are fewer, the largest first. Among equal values the
+// lower id comes first.
+std::vector<int32_t> likeliest_ids(std::span<const double> values, int64_t count);
+
+// Returns the ids of a prompt, none for an empty one. Error: as check_prompt().
+std::vector<int32_t> encoded_prompt(const Vocabulary& vocabulary, std::string_view prompt);
 // Returns the ids that a model reads before it draws the first token: those of the prompt. Without a prompt this is a
 // newline, or id 0 if the vocabulary has no newline. Error: as check_prompt().
 std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt);

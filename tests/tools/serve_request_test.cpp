@@ -33,6 +33,8 @@ TEST_CASE("serve, requests: a prompt alone has the defaults of OpenAI's API") {
   CHECK(request.prompts == std::vector<std::string>{"It's"});
   CHECK(request.model.empty());
   CHECK(request.max_tokens == 16);
+  CHECK(parse_completion_request(R"({"prompt": "a"})", {.max_tokens = 10, .prompt_bytes = 20, .choices = 6})
+            .max_tokens == 10);
   CHECK(request.n == 1);
   CHECK(request.sampling.temperature == 1);
   CHECK(request.sampling.top_p == 1);
@@ -138,7 +140,7 @@ TEST_CASE("serve, requests: what is no JSON object is refused, however it is dam
   CHECK(refusal(std::string(100'000, '[')).starts_with("400 : the request: nested more than 32 deep"));
   for (const char* body : {"[]", "5", "\"prompt\"", "null", "true"})
     CHECK(contains(refusal(body), "; it must be an object"));
-  // What is unknown may be anything that is JSON.
+  // Unknown fields may hold any JSON.
   CHECK(refusal(R"({"prompt": "a", "x": [[[{"y": 1e300}]]]})") == "accepted");
 }
 

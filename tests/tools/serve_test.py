@@ -255,6 +255,7 @@ class ServeTest(unittest.TestCase):
     def test_pages_of_other_sites_are_refused(self):
         self.refused({"prompt": "a"}, 403, "other sites", headers={"Origin": "https://example.com"})
         self.refused({"prompt": "a"}, 403, "localhost", headers={"Host": "example.com"})
+        self.refused({"prompt": "a"}, 403, "localhost", headers={"Host": "127.example.com"})
         self.assertEqual(self.server.post({"prompt": "a"}, headers={"Origin": self.server.url})[0], 200)
         self.assertEqual(self.server.post({"prompt": "a"}, headers={"Host": "localhost:1"})[0], 200)
 

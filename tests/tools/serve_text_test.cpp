@@ -24,7 +24,7 @@ const Vocabulary& all_bytes() {
 
 // Adds bytes one by one, and returns what may be sent after each of them and at the end.
 Texts parts(const std::string& bytes, const Texts& stop = {}) {
-  CompletionText text(all_bytes(), stop, -1, 0);
+  CompletionText text(all_bytes(), stop, -1, 0, true);
   Texts all;
   for (const char byte : bytes) {
     const bool more = text.add({.id = all_bytes().id(static_cast<uint8_t>(byte))});
@@ -85,7 +85,7 @@ TEST_CASE("serve, text: streamed parts are the whole text, for random bytes and 
 }
 
 TEST_CASE("serve, text: tokens have their names, offsets in characters and scores, and end with the text") {
-  CompletionText text(all_bytes(), {"!"}, -1, 0);
+  CompletionText text(all_bytes(), {"!"}, -1, 0, true);
   const auto id = [](const char* byte) { return all_bytes().id(static_cast<uint8_t>(*byte)); };
   for (const char* byte : {"a", "\xc3", "\xa4"}) text.add_prompt({.id = id(byte)});
   CompletionText::Part part = text.take(false);
@@ -115,7 +115,7 @@ TEST_CASE("serve, text: tokens have their names, offsets in characters and score
 }
 
 TEST_CASE("serve, text: stop texts are not looked for in the prompt, nor across its end") {
-  CompletionText text(all_bytes(), {"ab"}, -1, 0);
+  CompletionText text(all_bytes(), {"ab"}, -1, 0, true);
   for (const char c : std::string("aba")) text.add_prompt({.id = all_bytes().id(static_cast<uint8_t>(c))});
   CHECK(text.add({.id = all_bytes().id('b')}));
   CHECK(text.add({.id = all_bytes().id('a')}));
@@ -126,7 +126,7 @@ TEST_CASE("serve, text: stop texts are not looked for in the prompt, nor across 
 TEST_CASE("serve, text: words are joined as the vocabulary joins them, and a stop text may end within one") {
   const Vocabulary words = Vocabulary::of_words("<eos>\n<unk>\nthe\nword\n");
   const std::vector<int32_t> ids = words.encode("the word\nthe");
-  CompletionText text(words, {"rd\nt"}, ids[0], 3);
+  CompletionText text(words, {"rd\nt"}, ids[0], 3, true);
   CHECK(text.add({.id = ids[1]}));
   CompletionText::Part part = text.take(false);
   CHECK(part.text == " wo");

@@ -84,14 +84,14 @@ evaluation harnesses score texts. Other fields that OpenAI knows and that would 
 refused; unknown ones are ignored.
 
 Requests are batched: all running sequences get their next token in one step of the model, and join
-or leave between two. A prompt is read in pieces, so that the others wait for one piece at most. The
-same request with the same seed gives the same text whatever else is running, as long as the logits
+or leave between two. A prompt is read in pieces, of about --prompt-tokens tokens in all between two
+tokens of the others. The same request with the same seed gives the same text whatever else is running, as long as the logits
 are the same bits. They are in f32 on a CPU with --max-batch=8 or less, except for models with an
 adaptive softmax or with block-diagonal weights (griffin); in larger batches, in other precisions and
 on a GPU they may differ by rounding. A request with a seed draws as generate does, its choice i with
 the seed plus i; generate reads its prompt token by token, so that rounding may differ there, too.
 
-Tokens are bytes or words, so max_tokens counts these. Answers are UTF-8: bytes of a character that
+Tokens are bytes, subwords or words, so max_tokens counts these. Answers are UTF-8: bytes of a character that
 is not complete yet are held back in a stream, and U+FFFD stands for bytes that are no UTF-8. A token
 that is none by itself is called "bytes:\xHH" in logprobs.
 

@@ -2,7 +2,6 @@
 #include "tandem/tools/run/serve/batcher.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "tandem/core/check.h"
 
@@ -25,15 +24,8 @@ std::vector<double> row_of(const Tensor& logits, int64_t row) {
 TokenScore score_of(int32_t id, const std::vector<double>& logits, int64_t most) {
   const std::vector<double> all = log_probabilities(logits);
   TokenScore score{id, all[static_cast<size_t>(id)], {}};
-  std::vector<int32_t> order(all.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto end = order.begin() + std::min<int64_t>(most, static_cast<int64_t>(order.size()));
-  std::partial_sort(order.begin(), end, order.end(), [&all](int32_t a, int32_t b) {
-    const double x = all[static_cast<size_t>(a)], y = all[static_cast<size_t>(b)];
-    return x > y || (x == y && a < b);
-  });
-  for (auto other = order.begin(); other != end; ++other)
-    score.top.emplace_back(*other, all[static_cast<size_t>(*other)]);
+  for (const int32_t other : likeliest_ids(all, most))
+    score.top.emplace_back(other, all[static_cast<size_t>(other)]);
   return score;
 }
 
@@ -151,7 +143,8 @@ int64_t Batcher::read_piece(Reader& reader) {
                                  sequence.prompt.begin() + static_cast<std::ptrdiff_t>(end));
   const auto count = static_cast<int64_t>(ids.size());
   const Tensor tokens = tensor_of<int32_t>({count, 1}, ids).to(model_.device());
-  const Tensor logits = reader.decoder->read(tokens, sequence.score_prompt);
+  const Tensor logits =
+      reader.decoder->read(tokens, sequence.score_prompt).to(Device::cpu());  // one copy for all rows
   if (sequence.score_prompt) {
     if (begin == 0) sequence.on_prompt({.id = ids[0]});
     // The logits of a token give the probability of the one that follows.
@@ -168,16 +161,22 @@ void Batcher::join(Reader reader) {
   Row row{reader.sequence, Random(reader.sequence->sampling.seed)};
   if (row.sequence->max_tokens <= 0) return row.sequence->on_end("");
   if (!draw(row, row_of(reader.logits, 0))) return;
+  rows_.push_back(std::move(row));
   try {
     if (batch_)
       batch_->append(*reader.decoder);
     else
       batch_ = std::move(reader.decoder);
-  } catch (const std::exception& error) {
-    row.sequence->on_end(error.what());
-    return;
+  } catch (const std::exception& error) {  // some layers may have taken the row
+    lose_batch(error.what());
   }
-  rows_.push_back(std::move(row));
+}
+
+void Batcher::lose_batch(const std::string& error) {
+  std::vector<Row> rows;
+  rows.swap(rows_);
+  batch_.reset();
+  for (const Row& row : rows) row.sequence->on_end(error);
 }
 
 void Batcher::step() {
@@ -188,12 +187,8 @@ void Batcher::step() {
     const auto rows = static_cast<int64_t>(rows_.size());
     // One copy for all rows.
     logits = batch_->step(tensor_of<int32_t>({rows}, ids).to(model_.device())).to(Device::cpu());
-  } catch (const std::exception&
-               error) {  // such as no memory left: the batch is lost, and the next one may be smaller
-    for (const Row& row : rows_) row.sequence->on_end(error.what());
-    rows_.clear();
-    batch_.reset();
-    return;
+  } catch (const std::exception& error) {
+    return lose_batch(error.what());
   }
   std::vector<bool> stays;
   for (size_t i = 0; i < rows_.size(); ++i)
@@ -221,13 +216,15 @@ void Batcher::keep_rows(const std::vector<bool>& stays) {
   for (size_t i = 0; i < stays.size(); ++i)
     if (stays[i]) kept.push_back(static_cast<int64_t>(i));
   if (kept.size() == rows_.size()) return;
-  if (kept.empty())
-    batch_.reset();
-  else
-    batch_->keep(kept);
   std::vector<Row> rows;
   for (const int64_t row : kept) rows.push_back(std::move(rows_[static_cast<size_t>(row)]));
   rows_ = std::move(rows);
+  if (rows_.empty()) return batch_.reset();
+  try {
+    batch_->keep(kept);
+  } catch (const std::exception& error) {
+    lose_batch(error.what());
+  }
 }
 
 int64_t Batcher::cut(const std::string& error) {

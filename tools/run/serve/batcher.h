@@ -97,6 +97,8 @@ class Batcher {
   bool draw(Row& row, const std::vector<double>& logits);
   // Keeps the rows for which `stays` is true.
   void keep_rows(const std::vector<bool>& stays);
+  // Ends all running sequences with this error, such as no memory left: the next batch may be smaller.
+  void lose_batch(const std::string& error);
   void note_load();
 
   const LanguageModel& model_;

@@ -51,6 +51,8 @@ class Completion::Choice : public Sequence {
     completion_.choices_[index_]->ended = true;
     ++completion_.ended_;
     if (completion_.error_.empty()) completion_.error_ = error;
+    if (!error.empty())
+      completion_.cancelled_ = true;  // the answer has failed, so its other choices end, too
     tell();
   }
 
@@ -77,14 +79,15 @@ std::shared_ptr<Completion> Completion::make(const CompletionRequest& request, c
   for (const std::string& prompt : request.prompts) {
     std::vector<int32_t> ids;
     try {
-      ids = prompt_ids(vocabulary, prompt);
+      ids = encoded_prompt(vocabulary, prompt);
     } catch (const Error& error) {
       throw RequestError(400, error.what(), "prompt");
     }
-    const bool any =
-        !vocabulary.encode(prompt).empty();  // else the model reads a line end, which is not shown
-    if (any) completion->prompt_tokens_ += static_cast<int64_t>(ids.size());
+    const bool any = !ids.empty();
+    completion->prompt_tokens_ += static_cast<int64_t>(ids.size());
+    if (!any) ids = prompt_ids(vocabulary, prompt);  // the model reads a line end, which is not shown
     const bool shows_prompt = request.echo && any;
+    const int64_t offset = request.echo ? 0 : characters(prompt);
     for (int64_t i = 0; i < request.n; ++i) {
       auto choice = std::make_shared<Choice>(*completion, completion->choices_.size());
       choice->prompt = ids;
@@ -93,9 +96,8 @@ std::shared_ptr<Completion> Completion::make(const CompletionRequest& request, c
       choice->sampling.seed = seed + completion->choices_.size();
       choice->logprobs = request.logprobs;
       choice->score_prompt = shows_prompt && request.logprobs;
-      completion->choices_.push_back(std::make_unique<State>(vocabulary, request,
-                                                             shows_prompt || !any ? -1 : ids.back(),
-                                                             request.echo ? 0 : characters(prompt)));
+      completion->choices_.push_back(
+          std::make_unique<State>(vocabulary, request, shows_prompt || !any ? -1 : ids.back(), offset));
       if (shows_prompt && !choice->score_prompt)
         for (const int32_t id : ids) completion->choices_.back()->text.add_prompt({.id = id});
       completion->sequences_.push_back(std::move(choice));

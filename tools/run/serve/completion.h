@@ -48,7 +48,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   class Choice;
   struct State {
     State(const Vocabulary& vocabulary, const CompletionRequest& request, int32_t before, int64_t offset)
-        : text(vocabulary, request.stop, before, offset) {}
+        : text(vocabulary, request.stop, before, offset, request.logprobs.has_value()) {}
     CompletionText text;
     bool ended = false, told = false;  // told: the events have said that it ended
   };

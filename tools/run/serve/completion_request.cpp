@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -148,6 +149,7 @@ CompletionRequest parse_completion_request(std::string_view body, const RequestL
   CompletionRequest request;
   fields.read("model", request.model, "a text");
   read_prompts(fields, request, limits);
+  request.max_tokens = std::min(request.max_tokens, limits.max_tokens);  // of the default
   fields.read("max_tokens", request.max_tokens, 0, limits.max_tokens);
   read_sampling(fields, request);
   if (fields.find("logprobs")) {

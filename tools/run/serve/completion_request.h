@@ -14,7 +14,7 @@
 
 namespace tandem {
 
-// What one request may ask for.
+// The most that one request may ask for.
 struct RequestLimits {
   int64_t max_tokens = 4096;     // tokens drawn for each choice
   int64_t prompt_bytes = 65536;  // of one prompt

@@ -21,12 +21,14 @@ std::string token_text(const std::string& piece) {
 
 void CompletionText::append(const TokenScore& token) {
   const std::string piece = vocabulary_.piece(token.id, before_);
-  Held held{{.text = token_text(piece), .logprob = token.logprob, .top = {}}, taken_ + bytes_.size(), 0};
-  for (const auto& [id, logprob] : token.top)
-    held.token.top.emplace_back(token_text(vocabulary_.piece(id, before_)), logprob);
+  const size_t begin = taken_ + bytes_.size();
   bytes_ += piece;
-  held.end = taken_ + bytes_.size();
-  tokens_.push_back(std::move(held));
+  if (with_tokens_) {
+    Held held{{.text = token_text(piece), .logprob = token.logprob, .top = {}}, begin, begin + piece.size()};
+    for (const auto& [id, logprob] : token.top)
+      held.token.top.emplace_back(token_text(vocabulary_.piece(id, before_)), logprob);
+    tokens_.push_back(std::move(held));
+  }
   before_ = token.id;
 }
 

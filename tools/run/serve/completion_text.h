@@ -32,9 +32,15 @@ struct TokenText {
 // bytes of a character that is not complete, and those that may be the beginning of a stop text.
 class CompletionText {
  public:
-  // `before` is the last token before the text, -1 if there is none; `offset` its length in characters.
-  CompletionText(const Vocabulary& vocabulary, std::vector<std::string> stop, int32_t before, int64_t offset)
-      : vocabulary_(vocabulary), stop_(std::move(stop)), before_(before), characters_(offset) {}
+  // `before` is the last token before the text, -1 if there is none; `offset` its length in characters. Without
+  // `with_tokens` take() gives the text alone.
+  CompletionText(const Vocabulary& vocabulary, std::vector<std::string> stop, int32_t before, int64_t offset,
+                 bool with_tokens)
+      : vocabulary_(vocabulary),
+        stop_(std::move(stop)),
+        with_tokens_(with_tokens),
+        before_(before),
+        characters_(offset) {}
 
   // Adds a token of the prompt, in which stop texts are not looked for.
   void add_prompt(const TokenScore& token);
@@ -63,6 +69,7 @@ class CompletionText {
 
   const Vocabulary& vocabulary_;
   std::vector<std::string> stop_;
+  bool with_tokens_;
   int32_t before_;      // the last token
   int64_t characters_;  // in all that was taken
   size_t taken_ = 0;    // bytes taken

@@ -1,6 +1,7 @@
 // Routes, answers and the log.
 #include "tandem/tools/run/serve/http_server.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <httplib.h>
 #include <netinet/in.h>
@@ -25,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 using Reply = httplib::Server::HandlerResponse;
 
 constexpr const char* kJson = "application/json";
-// How often a connection that waits looks whether its client is still there.
+// A waiting connection looks this often whether its client is still there.
 constexpr std::chrono::milliseconds kLookAround{50};
 
 double milliseconds_since(Clock::time_point start) {
@@ -60,8 +61,11 @@ std::string host_of(const std::string& address) {
   return address.substr(0, address.find(':'));
 }
 
+// Returns whether a host is this machine. A name such as 127.example.com is not.
 bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "[::1]" || host == "::1" || host.starts_with("127.");
+  in_addr address{};
+  const bool is_address = inet_pton(AF_INET, host.c_str(), &address) == 1;
+  return host == "localhost" || host == "[::1]" || host == "::1" || (is_address && host.starts_with("127."));
 }
 
 // An answer to a completion that is being written, counted while it lives.
@@ -127,6 +131,8 @@ class HttpServer::Impl {
 
   void start() {
     listener_ = std::thread([this] { server_.listen_after_bind(); });
+    while (!server_.is_running())
+      std::this_thread::yield();  // before that, the library's stop() does nothing
   }
 
   void stop() {
@@ -205,7 +211,7 @@ class HttpServer::Impl {
     });
     server_.Post("/v1/completions", [this](const Request& request, Response& response,
                                            const ContentReader& read) { answer(request, response, read); });
-    // Of other requests the body is dropped: the library would keep any amount of it.
+    // The body of any other request is dropped, since the library would keep any amount of it.
     const auto unknown = [](const Request& request, Response& response, const ContentReader& read) {
       if (!request.is_multipart_form_data()) read([](const char*, size_t) { return true; });
       response.status = 404;
@@ -275,7 +281,7 @@ class HttpServer::Impl {
     bool fits = true;
     const bool whole = read([&](const char* data, size_t size) {
       // The library checks the length that a request states; others, and what they unpack to, are checked here.
-      // What is too long is read to its end all the same, so that the next request of the connection is found.
+      // A body that is too long is read to its end all the same, so that the next request of the connection is found.
       fits = fits && body.size() + size <= most;
       if (fits) body.append(data, size);
       return true;

@@ -5,7 +5,7 @@
 //     GET  /v1/models            the one model that is served
 //     POST /v1/completions       see completion_request.h
 //
-// Errors are OpenAI's error objects, of status 400, 403, 404, 413, 429 or 503. An error that comes when an answer has
+// Errors are OpenAI's error objects, of status 400, 403, 404, 413, 429, 500 or 503. An error that comes when an answer has
 // begun is the last event of a stream; another answer is then cut off.
 #pragma once
 #include <cstdint>
