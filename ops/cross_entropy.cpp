@@ -79,14 +79,7 @@ TANDEM_SIMD double scaled_softmax_in_place(double* x, double factor, int64_t n) 
 }
 
 void check_inputs(const char* name, const char* targets_name, const Tensor& logits, const Tensor& targets) {
-  check_floating(name, {{"logits", logits}});
-  check_defined(name, {{"targets", targets}});
-  TANDEM_CHECK(logits.rank() >= 1 && (logits.size(-1) > 0 || targets.numel() == 0),
-               "{}: logits are {}; they must be floating (..., V)", name, logits.summary());
-  const std::span<const int64_t> leading(logits.shape().begin(), logits.rank() - 1);
-  TANDEM_CHECK(targets.shape() == Shape(leading) && targets.device() == logits.device(),
-               "{}: logits are {}, targets {}; targets must have the logits' leading sizes {} and device",
-               name, logits.summary(), targets.summary(), Shape(leading).str());
+  check_logits_and_targets(name, logits, targets);
   check_ids(targets_name, targets, logits.size(-1));
 }
 

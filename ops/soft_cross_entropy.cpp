@@ -22,7 +22,8 @@
 namespace tandem {
 namespace {
 
-// What a row's losses and gradients are made of, where x and z are the logits of student and teacher minus their largest.
+// The sums from which a row's losses and gradients are computed. x and z are the logits of student and teacher minus their
+// largest.
 template <class T>
 struct RowSums {
   T top, teacher_top;
@@ -83,14 +84,8 @@ TANDEM_SIMD void row_gradient(double* dx, const double* x, const double* z, cons
 
 void check_inputs(const char* name, const Tensor& logits, const Tensor& targets, const Tensor& teacher,
                   const SoftTargetOptions& options) {
-  check_floating(name, {{"logits", logits}, {"teacher", teacher}});
-  check_defined(name, {{"targets", targets}});
-  TANDEM_CHECK(logits.rank() >= 1 && (logits.size(-1) > 0 || targets.numel() == 0),
-               "{}: logits are {}; they must be floating (..., V)", name, logits.summary());
-  const std::span<const int64_t> leading(logits.shape().begin(), logits.rank() - 1);
-  TANDEM_CHECK(targets.shape() == Shape(leading) && targets.device() == logits.device(),
-               "{}: logits are {}, targets {}; targets must have the logits' leading sizes {} and device",
-               name, logits.summary(), targets.summary(), Shape(leading).str());
+  check_logits_and_targets(name, logits, targets);
+  check_floating(name, {{"teacher", teacher}});
   TANDEM_CHECK(teacher.shape() == logits.shape() && teacher.dtype() == logits.dtype() &&
                    teacher.device() == logits.device(),
                "{}: logits are {}, teacher {}; both must have one shape, dtype and device", name,
@@ -179,13 +174,7 @@ SoftCrossEntropy soft_cross_entropy_tail(const Tensor& logits, const Tensor& tar
                    shares.device() == targets.device(),
                "{}: shares are {}; they must be f64 {} on the targets' device", kName, shares.summary(),
                targets.shape().str());
-  TANDEM_CHECK(targets.dtype() == DType::i32, "{}: targets are {}; they must be i32", kName,
-               targets.summary());
-  if (targets.device().is_cpu())
-    for (const int32_t target : targets.span<int32_t>())
-      TANDEM_CHECK(target >= -1 && target < logits.size(-1),
-                   "{}: targets: {} is outside -1..{}, of which -1 is no target", kName, target,
-                   logits.size(-1) - 1);
+  check_ids("soft_cross_entropy_tail: targets", targets, logits.size(-1), -1);  // -1 is no target
   return mixed_loss(logits, targets, teacher, shares, options);
 }
 

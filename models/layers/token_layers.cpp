@@ -174,6 +174,7 @@ std::vector<Tensor> TokenOutput::softmax_logits(const Tensor& h, const ForwardOp
                                                 uint32_t site) const {
   const Tensor x = reshape(h, {h.numel() / h.size(-1), h.size(-1)});
   if (!adaptive_) return {logits(x)};
+  TANDEM_CHECK(!weights_.reversed_clusters, "output: softmax_logits() takes clusters in their order alone");
   const VocabularyClusters clusters = vocabulary_clusters("output", weights_.cutoffs, weights_.rows);
   std::vector<int64_t> sizes;
   for (int64_t i = 0; i < clusters.count(); ++i) sizes.push_back(clusters.size(i));

@@ -23,7 +23,7 @@ namespace {
 
 constexpr const char* kTeacherState = "teacher.";  // begins the names of the parts of the teacher's state
 
-// What student and teacher carry, apart.
+// The states of student and teacher, which a run keeps as one.
 struct Carried {
   State student, teacher;
 };
@@ -48,8 +48,7 @@ State together(Carried both) {
 }
 
 std::string vocabulary_digest(const Vocabulary& vocabulary) {
-  const std::string text =
-      vocabulary.level() == TokenUnit::word ? vocabulary.words().text() : vocabulary.to_hex();
+  const std::string text = vocabulary.stored();
   return digest_of(text.data(), text.size());
 }
 

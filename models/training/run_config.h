@@ -7,14 +7,14 @@
 
 namespace tandem {
 
-// What a run learns from beside its text (models/training/distillation.h).
+// The teacher from which a run learns beside its text (models/training/distillation.h).
 struct Distillation {
   std::string teacher;     // path of the teacher's file, as the user gave it
   std::string digest;      // Teacher::digest: a resumed run must have the same teacher; "": not known yet
   double weight = 0;       // part of the teacher's distribution in the loss, in [0, 1]; 0: no teacher
   double temperature = 1;  // of both distributions
-  int64_t imitate_steps =
-      0;  // first steps, in which the layers learn from the teacher's (models/training/imitation.h)
+  // In so many first steps the layers learn from the teacher's (models/training/imitation.h).
+  int64_t imitate_steps = 0;
 };
 
 struct RunConfig {

@@ -36,8 +36,8 @@ ScheduleConfig schedule_config(const Recipe& recipe);
 // The record of one step.
 struct StepRecord {
   int64_t step = 0;  // number of the step, counting from 1
-  double loss =
-      0;  // mean negative log-likelihood in nats a token, over the step's segments; no teacher's part
+  // Mean negative log-likelihood in nats a token, over the step's segments, without a teacher's part.
+  double loss = 0;
   double lr = 0;
   double gradient_norm = 0;  // global L2 norm, before clipping
   int64_t tokens = 0;
@@ -68,7 +68,8 @@ class Trainer {
 
   // Takes one step: forward, backward, clipping, update. If the loss or the gradient is not finite, nothing
   // changes but the position in the text and the count of skipped steps.
-  // Error: the configuration asks for a teacher, and there is none. In the first steps: the loss depends on a leaf that is no parameter of the model.
+  // Error: the configuration asks for a teacher, and there is none. In the first steps: the loss depends on a leaf that is
+  // no parameter of the model.
   void advance();
   // Waits for the steps taken since the last call and returns their records, oldest first.
   // Error: RunConfig::max_skipped steps in a row were not finite; the message names the operator where the first

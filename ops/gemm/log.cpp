@@ -14,7 +14,7 @@ std::atomic<int64_t> flops_f32{0}, flops_bf16{0}, flops_f64{0};
 
 std::mutex log_mutex;
 std::atomic<const GemmLog*> current_log{nullptr};
-std::vector<GemmCall> logged, logged_in_order;
+std::vector<GemmCall> logged;  // in the order of the calls
 
 bool same_kind(const GemmCall& a, const GemmCall& b) {
   return a.m == b.m && a.n == b.n && a.k == b.k && a.transpose_a == b.transpose_a &&
@@ -32,7 +32,6 @@ GemmLog::GemmLog() {
   const std::scoped_lock lock(log_mutex);
   TANDEM_CHECK(current_log == nullptr, "GemmLog: another log is recording; one at a time");
   logged.clear();
-  logged_in_order.clear();
   current_log = this;
 }
 
@@ -41,13 +40,21 @@ GemmLog::~GemmLog() {
 }
 
 std::vector<GemmCall> GemmLog::calls() const {
-  const std::scoped_lock lock(log_mutex);
-  return logged;
+  std::vector<GemmCall> kinds;
+  for (const GemmCall& call : sequence()) {
+    const auto seen = std::find_if(kinds.begin(), kinds.end(),
+                                   [&call](const GemmCall& kind) { return same_kind(kind, call); });
+    if (seen == kinds.end())
+      kinds.push_back(call);
+    else
+      seen->count += call.count;
+  }
+  return kinds;
 }
 
 std::vector<GemmCall> GemmLog::sequence() const {
   const std::scoped_lock lock(log_mutex);
-  return logged_in_order;
+  return logged;
 }
 
 void note_gemm(const GemmCall& call) {
@@ -56,12 +63,6 @@ void note_gemm(const GemmCall& call) {
   flops.fetch_add(2 * call.m * call.n * call.k * call.count, std::memory_order_relaxed);
   if (!current_log.load(std::memory_order_relaxed)) return;
   const std::scoped_lock lock(log_mutex);
-  logged_in_order.push_back(call);
-  for (GemmCall& seen : logged) {
-    if (!same_kind(seen, call)) continue;
-    seen.count += call.count;
-    return;
-  }
   logged.push_back(call);
 }
 

@@ -32,6 +32,7 @@ class GemmLog {
   GemmLog(const GemmLog&) = delete;
   GemmLog& operator=(const GemmLog&) = delete;
 
+  // Returns the calls, those of one kind as one with their counts added.
   std::vector<GemmCall> calls() const;
   // Returns each call by itself, in the order in which they were made.
   std::vector<GemmCall> sequence() const;

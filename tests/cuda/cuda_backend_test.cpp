@@ -62,7 +62,7 @@ TEST_CASE("cuda libraries: the folders of TANDEM_LIBRARY_PATH come first") {
   CHECK(contains(error_of([&] { load("libtandemnone.so.1"); }), "none cannot be loaded"));
   const ScopedEnv path("TANDEM_LIBRARY_PATH", ("/no/such/folder::" + folder.path().string()).c_str());
   CHECK(dlsym(load("libtandemnone.so.1"), "cos") != nullptr);
-  // What lies there and is no library is named, and the search goes on.
+  // A file that is no library is named in the error, and the search goes on.
   write_text(folder / "libm.so.6", "no library");
   CHECK(load("libm.so.6") != nullptr);
   write_text(folder / "libtandemfalse.so", "no library");

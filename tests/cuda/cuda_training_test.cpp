@@ -31,6 +31,32 @@ bool has_graphs() {
   return allocator_mode_from_environment() != AllocatorMode::direct;
 }
 
+// Checks that the losses of a run follow the CPU's, that a graph has the bits of single operators, and that a run resumes.
+// make(device, precision) returns a trainer of the run.
+template <class Make>
+void check_run(const Make& make, double tolerance_f32) {
+  Trainer reference = make(Device::cpu(), "f32");
+  const std::vector<double> expected = losses(reference, 16);
+  for (const auto& kind : {std::pair{"f32", tolerance_f32}, {"bf16", 5e-2}}) {
+    const std::string precision = kind.first;
+    const double tolerance = kind.second;
+    CAPTURE(precision);
+    Trainer eager = make(kCuda, precision), graph = make(kCuda, precision);
+    eager.use_graph(false);
+    const std::vector<double> seen = losses(graph, 16);
+    CHECK(seen == losses(eager, 16));
+    CHECK_MESSAGE((graph.graph_refusal() == "") == has_graphs(), graph.graph_refusal());
+    CHECK(graph.uses_graph() == has_graphs());
+    for (size_t i = 0; i < seen.size(); ++i)
+      CHECK(seen[i] == doctest::Approx(expected[i]).epsilon(tolerance));
+
+    Trainer before = make(kCuda, precision), after = make(kCuda, precision);
+    losses(before, 6);
+    after.restore(before.checkpoint());
+    CHECK(losses(after, 10) == std::vector<double>(seen.begin() + 6, seen.end()));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("cuda: training follows the CPU's losses in f32, and near them in tf32 and bf16") {
@@ -72,67 +98,34 @@ TEST_CASE("cuda: a step as one graph is the step operator by operator, bit for b
 TEST_CASE(
     "cuda: with Muon losses follow the CPU's, a graph has the bits of single operators, and a run resumes") {
   if (!has_cuda()) return;
-  Trainer reference = make_trainer(run_by("muon"));
-  const std::vector<double> expected = losses(reference, 16);
-  for (const auto& kind : {std::pair{"f32", 1e-3}, {"bf16", 5e-2}}) {
-    const std::string precision = kind.first;
-    const double tolerance = kind.second;
-    CAPTURE(precision);
-    RunConfig config = run_by("muon");
-    config.precision = precision;
-    Trainer eager = make_trainer(config, kCuda), graph = make_trainer(config, kCuda);
-    eager.use_graph(false);
-    const std::vector<double> seen = losses(graph, 16);
-    CHECK(seen == losses(eager, 16));
-    CHECK(graph.uses_graph() == has_graphs());
-    for (size_t i = 0; i < seen.size(); ++i)
-      CHECK(seen[i] == doctest::Approx(expected[i]).epsilon(tolerance));
-
-    Trainer before = make_trainer(config, kCuda), after = make_trainer(config, kCuda);
-    losses(before, 6);
-    after.restore(before.checkpoint());
-    CHECK(losses(after, 10) == std::vector<double>(seen.begin() + 6, seen.end()));
-  }
+  check_run(
+      [](Device device, const std::string& precision) {
+        RunConfig config = run_by("muon");
+        config.precision = precision;
+        return make_trainer(config, device);
+      },
+      1e-3);
 }
 
 TEST_CASE(
     "cuda: distilled steps follow the CPU's, a graph has the bits of single operators, and a run resumes") {
   if (!has_cuda()) return;
-  RunConfig config = run_in("f32");
-  config.distillation = {
-      .teacher = "in memory", .digest = "", .weight = 0.5, .temperature = 2, .imitate_steps = 8};
-  const auto student = [&config](Device device, const char* teacher) {
-    Trainer trainer = make_trainer(config, device);
-    trainer.set_teacher(make_teacher(make_model(teacher, 9, device), trainer.vocabulary(), "a test's"));
-    return trainer;
-  };
   // The second teacher's log-probabilities are those of an adaptive softmax.
   for (const char* const teacher :
        {R"({"model":"srupp","vocabulary":6,"d":48,"d_projected":12,"layers":2})",
-        R"({"model":"lstm","vocabulary":6,"d":40,"layers":1,"cutoffs":[2,4],"adaptive":"pytorch"})"})
-    for (const auto& kind : {std::pair{"f32", 1e-4}, {"bf16", 5e-2}}) {
-      const std::string precision = kind.first;
-      const double tolerance = kind.second;
-      CAPTURE(teacher);
-      CAPTURE(precision);
-      config.precision = "f32";
-      Trainer reference = student(Device::cpu(), teacher);
-      const std::vector<double> expected = losses(reference, 16);
-      config.precision = precision;
-      Trainer eager = student(kCuda, teacher), graph = student(kCuda, teacher);
-      eager.use_graph(false);
-      const std::vector<double> seen = losses(graph, 16);
-      CHECK(seen == losses(eager, 16));
-      CHECK(graph.graph_refusal() == "");
-      CHECK(graph.uses_graph() == has_graphs());
-      for (size_t i = 0; i < seen.size(); ++i)
-        CHECK(seen[i] == doctest::Approx(expected[i]).epsilon(tolerance));
-
-      Trainer before = student(kCuda, teacher), after = student(kCuda, teacher);
-      losses(before, 6);
-      after.restore(before.checkpoint());
-      CHECK(losses(after, 10) == std::vector<double>(seen.begin() + 6, seen.end()));
-    }
+        R"({"model":"lstm","vocabulary":6,"d":40,"layers":1,"cutoffs":[2,4],"adaptive":"pytorch"})"}) {
+    CAPTURE(teacher);
+    check_run(
+        [teacher](Device device, const std::string& precision) {
+          RunConfig config = run_in(precision);
+          config.distillation = {
+              .teacher = "in memory", .digest = "", .weight = 0.5, .temperature = 2, .imitate_steps = 8};
+          Trainer trainer = make_trainer(config, device);
+          trainer.set_teacher(make_teacher(make_model(teacher, 9, device), trainer.vocabulary(), "a test's"));
+          return trainer;
+        },
+        1e-4);
+  }
 }
 
 TEST_CASE("cuda: steps are enqueued, and their records come later, none lost") {

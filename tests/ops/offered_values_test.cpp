@@ -1,5 +1,5 @@
-// What operators offer to a tap, held to their own results: weights of attention sum to 1 and give the output with the
-// values; gates and states follow the recurrence and end in the last state.
+// The values that operators offer to a tap agree with their results: weights of attention sum to 1 and give the output with
+// the values; gates and states follow the recurrence and end in the last state.
 #include <doctest/doctest.h>
 
 #include <array>

@@ -1,4 +1,4 @@
-// What a call offers to a tap, by name.
+// Collects the values that a call offers to a tap, by name.
 #pragma once
 #include <functional>
 #include <map>

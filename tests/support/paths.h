@@ -1,5 +1,5 @@
-// Where the sources of the tests and the built programs lie: where they were built, or where the environment says, so that
-// tests that were moved to another machine find their data.
+// Finds the sources of the tests and the built programs: where they were built, or where the environment says, so that tests
+// that were moved to another machine find their data.
 #pragma once
 #include <string>
 

@@ -297,7 +297,7 @@ TEST_CASE("bench step: tokens, products and bytes of a step are all counted") {
       for (const GemmCall& p : r.products) products += 2.0 * static_cast<double>(p.m * p.n * p.k * p.count);
       CHECK(products == f32 + bf16);
 #ifdef TANDEM_CUDA_SIMULATED
-      // Of all steps, a profiler sees one alone, and its optimizer.
+      // A profiler sees one step alone, with its optimizer.
       CHECK(simulator::statistics().profiled > r.products.size() / 4);
       CHECK(simulator::statistics().profiled * 8 < simulator::statistics().launches);
 #endif

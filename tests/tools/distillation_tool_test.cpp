@@ -39,7 +39,7 @@ TEST_CASE("train: a distilled run that was stopped and resumed leaves the files 
   CHECK(rest.code == 0);
   check_same_files(folder / "whole", folder / "parts");
 
-  // What was trained needs its teacher no longer.
+  // The trained student no longer needs its teacher.
   REQUIRE(run(folder, short_run(text, "moved", {kTeacher, "--temperature=3", "--max-steps=10"})).code == 0);
   fs::rename(folder / "teacher", folder / "elsewhere");
   const std::string best = (folder / "whole/best.safetensors").string();

@@ -41,8 +41,8 @@ struct StepResult {
   // The floor: the time of the step's products alone, at the measured peak and, on a CPU, run again back to
   // back.
   GemmFlops flops;
-  std::vector<GemmCall>
-      products;  // on a GPU: those of a step, in order, so that a profiler's kernels can be told apart
+  // On a GPU: the products of a step, in order, by which a profiler's kernels are told apart.
+  std::vector<GemmCall> products;
   double peak_floor_ms = 0;
   Spread replay_ms;
   std::vector<StepPart> parts;

@@ -80,9 +80,9 @@ RunFolder resumed_folder(const TrainOptions& o, const fs::path& checkpoint) {
   return folder;
 }
 
-void print_start(const RunConfig& config, const Trainer& trainer, const Corpus& corpus,
-                 const fs::path& folder, const std::string& reduce,
-                 const std::vector<double>& unknown_shares) {
+void print_start(const Trainer& trainer, const Corpus& corpus, const fs::path& folder,
+                 const std::string& reduce, const std::vector<double>& unknown_shares) {
+  const RunConfig& config = trainer.config();
   say(device_line(trainer.device()) + "\n");
   const std::string ranks = ranks_line(trainer.ranks(), trainer.transport(), config.recipe.shards, reduce);
   if (!ranks.empty()) say(ranks + "\n");
@@ -183,13 +183,18 @@ size_t bytes_to_restore(const Checkpoint& checkpoint, const RunConfig& config) {
   return static_cast<size_t>(bytes);
 }
 
+// Error: there is no such file.
+void check_teacher_file(const std::string& path) {
+  TANDEM_CHECK(fs::is_regular_file(path),
+               "--teacher: there is no file {}; give the path of the teacher's checkpoint", path);
+}
+
 // Returns the teacher of a run, and puts its digest into a new run's configuration; without a model if the run has none.
 // Error: the file is missing, or is no model.
 Teacher teacher_of(RunConfig& config, Device device) {
   Distillation& d = config.distillation;
   if (d.weight == 0) return {};
-  TANDEM_CHECK(fs::is_regular_file(d.teacher),
-               "--teacher: there is no file {}; give the path of the teacher's checkpoint", d.teacher);
+  check_teacher_file(d.teacher);
   Teacher teacher = load_teacher(d.teacher, device);
   if (d.digest.empty()) d.digest = teacher.digest;
   return teacher;
@@ -221,7 +226,7 @@ void train_in(const fs::path& folder, const RunConfig& config, const Corpus& cor
   trainer.use_graph(!o.eager);
   if (o.run.peak_tflops == 0) o.run.peak_tflops = peak_tflops(cuda_status().name, trainer.precision());
   if (checkpoint) trainer.restore(*checkpoint);
-  print_start(trainer.config(), trainer, corpus, folder, o.ranks.reduce, o.run.unknown_shares);
+  print_start(trainer, corpus, folder, o.ranks.reduce, o.run.unknown_shares);
   if (ranks->leads()) write_run_facts(folder, trainer, o.command);
   if (o.find_lr > 0) return search_rate(trainer, o.run);
   if (run_training(trainer, corpus, o.run) == RunEnd::stopped_by_signal)
@@ -264,6 +269,8 @@ void resume(const Flags& flags, TrainOptions& o, Device device, const std::share
 
 void begin(const Flags& flags, TrainOptions& o, Device device, const std::shared_ptr<Ranks>& ranks) {
   preset(o.model, o.preset);  // reports a wrong name before any download
+  if (!o.teacher.empty() && o.distill_weight.value_or(1) != 0 && !o.dump_config)
+    check_teacher_file(o.teacher);  // and so does this
   std::optional<RunFolder> folder;
   const bool trains = !o.describe && !o.dump_config;
   if (!o.out.empty() && trains && ranks->leads()) folder.emplace(RunFolder::make(o.out));
