@@ -81,7 +81,7 @@ def library_folders(python):
         folders += os.environ.get(name, "").split(":")
     for root in toolkit_folders():
         folders += [root + "/lib64", root + "/targets/x86_64-linux/lib", root + "/lib"]
-    said, worked = process.ask([python, "-c", FOLDERS], limit=20)
+    said, worked = process.ask([python, "-c", FOLDERS])
     folders += json.loads(said) if worked else []
     folders += ["/usr/lib/x86_64-linux-gnu", "/usr/lib64"]
     return list(dict.fromkeys(os.path.normpath(f) for f in folders if f and os.path.isdir(f)))
@@ -100,15 +100,11 @@ def find_libraries(wanted, folders):
 
 def find_tool(name):
     """Returns the path of one of the toolkit's programs, also where its folder is not on the PATH; None: it has none."""
-    path = shutil.which(name)
-    for root in [] if path else toolkit_folders():
-        for pattern in ("bin/" + name, "compute-sanitizer/" + name, "nsight-compute*/" + name):
-            for candidate in sorted(glob.glob(os.path.join(root, pattern)), reverse=True):
-                if os.access(candidate, os.X_OK) and not path:
-                    path = candidate
-    if not path and name == "ncu":
-        path = next(iter(sorted(glob.glob("/opt/nvidia/nsight-compute/*/ncu"), reverse=True)), None)
-    return path
+    patterns = ("bin/" + name, "compute-sanitizer/" + name, "nsight-compute*/" + name)
+    places = [os.path.join(root, pattern) for root in toolkit_folders() for pattern in patterns]
+    places.append("/opt/nvidia/nsight-compute/*/" + name)
+    found = (path for place in places for path in sorted(glob.glob(place), reverse=True) if os.access(path, os.X_OK))
+    return shutil.which(name) or next(found, None)
 
 
 def gpus():

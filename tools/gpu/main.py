@@ -29,7 +29,7 @@ def parser_of(manual):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--run", action="store_true", help="run what is built; the default in an unpacked archive")
-    mode.add_argument("--build", action="store_true", help="build for this machine's GPU alone, then run; the default elsewhere")
+    mode.add_argument("--build", action="store_true", help="build for this machine's GPU alone, then run; the default elsewhere, but not for --rehearse")
     mode.add_argument("--pack", metavar="FILE", help="build, and write the archive FILE.tar.xz, or FILE.tar, which is not compressed")
     parser.add_argument("--quick", action="store_true", help="what fits 8 minutes")
     parser.add_argument("--limit", type=seconds, help="time for all stages, such as 8m [with --quick 7m50s, else none]")
@@ -161,7 +161,8 @@ def run_check(root, args, python):
 def main(manual, root):
     args = parser_of(manual).parse_args()
     python = os.environ.get("PYTHON", "python3")
-    args.build = args.build or not (args.run or args.pack or args.programs or (root / "manifest.json").exists())
+    args.build = args.build or not (args.run or args.pack or args.programs or args.rehearse
+                                    or (root / "manifest.json").exists())
     try:
         if args.pack:
             write_archive(root, args)

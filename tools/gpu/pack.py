@@ -20,7 +20,7 @@ PROGRAMS = ["tools/bench", "tools/train", "tools/evaluate", "tests/gpu_tests"]
 TARGETS = ["tool_bench", "tool_train", "tool_evaluate", "tandem_gpu_tests"]
 SOURCES = ["LICENSE", "tools/gpu_check", "tools/gpu/*.py", "tools/gpu/*.json", "tools/compare/__init__.py",
            "tools/compare/files.py", "tools/pytorch/*.py", "tests/golden/**/*"]
-# What belongs to the C library stays behind: it must fit the machine's kernel and loader. So does what belongs to its driver.
+# Libraries of the C library stay behind, since they must fit the machine's kernel and loader; so does the driver's library.
 OF_SYSTEM = re.compile(r"linux-vdso|ld-linux|lib(c|m|dl|rt|pthread|resolv|util|anl|mvec|cuda)\.so")
 PT_DYNAMIC, DT_RPATH, DT_RUNPATH = 2, 15, 29
 MOST = 40e6  # bytes that an archive should have at most

@@ -8,7 +8,7 @@ from compare.files import Failure
 from gpu import machine, ncu, process, readers
 from gpu.stage import Stage
 
-# What runs on the device among the tests: backend and operators, products, graphs, whole training runs, golden numbers.
+# The tests that run on the device: backend and operators, products, graphs, whole training runs, golden numbers.
 ON_DEVICE = "cuda:*,cuda libraries*,nccl:*,transport:*,*golden*,lstm:*,*on every device*"
 OF_REHEARSAL = "cuda:*status*,cuda:*graph computes*,cuda:*products of every kind*,cuda:*operators*,srupp golden*,cuda libraries*"
 SCANNED = ("sru_scan", "layer_norm", "softmax")  # operators whose kernels share memory between threads
@@ -82,7 +82,7 @@ class Plan:
             raise Failure("%s is nowhere: load the module of the CUDA Toolkit, set CUDA_HOME, or set PYTHON to a Python whose "
                           "torch brings it; searched %s" % (self.facts["not found"][0], ", ".join(folders)))
         for name in ("bench", "train"):
-            said, worked = process.ask([self.program(name), "--help"], limit=30)
+            said, worked = process.ask([self.program(name), "--help"])
             if not worked:
                 raise Failure("%s does not start: %s" % (name, said[:500]))
         if self.kind != "gpu" and not self.rehearse:
@@ -100,7 +100,7 @@ class Plan:
         return said
 
     def machine_stage(self):
-        return Stage("machine", [self.look], 15, 120)
+        return Stage("machine", [self.look], 15, 180)
 
     # --- stages ------------------------------------------------------------------------------------------------------
 

@@ -55,11 +55,11 @@ def run(command, log, limit, environment=None, folder=None):
             end_group(process)
 
 
-def ask(command, limit=20, environment=None):
+def ask(command, limit=10):
     """Returns what a command prints and whether it succeeded; a command that is not there, or hangs, has not."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=limit, env=dict(os.environ, **(environment or {})))
+                              timeout=limit)
     except subprocess.TimeoutExpired:
         return "no answer after %.0f s" % limit, False
     except OSError as error:

@@ -57,14 +57,14 @@ def comparisons(results, predicted):
     return rows
 
 
-def largest_misses(rows, most=MOST_MISSES):
+def largest_misses(rows):
     """Returns the parts of a step that took longest or shortest against what was predicted of them, by microseconds.
 
     Whole steps are left out, because their parts explain them, and operators too, where the profile has the same kernels.
     """
     kinds = {row[0] for row in rows}
     kept = [row for row in rows if row[0] == ("kernels" if "kernels" in kinds else "operator")]
-    return sorted(kept, key=lambda row: -abs(row[3] - row[2]))[:most]
+    return sorted(kept, key=lambda row: -abs(row[3] - row[2]))[:MOST_MISSES]
 
 
 def peaks_table(results, predicted):
@@ -105,10 +105,9 @@ def kernels_table(results, predicted):
 
 
 def operators_table(results, predicted):
-    known = [(name, times) for name, times in predicted["operators"].items()]
     rows = []
     for row in values_of(results, "operators").get("operators", []):
-        times = next((times for name, times in known if row["case"].startswith(name)), {})
+        times = next((times for name, times in predicted["operators"].items() if row["case"].startswith(name)), {})
         for part in ("forward", "backward"):
             if part + "_us" not in row:
                 continue

@@ -1,4 +1,5 @@
 """Stages: what each runs, and for how long; and the check, which runs them one after another and reports after each."""
+import dataclasses
 import os
 import time
 
@@ -8,6 +9,7 @@ from gpu import process
 LEAST = 0.5  # a stage is not begun with less than this share of the time that it usually takes
 
 
+@dataclasses.dataclass
 class Stage:
     """One step of the check.
 
@@ -17,14 +19,13 @@ class Stage:
     output shows that the stage failed all the same.
     """
 
-    def __init__(self, name, commands, expected, limit, read=None, missing="", environment=None):
-        self.name = name
-        self.commands = commands
-        self.expected = expected
-        self.limit = limit
-        self.read = read
-        self.missing = missing
-        self.environment = environment or {}
+    name: str
+    commands: list
+    expected: float
+    limit: float
+    read: object = None
+    missing: str = ""
+    environment: dict = dataclasses.field(default_factory=dict)
 
 
 class Check:
