@@ -1,11 +1,11 @@
-// Names and finds files by their keys.
+// Names, finds and builds files by their keys.
 #include "tandem/data/keyed_file.h"
 
 #include <fmt/format.h>
 
 #include <cstdint>
 
-#include "tandem/data/download/data_dir.h"
+#include "tandem/data/download/files.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -21,6 +21,10 @@ std::string shortened(const std::string& text, size_t longest) {
 
 }  // namespace
 
+std::string sha256_of(std::string_view text) {
+  return checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
 bool is_there(const fs::path& path) {
   std::error_code missing;
   return fs::exists(path, missing);
@@ -35,6 +39,13 @@ fs::path keyed_file(const fs::path& dir, const std::string& name, const std::str
   for (const fs::directory_entry& entry : fs::directory_iterator(dir, no_folder))
     if (entry.path().filename().string().ends_with(end)) return entry.path();
   return named;
+}
+
+void build_once(const fs::path& file, const CorpusProgress& progress, const std::function<void()>& build) {
+  if (is_there(file)) return;
+  make_data_dir(file.parent_path());
+  const FileLock lock = lock_data_file(file.parent_path(), file.filename().string(), progress);
+  if (!is_there(file)) build();
 }
 
 }  // namespace tandem

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "tandem/core/check.h"
+#include "tandem/data/keyed_file.h"
 #include "tandem/data/subwords/build_token_file.h"
 #include "tandem/data/text_file.h"
 
@@ -222,8 +223,7 @@ void read_subwords(Corpus& corpus, CorpusOptions& options, const TextPlace& plac
 
 void read_benchmark(Corpus& corpus, CorpusOptions& options, const WordCorpusSpec& spec) {
   const WordSource source = word_source(spec, options.url, word_options(options));
-  const std::string text = source.checksum + '\n' + source.splits;
-  corpus.text_sha256 = checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  corpus.text_sha256 = sha256_of(source.checksum + '\n' + source.splits);
   if (options.trained) {
     CorpusOptions in_training = options;
     in_training.words = options.trained->words;

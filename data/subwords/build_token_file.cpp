@@ -10,7 +10,6 @@
 #include "tandem/core/check.h"
 #include "tandem/core/parallel.h"
 #include "tandem/core/safetensors.h"
-#include "tandem/core/utf8.h"
 #include "tandem/data/download/files.h"
 #include "tandem/data/keyed_file.h"
 #include "tandem/data/subwords/learn.h"
@@ -24,10 +23,6 @@ namespace {
 constexpr const char* kModel = "subwords";  // the tensor of a vocabulary's file
 constexpr const char* kFormat = "tandem-subwords-1";
 constexpr size_t kBlockBytes = size_t{1} << 22;
-
-std::string sha256_of(std::string_view text) {
-  return checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-}
 
 // Cuts a text after newlines into blocks of about kBlockBytes. A line is never cut.
 std::vector<std::string_view> blocks_of(std::string_view text) {
@@ -49,27 +44,18 @@ class SubwordFiles {
     const Vocabulary vocabulary = options_.vocabulary ? *options_.vocabulary : own_vocabulary();
     const std::string key = token_file_key(source_, vocabulary);
     const fs::path path = keyed_file(dir_, source_.name, key, ".tokens");
-    make(path, [&] { write_tokens(path, key, vocabulary); });
+    build_once(path, options_.progress, [&] { write_tokens(path, key, vocabulary); });
     return TokenFile::open(path, key);
   }
 
  private:
-  // Calls `build`, which writes the file, unless it exists.
-  template <class Build>
-  void make(const fs::path& path, const Build& build) {
-    if (is_there(path)) return;
-    make_data_dir(dir_);
-    const FileLock lock = lock_data_file(dir_, path.filename().string(), options_.progress);
-    if (!is_there(path)) build();
-  }
-
   Vocabulary own_vocabulary() {
     const int64_t size = options_.size == 0 ? kDefaultSubwords : options_.size;
     // Increase the number in "subwords 1" when the way of cutting text into units, or of learning from them, changes.
     const std::string key =
         sha256_of(fmt::format("subwords 1\n{}\n{}\n{}", source_.sha256, source_.train_end, size));
     const fs::path path = keyed_file(dir_, source_.name, key, ".subwords");
-    make(path, [&] {
+    build_once(path, options_.progress, [&] {
       progress(fmt::format("learning {} subwords of {}", size, source_.name), 0);
       const std::string model = learn_subwords(count_units(parts()[0]), size, source_.name);
       write_safetensors(path.string(),

@@ -10,10 +10,10 @@ namespace tandem {
 
 // The number of subwords if none is given.
 inline constexpr int64_t kDefaultSubwords = 8000;
-// Single bytes, and at least one piece.
+// The smallest size: all single bytes, and one piece.
 inline constexpr int64_t kFewestSubwords = 257;
 
-// Learnt from are the most frequent units of a text, four for each subword but no fewer than this: the time of
+// Subwords are learnt from the most frequent units of a text, four for each subword but no fewer than this: the time of
 // SentencePiece's trainer grows faster than their number, and rare units change few merges.
 inline constexpr size_t kLeastUnits = size_t{1} << 15;
 

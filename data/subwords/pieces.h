@@ -16,7 +16,7 @@
 
 namespace tandem {
 
-// How SentencePiece writes a blank.
+// SentencePiece writes a blank as U+2581.
 inline constexpr std::string_view kBlankInPiece = "\xe2\x96\x81";
 
 // The pieces of a model that stand for no text of their own: <unk> and 256 bytes.

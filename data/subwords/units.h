@@ -12,7 +12,7 @@
 
 namespace tandem {
 
-// In bytes; what is longer is cut between characters.
+// A unit has at most this many bytes; a longer one is cut between characters.
 inline constexpr size_t kLongestUnit = 256;
 
 // Returns the bytes of the plain character that the text begins with; 0 if it begins with none.

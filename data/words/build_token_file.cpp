@@ -12,9 +12,8 @@ namespace {
 // Returns a sha256 of everything that the ids depend on. Increase the number in "words 1" when the way of
 // cutting text into words changes.
 std::string key_of(const WordSource& source, const std::string& vocabulary) {
-  const std::string all = fmt::format("words 1\n{}\n{}\n{} {} {}\n{}", source.checksum, source.splits,
-                                      source.marks.end, source.marks.begin, source.test_is_dev, vocabulary);
-  return checksum("sha256", {reinterpret_cast<const uint8_t*>(all.data()), all.size()});
+  return sha256_of(fmt::format("words 1\n{}\n{}\n{} {} {}\n{}", source.checksum, source.splits,
+                               source.marks.end, source.marks.begin, source.test_is_dev, vocabulary));
 }
 
 std::string own_key(const WordSource& source, const VocabularyLimit& limit) {
@@ -22,8 +21,7 @@ std::string own_key(const WordSource& source, const VocabularyLimit& limit) {
 }
 
 std::string key_with(const WordSource& source, const Vocabulary& vocabulary) {
-  const std::string& text = vocabulary.words().text();
-  return key_of(source, checksum("sha256", {reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
+  return key_of(source, sha256_of(vocabulary.words().text()));
 }
 
 class TokenFileBuilder {
@@ -47,11 +45,7 @@ class TokenFileBuilder {
 
   TokenFile open_or_build(const std::string& key) const {
     const fs::path path = path_of(key);
-    if (!is_there(path)) {
-      make_data_dir(dir_);
-      const FileLock lock = lock_data_file(dir_, path.filename().string(), options_.progress);
-      if (!is_there(path)) build(path, key);
-    }
+    build_once(path, options_.progress, [&] { build(path, key); });
     return TokenFile::open(path, key);
   }
 

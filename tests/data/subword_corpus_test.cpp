@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include <cmath>
+#include <array>
 #include <thread>
 
 #include "tandem/data/corpus.h"

@@ -4,13 +4,13 @@
 
 #include <memory>
 
-#include "tandem/core/parallel.h"
 #include "tandem/core/random.h"
 #include "tandem/data/subwords/learn.h"
 #include "tandem/data/subwords/pieces.h"
 #include "tandem/data/subwords/units.h"
 #include "tandem/data/tokens.h"
 #include "tests/support/errors.h"
+#include "tests/support/threads.h"
 
 namespace tandem::testing {
 namespace {
@@ -147,6 +147,8 @@ TEST_CASE("subwords: the same text gives the same model, whatever the heap and t
       if (random.below(2) == 0) blocks[j].reset();
     CHECK(learn_subwords(units, 1500, "text") == model);
   }
+  const Threads several(3);
+  CHECK(learn_subwords(units, 1500, "text") == model);
 }
 
 TEST_CASE("subwords: a model is what its pieces say, and nothing else is one") {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "tandem/core/array.h"
@@ -18,6 +17,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
@@ -54,12 +54,7 @@ void run(const std::vector<MuonSlot>& slots, const MuonRule& rule, Device device
   muon_step(slots, rule, full({1}, lr, DType::f64, device), outcome_on(device, updated));
 }
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  if (a.defined() != b.defined()) return false;
-  if (!a.defined()) return true;
-  const Tensor x = a.to(Device::cpu()), y = b.to(Device::cpu());
-  return x.nbytes() == y.nbytes() && (x.nbytes() == 0 || std::memcmp(x.raw(), y.raw(), x.nbytes()) == 0);
-}
+using testing::same_bits;  // of two tensors
 
 bool same_bits(const std::vector<MuonSlot>& a, const std::vector<MuonSlot>& b) {
   bool same = a.size() == b.size();

@@ -5,7 +5,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "tandem/core/array.h"
@@ -15,6 +14,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
@@ -71,12 +71,7 @@ double plain_norm(const std::vector<ParameterSlot>& slots) {
   return std::sqrt(squares);
 }
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  if (a.defined() != b.defined()) return false;
-  if (!a.defined()) return true;
-  const Tensor x = a.to(Device::cpu()), y = b.to(Device::cpu());
-  return x.nbytes() == y.nbytes() && std::memcmp(x.raw(), y.raw(), x.nbytes()) == 0;
-}
+using testing::same_bits;  // of two tensors
 
 bool same_bits(const std::vector<ParameterSlot>& a, const std::vector<ParameterSlot>& b) {
   bool same = a.size() == b.size();

@@ -1,7 +1,6 @@
 // Named tensors as tests of optimizers want them: parameters, random gradients, copies, comparison of bits.
 #pragma once
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,13 +9,9 @@
 #include "tandem/models/named_tensor.h"
 #include "tests/support/give_gradient.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/same_bits.h"
 
 namespace tandem::testing {
-
-inline bool same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor x = a.to(Device::cpu()), y = b.to(Device::cpu());
-  return x.nbytes() == y.nbytes() && std::memcmp(x.raw(), y.raw(), x.nbytes()) == 0;
-}
 
 inline std::vector<NamedTensor> cloned(const std::vector<NamedTensor>& tensors) {
   std::vector<NamedTensor> all;

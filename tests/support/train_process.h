@@ -94,12 +94,18 @@ inline std::vector<std::string> short_run(const std::filesystem::path& text, con
   return small_run(text, out, more);
 }
 
+// Returns the rows of metrics.jsonl.
+inline std::vector<nlohmann::json> metrics(const std::filesystem::path& run_folder) {
+  std::vector<nlohmann::json> rows;
+  std::ifstream in(run_folder / "metrics.jsonl");
+  for (std::string line; std::getline(in, line);) rows.push_back(nlohmann::json::parse(line));
+  return rows;
+}
+
 // Returns loss and gradient norm of each step as text, so that equal means equal bits.
 inline std::map<int64_t, std::string> losses(const std::filesystem::path& run_folder) {
   std::map<int64_t, std::string> all;
-  std::ifstream in(run_folder / "metrics.jsonl");
-  for (std::string line; std::getline(in, line);) {
-    const nlohmann::json json = nlohmann::json::parse(line);
+  for (const nlohmann::json& json : metrics(run_folder)) {
     if (!json.contains("loss")) continue;
     CHECK(all.count(json["step"]) == 0);  // no step twice
     all[json["step"]] = json["loss"].dump() + " " + json["gradient_norm"].dump();
@@ -109,18 +115,15 @@ inline std::map<int64_t, std::string> losses(const std::filesystem::path& run_fo
 
 // Waits until the run has done a step.
 inline void wait_for_first_step(const std::filesystem::path& run_folder) {
-  const std::filesystem::path metrics = run_folder / "metrics.jsonl";
-  for (int i = 0; i < 3000 && (!std::filesystem::exists(metrics) || std::filesystem::file_size(metrics) == 0);
-       ++i)
+  const std::filesystem::path file = run_folder / "metrics.jsonl";
+  for (int i = 0; i < 3000 && (!std::filesystem::exists(file) || std::filesystem::file_size(file) == 0); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
 }
 
 // Returns the rows of metrics.jsonl without what differs from run to run: times and memory.
 inline std::vector<std::string> metrics_rows(const std::filesystem::path& run_folder) {
   std::vector<std::string> rows;
-  std::ifstream in(run_folder / "metrics.jsonl");
-  for (std::string line; std::getline(in, line);) {
-    nlohmann::json json = nlohmann::json::parse(line);
+  for (nlohmann::json json : metrics(run_folder)) {
     for (const char* field : {"ms", "tokens_per_second", "memory_bytes"}) json.erase(field);
     rows.push_back(json.dump());
   }

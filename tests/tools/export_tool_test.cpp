@@ -1,5 +1,4 @@
 // Tests of the program export: what it writes in each format, what it refuses, and that nothing is written over.
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
 #include "tests/support/run_tool.h"
+#include "tests/support/same_bits.h"
 
 namespace tandem::testing {
 namespace {
@@ -51,11 +51,6 @@ void check_refused(const std::string& config, const std::string& format, const s
   CHECK(run.exit_code == 1);
   CHECK(contains(run.err, message));
   CHECK(!std::filesystem::exists(folder / "out"));
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
-         std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.numel()) * size_of(a.dtype())) == 0;
 }
 
 double total_nats(const std::string& checkpoint, const std::string& text,

@@ -10,7 +10,8 @@
 #include "tandem/models/training/checkpoint.h"
 #include "tandem/models/training/model_file.h"
 #include "tests/support/errors.h"
-#include "tests/support/run_tool.h"
+#include "tests/support/level_run.h"
+#include "tests/support/train_process.h"
 
 namespace tandem::testing {
 namespace {
@@ -30,56 +31,13 @@ fs::path write_sentences(const TempDir& folder) {
   return folder / "text.txt";
 }
 
-ToolRun tool(const std::string& name, const TempDir& folder, std::vector<std::string> arguments) {
-  if (name != "generate") arguments.push_back("--data-dir=" + (folder / "data").string());
-  const ToolRun run = run_tool(name, arguments);
-  CAPTURE(run.err);
-  REQUIRE(run.exit_code == 0);
-  return run;
-}
-
-ToolRun train(const TempDir& folder, const std::string& out, std::vector<std::string> more = {}) {
-  std::vector<std::string> all = {(folder / "text.txt").string(),
-                                  "--level=subword",
-                                  "--vocab-size=300",
-                                  "--out=" + (folder / out).string(),
-                                  "--d=32",
-                                  "--d-projected=8",
-                                  "--layers=2",
-                                  "--dropout=0",
-                                  "--precision=f32",
-                                  "--batch-size=8",
-                                  "--unroll=16",
-                                  "--eval-window=16",
-                                  "--eval-batch-size=3",
-                                  "--lr=2e-2",
-                                  "--warmup=10",
-                                  "--steps=150",
-                                  "--eval-every=50",
-                                  "--eval-bytes=1500",
-                                  "--sample-tokens=12"};
-  all.insert(all.end(), more.begin(), more.end());
-  return tool("train", folder, all);
-}
-
-std::vector<nlohmann::json> metrics(const fs::path& run_folder) {
-  std::vector<nlohmann::json> lines;
-  std::ifstream in(run_folder / "metrics.jsonl");
-  for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
-std::vector<std::string> losses(const fs::path& run_folder) {
-  std::vector<std::string> all;
-  for (const nlohmann::json& line : metrics(run_folder))
-    if (line.contains("loss")) all.push_back(line["loss"].dump());
-  return all;
-}
+const std::vector<std::string> kLevel = {"--level=subword", "--vocab-size=300", "--eval-batch-size=3",
+                                         "--eval-bytes=1500"};
 
 TEST_CASE("subwords: train, resume, evaluate, generate and compress") {
   const TempDir folder;
   const fs::path text = write_sentences(folder);
-  const ToolRun whole = train(folder, "whole");
+  const ToolRun whole = train(folder, "whole", kLevel);
   for (const char* part : {" tokens (train ", "300 symbols", " bytes of text each in train", " ppl)",
                            " bpb over ", "dev: ", "test: ", "sample at step", "\"tied\":true"})
     CHECK(contains(whole.out, part));
@@ -113,13 +71,12 @@ TEST_CASE("subwords: train, resume, evaluate, generate and compress") {
 
   const std::string checkpoint = "--checkpoint=" + (folder / "whole/best.safetensors").string();
   SUBCASE("a stopped run goes on to the same losses and files, also when the data folder is gone") {
-    train(folder, "stopped", {"--max-steps=50"});
+    train(folder, "stopped", kLevel, {"--max-steps=50"});
     fs::remove_all(folder / "data");
     tool("train", folder, {text.string(), "--resume=" + (folder / "stopped").string()});
     CHECK(losses(folder / "stopped").size() == 150);
     CHECK(losses(folder / "stopped") == losses(folder / "whole"));
     CHECK(read_text(folder / "stopped/last.safetensors") == read_text(folder / "whole/last.safetensors"));
-    CHECK_FALSE(fs::exists(folder / "data/none"));
     for (const auto& entry : fs::directory_iterator(folder / "data"))  // the vocabulary is the checkpoint's
       CHECK(entry.path().extension() != ".subwords");
   }
@@ -166,10 +123,23 @@ TEST_CASE("subwords: train, resume, evaluate, generate and compress") {
     const ToolRun quantized =
         tool("quantize", folder,
              {(folder / "whole/best.safetensors").string(), "--out=" + (folder / "q").string(), "--bits=8"});
-    CHECK(contains(quantized.out, " ppl"));
+    CHECK(contains(quantized.out, "       ppl       bpb\n"));
     CHECK(load_model_file((folder / "q/8-bit.safetensors").string()).vocabulary == vocabulary);
     tool("prune", folder,
          {(folder / "whole/best.safetensors").string(), "--out=" + (folder / "p").string(), "--sparsity=30"});
+  }
+  SUBCASE("a model of subwords teaches one of the same subwords alone") {
+    const std::string teacher = "--teacher=" + (folder / "whole/best.safetensors").string();
+    const ToolRun taught = train(folder, "student", kLevel, {teacher, "--layers=1", "--steps=20"});
+    CHECK(contains(taught.out, "teacher: "));
+    REQUIRE(
+        run_tool("train", {text.string(), "--out=" + (folder / "others").string(), teacher, "--level=subword",
+                           "--vocab-size=290", "--steps=5", "--data-dir=" + (folder / "data").string()})
+            .exit_code == 1);
+    const ToolRun refused = run_tool("train", {text.string(), "--out=" + (folder / "bytes").string(), teacher,
+                                               "--steps=5", "--data-dir=" + (folder / "data").string()});
+    CHECK(refused.exit_code == 1);
+    CHECK(contains(refused.err, "its vocabulary has 300 symbols"));
   }
   SUBCASE("explore shows them, and export has no tokenizer for them") {
     const std::string trained = (folder / "whole/best.safetensors").string();
@@ -203,7 +173,6 @@ TEST_CASE("subwords: train, resume, evaluate, generate and compress") {
   }
   SUBCASE("a vocabulary that is damaged, or of another size than the model, is refused") {
     Checkpoint other = best;
-    std::vector<std::string> pieces;
     other.vocabulary = Vocabulary::from_hex("6162");
     const std::string path = (folder / "other.safetensors").string();
     save_checkpoint(path, other);

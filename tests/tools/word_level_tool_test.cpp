@@ -10,7 +10,8 @@
 #include "tandem/core/random.h"
 #include "tandem/models/training/model_file.h"
 #include "tests/support/errors.h"
-#include "tests/support/run_tool.h"
+#include "tests/support/level_run.h"
+#include "tests/support/train_process.h"
 
 namespace tandem::testing {
 namespace {
@@ -29,55 +30,12 @@ fs::path write_sentences(const TempDir& folder) {
   return folder / "text.txt";
 }
 
-ToolRun tool(const std::string& name, const TempDir& folder, std::vector<std::string> arguments) {
-  if (name != "generate") arguments.push_back("--data-dir=" + (folder / "data").string());
-  const ToolRun run = run_tool(name, arguments);
-  CAPTURE(run.err);
-  REQUIRE(run.exit_code == 0);
-  return run;
-}
-
-ToolRun train(const TempDir& folder, const std::string& out, std::vector<std::string> more = {}) {
-  std::vector<std::string> all = {(folder / "text.txt").string(),
-                                  "--level=word",
-                                  "--vocab-size=9",
-                                  "--out=" + (folder / out).string(),
-                                  "--d=32",
-                                  "--d-projected=8",
-                                  "--layers=2",
-                                  "--dropout=0",
-                                  "--precision=f32",
-                                  "--batch-size=8",
-                                  "--unroll=16",
-                                  "--eval-window=16",
-                                  "--lr=2e-2",
-                                  "--warmup=10",
-                                  "--steps=150",
-                                  "--eval-every=50",
-                                  "--eval-tokens=0",
-                                  "--sample-tokens=12"};
-  all.insert(all.end(), more.begin(), more.end());
-  return tool("train", folder, all);
-}
-
-std::vector<nlohmann::json> metrics(const fs::path& run_folder) {
-  std::vector<nlohmann::json> lines;
-  std::ifstream in(run_folder / "metrics.jsonl");
-  for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
-
-std::vector<std::string> losses(const fs::path& run_folder) {
-  std::vector<std::string> all;
-  for (const nlohmann::json& line : metrics(run_folder))
-    if (line.contains("loss")) all.push_back(line["loss"].dump());
-  return all;
-}
+const std::vector<std::string> kLevel = {"--level=word", "--vocab-size=9", "--eval-tokens=0"};
 
 TEST_CASE("words: train, resume, evaluate and generate") {
   const TempDir folder;
   write_sentences(folder);
-  const ToolRun whole = train(folder, "whole");
+  const ToolRun whole = train(folder, "whole", kLevel);
   for (const char* part : {"6,300 tokens (train ", "9 symbols", " ppl)", "dev: ", "test: ", "sample at step"})
     CHECK(contains(whole.out, part));
   CHECK(whole.out.find("bpc") == std::string::npos);
@@ -107,7 +65,7 @@ TEST_CASE("words: train, resume, evaluate and generate") {
   REQUIRE(test_ppl > 1);
 
   SUBCASE("a stopped run goes on to the same losses") {
-    train(folder, "stopped", {"--max-steps=50"});
+    train(folder, "stopped", kLevel, {"--max-steps=50"});
     tool("train", folder, {(folder / "text.txt").string(), "--resume=" + (folder / "stopped").string()});
     CHECK(losses(folder / "stopped").size() == 150);
     CHECK(losses(folder / "stopped") == losses(folder / "whole"));
