@@ -91,6 +91,23 @@ class Recorded(unittest.TestCase):
         self.assertIsNone(self.result("b", [[3]], [1.0]).test(bits))
         self.assertEqual(results.Spread.of([2]).text(str), "2.0")
 
+    def test_bits_per_byte_of_subwords(self):
+        """Evaluations during training read a part of dev, so each split has its own bytes a token."""
+        path, found = self.folder / "subwords.jsonl", []
+        for dev, test in ((2, 2.5), (1.5, None)):
+            rows = [{"step": 0, "dev_nats": None, "dev_bpb": None}]
+            rows += [{"step": step, "dev_nats": nats, "dev_bpb": nats * 100 / LN2 / 400} for step, nats in ((1, dev), (2, 3))]
+            rows += [{"step": 2, "test_nats": test, "test_bpb": test * 100 / LN2 / 250}] if test else []
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            found.append(runs.read_run(path))
+        result = results.Result("a", facts_of(level="subword"), found, [1.0])
+        dev, test = result.bits_per_byte("dev"), result.bits_per_byte("test")
+        self.assertAlmostEqual(dev.mean, 1.75 / LN2 / 4)
+        self.assertAlmostEqual(dev.high, 2 / LN2 / 4)
+        self.assertAlmostEqual(test.mean, 2.5 / LN2 / 2.5)
+        self.assertEqual(test.runs, 1)
+        self.assertIsNone(self.result("b", [[3]], [1.0]).bits_per_byte("dev"))
+
     def test_steps_to_a_loss(self):
         curve = [(10, 3.0), (20, 2.0), (30, 2.5), (40, 1.5)]
         self.assertEqual(results.steps_to(curve, 2.0), 20)

@@ -180,6 +180,24 @@ class Explore(unittest.TestCase):
         self.assertIn("ppl: ", told)
         self.assertEqual(data_of(self.page)["tokens"], ["the", "dog", "saw", "\n", "the", "<unk>", "cat", "\n"])
 
+    def test_subwords(self):
+        """A character that is not in the vocabulary is three tokens of a byte, and is shown once."""
+        checkpoint = self.trained("srupp", "the cat saw the dog\nthe dog saw a cat\n" * 60, level="subword",
+                                  **{"d-projected": 8, "vocab-size": 275})
+        text = "the dog \u20ac saw\x01 a cat\n"
+        self.text.write_text(text)
+        told = self.explore(checkpoint=checkpoint, window=4)
+        data = data_of(self.page)
+        self.assertEqual("".join(data["tokens"]), text.replace("\x01", "\\x01"))
+        at = data["tokens"].index("\u20ac")
+        self.assertEqual(data["tokens"][at + 1:at + 3], ["", ""])
+        self.assertIn("\\x01", data["tokens"])
+        count = len(text.encode()) - len(data["tokens"][0])
+        self.assertIn("ppl: ", told)
+        bits = float(re.search(rf"\nbpb: (.*), of {count} bytes\n", told)[1])
+        self.assertAlmostEqual(bits, sum(data["nats"]) / math.log(2) / count, delta=1e-5)
+        self.assertIn(" bpb over the ", data["facts"])
+
     def test_refuses(self):
         self.assertIn("nothing.txt", self.run_program("explore", WEIGHTS, "--text=nothing.txt", f"--out={self.page}",
                                                       "--window=32", expect=1))

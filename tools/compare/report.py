@@ -11,14 +11,16 @@ from compare.step_times import MOST_LOAD
 
 
 class Report:
-    """The results of a comparison in the unit of its text: bits per character, or perplexity of words and subwords."""
+    """The results of a comparison in the unit of its text: bits per character, or perplexity of words and subwords,
+    and of subwords bits per byte, too."""
 
     def __init__(self, arguments, models, tuned, step_times, results, reference, diverged):
         self.arguments, self.models, self.tuned, self.step_times = arguments, models, tuned, step_times
         self.diverged = diverged  # runs
-        is_bytes = results[0].facts["level"] == "byte"
+        self.level = results[0].facts["level"]
+        is_bytes = self.level == "byte"
         self.metric = "bpc" if is_bytes else "perplexity"
-        self.unit = math.exp if not is_bytes else lambda nats: nats / math.log(2)
+        self.unit = (lambda nats: nats / math.log(2)) if is_bytes else math.exp
         self.results = sorted(results, key=lambda result: (result.test(self.unit) or result.best(self.unit)).mean)
         self.in_order = results  # as on the command line: a model keeps its colour
         self.reference = next((result for result in results if result.label == reference.label), results[0])
@@ -31,10 +33,10 @@ class Report:
         flop = result.flops_per_step
         return [
             ("model", result.label, {"model": result.label}),
-            (f"dev {metric}", best.text(self.score),
-             {f"dev {metric}": best.mean, f"dev {metric} spread": best.around()}),
-            (f"test {metric}", test.text(self.score) if test else "-",
-             {f"test {metric}": test.mean if test else "", f"test {metric} spread": test.around() if test else ""}),
+            self.column(f"dev {metric}", best),
+            self.column(f"test {metric}", test),
+            *(self.column(f"{split} bits per byte", result.bits_per_byte(split))
+              for split in ("dev", "test") if self.level == "subword"),
             ("parameters", f"{result.parameters:,}", {"parameters": result.parameters}),
             ("tokens, M", f"{tokens / 1e6:.3g}", {"training tokens": tokens}),
             ("FLOPs", f"{flops:.3g}", {"training FLOPs": flops}),
@@ -48,6 +50,11 @@ class Report:
             ("peak memory, MB", f"{result.peak / 1e6:.0f}", {"peak memory, MB": result.peak / 1e6}),
             ("runs", f"{len(result.runs)}", {"runs": len(result.runs)}),
         ]
+
+    def column(self, title, spread):
+        """Returns the column of a Spread of scores, or of None."""
+        return (title, spread.text(self.score) if spread else "-",
+                {title: spread.mean if spread else "", f"{title} spread": spread.around() if spread else ""})
 
     @staticmethod
     def score(value):

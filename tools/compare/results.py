@@ -61,6 +61,12 @@ class Result:
         """Returns the Spread of the test losses, or None if no run was tested."""
         return Spread.of(map(unit, self.tests)) if self.tests else None
 
+    def bits_per_byte(self, split):
+        """Returns the Spread of the bits per byte of the best dev or of the test losses, or None: subwords alone have them."""
+        losses = self.bests if split == "dev" else [run["test"] for run in self.runs]
+        bits = [loss * run["per_byte"][split] for loss, run in zip(losses, self.runs) if split in run["per_byte"]]
+        return Spread.of(bits) if bits else None
+
     def band(self, unit):
         """Returns [(step, Spread of the dev losses)] at the steps that every run has."""
         curves = [dict(run["curve"]) for run in self.runs]

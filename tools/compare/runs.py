@@ -62,14 +62,18 @@ class Run:
                                     "steps": self.steps, "diverged": self.diverged})
 
     def result(self):
-        """Returns the steps, the curve as (step, dev nats), the test loss in nats or NaN, and the peak memory."""
+        """Returns the steps, the curve as (step, dev nats), the test loss in nats or NaN, the peak memory, and of subwords
+        the bits per byte for each nat a token, by split."""
         return read_run(self.folder / "metrics.jsonl")
 
 
 def read_run(metrics):
     """Reads the metrics of a run: see Run.result()."""
-    curve, test, peak = [], math.nan, 0
+    curve, test, peak, per_byte = [], math.nan, 0, {}
     for row in rows_of(metrics):
+        for split in ("dev", "test"):
+            if row.get(f"{split}_bpb") and row.get(f"{split}_nats") and not row.get("at_stop"):
+                per_byte[split] = row[f"{split}_bpb"] / row[f"{split}_nats"]
         if "ms" in row:
             peak = max(peak, row["memory_bytes"])
         elif row.get("dev_nats") is not None and not row.get("at_stop"):
@@ -78,4 +82,4 @@ def read_run(metrics):
             test = row["test_nats"]
     if not curve:
         raise Failure(f"{metrics}: has no evaluation on the dev split; the text is too short, or delete this run")
-    return {"steps": curve[-1][0], "curve": curve, "test": test, "peak": peak}
+    return {"steps": curve[-1][0], "curve": curve, "test": test, "peak": peak, "per_byte": per_byte}

@@ -5,13 +5,13 @@
   const {element, svg, colour, mixed, heat, cell, mark, arcs} = pictures;
   const find = (id) => document.getElementById(id);
   const words = explored.level === "word";
-  const MOST_BITS = words ? 16 : 8;
+  const MOST_BITS = explored.level === "byte" ? 8 : 16;
   const spans = [];
   const state = {token: Math.min(explored.steps - 1, Math.floor(explored.steps * 0.75)), colour: "surprise", layer: 0,
     head: "mean", series: 0, order: "index"};
   let units = [];  // those of the series that is shown, in their order
 
-  // Texts.
+  // Texts: how labels, numbers and places are written.
   function shown(label) {
     return {"\n": "\u21b5", "\t": "\u21e5", " ": "\u2423", "": "\u00b7"}[label] ?? label;
   }
@@ -30,7 +30,7 @@
     return heads === 1 ? "one head" : typeof state.head === "number" ? `head ${state.head + 1}` : `${state.head} of ${heads} heads`;
   }
 
-  // What is chosen now. A token has a step if the model read it; the last one it only predicted.
+  // These functions return the values that are chosen now. A token has a step if the model read it; it only predicted the last.
   function attention() {
     return explored.attention[state.layer];
   }
@@ -74,7 +74,7 @@
     return `${percent(Math.exp(-explored.nats[i - 1]))}, rank ${explored.ranks[i - 1]}, ${explored.bits[i - 1].toFixed(2)} bits`;
   }
 
-  // How strongly each token is coloured, 0 to 1, and what the ends of the scale are.
+  // Each colouring gives the strength of a token, 0 to 1, and names the ends of its scale.
   const COLOURS = {
     surprise: {label: "surprise", name: "--heat", least: "0 bits", values: () => ({
       most: `${MOST_BITS} bits or more`, of: explored.tokens.map((_, i) => i ? explored.bits[i - 1] / MOST_BITS : 0)})},
@@ -302,7 +302,7 @@
     chooses("colour", "colour", String, colourText);
     find("attention").hidden = !attends;
     if (attends) {
-      const entropies = explored.attention.map((one) => one.summary("mean").entropy);
+      const entropies = explored.attention.map((one) => one.entropies.reduce((sum, x) => sum + x, 0) / one.entropies.length);
       state.layer = entropies.indexOf(-explored.largest(entropies.map((entropy) => -entropy)));  // the most selective one
       find("layer").replaceChildren(...explored.attention.map((one, value) => element("option", {value}, `${one.layer} ${one.name}`)));
       find("layer").value = state.layer;

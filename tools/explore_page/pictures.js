@@ -16,7 +16,7 @@ const pictures = (() => {
     return made;
   }
 
-  // The red, green and blue of a colour of the style, as it is now: light or dark.
+  // Returns the red, green and blue of a colour of the style, as it is now: light or dark.
   function colour(name) {
     const text = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     if (!text.startsWith("#")) return text.split(",").map(Number);
@@ -26,21 +26,19 @@ const pictures = (() => {
     return from.map((value, i) => Math.round(value + (to[i] - value) * share));
   }
 
-  // Draws rows x columns cells, each of the colour [red, green, blue] that `at(row, column)` returns; null: none.
+  // Draws rows x columns cells, each of the colour [red, green, blue] that `at(row, column)` returns.
   function heat(canvas, rows, columns, at) {
     canvas.width = columns;
     canvas.height = rows;
     const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
     for (let row = 0, i = 0; row < rows; ++row)
       for (let column = 0; column < columns; ++column, i += 4) {
-        const cell = at(row, column);
-        if (!cell) continue;
-        image.data.set(cell, i);
+        image.data.set(at(row, column), i);
         image.data[i + 3] = 255;
       }
     context.putImageData(image, 0, 0);
   }
-  // The cell of a canvas under the pointer.
+  // Returns the cell of a canvas under the pointer.
   function cell(canvas, event) {
     const box = canvas.getBoundingClientRect();
     const part = (value, size, count) => Math.min(count - 1, Math.max(0, Math.floor(value / size * count)));

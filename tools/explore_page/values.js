@@ -12,7 +12,7 @@ const explored = (() => {
   function floats(text) {
     return new Float32Array(bytes(text).buffer);
   }
-  // The largest of many numbers, which Math.max() would not take as arguments.
+  // Returns the largest of many numbers, which Math.max() would not take as arguments.
   function largest(values) {
     let most = -Infinity;
     for (const value of values) most = Math.max(most, value);
@@ -28,14 +28,15 @@ const explored = (() => {
       this.entropies = floats(packed.entropy);
       this.steps = packed.first.length;
       this.summaries = new Map();
+      this.receivedBy = new Map();
       this.offsets = [0];
       for (let s = 0; s < this.steps; ++s) this.offsets.push(this.offsets[s] + this.heads * this.keys(s));
     }
-    // The number of keys that a query sees, the last of which is its own.
+    // Returns the number of keys that a query sees, the last of which is its own.
     keys(step) {
       return step - this.first[step] + 1;
     }
-    // The weights of a query: of one head, or "mean" or "max" over all heads.
+    // Returns the weights of a query: of one head, or "mean" or "max" over all heads.
     row(step, head) {
       const n = this.keys(step), all = new Float32Array(n);
       const heads = typeof head === "number" ? [head] : [...Array(this.heads).keys()];
@@ -49,14 +50,18 @@ const explored = (() => {
       }
       return all;
     }
-    // The entropy of a query's weights in bits: of one head, or the mean or the largest over all heads.
+    // Returns the entropy of a query's weights in bits: of one head, or the mean or the largest over all heads.
     entropy(step, head) {
       const all = this.entropies.subarray(step * this.heads, (step + 1) * this.heads);
       if (typeof head === "number") return all[head];
       return head === "max" ? Math.max(...all) : all.reduce((sum, x) => sum + x, 0) / this.heads;
     }
-    // The mean weight that each token gets from the queries that see it.
+    // Returns the mean weight that each token gets from the queries that see it.
     received(head) {
+      if (!this.receivedBy.has(head)) this.receivedBy.set(head, this.meanReceived(head));
+      return this.receivedBy.get(head);
+    }
+    meanReceived(head) {
       const sums = new Float64Array(this.steps), queries = new Float64Array(this.steps);
       for (let s = 0; s < this.steps; ++s)
         this.row(s, head).forEach((weight, k) => {
@@ -65,7 +70,7 @@ const explored = (() => {
         });
       return sums.map((sum, i) => queries[i] ? sum / queries[i] : 0);
     }
-    // What a head does on average: its entropy, the weight on memory, on the token itself, and how far back it looks.
+    // Returns the averages of a head: its entropy, the weight on memory, on the token itself, and how far back it looks.
     summary(head) {
       if (!this.summaries.has(head)) this.summaries.set(head, this.summed(head));
       return this.summaries.get(head);
@@ -100,7 +105,7 @@ const explored = (() => {
       for (let u = 0; u < this.stored; ++u) sum += this.value(step, u);
       return sum / this.stored;
     }
-    // The units by their number, by their mean, or by how much they change.
+    // Returns the units by their number, by their mean, or by how much they change.
     order(by) {
       const units = [...Array(this.stored).keys()];
       if (by === "index") return units;
@@ -116,7 +121,7 @@ const explored = (() => {
     }
   }
 
-  // The first step of the segment that a step belongs to.
+  // Returns the first step of the segment that a step belongs to.
   function segmentOf(step) {
     let begin = 0;
     for (const segment of data.segments) if (segment <= step) begin = segment;

@@ -31,8 +31,7 @@ class Run:
             self.read(row)
         self.facts = facts_of(folder)
         self.config = flat(self.facts.get("config", {}))
-        if "level" in self.config and (self.level is None or self.config["level"] == "subword"):
-            self.level = self.config["level"]
+        self.level = self.config.get("level", self.level)
 
     def read(self, row):
         """Takes a row of the metrics."""

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <numbers>
 
 #include "tandem/core/check.h"
 #include "tandem/core/safetensors.h"
@@ -67,6 +68,10 @@ CompressionScorer::CompressionScorer(const ScoringOptions& options, const Vocabu
   TANDEM_CHECK(tokens_.size() >= 2,
                "{}: {} {} in {} leave nothing to predict; choose another --split or a higher --limit",
                corpus_.source, tokens_.size(), tokens_name(corpus_.level()), options.split);
+  // Each column scores equally many tokens: the others at the end are dropped.
+  const int64_t scored = (tokens_.size() - 1) / batch_size_ * batch_size_;
+  bytes_per_token_ = static_cast<double>(text_bytes(tokens_, corpus_.vocabulary, 1, 1 + scored)) /
+                     static_cast<double>(scored);
 }
 
 CompressionScore CompressionScorer::score(const std::string& label, const std::string& path) const {
@@ -88,6 +93,11 @@ CompressionScore CompressionScorer::score(const std::string& label, const std::s
           .nats = result.mean_nats()};
 }
 
+std::string CompressionScorer::per_byte(double nats) const {
+  if (corpus_.level() != TokenUnit::subword) return "";
+  return fmt::format(" {:>9.4f}", nats / std::numbers::ln2 / bytes_per_token_);
+}
+
 void CompressionScorer::print_start() const {
   std::cout << device_line(device_) << '\n'
             << fmt::format("text: {}, {}: {} {} in {} columns\n\n", corpus_.source, options_.split,
@@ -95,16 +105,17 @@ void CompressionScorer::print_start() const {
 }
 
 void CompressionScorer::print_head() const {
-  std::cout << fmt::format("{:<14} {:>15} {:>10} {:>8} {:>9}", "weights", "non-zero", "MB", "of f32",
-                           score_name(corpus_.level()))
+  std::cout << fmt::format("{:<14} {:>15} {:>10} {:>8} {:>9}{}", "weights", "non-zero", "MB", "of f32",
+                           score_name(corpus_.level()),
+                           corpus_.level() == TokenUnit::subword ? "       bpb" : "")
             << std::endl;
 }
 
 void CompressionScorer::print_row(const CompressionScore& score) const {
   const double dense = 4 * static_cast<double>(score.parameters), bytes = static_cast<double>(score.bytes);
-  std::cout << fmt::format("{:<14} {:>15} {:>10.3f} {:>6.1f} % {:>9.4f}", score.label,
+  std::cout << fmt::format("{:<14} {:>15} {:>10.3f} {:>6.1f} % {:>9.4f}{}", score.label,
                            with_commas(score.nonzero), bytes / 1e6, 100 * bytes / dense,
-                           tandem::score(corpus_.level(), score.nats))
+                           tandem::score(corpus_.level(), score.nats), per_byte(score.nats))
             << std::endl;
 }
 

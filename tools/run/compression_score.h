@@ -46,11 +46,15 @@ class CompressionScorer {
   void print_row(const CompressionScore& score) const;
 
  private:
+  // Returns the bits per byte of a mean loss as a column of the table; nothing unless the tokens are subwords.
+  std::string per_byte(double nats) const;
+
   ScoringOptions options_;
   Device device_;
   Corpus corpus_;
   int64_t batch_size_ = 1;
   Tokens tokens_;
+  double bytes_per_token_ = 0;  // of the tokens that are scored, for subwords
 };
 
 }  // namespace tandem

@@ -1,5 +1,5 @@
 // explore_main(): loads a model and a text, and writes a page about what the model does with it.
-#include <cmath>
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -27,12 +27,9 @@ struct Options {
   ExplorePage page;
 };
 
-// Loads the text whole: no token of it is held out.
+// Loads the text. All of it is read, so another text than that of training needs no dev and test part.
 Corpus load_text(CorpusOptions options, const LoadedModel& loaded) {
-  if (!has_own_split(options.name_or_path)) {
-    options.valid_fraction = options.test_fraction = 0;
-    options.split_anew = true;
-  }
+  if (!has_own_split(options.name_or_path)) options.valid_fraction = options.test_fraction = 0;
   return load_text_for_model(options, loaded.vocabulary, loaded.run ? &*loaded.run : nullptr);
 }
 
@@ -59,13 +56,13 @@ std::vector<int32_t> chosen_tokens(const Options& options, const Corpus& corpus)
 
 // Returns the sentences above the text.
 std::string facts_of(const Options& options, const LoadedModel& loaded, const Corpus& corpus,
-                     const Exploration& exploration, double nats) {
+                     const Exploration& exploration, const std::string& score) {
   const auto segments = static_cast<int64_t>(exploration.segments.size());
   return fmt::format(
       "Model: {}. Text: {}, {} {} from number {} on, in {} segment{}; {} over the {} that are predicted.{}",
-      model_line(loaded, options.model).substr(7), escaped_utf8(corpus.name),
+      model_facts(loaded, options.model), escaped_utf8(corpus.name),
       with_commas(static_cast<int64_t>(exploration.tokens.size())), tokens_name(corpus.level()), options.skip,
-      segments, segments == 1 ? "" : "s", score_text(corpus.level(), nats),
+      segments, segments == 1 ? "" : "s", score,
       with_commas(static_cast<int64_t>(exploration.predictions.size())),
       corpus.trained ? " The model was trained on this text." : "");
 }
@@ -79,21 +76,28 @@ void run(Options& options) {
   const std::vector<int32_t> tokens = chosen_tokens(options, corpus);
   std::cout << device_line(device) << '\n' << model_line(loaded, options.model) << std::endl;
 
-  const Exploration exploration =
-      explore(*loaded.model, Tokens(tokens, loaded.vocabulary.size()), evaluation);
-  const double nats = exploration.total_nats() / static_cast<double>(exploration.predictions.size());
-  options.page.facts = facts_of(options, loaded, corpus, exploration, nats);
+  const Tokens text(tokens, loaded.vocabulary.size());
+  const Exploration exploration = explore(*loaded.model, text, evaluation);
+  const Evaluation result{.total_nats = exploration.total_nats(),
+                          .symbols = static_cast<int64_t>(exploration.predictions.size())};
+  const int64_t bytes = scored_bytes(result, text, loaded.vocabulary);
+  options.page.facts =
+      facts_of(options, loaded, corpus, exploration, score_text(corpus.level(), result, bytes));
   options.page.title = escaped_utf8(std::filesystem::path(corpus.name).filename().string()) + " read by " +
                        model_of_config(loaded.model->config());
   write_file_atomically(options.out, explore_page(exploration, loaded.vocabulary, options.page));
+  const std::string per_byte =
+      corpus.level() == TokenUnit::subword
+          ? fmt::format("bpb: {:.6f}, of {} bytes\n", bits_per_byte(result, bytes), with_commas(bytes))
+          : "";
   std::cout << fmt::format(
-                   "{}: {:.6f} over {} {}\n"
+                   "{}: {:.6f} over {} {}\n{}"
                    "values: {} of attention, {} over time, {} numbers\n"
                    "page: {}",
-                   score_name(corpus.level()), score(corpus.level(), nats),
-                   with_commas(static_cast<int64_t>(exploration.predictions.size())),
-                   tokens_name(corpus.level()), exploration.attention.size(), exploration.series.size(),
-                   exploration.numbers.size(), printable(options.out))
+                   score_name(corpus.level()), score(corpus.level(), result.mean_nats()),
+                   with_commas(result.symbols), tokens_name(corpus.level()), per_byte,
+                   exploration.attention.size(), exploration.series.size(), exploration.numbers.size(),
+                   printable(options.out))
             << std::endl;
 }
 

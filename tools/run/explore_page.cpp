@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -36,38 +37,33 @@ uint8_t byte_of(double share) {
   return static_cast<uint8_t>(std::lround(255 * std::clamp(share, 0.0, 1.0)));
 }
 
+// Also returns numbers below the least normal one, for which std::stod throws.
 double three_digits(double value) {
-  return std::stod(fmt::format("{:.3g}", value));
+  return std::strtod(fmt::format("{:.3g}", value).c_str(), nullptr);
 }
 
-// Returns a byte as a label: itself, or \xHH if it is no printable ASCII.
-std::string byte_label(char byte) {
-  const bool plain = (byte >= ' ' && byte <= '~') || byte == '\n' || byte == '\t';
-  return plain ? std::string(1, byte) : fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+std::string label_of(const std::string& piece, TokenUnit unit) {
+  return unit == TokenUnit::word ? escaped_utf8(piece) : printable(piece);
 }
 
 // Returns the label of a token by itself.
 std::string piece_label(const Vocabulary& vocabulary, int32_t id) {
-  const std::string piece = vocabulary.piece(id, -1);
-  return vocabulary.level() == TokenUnit::byte ? byte_label(piece[0]) : escaped_utf8(piece);
+  return label_of(vocabulary.piece(id, -1), vocabulary.level());
 }
 
-// Returns the labels of all tokens of a text. A character of several bytes is the label of its first one, and the labels of
-// the others are empty.
+// Returns the labels of all tokens of a text. If a character of several bytes is written as that many tokens, it is the
+// label of the first one, and the labels of the others are empty.
 std::vector<std::string> labels(const std::vector<int32_t>& tokens, const Vocabulary& vocabulary) {
-  std::vector<std::string> all;
-  for (const int32_t id : tokens) all.push_back(piece_label(vocabulary, id));
-  if (vocabulary.level() != TokenUnit::byte) return all;
-  const std::string text = vocabulary.decode(tokens);
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (static_cast<unsigned char>(text[i]) < 0x80) continue;
-    for (size_t length = 2; length <= std::min<size_t>(4, text.size() - i); ++length) {
-      if (!is_utf8(std::string_view(text).substr(i, length))) continue;
-      all[i] = text.substr(i, length);
-      for (size_t more = 1; more < length; ++more) all[i + more].clear();
-      i += length - 1;
-      break;
-    }
+  const TokenUnit unit = vocabulary.level();
+  std::vector<std::string> pieces, all;
+  for (const int32_t id : tokens) pieces.push_back(vocabulary.piece(id, -1));
+  while (all.size() < pieces.size()) {
+    const size_t first = all.size(), end = std::min(pieces.size(), first + 4);
+    std::string bytes;
+    for (size_t i = first; i < end && pieces[i].size() == 1; ++i) bytes += pieces[i];
+    const size_t length = unit == TokenUnit::word ? 0 : character_length(bytes);
+    all.push_back(length < 2 ? label_of(pieces[first], unit) : printable(bytes.substr(0, length)));
+    if (length > 1) all.resize(first + length);
   }
   return all;
 }

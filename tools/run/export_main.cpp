@@ -5,6 +5,7 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/safetensors.h"
+#include "tandem/core/utf8.h"
 #include "tandem/models/srupp/authors_weights.h"
 #include "tandem/models/training/checkpoint.h"
 #include "tandem/tools/run/cli.h"
@@ -48,7 +49,7 @@ void print_conversions(const std::string& path, const LoadedModel& loaded) {
 
 // Returns the flags by which evaluate scores the authors' layout as it scores the checkpoint.
 std::string flags_for_evaluate(const Options& o, const LoadedModel& loaded, const SruppConfig& config) {
-  std::string text = fmt::format("--checkpoint={}", o.out.string());
+  std::string text = fmt::format("--checkpoint={}", printable(o.out.string()));
   if (loaded.run || o.model.window > 0) {
     const EvaluationOptions evaluation = o.model.evaluation_for(loaded);
     text += fmt::format(" --window={}", evaluation.window);
@@ -73,28 +74,16 @@ void export_to_authors(const Options& o, const LoadedModel& loaded) {
     tensors.emplace_back(tensor.name, tensor.value);
   if (config.tied) std::cout << "note: the output rows are the embedding's; they are written twice\n";
   write_safetensors(o.out.string(), tensors, {{"vocab", loaded.vocabulary.to_hex()}});
-  std::cout << fmt::format("written: {}, {} tensors\nscored by: evaluate {}\n", o.out.string(),
+  std::cout << fmt::format("written: {}, {} tensors\nscored by: evaluate {}\n", printable(o.out.string()),
                            tensors.size(), flags_for_evaluate(o, loaded, config));
 }
 
 void export_to_folder(const Options& o, const LoadedModel& loaded) {
   const EvaluationOptions evaluation = o.model.evaluation_for(loaded);
-  check_transformers_have(loaded, evaluation);
-  std::error_code error;
-  const bool made = fs::create_directories(o.out, error);
-  TANDEM_CHECK(!error, "--out={}: cannot be made: {}", o.out.string(), error.message());
-  try {
-    export_to_transformers(loaded, evaluation, o.model.checkpoint, o.out);
-  } catch (...) {  // half a folder would stand in the way of the next try
-    std::error_code ignored;
-    for (const fs::directory_entry& entry : fs::directory_iterator(o.out, ignored))
-      fs::remove(entry.path(), ignored);
-    if (made) fs::remove(o.out, ignored);
-    throw;
-  }
+  export_to_transformers(loaded, evaluation, o.model.checkpoint, o.out);
   std::cout << fmt::format(
       "written: {}\nloaded by: AutoModelForCausalLM.from_pretrained(\"{}\", trust_remote_code=True)\n",
-      o.out.string(), o.out.string());
+      printable(o.out.string()), printable(o.out.string()));
 }
 
 void run(const Options& o) {

@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <vector>
 
 #include "tandem/core/atomic_file.h"
 #include "tandem/core/check.h"
@@ -19,6 +21,7 @@
 namespace tandem {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 // The fields of each kind of model that the Python code knows. A field that is added to a model is refused until the code
@@ -64,12 +67,11 @@ std::string model_name_of(const LoadedModel& loaded) {
   return json_field<std::string>(parse_json(loaded.model->config(), kWhat), "model", kWhat);
 }
 
-void write_json(const std::filesystem::path& path, const ordered_json& json) {
+void write_json(const fs::path& path, const ordered_json& json) {
   write_file_atomically(path.string(), json.dump(2) + "\n");
 }
 
-void write_config(const LoadedModel& loaded, const EvaluationOptions& evaluation,
-                  const std::filesystem::path& path) {
+void write_config(const LoadedModel& loaded, const EvaluationOptions& evaluation, const fs::path& path) {
   const AttentionContext context = evaluation.context();
   ordered_json json;
   json["model_type"] = "tandem";
@@ -85,7 +87,7 @@ void write_config(const LoadedModel& loaded, const EvaluationOptions& evaluation
   write_json(path, json);
 }
 
-void write_weights(const LoadedModel& loaded, const std::filesystem::path& path) {
+void write_weights(const LoadedModel& loaded, const fs::path& path) {
   NamedTensors tensors;
   for (const NamedTensor& parameter : loaded.model->parameters())
     tensors.emplace_back(parameter.name, parameter.value.to(Device::cpu()));
@@ -151,12 +153,12 @@ Texts of one call have one length, since there is no padding. The recurrence is 
 std::string card_text(const LoadedModel& loaded, const EvaluationOptions& evaluation,
                       const std::string& checkpoint) {
   const bool bytes = loaded.vocabulary.level() == TokenUnit::byte;
-  const std::filesystem::path path(checkpoint);
+  const fs::path path(checkpoint);
   const std::string text =
-      loaded.run ? fmt::format("`{}`, sha256 `{}`",
-                               escaped_utf8(std::filesystem::path(loaded.run->corpus).filename().string()),
-                               loaded.run->corpus_sha256)
-                 : "the file does not say";
+      loaded.run
+          ? fmt::format("`{}`, sha256 `{}`", escaped_utf8(fs::path(loaded.run->corpus).filename().string()),
+                        loaded.run->corpus_sha256)
+          : "the file does not say";
   return fmt::format(fmt::runtime(kCard), fmt::arg("tokens", bytes ? "bytes" : "words"),
                      fmt::arg("model", model_name_of(loaded)),
                      fmt::arg("parameters", with_commas(loaded.model->parameter_count())),
@@ -167,8 +169,6 @@ std::string card_text(const LoadedModel& loaded, const EvaluationOptions& evalua
                      fmt::arg("unit_text", bytes ? "Bits per character are that divided by ln 2."
                                                  : "The perplexity is e to that."));
 }
-
-}  // namespace
 
 void check_transformers_have(const LoadedModel& loaded, const EvaluationOptions& evaluation) {
   TANDEM_CHECK(
@@ -199,9 +199,8 @@ void check_transformers_have(const LoadedModel& loaded, const EvaluationOptions&
       evaluation.context().memory);
 }
 
-void export_to_transformers(const LoadedModel& loaded, const EvaluationOptions& evaluation,
-                            const std::string& checkpoint, const std::filesystem::path& folder) {
-  check_transformers_have(loaded, evaluation);
+void write_files(const LoadedModel& loaded, const EvaluationOptions& evaluation,
+                 const std::string& checkpoint, const fs::path& folder) {
   for (const ModellingFile& file : modelling_files())
     write_file_atomically((folder / file.name).string(), file.text);
   const bool bytes = loaded.vocabulary.level() == TokenUnit::byte;
@@ -213,6 +212,25 @@ void export_to_transformers(const LoadedModel& loaded, const EvaluationOptions& 
   write_file_atomically((folder / "README.md").string(), card_text(loaded, evaluation, checkpoint));
   write_weights(loaded, folder / "model.safetensors");
   write_config(loaded, evaluation, folder / "config.json");  // last: without it the folder is no model
+}
+
+}  // namespace
+
+void export_to_transformers(const LoadedModel& loaded, const EvaluationOptions& evaluation,
+                            const std::string& checkpoint, const fs::path& folder) {
+  check_transformers_have(loaded, evaluation);
+  std::error_code error;
+  const bool made = fs::create_directories(folder, error);
+  TANDEM_CHECK(!error, "{}: cannot be made: {}", folder.string(), error.message());
+  try {
+    write_files(loaded, evaluation, checkpoint, folder);
+  } catch (...) {  // half a folder would stand in the way of the next try
+    std::error_code ignored;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored))
+      fs::remove(entry.path(), ignored);
+    if (made) fs::remove(folder, ignored);
+    throw;
+  }
 }
 
 }  // namespace tandem

@@ -9,12 +9,11 @@
 
 namespace tandem {
 
-// Error naming the field of the configuration and its value: the Python code does not compute such a model.
-void check_transformers_have(const LoadedModel& loaded, const EvaluationOptions& evaluation);
-
 // Writes config.json, model.safetensors in f32, vocab.txt, tokenizer_config.json, README.md and the Python files into
-// `folder`, which exists. `checkpoint` is the file that the model was loaded from. Error: as above; a file cannot be
-// written.
+// `folder`. `checkpoint` is the file that the model was loaded from. Creates `folder` unless it is there and empty. After an
+// error there is none, or the empty one that was there.
+// Error: the Python code does not compute such a model, and the message names the field of the configuration and its value;
+// the folder or a file cannot be written.
 void export_to_transformers(const LoadedModel& loaded, const EvaluationOptions& evaluation,
                             const std::string& checkpoint, const std::filesystem::path& folder);
 

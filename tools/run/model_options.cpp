@@ -74,11 +74,15 @@ void add_model_flags(Flags& flags, ModelOptions& options, const std::string& che
       .non_negative();
 }
 
-std::string model_line(const LoadedModel& loaded, const ModelOptions& options) {
+std::string model_facts(const LoadedModel& loaded, const ModelOptions& options) {
   const EvaluationOptions evaluation = options.evaluation_for(loaded);
-  return fmt::format("model: {}; {} parameters, {}, window {}, memory {}", loaded.kind,
+  return fmt::format("{}; {} parameters, {}, window {}, memory {}", loaded.kind,
                      with_commas(loaded.model->parameter_count()), options.precision, evaluation.window,
                      evaluation.context().memory);
+}
+
+std::string model_line(const LoadedModel& loaded, const ModelOptions& options) {
+  return "model: " + model_facts(loaded, options);
 }
 
 }  // namespace tandem

@@ -32,7 +32,9 @@ struct ModelOptions {
 // "--checkpoint,checkpoint" is either.
 void add_model_flags(Flags& flags, ModelOptions& options, const std::string& checkpoint = "--checkpoint");
 
-// Returns "model: checkpoint of Tandem, step 1000; 2,345,678 parameters, f32, window 256".
+// Returns "checkpoint of Tandem, step 1000; 2,345,678 parameters, f32, window 256, memory 256".
+std::string model_facts(const LoadedModel& loaded, const ModelOptions& options);
+// Returns "model: " and the facts.
 std::string model_line(const LoadedModel& loaded, const ModelOptions& options);
 
 }  // namespace tandem

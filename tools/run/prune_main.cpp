@@ -247,10 +247,10 @@ its run, from where the step before stopped, with a cosine schedule and a new op
 weights and their moments stay 0.
 
 Each sparsity gives a checkpoint, and a row with its non-zero weights, its size and its bits per
-character (of words and subwords its perplexity) on the held-out text, scored in f32. In the file a
-pruned tensor is a bitmap and the remaining weights; evaluate, generate and quantize read it without
-a flag. After a signal the same command goes on, also within fine-tuning; what is done is in
-prune.json.)";
+character (of words its perplexity; of subwords that and bits per byte) on the held-out text, scored
+in f32. In the file a pruned tensor is a bitmap and the remaining weights; evaluate, generate and
+quantize read it without a flag. After a signal the same command goes on, also within fine-tuning;
+what is done is in prune.json.)";
 
 }  // namespace
 

@@ -78,10 +78,10 @@ In a pruned tensor `zero` is a whole number, so that 0 stays 0. Biases, gains an
 f32.
 
 Each number of bits gives a checkpoint, and a row with its non-zero weights, its size and its bits
-per character (of words and subwords its perplexity) on the held-out text of the training run. In
-the file a quantized tensor is its codes without gaps and two numbers. evaluate and generate read it
-without a flag, as dense f32; with --precision=int8 they multiply by the codes, whatever their number
-of bits in the file.)";
+per character (of words its perplexity; of subwords that and bits per byte) on the held-out text of
+the training run. In the file a quantized tensor is its codes without gaps and two numbers. evaluate
+and generate read it without a flag, as dense f32; with --precision=int8 they multiply by the codes,
+whatever their number of bits in the file.)";
 
 }  // namespace
 
