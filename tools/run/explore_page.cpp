@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -13,6 +14,7 @@
 #include "tandem/core/check.h"
 #include "tandem/core/format.h"
 #include "tandem/core/utf8.h"
+#include "tandem/tools/run/embedded_files.h"
 
 namespace tandem {
 namespace {
@@ -30,6 +32,13 @@ std::string base64(const std::vector<T>& values) {
   std::string text(4 * ((bytes + 2) / 3) + 1, '\0');  // and the 0 that OpenSSL writes after it
   EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), raw, static_cast<int>(bytes));
   text.pop_back();
+  return text;
+}
+
+// Returns the texts of embedded files, one after another.
+std::string embedded(std::initializer_list<const char*> names) {
+  std::string text;
+  for (const char* name : names) text += embedded_file(name);
   return text;
 }
 
@@ -178,12 +187,15 @@ std::string explore_page(const Exploration& exploration, const Vocabulary& vocab
     json["numbers"].push_back({{"layer", one.name.layer}, {"name", one.name.name}, {"value", one.value}});
 
   const std::string title = escaped_html(page.title);
-  std::string text = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + title +
-                     "</title>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                     "<meta name=\"color-scheme\" content=\"light dark\">\n<style>\n" +
-                     kExploreStyle + "</style></head><body>\n<h1>" + title + "</h1>\n" + kExploreBody +
-                     "<script type=\"application/json\" id=\"data\">" + within_element(json) +
-                     "</script>\n<script>\n" + kExploreScript + "</script></body></html>\n";
+  std::string text =
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + title +
+      "</title>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta name=\"color-scheme\" content=\"light dark\">\n<style>\n" +
+      embedded({"compare/page.css", "explore_page/explore.css"}) + "</style></head><body>\n<h1>" + title +
+      "</h1>\n" + embedded({"explore_page/body.html"}) + "<script type=\"application/json\" id=\"data\">" +
+      within_element(json) + "</script>\n<script>\n" +
+      embedded({"explore_page/values.js", "explore_page/pictures.js", "explore_page/explore.js"}) +
+      "</script></body></html>\n";
   TANDEM_CHECK(text.size() <= kMostBytes,
                "explore: a page of {}, and browsers show {} at most; give fewer --tokens or --units",
                bytes_text(text.size()), bytes_text(kMostBytes));

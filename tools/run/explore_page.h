@@ -19,9 +19,4 @@ struct ExplorePage {
 std::string explore_page(const Exploration& exploration, const Vocabulary& vocabulary,
                          const ExplorePage& page);
 
-// The parts that tools/explore_page holds as files.
-extern const char kExploreStyle[];
-extern const char kExploreBody[];
-extern const char kExploreScript[];
-
 }  // namespace tandem

@@ -16,7 +16,7 @@
 #include "tandem/core/safetensors.h"
 #include "tandem/core/utf8.h"
 #include "tandem/data/download/files.h"
-#include "tandem/tools/run/modelling_files.h"
+#include "tandem/tools/run/embedded_files.h"
 
 namespace tandem {
 namespace {
@@ -201,8 +201,9 @@ void check_transformers_have(const LoadedModel& loaded, const EvaluationOptions&
 
 void write_files(const LoadedModel& loaded, const EvaluationOptions& evaluation,
                  const std::string& checkpoint, const fs::path& folder) {
-  for (const ModellingFile& file : modelling_files())
-    write_file_atomically((folder / file.name).string(), file.text);
+  for (const EmbeddedFile& file : embedded_files())
+    if (const fs::path name = file.name; name.parent_path() == "transformers")
+      write_file_atomically((folder / name.filename()).string(), file.text);
   const bool bytes = loaded.vocabulary.level() == TokenUnit::byte;
   write_file_atomically((folder / "vocab.txt").string(), vocabulary_text(loaded.vocabulary));
   write_json(folder / "tokenizer_config.json",

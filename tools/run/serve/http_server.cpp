@@ -15,9 +15,9 @@
 
 #include "tandem/core/check.h"
 #include "tandem/core/utf8.h"
+#include "tandem/tools/run/embedded_files.h"
 #include "tandem/tools/run/serve/completion.h"
 #include "tandem/tools/run/serve/completion_json.h"
-#include "tandem/tools/run/serve/page.h"
 
 namespace tandem {
 namespace {
@@ -26,6 +26,10 @@ using Clock = std::chrono::steady_clock;
 using Reply = httplib::Server::HandlerResponse;
 
 constexpr const char* kJson = "application/json";
+// The Content-Security-Policy of the page: it is one file, and asks for nothing from elsewhere.
+constexpr const char* kPagePolicy =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 // A waiting connection looks this often whether its client is still there.
 constexpr std::chrono::milliseconds kLookAround{50};
 
@@ -193,7 +197,7 @@ class HttpServer::Impl {
     });
     server_.Get("/", [](const Request&, Response& response) {
       response.set_header("Content-Security-Policy", kPagePolicy);
-      response.set_content(kPage, "text/html; charset=utf-8");
+      response.set_content(std::string(embedded_file("serve_page/page.html")), "text/html; charset=utf-8");
     });
     server_.Get("/health", [this](const Request&, Response& response) {
       const Batcher::Load load = batcher_.load();
