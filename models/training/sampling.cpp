@@ -18,7 +18,7 @@ std::vector<int32_t> encoded_prompt(const Vocabulary& vocabulary, std::string_vi
 }
 
 std::vector<int32_t> prompt_ids(const Vocabulary& vocabulary, std::string_view prompt) {
-  const std::vector<int32_t> ids = vocabulary.encode(prompt);
+  const std::vector<int32_t> ids = encoded_prompt(vocabulary, prompt);
   return ids.empty() ? std::vector{std::max(vocabulary.line_end(), 0)} : ids;
 }
 
