@@ -63,15 +63,17 @@ Tensor gelu(const Tensor& x, Gelu form);
 // Computes the error function; in f32 within 3e-7.
 TANDEM_HD TANDEM_INLINE float fast_erf(float x) {
   // |x| < 1: the Taylor series. Else 1 - q(1 / (1 + c |x|)) exp(-x^2), Abramowitz and Stegun, formula 7.1.26.
-  const float x2 = x * x, size = std::fabs(x);
+  // The series ends with a sum: ended with a product, its last operation would be fused with an addition of the caller in
+  // scalar code, and not in vector code, which computes both branches; the bits would depend on an element's place.
+  const float x2 = x * x, size = std::fabs(x), linear = x * 1.128379167f;
   const float series =
-      x * 1.128379167f *
-      (1.0f +
-       x2 * (-1.0f / 3 +
-             x2 * (1.0f / 10 +
-                   x2 * (-1.0f / 42 + x2 * (1.0f / 216 + x2 * (-1.0f / 1320 +
-                                                               x2 * (1.0f / 9360 + x2 * (-1.0f / 75600 +
-                                                                                         x2 / 685440))))))));
+      linear +
+      linear * x2 *
+          (-1.0f / 3 +
+           x2 * (1.0f / 10 +
+                 x2 * (-1.0f / 42 +
+                       x2 * (1.0f / 216 + x2 * (-1.0f / 1320 +
+                                                x2 * (1.0f / 9360 + x2 * (-1.0f / 75600 + x2 / 685440)))))));
   const float t = 1.0f / (1.0f + 0.3275911f * size);
   const float q =
       t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
@@ -110,7 +112,8 @@ TANDEM_HD constexpr bool saves_output(Activation kind) {
   return kind == A::relu || kind == A::sigmoid || kind == A::tanh || kind == A::exp || kind == A::sqrt;
 }
 
-// Computes dy/dx of one element from `saved`, which is y or x as saves_output() says.
+// Computes dy/dx of one element from `saved`, which is y or x as saves_output() says. Where two products would be added, one
+// ends with a sum: which of them is fused with the addition would be the compiler's choice, in each loop another.
 template <Activation kind, class T>
 TANDEM_HD TANDEM_INLINE T activation_derivative(T saved) {
   using A = Activation;
@@ -125,7 +128,7 @@ TANDEM_HD TANDEM_INLINE T activation_derivative(T saved) {
     return s + k * x * s * (T(1) - s);
   }
   if constexpr (kind == A::gelu_erf)  // Phi(x) + x phi(x), distribution and density of the standard normal
-    return T(0.5) * (T(1) + fast_erf(x * T(0.70710678118654752440))) +
+    return (T(0.5) + T(0.5) * fast_erf(x * T(0.70710678118654752440))) +
            x * T(0.39894228040143267794) * fast_exp(T(-0.5) * x * x);
   if constexpr (kind == A::gelu_tanh) {
     const T t = fast_tanh(T(kGeluTanhScale) * (x + T(kGeluTanhCubic) * x * x * x));

@@ -8,8 +8,10 @@
 
 #include "tandem/autograd/tape.h"
 #include "tandem/ops/reference/activation.h"
+#include "tandem/ops/slice.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_cases.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/signatures.h"
 
 namespace tandem::testing {
@@ -128,6 +130,36 @@ TEST_CASE("activation: fast_erf is within 3e-7 in f32") {
   for (float x = -5; x < 5; x += 1e-3f)
     largest = std::max(largest, std::abs(double{fast_erf(x)} - std::erf(double{x})));
   CHECK(largest < 3e-7);
+}
+
+// A text in a batch then gets the bits that it has alone: vector instructions compute most elements of an array, and a
+// scalar loop, or shorter vectors, the last ones.
+TEST_CASE("activation: the bits of an element do not depend on the place where it stands") {
+  const auto values_and_gradients = [](const Tensor& values, const Tensor& dy, Activation kind) {
+    const Tensor x = requires_grad(values);
+    Tape tape;
+    const Tensor y = activation(x, kind);
+    tape.backward({y}, {dy});
+    return Tensors{y, grad(x)};
+  };
+  constexpr int64_t kCount = 203;
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (int kind = 0; kind <= static_cast<int>(Activation::square); ++kind) {
+      const auto activation_kind = static_cast<Activation>(kind);
+      const bool is_positive = activation_kind == Activation::log || activation_kind == Activation::sqrt;
+      const Tensor x = random_tensor({kCount}, dtype, 5, is_positive ? 0.1 : -5, 5);
+      const Tensor dy = random_tensor({kCount}, dtype, 6, -1, 1);
+      const Tensors all = values_and_gradients(x, dy, activation_kind);
+      for (const int64_t n : {1, 3, 7, 20})
+        for (int64_t i = 0; i + n <= kCount; i += n) {
+          const Tensors some = values_and_gradients(slice(x, i, i + n), slice(dy, i, i + n), activation_kind);
+          for (const size_t which : {0, 1}) {
+            INFO(std::string(name_of(dtype)), ", kind ", kind, ", result ", which, ", elements ", i, " and ",
+                 n - 1, " more");
+            REQUIRE(same_bits(some[which], slice(all[which], i, i + n)));
+          }
+        }
+    }
 }
 
 TEST_CASE("activation: errors") {
