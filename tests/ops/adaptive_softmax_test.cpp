@@ -186,7 +186,8 @@ size_t peak_of(const F& f) {
   return host_allocator().statistics().peak_in_use - before;
 }
 
-TEST_CASE("adaptive_softmax: the peak of memory is one block of logits and one set of gradients") {
+TEST_CASE("adaptive_softmax: the peak of memory is one block of logits and one set of gradients" *
+          doctest::test_suite("slow when emulated")) {
   constexpr int64_t kTokens = 256, kVocabulary = 40'000, kWidth = 16;
   const Tensor hidden = random_tensor({kTokens, kWidth}, DType::f32, 1);
   const Tensor targets = random_ids({kTokens}, kVocabulary, 2);

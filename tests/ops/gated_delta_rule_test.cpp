@@ -89,7 +89,8 @@ OP_CASES(gated_delta_rule) {
   add_op_case(op_case_of("enough for all threads", {65, 3, 3, 33, 40}));
 }
 
-TEST_CASE("gated_delta_rule: gradients of o alone and of the last state alone, on every device") {
+TEST_CASE("gated_delta_rule: gradients of o alone and of the last state alone, on every device" *
+          doctest::test_suite("slow when emulated")) {
   const Case c{40, 2, 2, 4, 5};
   const Tensors inputs = make_inputs(c, DType::f64, 3);
   for (const bool use_o : {true, false}) {

@@ -221,7 +221,8 @@ TEST_CASE("muon_step: of a skipped step nothing changes, even if gradients are n
     }
 }
 
-TEST_CASE("muon_step: the same bits again, with one thread and with more") {
+TEST_CASE("muon_step: the same bits again, with one thread and with more" *
+          doctest::test_suite("slow when emulated")) {
   for (const Device device : test_devices()) {
     const auto steps = [device](int threads) {
       const Threads use(threads);

@@ -247,7 +247,8 @@ TEST_CASE("sru_scan: u in bf16 gives the bits of its values in f32, and its grad
   CHECK(same_bits(actual, expected));
 }
 
-TEST_CASE("sru_scan: results that are large enough to go past the caches have the same bits") {
+TEST_CASE("sru_scan: results that are large enough to go past the caches have the same bits" *
+          doctest::test_suite("slow when emulated")) {
   // Two segments below the limit, and both as one above it, in three chunks of time steps of which the last is
   // short. The width is odd, so that rows are not aligned.
   constexpr int64_t kSteps = 40, kWidth = kStreamingBytes / (4 * kSteps) + 3;
