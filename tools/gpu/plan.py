@@ -200,7 +200,9 @@ class Plan:
         stages += [self.step_stage(*step) for step in MORE_STEPS]
         for form in ("eager", "compile"):
             stages += [self.pytorch_stage(form, preset, 0, 120, 180) for preset in ("txl-matched", "base-k5")]
-        return stages + [self.operators_stage("operators-all", ["all"], 600, 180), self.check_stage()]
+        sweep = ["attention", "step", "--steps=4", "--waves=1,2,4", "--scores=f32,bf16"]
+        return stages + [self.operators_stage("attention-sweep", sweep, 120, 120),
+                         self.operators_stage("operators-all", ["all"], 600, 180), self.check_stage()]
 
 
 def stage_names(quick, rehearse):
