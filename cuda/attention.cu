@@ -2,11 +2,12 @@
 // that does mask, softmax and dropout.
 //
 // The queries are cut into blocks, and each block is multiplied with the keys that some query of it sees. A
-// block has as many scores as fill the multiprocessors once with tiles of 128 x 256; so few stay in the L2
-// cache between the product that writes them, in f32, and the kernel that reads them. Backward keeps P and
-// dS, in the dtype of the data, until one product each forms the gradients of the keys and values, so that no
-// partial results are left to add. The scores by position are products too, (queries, distances), which the
-// kernel reads by distance; in backward it sums dS by distance in the same layout.
+// block has as many scores as fill the multiprocessors once with tiles of 128 x 256 (or a multiple, if
+// AttentionScope says so); so few stay in the L2 cache between the product that writes them, in f32 or, on
+// request, in bf16, and the kernel that reads them. Backward keeps P and dS, in the dtype of the data, until
+// one product each forms the gradients of the keys and values, so that no partial results are left to add.
+// The scores by position are products too, (queries, distances), which the kernel reads by distance; in
+// backward it sums dS by distance in the same layout.
 #include "tandem/ops/attention.h"
 
 #include "tandem/core/array.h"
@@ -42,9 +43,10 @@ struct Layout {
         head(width / heads),
         mask{keys - queries, kernel.options.window},
         precision(kernel.precision) {
+    const double once = static_cast<double>(context().multiprocessors) * kTileRows * kTileColumns;
     const int64_t wave = kernel.scores_at_once > 0
                              ? kernel.scores_at_once
-                             : int64_t{context().multiprocessors} * kTileRows * kTileColumns;
+                             : static_cast<int64_t>(std::max(1.0, kernel.tuning.waves * once));
     chunk = std::clamp(wave / scores_of(heads, std::min(queries, kTileRows)), int64_t{1}, batch);
     chunk = even_part(batch, chunk, 1);
     rows = kTileRows;
@@ -180,11 +182,12 @@ Tensor scores_by_distance(const Layout& at, const Products& multiply, const Posi
   return scores;
 }
 
-template <class T, bool kRelative>
+// Score is the type of the scores in memory.
+template <class T, bool kRelative, class Score>
 void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv, const PositionTerm& term,
              const AttentionKernel& kernel) {
   using C = Compute<T>;
-  using Positions = std::conditional_t<kRelative, RelativePositions<C>, NoPositions>;
+  using Positions = std::conditional_t<kRelative, RelativePositions<Score>, NoPositions>;
   const Layout at(q, kv, term, kernel);
   for (int64_t b = 0; b < at.batch; b += at.chunk) {
     const Products multiply{std::min(at.chunk, at.batch - b), at.heads, at.precision};
@@ -194,7 +197,7 @@ void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& 
     for (int64_t t = 0; t < at.queries; t += at.rows) {
       const Range block = at.queries_of(t), seen = at.keys_of(block);
       const int64_t ld = round_up(seen.size(), kAlignment);
-      const Tensor scores({items, block.size(), ld}, dtype_of<C>(), q.device());
+      const Tensor scores({items, block.size(), ld}, dtype_of<Score>(), q.device());
       const Tensor weights(scores.shape(), q.dtype(), q.device());
       const Matrix s = scores_in(scores, block.size(), ld, at.heads);
       const Matrix p = scores_in(weights, block.size(), ld, at.heads);
@@ -202,24 +205,25 @@ void forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& 
       Tensor by_distance;
       Positions positions;
       if constexpr (kRelative) {
-        by_distance = scores_by_distance(at, multiply, term, b, block, dtype_of<C>());
-        positions = {by_distance.data<C>(), by_distance.size(2), at.distances_of(block) - 1};
+        by_distance = scores_by_distance(at, multiply, term, b, block, dtype_of<Score>());
+        positions = {by_distance.data<Score>(), by_distance.size(2), at.distances_of(block) - 1};
       }
       launch_rows<kVector<C>>(
-          AttentionForward<T, Positions>{block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld),
-                                         positions, weights.data<T>(), scores.data<C>(), lse.data<C>()},
+          AttentionForward<T, Positions, Score>{
+              block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld), positions, weights.data<T>(),
+              scores.data<Score>(), lse.data<C>()},
           seen.size());
       multiply(ys.at(t), p, values.at(seen.begin), block.size(), at.head, seen.size());
     }
   }
 }
 
-template <class T, bool kRelative>
+template <class T, bool kRelative, class Score>
 void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, const Tensor& dy,
               const Tensor& q, const Tensor& kv, const PositionTerm& term, const Tensor& y, const Tensor& lse,
               const AttentionKernel& kernel) {
   using C = Compute<T>;
-  using Positions = std::conditional_t<kRelative, RelativePositionsBackward<T>, NoPositions>;
+  using Positions = std::conditional_t<kRelative, RelativePositionsBackward<T, Score>, NoPositions>;
   const Layout at(q, kv, term, kernel);
   cuda::fill(dkv.view_rows(0, at.origin), 0);  // keys that no query sees
   const int64_t kept_ld = round_up(at.keys - at.origin, kAlignment);
@@ -248,7 +252,7 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
     for (int64_t t = 0; t < at.queries; t += at.rows) {
       const Range block = at.queries_of(t), seen = at.keys_of(block), kept = at.whole_key_blocks(seen);
       const int64_t ld = round_up(seen.size(), kAlignment);
-      const Tensor scores({items, block.size(), ld}, dtype_of<C>(), q.device()),
+      const Tensor scores({items, block.size(), ld}, dtype_of<Score>(), q.device()),
           dweights = empty_like(scores);
       const Matrix s = scores_in(scores, block.size(), ld, at.heads),
                    dp = scores_in(dweights, block.size(), ld, at.heads);
@@ -257,18 +261,18 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
       Tensor by_distance;
       Positions positions;
       if constexpr (kRelative) {
-        by_distance = scores_by_distance(at, multiply, term, b, block, dtype_of<C>());
-        positions = {{by_distance.data<C>(), by_distance.size(2), at.distances_of(block) - 1},
+        by_distance = scores_by_distance(at, multiply, term, b, block, dtype_of<Score>());
+        positions = {{by_distance.data<Score>(), by_distance.size(2), at.distances_of(block) - 1},
                      slopes_by_distance.data<T>(),
                      distances_ld,
                      distances};
       }
       launch_rows<kVector<C>, 4>(
-          AttentionBackward<T, Positions>{
+          AttentionBackward<T, Positions, Score>{
               block_rows<T>(at, kernel, items, b * at.heads, block, seen, ld), positions, weights.data<T>(),
-              slopes.data<T>(), at.origin, kept_ld, kept, scores.data<C>(), dweights.data<C>(), lse.data<C>(),
-              static_cast<const T*>(dys.data), static_cast<const T*>(ys.data), at.batch * at.width, at.width,
-              at.head, static_cast<unsigned>(at.heads), vectors},
+              slopes.data<T>(), at.origin, kept_ld, kept, scores.data<Score>(), dweights.data<Score>(),
+              lse.data<C>(), static_cast<const T*>(dys.data), static_cast<const T*>(ys.data),
+              at.batch * at.width, at.width, at.head, static_cast<unsigned>(at.heads), vectors},
           kept.size());
       multiply(dqs.at(t), ds.at(t, seen.begin - at.origin), keys.at(seen.begin), block.size(), at.head,
                seen.size());
@@ -294,13 +298,20 @@ void backward(const Tensor& dq, const Tensor& dkv, const PositionTerm& dterm, co
   }
 }
 
+// Calls f<T, Score>() with the types of the data and of the scores in memory.
+template <class F>
+void dispatch_scores(DType dtype, const AttentionKernel& kernel, const F& f) {
+  if (dtype == DType::bf16 && kernel.tuning.bf16_scores) return f.template operator()<bf16, bf16>();
+  dispatch_device_float(dtype, "attention", [&f]<class T>() { f.template operator()<T, Compute<T>>(); });
+}
+
 }  // namespace
 
 void attention_forward(const Tensor& y, const Tensor& lse, const Tensor& q, const Tensor& kv,
                        const PositionTerm& positions, const AttentionKernel& kernel) {
   if (q.numel() == 0) return;
-  dispatch_device_float(q.dtype(), "attention", [&]<class T>() {
-    const auto run = positions.any() ? forward<T, true> : forward<T, false>;
+  dispatch_scores(q.dtype(), kernel, [&]<class T, class Score>() {
+    const auto run = positions.any() ? forward<T, true, Score> : forward<T, false, Score>;
     run(y, lse, q, kv, positions, kernel);
   });
 }
@@ -314,8 +325,8 @@ void attention_backward(const Tensor& dq, const Tensor& dkv, const PositionTerm&
     if (positions.any()) cuda::fill(dpositions.r, 0);
     return;
   }
-  dispatch_device_float(q.dtype(), "attention", [&]<class T>() {
-    const auto run = positions.any() ? backward<T, true> : backward<T, false>;
+  dispatch_scores(q.dtype(), kernel, [&]<class T, class Score>() {
+    const auto run = positions.any() ? backward<T, true, Score> : backward<T, false, Score>;
     run(dq, dkv, dpositions, dy, q, kv, positions, y, lse, kernel);
   });
 }

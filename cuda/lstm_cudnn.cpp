@@ -1,5 +1,12 @@
 // lstm by cuDNN: one call for all time steps, with cuDNN 9's cudnnRNNForward, cudnnRNNBackwardData_v8 and
 // cudnnRNNBackwardWeights_v8.
+//
+// With x in bf16 the cell state is rounded to bf16 where a call begins and ends, and between its steps. c0 cannot
+// be handed over in f32: an RNN descriptor has one type for data and weights (cudnn_adv.h: `dataType`), and the
+// library reads cx, dcx and dcy as elements of that type. libcudnn_adv 9.19 has no LSTM whose states are wider
+// than its data: in its kernel elemWiseRNNcell for __nv_bfloat16 every pointer is to bf16, only the arithmetic is
+// in float. Nor does it compare the type of cDesc with that of x, so f32 states would be read as bf16 without an
+// error. Who needs the cell state in f32 next to bf16 takes LstmPath::steps.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -189,7 +196,7 @@ Tensor cudnn_lstm_forward(const LstmResult& y, const LstmInputs& in, bool traini
   const Scratch& scratch = training ? plan.training : plan.inference;
   const Tensor weights = packed_weights(plan, in), work = bytes(scratch.work, device);
   const Tensor kept = training ? bytes(scratch.reserve, device) : Tensor();
-  // The states are all of x's dtype here.
+  // cuDNN takes states of x's dtype alone (see the head of the file).
   const Tensor c0 = in.c0.detach().to(in.x.dtype()), c_last = empty_like(c0);
   TANDEM_CUDNN_CHECK(cudnn().cudnnRNNForward(
       cudnn_handle(), plan.rnn, training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE, nullptr,

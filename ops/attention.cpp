@@ -231,8 +231,25 @@ void check_attention(const char* what, const Tensor& q, const Tensor& kv, DType 
                options.dropout);
 }
 
+namespace {
+thread_local AttentionTuning tuning_of_thread;
+}
+
+AttentionScope::AttentionScope(const AttentionTuning& tuning) : outer_(tuning_of_thread) {
+  TANDEM_CHECK(tuning.waves > 0 && tuning.waves <= 1000, "attention: waves {} must lie in (0, 1000]",
+               tuning.waves);
+  tuning_of_thread = tuning;
+}
+AttentionScope::~AttentionScope() {
+  tuning_of_thread = outer_;
+}
+
+const AttentionTuning& attention_tuning() {
+  return tuning_of_thread;
+}
+
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
-  const AttentionKernel kernel{options, matmul_precision()};
+  const AttentionKernel kernel{options, matmul_precision(), 0, attention_tuning()};
   check_defined("causal_attention", {{"q", q}, {"kv", kv}});
   check_attention("causal_attention", q, kv, kv_dtype_for(q, kv, kernel.precision == MatmulPrecision::bf16),
                   options);

@@ -34,11 +34,36 @@ Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOption
 // tape. A tap hears attend_cached.weights (B, heads, 1, valid), in the order of the rows. Error: shapes that do not fit, valid outside [1, capacity], heads that do not divide D.
 Tensor attend_cached(const Tensor& q, const Tensor& kv_cache, int64_t valid, int64_t heads = 1);
 
+// How causal_attention() and relative_attention() compute on a GPU. AttentionScope sets it for this thread while it
+// lives; backward runs as its forward did.
+//   waves: the scores of a block, in multiples of those whose products fill the GPU once. Nothing but the rounding of
+//     the results depends on it.
+//   bf16_scores: where q is bf16, scores and the gradients of the weights are rounded to bf16 in memory, which halves
+//     what the kernel between the products reads. A score s, as the softmax sees it, is then off by |s| / 512 at most.
+// Error: waves lies outside (0, 1000].
+struct AttentionTuning {
+  double waves = 1;
+  bool bf16_scores = false;
+};
+class AttentionScope {
+ public:
+  explicit AttentionScope(const AttentionTuning& tuning);
+  ~AttentionScope();
+  AttentionScope(const AttentionScope&) = delete;
+  AttentionScope& operator=(const AttentionScope&) = delete;
+
+ private:
+  AttentionTuning outer_;
+};
+// Returns what the scope says that is the innermost one of this thread.
+const AttentionTuning& attention_tuning();
+
 // The arguments of the kernels besides the tensors.
 struct AttentionKernel {
   AttentionOptions options;
   MatmulPrecision precision = MatmulPrecision::f32;
-  int64_t scores_at_once = 0;  // scores in one block of a GPU, about; 0: as many as fill the GPU
+  int64_t scores_at_once = 0;  // scores in one block of a GPU, about; 0: as the tuning says
+  AttentionTuning tuning = {};
 };
 
 // The position term of relative attention (ops/relative_attention.h), q (T, B, D) and r (P, D). It adds

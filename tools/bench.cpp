@@ -19,6 +19,7 @@
 #include "tools/bench/neighbours.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
+#include "tools/bench/tuning.h"
 #include "tools/bench/versus.h"
 
 namespace tandem {
@@ -37,6 +38,8 @@ struct Options {
   double tolerance = 0.1;
   bool recompute = false;
   int64_t neighbours = 0;
+  std::vector<double> waves = {1};
+  std::vector<std::string> scores = {"f32"};
 };
 
 // Returns the targets with `all` expanded. UsageError: one is not known.
@@ -90,6 +93,8 @@ void run_step(Run& run) {
         bench_step(run.settings.sizes, precision, run.settings.steps, run.peaks, run.settings.recompute));
     run.text << step_text(results.back(), run.peaks) << std::endl;
     run.record["steps"].push_back(step_json(results.back()));
+    if (const std::string tuning = tuning_text(attention_tuning()); !tuning.empty())
+      run.record["steps"].back()["attention"] = tuning;
   }
   for (size_t i = 1; i < results.size(); ++i)
     run.text << fmt::format("{} against f32: {:.2f} times the speed", name_of(results[i].precision),
@@ -145,7 +150,12 @@ void measure(Run& run) {
   }
   for (int pass = 1; pass <= run.settings.passes; ++pass) {
     if (run.settings.passes > 1) run.text << fmt::format("pass {} of {}", pass, run.settings.passes) << '\n';
-    run_targets(run);
+    for (const AttentionTuning& tuning : run.settings.tunings) {
+      const AttentionScope scope(tuning);
+      if (const std::string text = tuning_text(tuning); !text.empty())
+        run.text << fmt::format("attention: {}", text) << '\n';
+      run_targets(run);
+    }
   }
 }
 
@@ -174,6 +184,9 @@ BenchSettings settings_for(const Flags& flags, Options options, const BenchSetti
   settings.passes = options.passes;
   settings.recompute = options.recompute || (earlier && earlier->recompute);
   settings.neighbours = options.neighbours;
+  settings.tunings = tunings_of(options.waves, options.scores);
+  if (bench_device().is_cpu() && (flags.given("--waves") || flags.given("--scores")))
+    throw UsageError("--waves and --scores say how attention computes on a GPU; this is the CPU");
   return settings;
 }
 
@@ -254,6 +267,21 @@ int bench_main(int argc, char** argv) {
   flags.add_switch("--recompute", options.recompute,
                    "In step, keep only each layer's input and run the layer again in the backward pass.");
   add_neighbours_flag(flags, options.neighbours);
+  flags
+      .add(
+          "--waves", options.waves,
+          "Scores in a block of attention on a GPU, in multiples of those that fill it once; with a list, as 1,2,4, "
+          "everything is run with each.")
+      .comma_separated()
+      .positive()
+      .show_default();
+  flags
+      .add(
+          "--scores", options.scores,
+          "Type of attention's scores in a GPU's memory, where activations are bf16: f32, bf16, or both in a list.")
+      .comma_separated()
+      .one_of({"f32", "bf16"})
+      .show_default();
   flags
       .add(
           "--passes", options.passes,

@@ -45,31 +45,31 @@ struct NoPositions {
 };
 
 // The terms that relative positions add to the scores of a block's rows: for each row one term for each
-// distance 0 .. last; keys that are farther away share the last one.
-template <class C>
+// distance 0 .. last; keys that are farther away share the last one. Score is the type of the terms in memory.
+template <class Score>
 struct RelativePositions {
   static constexpr bool kAny = true;
-  const C* scores;
+  const Score* scores;
   int64_t ld, last;
 
   // Adds the terms to a chunk whose first key is `distance` away from the row's query; negative distances are
   // the future, which is masked.
-  template <class Index, int N>
+  template <class Index, class C, int N>
   __device__ __forceinline__ void add(Vec<C, N>& chunk, int64_t row, Index distance) const {
-    const C* own = scores + row * ld;
+    const Score* own = scores + row * ld;
     const Index farthest = static_cast<Index>(last);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
       const Index back = distance - k;
-      chunk.v[k] += own[back > farthest ? farthest : back < 0 ? 0 : back];
+      chunk.v[k] += static_cast<C>(own[back > farthest ? farthest : back < 0 ? 0 : back]);
     }
   }
 };
 
 // The same terms, and their gradient: dS of each row by distance, 0 .. columns - 1, with zeros where there is
 // no key.
-template <class T>
-struct RelativePositionsBackward : RelativePositions<Compute<T>> {
+template <class T, class Score>
+struct RelativePositionsBackward : RelativePositions<Score> {
   T* sums;  // (items, all queries, sums_ld)
   int64_t sums_ld, columns;
 };
@@ -103,14 +103,15 @@ struct RowFactors {
   }
 };
 
-// Computes P = dropout(softmax(scale S)) and the logarithm of the sum of the exponentials. Memory traffic at
-// least: reads S once, 4 bytes an element, and writes P, 2 bytes in bf16; positions add 4 bytes.
-template <class T, class Positions>
+// Computes P = dropout(softmax(scale S)) and the logarithm of the sum of the exponentials. S is of type Score in
+// memory, Compute<T> or T. Memory traffic at least: reads S once, 4 bytes an element or 2 in bf16, and writes P,
+// 2 bytes in bf16; positions add as much as S.
+template <class T, class Positions, class Score>
 struct AttentionForward : AttentionRows<Compute<T>> {
   using C = Compute<T>;
   Positions positions;
   T* p;
-  const C* s;
+  const Score* s;
   C* lse;
 
   template <class Shape>
@@ -122,7 +123,7 @@ struct AttentionForward : AttentionRows<Compute<T>> {
     const RowFactors factors(this->dropout, this->element(at) + first);
     const int64_t offset = row * this->ld;
     const auto load = [&](auto column) {
-      Vec<C, Shape::kWidth> chunk = load_vector<C, Shape::kWidth>(s + offset + column);
+      Vec<C, Shape::kWidth> chunk = converted<C>(load_vector<Score, Shape::kWidth>(s + offset + column));
       if constexpr (Positions::kAny)
         positions.add(chunk, row, static_cast<decltype(column)>(visible.end - 1) - column);
       return chunk;
@@ -146,16 +147,17 @@ __device__ __forceinline__ Compute<T> partial_dot(const T* a, const T* b, int64_
 }
 
 // Computes from S and dP:  P = dropout(exp(scale S - lse)),  dS = P (dropout(dP) - delta) scale,  delta = dY
-// . Y. Memory traffic at least: reads S and dP once, 8 bytes an element, and writes P and dS, 4 bytes in
-// bf16; positions add reads of 4 bytes and writes of 2.
-template <class T, class Positions>
+// . Y. Memory traffic at least: reads S and dP once, 8 bytes an element or 4 in bf16, and writes P and dS,
+// 4 bytes in bf16; positions add reads of as much as S and writes of 2.
+template <class T, class Positions, class Score>
 struct AttentionBackward : AttentionRows<Compute<T>> {
   using C = Compute<T>;
   Positions positions;
   T *p, *ds;  // (items, all queries, kept_ld), whose columns begin with the key `origin`
   int64_t origin, kept_ld;
   Range kept;  // the keys whose columns are written, at least first .. end; masked ones get 0
-  const C *s, *dp, *lse;
+  const Score *s, *dp;
+  const C* lse;
   const T *dy, *y;
   int64_t row_stride, batch_stride, head;  // strides of dy and y, and the width of a head
   unsigned heads;
@@ -171,12 +173,19 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
                                                                 this->mask.end(at.query) - kept.begin));
     const int64_t columns = kept.size();
     const int64_t offset = row * this->ld - before;
-    Vec<C, N> score[Shape::kStored], slope[Shape::kStored];
+    // What is only loaded stays as it is until it is used: a conversion would wait for it.
+    Vec<std::conditional_t<Positions::kAny, C, Score>, N> score[Shape::kStored];
+    Vec<Score, N> slope[Shape::kStored];
     const auto load = [&](int i, Index column) {
-      score[i] = slope[i] = {};
+      score[i] = {};
+      slope[i] = {};
       if (!visible.has_some(column, N)) return;
-      score[i] = load_vector<C, N>(s + offset + column);
-      slope[i] = load_vector<C, N>(dp + offset + column);
+      const Vec<Score, N> loaded = load_vector<Score, N>(s + offset + column);
+      if constexpr (Positions::kAny)
+        score[i] = converted<C>(loaded);
+      else
+        score[i] = loaded;
+      slope[i] = load_vector<Score, N>(dp + offset + column);
       if constexpr (Positions::kAny) positions.add(score[i], row, visible.end - 1 - column);
     };
     if constexpr (Shape::kHeld)
@@ -201,8 +210,9 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         const bool seen = visible.has(column + k);
-        const C weight = fast_exp(score[i].v[k] * this->scale - log_sum);
-        const C ds_value = seen ? weight * (slope[i].v[k] * f[k] - delta) * this->scale : C(0);
+        const C weight = fast_exp(static_cast<C>(score[i].v[k]) * this->scale - log_sum);
+        const C ds_value =
+            seen ? weight * (static_cast<C>(slope[i].v[k]) * f[k] - delta) * this->scale : C(0);
         p_out.v[k] = static_cast<T>(seen ? weight * f[k] : C(0));
         ds_out.v[k] = static_cast<T>(ds_value);
         if constexpr (Positions::kAny) {

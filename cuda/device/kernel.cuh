@@ -70,6 +70,10 @@ __device__ __forceinline__ void store_vector(T* to, const Vec<T, N>& values) {
       for (int k = 0; k < N; k += 2)
         parts[k / 2] = __builtin_bit_cast(uint16_t, values.v[k]) |
                        static_cast<uint32_t>(__builtin_bit_cast(uint16_t, values.v[k + 1])) << 16;
+    } else if constexpr (sizeof(T) == 4) {
+      // One by one: a copy of the whole array may keep it in local memory.
+#pragma unroll
+      for (int k = 0; k < N; ++k) parts[k] = __builtin_bit_cast(uint32_t, values.v[k]);
     } else {
       memcpy(parts, &values, sizeof(values));
     }

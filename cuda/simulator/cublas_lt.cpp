@@ -122,6 +122,11 @@ bool on_device(const Matrix& matrix, const Layout& layout) {
   return is_device_memory(matrix.data, static_cast<size_t>(elements) * bytes_of(matrix.element));
 }
 
+// Whether every column of the matrices begins at a multiple of 16 bytes from their begin, which fast kernels need.
+bool has_vector_columns(const Layout& layout) {
+  return layout.ld * static_cast<int64_t>(bytes_of(element_of(layout.type))) % 16 == 0;
+}
+
 bool is_aligned(const void* address, uint32_t bytes) {
   return reinterpret_cast<uintptr_t>(address) % bytes == 0;
 }
@@ -339,6 +344,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                 cudaErrorIllegalAddress,
                 "cublasLtMatmul: a matrix, its bias or its workspace does not lie within device memory");
           ++counters().matmuls;
+          if (!has_vector_columns(la) || !has_vector_columns(lb) || !has_vector_columns(ld))
+            ++counters().odd_matmuls;
           if (used > 0) std::memset(workspace, 0xff, used);
           if (splits && product.k > 1)
             compute_in_halves(product);

@@ -59,6 +59,7 @@ struct Statistics {
   uint64_t barriers = 0;  // of blocks, and of warps
   uint64_t mallocs = 0;   // cudaMalloc and cudaMallocHost
   uint64_t matmuls = 0;
+  uint64_t odd_matmuls = 0;  // those with a leading dimension that is no multiple of 16 bytes
   uint64_t graph_launches = 0;
   uint64_t nccl_groups = 0;  // groups of NCCL's calls that were done; a call outside of a group is one
 };

@@ -49,7 +49,8 @@ class GraphStep {
   // Adds the graph of a part. Returns false if that fails, and drops those of the parts before.
   bool capture(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters, const Part& part);
 
-  static constexpr int kStepsBeforeCapture = 2;  // until the allocator has reached its final layout
+  // Until the allocator has reached its final layout. A step of the same shapes has run before the first of them.
+  static constexpr int kStepsBeforeCapture = 1;
 
   bool allowed_ = true;
   int steps_before_capture_ = 0;

@@ -202,7 +202,8 @@ void Trainer::update() {
   if (config_.recipe.shards > 1) gradients_.give_back(loss_);
   if (keep_gradients_) copy_gradients();
   optimizer_.step(lr_, loss_, outcome_);
-  for (size_t i = 0; i < shards_.size(); ++i) keep_state(shards_[i], next_states_[i]);
+  state_is_steady_ = true;
+  for (size_t i = 0; i < shards_.size(); ++i) state_is_steady_ &= keep_state(shards_[i], next_states_[i]);
 }
 
 void Trainer::copy_gradients() {
@@ -215,24 +216,26 @@ void Trainer::copy_gradients() {
 
 // Keeps the state of a step that was finite; otherwise the state before it stays. On a GPU the state has memory
 // of its own, into which the device copies if its own outcome says that the step was finite.
-void Trainer::keep_state(Shard& shard, State next) {
+bool Trainer::keep_state(Shard& shard, State next) {
   const Tensor updated = StepOutcome::updated_flag(outcome_);
   if (device().is_cuda() && same_layout(shard.state, next)) {
     for (size_t i = 0; i < next.parts.size(); ++i)
       copy_if(shard.state.parts[i].value, next.parts[i].value, updated);
-    return;
+    return true;
   }
-  if (updated.item() == 0) return;
+  if (updated.item() == 0) return false;
   compact_state(next);
   shard.state = std::move(next);
-  if (!device().is_cuda()) return;
+  if (!device().is_cuda()) return false;
   for (NamedTensor& part : shard.state.parts) part.value = part.value.clone();
   graph_step_.reset();
+  return false;
 }
 
-// A step that begins an epoch has no state to start from, so its shapes differ.
+// A step that begins an epoch has no state to start from, so its shapes differ. So do those of the steps after it until
+// the memory is full, which takes several where it is longer than what a step reads.
 bool Trainer::is_regular_step() const {
-  return !check_nan_ && !profile_ && !keep_gradients_ &&
+  return state_is_steady_ && !check_nan_ && !profile_ && !keep_gradients_ &&
          std::none_of(shards_.begin(), shards_.end(), [](const Shard& shard) {
            return shard.state.empty() || std::any_of(shard.batches.begin(), shard.batches.end(),
                                                      [](const Batch& batch) { return batch.starts_epoch; });
@@ -255,7 +258,7 @@ void Trainer::advance() {
   const uint32_t first_micro_step = progress_.micro_step;
   const double exchanged = exchange_seconds();
   // The imitation is over: later steps have another loss.
-  if (progress_.step == config_.distillation.imitate_steps) graph_step_.restart();
+  if (progress_.step == config_.distillation.imitate_steps) graph_step_.restart(), state_is_steady_ = false;
   load_batches();
   fill(lr_, record.lr);
   std::vector<GraphStep::Part> parts{[this](uint32_t micro_step) { compute_gradients(micro_step); },
@@ -426,6 +429,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   for (Shard& shard : shards_) shard.stream.set_position({count("epoch"), count("segment")});
   counters = {json_field<double>(progress, "best_dev_nats", kWhat), count("best_step")};
   graph_step_.restart();
+  state_is_steady_ = false;
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);
   optimizer_.set_pruning_masks(checkpoint.masks);

@@ -172,7 +172,8 @@ class Trainer {
   void compute_gradients(uint32_t first_micro_step);
   void update();
   void copy_gradients();
-  void keep_state(Shard& shard, State next);
+  // Returns whether the state has the layout of the one before, so that the next step has the shapes of this one.
+  bool keep_state(Shard& shard, State next);
   // Whether the loaded step does what every later step does, so that a graph can hold it.
   bool is_regular_step() const;
   void read_history();
@@ -202,6 +203,7 @@ class Trainer {
   std::vector<StepRecord> read_;           // complete records, for collect()
   std::shared_ptr<cuda::BatchCopy> batch_copy_;
   GraphStep graph_step_;
+  bool state_is_steady_ = false;  // whether the last step left all states in the layout that it found
   bool check_nan_ = false;
   bool profile_ = false;
   bool keep_gradients_ = false;

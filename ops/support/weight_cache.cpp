@@ -6,6 +6,7 @@
 #include "tandem/autograd/leaf.h"
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
+#include "tandem/core/math.h"
 #include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
@@ -15,6 +16,7 @@ namespace {
 // from. A copy of another version is out of date.
 struct WeightForms final : LeafExtension {
   Tensor bf16;
+  Tensor padded_bf16;  // bf16, and the rows of zeros after it
   uint64_t bf16_version = 0;
   std::shared_ptr<const Int8Weight> int8;
   uint64_t int8_version = 0;
@@ -33,6 +35,19 @@ WeightForms& forms_or_new(const Tensor& leaf) {
   return *forms_of(leaf);
 }
 
+// Makes room for the bf16 copy of `weight`, with zeros after it if the weight is a matrix or a bias.
+void allocate_bf16(WeightForms& forms, const Tensor& weight) {
+  if (weight.rank() < 1 || weight.rank() > 2) {
+    forms.bf16 = Tensor(weight.shape(), DType::bf16, weight.device());
+    return;
+  }
+  const int64_t rows = weight.size(0);
+  const int64_t padded = round_up(rows, kWeightRows);
+  forms.padded_bf16 = Tensor(weight.shape().with(0, padded), DType::bf16, weight.device());
+  forms.bf16 = forms.padded_bf16.view_rows(0, rows);
+  if (padded > rows) fill(forms.padded_bf16.view_rows(rows, padded), 0);
+}
+
 ComputeContext generating_context() {
   ComputeContext context = compute_context();
   context.generating = true;
@@ -48,10 +63,16 @@ Tensor weight_as(const Tensor& weight, DType dtype) {
   const uint64_t version = weight.storage()->version();
   if (forms.bf16.defined() && forms.bf16_version == version) return forms.bf16;
   const AllocationScope lasting(kComputeStream);  // the copy outlives a CUDA graph that is being captured
-  if (!forms.bf16.defined()) forms.bf16 = Tensor(weight.shape(), dtype, weight.device());
+  if (!forms.bf16.defined()) allocate_bf16(forms, weight);
   copy(forms.bf16, weight);
   forms.bf16_version = version;
   return forms.bf16;
+}
+
+Tensor padded_bf16(const Tensor& weight) {
+  if (weight.dtype() != DType::f32 || !weight.node() || !weight.node()->is_leaf()) return {};
+  weight_as(weight, DType::bf16);
+  return forms_of(weight)->padded_bf16;
 }
 
 DType activation_dtype(const Tensor& weights) {

@@ -15,6 +15,11 @@ namespace tandem {
 // leaf.
 Tensor weight_as(const Tensor& weight, DType dtype);
 
+// Returns what weight_as(weight, bf16) returns for an f32 leaf of rank 1 or 2, with rows of zeros after it that make
+// their number a multiple of kWeightRows. The leaf keeps the two in the same memory. Undefined for other tensors.
+constexpr int64_t kWeightRows = 8;  // 16 bytes of bf16, which cuBLASLt's fast kernels load at once
+Tensor padded_bf16(const Tensor& weight);
+
 // Returns the dtype of the activations that are multiplied with such weights: bf16 on a GPU under
 // PrecisionScope(bf16), where it makes products many times faster and halves the memory; else the weights'
 // own.

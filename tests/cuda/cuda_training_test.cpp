@@ -96,6 +96,25 @@ TEST_CASE("cuda: a step as one graph is the step operator by operator, bit for b
 }
 
 TEST_CASE(
+    "cuda: a step is captured once its memory is full, however long that is, and again in the next epoch") {
+  if (!has_cuda() || !has_graphs()) return;
+  for (const int64_t segments : {1, 2, 3, 5}) {
+    CAPTURE(segments);
+    RunConfig config = run_in("f32");
+    config.recipe.memory = segments * config.recipe.unroll;
+    Trainer eager = make_trainer(config, kCuda), graph = make_trainer(config, kCuda);
+    eager.use_graph(false);
+    // An epoch has 14 segments. The memory is full after as many of them as it has, and two more steps are eager.
+    CHECK(losses(graph, 12) == losses(eager, 12));
+    CHECK(graph.uses_graph());
+    CHECK(graph.graph_refusal() == "");
+    CHECK(losses(graph, 12) == losses(eager, 12));
+    CHECK(graph.uses_graph());
+    CHECK(graph.graph_refusal() == "");
+  }
+}
+
+TEST_CASE(
     "cuda: with Muon losses follow the CPU's, a graph has the bits of single operators, and a run resumes") {
   if (!has_cuda()) return;
   check_run(

@@ -17,6 +17,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/precision_modes.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/signatures.h"
 #include "tests/support/threads.h"
 
@@ -166,8 +167,9 @@ TEST_CASE(
 }
 
 // Returns the output and gradients of the kernels, called directly; on a GPU with blocks of about `scores` scores.
-Tensors run_in_blocks(const Tensors& x, const AttentionOptions& options, Device device, int64_t scores) {
-  const AttentionKernel kernel{options, MatmulPrecision::f32, scores};
+Tensors run_in_blocks(const Tensors& x, const AttentionOptions& options, Device device, int64_t scores,
+                      const AttentionTuning& tuning = {}) {
+  const AttentionKernel kernel{options, MatmulPrecision::f32, scores, tuning};
   const Tensor q = x[0].to(device), kv = x[1].to(device),
                dy = random_tensor(q.shape(), q.dtype(), 99).to(device);
   const PositionTerm term{random_tensor(q.shape(), q.dtype(), 98, -2, 2).to(device), x[2].to(device)};
@@ -205,6 +207,26 @@ TEST_CASE("relative_attention: results of a GPU equal those of the CPU, however 
                   dtype == DType::f64   ? 1e-12
                   : dtype == DType::f32 ? 1e-5
                                         : 2e-2);
+    }
+}
+
+TEST_CASE("relative_attention: scores in bf16 on a GPU are as near as all results in bf16, others the same") {
+  if (!has_cuda()) return;
+  const std::vector<Case> cases = {{300, 100, 400, 2, 8, {.dropout = 0.1, .key = kKey}},
+                                   {300, 99, 450, 1, 10, {.window = 70}},
+                                   {3, 3001, 820, 1, 8, {.window = 2900}},
+                                   {2, 9001, 9003, 1, 4}};
+  const AttentionTuning in_bf16{.bf16_scores = true};
+  for (const Case& at : cases)
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      INFO(at.name(), ", ", std::string(name_of(dtype)));
+      const Tensors x = at.inputs(dtype, 1);
+      const Tensors plain = run_in_blocks(x, at.options, Device::cuda(), 0),
+                    rounded = run_in_blocks(x, at.options, Device::cuda(), 0, in_bf16);
+      for (size_t i = 0; i < plain.size(); ++i)
+        CHECK(same_bits(plain[i], rounded[i]) == (dtype != DType::bf16));
+      check_close(rounded, run_in_blocks(in_f64(x), at.options, Device::cpu(), 0),
+                  dtype == DType::f32 ? 1e-5 : 3e-2);
     }
 }
 

@@ -394,6 +394,23 @@ TEST_CASE("bench: unknown operators and bad flags are refused, known operators a
     CHECK(small_run({"step", "--steps=1", "--precision=" + precision, "--json=" + json}).exit_code == 0);
     // In a record the products of a GPU's step stand as text: the logits of 16 tokens, 16 wide, are among them.
     CHECK(contains(read_text(json), "\"16x5x16 nt 1\"") == device.is_cuda());
+    const std::vector<std::string> sweep = {
+        "attention",         "step",          "--steps=1", "--precision=" + precision, "--waves=1,0.5",
+        "--scores=f32,bf16", "--json=" + json};
+    const ToolRun swept = small_run(sweep);
+    CAPTURE(swept.err);
+    if (device.is_cpu()) {
+      CHECK(swept.exit_code == 2);
+      CHECK(contains(swept.err, "this is the CPU"));
+    } else {
+      CHECK(swept.exit_code == 0);
+      for (const char* text :
+           {"1 head\"", "1 head, 0.5 waves\"", "1 head, bf16 scores\"", "1 head, 0.5 waves, bf16 scores\""})
+        CHECK(contains(read_text(json), text));
+      CHECK(contains(read_text(json), "\"attention\": \"0.5 waves, bf16 scores\""));
+      CHECK(small_run({"attention", "--waves=0"}).exit_code == 2);
+      CHECK(small_run({"attention", "--scores=f16"}).exit_code == 2);
+    }
     const ToolRun shards = small_run({"step", "--steps=2", "--shards=2", "--precision=" + precision});
     CAPTURE(shards.err);
     CHECK(shards.exit_code == 0);

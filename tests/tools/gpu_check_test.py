@@ -169,6 +169,8 @@ class Order(InFolder):
         full.facts.update(work.facts)
         self.assertEqual([stage.name for stage in full.stages()][:len(names) - 1], names[1:])
         self.assertGreater(len(full.stages()), len(names) - 1)
+        for made in (work, full):
+            self.assertEqual(plan.stage_names(made.quick, False), [stage.name for stage in [made.machine_stage()] + made.stages()])
 
     def test_the_manual_has_the_seconds_of_the_stages(self):
         work = plan.Plan("/root", "/root/build", "/out", "python3", quick=True, rehearse=False)
@@ -297,7 +299,16 @@ echo "========= ERROR SUMMARY: 0 errors"
         (self.out / "something").touch()
         self.assertIn("is not empty", self.run_check(expect=2))
         shutil.rmtree(self.out)
-        self.assertIn("there is no stage speed", self.run_check("--only=speed", expect=2))
+
+    def test_a_stage_that_does_not_exist_is_named_before_anything_is_built_or_made(self):
+        setup = self.script("root/tools/setup", "touch %s\n" % (self.folder / "built"))
+        for mode in ("--build", "--run", "--rehearse"):
+            said = self.run_check(mode, "--only=tests,speed", expect=2)
+            self.assertIn("--only=tests,speed: there is no stage 'speed'; there are machine, tests, peaks, ", said)
+            self.assertFalse(self.out.exists())
+        self.assertFalse((self.folder / "built").exists(), "%s ran" % setup)
+        # Stages that --quick leaves out are not there with it.
+        self.assertIn("there is no stage 'operators-all'", self.run_check("--only=operators-all", expect=2))
 
     def test_wrong_usage(self):
         self.run_check("--run", "--pack=x", expect=2)

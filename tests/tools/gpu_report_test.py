@@ -56,11 +56,12 @@ class Profile(unittest.TestCase):
     def test_products_are_told_apart_by_their_shapes(self):
         names = {text: kernels.product_part(text, SIZES) for text in (
             "4096x768x3072 nt 1", "8192x1536x768 nt 1", "512x1536x768 nt 4", "512x768x2048 nn 4", "1408x768x1024 tn 4",
-            "4096x9216x768 nt 1", "4096x768x9216 nn 1", "9216x768x4096 tn 1", "4096x99x3072 nt 1", "1x2x3 nn 1")}
+            "4096x9216x768 nt 1", "4096x768x9216 nn 1", "9216x768x4096 tn 1", "4096x99x3072 nt 1", "4096x104x3072 nt 1",
+            "4096x3072x104 nn 1", "99x3072x4096 tn 1", "1x2x3 nn 1")}
         self.assertEqual(list(names.values()), [
             "W_q, forward (memory and x)", "W_kv, forward", "attention: QK', again in backward, and dY V'",
             "attention: PV and dQ", "attention: dK and dV", "W_o, forward", "W_o, gradient of the input",
-            "W_o, gradient of the weight", "logits", "other products"])
+            "W_o, gradient of the weight", "logits", "logits", "logits, gradients", "logits, gradients", "other products"])
         known = report.load_predictions()["kernels"]["parts"]
         self.assertEqual([name for name in names.values() if name not in known], ["other products"])
         self.assertEqual([part for part, _ in kernels.OWN if part not in known], [])

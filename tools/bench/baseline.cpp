@@ -83,7 +83,8 @@ void add_operators(Quantities& all, const ordered_json& record) {
 
 void add_steps(Quantities& all, const ordered_json& record) {
   for (const ordered_json& step : record.at("steps")) {
-    const std::string precision = step.at("precision"), name = "step " + precision;
+    const std::string precision = step.at("precision"), tuning = step.value("attention", ""),
+                      name = "step " + precision + (tuning.empty() ? "" : ", " + tuning);
     const ordered_json& parts = step.at("times_floor");
     const double whole = parts.at("step").at("median");
     for (const auto& [part, floors] : parts.items()) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tandem/ops/attention.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/report.h"
 #include "tools/bench/step.h"
@@ -18,9 +19,10 @@ struct BenchSettings {
   BenchSizes sizes;
   int rounds = 0;
   int64_t steps = 0;
-  int passes = 0;          // repetitions of all targets in turn
-  bool recompute = false;  // whether `step` recomputes layers
-  int64_t neighbours = 0;  // busy processes beside `step`
+  int passes = 0;                               // repetitions of all targets in turn
+  bool recompute = false;                       // whether `step` recomputes layers
+  int64_t neighbours = 0;                       // busy processes beside `step`
+  std::vector<AttentionTuning> tunings = {{}};  // all targets are run with each of these in turn
 };
 
 // Returns the record of a run on the bench device that has not measured anything yet. What the functions

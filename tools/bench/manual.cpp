@@ -64,6 +64,11 @@ operator by operator, then each as one CUDA graph. It reports:
   memory                      peak of tensors, memory held by the allocator, resident memory
   allocations from the system in the timed steps; unless there are none, the exit code is 1
 
+On a GPU, --waves and --scores try ways of attention: all targets are run with each combination, and
+its cases and steps carry it in their names (`2 waves, bf16 scores`). Example:
+  bench attention step --precision=bf16 --waves=1,2,4 --scores=f32,bf16
+Scores in bf16 halve what attention reads between its products, and round each score once more.
+
 With --shards=S the step is that of a run of S shards on one rank: what it costs more than with one
 shard is the price of being able to go on on other numbers of ranks.
 

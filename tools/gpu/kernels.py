@@ -48,6 +48,7 @@ def product_part(text, sizes):
     m, n, k = (int(size) for size in shape.split("x"))
     T, B, d, p, V = (sizes[name] for name in ("unroll", "batch_size", "d", "d_projected", "vocabulary"))
     rows = T * B
+    padded = -(-V // 8) * 8  # the width of the logits within their products, unless the rows are few (cuda/linear.cu)
     parts = {
         (rows, p, d, "nt"): "W_q, forward (memory and x)",
         (2 * rows, 2 * p, p, "nt"): "W_kv, forward",
@@ -59,7 +60,9 @@ def product_part(text, sizes):
         (rows, d, p, "nn"): "W_q, gradient of the input",
         (p, d, rows, "tn"): "W_q, gradient of the weight (memory and x)",
         (rows, V, d, "nt"): "logits",
+        (rows, padded, d, "nt"): "logits",
         (rows, d, V, "nn"): "logits, gradients",
+        (rows, d, padded, "nn"): "logits, gradients",
         (V, d, rows, "tn"): "logits, gradients",
     }
     if (m, n, k, layout) in parts:

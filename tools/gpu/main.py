@@ -115,16 +115,16 @@ def out_folder(root, args):
     return str(path)
 
 
-def chosen(stages, only):
-    """Returns the stages that --only names. Failure: it names one that there is not."""
-    if only is None:
-        return stages
-    names = only.split(",")
-    unknown = sorted(set(names) - {stage.name for stage in stages} - {"machine"})
+def check_only(only, names):
+    """Failure: --only, which may be None, names a stage that is not among `names`."""
+    unknown = sorted(set(only.split(",")) - set(names)) if only is not None else []
     if unknown:
-        raise Failure("--only=%s: there is no stage %s; there are %s" % (
-            only, unknown[0], ", ".join(stage.name for stage in stages)), 2)
-    return [stage for stage in stages if stage.name in names]
+        raise Failure("--only=%s: there is no stage '%s'; there are %s" % (only, unknown[0], ", ".join(names)), 2)
+
+
+def chosen(stages, only):
+    """Returns the stages that --only names, or all if it is None."""
+    return [stage for stage in stages if only is None or stage.name in only.split(",")]
 
 
 def stop(number, frame):
@@ -133,6 +133,7 @@ def stop(number, frame):
 
 def run_check(root, args, python):
     """Runs the stages. Returns whether all that ran passed."""
+    check_only(args.only, plan.stage_names(args.quick, args.rehearse))
     out = out_folder(root, args)
     programs = os.path.abspath(args.programs) if args.programs else str(root / "build")
     header = {"date": time.strftime("%Y-%m-%d %H:%M:%S"), "command": process.shown(["tools/gpu_check"] + sys.argv[1:]),

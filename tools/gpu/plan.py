@@ -17,6 +17,7 @@ TINY = ["--preset=laptop", "--unroll=8", "--batch-size=2", "--d=16", "--d-projec
 # Steps: name, preset, batch size (0: the preset's), expected seconds.
 STEPS = [("step-base-b4", "base", 4, 15), ("step-base-b32", "base", 32, 25), ("step-txl-matched", "txl-matched", 0, 20)]
 MORE_STEPS = [("step-base-k5", "base-k5", 0, 25)]
+TOOLS = ("ncu", "compute-sanitizer")
 NO_SANITIZER = "there is no compute-sanitizer on the PATH or in the toolkit"
 
 
@@ -56,7 +57,7 @@ class Plan:
         folders = machine.library_folders(self.python)
         facts["libraries"] = machine.find_libraries(wanted, folders)
         facts["not found"] = [name for what, name in wanted.items() if what not in facts["libraries"]]
-        facts["tools"] = {name: machine.find_tool(name) for name in ("ncu", "compute-sanitizer")}
+        facts["tools"] = {name: machine.find_tool(name) for name in TOOLS}
         facts["torch"] = machine.torch_of(self.python)
         try:
             facts["gpus"] = machine.gpus()
@@ -199,4 +200,13 @@ class Plan:
         stages += [self.step_stage(*step) for step in MORE_STEPS]
         for form in ("eager", "compile"):
             stages += [self.pytorch_stage(form, preset, 0, 120, 180) for preset in ("txl-matched", "base-k5")]
-        return stages + [self.operators_stage("operators-all", ["all"], 600, 180), self.check_stage()]
+        sweep = ["attention", "step", "--steps=4", "--waves=1,2,4", "--scores=f32,bf16"]
+        return stages + [self.operators_stage("attention-sweep", sweep, 120, 120),
+                         self.operators_stage("operators-all", ["all"], 600, 180), self.check_stage()]
+
+
+def stage_names(quick, rehearse):
+    """Returns the names of all stages. They do not depend on the machine, so they are known before anything is built or run."""
+    blank = Plan("", "", "", "", quick, rehearse)
+    blank.facts = {"tools": dict.fromkeys(TOOLS), "torch": {}}
+    return [stage.name for stage in [blank.machine_stage()] + blank.stages()]

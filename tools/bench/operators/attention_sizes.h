@@ -5,12 +5,14 @@
 #include <string>
 
 #include "tools/bench/sizes.h"
+#include "tools/bench/tuning.h"
 
 namespace tandem {
 
 inline std::string attention_case_name(const BenchSizes& s, int64_t memory) {
-  return fmt::format("T {}, M {}, B {}, d' {}, {} head{}", s.unroll, memory, s.batch_size, s.d_projected,
-                     s.heads, s.heads == 1 ? "" : "s");
+  const std::string tuning = tuning_text(attention_tuning());
+  return fmt::format("T {}, M {}, B {}, d' {}, {} head{}{}{}", s.unroll, memory, s.batch_size, s.d_projected,
+                     s.heads, s.heads == 1 ? "" : "s", tuning.empty() ? "" : ", ", tuning);
 }
 
 // Multiplications of one batched product over the pairs of query and key that the causal mask leaves.
