@@ -258,7 +258,10 @@ void Trainer::advance() {
   const uint32_t first_micro_step = progress_.micro_step;
   const double exchanged = exchange_seconds();
   // The imitation is over: later steps have another loss.
-  if (progress_.step == config_.distillation.imitate_steps) graph_step_.restart(), state_is_steady_ = false;
+  if (progress_.step == config_.distillation.imitate_steps) {
+    graph_step_.restart();
+    state_is_steady_ = false;
+  }
   load_batches();
   fill(lr_, record.lr);
   std::vector<GraphStep::Part> parts{[this](uint32_t micro_step) { compute_gradients(micro_step); },
