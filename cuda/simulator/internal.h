@@ -4,6 +4,7 @@
 #include <mutex>
 #include <string>
 #include <typeinfo>
+#include <utility>
 
 #include "cuda_runtime_api.h"
 #include "simulator.h"
@@ -55,7 +56,8 @@ cudaError_t forbidden_in_capture();
 // memory.cpp
 enum class Place { device, pinned, pageable };
 Place place_of(const void* address);
-bool is_device_memory(const void* address, size_t bytes);  // all of it, in one allocation
-cudaError_t verify_guards();                               // fails the device if one is damaged
+bool is_device_memory(const void* address, size_t bytes);               // all of it, in one allocation
+std::pair<const void*, size_t> device_allocation(const void* address);  // that holds it; null if none does
+cudaError_t verify_guards();                                            // fails the device if one is damaged
 
 }  // namespace tandem::simulator

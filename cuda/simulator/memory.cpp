@@ -9,6 +9,7 @@
 #include "cuda_runtime_api.h"
 #include "fiber.h"
 #include "internal.h"
+#include "observer.h"
 
 namespace tandem::simulator {
 namespace {
@@ -90,6 +91,16 @@ cudaError_t release(Heap& heap, void* address) {
   return text.empty() ? device_error() : fail(cudaErrorIllegalAddress, text);
 }
 
+// All copies and fills of device memory, of one byte at least, are done by these.
+void copy_bytes(void* to, const void* from, size_t count) {
+  if (observer()) observer()->copy(to, from, count);
+  std::memcpy(to, from, count);
+}
+void fill_bytes(void* address, int value, size_t count) {
+  if (observer()) observer()->fill(address, count);
+  std::memset(address, value, count);
+}
+
 // Whether `count` bytes at the address are device memory, pinned memory, or outside of both.
 bool in_bounds(const void* address, size_t count) {
   switch (place_of(address)) {
@@ -122,6 +133,12 @@ Place place_of(const void* address) {
 
 bool is_device_memory(const void* address, size_t bytes) {
   return memory().device.holds(address, bytes);
+}
+
+std::pair<const void*, size_t> device_allocation(const void* address) {
+  const Heap& heap = memory().device;
+  const auto it = heap.find(address);
+  return it == heap.sizes.end() ? std::pair<const void*, size_t>(nullptr, 0) : *it;
 }
 
 void set_memory(size_t bytes) {
@@ -196,7 +213,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t count, cudaMemcpyKind 
     finish_blocking_streams();
     if (device_error() != cudaSuccess) return device_error();
     if (!copy_is_valid(to, from, count, kind)) return cudaErrorInvalidValue;
-    if (count > 0) std::memcpy(to, from, count);
+    if (count > 0) copy_bytes(to, from, count);
     return cudaSuccess;
   });
 }
@@ -207,7 +224,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, cudaMemcpy
     if (!copy_is_valid(to, from, count, kind)) return cudaErrorInvalidValue;
     if (count == 0) return submit(stream, [] { return cudaSuccess; });
     const Operation copy = [to, from, count] {
-      std::memcpy(to, from, count);
+      copy_bytes(to, from, count);
       return cudaSuccess;
     };
     const bool from_pageable = place_of(from) == Place::pageable,
@@ -218,7 +235,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, cudaMemcpy
       const auto* bytes = static_cast<const unsigned char*>(from);
       const auto staged = std::make_shared<const std::vector<unsigned char>>(bytes, bytes + count);
       return submit(stream, [to, staged] {
-        std::memcpy(to, staged->data(), staged->size());
+        copy_bytes(to, staged->data(), staged->size());
         return cudaSuccess;
       });
     }
@@ -233,7 +250,7 @@ cudaError_t cudaMemset(void* address, int value, size_t count) {
     finish_blocking_streams();
     if (device_error() != cudaSuccess) return device_error();
     if (count > 0 && !memory().device.holds(address, count)) return cudaErrorInvalidValue;
-    if (count > 0) std::memset(address, value, count);
+    if (count > 0) fill_bytes(address, value, count);
     return cudaSuccess;
   });
 }
@@ -242,7 +259,7 @@ cudaError_t cudaMemsetAsync(void* address, int value, size_t count, cudaStream_t
   return call([&] {
     if (count > 0 && !memory().device.holds(address, count)) return cudaErrorInvalidValue;
     return submit(stream, [address, value, count] {
-      if (count > 0) std::memset(address, value, count);
+      if (count > 0) fill_bytes(address, value, count);
       return cudaSuccess;
     });
   });

@@ -10,6 +10,7 @@
 
 #include "fiber.h"
 #include "internal.h"
+#include "observer.h"
 #include "order.h"
 #include "shared_memory.h"
 
@@ -41,6 +42,7 @@ class Scheduler {
   static void fiber_body();
   bool run_block();  // whether all threads ended
   void run_lanes(unsigned warp);
+  void enter(Thread& thread);
   bool release_warp(unsigned warp);
   void pause(State why);
   void check(const char* operation, unsigned mask, int source);
@@ -93,6 +95,7 @@ cudaError_t Scheduler::run(const Grid& grid) {
       for (unsigned x = 0; x < blockDim.x; ++x) threads_[i++].index = {x, y, z};
   ++counters().launches;
   if (profiling()) ++counters().profiled;
+  if (observer()) observer()->begin_launch(grid);
 
   const size_t blocks = size_t{gridDim.x} * gridDim.y * gridDim.z;
   BlockOrder block_order(blocks);
@@ -108,6 +111,7 @@ cudaError_t Scheduler::run(const Grid& grid) {
     const std::string damage = check_shared();
     if (failure_.empty() && !damage.empty()) failure_ = damage;
   }
+  if (observer()) observer()->end_launch();
   if (failure_.empty()) return cudaSuccess;
   // Fibers that wait for ever are started anew when they are needed.
   idle_.clear();
@@ -161,13 +165,20 @@ void Scheduler::run_lanes(unsigned warp) {
       fiber->resume();
     } else if (thread.state == State::ready) {
       ++next_;
-      current_ = &thread;
-      threadIdx = thread.index;
+      enter(thread);
       thread.fiber->resume();
     } else {
       ++next_;
     }
   }
+  if (observer()) observer()->leave_warp();
+}
+
+// From now on, code runs as this thread.
+void Scheduler::enter(Thread& thread) {
+  current_ = &thread;
+  threadIdx = thread.index;
+  if (observer()) observer()->enter_lane(lane());
 }
 
 // One fiber runs one thread after the other until one of them waits: a kernel without barriers needs one.
@@ -177,8 +188,7 @@ void Scheduler::fiber_body() {
   while (self.next_ < self.lanes_.size() && self.threads_[self.lanes_[self.next_]].state == State::fresh) {
     Thread& thread = self.threads_[self.lanes_[self.next_++]];
     thread.fiber = fiber;
-    self.current_ = &thread;
-    threadIdx = thread.index;
+    self.enter(thread);
     self.grid_->thread();
     thread.state = State::ended;
   }
@@ -282,6 +292,11 @@ std::string Scheduler::stuck() const {
 }
 
 }  // namespace
+
+Observer*& observer() {
+  static Observer* instance = nullptr;
+  return instance;
+}
 
 cudaError_t run(const Grid& grid) {
   return scheduler().run(grid);

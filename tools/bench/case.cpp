@@ -92,9 +92,9 @@ class TimedTape {
       : case_(std::move(c)),
         leaves_(leaves_of(case_.inputs)),
         device_(bench_device()),
-        prepare_([this] { pass([](const std::vector<Tensor>&) {}); }),
-        forward_([this] { pass([this](const std::vector<Tensor>& inputs) { case_.run(inputs); }); }),
-        both_([this] { run(); }) {}
+        prepare_([this] { run_once(CasePart::inputs); }),
+        forward_([this] { run_once(CasePart::forward); }),
+        both_([this] { run_once(CasePart::backward); }) {}
   TimedTape(const TimedTape&) = delete;
   TimedTape& operator=(const TimedTape&) = delete;
 
@@ -111,6 +111,12 @@ class TimedTape {
       sum.backward_ms += times.backward_ms;
     }
     return {sum.forward_ms / repeats, sum.backward_ms / repeats};
+  }
+
+  void run_once(CasePart last) {
+    if (last == CasePart::inputs) pass([](const std::vector<Tensor>&) {});
+    if (last == CasePart::forward) pass([this](const std::vector<Tensor>& inputs) { case_.run(inputs); });
+    if (last == CasePart::backward) run();
   }
 
  private:
@@ -157,9 +163,9 @@ BenchCase tape_case(TapeCase c) {
   bench.backward = c.backward;
   bench.tolerance = c.tolerance > 0 ? c.tolerance : default_tolerance(c.precision);
   bench.error = [c] { return error_against_f64(c); };
-  bench.run = [timed = std::make_shared<TimedTape>(std::move(c))](int repeats) {
-    return timed->run_ms(repeats);
-  };
+  const auto timed = std::make_shared<TimedTape>(std::move(c));
+  bench.run = [timed](int repeats) { return timed->run_ms(repeats); };
+  bench.run_once = [timed](CasePart last) { timed->run_once(last); };
   return bench;
 }
 

@@ -22,6 +22,9 @@ struct PassTimes {
   double forward_ms = 0, backward_ms = 0;
 };
 
+// The part of a case that runs: what makes its inputs, then the forward pass too, then the backward pass too.
+enum class CasePart { inputs, forward, backward };
+
 struct BenchCase {
   std::string op;    // name of the operator's file in ops/
   std::string name;  // what distinguishes this case, with its sizes
@@ -31,6 +34,8 @@ struct BenchCase {
   double tolerance = 1e-4;                    // that error() may not exceed
   std::function<double()> error;              // computes the largest relative error of results and gradients
   std::function<PassTimes(int repeats)> run;  // runs both passes `repeats` times and returns the mean times
+  // Runs once, untimed, up to the given part: for programs that count what kernels do.
+  std::function<void(CasePart last)> run_once;
 };
 
 // Inputs and outputs of a function of tensors; undefined tensors stay as they are.

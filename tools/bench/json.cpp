@@ -35,6 +35,20 @@ ordered_json pass_json(const Work& work, const Spread& ms, const Spread& floors,
   return json;
 }
 
+// Sets an integer to that of a field. Error: a number with a fraction, or one that the type cannot hold.
+template <class Integer>
+void take(const ordered_json& json, const char* field, Integer& target) {
+  const ordered_json& value = json.at(field);
+  const bool fits = value.is_number_unsigned()
+                        ? std::in_range<Integer>(value.get<uint64_t>())
+                        : value.is_number_integer() && std::in_range<Integer>(value.get<int64_t>());
+  TANDEM_CHECK(fits, "a record of bench whose settings are damaged: {} is {}, not a whole number that fits",
+               field, value.dump());
+  target = value.get<Integer>();
+}
+
+}  // namespace
+
 ordered_json sizes_json(const BenchSizes& sizes) {
   ordered_json json = {{"preset", sizes.preset},
                        {"unroll", sizes.unroll},
@@ -49,25 +63,10 @@ ordered_json sizes_json(const BenchSizes& sizes) {
   return json;
 }
 
-// Returns m x n x k, which operands are transposed (t) or not (n), and the batch: "512x1536x768 nt 4".
 std::string product_text(const GemmCall& p) {
   return fmt::format("{}x{}x{} {}{} {}", p.m, p.n, p.k, p.transpose_a ? 't' : 'n', p.transpose_b ? 't' : 'n',
                      p.count);
 }
-
-// Sets an integer to that of a field. Error: a number with a fraction, or one that the type cannot hold.
-template <class Integer>
-void take(const ordered_json& json, const char* field, Integer& target) {
-  const ordered_json& value = json.at(field);
-  const bool fits = value.is_number_unsigned()
-                        ? std::in_range<Integer>(value.get<uint64_t>())
-                        : value.is_number_integer() && std::in_range<Integer>(value.get<int64_t>());
-  TANDEM_CHECK(fits, "a record of bench whose settings are damaged: {} is {}, not a whole number that fits",
-               field, value.dump());
-  target = value.get<Integer>();
-}
-
-}  // namespace
 
 ordered_json record_json(const BenchSettings& settings) {
   ordered_json precisions = ordered_json::array();

@@ -33,6 +33,9 @@ nlohmann::ordered_json peaks_json(const Peaks& peaks);  // GFLOP/s
 nlohmann::ordered_json peak_table_json(const PeakTable& table);
 nlohmann::ordered_json case_json(const BenchCase& c, const BenchResult& result, const Peaks& peaks);
 nlohmann::ordered_json step_json(const StepResult& result);
+nlohmann::ordered_json sizes_json(const BenchSizes& sizes);
+// Returns m x n x k, which operands are transposed (t) or not (n), and the batch: "512x1536x768 nt 4".
+std::string product_text(const GemmCall& product);
 // Parts of these: {"min", "median", "max"}; and the calls and times of an operator in a step.
 nlohmann::ordered_json spread_json(const Spread& spread);
 nlohmann::ordered_json operator_json(const OperatorTime& time);

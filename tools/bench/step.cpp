@@ -25,33 +25,6 @@ constexpr int64_t kWarmUp =
     3;  // from the second step on, there is a memory and all shapes are as in later steps
 constexpr int64_t kEnqueued = 4;  // steps that are enqueued on a GPU before the host waits
 
-RunConfig run_config(const BenchSizes& sizes, MatmulPrecision precision) {
-  RunConfig config;
-  config.preset = sizes.preset;
-  config.model_config = sizes.model_config;
-  config.recipe = preset("srupp", sizes.preset).recipe;
-  config.recipe.batch_size = sizes.batch_size;
-  config.recipe.unroll = sizes.unroll;
-  config.recipe.shards = sizes.shards;
-  config.precision = name_of(precision);
-  config.check();
-  return config;
-}
-
-// Returns random bytes, enough for `segments` within one epoch, in which every value below `vocabulary`
-// occurs.
-std::vector<uint8_t> random_text(const Recipe& recipe, int64_t segments, int64_t vocabulary) {
-  TANDEM_CHECK(vocabulary >= 2 && vocabulary <= 256, "benchmark: a vocabulary of {} bytes; give 2 to 256",
-               vocabulary);
-  const int64_t size = std::max(vocabulary, recipe.batch_size * recipe.unroll * segments + 1);
-  std::vector<uint8_t> text;
-  Random random(11);
-  for (int64_t i = 0; i < size; ++i)
-    text.push_back(static_cast<uint8_t>(i < vocabulary ? static_cast<uint64_t>(i)
-                                                       : random.below(static_cast<uint64_t>(vocabulary))));
-  return text;
-}
-
 int64_t segments_per_step(const Trainer& trainer) {
   return trainer.config().recipe.accumulate * trainer.config().recipe.shards;
 }
@@ -268,15 +241,40 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
 
 }  // namespace
 
+RunConfig step_config(const BenchSizes& sizes, MatmulPrecision precision) {
+  RunConfig config;
+  config.preset = sizes.preset;
+  config.model_config = sizes.model_config;
+  config.recipe = preset("srupp", sizes.preset).recipe;
+  config.recipe.batch_size = sizes.batch_size;
+  config.recipe.unroll = sizes.unroll;
+  config.recipe.shards = sizes.shards;
+  config.precision = name_of(precision);
+  config.check();
+  return config;
+}
+
+std::vector<uint8_t> random_bytes(const Recipe& recipe, int64_t segments, int64_t vocabulary) {
+  TANDEM_CHECK(vocabulary >= 2 && vocabulary <= 256, "benchmark: a vocabulary of {} bytes; give 2 to 256",
+               vocabulary);
+  const int64_t size = std::max(vocabulary, recipe.batch_size * recipe.unroll * segments + 1);
+  std::vector<uint8_t> text;
+  Random random(11);
+  for (int64_t i = 0; i < size; ++i)
+    text.push_back(static_cast<uint8_t>(i < vocabulary ? static_cast<uint64_t>(i)
+                                                       : random.below(static_cast<uint64_t>(vocabulary))));
+  return text;
+}
+
 StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_t steps, const Peaks& peaks,
                       bool recompute) {
   TANDEM_CHECK(steps >= 1, "benchmark: {} steps; at least 1", steps);
   host_allocator().release_cached();
   bench_allocator().release_cached();
-  RunConfig config = run_config(sizes, precision);
+  RunConfig config = step_config(sizes, precision);
   config.recompute = recompute;
   const int64_t segments = (4 * kWarmUp + 1 + 2 * steps) * config.recipe.accumulate;
-  const std::vector<uint8_t> text = random_text(config.recipe, segments, sizes.vocabulary);
+  const std::vector<uint8_t> text = random_bytes(config.recipe, segments, sizes.vocabulary);
   const Vocabulary vocabulary = Vocabulary::of(text);
   Trainer trainer(config, {text, vocabulary}, vocabulary, bench_device());
   trainer.profile(true);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tandem/autograd/tape.h"
+#include "tandem/models/training/run_config.h"
 #include "tandem/ops/gemm/log.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/peak.h"
@@ -61,6 +62,13 @@ struct StepResult {
     return precision == MatmulPrecision::tf32 ? MatmulPrecision::tf32 : MatmulPrecision::f32;
   }
 };
+
+// Returns the configuration of the steps: the preset's recipe, with the given sizes.
+RunConfig step_config(const BenchSizes& sizes, MatmulPrecision precision);
+
+// Returns random bytes, enough for `segments` within one epoch, in which every value below `vocabulary`
+// occurs. Error: a vocabulary that bytes cannot have.
+std::vector<uint8_t> random_bytes(const Recipe& recipe, int64_t segments, int64_t vocabulary);
 
 // Trains the preset's model, with its recipe and the given sizes, on random bytes on the bench device: a few
 // steps to warm up, then `steps` timed ones. On a CPU each is followed by one replay of its products and one

@@ -1,0 +1,31 @@
+// What a program is told of the work of the simulated GPU, in the order in which it is done. Nobody listens unless
+// traffic/traffic.h counts.
+#pragma once
+#include <cstddef>
+
+#include "internal.h"
+#include "matmul.h"
+
+namespace tandem::simulator {
+
+class Observer {
+ public:
+  virtual void begin_launch(const Grid& grid) = 0;
+  // The lane of a warp whose code runs from now on.
+  virtual void enter_lane(int lane) = 0;
+  // The lanes of a warp have run until each of them waits or has ended.
+  virtual void leave_warp() = 0;
+  virtual void end_launch() = 0;
+
+  virtual void copy(const void* to, const void* from, size_t bytes) = 0;
+  virtual void fill(void* to, size_t bytes) = 0;
+  // Returns whether the observer has filled in the product's result, which then is not computed.
+  virtual bool multiply(const Matmul& product) = 0;
+
+ protected:
+  ~Observer() = default;
+};
+
+Observer*& observer();  // null: nobody listens
+
+}  // namespace tandem::simulator
