@@ -3,13 +3,15 @@
 #include <cxxabi.h>
 #include <dlfcn.h>
 #include <elf.h>
+#include <fcntl.h>
 #include <link.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
-#include <vector>
 
 #include "internal.h"
 
@@ -23,12 +25,38 @@ std::string demangled(const char* name) {
   return text ? text.get() : name;
 }
 
-// The function at an offset in an ELF file, or an empty text. The file is read in one go: with sanitizers it
-// has hundreds of megabytes.
+// A file's bytes in memory, none if it cannot be read. With sanitizers a program has hundreds of megabytes, of which the
+// table of symbols is a small part.
+class MappedFile {
+ public:
+  explicit MappedFile(const char* path) {
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    struct stat status {};
+    if (fstat(file, &status) == 0 && status.st_size > 0) {
+      size_ = static_cast<size_t>(status.st_size);
+      void* const memory = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+      if (memory != MAP_FAILED) bytes_ = static_cast<const char*>(memory);
+    }
+    close(file);
+  }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile() {
+    if (bytes_) munmap(const_cast<char*>(bytes_), size_);
+  }
+
+  const char* data() const { return bytes_; }
+  size_t size() const { return bytes_ ? size_ : 0; }
+
+ private:
+  const char* bytes_ = nullptr;
+  size_t size_ = 0;
+};
+
+// The function at an offset in an ELF file, or an empty text.
 std::string symbol_at(const char* path, uintptr_t base, uintptr_t address) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  std::vector<char> bytes(file ? static_cast<size_t>(file.tellg()) : 0);
-  file.seekg(0).read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  const MappedFile bytes(path);
   if (bytes.size() < sizeof(ElfW(Ehdr))) return "";
   const auto& header = *reinterpret_cast<const ElfW(Ehdr)*>(bytes.data());
   const auto* sections = reinterpret_cast<const ElfW(Shdr)*>(bytes.data() + header.e_shoff);
