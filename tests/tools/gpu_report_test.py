@@ -8,7 +8,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(sys.argv[1])))
 from compare.files import Failure  # noqa: E402
-from gpu import kernels, ncu, readers, report  # noqa: E402
+from gpu import kernels, ncu, readers, report, traffic  # noqa: E402
 
 SIZES = {"unroll": 1024, "batch_size": 4, "d": 3072, "d_projected": 768, "heads": 1, "vocabulary": 99}
 
@@ -33,6 +33,24 @@ RAW = '''==PROF== Connected to process 7 (/x/bench)
 
 def result(name, outcome="passed", **values):
     return {"name": name, "outcome": outcome, "why": "", "seconds": 1.0, "commands": [], "values": values}
+
+
+class Traffic(unittest.TestCase):
+    def test_what_was_counted_stands_beside_what_was_predicted(self):
+        def launch(name, distinct):
+            return {"name": name, "bank_conflicts": 3, "read": {"distinct": distinct, "bytes": 2 * distinct, "sector_bytes": 3 * distinct},
+                    "written": {"distinct": 1e6, "bytes": 1e6, "sector_bytes": 1e6}}
+        scan = "void tandem::cuda::(anonymous namespace)::forward_kernel<float>(tandem::cuda::(anonymous namespace)::ScanArgs<float>)"
+        parts, note = traffic.counted_parts({
+            "sizes": SIZES, "products": ["4096x768x3072 nt 1"],
+            "launches": [launch("product 768x4096x3072", 9e6), launch(scan, 5e6), launch(scan, 7e6), launch("fill", 0)]})
+        self.assertEqual(note, "")
+        self.assertEqual(parts["scan, forward"], {"launches": 2, "distinct": 14e6, "bytes": 26e6, "sector_bytes": 38e6, "bank_conflicts": 6})
+        self.assertEqual(parts["W_q, forward (memory and x)"]["distinct"], 10e6)
+        rows = {row[0]: row[1:] for row in traffic.rows({"scan, forward": {"mb": 7.0, "launches": 2}, "logits": {"mb": 1.0, "launches": 1}}, parts)}
+        self.assertEqual(rows["scan, forward"], ["2", "2", "7.0", "14.0", "2.00", "26.0", "38.0", "6"])
+        self.assertEqual(rows["logits"], ["1", "-", "1.0", "-", "-", "-", "-", "-"])
+        self.assertEqual(rows[traffic.OTHERS][2:4], ["-", "1.0"])
 
 
 class Profile(unittest.TestCase):

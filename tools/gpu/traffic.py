@@ -1,13 +1,13 @@
 """Prints what the simulator counted of a training step beside the bytes that the model of gpu_check predicts, part by part.
 
     build-simulate/tests/count_traffic step --preset=base --batch-size=4 --json=step.json
-    python3 tools/gpu/traffic.py step.json
+    PYTHONPATH=tools python3 -m gpu.traffic step.json
 """
 import json
 import pathlib
 import sys
 
-import kernels
+from gpu import kernels
 
 OTHERS = "copies and fills"
 
