@@ -31,5 +31,7 @@ struct Matmul {
 
 // Sums in f64 for f64, else in f32, over k in ascending order; the same bits for any number of threads.
 void compute(const Matmul& product);
+// Sets D to zeros; where beta is not 0, leaves it as it is.
+void skip(const Matmul& product);
 
 }  // namespace tandem::simulator

@@ -19,8 +19,7 @@ class Observer {
 
   virtual void copy(const void* to, const void* from, size_t bytes) = 0;
   virtual void fill(void* to, size_t bytes) = 0;
-  // Returns whether the observer has filled in the product's result, which then is not computed.
-  virtual bool multiply(const Matmul& product) = 0;
+  virtual void multiply(const Matmul& product) = 0;
 
  protected:
   ~Observer() = default;

@@ -37,6 +37,11 @@ void for_each_order(F&& f) {
   set_streams(old_streams);
 }
 
+// What cuBLASLt's products leave: their results, or zeros at once, for programs that count what kernels do and do not need
+// the values.
+enum class Products { computed, zeros };
+void set_products(Products products);
+
 // The device's memory in bytes, 4 GiB at the start: cudaMalloc beyond it fails with
 // cudaErrorMemoryAllocation.
 void set_memory(size_t bytes);

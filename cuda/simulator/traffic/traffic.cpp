@@ -2,7 +2,6 @@
 #include "traffic.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -118,14 +117,6 @@ GlobalTraffic once(uint64_t bytes) {
   return {bytes, (bytes + kSector - 1) / kSector, bytes};
 }
 
-void fill_with_zeros(const Matmul& p) {
-  const auto element = static_cast<int64_t>(bytes_of(p.d.element));
-  for (int64_t index = 0; index < p.batch; ++index)
-    for (int64_t column = 0; column < p.n; ++column)
-      std::memset(static_cast<char*>(p.d.data) + (index * p.d.stride + column * p.d.ld) * element, 0,
-                  static_cast<size_t>(p.m * element));
-}
-
 }  // namespace
 
 GlobalTraffic& GlobalTraffic::operator+=(const GlobalTraffic& other) {
@@ -146,7 +137,6 @@ KernelTraffic& KernelTraffic::operator+=(const KernelTraffic& other) {
 
 class TrafficCount::Counter final : public Observer {
  public:
-  explicit Counter(Products products) : products_(products) {}
   std::vector<KernelTraffic> launches;
 
   void begin_launch(const Grid& grid) override {
@@ -179,7 +169,7 @@ class TrafficCount::Counter final : public Observer {
   void fill(void*, size_t bytes) override {
     launches.push_back({.name = "fill", .launches = 1, .written = once(bytes)});
   }
-  bool multiply(const Matmul& p) override {
+  void multiply(const Matmul& p) override {
     KernelTraffic product{
         .name = "product " + std::to_string(p.m) + "x" + std::to_string(p.n) + "x" + std::to_string(p.k),
         .launches = 1};
@@ -190,9 +180,6 @@ class TrafficCount::Counter final : public Observer {
     if (p.bias) product.read += once(static_cast<uint64_t>(p.m) * bytes_of(p.d.element));
     product.written = once(bytes_of(p.d, p.m, p.n, p.batch));
     launches.push_back(product);
-    if (products_ == Products::computed) return false;
-    if (p.beta == 0) fill_with_zeros(p);
-    return true;
   }
 
  private:
@@ -226,7 +213,6 @@ class TrafficCount::Counter final : public Observer {
         *std::max_element(words.begin(), words.end()) - (units_.size() + kBanks - 1) / kBanks;
   }
 
-  const Products products_;
   std::map<const void*, std::string> names_;
   WarpAccesses warp_;
   Regions regions_;
@@ -234,7 +220,7 @@ class TrafficCount::Counter final : public Observer {
   KernelTraffic launch_;
 };
 
-TrafficCount::TrafficCount(Products products) : counter_(std::make_unique<Counter>(products)) {
+TrafficCount::TrafficCount() : counter_(std::make_unique<Counter>()) {
   const std::lock_guard lock(mutex());
   if (observer()) throw std::logic_error("TrafficCount: another one counts already");
   finish_all_streams();

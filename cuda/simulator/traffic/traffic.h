@@ -35,14 +35,11 @@ struct KernelTraffic {
   KernelTraffic& operator+=(const KernelTraffic& other);
 };
 
-// Matrix products are not run thread by thread: they count as reads of their operands and a write of their result,
-// each once. `skipped` ones leave zeros in place of the result, for programs that are only to be counted.
-enum class Products { computed, skipped };
-
-// Counts all that the device does from its construction on. Error (std::logic_error): another count is alive.
+// Counts all that the device does from its construction on. Matrix products are not run thread by thread: they count as
+// reads of their operands and a write of their result, each once. Error (std::logic_error): another count is alive.
 class TrafficCount {
  public:
-  explicit TrafficCount(Products products = Products::computed);
+  TrafficCount();
   ~TrafficCount();
   TrafficCount(const TrafficCount&) = delete;
   TrafficCount& operator=(const TrafficCount&) = delete;

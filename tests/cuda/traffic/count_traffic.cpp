@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tandem/core/check.h"
+#include "tandem/cuda/simulator/simulator.h"
 #include "tandem/models/training/trainer.h"
 #include "tandem/tools/run/cli.h"
 #include "tests/cuda/traffic/counted_case.h"
@@ -55,7 +56,7 @@ ordered_json traffic_json(const GlobalTraffic& traffic) {
   return {{"bytes", traffic.bytes}, {"sector_bytes", traffic.sector_bytes()}, {"distinct", traffic.distinct}};
 }
 
-// Counts the second step, in which there is a memory. Products are left out: only their bytes are counted.
+// Counts the second step, in which there is a memory.
 ordered_json count_step(const Options& options, const BenchSizes& sizes, MatmulPrecision precision) {
   RunConfig config = step_config(sizes, precision);
   nlohmann::json model = nlohmann::json::parse(config.model_config);
@@ -64,11 +65,9 @@ ordered_json count_step(const Options& options, const BenchSizes& sizes, MatmulP
   const std::vector<uint8_t> text = random_bytes(config.recipe, 4, sizes.vocabulary);
   const Vocabulary vocabulary = Vocabulary::of(text);
   Trainer trainer(config, {text, vocabulary}, vocabulary, bench_device());
-  {
-    const simulator::TrafficCount skipping_products(simulator::Products::skipped);
-    trainer.step();
-  }
-  const simulator::TrafficCount count(simulator::Products::skipped);
+  simulator::set_products(simulator::Products::zeros);
+  trainer.step();
+  const simulator::TrafficCount count;
   const GemmLog log;
   const StepRecord record = trainer.step();
   TANDEM_CHECK(!record.skipped,
@@ -76,6 +75,7 @@ ordered_json count_step(const Options& options, const BenchSizes& sizes, MatmulP
                record.loss, record.gradient_norm);
   ordered_json json = {{"step", fmt::format("{}, {} layers, {}", sizes.text(),
                                             model.value("layers", int64_t{0}), name_of(precision))},
+                       {"layers", model.value("layers", int64_t{0})},
                        {"sizes", sizes_json(sizes)},
                        {"products", ordered_json::array()},
                        {"launches", ordered_json::array()}};
@@ -90,6 +90,7 @@ ordered_json count_step(const Options& options, const BenchSizes& sizes, MatmulP
 }
 
 void run(const Options& options) {
+  simulator::set_memory(size_t{64} << 30);
   const BenchDeviceScope on(Device::cuda());
   const MatmulPrecision precision = bench_precisions(options.precision).at(0);
   const BenchSizes sizes = bench_sizes(options.preset, options.sizes);

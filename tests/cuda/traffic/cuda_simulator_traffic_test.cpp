@@ -3,7 +3,9 @@
 
 #include <stdexcept>
 
+#include "tandem/core/array.h"
 #include "tandem/cuda/simulator/traffic/traffic.h"
+#include "tandem/ops/matmul.h"
 #include "tests/cuda/traffic/patterns.h"
 #include "tests/support/simulated_device.h"
 
@@ -11,7 +13,6 @@ namespace tandem {
 namespace {
 
 using simulator::KernelTraffic;
-using simulator::Products;
 using simulator::TrafficCount;
 using testing::DeviceArray;
 
@@ -147,6 +148,23 @@ TEST_CASE("cuda simulator traffic: copies and fills are counted, and launches by
   CHECK(count.sum("fill").written.bytes == 64);
   CHECK(count.sum("copy to host").read.bytes == a.y.bytes());
   CHECK(count.sum().launches == 5);
+}
+
+TEST_CASE(
+    "cuda simulator traffic: a product reads its operands and writes its result once, also where it is left out") {
+  const Tensor a = full({8, 32}, 1, DType::f32, Device::cuda()),
+               b = full({32, 16}, 2, DType::f32, Device::cuda());
+  for (const auto& [products, value] :
+       {std::pair{simulator::Products::computed, 64.0}, {simulator::Products::zeros, 0.0}}) {
+    simulator::set_products(products);
+    const TrafficCount count;
+    const Tensor y = matmul(a, b);
+    CHECK(count.sum("product 16x8x32").read.bytes ==
+          a.nbytes() + b.nbytes());  // as column-major cuBLASLt sees it
+    CHECK(count.sum("product 16x8x32").written.bytes == y.nbytes());
+    for (const float element : y.to_vector<float>()) CHECK(element == value);
+  }
+  simulator::set_products(simulator::Products::computed);
 }
 
 TEST_CASE("cuda simulator traffic: nothing is counted without a count, and two at a time are refused") {

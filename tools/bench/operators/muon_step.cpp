@@ -85,6 +85,9 @@ BENCH_CASES(muon_step, BenchPrecisions::every) {
   c.tolerance = precision == MatmulPrecision::f32 ? 1e-4 : precision == MatmulPrecision::tf32 ? 2e-2 : 1e-1;
   c.error = [shapes, precision] { return error_against_f64(shapes, precision); };
   c.run = [updates](int repeats) { return PassTimes{updates->step_ms(repeats), 0}; };
+  c.run_once = [updates](CasePart last) {
+    if (last == CasePart::forward) updates->step();
+  };
   bench.add(std::move(c));
 }
 
