@@ -155,6 +155,30 @@ TEST_CASE("cuda traffic: layer norm reads its rows once, and gain and bias once 
   }
 }
 
+TEST_CASE(
+    "cuda traffic: layer norm in bf16 takes vectors of f32 in two halves, which share sectors and banks") {
+  const uint64_t R = 24, chunks = 3, n = 768;
+  const auto rows = [](uint64_t seed) { return random_on_gpu({24, 768}, seed).to(DType::bf16); };
+  const Tensor x = rows(1), dy = rows(2), dx = on_gpu({24, 768}, DType::bf16), stats = random_on_gpu({24, 2});
+  const Tensor gain = random_on_gpu({768}), dgain = on_gpu({768}), dbias = on_gpu({768});
+  // A lane holds vectors of 8 elements; in f32 each half is an access at a stride of 32 bytes. That touches every sector of
+  // the gain twice, the second time in the L1 cache, and costs 4 wavefronts more in shared memory. There each of a row's
+  // 3 vectors adds to two sums, in 4 loads and 4 stores; each block begins with 4 stores of zeros in each of 4 warps.
+  const uint64_t accesses = R * 3 * 8 + chunks * 4 * 3 * 4;
+  const std::vector<KernelTraffic> backward = counted(
+      2,
+      [&] {
+        cuda::layer_norm_backward({dx, {}, {}, {dgain, false}, {dbias, false}}, dy, {x, {}, {}}, gain, stats,
+                                  {});
+      },
+      4 * accesses);
+  Expected read;
+  read.rows(dy).rows(x).by_all_lanes(4, 2 * R, 2 * R).rows(gain, R);
+  read.sectors += R * gain.nbytes() / kSector;
+  check(backward[0].read, read);
+  check(backward[0].written, Expected().rows(dx).add(chunks * 2 * n * 4).by_one_lane(4, chunks));
+}
+
 TEST_CASE("cuda traffic: rms norm reads its rows once; the gradient of the gain goes through memory") {
   const uint64_t R = 24;
   const Tensor x = random_on_gpu({24, 256}), gain = random_on_gpu({256}), y = on_gpu({24, 256}),
