@@ -258,10 +258,7 @@ void Trainer::advance() {
   const uint32_t first_micro_step = progress_.micro_step;
   const double exchanged = exchange_seconds();
   // The imitation is over: later steps have another loss.
-  if (progress_.step == config_.distillation.imitate_steps) {
-    graph_step_.restart();
-    state_is_steady_ = false;
-  }
+  if (progress_.step == config_.distillation.imitate_steps) restart_graph();
   load_batches();
   fill(lr_, record.lr);
   std::vector<GraphStep::Part> parts{[this](uint32_t micro_step) { compute_gradients(micro_step); },
@@ -431,8 +428,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   progress_.micro_step = static_cast<uint32_t>(micro_step);
   for (Shard& shard : shards_) shard.stream.set_position({count("epoch"), count("segment")});
   counters = {json_field<double>(progress, "best_dev_nats", kWhat), count("best_step")};
-  graph_step_.restart();
-  state_is_steady_ = false;
+  restart_graph();
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);
   optimizer_.set_pruning_masks(checkpoint.masks);

@@ -174,6 +174,11 @@ class Trainer {
   void copy_gradients();
   // Returns whether the state has the layout of the one before, so that the next step has the shapes of this one.
   bool keep_state(Shard& shard, State next);
+  // Lets go of the graph: the next steps differ from those before.
+  void restart_graph() {
+    graph_step_.restart();
+    state_is_steady_ = false;
+  }
   // Whether the loaded step does what every later step does, so that a graph can hold it.
   bool is_regular_step() const;
   void read_history();
