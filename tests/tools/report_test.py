@@ -51,7 +51,7 @@ class Recorded(unittest.TestCase):
         self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
         return done.stdout if expect == 0 else done.stderr
 
-    def whole_run(self, name="run", lr=0.008):
+    def whole_run(self, name="run", lr=0.008, first_loss=2.95):
         facts = {"starts": [{"time": "2026-11-22 10:00:00", "folder": "/home/me", "step": 0, "device": "cpu, test",
                              "ranks": 1, "command": ["train", "a file.txt", f"--lr={lr}"]}],
                  "parameters": 12345, "flops_per_token": 1e6,
@@ -59,7 +59,7 @@ class Recorded(unittest.TestCase):
                             "model": {"model": "srupp", "d": 64}}}
         rows = []
         for step in range(1, 41):
-            rows.append(step_row(step, 3.0 - step / 20))
+            rows.append(step_row(step, first_loss if step == 1 else 3.0 - step / 20))
             if step % 10 == 0:
                 rows += [dev_row(step, 4 - step / 20),
                          {"step": step, "prompt": "The <b>", "sample": f"tape\u2028at {step} & more"}]
@@ -220,7 +220,7 @@ class Recorded(unittest.TestCase):
         if not browser:
             self.skipTest("there is no chromium (Debian's chromium): the page is not looked at in a browser")
         page = self.folder / "page.html"
-        self.report(self.whole_run("first"), self.whole_run("second", 0.02), f"--out={page}")
+        self.report(self.whole_run("first", first_loss=60), self.whole_run("second", 0.02), f"--out={page}")
 
         def browse(*what):
             return subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
@@ -235,6 +235,10 @@ class Recorded(unittest.TestCase):
             self.assertEqual(len(drawn), 4 if "bits per character" in chart else 2)
             self.assertNotIn("NaN", chart)
         self.assertEqual(charts[0].count("<circle"), 8)
+        # The axis leaves out the loss from which the first steps fall.
+        labels = re.findall(r'text-anchor="end">([0-9.]+)</text>', charts[0])
+        self.assertTrue(labels)
+        self.assertLess(max(map(float, labels)), 10)
         # A page that loads itself again, here once, shows what it has shown before.
         changing = page.read_text()
         for old, new in (('"reload":0', '"reload":0.3'),

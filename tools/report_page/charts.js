@@ -5,6 +5,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const SVG = "http://www.w3.org/2000/svg";
   const HEIGHT = 260, LEFT = 62, RIGHT = 12, TOP = 10, BOTTOM = 34;
+  const UNTRAINED = 0.02;  // part of a run in which the loss falls from far above
   const AXES = {
     step: {label: "steps", value: (run, points, i) => points.step[i], show: count},
     seconds: {label: "training time", value: (run, points, i) => points.seconds[i], show: duration},
@@ -186,8 +187,11 @@
     if (chart.section.hidden) return;
     let xs = state.range || [logX ? whole[0] : Math.max(0, Math.min(...all)), Math.max(...all)];
     if (xs[0] >= xs[1]) xs = whole;
-    const inside = (at) => at >= xs[0] && at <= xs[1];
-    const ys = extent(chart.curves.flatMap((curve) => curve.ys.filter((_, i) => inside(curve.xs[i]))), logY);
+    // The axis of a loss leaves its first fall out, so that what comes after it can be told apart; a zoom shows it.
+    const begin = chart.score && !state.range && !logX && !logY ? xs[0] + UNTRAINED * (xs[1] - xs[0]) : xs[0];
+    const extentFrom = (least) => extent(chart.curves.flatMap((curve) =>
+      curve.ys.filter((_, i) => curve.xs[i] >= least && curve.xs[i] <= xs[1])), logY);
+    const ys = extentFrom(begin) || extentFrom(xs[0]);
     if (ys === null) return;
     const x = chart.x = scaleOf(xs[0], xs[1], logX, LEFT, width - RIGHT);
     const y = chart.y = scaleOf(ys[0], ys[1], logY, HEIGHT - BOTTOM, TOP);
