@@ -40,7 +40,30 @@ Tensor KeyValueCache::add(Group& group, const Tensor& rows) const {
   return buffer.view_rows(group.end - steps - kept, group.end);
 }
 
+void KeyValueCache::join_full_groups() {
+  const int64_t kept = visible_ - 1;
+  const auto is_full = [kept](const Group& group) { return group.end >= kept; };
+  std::vector<Group> joined;
+  for (auto first = groups_.begin(); first != groups_.end();) {
+    const auto last = is_full(*first) ? std::find_if_not(first, groups_.end(), is_full) : first + 1;
+    if (last - first == 1) {
+      joined.push_back(std::move(*first++));
+      continue;
+    }
+    int64_t batch = 0, begin = 0;
+    for (auto group = first; group != last; ++group) batch += group->batch();
+    const Tensor& like = first->buffer;
+    const Tensor buffer({like.size(0), batch, like.size(2)}, like.dtype(), like.device());
+    const Tensor front = buffer.view_rows(0, kept);
+    for (; first != last; begin += first++->batch())
+      set_batch_rows(front, begin, first->buffer.view_rows(first->end - kept, first->end));
+    joined.push_back({buffer, kept});
+  }
+  groups_ = std::move(joined);
+}
+
 Tensor KeyValueCache::attend(const Tensor& q, const Tensor& kv, const Attend& attend) {
+  if (groups_.size() > 1) join_full_groups();
   if (groups_.size() == 1) return attend(q, add(groups_[0], kv));
   Tensor y;
   int64_t begin = 0;

@@ -8,11 +8,11 @@
 
 namespace tandem {
 
-// A batch of texts is held as groups: neighbours in the batch that have read equally many tokens, at first all of them. A
-// group has a buffer with twice as many rows as are visible. Rows are appended; at the end of the buffer the visible ones
-// move to the front. They are thus contiguous and in order, at the cost of about one copy per row. Texts that join a batch
-// are groups of their own, so that attention, which is computed group by group, gives each text the bits that it would
-// have alone.
+// A batch of texts is held as groups: neighbours in the batch that see equally many keys, at first all of them. A group has
+// a buffer with twice as many rows as are visible. Rows are appended; at the end of the buffer the visible ones move to the
+// front. They are thus contiguous and in order, at the cost of about one copy per row. Texts that join a batch are groups
+// of their own until their memory is full, so that attention, which is computed group by group, gives each text the bits
+// that it would have alone.
 class KeyValueCache {
  public:
   // `visible`: number of keys that a query sees. Error: it is not positive.
@@ -34,6 +34,8 @@ class KeyValueCache {
     int64_t end = 0;  // rows in use
     int64_t batch() const { return buffer.size(1); }
   };
+  // Makes one group of neighbours whose queries all see as much as they ever will, so that one pass computes their attention.
+  void join_full_groups();
   // Adds rows (T, n, width) to a group. Returns what their queries may see, if possible as a view of the buffer.
   Tensor add(Group& group, const Tensor& rows) const;
 
