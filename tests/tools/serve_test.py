@@ -12,9 +12,11 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.error
@@ -304,13 +306,23 @@ class ServeTest(unittest.TestCase):
             self.assertEqual(server.post({"prompt": "a", "n": 3})[0], 400)
             running = server.open_stream("a", max_tokens=1000000)
             running.recv(100)
+
+            def read_on():  # a client that reads nothing for some seconds is given up
+                with contextlib.suppress(OSError):
+                    while running.recv(1 << 16):
+                        pass
+            reader = threading.Thread(target=read_on)
+            reader.start()
             waiting = [server.open_stream("t", max_tokens=1) for _ in range(2)]
             deadline = time.monotonic() + 30
             while server.get("/health") != {"status": "ok", "running": 1, "waiting": 2}:
-                self.assertLess(time.monotonic(), deadline)
+                self.assertLess(time.monotonic(), deadline, server.get("/health"))
+                time.sleep(0.01)
             status, answer = server.post({"prompt": "c"})
             self.assertEqual((status, answer["error"]["code"]), (429, "rate_limit_exceeded"))
             self.assertEqual(answer["error"]["type"], "rate_limit_error")
+            running.shutdown(socket.SHUT_RDWR)
+            reader.join()
             running.close()
             for connection in waiting:
                 connection.close()
