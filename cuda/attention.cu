@@ -44,9 +44,7 @@ struct Layout {
         mask{keys - queries, kernel.options.window},
         precision(kernel.precision) {
     const double once = static_cast<double>(context().multiprocessors) * kTileRows * kTileColumns;
-    const int64_t wave = kernel.scores_at_once > 0
-                             ? kernel.scores_at_once
-                             : static_cast<int64_t>(std::max(1.0, kernel.tuning.waves * once));
+    const auto wave = static_cast<int64_t>(std::max(1.0, kernel.tuning.waves * once));
     chunk = std::clamp(wave / scores_of(heads, std::min(queries, kTileRows)), int64_t{1}, batch);
     chunk = even_part(batch, chunk, 1);
     rows = kTileRows;

@@ -249,7 +249,7 @@ const AttentionTuning& attention_tuning() {
 }
 
 Tensor causal_attention(const Tensor& q, const Tensor& kv, const AttentionOptions& options) {
-  const AttentionKernel kernel{options, matmul_precision(), 0, attention_tuning()};
+  const AttentionKernel kernel{options, matmul_precision(), attention_tuning()};
   check_defined("causal_attention", {{"q", q}, {"kv", kv}});
   check_attention("causal_attention", q, kv, kv_dtype_for(q, kv, kernel.precision == MatmulPrecision::bf16),
                   options);

@@ -62,7 +62,6 @@ const AttentionTuning& attention_tuning();
 struct AttentionKernel {
   AttentionOptions options;
   MatmulPrecision precision = MatmulPrecision::f32;
-  int64_t scores_at_once = 0;  // scores in one block of a GPU, about; 0: as the tuning says
   AttentionTuning tuning = {};
 };
 

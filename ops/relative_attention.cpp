@@ -54,7 +54,7 @@ Tensor relative_attention(const Tensor& q, const Tensor& kv, const Tensor& r, co
                r.summary());
   check_bias("u", u, q);
   check_bias("v", v, q);
-  const AttentionKernel kernel{options, matmul_precision(), 0, attention_tuning()};
+  const AttentionKernel kernel{options, matmul_precision(), attention_tuning()};
   Tensor y = empty_like(q);
   Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), q.device());
   TANDEM_DISPATCH(q.device(), attention_forward(y, lse, biased(q, u), kv, {biased(q, v), r}, kernel));

@@ -173,7 +173,7 @@ struct AttentionBackward : AttentionRows<Compute<T>> {
                                                                 this->mask.end(at.query) - kept.begin));
     const int64_t columns = kept.size();
     const int64_t offset = row * this->ld - before;
-    // What is only loaded stays as it is until it is used: a conversion would wait for it.
+    // Loaded values keep their type until they are used: a conversion would wait for the load.
     Vec<std::conditional_t<Positions::kAny, C, Score>, N> score[Shape::kStored];
     Vec<Score, N> slope[Shape::kStored];
     const auto load = [&](int i, Index column) {

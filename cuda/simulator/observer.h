@@ -1,5 +1,5 @@
-// What a program is told of the work of the simulated GPU, in the order in which it is done. Nobody listens unless
-// traffic/traffic.h counts.
+// An Observer is told what the simulated GPU does, in the order in which it does it. There is none unless traffic/traffic.h
+// counts.
 #pragma once
 #include <cstddef>
 
@@ -11,7 +11,7 @@ namespace tandem::simulator {
 class Observer {
  public:
   virtual void begin_launch(const Grid& grid) = 0;
-  // The lane of a warp whose code runs from now on.
+  // From now on the code of this lane of the warp runs.
   virtual void enter_lane(int lane) = 0;
   // The lanes of a warp have run until each of them waits or has ended.
   virtual void leave_warp() = 0;

@@ -37,8 +37,8 @@ void for_each_order(F&& f) {
   set_streams(old_streams);
 }
 
-// What cuBLASLt's products leave: their results, or zeros at once, for programs that count what kernels do and do not need
-// the values.
+// Chooses whether cuBLASLt's products are computed, or leave zeros at once: a program that counts what kernels do does not
+// need the values.
 enum class Products { computed, zeros };
 void set_products(Products products);
 

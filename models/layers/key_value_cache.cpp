@@ -43,6 +43,8 @@ Tensor KeyValueCache::add(Group& group, const Tensor& rows) const {
 void KeyValueCache::join_full_groups() {
   const int64_t kept = visible_ - 1;
   const auto is_full = [kept](const Group& group) { return group.end >= kept; };
+  const auto both_full = [is_full](const Group& a, const Group& b) { return is_full(a) && is_full(b); };
+  if (std::adjacent_find(groups_.begin(), groups_.end(), both_full) == groups_.end()) return;
   std::vector<Group> joined;
   for (auto first = groups_.begin(); first != groups_.end();) {
     const auto last = is_full(*first) ? std::find_if_not(first, groups_.end(), is_full) : first + 1;

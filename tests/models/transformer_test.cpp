@@ -7,7 +7,6 @@
 
 #include "tandem/core/array.h"
 #include "tandem/models/evolved_transformer/evolved_transformer.h"
-#include "tandem/models/layers/key_value_cache.h"
 #include "tandem/models/layers/positions.h"
 #include "tandem/models/layers/self_attention.h"
 #include "tandem/models/registry.h"
@@ -242,63 +241,6 @@ TEST_CASE("positions: sinusoids by row, kept where they are while the table grow
     CHECK(row[3 + k] == doctest::Approx(std::cos(angle)).epsilon(1e-5));
   }
   CHECK(contains(error_of([] { Sinusoids odd(5); }), "width 5 must be even"));
-}
-
-// Adds the rows numbered `begin` to `end` - 1, (end - begin, B, 3), and returns what the queries of each group see.
-std::vector<Tensor> seen(KeyValueCache& cache, int64_t batch, int64_t begin, int64_t end, Device device) {
-  const Tensor rows({end - begin, batch, 3}, DType::f32, device);
-  for (int64_t n = begin; n < end; ++n)
-    fill(rows.view_rows(n - begin, n - begin + 1), static_cast<double>(n));
-  std::vector<Tensor> all;
-  const Tensor y = cache.attend(rows, rows, [&all](const Tensor& q, const Tensor& kv) {
-    all.push_back(kv.clone());
-    return q;
-  });
-  CHECK(y.to_vector<float>() == rows.to_vector<float>());  // the groups' results lie where their queries lay
-  return all;
-}
-
-// Checks that rows (n, B, 3) are those numbered `begin` to `end` - 1.
-void check_numbers(const Tensor& rows, int64_t batch, int64_t begin, int64_t end) {
-  REQUIRE(rows.shape() == Shape({end - begin, batch, 3}));
-  const std::vector<float> values = rows.to_vector<float>();
-  for (size_t i = 0; i < values.size(); ++i)
-    CHECK(values[i] == static_cast<float>(begin + static_cast<int64_t>(i) / (3 * batch)));
-}
-
-TEST_CASE("key-value cache: the last rows, together and in order, one by one and several at once") {
-  for (const Device device : test_devices())
-    for (const int64_t visible : {1, 2, 5}) {
-      KeyValueCache cache(visible, 2, 3, DType::f32, device), pieces(visible, 2, 3, DType::f32, device);
-      for (int64_t n = 0; n < 4 * visible + 3; ++n)
-        check_numbers(seen(cache, 2, n, n + 1, device)[0], 2, std::max<int64_t>(0, n + 1 - visible), n + 1);
-      for (int64_t begin = 0; const int64_t steps : {1, 3, 2, 9, 1, 4, 5, 1, 1, 6, 12, 1, 5, 5, 5}) {
-        check_numbers(seen(pieces, 2, begin, begin + steps, device)[0], 2,
-                      std::max<int64_t>(0, begin + 1 - visible), begin + steps);
-        begin += steps;
-      }
-    }
-  CHECK(contains(error_of([] { KeyValueCache cache(0, 1, 1, DType::f32, Device::cpu()); }),
-                 "at least one token"));
-}
-
-TEST_CASE("key-value cache: texts that join are groups of their own until they are full, and others leave") {
-  KeyValueCache cache(3, 3, 3, DType::f32, Device::cpu()), joining(3, 2, 3, DType::f32, Device::cpu());
-  for (int64_t n = 0; n < 4; ++n) seen(cache, 3, n, n + 1, Device::cpu());
-  seen(joining, 2, 3, 4, Device::cpu());
-  cache.append(joining);
-  std::vector<Tensor> groups = seen(cache, 5, 4, 5, Device::cpu());
-  REQUIRE(groups.size() == 2);
-  check_numbers(groups[0], 3, 2, 5);
-  check_numbers(groups[1], 2, 3, 5);
-  cache.keep(std::vector<int64_t>{0, 2, 4});
-  groups = seen(cache, 3, 5, 7, Device::cpu());
-  REQUIRE(groups.size() == 1);
-  check_numbers(groups[0], 3, 3, 7);
-  cache.keep(std::vector<int64_t>{2});
-  groups = seen(cache, 1, 7, 8, Device::cpu());
-  REQUIRE(groups.size() == 1);
-  check_numbers(groups[0], 1, 5, 8);
 }
 
 TEST_CASE("transformers: configurations that do not fit are refused") {

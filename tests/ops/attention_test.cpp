@@ -6,11 +6,11 @@
 #include <cmath>
 
 #include "tandem/autograd/tape.h"
-#include "tandem/core/dispatch.h"
 #include "tandem/core/error.h"
 #include "tandem/ops/gemm/log.h"
 #include "tandem/ops/reference/attention.h"
 #include "tandem/ops/support/weight_cache.h"
+#include "tests/support/attention_kernels.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/precision_modes.h"
@@ -144,18 +144,6 @@ TEST_CASE("attention: every precision equals the definition to its rounding, aro
   }
 }
 
-// Returns the output, dq and dkv of the GPU kernels, called directly with blocks of about `scores` scores.
-Tensors run_in_blocks(const Tensor& q, const Tensor& kv, const AttentionOptions& options, int64_t scores) {
-  const Device gpu = Device::cuda();
-  const AttentionKernel kernel{options, MatmulPrecision::f32, scores};
-  const Tensor a = q.to(gpu), b = kv.to(gpu), dy = random_tensor(q.shape(), q.dtype(), 99).to(gpu);
-  const Tensor y = empty_like(a), da = empty_like(a), db = empty_like(b);
-  const Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), gpu);
-  TANDEM_DISPATCH(gpu, attention_forward(y, lse, a, b, {}, kernel));
-  TANDEM_DISPATCH(gpu, attention_backward(da, db, {}, dy, a, b, {}, y, lse, kernel));
-  return {y.to(Device::cpu()), da.to(Device::cpu()), db.to(Device::cpu())};
-}
-
 TEST_CASE("attention: results of a GPU equal those of the CPU, however it cuts batch, queries and keys") {
   if (!has_cuda()) return;
   struct Cut {
@@ -179,7 +167,8 @@ TEST_CASE("attention: results of a GPU equal those of the CPU, however it cuts b
       INFO(at.name(), ", ", std::string(name_of(dtype)), ", ", cut.scores, " scores at once");
       const Tensor q = random_tensor({at.queries, at.batch, at.width}, dtype, 1);
       const Tensor kv = random_tensor({at.memory + at.queries, at.batch, 2 * at.width}, dtype, 2);
-      const Tensors result = run_in_blocks(q, kv, at.options(), cut.scores);
+      const Tensors result = run_attention_kernels(
+          q, kv, {}, Device::cuda(), {at.options(), MatmulPrecision::f32, blocks_of(cut.scores)});
       const Tensors exact = run_attention(q.to(DType::f64), kv.to(DType::f64), at.options(),
                                           {Device::cpu(), MatmulPrecision::f32});
       for (size_t i = 0; i < 3; ++i) {

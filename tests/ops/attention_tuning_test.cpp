@@ -5,10 +5,9 @@
 #include <cmath>
 
 #include "tandem/autograd/tape.h"
-#include "tandem/core/dispatch.h"
 #include "tandem/core/error.h"
 #include "tandem/ops/attention.h"
-#include "tandem/ops/support/weight_cache.h"
+#include "tests/support/attention_kernels.h"
 #include "tests/support/devices.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/same_bits.h"
@@ -22,18 +21,9 @@ struct TunedCase {
   AttentionOptions options() const { return {heads, window, dropout, DropoutKey{7, 3, 11}}; }
 };
 
-// Returns the output, dq and dkv of the kernels, called directly.
-Tensors run(const Tensor& q, const Tensor& kv, Device device, const AttentionKernel& kernel) {
-  const Tensor a = q.to(device), b = kv.to(device), dy = random_tensor(q.shape(), q.dtype(), 99).to(device);
-  const Tensor y = empty_like(a), da = empty_like(a), db = empty_like(b);
-  const Tensor lse({q.size(1), kernel.options.heads, q.size(0)}, parameter_dtype(q.dtype()), device);
-  TANDEM_DISPATCH(device, attention_forward(y, lse, a, b, {}, kernel));
-  TANDEM_DISPATCH(device, attention_backward(da, db, {}, dy, a, b, {}, y, lse, kernel));
-  return {y.to(Device::cpu()), da.to(Device::cpu()), db.to(Device::cpu())};
-}
-
-Tensors on_gpu(const Tensor& q, const Tensor& kv, const AttentionKernel& kernel) {
-  return run(q, kv, Device::cuda(), kernel);
+Tensors on_gpu(const Tensor& q, const Tensor& kv, const AttentionOptions& options,
+               const AttentionTuning& tuning) {
+  return run_attention_kernels(q, kv, {}, Device::cuda(), {options, MatmulPrecision::f32, tuning});
 }
 
 double largest(const Tensor& x) {
@@ -57,7 +47,6 @@ TEST_CASE("attention: scores in bf16 cost a GPU what their rounding costs, and f
       {{390, 20, 2, 12, 3, 200, 0}, 200000, 2}, {{130, 0, 1, 10, 1, 0, 0.2}, 0, 1},
       {{3, 1500, 2, 8, 2, 0, 0.2}, 0, 1},       {{3, 3001, 2, 8, 2, 0, 0}, 0, 2},
       {{2, 9001, 1, 8, 1, 0, 0.2}, 0, 1}};
-  const AttentionTuning in_bf16{.bf16_scores = true};
   for (const Scaled& c : cases) {
     const TunedCase& at = c.at;
     INFO(at.queries, " queries, memory ", at.memory, ", window ", at.window, ", ", c.scores,
@@ -66,11 +55,12 @@ TEST_CASE("attention: scores in bf16 cost a GPU what their rounding costs, and f
       const Tensor q = random_tensor({at.queries, at.batch, at.width}, dtype, 1, -c.size, c.size);
       const Tensor kv =
           random_tensor({at.memory + at.queries, at.batch, 2 * at.width}, dtype, 2, -c.size, c.size);
-      const Tensors plain = on_gpu(q, kv, {at.options(), MatmulPrecision::f32, c.scores}),
-                    rounded = on_gpu(q, kv, {at.options(), MatmulPrecision::f32, c.scores, in_bf16});
+      const Tensors plain = on_gpu(q, kv, at.options(), blocks_of(c.scores)),
+                    rounded = on_gpu(q, kv, at.options(), blocks_of(c.scores, true));
       for (size_t i = 0; i < 3; ++i) CHECK(same_bits(plain[i], rounded[i]) == (dtype != DType::bf16));
       if (dtype != DType::bf16) continue;
-      const Tensors exact = run(q.to(DType::f64), kv.to(DType::f64), Device::cpu(), {at.options()});
+      const Tensors exact =
+          run_attention_kernels(q.to(DType::f64), kv.to(DType::f64), {}, Device::cpu(), {at.options()});
       // A scaled score is at most this; rounded, it is off by a 512th of that, and so is the logarithm of the sum.
       // Weights and results are rounded to bf16 besides.
       const auto head = static_cast<double>(at.width / at.heads);
@@ -108,8 +98,7 @@ TEST_CASE("attention: a scope sets blocks and scores for this thread, and backwa
     tape.backward({y}, {dy});
     return Tensors{y.to(Device::cpu()), grad(leaf_q).to(Device::cpu()), grad(leaf_kv).to(Device::cpu())};
   };
-  const Tensors set = scoped(tuning), expected = on_gpu(q, kv, {{}, MatmulPrecision::f32, 1, tuning}),
-                plain = scoped({});
+  const Tensors set = scoped(tuning), expected = on_gpu(q, kv, {}, tuning), plain = scoped({});
   for (size_t i = 0; i < 3; ++i) {
     CHECK(same_bits(set[i], expected[i]));
     CHECK_FALSE(same_bits(set[i], plain[i]));

@@ -8,12 +8,11 @@
 #include <cmath>
 
 #include "tandem/autograd/tape.h"
-#include "tandem/core/dispatch.h"
 #include "tandem/core/error.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/gemm/log.h"
 #include "tandem/ops/reference/relative_attention.h"
-#include "tandem/ops/support/weight_cache.h"
+#include "tests/support/attention_kernels.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_cases.h"
 #include "tests/support/precision_modes.h"
@@ -166,21 +165,10 @@ TEST_CASE(
   }
 }
 
-// Returns the output and gradients of the kernels, called directly; on a GPU with blocks of about `scores` scores.
-Tensors run_in_blocks(const Tensors& x, const AttentionOptions& options, Device device, int64_t scores,
-                      const AttentionTuning& tuning = {}) {
-  const AttentionKernel kernel{options, MatmulPrecision::f32, scores, tuning};
-  const Tensor q = x[0].to(device), kv = x[1].to(device),
-               dy = random_tensor(q.shape(), q.dtype(), 99).to(device);
-  const PositionTerm term{random_tensor(q.shape(), q.dtype(), 98, -2, 2).to(device), x[2].to(device)};
-  const PositionTerm dterm{empty_like(term.q), empty_like(term.r)};
-  const Tensor y = empty_like(q), dq = empty_like(q), dkv = empty_like(kv);
-  const Tensor lse({q.size(1), options.heads, q.size(0)}, parameter_dtype(q.dtype()), device);
-  TANDEM_DISPATCH(device, attention_forward(y, lse, q, kv, term, kernel));
-  TANDEM_DISPATCH(device, attention_backward(dq, dkv, dterm, dy, q, kv, term, y, lse, kernel));
-  Tensors results;
-  for (const Tensor& result : {y, dq, dkv, dterm.q, dterm.r}) results.push_back(result.to(Device::cpu()));
-  return results;
+// Returns the results of the kernels for the inputs q, kv and r.
+Tensors run_kernels(const Tensors& x, const AttentionOptions& options, Device device,
+                    const AttentionTuning& tuning = {}) {
+  return run_attention_kernels(x[0], x[1], x[2], device, {options, MatmulPrecision::f32, tuning});
 }
 
 TEST_CASE("relative_attention: results of a GPU equal those of the CPU, however it cuts batch and queries") {
@@ -202,8 +190,8 @@ TEST_CASE("relative_attention: results of a GPU equal those of the CPU, however 
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
       INFO(cut.at.name(), ", ", std::string(name_of(dtype)), ", ", cut.scores, " scores at once");
       const Tensors x = cut.at.inputs(dtype, 1);
-      check_close(run_in_blocks(x, cut.at.options, Device::cuda(), cut.scores),
-                  run_in_blocks(in_f64(x), cut.at.options, Device::cpu(), 0),
+      check_close(run_kernels(x, cut.at.options, Device::cuda(), blocks_of(cut.scores)),
+                  run_kernels(in_f64(x), cut.at.options, Device::cpu()),
                   dtype == DType::f64   ? 1e-12
                   : dtype == DType::f32 ? 1e-5
                                         : 2e-2);
@@ -221,11 +209,11 @@ TEST_CASE("relative_attention: scores in bf16 on a GPU are as near as all result
     for (const DType dtype : {DType::f32, DType::bf16}) {
       INFO(at.name(), ", ", std::string(name_of(dtype)));
       const Tensors x = at.inputs(dtype, 1);
-      const Tensors plain = run_in_blocks(x, at.options, Device::cuda(), 0),
-                    rounded = run_in_blocks(x, at.options, Device::cuda(), 0, in_bf16);
+      const Tensors plain = run_kernels(x, at.options, Device::cuda()),
+                    rounded = run_kernels(x, at.options, Device::cuda(), in_bf16);
       for (size_t i = 0; i < plain.size(); ++i)
         CHECK(same_bits(plain[i], rounded[i]) == (dtype != DType::bf16));
-      check_close(rounded, run_in_blocks(in_f64(x), at.options, Device::cpu(), 0),
+      check_close(rounded, run_kernels(in_f64(x), at.options, Device::cpu()),
                   dtype == DType::f32 ? 1e-5 : 3e-2);
     }
 }

@@ -13,7 +13,7 @@ struct Access {
 };
 using AccessLog = std::vector<Access>;
 
-// Where this host thread's accesses go; null while it runs no kernel that is counted.
+// The log that this host thread's accesses go to; it is null while the thread runs no kernel that is counted.
 extern constinit thread_local AccessLog* access_log;
 
 }  // namespace tandem::simulator

@@ -36,25 +36,16 @@ void __tsan_init() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 
-#define TANDEM_ACCESSES(bytes)                        \
-  void __tsan_read##bytes(void* address) {            \
-    TANDEM_NOTE(address, bytes, false);               \
-  }                                                   \
-  void __tsan_write##bytes(void* address) {           \
-    TANDEM_NOTE(address, bytes, true);                \
-  }                                                   \
-  void __tsan_volatile_read##bytes(void* address) {   \
-    TANDEM_NOTE(address, bytes, false);               \
-  }                                                   \
-  void __tsan_volatile_write##bytes(void* address) {  \
-    TANDEM_NOTE(address, bytes, true);                \
-  }                                                   \
-  void __tsan_unaligned_read##bytes(void* address) {  \
-    TANDEM_NOTE(address, bytes, false);               \
-  }                                                   \
-  void __tsan_unaligned_write##bytes(void* address) { \
-    TANDEM_NOTE(address, bytes, true);                \
+// The hooks of one kind of access, for reads and for writes.
+#define TANDEM_HOOKS(kind, bytes)                   \
+  void __tsan_##kind##read##bytes(void* address) {  \
+    TANDEM_NOTE(address, bytes, false);             \
+  }                                                 \
+  void __tsan_##kind##write##bytes(void* address) { \
+    TANDEM_NOTE(address, bytes, true);              \
   }
+#define TANDEM_ACCESSES(bytes) \
+  TANDEM_HOOKS(, bytes) TANDEM_HOOKS(volatile_, bytes) TANDEM_HOOKS(unaligned_, bytes)
 TANDEM_ACCESSES(1)
 TANDEM_ACCESSES(2)
 TANDEM_ACCESSES(4)

@@ -61,7 +61,7 @@ class Units {
   size_t count_ = 0;
 };
 
-// What a launch does in one allocation.
+// The bytes of one allocation that a launch has read and written.
 struct Region {
   uintptr_t begin, end;
   TouchedBytes read, written;

@@ -22,7 +22,7 @@ struct GlobalTraffic {
 
 // The traffic of one launch, or of several. An atomic operation is a read and a write.
 struct KernelTraffic {
-  // Of the kernel, with its namespace and arguments; or "product 4096x768x3072" (rows, columns and inner size as
+  // The name is that of the kernel, with its namespace and arguments; or "product 4096x768x3072" (rows, columns and inner size as
   // cuBLASLt sees them, and "of a batch of 8"), "copy to device", "copy to host", "copy on the device", "fill".
   std::string name;
   uint64_t launches = 0;

@@ -7,7 +7,7 @@
 namespace tandem::simulator {
 namespace {
 
-// What two accesses of one instruction have in common.
+// Returns what is the same for two accesses of one instruction.
 auto instruction(const Access& access) {
   return std::tuple(access.place, access.write, access.bytes);
 }

@@ -1,5 +1,5 @@
-// What the benchmarks say that a pass must move at least, against what its kernels move: each byte once a launch, so that
-// a byte that two launches read counts twice.
+// Holds what the kernels of a pass move against what the benchmarks say that it must move at least. Each byte counts once a
+// launch, so that a byte that two launches read counts twice.
 #include <doctest/doctest.h>
 
 #include <map>

@@ -29,7 +29,7 @@ Tensor on_gpu(const Shape& shape, DType dtype = DType::f32) {
   return Tensor(shape, dtype, Device::cuda());
 }
 
-// What a kernel should read, or write.
+// The traffic that a kernel should have, in one direction.
 class Expected : public GlobalTraffic {
  public:
   // Whole rows of a tensor, each `times` times.
