@@ -28,6 +28,23 @@ class Alone : public Ranks {
 
 // Launchers set one of these for each process that they start: Open MPI's, the PMI of MPICH and Slurm, and PMIx.
 constexpr const char* kRankVariables[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"};
+// Most of them say how many processes they have started, too.
+[[maybe_unused]] constexpr const char* kSizeVariables[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+
+// Error: the launcher has started another number of processes than MPI has connected. The launcher of one MPI library cannot
+// connect programs of another, which then take themselves for groups of one and would write one run's files at once.
+[[maybe_unused]] void check_launched_size(int connected) {
+  for (const char* const variable : kSizeVariables) {
+    const char* const value = std::getenv(variable);
+    if (!value) continue;
+    TANDEM_CHECK(
+        std::atoi(value) == connected,
+        "the launcher has started {} ranks, but MPI has connected {}; it is the launcher of another MPI library "
+        "than this program was built with, so start it by that library's mpirun",
+        value, connected);
+    return;
+  }
+}
 
 }  // namespace
 
@@ -164,6 +181,7 @@ std::shared_ptr<Ranks> join_ranks([[maybe_unused]] double timeout) {
   if (!launched_as_rank()) return Ranks::alone();
 #ifdef TANDEM_WITH_MPI
   std::shared_ptr<Ranks> ranks = join_mpi(timeout);
+  check_launched_size(ranks->size());
   g_joined = ranks;
   return ranks;
 #else

@@ -157,6 +157,21 @@ TEST_CASE("ranks: what does not fit together is refused before the first step") 
                  "--ranks: a launcher has started this process as a rank"));
 }
 
+TEST_CASE(
+    "ranks: processes that another MPI library's launcher has started are refused, lest each be a run of its own") {
+  if (!has_mpirun()) return;
+  const TempDir folder;
+  const fs::path text = write_sample(folder);
+  setenv("PMI_RANK", "0", 1);  // as MPICH's mpirun sets them
+  setenv("PMI_SIZE", "2", 1);
+  const ProcessResult result = run(folder, run_on_cpu(text, "refused"));
+  unsetenv("PMI_RANK");
+  unsetenv("PMI_SIZE");
+  CHECK(result.code == 1);
+  CHECK(contains(result.output, "the launcher has started 2 ranks, but MPI has connected 1"));
+  CHECK(!fs::exists(folder / "refused"));
+}
+
 TEST_CASE("ranks: one that never joins the others is waited for no longer than --timeout") {
   if (!has_mpirun()) return;
   const TempDir folder;
