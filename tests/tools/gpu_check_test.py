@@ -169,6 +169,9 @@ class Order(InFolder):
         full.facts.update(work.facts)
         self.assertEqual([stage.name for stage in full.stages()][:len(names) - 1], names[1:])
         self.assertGreater(len(full.stages()), len(names) - 1)
+        full.facts.update(gpus=["a", "b", "c"])
+        exchange = next(stage for stage in full.stages() if stage.name == "exchange")
+        self.assertEqual(exchange.commands[0][1:4], ["exchange", "--ranks=3", "--device=cuda"])
         for made in (work, full):
             self.assertEqual(plan.stage_names(made.quick, False), [stage.name for stage in [made.machine_stage()] + made.stages()])
 

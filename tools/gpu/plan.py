@@ -3,6 +3,7 @@
 The seconds that a stage is expected to take are guesses; the limits leave room. See the manual of tools/gpu_check.
 """
 import os
+import shutil
 
 from compare.files import Failure
 from gpu import machine, ncu, process, readers
@@ -168,6 +169,12 @@ class Plan:
         return self.make(name, [command], expected, limit, read=readers.pytorch,
                          missing=machine.torch_problem(self.facts["torch"], not self.rehearse))
 
+    def exchange_stage(self):
+        """Times the sum of gradients over ranks: by NCCL if each has a GPU of its own, else through the host's memory."""
+        ranks = min(8, max(2, len(self.facts.get("gpus", []))))
+        command = [self.program("bench"), "exchange", "--ranks=%d" % ranks, "--device=cuda", "--timeout=30s"]
+        return self.make("exchange", [command], 30, 60, missing="" if shutil.which("mpirun") else "there is no mpirun on the PATH")
+
     def check_stage(self):
         """Trains a small model, and lets PyTorch evaluate it: the same bits per character."""
         run, text = self.file("small"), os.path.join(self.root, "tests/golden/srupp/text.bin")
@@ -202,7 +209,8 @@ class Plan:
             stages += [self.pytorch_stage(form, preset, 0, 120, 180) for preset in ("txl-matched", "base-k5")]
         sweep = ["attention", "step", "--steps=4", "--waves=1,2,4", "--scores=f32,bf16"]
         return stages + [self.operators_stage("attention-sweep", sweep, 120, 120),
-                         self.operators_stage("operators-all", ["all"], 600, 180), self.check_stage()]
+                         self.operators_stage("operators-all", ["all"], 600, 180), self.exchange_stage(),
+                         self.check_stage()]
 
 
 def stage_names(quick, rehearse):
