@@ -2,6 +2,8 @@
 // number of parameters. Each launch takes a table of addresses by value, so that a CUDA graph holds them.
 #include "tandem/ops/optimizer_step.h"
 
+#include <algorithm>
+
 #include "tandem/core/dispatch.h"
 #include "tandem/cuda/device/kernel.cuh"
 #include "tandem/cuda/device/launch_table.cuh"
@@ -10,8 +12,7 @@ namespace tandem::cuda {
 namespace {
 
 constexpr int kThreads = 256, kDecideThreads = 512;
-constexpr int64_t kShare =
-    1 << 13;  // elements of a block: parameters are of very different sizes, blocks not
+constexpr int64_t kShare = kOptimizerBlock;  // of a block: parameters are of very different sizes, blocks not
 
 // A parameter on the device, all f32 or all f64.
 struct Entry {
@@ -230,12 +231,19 @@ std::vector<Batch> batches_of(const std::vector<ParameterSlot>& slots) {
 
 }  // namespace
 
+void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squares) {
+  double* partial = squares.data<double>();
+  for (const Batch& batch : batches_of(slots)) {
+    dispatch_float(batch.dtype, "optimizer", [&]<class T>() {
+      launch(square_sum_kernel<T>, batch.blocks, kThreads, 0, compute_stream(), partial, batch.table);
+    });
+    partial += batch.blocks;
+  }
+}
+
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
-                    const Tensor& loss, const Tensor& outcome) {
+                    const Tensor& loss, const Tensor& squares, const Tensor& outcome) {
   const std::vector<Batch> batches = batches_of(slots);
-  int blocks = 0;
-  for (const Batch& batch : batches) blocks += batch.blocks;
-  const Tensor partials({blocks}, DType::f64, outcome.device());
   const int64_t bytes = static_cast<int64_t>(batches.size() * kEntries * sizeof(AdamCoefficients));
   const Tensor numbers({bytes}, DType::u8, outcome.device());
   double* const told = outcome.data<double>();
@@ -243,21 +251,17 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
     return static_cast<AdamCoefficients*>(numbers.raw()) + batch * kEntries;
   };
 
-  double* partial = partials.data<double>();
-  for (const Batch& batch : batches) {
-    dispatch_float(batch.dtype, "optimizer", [&]<class T>() {
-      launch(square_sum_kernel<T>, batch.blocks, kThreads, 0, compute_stream(), partial, batch.table);
-    });
-    partial += batch.blocks;
-  }
   for (size_t i = 0; i < batches.size(); ++i)
     launch(decide_kernel, 1, kDecideThreads, 0, compute_stream(), told, coefficients_of(i), batches[i].table,
-           partials.data<double>(), blocks, lr.data<double>(), loss.defined() ? loss.data<double>() : nullptr,
-           rule);
+           squares.data<double>(), static_cast<int>(squares.numel()), lr.data<double>(),
+           loss.defined() ? loss.data<double>() : nullptr, rule);
   if (rule.kind == OptimizerKind::lamb) {
-    const Tensor squares({blocks * static_cast<int64_t>(sizeof(Squares))}, DType::u8, outcome.device());
+    int blocks = 0;  // of the largest batch
+    for (const Batch& batch : batches) blocks = std::max(blocks, batch.blocks);
+    const Tensor parts_of_blocks({blocks * static_cast<int64_t>(sizeof(Squares))}, DType::u8,
+                                 outcome.device());
     for (size_t i = 0; i < batches.size(); ++i) {
-      Squares* const parts = static_cast<Squares*>(squares.raw());  // one batch after the other
+      Squares* const parts = static_cast<Squares*>(parts_of_blocks.raw());  // one batch after the other
       dispatch_float(batches[i].dtype, "optimizer", [&]<class T>() {
         launch(trust_squares_kernel<T>, batches[i].blocks, kThreads, 0, compute_stream(), parts,
                batches[i].table, coefficients_of(i), told);

@@ -15,7 +15,7 @@
 namespace tandem {
 namespace {
 
-constexpr int64_t kBlock = 1 << 14;
+constexpr int64_t kBlock = cpu::kOptimizerBlock;
 
 // A part of one parameter. Parameters differ much in size, blocks do not, so that the threads get equal shares.
 struct Block {
@@ -99,20 +99,6 @@ TANDEM_SIMD Squares trust_squares(const double* value, const double* m, const do
   return trust_squares_block(value, m, v, gradient, factors, n);
 }
 
-double norm_of(const std::vector<ParameterSlot>& slots, const std::vector<Block>& blocks) {
-  const int64_t count = static_cast<int64_t>(blocks.size());
-  std::vector<double> sums(blocks.size());
-  cpu::parallel_for(count, count > 1, [&](int64_t i) {
-    const Tensor& gradient = slots[blocks[i].slot].gradient;
-    dispatch_float(gradient.dtype(), "optimizer", [&]<class T>() {
-      sums[i] = square_sum(gradient.data<T>() + blocks[i].begin, blocks[i].count);
-    });
-  });
-  double sum = 0;
-  for (const double block : sums) sum += block;
-  return std::sqrt(sum);
-}
-
 // Multiplies the numbers of each slot's update by LAMB's trust ratio.
 void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<ParameterSlot>& slots,
                  const std::vector<Block>& blocks, const UpdateRule& rule, double lr) {
@@ -144,10 +130,24 @@ void apply_trust(std::vector<AdamCoefficients>& coefficients, const std::vector<
 
 namespace cpu {
 
-void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
-                    const Tensor& loss, const Tensor& outcome) {
+void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squares) {
   const std::vector<Block> blocks = blocks_of(slots);
-  const double loss_value = loss.defined() ? *loss.data<double>() : 0, norm = norm_of(slots, blocks);
+  const int64_t count = static_cast<int64_t>(blocks.size());
+  double* const sums = squares.data<double>();
+  cpu::parallel_for(count, count > 1, [&](int64_t i) {
+    const Tensor& gradient = slots[blocks[i].slot].gradient;
+    dispatch_float(gradient.dtype(), "optimizer", [&]<class T>() {
+      sums[i] = square_sum(gradient.data<T>() + blocks[i].begin, blocks[i].count);
+    });
+  });
+}
+
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& squares, const Tensor& outcome) {
+  const std::vector<Block> blocks = blocks_of(slots);
+  double sum = 0;
+  for (const double block : squares.span<double>()) sum += block;
+  const double loss_value = loss.defined() ? *loss.data<double>() : 0, norm = std::sqrt(sum);
   const bool updated = std::isfinite(norm) && std::isfinite(loss_value);
   double* const result = outcome.data<double>();
   result[kOutcomeLoss] = loss_value;
@@ -195,22 +195,57 @@ void check_slot(const ParameterSlot& slot, Device device) {
   if (slot.copy.defined()) check_operand(main, "slot.copy", slot.copy, value.shape(), DType::bf16);
 }
 
+void check_numbers(const char* op, const char* name, const Tensor& x, int64_t count, Device device) {
+  TANDEM_CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
+               "{}: {} is {}; it must be f64 ({}) on {}", op, name, x.summary(), count, device.str());
+}
+
 }  // namespace
+
+int64_t optimizer_block(Device device) {
+  return device.is_cuda() ? cuda::kOptimizerBlock : cpu::kOptimizerBlock;
+}
+
+int64_t square_count(int64_t elements, Device device) {
+  const int64_t block = optimizer_block(device);
+  return elements / block + (elements % block > 0);
+}
+
+void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squares) {
+  check_defined("gradient_squares", {{"squares", squares}});
+  const Device device = squares.device();
+  int64_t count = 0;
+  for (const ParameterSlot& slot : slots) {
+    check_slot(slot, device);
+    count += square_count(slot.value.numel(), device);
+  }
+  check_numbers("gradient_squares", "squares", squares, count, device);
+  TANDEM_DISPATCH(device, gradient_squares(slots, squares));
+}
+
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& squares, const Tensor& outcome) {
+  check_defined("optimizer_step", {{"lr", lr}, {"squares", squares}, {"outcome", outcome}});
+  const Device device = outcome.device();
+  check_numbers("optimizer_step", "outcome", outcome, kOutcomeSize, device);
+  check_numbers("optimizer_step", "lr", lr, 1, device);
+  check_numbers("optimizer_step", "squares", squares, squares.numel(), device);
+  if (loss.defined()) check_numbers("optimizer_step", "loss", loss, 1, device);
+  for (const ParameterSlot& slot : slots) check_slot(slot, device);
+  TANDEM_DISPATCH(device, optimizer_step(slots, rule, lr, loss, squares, outcome));
+}
 
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome) {
   check_defined("optimizer_step", {{"lr", lr}, {"outcome", outcome}});
-  const Device device = outcome.device();
-  const auto check = [device](const char* name, const Tensor& x, int64_t count) {
-    TANDEM_CHECK(x.dtype() == DType::f64 && x.shape() == Shape{count} && x.device() == device,
-                 "optimizer_step: {} is {}; it must be f64 ({}) on {}", name, x.summary(), count,
-                 device.str());
-  };
-  check("outcome", outcome, kOutcomeSize);
-  check("lr", lr, 1);
-  if (loss.defined()) check("loss", loss, 1);
-  for (const ParameterSlot& slot : slots) check_slot(slot, device);
-  TANDEM_DISPATCH(device, optimizer_step(slots, rule, lr, loss, outcome));
+  int64_t count = 0;
+  for (const ParameterSlot& slot : slots) {
+    check_slot(slot, outcome.device());
+    count += square_count(slot.value.numel(), outcome.device());
+  }
+  const Tensor squares({count}, DType::f64, outcome.device());
+  gradient_squares(slots, squares);
+  optimizer_step(slots, rule, lr, loss, squares, outcome);
 }
 
 }  // namespace tandem

@@ -54,6 +54,22 @@ enum StepOutcomeElement : int64_t {
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& outcome);
 
+// The two halves of the same, for processes that share the work: each measures and updates some of the elements, and in
+// between they give each other their sums. A slot may hold a part of a parameter that begins and ends at multiples of
+// optimizer_block() elements, or at the parameter's own ends: the bits are those of the whole.
+
+// Returns how many elements of a gradient are added into one number by gradient_squares().
+int64_t optimizer_block(Device device);
+// Returns how many numbers a gradient of so many elements has.
+int64_t square_count(int64_t elements, Device device);
+// Writes the sums of the squares of all gradients to `squares`, f64 (n), block by block and slot by slot.
+// Error: `squares` has another size, dtype or device.
+void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squares);
+// Updates the slots as above, where the norm is that of the gradients that `squares`, f64 (n), were computed from, in the
+// order of a single process. Error: as above; `squares` has another shape, dtype or device.
+void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
+                    const Tensor& loss, const Tensor& squares, const Tensor& outcome);
+
 // The numbers of one update, in which the kinds differ. g is the clipped gradient, p the parameter:
 //
 //     g = gradient_scale gradient            m = beta1 m + fresh g             v = beta2 v + (1 - beta2) g^2
@@ -185,13 +201,17 @@ TANDEM_HD TANDEM_INLINE AdamState<T> adam_element(const AdamState<T>& before, T 
 }
 
 namespace cpu {
+constexpr int64_t kOptimizerBlock = 1 << 14;
+void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squares);
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
-                    const Tensor& loss, const Tensor& outcome);
+                    const Tensor& loss, const Tensor& squares, const Tensor& outcome);
 }  // namespace cpu
 
 namespace cuda {
+constexpr int64_t kOptimizerBlock = 1 << 13;
+void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squares);
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
-                    const Tensor& loss, const Tensor& outcome);
+                    const Tensor& loss, const Tensor& squares, const Tensor& outcome);
 }  // namespace cuda
 
 }  // namespace tandem

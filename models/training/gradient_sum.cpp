@@ -94,7 +94,7 @@ void GradientSum::push(const Tensor& loss) {
   tree_.push({shard, shard + 1}, node);
 }
 
-void GradientSum::exchange() {
+void GradientSum::exchange(bool complete) {
   if (ranks_->size() == 1) return;
   const Tensor losses = losses_.to(Device::cpu());
   const auto start = std::chrono::steady_clock::now();  // here the own gradient is complete, on a GPU too
@@ -103,7 +103,7 @@ void GradientSum::exchange() {
   for (size_t i = 0; i < nodes_of(shards_, own()).size(); ++i)
     parts.push_back(flats_[i].to(transport_->device()));
   if (reduce_ == Reduce::exact)
-    reduce_exactly(parts);
+    reduce_exactly(parts, complete || !owners_);
   else
     reduce_fast(parts);
   if (!parts.front().same_as(flats_.front())) copy(flats_.front(), parts.front());
@@ -129,13 +129,18 @@ void GradientSum::give_back(const Tensor& loss) const {
   for (int64_t s = 0; s < shards_; ++s) add_in_place(loss, losses_.view_rows(s, s + 1));
 }
 
+int64_t GradientSum::place_of(UpdateOwners::Cut cut) const {
+  return cut.parameter < begins_.size() ? begins_[cut.parameter] + cut.element : elements_;
+}
+
 IndexRange GradientSum::slice(int rank) const {
+  if (owners_) return {place_of(owners_->begin(rank)), place_of(owners_->begin(rank + 1))};
   const int64_t block = block_elements(parameters_.front().value.dtype());
   const IndexRange blocks = part_of(elements_ / block, ranks_->size(), rank);
   return {blocks.first * block, blocks.last * block};
 }
 
-void GradientSum::reduce_exactly(const std::vector<Tensor>& parts) {
+void GradientSum::reduce_exactly(const std::vector<Tensor>& parts, bool complete) {
   const int n = ranks_->size(), self = ranks_->rank();
   const auto slice_of = [this](const Tensor& flat, int rank) {
     const IndexRange range = slice(rank);
@@ -166,6 +171,8 @@ void GradientSum::reduce_exactly(const std::vector<Tensor>& parts) {
   for (const auto& [node, memory] : nodes) tree.push(node, memory);
   const Tensor& sum = tree.parts().front().value;
   if (sum.raw() != mine.raw()) copy(mine, sum);
+
+  if (!complete) return transport_->await();
 
   // The finished slices go to all.
   sends.clear();

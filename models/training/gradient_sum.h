@@ -16,6 +16,7 @@
 #include "tandem/core/shard_tree.h"
 #include "tandem/core/transport.h"
 #include "tandem/models/named_tensor.h"
+#include "tandem/models/training/update_owners.h"
 
 namespace tandem {
 
@@ -39,6 +40,9 @@ class GradientSum {
   // Adds gradients of more parameters, before the first push(). Error: later.
   void add_parameters(const std::vector<NamedTensor>& parameters);
   void set_reduce(Reduce reduce) { reduce_ = reduce; }
+  // Makes the elements that a rank owns its slice; null: slices of one size. With owners exchange() gives every rank the sum of
+  // its own slice alone, unless it is to be complete.
+  void set_owners(std::shared_ptr<const UpdateOwners> owners) { owners_ = std::move(owners); }
   // The shards of this rank.
   IndexRange own() const { return part_of(shards_, ranks_->size(), ranks_->rank()); }
   // How gradients go to other ranks.
@@ -49,8 +53,9 @@ class GradientSum {
   // Takes the gradients out of the leaves, as those of the next of the own shards, whose loss is `loss`, f64 (1).
   // Error: a shard has a gradient for other parameters than the one before.
   void push(const Tensor& loss);
-  // Adds what all ranks have pushed, for which it waits. Error: RankLost.
-  void exchange();
+  // Adds what all ranks have pushed, for which it waits. `complete`: every rank gets all sums, whoever owns them; all ranks
+  // must give the same. Error: RankLost.
+  void exchange(bool complete = false);
   // Leaves the sums in the leaves, and that of the losses in `loss`, f64 (1). The gradients are views of memory that the
   // next push() overwrites.
   void give_back(const Tensor& loss) const;
@@ -63,13 +68,16 @@ class GradientSum {
   void set_layout();
   // Returns the flat tensor for the node at this place of the tree's stack.
   const Tensor& flat(size_t place);
-  // The part of a flat tensor that a rank finishes: whole blocks, so that every slice is aligned.
+  // The part of a flat tensor that a rank finishes. All parts begin at whole blocks, so that they are aligned.
   IndexRange slice(int rank) const;
+  // Where the elements that a rank owns begin in a flat tensor.
+  int64_t place_of(UpdateOwners::Cut cut) const;
   // Sends the losses of the own shards to all, and receives theirs; `losses`, f64 (shards), is on the CPU. It names a rank
   // that is missing, which NCCL cannot.
   void exchange_losses(const Tensor& losses);
-  // Add what all ranks hold; `parts` are the nodes of this rank on the transport's device. The sum is in the first then.
-  void reduce_exactly(const std::vector<Tensor>& parts);
+  // Add what all ranks hold; `parts` are the nodes of this rank on the transport's device. The sum is in the first then, all
+  // of it or the own slice.
+  void reduce_exactly(const std::vector<Tensor>& parts, bool complete);
   void reduce_fast(const std::vector<Tensor>& parts);
 
   std::vector<NamedTensor> parameters_;
@@ -77,6 +85,7 @@ class GradientSum {
   std::shared_ptr<Ranks> ranks_;
   std::shared_ptr<Transport> transport_;
   Reduce reduce_ = Reduce::exact;
+  std::shared_ptr<const UpdateOwners> owners_;
   std::vector<int64_t> begins_;  // of each parameter's gradient in a flat tensor
   int64_t elements_ = 0;         // of a flat tensor
   std::vector<Tensor> flats_;    // by place of the tree's stack; kept from step to step

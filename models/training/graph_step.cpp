@@ -25,31 +25,31 @@ void GraphStep::restart() {
 }
 
 void GraphStep::run(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters,
-                    std::span<const Part> parts, const std::function<void()>& between) {
+                    std::span<const Part> parts, const std::function<void(size_t)>& after) {
   bool captures = false;
   if constexpr (kWithCuda)
     captures = allowed_ && refusal_.empty() && steps_before_capture_++ >= kStepsBeforeCapture;
-  if (!captures) return run_eagerly(first_micro_step, parts, between);
+  if (!captures) return run_eagerly(first_micro_step, parts, after);
   if constexpr (kWithCuda) {
     // The graphs do not refresh bf16 copies of weights that were written to since.
     for (const NamedTensor& parameter : parameters)
       if (low_precision_copy(parameter.value).defined()) weight_as(parameter.value, DType::bf16);
     for (size_t i = 0; i < parts.size(); ++i) {
-      if (i > 0) between();
       if (captures && graphs_.size() <= i) captures = capture(first_micro_step, parameters, parts[i]);
       if (captures)
         graphs_[i]->replay(first_micro_step - captured_micro_step_);
       else
         parts[i](first_micro_step);
+      after(i);
     }
   }
 }
 
 void GraphStep::run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
-                            const std::function<void()>& between) {
+                            const std::function<void(size_t)>& after) {
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (i > 0) between();
     parts[i](first_micro_step);
+    after(i);
   }
 }
 

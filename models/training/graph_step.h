@@ -31,16 +31,16 @@ class GraphStep {
 
   // Enqueues a part of a step whose dropout masks begin at the given micro-step.
   using Part = std::function<void(uint32_t first_micro_step)>;
-  // Runs one step, which consists of one or several parts, and calls `between` after each but the last: replays a graph for
-  // each part, or captures it first, or, while that is not allowed or not possible, calls the part. The parts must be usable
-  // for every later step; `between` is always called, and may wait for the device and for other ranks. Call it only for
-  // steps on a GPU that have the shapes of all later ones. A capture that fails leaves gradients cleared and computes its
-  // part; refusal() then tells why, and no other capture is tried.
+  // Runs one step, which consists of one or several parts, and calls after(i) after part i: replays a graph for each part,
+  // or captures it first, or, while that is not allowed or not possible, calls the part. The parts must be usable for every
+  // later step; `after` is always called, and may wait for the device and for other ranks. Call it only for steps on a GPU
+  // that have the shapes of all later ones. A capture that fails leaves gradients cleared and computes its part; refusal()
+  // then tells why, and no other capture is tried.
   void run(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters, std::span<const Part> parts,
-           const std::function<void()>& between);
+           const std::function<void(size_t part)>& after);
   // Calls the parts, for steps of other shapes and on a CPU.
   static void run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
-                          const std::function<void()>& between);
+                          const std::function<void(size_t part)>& after);
 
   bool captured() const { return !graphs_.empty(); }
   const std::string& refusal() const { return refusal_; }  // empty: no capture has failed

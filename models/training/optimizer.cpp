@@ -105,7 +105,12 @@ Optimizer::Optimizer(std::vector<NamedTensor> parameters, OptimizerConfig config
                  value.summary(), parameters[0].name, parameters[0].value.device().str());
     const Tensor m = zeros_like(value), v = zeros_like(value);
     const int64_t row = static_cast<int64_t>(slots_.size()) + 1;
-    slots_.push_back({parameter, m, v, steps_.view_rows(row, row + 1), Tensor(),
+    slots_.push_back({parameter,
+                      {0, value.numel()},
+                      m,
+                      v,
+                      steps_.view_rows(row, row + 1),
+                      Tensor(),
                       config_.kind == "muon" && muon_moves(parameter)});
   }
 }
@@ -122,14 +127,20 @@ Optimizer::Updates Optimizer::updates() const {
   const Tensor none({0}, DType::f32, device_);
   Updates updates;
   updates.all = {{none, none, none, none, Tensor(), steps_.view_rows(0, 1)}};
-  for (const Slot& slot : slots_) {
-    const Tensor& value = slot.parameter.value;
-    const Tensor gradient = grad(value);
-    if (!gradient.defined()) continue;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    const Tensor& whole = slot.parameter.value;
+    if (!grad(whole).defined()) continue;
+    updates.slots.push_back(i);
+    if (slot.own.size() == 0 && whole.numel() > 0) {  // another rank updates it, and all count its updates
+      updates.all.push_back({none, none, none, none, Tensor(), slot.steps});
+      continue;
+    }
+    const Tensor value = part_of_tensor(whole, slot.own), gradient = part_of_tensor(grad(whole), slot.own);
     if (slot.mask.defined()) multiply(gradient, slot.mask);
     // weight_as() refreshes a stale bf16 copy here, because an update that is skipped would leave it stale.
-    const bool decays = config_.decay == "all" || value.rank() > 1;
-    const bool copied = low_precision_copy(value).defined();
+    const bool decays = config_.decay == "all" || whole.rank() > 1;
+    const bool copied = low_precision_copy(value).defined();  // of a part there is none
     const Tensor copy = copied ? weight_as(value, DType::bf16) : Tensor();
     updates.all.push_back({value, gradient, slot.m, slot.v, copy, slot.steps, decays, slot.by_muon});
     if (slot.by_muon) updates.by_muon.push_back({value, gradient, slot.m, copy, slot.mask});
@@ -138,11 +149,77 @@ Optimizer::Updates Optimizer::updates() const {
 }
 
 void Optimizer::step(const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
-  const Updates updates = this->updates();
-  optimizer_step(updates.all, rule_of(config_), lr, loss, outcome);
-  muon_step(updates.by_muon, {.beta = config_.muon_beta, .weight_decay = config_.weight_decay}, lr, outcome);
-  for (const ParameterSlot& slot : updates.all) mark_low_precision_current(slot.value);
+  measure();
+  update(lr, loss, outcome);
+}
+
+void Optimizer::measure() {
+  updates_ = updates();
+  int64_t count = 0;
+  for (const size_t i : updates_.slots) count += square_count(slots_[i].parameter.value.numel(), device_);
+  if (!squares_.defined() || squares_.numel() != count) squares_ = Tensor({count}, DType::f64, device_);
+  const IndexRange own = square_range(rank_);
+  gradient_squares(updates_.all, squares_.view_rows(own.first, own.last));
+}
+
+void Optimizer::update(const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
+  optimizer_step(updates_.all, rule_of(config_), lr, loss, squares_, outcome);
+  muon_step(updates_.by_muon, {.beta = config_.muon_beta, .weight_decay = config_.weight_decay}, lr, outcome);
+  for (const ParameterSlot& slot : updates_.all) mark_low_precision_current(slot.value);
   zero_grad();
+  // Gradients that were summed over ranks have memory that stays. Their addresses are kept, because update() is called again
+  // if it cannot become a graph.
+  if (!owners_) updates_ = {};
+}
+
+UpdateOwners Optimizer::make_owners(int ranks) const {
+  std::vector<int64_t> sizes, grains;
+  for (const Slot& slot : slots_) {
+    const int64_t size = slot.parameter.value.numel();
+    const bool whole = slot.by_muon || kind_of(config_) == OptimizerKind::lamb;
+    sizes.push_back(size);
+    grains.push_back(whole ? std::max<int64_t>(size, 1) : optimizer_block(device_));
+  }
+  return {std::move(sizes), grains, ranks};
+}
+
+bool Optimizer::can_share() const {
+  return device_.is_cpu() ||
+         std::none_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.by_muon; });
+}
+
+void Optimizer::share(std::shared_ptr<const UpdateOwners> owners, int rank) {
+  TANDEM_CHECK(!owners_, "optimizer: its updates are shared already");
+  owners_ = std::move(owners);
+  rank_ = rank;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    const IndexRange own = owners_->own(i, rank);
+    if (own == slot.own) continue;
+    slot.own = own;
+    slot.m = part_of_tensor(slot.m, own).clone();
+    slot.v = part_of_tensor(slot.v, own).clone();
+    if (slot.mask.defined()) slot.mask = part_of_tensor(slot.mask, own).clone();
+  }
+}
+
+IndexRange Optimizer::own(size_t slot, int rank) const {
+  return owners_ ? owners_->own(slot, rank) : slots_[slot].own;
+}
+
+IndexRange Optimizer::square_range(int rank) const {
+  const int64_t block = optimizer_block(device_);
+  IndexRange range{-1, 0};
+  int64_t before = 0;  // numbers of the parameters before
+  for (const size_t i : updates_.slots) {
+    const IndexRange own = this->own(i, rank);
+    if (own.size() > 0) {
+      if (range.first < 0) range.first = before + own.first / block;
+      range.last = before + square_count(own.last, device_);
+    }
+    before += square_count(slots_[i].parameter.value.numel(), device_);
+  }
+  return range.first < 0 ? IndexRange{} : range;
 }
 
 StepOutcome Optimizer::step(double lr) {
@@ -175,8 +252,10 @@ void Optimizer::set_pruning_masks(const std::vector<NamedTensor>& masks) {
     Slot& slot = slots_[i];
     slot.mask = by_slot[i];
     if (!slot.mask.defined()) continue;
-    for (const Tensor& x : {slot.parameter.value, slot.m, slot.v}) multiply(x, slot.mask);
+    multiply(slot.parameter.value, slot.mask);
     slot.parameter.value.storage()->touch();
+    slot.mask = part_of_tensor(slot.mask, slot.own);
+    for (const Tensor& x : {slot.m, slot.v}) multiply(x, slot.mask);
   }
 }
 
@@ -189,30 +268,71 @@ std::vector<NamedTensor> Optimizer::state() const {
   for (const Slot& slot : slots_) {
     const std::string& name = slot.parameter.name;
     state.push_back({name + ".steps", slot.steps});
+    if (slot.own.size() == 0 && slot.parameter.value.numel() > 0) continue;
     state.push_back({name + ".m", slot.m});
     state.push_back({name + ".v", slot.v});
   }
   return state;
 }
 
-void Optimizer::load_state(const std::vector<NamedTensor>& state) {
-  const std::vector<NamedTensor> wanted = this->state();
-  const TensorIndex index(state, "optimizer: the state");
-  std::vector<Tensor> found;
-  for (const NamedTensor& own : wanted) {
-    const Tensor given = index.find(own.name);
-    TANDEM_CHECK(given.defined(), "optimizer: the state has no {}; it is of another model, or incomplete",
-                 own.name);
-    TANDEM_CHECK(given.shape() == own.value.shape() && given.dtype() == own.value.dtype(),
-                 "optimizer: {} of the state is {}, but this model takes {}", own.name, given.summary(),
-                 own.value.summary());
-    found.push_back(given);
+std::vector<NamedTensor> Optimizer::joined_state(const std::vector<NamedTensor>& states) const {
+  std::map<std::string_view, std::vector<Tensor>> pieces;  // by name, in the order of the ranks
+  for (const NamedTensor& piece : states) pieces[piece.name].push_back(piece.value);
+  std::vector<NamedTensor> joined;
+  const auto take = [&pieces, &joined](const std::string& name) -> const std::vector<Tensor>& {
+    const auto found = pieces.find(name);
+    TANDEM_CHECK(found != pieces.end(), "optimizer: no rank has {}", name);
+    return found->second;
+  };
+  joined.push_back({"steps", take("steps").front()});
+  for (const Slot& slot : slots_) {
+    const auto& [name, value] = slot.parameter;
+    joined.push_back({name + ".steps", take(name + ".steps").front()});
+    for (const char* const moment : {".m", ".v"}) {
+      const std::vector<Tensor>& found = take(name + moment);
+      const Tensor whole(value.shape(), value.dtype(), found.front().device());
+      int64_t done = 0;
+      for (const Tensor& piece : found) {
+        copy(part_of_tensor(whole, {done, done + piece.numel()}).view_as(piece.shape()), piece);
+        done += piece.numel();
+      }
+      TANDEM_CHECK(done == value.numel(), "optimizer: the ranks have {} of the {} elements of {}{}", done,
+                   value.numel(), name, moment);
+      joined.push_back({name + moment, whole});
+    }
   }
-  const TensorIndex known(wanted, "optimizer");
+  return joined;
+}
+
+void Optimizer::load_state(const std::vector<NamedTensor>& state) {
+  struct Wanted {
+    std::string name;
+    Shape shape;
+    Tensor own;  // receives the elements of `range`
+    IndexRange range;
+  };
+  std::vector<Wanted> wanted{{"steps", {1}, steps_.view_rows(0, 1), {0, 1}}};
+  for (const Slot& slot : slots_) {
+    const auto& [name, value] = slot.parameter;
+    wanted.push_back({name + ".steps", {1}, slot.steps, {0, 1}});
+    wanted.push_back({name + ".m", value.shape(), slot.m, slot.own});
+    wanted.push_back({name + ".v", value.shape(), slot.v, slot.own});
+  }
+  const TensorIndex index(state, "optimizer: the state");
+  std::set<std::string_view> known;
+  for (const Wanted& one : wanted) {
+    const Tensor given = index.find(one.name);
+    TANDEM_CHECK(given.defined(), "optimizer: the state has no {}; it is of another model, or incomplete",
+                 one.name);
+    TANDEM_CHECK(given.shape() == one.shape && given.dtype() == one.own.dtype(),
+                 "optimizer: {} of the state is {}, but this model takes {} {} on {}", one.name,
+                 given.summary(), name_of(one.own.dtype()), one.shape.str(), device_.str());
+    known.insert(one.name);
+  }
   for (const NamedTensor& given : state)
-    TANDEM_CHECK(known.has(given.name), "optimizer: the state holds {}, which this model does not have",
+    TANDEM_CHECK(known.contains(given.name), "optimizer: the state holds {}, which this model does not have",
                  printable_start(given.name));
-  for (size_t i = 0; i < wanted.size(); ++i) copy(wanted[i].value, found[i]);
+  for (const Wanted& one : wanted) copy(one.own, part_of_tensor(index.find(one.name), one.range));
 }
 
 }  // namespace tandem

@@ -2,11 +2,13 @@
 // gradients clipped by their global norm.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "tandem/models/named_tensor.h"
+#include "tandem/models/training/update_owners.h"
 #include "tandem/ops/muon_step.h"
 #include "tandem/ops/optimizer_step.h"
 
@@ -73,6 +75,27 @@ class Optimizer {
   // Makes one update and waits for its outcome. Error: lr is not finite; nothing is changed then.
   StepOutcome step(double lr);
 
+  // Several ranks can share an update: each updates the elements that it owns, and has moments of these alone. Then
+  // step() falls apart into measure(), squares that the ranks give each other, and update(), after which they give each
+  // other the new values. All numbers are the bits that step() would give.
+
+  // Makes owners of the parameters for so many ranks: matrices that Muon moves, and with LAMB all parameters, stay whole.
+  UpdateOwners make_owners(int ranks) const;
+  // Whether the bits do not depend on which rank updates what. Not so if Muon moves a matrix on a GPU, whose products for
+  // all matrices of one shape are one call, and their bits may depend on their number.
+  bool can_share() const;
+  // Updates as one of several ranks from now on; lets the moments of what others own go.
+  void share(std::shared_ptr<const UpdateOwners> owners, int rank);
+  // Computes the sums of squares of the gradients that this rank owns. step() begins with it.
+  void measure();
+  // The sums of squares of all gradients, f64 (n), of which measure() writes those in square_range() of this rank. The
+  // tensor has the same memory as long as the same parameters have gradients.
+  const Tensor& squares() const { return squares_; }
+  IndexRange square_range(int rank) const;
+  // Makes the update of measure()'s gradients: what step() does after it. Values of parameters that others own do not
+  // change.
+  void update(const Tensor& lr, const Tensor& loss, const Tensor& outcome);
+
   // Keeps pruned weights at 0. `masks` are u8, by parameter name and of the parameter's shape, 0 where a weight
   // is pruned. There the value and the moments become 0, and gradients count as 0 from now on, in the norm too.
   // Replaces the masks set before; masks are not part of state().
@@ -86,8 +109,11 @@ class Optimizer {
 
   // Returns everything but the parameters that the next step depends on: "steps" and, for each parameter,
   // "NAME.steps" (both i64 (1)), "NAME.m" and "NAME.v" (moments, of the parameter's shape). They share the
-  // optimizer's memory.
+  // optimizer's memory. One of several ranks that share updates has the moments of what it owns, as tensors of one axis
+  // if that is a part of a parameter, and none of other parameters.
   std::vector<NamedTensor> state() const;
+  // Returns the state of one process from those of all ranks, one behind the other.
+  std::vector<NamedTensor> joined_state(const std::vector<NamedTensor>& states) const;
   // Copies a state in; training then goes on with the same bits.
   // Error naming the tensor: one is missing, belongs to no parameter of this model, or has another shape or
   // dtype; nothing is changed then.
@@ -96,23 +122,30 @@ class Optimizer {
  private:
   struct Slot {
     NamedTensor parameter;
-    Tensor m, v;
-    Tensor steps;  // i64 (1): updates with a gradient, the t of the bias corrections
-    Tensor mask;   // 1 or 0, in the parameter's dtype; undefined: no weight is pruned
+    IndexRange own;  // the elements that this rank updates
+    Tensor m, v;     // of these
+    Tensor steps;    // i64 (1): updates with a gradient, the t of the bias corrections
+    Tensor mask;     // 1 or 0, in the parameter's dtype; undefined: no weight is pruned
     bool by_muon = false;
   };
   // The parameters that have a gradient.
   struct Updates {
     std::vector<ParameterSlot> all;  // after a slot that only counts all updates
     std::vector<MuonSlot> by_muon;   // of those in `all` that only count
+    std::vector<size_t> slots;       // their places in slots_
   };
   Updates updates() const;
+  IndexRange own(size_t slot, int rank) const;
 
   OptimizerConfig config_;
   Device device_;
   Tensor
       steps_;  // i64 (1 + parameters): all updates, then each parameter's; on the device, which counts them
   std::vector<Slot> slots_;
+  std::shared_ptr<const UpdateOwners> owners_;  // null: this process updates everything
+  int rank_ = 0;
+  Updates updates_;  // between measure() and update()
+  Tensor squares_;   // f64 (n)
 };
 
 }  // namespace tandem

@@ -1,20 +1,16 @@
-// The training step, its records, and what a checkpoint saves and restores.
+// The training step and its records. What a checkpoint saves and restores: trainer_checkpoint.cpp.
 #include "tandem/models/training/trainer.h"
 
 #include <algorithm>
-#include <limits>
-#include <nlohmann/json.hpp>
+#include <chrono>
 #include <set>
 #include <utility>
 
 #include "tandem/core/array.h"
 #include "tandem/core/check.h"
-#include "tandem/core/digest.h"
 #include "tandem/core/dispatch.h"
-#include "tandem/core/json.h"
 #include "tandem/cuda/runtime/batch_copy.h"
 #include "tandem/models/registry.h"
-#include "tandem/models/training/tensor_exchange.h"
 #include "tandem/ops/arithmetic.h"
 
 namespace tandem {
@@ -94,6 +90,21 @@ Trainer::Trainer(std::unique_ptr<LanguageModel> model, const RunConfig& config, 
   }
   if constexpr (kWithCuda)
     if (device().is_cuda()) batch_copy_ = std::make_shared<cuda::BatchCopy>(shape.numel());
+}
+
+void Trainer::set_reduce(Reduce reduce) {
+  TANDEM_CHECK(progress_.step == 0 && !owners_,
+               "trainer: the way to add gradients is set after {} steps, or after a checkpoint was restored",
+               progress_.step);
+  reduce_ = reduce;
+  gradients_.set_reduce(reduce);
+}
+
+void Trainer::share_updates() {
+  if (owners_ || ranks_->size() == 1 || reduce_ != Reduce::exact || !optimizer_.can_share()) return;
+  owners_ = std::make_shared<const UpdateOwners>(optimizer_.make_owners(ranks_->size()));
+  optimizer_.share(owners_, ranks_->rank());
+  gradients_.set_owners(owners_);
 }
 
 MatmulPrecision Trainer::precision() const {
@@ -199,9 +210,18 @@ void Trainer::compute_gradients(uint32_t first_micro_step) {
 }
 
 void Trainer::update() {
+  measure_gradients();
+  update_own();
+}
+
+void Trainer::measure_gradients() {
   if (config_.recipe.shards > 1) gradients_.give_back(loss_);
   if (keep_gradients_) copy_gradients();
-  optimizer_.step(lr_, loss_, outcome_);
+  optimizer_.measure();
+}
+
+void Trainer::update_own() {
+  optimizer_.update(lr_, loss_, outcome_);
   state_is_steady_ = true;
   for (size_t i = 0; i < shards_.size(); ++i) state_is_steady_ &= keep_state(shards_[i], next_states_[i]);
 }
@@ -261,16 +281,8 @@ void Trainer::advance() {
   if (progress_.step == config_.distillation.imitate_steps) restart_graph();
   load_batches();
   fill(lr_, record.lr);
-  std::vector<GraphStep::Part> parts{[this](uint32_t micro_step) { compute_gradients(micro_step); },
-                                     [this](uint32_t) { update(); }};
-  // An exchange between ranks is never part of a graph: it has a deadline, which the host must watch. So each rank may
-  // capture its graphs or fail to, and replay them or not, without the others: they meet in exchange() all the same.
-  const auto exchange = [this] { gradients_.exchange(); };
-  if (ranks_->size() == 1) parts = {[this](uint32_t micro_step) { compute_gradients(micro_step), update(); }};
-  if (device().is_cuda() && is_regular_step())
-    graph_step_.run(first_micro_step, trained_parameters(), parts, exchange);
-  else
-    GraphStep::run_eagerly(first_micro_step, parts, exchange);
+  share_updates();
+  run_parts(first_micro_step);
   next_states_.clear();
   if (steps_to_check_ > 0) --steps_to_check_;
   record.exchange_seconds = exchange_seconds() - exchanged;
@@ -279,6 +291,44 @@ void Trainer::advance() {
   const auto row = static_cast<int64_t>(unread_.size());
   copy(history_.view_rows(row, row + 1).view_as(outcome_.shape()), outcome_);
   unread_.push_back(record);
+}
+
+void Trainer::run_parts(uint32_t first_micro_step) {
+  using Parts = std::vector<GraphStep::Part>;
+  Parts parts{[this](uint32_t micro_step) { compute_gradients(micro_step), update(); }};
+  if (ranks_->size() > 1)
+    parts = {[this](uint32_t micro_step) { compute_gradients(micro_step); }, [this](uint32_t) { update(); }};
+  if (owners_)
+    parts = {[this](uint32_t micro_step) { compute_gradients(micro_step); },
+             [this](uint32_t) { measure_gradients(); }, [this](uint32_t) { update_own(); }};
+  // An exchange between ranks is never part of a graph: it has a deadline, which the host must watch. So each rank may
+  // capture its graphs or fail to, and replay them or not, without the others: they meet in exchange_after() all the same.
+  const auto after = [this](size_t part) { exchange_after(part); };
+  if (device().is_cuda() && is_regular_step())
+    graph_step_.run(first_micro_step, trained_parameters(), parts, after);
+  else
+    GraphStep::run_eagerly(first_micro_step, parts, after);
+}
+
+void Trainer::exchange_after(size_t part) {
+  if (ranks_->size() == 1) return;
+  if (part == 0) return gradients_.exchange(keep_gradients_);
+  if (!owners_) return;
+  loss_.item();  // waits for the device, whose own work is no exchange
+  const auto start = std::chrono::steady_clock::now();
+  if (part == 1) {
+    const std::vector<Tensor> squares{optimizer_.squares()};
+    share_ranges(
+        squares, [this](size_t, int rank) { return optimizer_.square_range(rank); }, *ranks_, transport());
+  } else if (device().is_cuda() || StepOutcome::updated_flag(outcome_).item() != 0) {  // else no value is new
+    std::vector<Tensor> values;
+    for (const NamedTensor& parameter : trained_parameters()) values.push_back(parameter.value.detach());
+    share_ranges(
+        values, [this](size_t i, int rank) { return owners_->own(i, rank); }, *ranks_, transport());
+    for (size_t i = 0; i < values.size(); ++i)  // copies in bf16 are out of date where others have written
+      if (owners_->own(i, ranks_->rank()).size() < values[i].numel()) values[i].storage()->touch();
+  }
+  sharing_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void Trainer::read_history() {
@@ -333,117 +383,6 @@ void Trainer::fail_not_finite(const StepRecord& record) {
       "training stopped at step {}: {} steps in a row were not finite (loss {}, gradient norm {}, lr {}): {}; a lower "
       "lr or a longer warmup may help",
       record.step, progress_.skipped_in_row, record.loss, record.gradient_norm, record.lr, where);
-}
-
-Checkpoint Trainer::weights() const {
-  Checkpoint checkpoint;
-  checkpoint.model_config = model_->config();
-  checkpoint.run_config = config_.text();
-  checkpoint.vocabulary = vocabulary_;
-  checkpoint.parameters = model_->parameters();
-  checkpoint.masks = masks_;
-  return checkpoint;
-}
-
-std::string Trainer::state_prefix(int64_t shard) const {
-  return config_.recipe.shards == 1 ? "" : fmt::format("shard.{}.", shard);
-}
-
-void Trainer::check_same_weights() const {
-  if (ranks_->size() == 1) return;
-  Digest digest;
-  for (const NamedTensor& parameter : model_->parameters()) {
-    const Tensor value = parameter.value.to(Device::cpu());
-    digest.update(value.raw(), value.nbytes());
-  }
-  const std::vector<std::string> digests = ranks_->gather(digest.hex());
-  for (int r = 1; r < ranks_->size(); ++r)
-    TANDEM_CHECK(
-        digests[static_cast<size_t>(r)] == digests[0],
-        "step {}: the weights of {} and {} are not the same bits; their processors may be of different kinds, so "
-        "take hosts of one kind",
-        progress_.step, ranks_->name(0), ranks_->name(r));
-}
-
-Checkpoint Trainer::checkpoint() const {
-  TANDEM_CHECK(unread_.empty(), "checkpoint: {} steps are not collected yet", unread_.size());
-  Checkpoint checkpoint = weights();
-  checkpoint.optimizer = optimizer_.state();
-  check_same_weights();
-  std::vector<NamedTensor> state;
-  for (const Shard& shard : shards_)
-    for (const NamedTensor& part : shard.state.parts)
-      state.push_back({state_prefix(shard.index) + part.name, part.value});
-  checkpoint.state = ranks_->size() > 1 ? gather_tensors(*ranks_, state) : state;
-  if (imitation_)
-    for (const NamedTensor& map : imitation_->parameters()) checkpoint.state.push_back(map);
-  const StreamPosition position = this->position();
-  checkpoint.progress = nlohmann::json{
-      {"step", progress_.step},
-      {"skipped", progress_.skipped},
-      {"skipped_in_row", progress_.skipped_in_row},
-      {"micro_step", progress_.micro_step},
-      {"epoch", position.epoch},
-      {"segment", position.segment},
-      {"best_dev_nats", counters.best_dev_nats},
-      {"best_step",
-       counters.best_step}}.dump();
-  return checkpoint;
-}
-
-void Trainer::restore(const Checkpoint& checkpoint) {
-  TANDEM_CHECK(checkpoint.resumable(),
-               "resume: the checkpoint holds weights only; resume from the run's last.safetensors");
-  // The text of an earlier version lacks the fields that models have got since; this run's may be that text, too.
-  TANDEM_CHECK(checkpoint.model_config == model_->config() || checkpoint.model_config == config_.model_config,
-               "resume: the checkpoint is of the model {}, this run's is {}", checkpoint.model_config,
-               model_->config());
-  TANDEM_CHECK(checkpoint.vocabulary == vocabulary_,
-               "resume: the checkpoint's vocabulary of {} symbols differs from the text's {}",
-               checkpoint.vocabulary.size(), vocabulary_.size());
-  const RunConfig before =
-      checkpoint.run_config.empty() ? config_ : RunConfig::from_text(checkpoint.run_config);
-  TANDEM_CHECK(before.recipe.shards == config_.recipe.shards,
-               "resume: the checkpoint is of a run of {} shards, this one has {}", before.recipe.shards,
-               config_.recipe.shards);
-  const Distillation &was = before.distillation, &is = config_.distillation;
-  TANDEM_CHECK(
-      was.weight == is.weight && was.temperature == is.temperature && was.imitate_steps == is.imitate_steps,
-      "resume: in the checkpoint's run the teacher has the weight {}, the temperature {} and {} steps of imitation, in "
-      "this one {}, {} and {}",
-      was.weight, was.temperature, was.imitate_steps, is.weight, is.temperature, is.imitate_steps);
-  const char* const kWhat = "resume: the checkpoint's progress";
-  const nlohmann::json progress = parse_json(checkpoint.progress, kWhat);
-  const auto count = [&progress, kWhat](const char* name) {
-    const auto value = json_field<int64_t>(progress, name, kWhat);
-    TANDEM_CHECK(value >= 0, "{}: {} is {}; it must not be negative", kWhat, name, value);
-    return value;
-  };
-  progress_.step = count("step");
-  progress_.skipped = count("skipped");
-  progress_.skipped_in_row = count("skipped_in_row");
-  const int64_t micro_step = count("micro_step");
-  TANDEM_CHECK(micro_step <= std::numeric_limits<uint32_t>::max(), "{}: micro_step is {}, which is too large",
-               kWhat, micro_step);
-  progress_.micro_step = static_cast<uint32_t>(micro_step);
-  for (Shard& shard : shards_) shard.stream.set_position({count("epoch"), count("segment")});
-  counters = {json_field<double>(progress, "best_dev_nats", kWhat), count("best_step")};
-  restart_graph();
-  model_->load(checkpoint.parameters);
-  optimizer_.load_state(checkpoint.optimizer);
-  optimizer_.set_pruning_masks(checkpoint.masks);
-  masks_ = checkpoint.masks;
-  std::vector<NamedTensor> state, maps;
-  for (const NamedTensor& part : checkpoint.state)
-    (part.name.starts_with("imitation.") ? maps : state).push_back(part);
-  if (imitation_) imitation_->load(maps);
-  for (Shard& shard : shards_) {
-    shard.state = State();
-    const std::string prefix = state_prefix(shard.index);
-    for (const auto& [name, value] : state)
-      if (name.starts_with(prefix))
-        shard.state.parts.push_back({name.substr(prefix.size()), value.to(model_->device())});
-  }
 }
 
 }  // namespace tandem

@@ -87,12 +87,14 @@ class Trainer {
   const Vocabulary& vocabulary() const { return vocabulary_; }
   StreamPosition position() const { return shards_.front().stream.position(); }
   Ranks& ranks() const { return *ranks_; }
-  // How gradients of several ranks are added; exact at first.
-  void set_reduce(Reduce reduce) { gradients_.set_reduce(reduce); }
+  // How gradients of several ranks are added; exact at first. With exact sums the ranks share the update of the parameters
+  // and its moments (update_owners.h), if Optimizer::can_share(). Call it before restore() and the first step, on every rank.
+  // Error: later.
+  void set_reduce(Reduce reduce);
   // How gradients go from rank to rank.
   Transport& transport() const { return gradients_.transport(); }
   // Seconds so far in which steps added and exchanged the gradients of several ranks.
-  double exchange_seconds() const { return gradients_.exchange_seconds(); }
+  double exchange_seconds() const { return gradients_.exchange_seconds() + sharing_seconds_; }
 
   // Results that the caller keeps here, so that checkpoints save and restore them.
   struct RunCounters {
@@ -102,7 +104,7 @@ class Trainer {
   RunCounters counters;
 
   // Returns everything that the next step depends on. It does not tell how many ranks there are. On other ranks than the
-  // first it lacks the state of their fellows' shards. Error: steps are not collected yet; the weights of the ranks are
+  // first it lacks the state of their fellows' shards and the moments that those own. Error: steps are not collected yet; the weights of the ranks are
   // not the same bits, as on hosts with processors of different kinds.
   Checkpoint checkpoint() const;
   // Returns the weights without optimizer, state and progress.
@@ -119,7 +121,8 @@ class Trainer {
   // error that names it.
   void check_nan(bool on) { check_nan_ = on; }
 
-  // On: steps copy their gradients, before clipping, for gradients(). On a GPU they run operator by operator meanwhile.
+  // On: steps copy their gradients, before clipping, for gradients(). On a GPU they run operator by operator meanwhile. All
+  // ranks must give the same.
   void keep_gradients(bool on) { keep_gradients_ = on; }
   // Returns the gradients of the last step that kept them, by the names of the parameters that have one.
   const std::vector<NamedTensor>& gradients() const { return kept_gradients_; }
@@ -171,7 +174,16 @@ class Trainer {
   // a GPU both only enqueue work. With several ranks exchange() lies in between.
   void compute_gradients(uint32_t first_micro_step);
   void update();
+  // update() in two parts, between which ranks that share it exchange sums of squares.
+  void measure_gradients();
+  void update_own();
   void copy_gradients();
+  // Lets the ranks share updates from the next step on.
+  void share_updates();
+  // Run the next step with the parts of its kind.
+  void run_parts(uint32_t first_micro_step);
+  // Exchanges what a part of a step has computed, when several ranks take part.
+  void exchange_after(size_t part);
   // Returns whether the state has the layout of the one before, so that the next step has the shapes of this one.
   bool keep_state(Shard& shard, State next);
   // Lets go of the graph: the next steps differ from those before.
@@ -196,6 +208,10 @@ class Trainer {
   Optimizer optimizer_;
   Schedule schedule_;
   GradientSum gradients_;
+  Reduce reduce_ = Reduce::exact;
+  std::shared_ptr<const UpdateOwners>
+      owners_;                      // of trained_parameters(); null: every rank updates all of them
+  double sharing_seconds_ = 0;      // in which squares and values were exchanged
   std::vector<Shard> shards_;       // those of this rank
   std::vector<State> next_states_;  // of each of them, after the step that is being taken
   std::vector<NamedTensor> masks_;  // pruning masks, which the optimizer holds, by parameter name

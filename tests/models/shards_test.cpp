@@ -14,6 +14,7 @@
 #include "tandem/testing/check_model.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/small_models.h"
 #include "tests/support/small_run.h"
 #include "tests/support/thread_ranks.h"
@@ -150,6 +151,34 @@ TEST_CASE(
         check_same(train(config, text, ranks, 8), alone);
       }
     }
+}
+
+TEST_CASE(
+    "shards: parameters that several ranks update in parts, and gradients that are kept, have the same bits") {
+  const Text text(600, 6);
+  for (const std::string optimizer : {"radam", "muon"}) {
+    CAPTURE(optimizer);
+    RunConfig config = sharded_run(4, 4, optimizer);
+    config.model_config =
+        R"({"model": "lstm", "vocabulary": 6, "d": 96, "layers": 1})";  // 36,864 elements in a matrix
+    const Outcome alone = train(config, text, 1, 4);
+    for (const int ranks : {2, 3}) {
+      CAPTURE(ranks);
+      check_same(train(config, text, ranks, 4), alone);
+    }
+    Trainer one(config, text.tokens(), text.vocabulary);
+    one.keep_gradients(true);
+    one.step();
+    run_as_ranks(3, [&](const std::shared_ptr<Ranks>& group) {
+      Trainer trainer(config, text.tokens(), text.vocabulary, Device::cpu(), group);
+      trainer.keep_gradients(true);
+      trainer.step();
+      REQUIRE(trainer.gradients().size() == one.gradients().size());
+      for (size_t i = 0; i < one.gradients().size(); ++i)
+        CHECK(same_bits(trainer.gradients()[i].value, one.gradients()[i].value));
+      CHECK(contains(error_of([&trainer] { trainer.set_reduce(Reduce::fast); }), "after 1 steps"));
+    });
+  }
 }
 
 TEST_CASE("shards: a run that is stopped on some ranks goes on on others as if it had never stopped") {

@@ -303,11 +303,13 @@ Several processes, the ranks, share one run, each with its own part of the rows:
 --shards=S cuts the rows into S groups. Losses, gradient norms and last.safetensors are the same
 bytes for every number of ranks from 1 to S, and --resume goes on with another number. Rank 0 reads
 checkpoints and writes the run's folder; every host needs the same program and its own copy of the
-corpus, and processors of one kind. Where another number of ranks need not give the same bits,
---reduce=fast may be faster over networks. More shards than ranks cost speed, above all in small
-models. Each rank takes a GPU of its own, and their gradients go from GPU to GPU by NCCL if every rank
-finds libnccl.so.2 (or $TANDEM_NCCL, a file); else, or with TANDEM_NCCL=off, by MPI through the host's
-memory, to the same bits. The line of the ranks says which way they take, and why.
+corpus, and processors of one kind. The ranks share the update of the parameters, and each keeps the
+optimizer's moments of its own part alone (stage 1 of ZeRO). Where another number of ranks need not
+give the same bits, --reduce=fast may be faster over networks; each rank then updates everything.
+More shards than ranks cost speed, above all in small models. Each rank takes a GPU of its own, and
+their gradients go from GPU to GPU by NCCL if every rank finds libnccl.so.2 (or $TANDEM_NCCL, a file);
+else, or with TANDEM_NCCL=off, by MPI through the host's memory, to the same bits. The line of the
+ranks says which way they take, and why.
 
 A rank that fails ends all within seconds, one that hangs after --timeout; the last checkpoint stays
 whole. To save and stop, send INT, TERM or USR1 to `train --ranks`, or USR1 to mpirun: after TERM

@@ -148,6 +148,7 @@ class Run {
   void train() {
     const Clock::time_point start = Clock::now();
     last_collected_ = start;
+    const bool has_events = ranks_.largest(events_ ? 1 : 0) == 1;  // on rank 0, for which all keep gradients
     if (trainer_.counters.best_step > 0) progress_.set_best(trainer_.counters.best_dev_nats);
     // A stop may have come between a step and what is due after it.
     const int64_t first_step = trainer_.steps_done();
@@ -160,7 +161,7 @@ class Run {
         progress_.say(fmt::format("stopping at step {}: --max-time is over", trainer_.steps_done()));
         break;
       }
-      trainer_.keep_gradients(events_ && is_evaluated(trainer_.steps_done() + 1));
+      trainer_.keep_gradients(has_events && is_evaluated(trainer_.steps_done() + 1));
       trainer_.advance();
       const bool due = evaluation_is_due();
       if (due || sample_is_due() || trainer_.steps_done() % collect_every_ == 0) collect();

@@ -232,7 +232,7 @@ TEST_CASE("cuda traffic: the optimizer reads the gradient twice, and values and 
     const Tensor lr = full({1}, 1e-3, DType::f64, Device::cuda()),
                  outcome = on_gpu({kOutcomeSize}, DType::f64);
     const std::vector<KernelTraffic> step =
-        counted(3, [&] { cuda::optimizer_step(slots, {.kind = kind}, lr, Tensor(), outcome); });
+        counted(3, [&] { tandem::optimizer_step(slots, {.kind = kind}, lr, Tensor(), outcome); });
     const uint64_t blocks = 8 + 1;  // of 8192 elements
     Expected gradients, read, written;
     for (const ParameterSlot& slot : slots) {

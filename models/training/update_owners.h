@@ -1,0 +1,52 @@
+// UpdateOwners: which elements of the parameters each rank updates, so that the ranks divide the optimizer's work and its
+// moments among themselves, and then give each other the new values. Source: Rajbhandari et al., "ZeRO: Memory
+// Optimizations Toward Training Trillion Parameter Models" (2020, arXiv 1910.02054), stage 1.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "tandem/core/ranks.h"
+#include "tandem/core/shard_tree.h"
+#include "tandem/core/transport.h"
+#include "tandem/models/named_tensor.h"
+
+namespace tandem {
+
+// The parameters, one behind the other, are cut into as many ranges as there are ranks. Each rank owns one, so at most one
+// range of each parameter.
+class UpdateOwners {
+ public:
+  // Where a rank's range begins: at an element of a parameter.
+  struct Cut {
+    size_t parameter;
+    int64_t element;
+  };
+
+  // A parameter of sizes[i] elements may be cut at multiples of grains[i]. The ranges are as equal as these cuts allow.
+  // Error: ranks < 1; the two vectors differ in size; a grain below 1.
+  UpdateOwners(std::vector<int64_t> sizes, const std::vector<int64_t>& grains, int ranks);
+
+  int ranks() const { return static_cast<int>(cuts_.size()) - 1; }
+  // Returns where the range of a rank begins; that of rank ranks(), which does not exist, begins behind all parameters.
+  Cut begin(int rank) const { return cuts_.at(static_cast<size_t>(rank)); }
+  // Returns the elements of a parameter that a rank owns, of none [0, 0).
+  IndexRange own(size_t parameter, int rank) const;
+
+ private:
+  std::vector<int64_t> sizes_;
+  std::vector<Cut> cuts_;  // ranks + 1
+};
+
+// Returns the elements of `range` as a tensor of one axis that shares the memory of `whole`; `whole` itself if it has no
+// others.
+Tensor part_of_tensor(const Tensor& whole, IndexRange range);
+
+// Gives every rank the elements of the tensors that it lacks: each rank has those of own(tensor, rank) of each tensor. All
+// ranks must call it. The tensors may lie on another device than the transport's. Error: RankLost.
+void share_ranges(std::span<const Tensor> tensors,
+                  const std::function<IndexRange(size_t tensor, int rank)>& own, const Ranks& ranks,
+                  Transport& transport);
+
+}  // namespace tandem
