@@ -172,7 +172,9 @@ void launch_ranks(const RankOptions& options, const std::string& out,
   int64_t ranks = *options.ranks;
   for (int64_t restart = 0;; ++restart) {
     prepare_environment(ranks);
-    const int code = wait_for(start_mpirun(ranks, of_ranks), timeout, signals);
+    int code = wait_for(start_mpirun(ranks, of_ranks), timeout, signals);
+    // After a signal MPICH's mpirun may say 0, whatever its ranks have ended with.
+    if (code == kDone && signals.received() != 0) code = kStopped;
     if (code == kDone) return;
     if (code != kStopped && signals.received() != 0)
       throw StoppedBySignal("stopped before the ranks could save; the last checkpoint is whole");
