@@ -213,6 +213,19 @@ class Compare(unittest.TestCase):
         self.assertEqual([row["model"] for row in self.rows("table.csv")], [SMALL[1]])
         self.assertIn("Diverged: wild, seed 1234", (self.out / "index.html").read_text())
 
+    def test_a_final_run_that_blows_up_without_an_end(self):
+        """Its losses are finite and far above those of the tuning: it counts as diverged, and gets half of the rate."""
+        train = self.folder / "train"
+        train.write_text(f"""#!/bin/sh
+case "$*" in *--describe*|*step-probe*|*/tuning/*|*lowered-1*) exec {TRAIN} "$@";; esac
+exec {TRAIN} "$@" --lr=1e-9
+""")
+        train.chmod(0o755)
+        self.compare(SMALL[1], f"--tokens={400 * STEP_TOKENS}", "--tune=1", f"--train={train}")
+        self.assertEqual(len(list(self.out.glob("*lowered-1*/metrics.jsonl"))), 1)
+        self.assertEqual(len(list(self.out.glob("*lowered-2*"))), 0)
+        self.assertIn("divided by 2, since a final run diverged", (self.out / "index.html").read_text())
+
     def test_a_rate_that_is_too_high_for_a_final_run(self):
         """All runs of the model get half of the rate that tuning found; the same command trains nothing again."""
         train = self.folder / "train"

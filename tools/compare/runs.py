@@ -6,6 +6,8 @@ from compare.budget import schedule_flags, whole_steps
 from compare.files import Failure, read_json, rows_of, write_json
 from compare.program import failure_of, has_diverged
 
+BLOWN_UP = 0.2  # nats
+
 
 class Run:
     """One run of a model: the command that trains it, and its curve from the metrics.
@@ -50,12 +52,16 @@ class Run:
             command = [*self.command, f"--out={self.folder}",
                        *schedule_flags(self.facts, self.steps, self.arguments.evaluations, self.tuned.warmup_share)]
         code = program.run(command, self.log)
-        self.diverged = has_diverged(code, self.log.read_text())
+        self.diverged = has_diverged(code, self.log.read_text()) or (code == 0 and self.has_blown_up())
         if self.diverged:
             self.keep_plan()
         elif code != 0:
             raise failure_of(self.model.label, code, self.log)
         self.done = not self.diverged
+
+    def has_blown_up(self):
+        """Returns whether the run ended far above the short run that found its settings: it diverged, though all was finite."""
+        return self.tuned.found is not None and self.result()["curve"][-1][1] > self.tuned.found["loss"] + BLOWN_UP
 
     def keep_plan(self):
         write_json(self.plan_file, {"command": self.command, "budget": budget_text(self.arguments), "facts": self.facts,
