@@ -109,7 +109,7 @@ class Trainer {
   Checkpoint checkpoint() const;
   // Returns the weights without optimizer, state and progress.
   Checkpoint weights() const;
-  // Resumes where the checkpoint was made; weights that it has pruned stay 0.
+  // Resumes where the checkpoint of rank 0, which broadcast_checkpoint() gives to all, was made; pruned weights stay 0.
   // Error: a checkpoint of weights only, or of another model, vocabulary, text or number of shards.
   void restore(const Checkpoint& checkpoint);
 
