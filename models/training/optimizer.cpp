@@ -279,7 +279,7 @@ std::vector<NamedTensor> Optimizer::joined_state(const std::vector<NamedTensor>&
   std::map<std::string_view, std::vector<Tensor>> pieces;  // by name, in the order of the ranks
   for (const NamedTensor& piece : states) pieces[piece.name].push_back(piece.value);
   std::vector<NamedTensor> joined;
-  const auto take = [&pieces, &joined](const std::string& name) -> const std::vector<Tensor>& {
+  const auto take = [&pieces](const std::string& name) -> const std::vector<Tensor>& {
     const auto found = pieces.find(name);
     TANDEM_CHECK(found != pieces.end(), "optimizer: no rank has {}", name);
     return found->second;
