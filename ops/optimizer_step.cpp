@@ -181,13 +181,12 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
 
 namespace {
 
-void check_slot(const ParameterSlot& slot, Device device) {
-  constexpr const char* kName = "optimizer_step";
+void check_slot(const char* op, const ParameterSlot& slot, Device device) {
   const Tensor& value = slot.value;
-  check_defined(kName, {{"slot.value", value}});
+  check_defined(op, {{"slot.value", value}});
   TANDEM_CHECK((value.dtype() == DType::f32 || value.dtype() == DType::f64) && value.device() == device,
-               "{}: slot.value is {}; it must be f32 or f64, on {}", kName, value.summary(), device.str());
-  const MainOperand main{kName, "slot.value", value};
+               "{}: slot.value is {}; it must be f32 or f64, on {}", op, value.summary(), device.str());
+  const MainOperand main{op, "slot.value", value};
   check_operand(main, "slot.gradient", slot.gradient, value.shape(), value.dtype());
   check_operand(main, "slot.m", slot.m, value.shape(), value.dtype());
   check_operand(main, "slot.v", slot.v, value.shape(), value.dtype());
@@ -216,7 +215,7 @@ void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squ
   const Device device = squares.device();
   int64_t count = 0;
   for (const ParameterSlot& slot : slots) {
-    check_slot(slot, device);
+    check_slot("gradient_squares", slot, device);
     count += square_count(slot.value.numel(), device);
   }
   check_numbers("gradient_squares", "squares", squares, count, device);
@@ -231,7 +230,7 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   check_numbers("optimizer_step", "lr", lr, 1, device);
   check_numbers("optimizer_step", "squares", squares, squares.numel(), device);
   if (loss.defined()) check_numbers("optimizer_step", "loss", loss, 1, device);
-  for (const ParameterSlot& slot : slots) check_slot(slot, device);
+  for (const ParameterSlot& slot : slots) check_slot("optimizer_step", slot, device);
   TANDEM_DISPATCH(device, optimizer_step(slots, rule, lr, loss, squares, outcome));
 }
 
@@ -240,7 +239,7 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   check_defined("optimizer_step", {{"lr", lr}, {"outcome", outcome}});
   int64_t count = 0;
   for (const ParameterSlot& slot : slots) {
-    check_slot(slot, outcome.device());
+    check_slot("optimizer_step", slot, outcome.device());
     count += square_count(slot.value.numel(), outcome.device());
   }
   const Tensor squares({count}, DType::f64, outcome.device());

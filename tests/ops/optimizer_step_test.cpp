@@ -127,6 +127,23 @@ SIGNATURES(optimizer_step) {
                    return {};
                  },
                  .numbers = {{"kind", 0, {1, 2, 3}}}});
+  add_signature({.op = "optimizer_step",
+                 .function = "gradient_squares",
+                 .sizes = {2, 3},
+                 .tensors = [](const Sizes& n) -> TensorArguments {
+                   const Shape shape{n[0], n[1]};
+                   return {{"slot.value", shape},
+                           {"slot.gradient", shape},
+                           {"slot.m", shape},
+                           {"slot.v", shape},
+                           {"slot.copy", shape, DType::bf16, true},
+                           {"slot.steps", {1}, DType::i64},
+                           {"squares", {1}, DType::f64}};
+                 },
+                 .call = [](const Tensors& x, const Numbers&) -> Tensors {
+                   gradient_squares({{x[0], x[1], x[2], x[3], x[4], x[5]}}, x[6]);
+                   return {};
+                 }});
 }
 
 TEST_CASE("optimizer_step: every element of every parameter equals the papers' update, in f64 and f32") {
