@@ -234,17 +234,4 @@ void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& r
   TANDEM_DISPATCH(device, optimizer_step(slots, rule, lr, loss, squares, outcome));
 }
 
-void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
-                    const Tensor& loss, const Tensor& outcome) {
-  check_defined("optimizer_step", {{"lr", lr}, {"outcome", outcome}});
-  int64_t count = 0;
-  for (const ParameterSlot& slot : slots) {
-    check_slot("optimizer_step", slot, outcome.device());
-    count += square_count(slot.value.numel(), outcome.device());
-  }
-  const Tensor squares({count}, DType::f64, outcome.device());
-  gradient_squares(slots, squares);
-  optimizer_step(slots, rule, lr, loss, squares, outcome);
-}
-
 }  // namespace tandem

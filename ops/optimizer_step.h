@@ -41,20 +41,7 @@ enum StepOutcomeElement : int64_t {
   kOutcomeSize
 };
 
-// Updates all slots once. All tensors are on one device; the update is asynchronous and skips itself if the
-// norm or the loss is not finite:
-//
-//     norm = L2 norm of all gradients, summed in f64 in a fixed order, so that the bits are the same every time
-//     norm or loss not finite:  no value, copy, moment or count changes
-//     else:                     every steps += 1, then the update of adam_coefficients() with adam_gradient_scale()
-//
-// lr is f64 (1) and finite; loss is f64 (1) or undefined; outcome is f64 (3) and receives a StepOutcomeElement
-// each. Of a slot without elements only the count changes.
-// Error: lr, loss, outcome or a tensor of a slot has another shape, dtype or device.
-void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
-                    const Tensor& loss, const Tensor& outcome);
-
-// The two halves of the same, for processes that share the work: each measures and updates some of the elements, and in
+// An update has two halves, so that several processes can share it: each measures and updates some of the elements, and in
 // between they give each other their sums. A slot may hold a part of a parameter that begins and ends at multiples of
 // optimizer_block() elements, or at the parameter's own ends: the bits are those of the whole.
 
@@ -63,10 +50,19 @@ int64_t optimizer_block(Device device);
 // Returns how many numbers a gradient of so many elements has.
 int64_t square_count(int64_t elements, Device device);
 // Writes the sums of the squares of all gradients to `squares`, f64 (n), block by block and slot by slot.
-// Error: `squares` has another size, dtype or device.
+// Error: `squares` has another size, dtype or device; a tensor of a slot has another shape, dtype or device.
 void gradient_squares(const std::vector<ParameterSlot>& slots, const Tensor& squares);
-// Updates the slots as above, where the norm is that of the gradients that `squares`, f64 (n), were computed from, in the
-// order of a single process. Error: as above; `squares` has another shape, dtype or device.
+
+// Updates all slots once. All tensors are on one device; the update is asynchronous and skips itself if the
+// norm or the loss is not finite:
+//
+//     norm = L2 norm of all gradients, summed in f64 in a fixed order, so that the bits are the same every time
+//     norm or loss not finite:  no value, copy, moment or count changes
+//     else:                     every steps += 1, then the update of adam_coefficients() with adam_gradient_scale()
+//
+// lr is f64 (1) and finite; loss is f64 (1) or undefined; squares is f64 (n), what gradient_squares() writes for all gradients
+// of the model; outcome is f64 (3) and receives a StepOutcomeElement each. Of a slot without elements only the count changes.
+// Error: lr, loss, squares, outcome or a tensor of a slot has another shape, dtype or device.
 void optimizer_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
                     const Tensor& loss, const Tensor& squares, const Tensor& outcome);
 

@@ -40,6 +40,7 @@ class GradientSum {
   // Adds gradients of more parameters, before the first push(). Error: later.
   void add_parameters(const std::vector<NamedTensor>& parameters);
   void set_reduce(Reduce reduce) { reduce_ = reduce; }
+  Reduce reduce() const { return reduce_; }
   // Makes the elements that a rank owns its slice; null: slices of one size. With owners exchange() gives every rank the sum of
   // its own slice alone, unless it is to be complete.
   void set_owners(std::shared_ptr<const UpdateOwners> owners) { owners_ = std::move(owners); }
@@ -70,7 +71,7 @@ class GradientSum {
   const Tensor& flat(size_t place);
   // The part of a flat tensor that a rank finishes. All parts begin at whole blocks, so that they are aligned.
   IndexRange slice(int rank) const;
-  // Where the elements that a rank owns begin in a flat tensor.
+  // Returns where the elements behind a cut begin in a flat tensor.
   int64_t place_of(UpdateOwners::Cut cut) const;
   // Sends the losses of the own shards to all, and receives theirs; `losses`, f64 (shards), is on the CPU. It names a rank
   // that is missing, which NCCL cannot.

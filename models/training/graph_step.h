@@ -1,5 +1,5 @@
 // GraphStep: on a GPU, a training step captured once as a CUDA graph and replayed for every later step. A step that has to
-// wait in between, for other ranks, is a graph before and one behind that.
+// wait for other ranks is several graphs, and the ranks exchange what they have computed behind each.
 //
 // A graph repeats its kernels on the same addresses. Whatever changes from step to step must therefore lie in
 // device memory that stays in place: the batch, the learning rate, the carried state, and the step of the

@@ -11,6 +11,7 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/cuda/runtime/batch_copy.h"
 #include "tandem/models/registry.h"
+#include "tandem/models/training/tensor_exchange.h"
 #include "tandem/ops/arithmetic.h"
 
 namespace tandem {
@@ -96,12 +97,12 @@ void Trainer::set_reduce(Reduce reduce) {
   TANDEM_CHECK(progress_.step == 0 && !owners_,
                "trainer: the way to add gradients is set after {} steps, or after a checkpoint was restored",
                progress_.step);
-  reduce_ = reduce;
   gradients_.set_reduce(reduce);
 }
 
 void Trainer::share_updates() {
-  if (owners_ || ranks_->size() == 1 || reduce_ != Reduce::exact || !optimizer_.can_share()) return;
+  if (owners_ || ranks_->size() == 1 || gradients_.reduce() != Reduce::exact || !optimizer_.can_share())
+    return;
   owners_ = std::make_shared<const UpdateOwners>(optimizer_.make_owners(ranks_->size()));
   optimizer_.share(owners_, ranks_->rank());
   gradients_.set_owners(owners_);

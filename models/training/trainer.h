@@ -104,8 +104,8 @@ class Trainer {
   RunCounters counters;
 
   // Returns everything that the next step depends on. It does not tell how many ranks there are. On other ranks than the
-  // first it lacks the state of their fellows' shards and the moments that those own. Error: steps are not collected yet; the weights of the ranks are
-  // not the same bits, as on hosts with processors of different kinds.
+  // first it lacks the state of their fellows' shards and the moments that those own. Error: steps are not collected yet;
+  // the weights of the ranks are not the same bits, as on hosts with processors of different kinds.
   Checkpoint checkpoint() const;
   // Returns the weights without optimizer, state and progress.
   Checkpoint weights() const;
@@ -171,16 +171,16 @@ class Trainer {
   State run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan);
   int64_t micro_steps_per_step() const { return config_.recipe.accumulate * config_.recipe.shards; }
   // Take the step on the loaded batches. The gradients and losses of the own shards come first, and the update follows; on
-  // a GPU both only enqueue work. With several ranks exchange() lies in between.
+  // a GPU both only enqueue work. With several ranks exchange_after() follows each.
   void compute_gradients(uint32_t first_micro_step);
   void update();
-  // update() in two parts, between which ranks that share it exchange sums of squares.
+  // Are the halves of update(), between which ranks that share it exchange sums of squares.
   void measure_gradients();
   void update_own();
   void copy_gradients();
   // Lets the ranks share updates from the next step on.
   void share_updates();
-  // Run the next step with the parts of its kind.
+  // Runs the parts of the loaded step, and the exchanges after them.
   void run_parts(uint32_t first_micro_step);
   // Exchanges what a part of a step has computed, when several ranks take part.
   void exchange_after(size_t part);
@@ -208,7 +208,6 @@ class Trainer {
   Optimizer optimizer_;
   Schedule schedule_;
   GradientSum gradients_;
-  Reduce reduce_ = Reduce::exact;
   std::shared_ptr<const UpdateOwners>
       owners_;                      // of trained_parameters(); null: every rank updates all of them
   double sharing_seconds_ = 0;      // in which squares and values were exchanged

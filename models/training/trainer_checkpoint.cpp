@@ -1,4 +1,4 @@
-// What a trainer's checkpoint saves and restores.
+// This file saves a trainer's state in a checkpoint and restores it.
 #include <limits>
 #include <nlohmann/json.hpp>
 

@@ -1,11 +1,10 @@
-// The cuts between the ranges of the ranks, and the exchange of what lies within them.
+// This file decides where parameters are cut.
 #include "tandem/models/training/update_owners.h"
 
 #include <algorithm>
 #include <numeric>
 #include <utility>
 
-#include "tandem/core/array.h"
 #include "tandem/core/check.h"
 
 namespace tandem {
@@ -51,36 +50,6 @@ IndexRange UpdateOwners::own(size_t parameter, int rank) const {
 Tensor part_of_tensor(const Tensor& whole, IndexRange range) {
   if (range == IndexRange{0, whole.numel()}) return whole;
   return whole.detach().view_as({whole.numel()}).view_rows(range.first, range.last);
-}
-
-void share_ranges(std::span<const Tensor> tensors, const std::function<IndexRange(size_t, int)>& own,
-                  const Ranks& ranks, Transport& transport) {
-  std::vector<Ranks::Message> sends, receives;
-  std::vector<Tensor> kept;  // memory of the messages, on the transport's device
-  std::vector<std::pair<Tensor, Tensor>>
-      copied_back;  // where received elements belong, and where they arrive
-  for (size_t i = 0; i < tensors.size(); ++i)
-    for (int r = 0; r < ranks.size(); ++r) {
-      const IndexRange range = own(i, r);
-      if (range.size() == 0) continue;
-      const Tensor part = part_of_tensor(tensors[i], range);
-      const bool is_there = part.device() == transport.device(), is_own = r == ranks.rank();
-      Tensor memory = part;
-      if (!is_there)
-        memory =
-            is_own ? part.to(transport.device()) : Tensor(part.shape(), part.dtype(), transport.device());
-      kept.push_back(memory);
-      if (!is_own) {
-        receives.push_back({r, memory.raw(), memory.nbytes()});
-        if (!is_there) copied_back.emplace_back(part, memory);
-        continue;
-      }
-      for (int other = 0; other < ranks.size(); ++other)
-        if (other != r) sends.push_back({other, memory.raw(), memory.nbytes()});
-    }
-  transport.exchange(sends, receives);
-  transport.await();
-  for (const auto& [to, from] : copied_back) copy(to, from);
 }
 
 }  // namespace tandem

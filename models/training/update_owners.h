@@ -3,14 +3,10 @@
 // Optimizations Toward Training Trillion Parameter Models" (2020, arXiv 1910.02054), stage 1.
 #pragma once
 #include <cstdint>
-#include <functional>
-#include <span>
 #include <vector>
 
-#include "tandem/core/ranks.h"
 #include "tandem/core/shard_tree.h"
-#include "tandem/core/transport.h"
-#include "tandem/models/named_tensor.h"
+#include "tandem/core/tensor.h"
 
 namespace tandem {
 
@@ -18,7 +14,7 @@ namespace tandem {
 // range of each parameter.
 class UpdateOwners {
  public:
-  // Where a rank's range begins: at an element of a parameter.
+  // A range begins at an element of a parameter.
   struct Cut {
     size_t parameter;
     int64_t element;
@@ -42,11 +38,5 @@ class UpdateOwners {
 // Returns the elements of `range` as a tensor of one axis that shares the memory of `whole`; `whole` itself if it has no
 // others.
 Tensor part_of_tensor(const Tensor& whole, IndexRange range);
-
-// Gives every rank the elements of the tensors that it lacks: each rank has those of own(tensor, rank) of each tensor. All
-// ranks must call it. The tensors may lie on another device than the transport's. Error: RankLost.
-void share_ranges(std::span<const Tensor> tensors,
-                  const std::function<IndexRange(size_t tensor, int rank)>& own, const Ranks& ranks,
-                  Transport& transport);
 
 }  // namespace tandem

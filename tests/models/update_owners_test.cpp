@@ -136,7 +136,7 @@ TEST_CASE(
         const Tensor lr = full({1}, 1e-2, DType::f64), outcome({StepOutcome::kSize}, DType::f64);
         for (uint64_t step = 0; step < 3; ++step) {
           give_gradients(parameters, 100 * step);
-          // Of what others own a rank has no gradients.
+          // A rank has no sums of gradients that others own, so that these must not matter.
           for (size_t i = 0; i < parameters.size(); ++i)
             for (int r = 0; r < size; ++r)
               if (r != ranks->rank() && grad(parameters[i].value).defined())

@@ -53,13 +53,23 @@ std::vector<int64_t> hundred_sizes() {
   return sizes;
 }
 
+// Measures all gradients and updates all slots, as one process does.
+void whole_step(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, const Tensor& lr,
+                const Tensor& loss, const Tensor& outcome) {
+  int64_t count = 0;
+  for (const ParameterSlot& slot : slots) count += square_count(slot.value.numel(), outcome.device());
+  const Tensor squares({count}, DType::f64, outcome.device());
+  gradient_squares(slots, squares);
+  optimizer_step(slots, rule, lr, loss, squares, outcome);
+}
+
 struct Outcome {
   double loss, norm, updated;
 };
 Outcome run(const std::vector<ParameterSlot>& slots, const UpdateRule& rule, Device device,
             double loss = kLoss) {
   const Tensor outcome({3}, DType::f64, device);
-  optimizer_step(slots, rule, f64_on(device, kLr), f64_on(device, loss), outcome);
+  whole_step(slots, rule, f64_on(device, kLr), f64_on(device, loss), outcome);
   const std::vector<double> values = outcome.to_vector<double>();
   return {values[kOutcomeLoss], values[kOutcomeGradNorm], values[kOutcomeUpdated]};
 }
@@ -102,46 +112,51 @@ void put(const Tensor& x, int64_t index, double value) {
   copy(x.view_rows(index, index + 1), f64_on(x.device(), value));
 }
 
+// Returns the tensors of a slot, and `more` behind them.
+TensorArguments with_slot(const Sizes& n, TensorArguments more) {
+  const Shape shape{n[0], n[1]};
+  TensorArguments all{{"slot.value", shape},
+                      {"slot.gradient", shape},
+                      {"slot.m", shape},
+                      {"slot.v", shape},
+                      {"slot.copy", shape, DType::bf16, true},
+                      {"slot.steps", {1}, DType::i64}};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+std::vector<ParameterSlot> slot_of(const Tensors& x) {
+  return {{x[0], x[1], x[2], x[3], x[4], x[5]}};
+}
+
 }  // namespace
 
 SIGNATURES(optimizer_step) {
   add_signature({.op = "optimizer_step",
                  .function = "optimizer_step",
                  .sizes = {2, 3},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   const Shape shape{n[0], n[1]};
-                   return {{"slot.value", shape},
-                           {"slot.gradient", shape},
-                           {"slot.m", shape},
-                           {"slot.v", shape},
-                           {"slot.copy", shape, DType::bf16, true},
-                           {"slot.steps", {1}, DType::i64},
-                           {"lr", {1}, DType::f64},
-                           {"loss", {1}, DType::f64, true},
-                           {"outcome", {3}, DType::f64}};
-                 },
+                 .tensors =
+                     [](const Sizes& n) {
+                       return with_slot(n, {{"lr", {1}, DType::f64},
+                                            {"loss", {1}, DType::f64, true},
+                                            {"squares", {1}, DType::f64},
+                                            {"outcome", {3}, DType::f64}});
+                     },
                  .call = [](const Tensors& x, const Numbers& n) -> Tensors {
                    UpdateRule rule;
                    rule.kind = static_cast<OptimizerKind>(n[0]);
-                   optimizer_step({{x[0], x[1], x[2], x[3], x[4], x[5]}}, rule, x[6], x[7], x[8]);
+                   optimizer_step(slot_of(x), rule, x[6], x[7], x[8], x[9]);
                    return {};
                  },
                  .numbers = {{"kind", 0, {1, 2, 3}}}});
   add_signature({.op = "optimizer_step",
                  .function = "gradient_squares",
                  .sizes = {2, 3},
-                 .tensors = [](const Sizes& n) -> TensorArguments {
-                   const Shape shape{n[0], n[1]};
-                   return {{"slot.value", shape},
-                           {"slot.gradient", shape},
-                           {"slot.m", shape},
-                           {"slot.v", shape},
-                           {"slot.copy", shape, DType::bf16, true},
-                           {"slot.steps", {1}, DType::i64},
-                           {"squares", {1}, DType::f64}};
-                 },
+                 .tensors =
+                     [](const Sizes& n) {
+                       return with_slot(n, {{"squares", {1}, DType::f64}});
+                     },
                  .call = [](const Tensors& x, const Numbers&) -> Tensors {
-                   gradient_squares({{x[0], x[1], x[2], x[3], x[4], x[5]}}, x[6]);
+                   gradient_squares(slot_of(x), x[6]);
                    return {};
                  }});
 }
@@ -272,7 +287,7 @@ TEST_CASE(
     const Tensor outcome = zeros({3}, DType::f64, device), eager_outcome = zeros({3}, DType::f64, device);
     cuda::Graph graph;
     const UpdateRule rule{.kind = OptimizerKind::lamb};  // the rule with the most kernels
-    graph.capture([&] { optimizer_step(slots, rule, lr, loss, outcome); });
+    graph.capture([&] { whole_step(slots, rule, lr, loss, outcome); });
     CHECK(same_bits(slots, eager));
     for (int i = 0; i < 8; ++i) {
       fill(lr, 0.01 * (i + 1));
@@ -280,7 +295,7 @@ TEST_CASE(
       for (const auto& all : {slots, eager})
         copy(all.back().gradient, random_tensor({100000}, DType::f32, 200 + i).to(device));
       graph.replay(0);
-      optimizer_step(eager, rule, lr, loss, eager_outcome);
+      whole_step(eager, rule, lr, loss, eager_outcome);
       CHECK(same_bits(slots, eager));
       CHECK(same_bits(outcome, eager_outcome));
     }
@@ -325,11 +340,11 @@ TEST_CASE("optimizer_step: squares beyond f32, no loss, and no slots") {
     std::vector<ParameterSlot> slots = make_slots({100}, DType::f32, device);
     copy(slots[0].gradient, full({100}, 1e30, DType::f32, device));
     const Tensor outcome({3}, DType::f64, device), lr = f64_on(device, kLr);
-    optimizer_step(slots, {}, lr, Tensor(), outcome);
+    whole_step(slots, {}, lr, Tensor(), outcome);
     CHECK(outcome.to_vector<double>()[0] == 0);
     CHECK(outcome.to_vector<double>()[1] == doctest::Approx(1e31));
     CHECK(outcome.to_vector<double>()[2] == 1);
-    optimizer_step({}, {}, lr, Tensor(), outcome);
+    whole_step({}, {}, lr, Tensor(), outcome);
     CHECK(outcome.to_vector<double>() == std::vector<double>{0, 0, 1});
   }
 }
@@ -337,7 +352,7 @@ TEST_CASE("optimizer_step: squares beyond f32, no loss, and no slots") {
 TEST_CASE("optimizer_step: errors for tensors of another shape or dtype") {
   const Tensor one = zeros({1}, DType::f64), three = zeros({3}, DType::f64);
   const auto error = [](const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
-    return error_of([&] { optimizer_step({}, {}, lr, loss, outcome); });
+    return error_of([&] { whole_step({}, {}, lr, loss, outcome); });
   };
   CHECK(error(one, one, one) == "optimizer_step: outcome is f64 (1) on cpu; it must be f64 (3) on cpu");
   CHECK(error(three, one, three) == "optimizer_step: lr is f64 (3) on cpu; it must be f64 (1) on cpu");

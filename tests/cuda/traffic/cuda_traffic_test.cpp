@@ -231,9 +231,12 @@ TEST_CASE("cuda traffic: the optimizer reads the gradient twice, and values and 
     }
     const Tensor lr = full({1}, 1e-3, DType::f64, Device::cuda()),
                  outcome = on_gpu({kOutcomeSize}, DType::f64);
-    const std::vector<KernelTraffic> step =
-        counted(3, [&] { tandem::optimizer_step(slots, {.kind = kind}, lr, Tensor(), outcome); });
     const uint64_t blocks = 8 + 1;  // of 8192 elements
+    const Tensor squares = on_gpu({static_cast<int64_t>(blocks)}, DType::f64);
+    const std::vector<KernelTraffic> step = counted(3, [&] {
+      cuda::gradient_squares(slots, squares);
+      cuda::optimizer_step(slots, {.kind = kind}, lr, Tensor(), squares, outcome);
+    });
     Expected gradients, read, written;
     for (const ParameterSlot& slot : slots) {
       gradients.rows(slot.gradient);
