@@ -32,7 +32,7 @@ constexpr const char* kRankVariables[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "P
 [[maybe_unused]] constexpr const char* kSizeVariables[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
 
 // Error: the launcher has started another number of processes than MPI has connected. The launcher of one MPI library cannot
-// connect programs of another, which then take themselves for groups of one and would write one run's files at once.
+// connect programs of another, which then take themselves for groups of one, and each would train a run of its own.
 [[maybe_unused]] void check_launched_size(int connected) {
   for (const char* const variable : kSizeVariables) {
     const char* const value = std::getenv(variable);
