@@ -73,7 +73,13 @@ BENCH_CASES(muon_step, BenchPrecisions::every) {
     const double shorter = static_cast<double>(std::min(shape[0], shape[1]));
     shapes.push_back(shape);
     elements += count;
-    flops += kMuonIterations * 2 * (2 * shorter * count + shorter * shorter * shorter);  // X X' and P X; A A
+    const double rectangular = 2 * shorter * count,
+                 square = 2 * shorter * shorter * shorter;  // of one product
+    const bool is_long =
+        bench.precision == MatmulPrecision::f32 && count >= kMuonLongRatio * shorter * shorter;
+    flops += is_long
+                 ? 2 * rectangular + (4 * kMuonIterations - 3) * square  // X X', Q X; A A, A P, P A P, P Q
+                 : kMuonIterations * (2 * rectangular + square);         // X X' and P X; A A
   }
   const MatmulPrecision precision = bench.precision;
   const auto updates = std::make_shared<MuonUpdates>(shapes, DType::f32, precision, 1e-4);
