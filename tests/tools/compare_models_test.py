@@ -5,6 +5,7 @@ The arguments are the paths of compare_models and of train.
 import csv
 import html.parser
 import json
+import math
 import pathlib
 import random
 import signal
@@ -247,6 +248,31 @@ exec {TRAIN} "$@"
         self.compare(*command)
         self.assertEqual(self.rows("table.csv"), table)
         self.assertEqual((self.folder / "train.called").read_text(), "called\n")
+
+    def test_rates_settled_by_complete_runs(self):
+        """The rate of the page is better than half and twice of it over complete runs, and holds for all seeds."""
+        command = [SMALL[1] + "+lr=0.5", f"--tokens={40 * STEP_TOKENS}", "--seeds=2", "--jobs=2"]
+        self.compare(*command)  # those runs are kept
+        said = self.compare(*command, "--settle-rates")
+        losses = {}
+        for plan in self.out.glob("*.plan.json"):
+            folder = self.out / plan.name.removesuffix(".plan.json")
+            kept = json.loads(plan.read_text())
+            at = kept["facts"]["recipe"]["lr"], 1235 if "--seed=1235" in kept["command"] else 1234
+            rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+            losses[at] = [row["dev_nats"] for row in rows if "dev_nats" in row][-1]
+        first = {lr: loss for (lr, seed), loss in losses.items() if seed == 1234}
+        best = min(first, key=first.get)
+        self.assertIn(f"settled lr={best:.4g}", said)
+        self.assertNotEqual(best, 0.5)  # so that the ladder was climbed
+        for factor in (0.5, 2):
+            self.assertTrue(any(math.isclose(lr, factor * best) for lr in first), first)
+        self.assertEqual({lr for lr, seed in losses if seed == 1235}, {0.5, best})
+        row, = self.rows("table.csv")
+        self.assertEqual(int(row["runs"]), 2)
+        bits = [losses[best, seed] / math.log(2) for seed in (1234, 1235)]
+        self.assertAlmostEqual(float(row["dev bpc"]), sum(bits) / 2, delta=0.02)  # of the best evaluation, not the last
+        self.assertIn("settled by complete runs", (self.out / "index.html").read_text())
 
     def test_a_signal(self):
         """TERM stops the runs, and the same command goes on as if nothing had been."""

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, sys.argv[1])
-from compare import results, runs, space, step_times, tuning  # noqa: E402
+from compare import rates, results, runs, space, step_times, tuning  # noqa: E402
 from compare.files import Failure  # noqa: E402
 from compare.space import Candidate  # noqa: E402
 
@@ -281,6 +281,34 @@ class Times(unittest.TestCase):
             path.write_text("[]")
             with self.assertRaisesRegex(Failure, "no measurements"):
                 step_times.find(path, [first])
+
+
+class Rates(unittest.TestCase):
+    """Which rates complete runs try: half before twice, until the best one is better than both of its neighbours."""
+
+    def settled(self, loss_at, most=40):
+        losses = {}
+        for _ in range(most):
+            wanted = rates.missing(losses)
+            if not wanted:
+                return rates.best_of(losses), losses
+            for rung in wanted:
+                self.assertNotIn(rung, losses)
+                losses[rung] = loss_at(rung)
+        self.fail("does not end")
+
+    def test_the_best_is_better_than_its_neighbours(self):
+        for best in range(-5, 6):
+            with self.subTest(best=best):
+                found, losses = self.settled(lambda rung, best=best: 1 + abs(rung - best))
+                self.assertEqual(found, best)
+                self.assertTrue({best - 1, best, best + 1} <= set(losses))
+                self.assertEqual(set(losses), set(range(min(best, 0) - 1, max(best, -1) + 2)))
+
+    def test_rates_that_diverge_and_equal_ones(self):
+        self.assertEqual(self.settled(lambda rung: math.inf if rung > -3 else 1 + abs(rung + 3))[0], -3)
+        self.assertEqual(self.settled(lambda rung: 1.0)[0], -space.LONGEST_LADDER)
+        self.assertEqual(self.settled(lambda rung: -rung)[0], space.LONGEST_LADDER)
 
 
 if __name__ == "__main__":

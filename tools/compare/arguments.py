@@ -43,6 +43,8 @@ def parse_arguments(manual, root):
     parser.add_argument("--seeds", type=count, default=1, metavar="N", help="runs of each model [1]")
     parser.add_argument("--tune", type=quantity, metavar="K",
                         help="tune every model first, with short runs that take K budgets in all [no tuning]")
+    parser.add_argument("--settle-rates", action="store_true",
+                        help="settle the learning rate of every model by complete runs at half and twice of it")
     parser.add_argument("--reference", metavar="MODEL", help="the model that others are measured against [the first]")
     parser.add_argument("--evaluations", type=count, default=12, metavar="N", help="points of a curve [12]")
     parser.add_argument("--step-times", type=pathlib.Path, metavar="FILE",

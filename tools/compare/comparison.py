@@ -7,6 +7,7 @@ from compare.arguments import parse_arguments
 from compare.files import Failure
 from compare.model import Model, find_reference
 from compare.program import Program
+from compare.rates import settle
 from compare.report import Report
 from compare.results import Result
 from compare.runs import Run
@@ -61,6 +62,8 @@ def compare(arguments, program):
             one.tune(program)
             write_tuning(arguments.out, tuned)
             print(f"{one.model.label}: found {one.found['found']}", flush=True)
+    if arguments.settle_rates:
+        settle(tuned, program)
     train_all(arguments, program, models, tuned, times, reference)
     print(f"page: {arguments.out / 'index.html'}")
 
@@ -84,7 +87,8 @@ def train_all(arguments, program, models, tuned, times, reference):
 
     program.map(train, runs)
     for _ in range(MOST_LOWERINGS):
-        again = [one for one in tuned if one.found and any(run.diverged and run.tuned is one for run in runs)]
+        again = [one for one in tuned
+                 if (one.found or one.complete) and any(run.diverged and run.tuned is one for run in runs)]
         for one in again:  # all seeds of a model have one rate
             one.lower_rate()
         runs[:] = [Run(run.tuned, run.index) if run.tuned in again else run for run in runs]

@@ -7,6 +7,7 @@ from compare.arguments import budget_text
 from compare.files import replace, write_csv
 from compare.plot import plot
 from compare.results import reach_table
+from compare.space import LONGEST_LADDER
 from compare.step_times import MOST_LOAD
 
 
@@ -178,7 +179,7 @@ class Report:
         if not self.arguments.tune:
             return [page.heading("Tuning"), page.paragraph(
                 "None: every model has the settings of its preset and of the command line, which were chosen with "
-                "unequal care.")]
+                "unequal care."), *self.complete_runs()]
         done = [one for one in self.tuned if one.found]
         head = ["model", "found", f"dev {self.metric} there", "at half and twice the rate", "final runs spent", "runs",
                 "longest, of a final run"]
@@ -188,12 +189,28 @@ class Report:
             "rate found is better than half and twice of it in the last round. All runs of the tuning have the first "
             "seed, and are compared by their last dev loss."),
             page.table(head, [self.found_row(one.found, lowered_text(one), one.model.label) for one in done], "left")]
+        parts += self.complete_runs()
         for one in done:
             parts.append(page.folded(f"All runs of {one.model.label}", page.table(
                 ["round", "share of a final run", "steps", "settings", f"dev {self.metric}"],
                 [[str(trial["round"]), f"{trial['share']:.1%}", f"{trial['steps']:,}", trial["settings"],
                   self.loss_text(trial["dev_nats"])] for trial in one.found["trials"]], "left")))
         return parts
+
+    def complete_runs(self):
+        """Returns the table of the rates that complete runs have settled, if they have."""
+        done = [one for one in self.tuned if one.complete]
+        if not done:
+            return []
+        return [page.paragraph(
+            "The learning rates were settled by complete runs of the first seed: the best is better than half and twice "
+            "of it. Short runs favour rates that are too high for long ones."),
+            page.table(["model", f"last dev {self.metric} of a complete run at each rate", "settled"],
+                       [[one.model.label, "; ".join(f"{rate:.4g}: {self.loss_text(loss)}"
+                                                    for rate, loss in one.complete.items()),
+                         f"{one.space.rate(one.candidate(one.rung)):.4g}"
+                         + (" (the ladder ends here)" if abs(one.rung) == LONGEST_LADDER else "")]
+                        for one in done], "left")]
 
     def found_row(self, found, lowered, label):
         neighbours = "; ".join(f"{text.split()[0]}: {self.loss_text(loss)}"
@@ -250,7 +267,7 @@ def recipe_text(recipe):
 
 
 def lowered_text(tuned):
-    return f"; the rate was divided by {2 ** tuned.lowered}, since a final run diverged" if tuned.lowered else ""
+    return f"; the rate was divided by {2 ** tuned.divided}, since a final run diverged" if tuned.divided else ""
 
 
 def ratios_text(ratios):

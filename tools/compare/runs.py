@@ -12,16 +12,16 @@ BLOWN_UP = 0.2  # nats a token: a final run that ends this far above the short r
 class Run:
     """One run of a model: the command that trains it, and its curve from the metrics.
 
-    The run of the first seed has the folder NAME, that of another NAME.seed-S. After a run that diverged, those with a
-    lower rate are NAME.lowered-1, NAME.lowered-1.seed-S and so on.
+    The run of the first seed has the folder NAME, that of another NAME.seed-S. Runs at half of the rate that was found or
+    given are NAME.lowered-1, NAME.lowered-1.seed-S and so on, those at twice of it NAME.raised-1.
     """
 
     def __init__(self, tuned, index):
         self.tuned, self.model, self.arguments = tuned, tuned.model, tuned.arguments
         self.facts = self.model.facts(tuned.flags)
         self.seed = self.facts["seed"] + index
-        name = (self.model.name + (f".lowered-{tuned.lowered}" if tuned.lowered else "")
-                + (f".seed-{self.seed}" if index else ""))
+        rate = f".lowered-{-tuned.rung}" if tuned.rung < 0 else f".raised-{tuned.rung}" if tuned.rung else ""
+        name = self.model.name + rate + (f".seed-{self.seed}" if index else "")
         self.folder = self.arguments.out / name
         self.plan_file = self.arguments.out / f"{name}.plan.json"
         self.log = self.arguments.out / f"{name}.log"
@@ -59,9 +59,13 @@ class Run:
             raise failure_of(self.model.label, code, self.log)
         self.done = not self.diverged
 
+    def last_loss(self):
+        """Returns the last dev loss in nats of a run that has ended; of one that diverged it is infinite."""
+        return math.inf if self.diverged else self.result()["curve"][-1][1]
+
     def has_blown_up(self):
         """Returns whether the run ended far above the short run that found its settings: it diverged, though all was finite."""
-        return self.tuned.found is not None and self.result()["curve"][-1][1] > self.tuned.found["loss"] + BLOWN_UP
+        return self.tuned.found is not None and self.last_loss() > self.tuned.found["loss"] + BLOWN_UP
 
     def keep_plan(self):
         write_json(self.plan_file, {"command": self.command, "budget": budget_text(self.arguments), "facts": self.facts,

@@ -7,7 +7,7 @@ import sys
 from compare.budget import schedule_flags, steps_of_budget, warmup_of, whole_steps
 from compare.files import Failure, read_json, rows_of, write_csv, write_json
 from compare.program import failure_of, has_diverged
-from compare.space import space_of
+from compare.space import Candidate, space_of
 from compare.tuning import Search
 
 FEWEST_STEPS = 100  # of a run that is worth comparing
@@ -23,14 +23,16 @@ class Tuned:
         self.flags = []
         self.warmup_share = None
         self.found = None  # what tuning.json says of this model
-        self.space = self.best = None  # with tuning
-        self.lowered = 0  # how often the rate that was found has been halved, since it made a final run diverge
+        self.space, self.best = self.space_at(0), Candidate()
+        self.rung = 0  # final runs have the rate that was found, or of the preset, times 2^rung
+        self.divided = 0  # how often a final run has diverged and halved the rate
+        self.complete = None  # with --settle-rates, {rate: dev loss in nats of a complete run, or None if it diverged}
 
     def tune(self, program):
         model, arguments = self.model, self.arguments
         facts = model.facts()
         steps = self.full_steps(facts)
-        space = space_of(model.kind, facts, model.fixed(), warmup_of(facts, whole_steps(steps)) / whole_steps(steps))
+        space = self.space_at(warmup_of(facts, whole_steps(steps)) / whole_steps(steps))
         search = Search(space, arguments.tune, lambda candidates, share: program.map(
             lambda candidate: self.trial(program, space, candidate, share), candidates))
         shortest = whole_steps(search.share * steps)
@@ -51,10 +53,20 @@ class Tuned:
                         "settings": space.text(candidate), "dev_nats": as_json(score)}
                        for number, share, candidate, score in search.trials]}
 
+    def space_at(self, warmup_share):
+        return space_of(self.model.kind, self.model.facts(), self.model.fixed(), warmup_share)
+
+    def set_rung(self, rung):
+        self.rung = rung
+        self.flags = self.space.flags(self.candidate(rung)) if rung or self.found else []
+
+    def candidate(self, rung):
+        return self.best.at(self.best.rung + rung)
+
     def lower_rate(self):
-        """Halves the rate for the final runs: the short runs of the tuning did not show that it is too high."""
-        self.lowered += 1
-        self.flags = self.space.flags(self.best.at(self.best.rung - self.lowered))
+        """Halves the rate for the final runs: no run before them has shown that it is too high."""
+        self.divided += 1
+        self.set_rung(self.rung - 1)
 
     def full_steps(self, facts):
         seconds = self.step_times.seconds(facts) if self.arguments.budget else None
