@@ -62,13 +62,15 @@ std::vector<Tensor> recompute(const char* name, Function f, const std::vector<Te
     NoGrad pause;
     ys = f(inputs);
   }
-  const Tape::Options options = tape->options();
+  Tape::Options options = tape->options();
+  options.on_backward = nullptr, options.on_final = nullptr;  // this tape alone sees all uses of a leaf
   if (options.check_nan && !std::all_of(ys.begin(), ys.end(), all_finite)) {
     Tape finder(options);  // run f again, recorded, so that the error names the operator inside f
     f(as_leaves(inputs));
   }
   // f may return an input or the same tensor twice, but each output needs a history of its own.
   for (Tensor& y : ys) y = y.detach();
+  tape->instruments_.note_hidden_inputs();
   // Appended even if no input needs a gradient, because leaves used inside f may.
   tape->append(name, ys, inputs, [name, f, inputs, options](Grads dys) {
     return run_again(name, f, inputs, options, std::move(dys));

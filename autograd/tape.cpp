@@ -55,7 +55,7 @@ RecordingScope::~RecordingScope() {
   state_->ended = true;
 }
 
-Tape::Tape(Options options) : instruments_(options), id_(next_tape_id++), scope_(this) {}
+Tape::Tape(Options options) : instruments_(std::move(options)), id_(next_tape_id++), scope_(this) {}
 
 Tape* Tape::current() {
   const auto& scopes = RecordingScope::of_thread();
@@ -96,6 +96,7 @@ void Tape::append(const char* name, const std::vector<Tensor>& ys, const std::ve
         name, i, x.summary());
     entry.inputs.push_back(wanted ? TensorMeta{x.shape(), x.dtype(), x.device()} : TensorMeta());
     entry.input_nodes.push_back(wanted ? x.node() : nullptr);
+    if (wanted && x.node()->is_leaf()) instruments_.note_input(x.node(), size());
   }
   // All checks come before any output is marked: a refused entry leaves no trace.
   for (size_t i = 0; i < ys.size(); ++i) {
@@ -160,6 +161,7 @@ void Tape::backward(std::vector<Tensor> outputs, Grads output_grads) {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
     if (!entry.grads.empty()) step_back(entry);
+    instruments_.note_passed(size());
     instruments_.backward_done(entry.name);
   }
 }

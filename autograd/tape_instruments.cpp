@@ -20,7 +20,7 @@ double clock_ms() {
 
 }  // namespace
 
-TapeInstruments::TapeInstruments(TapeOptions options) : options_(options), last_ms_(clock_ms()) {}
+TapeInstruments::TapeInstruments(TapeOptions options) : options_(std::move(options)), last_ms_(clock_ms()) {}
 
 void TapeInstruments::check_outputs(const char* name, int64_t entry, const std::vector<Tensor>& ys,
                                     const std::vector<Tensor>& inputs) const {
@@ -47,6 +47,15 @@ void TapeInstruments::check_given_gradient(size_t output, const Tensor& y, const
                "backward: the gradient given for output {}, {}, is not finite", output, y.summary());
 }
 
+void TapeInstruments::note_input(const std::shared_ptr<GradNode>& leaf, int64_t entry) {
+  if (options_.on_final && used_.insert(leaf.get()).second) first_uses_.emplace_back(entry, leaf);
+}
+
+void TapeInstruments::note_passed(int64_t entry) {
+  for (; !first_uses_.empty() && first_uses_.back().first >= entry; first_uses_.pop_back())
+    options_.on_final(*first_uses_.back().second);
+}
+
 double TapeInstruments::forward_done(const char* name, const std::vector<Tensor>& ys) {
   on_gpu_ = on_gpu_ || (!ys.empty() && ys[0].device().is_cuda());
   const double ms = lap();
@@ -58,6 +67,8 @@ double TapeInstruments::forward_done(const char* name, const std::vector<Tensor>
 }
 
 void TapeInstruments::backward_begins() {
+  if (hides_inputs_) used_.clear(), first_uses_.clear();
+  if (options_.on_backward) options_.on_backward(used_);
   lap();
 }
 

@@ -29,6 +29,13 @@ class Transport {
 
   // Sends and receives all messages. Those from one rank to another match in their order and their sizes.
   virtual void exchange(std::span<const Message> sends, std::span<const Message> receives) = 0;
+  // The same, but on a GPU beside the compute stream: it begins when what was enqueued there has ended, and what is enqueued
+  // there later does not wait for it, until join().
+  virtual void exchange_beside(std::span<const Message> sends, std::span<const Message> receives) {
+    exchange(sends, receives);
+  }
+  // Makes later work of the compute stream wait for the calls of exchange_beside() so far.
+  virtual void join() {}
   // Adds the elements of `data`, f32 or f64, over all ranks in the order of the communication library: the same bits on
   // every rank, but not for every number of ranks.
   virtual void all_reduce(const Tensor& data) = 0;

@@ -2,6 +2,7 @@
 #include "tandem/cuda/runtime/graph.h"
 
 #include <atomic>
+#include <utility>
 
 #include "tandem/core/backend.h"
 #include "tandem/cuda/device/kernel.cuh"
@@ -15,50 +16,65 @@ __global__ void set_word(uint32_t* word, uint32_t value) {
   *word = value;
 }
 
-// Ends a capture that failed: nothing of it remains, and the stream works again.
-void abandon(cudaStream_t stream) {
-  cudaGraph_t graph = nullptr;
-  cudaStreamEndCapture(stream, &graph);
-  if (graph) cudaGraphDestroy(graph);
-  cudaGetLastError();
-}
-
 }  // namespace
 
-Graph::Graph() : pool_(next_pool++) {
+GraphMemory::GraphMemory() : pool_(next_pool++) {
   if (allocator_mode_from_environment() == AllocatorMode::direct)
     throw Error(
         "cuda graph: TANDEM_ALLOCATOR=direct gives freed memory back, which a graph would go on using");
   allocator().keep_stream_memory(pool_, true);
 }
 
-Graph::~Graph() {
-  if (executable_) {
-    cudaStreamSynchronize(compute_stream());
-    cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(executable_));
-  }
+GraphMemory::~GraphMemory() {
   allocator().keep_stream_memory(pool_, false);
 }
 
+Graph::Graph(std::shared_ptr<GraphMemory> memory) : memory_(std::move(memory)) {}
+
+Graph::~Graph() {
+  if (allocation_) abandon();
+  if (!executable_) return;
+  cudaStreamSynchronize(compute_stream());
+  cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(executable_));
+}
+
 void Graph::capture(const std::function<void()>& f) {
-  if (executable_) throw Error("cuda graph: captured already; make a new one");
-  const AllocationScope memory(pool_);
-  const cudaStream_t stream = compute_stream();
-  // Relaxed: the allocator may call cudaMalloc meanwhile.
-  TANDEM_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+  begin();
   try {
     f();
+    end();
   } catch (...) {
-    abandon(stream);
+    abandon();
     throw;
   }
+}
+
+void Graph::begin() {
+  if (executable_ || allocation_) throw Error("cuda graph: captured already; make a new one");
+  // Relaxed: the allocator may call cudaMalloc meanwhile.
+  TANDEM_CUDA_CHECK(cudaStreamBeginCapture(compute_stream(), cudaStreamCaptureModeRelaxed));
+  allocation_.emplace(memory_->pool());
+}
+
+void Graph::end() {
+  if (!allocation_) throw Error("cuda graph: its capture has not begun");
+  allocation_.reset();
   cudaGraph_t graph = nullptr;
-  TANDEM_CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+  TANDEM_CUDA_CHECK(cudaStreamEndCapture(compute_stream(), &graph));
   cudaGraphExec_t executable = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
   cudaGraphDestroy(graph);
   TANDEM_CUDA_CHECK(status);
   executable_ = executable;
+}
+
+void Graph::abandon() {
+  if (!allocation_) return;
+  allocation_.reset();
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(compute_stream(), &graph);
+  if (graph) cudaGraphDestroy(graph);
+  cudaGetLastError();
 }
 
 void Graph::replay(uint32_t step_offset) {

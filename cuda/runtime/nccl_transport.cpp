@@ -24,7 +24,11 @@ class NcclTransport : public Transport {
  public:
   NcclTransport(std::shared_ptr<Ranks> ranks, const std::string& version)
       : Transport(Device::cuda(), "by NCCL " + version), ranks_(std::move(ranks)) {}
-  ~NcclTransport() override { leave(); }
+  ~NcclTransport() override {
+    leave();
+    if (beside_) cudaStreamDestroy(beside_);
+    if (event_) cudaEventDestroy(event_);
+  }
 
   // Connects to the other ranks. Returns the problem if that fails or takes longer than half of the deadline, so that the
   // ranks can still agree on another way.
@@ -53,22 +57,22 @@ class NcclTransport : public Transport {
   }
 
   void exchange(std::span<const Message> sends, std::span<const Message> receives) override {
-    start_waiting();
-    const cudaStream_t stream = compute_stream();
-    check(call_.ncclGroupStart(), "ncclGroupStart");
-    // A group must be ended, whatever its calls return.
-    ncclResult_t received = ncclSuccess, sent = ncclSuccess;
-    for (const Message& message : receives)
-      if (message.bytes > 0 && !failed(received))
-        received = call_.ncclRecv(message.data, message.bytes, ncclInt8, message.rank, comm_, stream);
-    for (const Message& message : sends)
-      if (message.bytes > 0 && !failed(sent))
-        sent = call_.ncclSend(message.data, message.bytes, ncclInt8, message.rank, comm_, stream);
-    const ncclResult_t ended = call_.ncclGroupEnd();
-    check(received, "ncclRecv");
-    check(sent, "ncclSend");
-    check(ended, "ncclGroupEnd");
-    settle("ncclGroupEnd");
+    exchange_on(compute_stream(), sends, receives);
+  }
+
+  void exchange_beside(std::span<const Message> sends, std::span<const Message> receives) override {
+    if (!beside_) {
+      TANDEM_CUDA_CHECK(cudaStreamCreateWithFlags(&beside_, cudaStreamNonBlocking));
+      TANDEM_CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming));
+    }
+    wait_for(beside_, compute_stream());
+    exchange_on(beside_, sends, receives);
+    joined_ = false;
+  }
+
+  void join() override {
+    if (!joined_) wait_for(compute_stream(), beside_);
+    joined_ = true;
   }
 
   void all_reduce(const Tensor& data) override {
@@ -94,6 +98,30 @@ class NcclTransport : public Transport {
   }
 
  private:
+  void exchange_on(cudaStream_t stream, std::span<const Message> sends, std::span<const Message> receives) {
+    start_waiting();
+    check(call_.ncclGroupStart(), "ncclGroupStart");
+    // A group must be ended, whatever its calls return.
+    ncclResult_t received = ncclSuccess, sent = ncclSuccess;
+    for (const Message& message : receives)
+      if (message.bytes > 0 && !failed(received))
+        received = call_.ncclRecv(message.data, message.bytes, ncclInt8, message.rank, comm_, stream);
+    for (const Message& message : sends)
+      if (message.bytes > 0 && !failed(sent))
+        sent = call_.ncclSend(message.data, message.bytes, ncclInt8, message.rank, comm_, stream);
+    const ncclResult_t ended = call_.ncclGroupEnd();
+    check(received, "ncclRecv");
+    check(sent, "ncclSend");
+    check(ended, "ncclGroupEnd");
+    settle("ncclGroupEnd");
+  }
+
+  // Lets what is enqueued on `stream` from now on wait for what is on `other`.
+  void wait_for(cudaStream_t stream, cudaStream_t other) {
+    TANDEM_CUDA_CHECK(cudaEventRecord(event_, other));
+    TANDEM_CUDA_CHECK(cudaStreamWaitEvent(stream, event_, 0));
+  }
+
   static bool failed(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }
 
   void start_waiting() {
@@ -165,6 +193,9 @@ class NcclTransport : public Transport {
   std::shared_ptr<Ranks> ranks_;
   const NcclFunctions& call_ = nccl().call;
   ncclComm_t comm_ = nullptr;
+  cudaStream_t beside_ = nullptr;  // of exchange_beside()
+  cudaEvent_t event_ = nullptr;    // between the streams
+  bool joined_ = true;
   std::optional<Patience> patience_;  // since the first call that await() has not seen the end of
 };
 

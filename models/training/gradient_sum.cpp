@@ -1,6 +1,7 @@
 // Sums of gradients over the shards of this rank, then over ranks.
 #include "tandem/models/training/gradient_sum.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -21,6 +22,14 @@ int64_t block_elements(DType dtype) {
   return kBlockBytes / static_cast<int64_t>(size_of(dtype));
 }
 
+Tensor rows(const Tensor& flat, IndexRange range) {
+  return flat.view_rows(range.first, range.last);
+}
+
+Ranks::Message message(int rank, const Tensor& memory) {
+  return {rank, memory.raw(), memory.nbytes()};
+}
+
 }  // namespace
 
 Reduce reduce_named(const std::string& name) {
@@ -34,8 +43,7 @@ GradientSum::GradientSum(std::vector<NamedTensor> parameters, int64_t shards, st
     : parameters_(std::move(parameters)),
       shards_(shards),
       ranks_(std::move(ranks)),
-      transport_(std::move(transport)),
-      tree_(shards, add_in_place) {
+      transport_(std::move(transport)) {
   TANDEM_CHECK(
       ranks_->size() <= shards,
       "{} ranks cannot share {} shards, since each needs one at least; start fewer ranks, or give a new run "
@@ -50,15 +58,24 @@ void GradientSum::add_parameters(const std::vector<NamedTensor>& parameters) {
   parameters_.insert(parameters_.end(), parameters.begin(), parameters.end());
 }
 
+void GradientSum::set_buckets(std::vector<IndexRange> buckets) {
+  TANDEM_CHECK(begins_.empty(), "gradient sum: buckets come after the first gradients");
+  buckets_ = std::move(buckets);
+}
+
 void GradientSum::set_layout() {
+  if (buckets_.empty()) buckets_ = {{0, static_cast<int64_t>(parameters_.size())}};
   for (const auto& [name, value] : parameters_) {
     const Tensor& first = parameters_.front().value;
     TANDEM_CHECK(value.dtype() == first.dtype() && value.device() == first.device(),
                  "gradient sum: the parameter {} is {}, and {} is {}; they must have one dtype and device",
                  name, value.summary(), parameters_.front().name, first.summary());
+    index_of_.emplace(value.node().get(), begins_.size());
     begins_.push_back(elements_);
     elements_ += round_up(value.numel(), block_elements(value.dtype()));
   }
+  present_.resize(parameters_.size());
+  nodes_.resize(buckets_.size());
 }
 
 const Tensor& GradientSum::flat(size_t place) {
@@ -67,31 +84,74 @@ const Tensor& GradientSum::flat(size_t place) {
   return flats_[place];
 }
 
-void GradientSum::push(const Tensor& loss) {
+void GradientSum::begin() {
   if (begins_.empty()) set_layout();
+  trees_.assign(buckets_.size(), TreeSum<Tensor>(shards_, add_in_place));
+  untaken_ = buckets_.size();
+  unfinished_.clear();
+}
+
+void GradientSum::push(const Tensor& loss) {
+  while (untaken_ > 0) take(--untaken_);
+  untaken_ = buckets_.size();
+  unfinished_.clear();
+  TANDEM_CHECK(std::find(present_.begin(), present_.end(), true) != present_.end(),
+               "gradient sum: none of the {} parameters has a gradient", parameters_.size());
+  for (const auto& [name, value] : parameters_)
+    TANDEM_CHECK(!value.node()->grad.defined(),
+                 "gradient sum: the parameter {} has got a gradient after its bucket was taken", name);
+  const int64_t shard = trees_.front().parts().back().shards.last - 1;
+  copy(losses_.view_rows(shard, shard + 1), loss);
+}
+
+void GradientSum::take(size_t bucket) {
+  const IndexRange range = elements(bucket);
+  const auto& done = trees_[bucket].parts();
   std::vector<Tensor> gradients;
   std::vector<int64_t> begins;
-  std::vector<bool> present;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
+  for (auto i = static_cast<size_t>(buckets_[bucket].first); i < static_cast<size_t>(buckets_[bucket].last);
+       ++i) {
     const Tensor gradient = std::exchange(parameters_[i].value.node()->grad, Tensor());
-    present.push_back(gradient.defined());
-    if (!gradient.defined()) continue;
-    gradients.push_back(gradient);
-    begins.push_back(begins_[i]);
-  }
-  TANDEM_CHECK(!gradients.empty(), "gradient sum: none of the {} parameters has a gradient",
-               parameters_.size());
-  const auto& done = tree_.parts();
-  for (size_t i = 0; i < present.size() && !done.empty(); ++i)
-    TANDEM_CHECK(present[i] == present_[i],
+    TANDEM_CHECK(done.empty() || present_[i] == gradient.defined(),
                  "gradient sum: the parameter {} has a gradient in one shard and none in another",
                  parameters_[i].name);
-  present_ = std::move(present);
-  const Tensor& node = flat(done.size());
-  pack(node, gradients, begins);
+    present_[i] = gradient.defined();
+    if (!gradient.defined()) continue;
+    gradients.push_back(gradient);
+    begins.push_back(begins_[i] - range.first);
+  }
+  const Tensor node = flat(done.size()).view_rows(range.first, range.last);
+  if (!gradients.empty()) pack(node, gradients, begins);
   const int64_t shard = done.empty() ? own().first : done.back().shards.last;
-  copy(losses_.view_rows(shard, shard + 1), loss);
-  tree_.push({shard, shard + 1}, node);
+  trees_[bucket].push({shard, shard + 1}, node);
+}
+
+void GradientSum::expect_final(const std::set<const GradNode*>& leaves) {
+  unfinished_.assign(buckets_.size(), 0);
+  for (size_t b = 0; b < buckets_.size(); ++b)
+    for (int64_t i = buckets_[b].first; i < buckets_[b].last; ++i)
+      unfinished_[b] += leaves.contains(parameters_[static_cast<size_t>(i)].value.node().get()) ? 1 : 0;
+}
+
+std::vector<size_t> GradientSum::take_final(const GradNode& leaf) {
+  const auto found = index_of_.find(&leaf);
+  if (found == index_of_.end() || unfinished_.empty()) return {};
+  const auto bucket = std::find_if(buckets_.begin(), buckets_.end(), [&](const IndexRange& parameters) {
+    return parameters.contains(static_cast<int64_t>(found->second));
+  });
+  --unfinished_[static_cast<size_t>(bucket - buckets_.begin())];
+  std::vector<size_t> taken;
+  while (untaken_ > 1 && unfinished_[untaken_ - 1] == 0) {
+    take(--untaken_);
+    taken.push_back(untaken_);
+  }
+  return taken;
+}
+
+void GradientSum::start(size_t bucket) {
+  std::vector<Ranks::Message> sends, receives;
+  add_messages(bucket, flats_, sends, receives);
+  transport_->exchange_beside(sends, receives);
 }
 
 void GradientSum::exchange(bool complete) {
@@ -133,57 +193,61 @@ int64_t GradientSum::place_of(UpdateOwners::Cut cut) const {
   return cut.parameter < begins_.size() ? begins_[cut.parameter] + cut.element : elements_;
 }
 
-IndexRange GradientSum::slice(int rank) const {
-  if (owners_) return {place_of(owners_->begin(rank)), place_of(owners_->begin(rank + 1))};
-  const int64_t block = block_elements(parameters_.front().value.dtype());
-  const IndexRange blocks = part_of(elements_ / block, ranks_->size(), rank);
-  return {blocks.first * block, blocks.last * block};
+IndexRange GradientSum::elements(size_t bucket) const {
+  const IndexRange& parameters = buckets_[bucket];
+  return {place_of({static_cast<size_t>(parameters.first), 0}),
+          place_of({static_cast<size_t>(parameters.last), 0})};
 }
 
-void GradientSum::reduce_exactly(const std::vector<Tensor>& parts, bool complete) {
-  const int n = ranks_->size(), self = ranks_->rank();
-  const auto slice_of = [this](const Tensor& flat, int rank) {
-    const IndexRange range = slice(rank);
-    return flat.view_rows(range.first, range.last);
-  };
-  const auto message = [](int rank, const Tensor& memory) {
-    return Ranks::Message{rank, memory.raw(), memory.nbytes()};
-  };
-  const Tensor mine = slice_of(parts.front(), self);
+IndexRange GradientSum::slice(size_t bucket, int rank) const {
+  if (owners_) return {place_of(owners_->begin(bucket, rank)), place_of(owners_->begin(bucket, rank + 1))};
+  const int64_t block = block_elements(parameters_.front().value.dtype());
+  const IndexRange all = elements(bucket), blocks = part_of(all.size() / block, ranks_->size(), rank);
+  return {all.first + blocks.first * block, all.first + blocks.last * block};
+}
 
-  // All to all: the slice of each rank goes there, from every node.
-  std::vector<Ranks::Message> sends, receives;
-  std::vector<std::pair<IndexRange, Tensor>> nodes;  // with this rank's slice of each
+void GradientSum::add_messages(size_t bucket, const std::vector<Tensor>& parts,
+                               std::vector<Ranks::Message>& sends, std::vector<Ranks::Message>& receives) {
+  const int n = ranks_->size(), self = ranks_->rank();
+  const Tensor mine = rows(parts.front(), slice(bucket, self));
+  nodes_[bucket].clear();
   for (int r = 0; r < n; ++r) {
     const std::vector<IndexRange> nodes_of_rank = nodes_of(shards_, part_of(shards_, n, r));
     for (size_t i = 0; i < nodes_of_rank.size(); ++i) {
       const Tensor memory =
-          r == self ? slice_of(parts[i], self) : Tensor(mine.shape(), mine.dtype(), mine.device());
-      nodes.emplace_back(nodes_of_rank[i], memory);
+          r == self ? rows(parts[i], slice(bucket, self)) : Tensor(mine.shape(), mine.dtype(), mine.device());
+      nodes_[bucket].emplace_back(nodes_of_rank[i], memory);
       if (r != self) receives.push_back(message(r, memory));
     }
     if (r == self) continue;
-    for (const Tensor& part : parts) sends.push_back(message(r, slice_of(part, r)));
+    for (size_t i = 0; i < nodes_of(shards_, own()).size(); ++i)
+      sends.push_back(message(r, rows(parts[i], slice(bucket, r))));
   }
+}
+
+void GradientSum::reduce_exactly(const std::vector<Tensor>& parts, bool complete) {
+  std::vector<Ranks::Message> sends, receives;
+  for (size_t b = buckets_.size(); b-- > 0;)
+    if (nodes_[b].empty()) add_messages(b, parts, sends, receives);
   transport_->exchange(sends, receives);
+  transport_->join();
 
-  TreeSum<Tensor> tree(shards_, add_in_place);
-  for (const auto& [node, memory] : nodes) tree.push(node, memory);
-  const Tensor& sum = tree.parts().front().value;
-  if (sum.raw() != mine.raw()) copy(mine, sum);
-
-  if (!complete) return transport_->await();
-
-  // The finished slices go to all.
   sends.clear();
   receives.clear();
-  for (int r = 0; r < n; ++r) {
-    if (r == self) continue;
-    sends.push_back(message(r, mine));
-    receives.push_back(message(r, slice_of(parts.front(), r)));
+  for (size_t b = buckets_.size(); b-- > 0;) {
+    TreeSum<Tensor> tree(shards_, add_in_place);
+    for (const auto& [node, memory] : nodes_[b]) tree.push(node, memory);
+    const Tensor &sum = tree.parts().front().value, mine = rows(parts.front(), slice(b, ranks_->rank()));
+    if (sum.raw() != mine.raw()) copy(mine, sum);
+    for (int r = 0; r < ranks_->size(); ++r) {
+      if (r == ranks_->rank()) continue;
+      sends.push_back(message(r, mine));
+      receives.push_back(message(r, rows(parts.front(), slice(b, r))));
+    }
   }
-  transport_->exchange(sends, receives);
+  if (complete) transport_->exchange(sends, receives);  // the finished slices go to all
   transport_->await();
+  for (auto& nodes : nodes_) nodes.clear();
 }
 
 void GradientSum::reduce_fast(const std::vector<Tensor>& parts) {

@@ -1,6 +1,8 @@
 // Capture of a training step in a CUDA graph, and its replay.
 #include "tandem/models/training/graph_step.h"
 
+#include <utility>
+
 #include "tandem/autograd/leaf.h"
 #include "tandem/core/backend.h"
 #include "tandem/core/dispatch.h"
@@ -16,7 +18,9 @@ void GraphStep::allow(bool on) {
 }
 
 void GraphStep::reset() {
-  graphs_.clear();
+  parts_.clear();
+  pieces_.clear();
+  memory_ = nullptr;
 }
 
 void GraphStep::restart() {
@@ -35,11 +39,16 @@ void GraphStep::run(uint32_t first_micro_step, const std::vector<NamedTensor>& p
     for (const NamedTensor& parameter : parameters)
       if (low_precision_copy(parameter.value).defined()) weight_as(parameter.value, DType::bf16);
     for (size_t i = 0; i < parts.size(); ++i) {
-      if (captures && graphs_.size() <= i) captures = capture(first_micro_step, parameters, parts[i]);
-      if (captures)
-        graphs_[i]->replay(first_micro_step - captured_micro_step_);
-      else
-        parts[i](first_micro_step);
+      size_t cuts_done = 0;
+      if (captures && parts_.size() > i) {
+        for (const Piece& piece : parts_[i]) {
+          piece.graph->replay(first_micro_step - captured_micro_step_);
+          if (piece.between) piece.between();
+        }
+      } else if (captures && !capture(first_micro_step, parameters, parts[i], cuts_done)) {
+        captures = false;
+      }
+      if (!captures) call(parts[i], first_micro_step, cuts_done);
       after(i);
     }
   }
@@ -48,25 +57,69 @@ void GraphStep::run(uint32_t first_micro_step, const std::vector<NamedTensor>& p
 void GraphStep::run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
                             const std::function<void(size_t)>& after) {
   for (size_t i = 0; i < parts.size(); ++i) {
-    parts[i](first_micro_step);
+    call(parts[i], first_micro_step, 0);
     after(i);
+  }
+}
+
+void GraphStep::call(const Part& part, uint32_t first_micro_step, size_t cuts_done) {
+  cuts_to_skip_ = cuts_done;
+  part(first_micro_step);
+}
+
+void GraphStep::cut(const std::function<void()>& between) {
+  if constexpr (kWithCuda)
+    if (recording_) {
+      end_piece(between);
+      is_between_ = true;
+      between();
+      is_between_ = false;
+      return begin_piece();
+    }
+  if (cuts_to_skip_ > 0) {
+    --cuts_to_skip_;
+    return;
+  }
+  between();
+}
+
+void GraphStep::begin_piece() {
+  if constexpr (kWithCuda) {
+    const auto graph = std::make_shared<cuda::Graph>(memory_);
+    graph->begin();
+    recording_ = graph;
+  }
+}
+
+void GraphStep::end_piece([[maybe_unused]] const std::function<void()>& between) {
+  if constexpr (kWithCuda) {
+    const std::shared_ptr<cuda::Graph> graph = std::exchange(recording_, nullptr);
+    graph->end();
+    graph->replay(0);
+    pieces_.push_back({graph, between});
   }
 }
 
 bool GraphStep::capture([[maybe_unused]] uint32_t first_micro_step,
                         [[maybe_unused]] const std::vector<NamedTensor>& parameters,
-                        [[maybe_unused]] const Part& part) {
+                        [[maybe_unused]] const Part& part, [[maybe_unused]] size_t& cuts_done) {
   if constexpr (kWithCuda) {
     try {
       // The memory of the steps before is idle now, and the graph takes as much of its own: both need not fit.
       cuda::allocator().release_cached();
-      const auto graph = std::make_shared<cuda::Graph>();
-      graph->capture([&part, first_micro_step] { part(first_micro_step); });
-      graphs_.push_back(graph);
+      if (!memory_) memory_ = std::make_shared<cuda::GraphMemory>();
+      begin_piece();
+      part(first_micro_step);
+      end_piece(nullptr);
+      parts_.push_back(std::move(pieces_));
+      pieces_.clear();
       captured_micro_step_ = first_micro_step;
       return true;
     } catch (const Error& error) {
+      if (std::exchange(is_between_, false)) throw;
       refusal_ = error.what();
+      if (const auto graph = std::exchange(recording_, nullptr)) graph->abandon();
+      cuts_done = pieces_.size();
       reset();
       for (const NamedTensor& parameter : parameters) {
         zero_grad(parameter.value);

@@ -158,8 +158,14 @@ void Optimizer::measure() {
   int64_t count = 0;
   for (const size_t i : updates_.slots) count += square_count(slots_[i].parameter.value.numel(), device_);
   if (!squares_.defined() || squares_.numel() != count) squares_ = Tensor({count}, DType::f64, device_);
-  const IndexRange own = square_range(rank_);
-  gradient_squares(updates_.all, squares_.view_rows(own.first, own.last));
+  const std::vector<IndexRange> buckets = this->buckets();
+  for (size_t b = 0; b < buckets.size(); ++b) {
+    std::vector<ParameterSlot> slots;
+    for (size_t i = 0; i < updates_.slots.size(); ++i)
+      if (buckets[b].contains(static_cast<int64_t>(updates_.slots[i]))) slots.push_back(updates_.all[i + 1]);
+    const IndexRange own = square_range(b, rank_);
+    gradient_squares(slots, squares_.view_rows(own.first, own.last));
+  }
 }
 
 void Optimizer::update(const Tensor& lr, const Tensor& loss, const Tensor& outcome) {
@@ -172,7 +178,7 @@ void Optimizer::update(const Tensor& lr, const Tensor& loss, const Tensor& outco
   if (!owners_) updates_ = {};
 }
 
-UpdateOwners Optimizer::make_owners(int ranks) const {
+UpdateOwners Optimizer::make_owners(int ranks, std::vector<IndexRange> buckets) const {
   std::vector<int64_t> sizes, grains;
   for (const Slot& slot : slots_) {
     const int64_t size = slot.parameter.value.numel();
@@ -180,7 +186,7 @@ UpdateOwners Optimizer::make_owners(int ranks) const {
     sizes.push_back(size);
     grains.push_back(whole ? std::max<int64_t>(size, 1) : optimizer_block(device_));
   }
-  return {std::move(sizes), grains, ranks};
+  return {std::move(sizes), grains, ranks, std::move(buckets)};
 }
 
 bool Optimizer::can_share() const {
@@ -207,13 +213,18 @@ IndexRange Optimizer::own(size_t slot, int rank) const {
   return owners_ ? owners_->own(slot, rank) : slots_[slot].own;
 }
 
-IndexRange Optimizer::square_range(int rank) const {
+std::vector<IndexRange> Optimizer::buckets() const {
+  return owners_ ? owners_->buckets() : std::vector<IndexRange>{{0, static_cast<int64_t>(slots_.size())}};
+}
+
+IndexRange Optimizer::square_range(size_t bucket, int rank) const {
+  const IndexRange parameters = buckets()[bucket];
   const int64_t block = optimizer_block(device_);
   IndexRange range{-1, 0};
   int64_t before = 0;  // numbers of the parameters before
   for (const size_t i : updates_.slots) {
     const IndexRange own = this->own(i, rank);
-    if (own.size() > 0) {
+    if (parameters.contains(static_cast<int64_t>(i)) && own.size() > 0) {
       if (range.first < 0) range.first = before + own.first / block;
       range.last = before + square_count(own.last, device_);
     }

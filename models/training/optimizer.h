@@ -79,8 +79,9 @@ class Optimizer {
   // step() falls apart into measure(), squares that the ranks give each other, and update(), after which they give each
   // other the new values. All numbers are the bits that step() would give.
 
-  // Makes owners of the parameters for so many ranks: matrices that Muon moves, and with LAMB all parameters, stay whole.
-  UpdateOwners make_owners(int ranks) const;
+  // Makes owners of the parameters, which lie in these buckets, for so many ranks: matrices that Muon moves, and with LAMB
+  // all parameters, stay whole.
+  UpdateOwners make_owners(int ranks, std::vector<IndexRange> buckets) const;
   // Whether the bits do not depend on which rank updates what. Not so if Muon moves a matrix on a GPU, whose products for
   // all matrices of one shape are one call, and their bits may depend on their number.
   bool can_share() const;
@@ -88,10 +89,10 @@ class Optimizer {
   void share(std::shared_ptr<const UpdateOwners> owners, int rank);
   // Computes the sums of squares of the gradients that this rank owns. step() begins with it.
   void measure();
-  // The sums of squares of all gradients, f64 (n), of which measure() writes those in square_range() of this rank. The
-  // tensor has the same memory as long as the same parameters have gradients.
+  // The sums of squares of all gradients, f64 (n), of which measure() writes those in square_range() of this rank, for each
+  // bucket of the owners. The tensor has the same memory as long as the same parameters have gradients.
   const Tensor& squares() const { return squares_; }
-  IndexRange square_range(int rank) const;
+  IndexRange square_range(size_t bucket, int rank) const;
   // Makes the update of measure()'s gradients: what step() does after it. Values of parameters that others own do not
   // change.
   void update(const Tensor& lr, const Tensor& loss, const Tensor& outcome);
@@ -136,6 +137,7 @@ class Optimizer {
   };
   Updates updates() const;
   IndexRange own(size_t slot, int rank) const;
+  std::vector<IndexRange> buckets() const;
 
   OptimizerConfig config_;
   Device device_;

@@ -100,10 +100,20 @@ void Trainer::set_reduce(Reduce reduce) {
   gradients_.set_reduce(reduce);
 }
 
-void Trainer::share_updates() {
-  if (owners_ || ranks_->size() == 1 || gradients_.reduce() != Reduce::exact || !optimizer_.can_share())
-    return;
-  owners_ = std::make_shared<const UpdateOwners>(optimizer_.make_owners(ranks_->size()));
+void Trainer::prepare_ranks() {
+  if (owners_ || ranks_->size() == 1 || !gradients_.buckets().empty()) return;
+  // On a CPU a library of messages moves nothing while the program computes.
+  const bool beside = device().is_cuda() && transport().device().is_cuda();
+  std::vector<int64_t> bytes;
+  for (const NamedTensor& parameter : trained_parameters())
+    bytes.push_back(static_cast<int64_t>(parameter.value.nbytes()));
+  const std::vector<IndexRange> buckets =
+      gradient_buckets(bytes, beside ? bucket_bytes_ : BucketBytes::unlimited());
+  gradients_.set_buckets(buckets);
+  // Sums of the library are made in place, and where layers are recomputed no tape sees which leaves they use.
+  overlaps_ = beside && gradients_.reduce() == Reduce::exact && !config_.recompute;
+  if (gradients_.reduce() != Reduce::exact || !optimizer_.can_share()) return;
+  owners_ = std::make_shared<const UpdateOwners>(optimizer_.make_owners(ranks_->size(), buckets));
   optimizer_.share(owners_, ranks_->rank());
   gradients_.set_owners(owners_);
 }
@@ -161,7 +171,8 @@ Tensor Trainer::segment_loss(const Batch& batch, State& state, const ForwardOpti
   return losses.loss;
 }
 
-void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan) {
+void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan,
+                          bool is_last) {
   if (batch.starts_epoch) state = State();
   const ForwardOptions options{.training = true,
                                .seed = config_.seed,
@@ -169,7 +180,13 @@ void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step,
                                .context = {.memory = config_.recipe.memory},
                                .recompute = config_.recompute};
   std::vector<LeafUse> leaves;
-  Tape tape({.check_nan = check_nan, .profile = profile_, .leaves = steps_to_check_ > 0 ? &leaves : nullptr});
+  Tape::Options instruments{
+      .check_nan = check_nan, .profile = profile_, .leaves = steps_to_check_ > 0 ? &leaves : nullptr};
+  if (is_last && overlaps_) {
+    instruments.on_backward = [this](const auto& used) { gradients_.expect_final(used); };
+    instruments.on_final = [this](const GradNode& leaf) { start_exchange(leaf); };
+  }
+  Tape tape(instruments);
   Tensor nll;
   const Tensor loss = segment_loss(batch, state, options, nll);
   const double share = 1.0 / static_cast<double>(micro_steps_per_step());
@@ -177,6 +194,14 @@ void Trainer::run_segment(const Batch& batch, State& state, uint32_t micro_step,
   tape.backward({loss}, {full(loss.shape(), share, loss.dtype(), loss.device())});
   check_leaves(leaves);
   if (profile_) last_profile_ = tape.times();
+}
+
+void Trainer::start_exchange(const GradNode& leaf) {
+  const std::vector<size_t> buckets = gradients_.take_final(leaf);
+  if (buckets.empty()) return;
+  graph_step_.cut([this, buckets] {
+    for (const size_t bucket : buckets) gradients_.start(bucket);
+  });
 }
 
 void Trainer::check_leaves(const std::vector<LeafUse>& uses) const {
@@ -191,11 +216,12 @@ void Trainer::check_leaves(const std::vector<LeafUse>& uses) const {
         use.shape.str(), use.op);
 }
 
-State Trainer::run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan) {
+State Trainer::run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan, bool is_last) {
   State state = shard.state;
   for (size_t i = 0; i < shard.batches.size(); ++i) {
     const int64_t offset = static_cast<int64_t>(i) * config_.recipe.shards + shard.index;
-    run_segment(shard.batches[i], state, first_micro_step + static_cast<uint32_t>(offset), check_nan);
+    run_segment(shard.batches[i], state, first_micro_step + static_cast<uint32_t>(offset), check_nan,
+                is_last && i + 1 == shard.batches.size());
   }
   return state;
 }
@@ -205,7 +231,7 @@ void Trainer::compute_gradients(uint32_t first_micro_step) {
   if (config_.recipe.shards > 1) gradients_.begin();
   for (const Shard& shard : shards_) {
     fill(loss_, 0);
-    next_states_.push_back(run_shard(shard, first_micro_step, check_nan_));
+    next_states_.push_back(run_shard(shard, first_micro_step, check_nan_, &shard == &shards_.back()));
     if (config_.recipe.shards > 1) gradients_.push(loss_);
   }
 }
@@ -282,7 +308,7 @@ void Trainer::advance() {
   if (progress_.step == config_.distillation.imitate_steps) restart_graph();
   load_batches();
   fill(lr_, record.lr);
-  share_updates();
+  prepare_ranks();
   run_parts(first_micro_step);
   next_states_.clear();
   if (steps_to_check_ > 0) --steps_to_check_;
@@ -308,7 +334,7 @@ void Trainer::run_parts(uint32_t first_micro_step) {
   if (device().is_cuda() && is_regular_step())
     graph_step_.run(first_micro_step, trained_parameters(), parts, after);
   else
-    GraphStep::run_eagerly(first_micro_step, parts, after);
+    graph_step_.run_eagerly(first_micro_step, parts, after);
 }
 
 void Trainer::exchange_after(size_t part) {
@@ -318,9 +344,10 @@ void Trainer::exchange_after(size_t part) {
   loss_.item();  // waits for the device, whose own work is no exchange
   const auto start = std::chrono::steady_clock::now();
   if (part == 1) {
-    const std::vector<Tensor> squares{optimizer_.squares()};
+    const std::vector<Tensor> squares(owners_->buckets().size(), optimizer_.squares());
     share_ranges(
-        squares, [this](size_t, int rank) { return optimizer_.square_range(rank); }, *ranks_, transport());
+        squares, [this](size_t bucket, int rank) { return optimizer_.square_range(bucket, rank); }, *ranks_,
+        transport());
   } else if (device().is_cuda() || StepOutcome::updated_flag(outcome_).item() != 0) {  // else no value is new
     std::vector<Tensor> values;
     for (const NamedTensor& parameter : trained_parameters()) values.push_back(parameter.value.detach());
@@ -370,7 +397,7 @@ void Trainer::fail_not_finite(const StepRecord& record) {
     for (const NamedTensor& parameter : model_->parameters())
       TANDEM_CHECK(all_finite(parameter.value), "parameter {} is not finite before the step", parameter.name);
     const uint32_t first_micro_step = progress_.micro_step - static_cast<uint32_t>(micro_steps_per_step());
-    for (const Shard& shard : shards_) run_shard(shard, first_micro_step, true);
+    for (const Shard& shard : shards_) run_shard(shard, first_micro_step, true, false);
   } catch (const Error& error) {
     where = error.what();
   }

@@ -18,6 +18,7 @@
 #include "tandem/data/batch_stream.h"
 #include "tandem/models/training/checkpoint.h"
 #include "tandem/models/training/distillation.h"
+#include "tandem/models/training/gradient_buckets.h"
 #include "tandem/models/training/gradient_sum.h"
 #include "tandem/models/training/graph_step.h"
 #include "tandem/models/training/optimizer.h"
@@ -91,6 +92,9 @@ class Trainer {
   // and its moments (update_owners.h), if Optimizer::can_share(). Call it before restore() and the first step, on every rank.
   // Error: later.
   void set_reduce(Reduce reduce);
+  // Sizes of the buckets in which GPUs exchange gradients over NCCL while the backward pass still runs. Call it before the
+  // first step, on every rank, with the same sizes.
+  void set_bucket_bytes(BucketBytes full) { bucket_bytes_ = full; }
   // How gradients go from rank to rank.
   Transport& transport() const { return gradients_.transport(); }
   // Seconds so far in which steps added and exchanged the gradients of several ranks.
@@ -162,13 +166,16 @@ class Trainer {
   std::vector<NamedTensor> trained_parameters() const;
   // Computes the loss of a segment that is to fall, and advances `state`. `nll` receives the negative log-likelihood alone.
   Tensor segment_loss(const Batch& batch, State& state, const ForwardOptions& options, Tensor& nll) const;
-  // Runs forward and backward of one segment. Adds its share to the gradients and to loss_; advances `state`.
-  void run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan);
+  // Runs forward and backward of one segment. Adds its share to the gradients and to loss_; advances `state`. `is_last`: no
+  // gradient of the step comes after these, so that the exchange of gradients may begin.
+  void run_segment(const Batch& batch, State& state, uint32_t micro_step, bool check_nan, bool is_last);
   // Error: the last backward pass reached a leaf that is no parameter of the model, as when add_parameter() or
   // add_child() was forgotten: it would get gradients and never an update.
   void check_leaves(const std::vector<LeafUse>& uses) const;
   // Does so for all segments of a shard, and returns the state after them.
-  State run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan);
+  State run_shard(const Shard& shard, uint32_t first_micro_step, bool check_nan, bool is_last);
+  // Exchanges the buckets that are complete with this leaf.
+  void start_exchange(const GradNode& leaf);
   int64_t micro_steps_per_step() const { return config_.recipe.accumulate * config_.recipe.shards; }
   // Take the step on the loaded batches. The gradients and losses of the own shards come first, and the update follows; on
   // a GPU both only enqueue work. With several ranks exchange_after() follows each.
@@ -178,8 +185,8 @@ class Trainer {
   void measure_gradients();
   void update_own();
   void copy_gradients();
-  // Lets the ranks share updates from the next step on.
-  void share_updates();
+  // Settles, before the first step, how the ranks share the exchange and the update of parameters.
+  void prepare_ranks();
   // Runs the parts of the loaded step, and the exchanges after them.
   void run_parts(uint32_t first_micro_step);
   // Exchanges what a part of a step has computed, when several ranks take part.
@@ -209,7 +216,9 @@ class Trainer {
   Schedule schedule_;
   GradientSum gradients_;
   std::shared_ptr<const UpdateOwners>
-      owners_;                      // of trained_parameters(); null: every rank updates all of them
+      owners_;  // of trained_parameters(); null: every rank updates all of them
+  BucketBytes bucket_bytes_;
+  bool overlaps_ = false;           // whether buckets are exchanged while the backward pass runs
   double sharing_seconds_ = 0;      // in which squares and values were exchanged
   std::vector<Shard> shards_;       // those of this rank
   std::vector<State> next_states_;  // of each of them, after the step that is being taken

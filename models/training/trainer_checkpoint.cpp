@@ -108,7 +108,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   for (Shard& shard : shards_) shard.stream.set_position({count("epoch"), count("segment")});
   counters = {json_field<double>(progress, "best_dev_nats", kWhat), count("best_step")};
   restart_graph();
-  share_updates();
+  prepare_ranks();
   model_->load(checkpoint.parameters);
   optimizer_.load_state(checkpoint.optimizer);
   optimizer_.set_pruning_masks(checkpoint.masks);

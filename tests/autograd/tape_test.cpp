@@ -4,8 +4,11 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <map>
+#include <set>
 #include <thread>
 
+#include "tandem/autograd/recompute.h"
 #include "tandem/core/host_memory.h"
 #include "tests/support/tape_ops.h"
 
@@ -204,6 +207,39 @@ TEST_CASE("tape: of nested tapes the inner one records, and leaves are shared") 
   CHECK(outer.size() == 1);
   outer.backward(sum(y));
   CHECK(list(grad(x)) == Values{6, 9});
+}
+
+TEST_CASE("tape: a leaf is final once backward has passed its first use, with the gradient that it keeps") {
+  const Tensor x = leaf_of({1, 2}), y = leaf_of({3, 4}), z = leaf_of({5, 6}), unused = leaf_of({7, 8});
+  std::map<const GradNode*, Values> at_its_time;
+  std::vector<const GradNode*> order;
+  const auto on_final = [&](const GradNode& leaf) {
+    order.push_back(&leaf);
+    at_its_time[&leaf] = leaf.grad.defined() ? list(leaf.grad) : Values();
+  };
+  std::set<const GradNode*> used;
+  Tape tape({.on_backward = [&used](const auto& leaves) { used = leaves; }, .on_final = on_final});
+  const Tensor dead_end = mul(unused, unused);  // loss does not depend on it
+  const Tensor a = mul(x, y);
+  const Tensor b = mul(a, z);
+  tape.backward(sum(mul(mul(b, y), z)));  // y and z are used again, x is not
+  CHECK(order ==
+        std::vector<const GradNode*>{z.node().get(), y.node().get(), x.node().get(), unused.node().get()});
+  CHECK(used == std::set<const GradNode*>(order.begin(), order.end()));
+  for (const Tensor& leaf : {x, y, z}) CHECK(at_its_time[leaf.node().get()] == list(grad(leaf)));
+  CHECK(!grad(unused).defined());
+}
+
+TEST_CASE("tape: no leaf is final where recomputation hides uses of leaves") {
+  const Tensor x = leaf_of({1, 2}), w = leaf_of({3, 4});
+  int calls = 0;
+  Tape tape({.on_backward = [&calls](const auto& leaves) { calls += static_cast<int>(leaves.size()); },
+             .on_final = [&calls](const GradNode&) { ++calls; }});
+  const Tensor y = recompute(
+      "f", [&w](const std::vector<Tensor>& in) { return std::vector<Tensor>{mul(in[0], w)}; }, {x})[0];
+  tape.backward(sum(mul(y, w)));
+  CHECK(list(grad(w)) == Values{6, 16});
+  CHECK(calls == 0);
 }
 
 TEST_CASE("tape: memory falls during backward") {

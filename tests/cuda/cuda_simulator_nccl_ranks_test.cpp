@@ -22,6 +22,7 @@ TEST_CASE("cuda simulator: its tests run in builds with -DTANDEM_CUDA=SIMULATE a
 #include "tests/support/nccl_communicator.h"
 #include "tests/support/rank_processes.h"
 #include "tests/support/run_tool.h"
+#include "tests/support/same_bits.h"
 #include "tests/support/simulated_device.h"
 #include "tests/support/small_run.h"
 
@@ -217,37 +218,100 @@ TEST_CASE("nccl stand-in: calls of ranks that do not fit together are told to al
   CHECK(count(result.output, "all is well") == 3);
 }
 
-// A step is three graphs, each with an exchange behind it: its losses are those of one rank without graphs.
+// A step is three graphs with an exchange behind each; while the backward pass goes on, so many buckets are exchanged early,
+// and the first graph is cut so often. The losses and weights are those of one rank without graphs.
+void check_graphs(const std::shared_ptr<Ranks>& ranks, const std::string& optimizer, BucketBytes bytes,
+                  uint64_t early, uint64_t cuts) {
+  const std::string what = optimizer + " with " + std::to_string(early) + " buckets begun early: ";
+  RunConfig config = testing::run_by(optimizer);
+  config.recipe.shards = 4;
+  config.recipe.batch_size = 4;
+  config.recipe.accumulate = early == 0 ? 1 : 2;
+  config.precision = "f32";
+  const Vocabulary vocabulary = Vocabulary::of(testing::sample_text());
+  const Tokens text(testing::sample_text(), vocabulary);
+  Trainer alone(config, text, vocabulary, Device::cuda());
+  alone.use_graph(false);
+  Trainer trainer(config, text, vocabulary, Device::cuda(), ranks);
+  trainer.set_bucket_bytes(bytes);
+  require(trainer.transport().way().starts_with("by NCCL "), trainer.transport().way());
+  const uint64_t parts =
+      optimizer == "muon" ? 1 : 3;  // with Muon every rank makes the whole update, and sends nothing
+  int captured = 0;
+  for (int step = 1; step <= 34; ++step) {  // epochs begin meanwhile
+    const double expected = alone.step().loss;
+    simulator::reset_statistics();
+    require(trainer.step().loss == expected, what + "the loss of step " + std::to_string(step));
+    require(simulator::statistics().nccl_groups == parts + early + (parts == 1 ? 1 : 0),
+            what + "groups: " + std::to_string(simulator::statistics().nccl_groups));
+    const uint64_t graphs = simulator::statistics().graph_launches, all = cuts + (parts == 1 ? 2 : 3);
+    require(graphs == 0 || graphs == all, what + "graphs of a step: " + std::to_string(graphs));
+    captured += graphs == all;
+    if (step == 20) trainer.restore(broadcast_checkpoint(*ranks, trainer.checkpoint()));
+  }
+  require(captured > 12, what + "steps in graphs: " + std::to_string(captured));
+  require(trainer.uses_graph() && trainer.graph_refusal().empty(), trainer.graph_refusal());
+  const Checkpoint mine = trainer.weights(), theirs = alone.weights();
+  for (size_t i = 0; i < mine.parameters.size(); ++i)
+    require(testing::same_bits(mine.parameters[i].value, theirs.parameters[i].value),
+            what + mine.parameters[i].name);
+}
+
 TEST_CASE("nccl rank: graphs" * doctest::skip()) {
   as_rank([](const std::shared_ptr<Ranks>& ranks) {
-    RunConfig config = testing::small_run();
-    config.recipe.shards = 3;
-    config.precision = "f32";
-    const Vocabulary vocabulary = Vocabulary::of(testing::sample_text());
-    const Tokens text(testing::sample_text(), vocabulary);
-    Trainer alone(config, text, vocabulary, Device::cuda());
-    alone.use_graph(false);
-    Trainer trainer(config, text, vocabulary, Device::cuda(), ranks);
-    require(trainer.transport().way().starts_with("by NCCL "), trainer.transport().way());
-    int captured = 0;
-    for (int step = 1; step <= 34; ++step) {  // two epochs begin meanwhile
-      const double expected = alone.step().loss;
-      simulator::reset_statistics();
-      require(trainer.step().loss == expected, "the loss of step " + std::to_string(step));
-      require(simulator::statistics().nccl_groups == 3, "gradients, squares and values");
-      const uint64_t graphs = simulator::statistics().graph_launches;
-      require(graphs == 0 || graphs == 3, "graphs of a step: " + std::to_string(graphs));
-      captured += graphs == 3;
-      if (step == 20) trainer.restore(broadcast_checkpoint(*ranks, trainer.checkpoint()));
+    compute_stream();  // is the first
+    for (const simulator::Streams streams :
+         {simulator::Streams::first_ahead, simulator::Streams::first_behind}) {
+      simulator::set_streams(streams);
+      check_graphs(ranks, "radam", {}, 0, 0);
+      check_graphs(ranks, "radam", {.last = 1, .other = 1}, 18, 18);
+      check_graphs(ranks, "muon", {.last = 1000, .other = 4000}, 5, 5);
     }
-    require(captured > 20, "steps in graphs: " + std::to_string(captured));
-    require(trainer.uses_graph() && trainer.graph_refusal().empty(), trainer.graph_refusal());
   });
 }
 
 TEST_CASE("nccl stand-in: steps of ranks are graphs with exchanges between them, to the bits of one rank") {
   if (!testing::has_mpirun()) return;
-  const testing::ProcessResult result = run_case("nccl rank: graphs", 3);
+  for (const int ranks : {2, 3}) {
+    const testing::ProcessResult result = run_case("nccl rank: graphs", ranks);
+    CAPTURE(result.output);
+    CHECK(result.code == 0);
+    CHECK(count(result.output, "all is well") == static_cast<size_t>(ranks));
+  }
+}
+
+// The bucket goes on its way beside what comes after it, which must not change what is sent; what is received waits for
+// join().
+TEST_CASE("nccl rank: beside" * doctest::skip()) {
+  as_rank([](const std::shared_ptr<Ranks>& ranks) {
+    compute_stream();  // is the first
+    const int n = ranks->size(), self = ranks->rank(), next = (self + 1) % n, former = (self + n - 1) % n;
+    for (const simulator::Streams streams :
+         {simulator::Streams::first_ahead, simulator::Streams::first_behind}) {
+      simulator::set_streams(streams);
+      const std::unique_ptr<Transport> transport = make_transport(Device::cuda(), ranks);
+      for (int round = 0; round < 3; ++round) {
+        const Tensor sent = full({5}, -1, DType::f32, Device::cuda()),
+                     got = full({5}, -2, DType::f32, Device::cuda());
+        tandem::fill(sent, 10 * self + round);  // is enqueued: the exchange must wait for it
+        const Transport::Message to{next, sent.raw(), sent.nbytes()}, from{former, got.raw(), got.nbytes()};
+        transport->exchange_beside(std::span(&to, 1), std::span(&from, 1));
+        const Tensor other = full({5}, 1, DType::f32, Device::cuda());
+        transport->join();
+        tandem::add_in_place(other, got);
+        transport->await();
+        for (const float value : other.to_vector<float>())
+          require(value == static_cast<float>(10 * former + round + 1), "round " + std::to_string(round));
+      }
+      ranks->largest(0);
+    }
+  });
+}
+
+TEST_CASE(
+    "nccl stand-in: an exchange beside the compute stream waits for what is before it, and join() for it") {
+  if (!testing::has_mpirun()) return;
+  const testing::ProcessResult result = run_case("nccl rank: beside", 3);
   CAPTURE(result.output);
   CHECK(result.code == 0);
   CHECK(count(result.output, "all is well") == 3);

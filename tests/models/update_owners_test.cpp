@@ -24,11 +24,15 @@ using namespace tandem::testing;
 
 namespace {
 
+std::vector<IndexRange> one_bucket(size_t parameters) {
+  return {{0, static_cast<int64_t>(parameters)}};
+}
+
 // Checks that the ranges of the ranks follow each other without a gap, begin at multiples of the grains, and differ from
 // equal ones by less than the largest piece that cannot be cut. Returns the size of each.
 std::vector<int64_t> checked_shares(const std::vector<int64_t>& sizes, const std::vector<int64_t>& grains,
                                     int ranks) {
-  const UpdateOwners owners(sizes, grains, ranks);
+  const UpdateOwners owners(sizes, grains, ranks, one_bucket(sizes.size()));
   CHECK(owners.ranks() == ranks);
   std::vector<int64_t> shares(static_cast<size_t>(ranks));
   int64_t coarsest = 1;
@@ -88,13 +92,45 @@ TEST_CASE("update owners: ranges cover all parameters, begin where they may, and
   CHECK(checked_shares({90, 10}, {1, 1}, 4) == std::vector<int64_t>{25, 25, 25, 25});
   CHECK(checked_shares({64}, {64}, 3) == std::vector<int64_t>{0, 64, 0});  // the nearest cut
   CHECK(checked_shares({}, {}, 2) == std::vector<int64_t>{0, 0});
-  CHECK(contains(error_of([] { UpdateOwners({1, 2}, {1}, 2); }), "2 parameters, and 1 grains"));
-  CHECK(contains(error_of([] { UpdateOwners({1}, {0}, 2); }), "multiples of 0"));
-  CHECK(contains(error_of([] { UpdateOwners({1}, {1}, 0); }), "0 ranks"));
+  CHECK(contains(error_of([] {
+                   UpdateOwners({1, 2}, {1}, 2, one_bucket(2));
+                 }),
+                 "2 parameters, and 1 grains"));
+  CHECK(contains(error_of([] { UpdateOwners({1}, {0}, 2, one_bucket(1)); }), "multiples of 0"));
+  CHECK(contains(error_of([] { UpdateOwners({1}, {1}, 0, one_bucket(1)); }), "0 ranks"));
+}
+
+TEST_CASE("update owners: every bucket is shared by all ranks as if it were alone") {
+  const std::vector<int64_t> sizes{100, 7, 0, 50, 1, 300}, grains{4, 1, 1, 50, 1, 16};
+  for (int ranks = 1; ranks <= 5; ++ranks)
+    for (const std::vector<IndexRange>& buckets :
+         {std::vector<IndexRange>{{0, 6}}, {{0, 1}, {1, 4}, {4, 6}}, {{0, 1}, {1, 2}, {2, 3}, {3, 6}}}) {
+      const UpdateOwners owners(sizes, grains, ranks, buckets);
+      CHECK(owners.buckets() == buckets);
+      for (size_t b = 0; b < buckets.size(); ++b) {
+        const auto first = sizes.begin() + buckets[b].first, last = sizes.begin() + buckets[b].last;
+        const UpdateOwners alone({first, last},
+                                 {grains.begin() + buckets[b].first, grains.begin() + buckets[b].last}, ranks,
+                                 one_bucket(static_cast<size_t>(buckets[b].size())));
+        for (int r = 0; r <= ranks; ++r) {
+          CHECK(owners.begin(b, r).parameter ==
+                alone.begin(0, r).parameter + static_cast<size_t>(buckets[b].first));
+          CHECK(owners.begin(b, r).element == alone.begin(0, r).element);
+        }
+        for (int64_t i = buckets[b].first; i < buckets[b].last; ++i)
+          for (int r = 0; r < ranks; ++r)
+            CHECK(owners.own(static_cast<size_t>(i), r) ==
+                  alone.own(static_cast<size_t>(i - buckets[b].first), r));
+      }
+    }
+  CHECK(contains(error_of([] { UpdateOwners({1, 2}, {1, 1}, 2, {{0, 1}}); }), "end at 1 of 2"));
+  CHECK(contains(error_of([] { UpdateOwners({1, 2}, {1, 1}, 2, {{1, 2}}); }), "does not begin at 0"));
+  CHECK(contains(error_of([] { UpdateOwners({1}, {1}, 2, one_bucket(1)).own(1, 0); }),
+                 "no parameter 1 among 1"));
 }
 
 TEST_CASE("update owners: every rank gets the ranges of all others") {
-  const UpdateOwners owners({10, 3, 6}, {1, 3, 1}, 3);
+  const UpdateOwners owners({10, 3, 6}, {1, 3, 1}, 3, {{0, 2}, {2, 3}});
   run_as_ranks(3, [&](const std::shared_ptr<Ranks>& ranks) {
     const std::unique_ptr<Transport> transport = make_transport(Device::cpu(), ranks);
     std::vector<Tensor> tensors;
@@ -117,6 +153,8 @@ TEST_CASE(
     for (const int size : {2, 3, 5}) {
       CAPTURE(kind);
       CAPTURE(size);
+      std::vector<IndexRange> buckets{{0, 7}};
+      if (size == 3) buckets = {{0, 2}, {2, 4}, {4, 5}, {5, 7}};
       const OptimizerConfig config{.kind = kind, .clip = 0.5};
       const std::vector<NamedTensor> expected = parameters_on(cpu);
       Optimizer alone(expected, config);
@@ -131,7 +169,7 @@ TEST_CASE(
         for (const NamedTensor& parameter : parameters) values.push_back(parameter.value.detach());
         Optimizer optimizer(parameters, config);
         CHECK(optimizer.can_share());
-        const auto owners = std::make_shared<const UpdateOwners>(optimizer.make_owners(size));
+        const auto owners = std::make_shared<const UpdateOwners>(optimizer.make_owners(size, buckets));
         optimizer.share(owners, ranks->rank());
         const Tensor lr = full({1}, 1e-2, DType::f64), outcome({StepOutcome::kSize}, DType::f64);
         for (uint64_t step = 0; step < 3; ++step) {
@@ -143,8 +181,9 @@ TEST_CASE(
                 fill(part_of_tensor(grad(parameters[i].value), owners->own(i, r)), 1e30);
           optimizer.measure();
           share_ranges(
-              std::vector<Tensor>{optimizer.squares()},
-              [&optimizer](size_t, int rank) { return optimizer.square_range(rank); }, *ranks, *transport);
+              std::vector<Tensor>(buckets.size(), optimizer.squares()),
+              [&optimizer](size_t bucket, int rank) { return optimizer.square_range(bucket, rank); }, *ranks,
+              *transport);
           optimizer.update(lr, Tensor(), outcome);
           share_ranges(
               values, [&owners](size_t i, int rank) { return owners->own(i, rank); }, *ranks, *transport);
@@ -181,7 +220,8 @@ TEST_CASE(
       CHECK(std::accumulate(moments.begin(), moments.end(), int64_t{0}) == all);
       // No piece that stays whole has more elements than a block.
       if (kind != "lamb")
-        for (const int64_t own : moments) CHECK(own <= all / size + optimizer_block(cpu));
+        for (const int64_t own : moments)
+          CHECK(own <= all / size + static_cast<int64_t>(buckets.size()) * optimizer_block(cpu));
     }
 }
 
@@ -191,7 +231,8 @@ TEST_CASE("update owners: an optimizer shares once, and not on a GPU where Muon 
     CHECK(Optimizer(parameters, {.kind = "radam"}).can_share());
     CHECK(Optimizer(parameters, {.kind = "muon"}).can_share() == device.is_cpu());
     Optimizer optimizer(parameters, {});
-    const auto owners = std::make_shared<const UpdateOwners>(optimizer.make_owners(2));
+    const auto owners =
+        std::make_shared<const UpdateOwners>(optimizer.make_owners(2, one_bucket(parameters.size())));
     optimizer.share(owners, 1);
     CHECK(contains(error_of([&] { optimizer.share(owners, 1); }), "shared already"));
     const std::vector<NamedTensor> own = optimizer.state();
