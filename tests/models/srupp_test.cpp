@@ -128,6 +128,11 @@ TEST_CASE("srupp: the preset laptop begins with attention, and laptop-published 
     CHECK(contains(ours.model_config, field));
   for (const char* field : {R"("alpha":0.0)", R"("conv_width":0)", R"("highway_bias":-2.0)"})
     CHECK(contains(published.model_config, field));
+  const SruppConfig last = SruppConfig::from_text(ours.model_config);
+  for (int64_t layer = 0; layer < last.layers; ++layer)
+    CHECK(last.attends(layer) == (layer + 1 == last.layers));
+  const SruppConfig all = SruppConfig::from_text(preset("srupp", "laptop-k1").model_config);
+  for (int64_t layer = 0; layer < all.layers; ++layer) CHECK(all.attends(layer));
   CHECK(ours.recipe.optimizer == "muon");
   CHECK(ours.recipe.decay == "matrices");
   CHECK(published.recipe.optimizer == "radam");
@@ -140,8 +145,8 @@ TEST_CASE("srupp: wrong configurations are refused") {
                  "d' is 128, heads 3"));
   CHECK(contains(error_of([] { make_model(R"({"model":"srupp","vocabulary":5,"attention_last":3})", 1); }),
                  "give one of the two"));
-  CHECK(contains(error_of([] { preset("srupp", "laptop-k5"); }),
-                 "laptop-k5 asks for attention every 5 layers; laptop has 4 layers"));
+  CHECK(contains(error_of([] { preset("srupp", "laptop-k7"); }),
+                 "laptop-k7 asks for attention every 7 layers; laptop has 6 layers"));
   CHECK(contains(error_of([] { preset("srupp", "huge"); }), "laptop, laptop-published, txl-matched, base"));
   CHECK(contains(error_of([] { preset("srupp", "huge-k5"); }), "also as NAME-k2, -k5, -k10"));
 }

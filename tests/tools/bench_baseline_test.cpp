@@ -288,7 +288,7 @@ TEST_CASE("bench --baseline: another device, other sizes and another model are r
   CHECK(contains(sizes, "d 32, now 16"));
   CHECK(contains(sizes, "preset \"base\", now \"laptop\""));
   CHECK(contains(refused([](ordered_json& before) { before["sizes"]["model"]["layers"] = 9; }),
-                 "layers 9, now 4"));
+                 "layers 9, now 6"));
   CHECK(refused([](ordered_json& before) { before["sizes"]["model"].erase("layers"); }) == "no error");
 }
 
