@@ -24,7 +24,7 @@ struct TapeOptions {
   bool check_nan = false;  // stop at the first operator whose output or gradient is not finite, and name it
   bool profile = false;    // add up the times of each operator, see Tape::times()
   std::vector<LeafUse>* leaves = nullptr;  // if not null, backward() adds every use of a leaf that it reaches
-  // If set, backward() calls the first with all leaves that entries use, and the second for each of them when no entry is
+  // If both are set, backward() calls the first with all leaves that entries use, and the second for each of them when no entry is
   // left that could add to its gradient: what follows the backward pass, such as an exchange with other processes, may begin
   // with this leaf. Where recompute() hides leaves, the first gets none, and the second is not called.
   std::function<void(const std::set<const GradNode*>& leaves)> on_backward = nullptr;
@@ -61,9 +61,6 @@ class TapeInstruments {
   void note_input(const std::shared_ptr<GradNode>& leaf, int64_t entry);
   void note_hidden_inputs() { hides_inputs_ = true; }
   void note_passed(int64_t entry);
-  std::set<const GradNode*> used_leaves() const {
-    return hides_inputs_ ? std::set<const GradNode*>() : used_;
-  }
 
   // Each ends a lap of the clock, and counts it for the operator of this name. Under `profile` they first wait until
   // the device has finished its work. forward_done() returns the milliseconds since the previous entry.

@@ -293,8 +293,8 @@ Tensor iterate_on_gram(const Tensor& x) {
 Tensor orthogonalise(Tensor x) {
   const bool is_exact =
       x.dtype() == DType::f64 || (x.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::f32);
-  return is_exact && x.size(2) >= kMuonLongRatio * x.size(1) ? iterate_on_gram(x)
-                                                             : iterate_on_matrix(std::move(x));
+  return is_exact && is_long_for_muon(x.size(1), x.size(2)) ? iterate_on_gram(x)
+                                                            : iterate_on_matrix(std::move(x));
 }
 
 }  // namespace

@@ -33,8 +33,8 @@ struct MuonRule {
 //
 // The iteration brings the singular values of X near 1: X becomes the orthogonal factor of u, roughly. The factor
 // before it gives an update the size of Adam's, so that Adam's learning rates and weight decay carry over. Products of
-// f32 matrices are in matmul_precision(); in bf16 on a GPU X, A and P are stored in bf16 too. In f32 and f64 a matrix of
-// kMuonLongRatio is multiplied by the product of all P at the end, with A = P A P for the next A: half of the work.
+// f32 matrices are in matmul_precision(); in bf16 on a GPU X, A and P are stored in bf16 too. In f32 and f64 a long
+// matrix is multiplied once, by the product of all P, and A = P A P gives the next A: half of the work.
 //
 // lr is f64 (1) and finite; outcome is f64 (3), with a StepOutcomeElement each. Matrices of one shape, transposed or
 // not, share their products. The bits depend neither on the number of threads nor on the other matrices' values.
@@ -48,8 +48,10 @@ void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const T
 
 inline constexpr double kMuonEps = 1e-7;
 inline constexpr int kMuonIterations = 5;
-// In f32 and f64, longer axes of so many shorter ones make the iteration run on A alone.
-inline constexpr int64_t kMuonLongRatio = 2;
+// Whether a matrix is long enough for that.
+inline bool is_long_for_muon(int64_t shorter, int64_t longer) {
+  return longer >= 2 * shorter;
+}
 
 // The coefficients of the polynomial a I + b A + c A A.
 struct MuonPolynomial {

@@ -70,10 +70,12 @@ void GradientSum::set_layout() {
     TANDEM_CHECK(value.dtype() == first.dtype() && value.device() == first.device(),
                  "gradient sum: the parameter {} is {}, and {} is {}; they must have one dtype and device",
                  name, value.summary(), parameters_.front().name, first.summary());
-    index_of_.emplace(value.node().get(), begins_.size());
     begins_.push_back(elements_);
     elements_ += round_up(value.numel(), block_elements(value.dtype()));
   }
+  for (size_t b = 0; b < buckets_.size(); ++b)
+    for (int64_t i = buckets_[b].first; i < buckets_[b].last; ++i)
+      bucket_of_.emplace(parameters_[static_cast<size_t>(i)].value.node().get(), b);
   present_.resize(parameters_.size());
   nodes_.resize(buckets_.size());
 }
@@ -128,18 +130,13 @@ void GradientSum::take(size_t bucket) {
 
 void GradientSum::expect_final(const std::set<const GradNode*>& leaves) {
   unfinished_.assign(buckets_.size(), 0);
-  for (size_t b = 0; b < buckets_.size(); ++b)
-    for (int64_t i = buckets_[b].first; i < buckets_[b].last; ++i)
-      unfinished_[b] += leaves.contains(parameters_[static_cast<size_t>(i)].value.node().get()) ? 1 : 0;
+  for (const auto& [leaf, bucket] : bucket_of_) unfinished_[bucket] += leaves.contains(leaf) ? 1 : 0;
 }
 
 std::vector<size_t> GradientSum::take_final(const GradNode& leaf) {
-  const auto found = index_of_.find(&leaf);
-  if (found == index_of_.end() || unfinished_.empty()) return {};
-  const auto bucket = std::find_if(buckets_.begin(), buckets_.end(), [&](const IndexRange& parameters) {
-    return parameters.contains(static_cast<int64_t>(found->second));
-  });
-  --unfinished_[static_cast<size_t>(bucket - buckets_.begin())];
+  const auto found = bucket_of_.find(&leaf);
+  if (found == bucket_of_.end() || unfinished_.empty()) return {};
+  --unfinished_[found->second];
   std::vector<size_t> taken;
   while (untaken_ > 1 && unfinished_[untaken_ - 1] == 0) {
     take(--untaken_);

@@ -45,7 +45,7 @@ class GradientSum {
 
   // Adds gradients of more parameters, before the first push(). Error: later.
   void add_parameters(const std::vector<NamedTensor>& parameters);
-  // Cuts the parameters into buckets, which is one bucket otherwise. Error: after the first push().
+  // Cuts the parameters into buckets, which is one bucket otherwise. Error: after the first begin().
   void set_buckets(std::vector<IndexRange> buckets);
   const std::vector<IndexRange>& buckets() const { return buckets_; }
   void set_reduce(Reduce reduce) { reduce_ = reduce; }
@@ -114,11 +114,11 @@ class GradientSum {
   std::shared_ptr<Transport> transport_;
   Reduce reduce_ = Reduce::exact;
   std::shared_ptr<const UpdateOwners> owners_;
-  std::vector<IndexRange> buckets_;             // parameters of each; set_layout() makes one if there is none
-  std::vector<int64_t> begins_;                 // of each parameter's gradient in a flat tensor
-  std::map<const GradNode*, size_t> index_of_;  // of the parameters, by leaf
-  int64_t elements_ = 0;                        // of a flat tensor
-  std::vector<Tensor> flats_;                   // by place of the tree's stack; kept from step to step
+  std::vector<IndexRange> buckets_;  // parameters of each; set_layout() makes one if there is none
+  std::vector<int64_t> begins_;      // of each parameter's gradient in a flat tensor
+  std::map<const GradNode*, size_t> bucket_of_;  // by leaf
+  int64_t elements_ = 0;                         // of a flat tensor
+  std::vector<Tensor> flats_;                    // by place of the tree's stack; kept from step to step
   std::vector<TreeSum<Tensor>> trees_;  // of the shards so far, by bucket; their values are parts of flats_
   std::vector<bool> present_;           // whether each parameter has a gradient in this step
   size_t untaken_ = 0;                  // buckets of the shard that is computed whose gradients are not taken

@@ -30,6 +30,7 @@ void GraphStep::restart() {
 
 void GraphStep::run(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters,
                     std::span<const Part> parts, const std::function<void(size_t)>& after) {
+  cuts_to_skip_ = 0;
   bool captures = false;
   if constexpr (kWithCuda)
     captures = allowed_ && refusal_.empty() && steps_before_capture_++ >= kStepsBeforeCapture;
@@ -39,16 +40,15 @@ void GraphStep::run(uint32_t first_micro_step, const std::vector<NamedTensor>& p
     for (const NamedTensor& parameter : parameters)
       if (low_precision_copy(parameter.value).defined()) weight_as(parameter.value, DType::bf16);
     for (size_t i = 0; i < parts.size(); ++i) {
-      size_t cuts_done = 0;
       if (captures && parts_.size() > i) {
         for (const Piece& piece : parts_[i]) {
           piece.graph->replay(first_micro_step - captured_micro_step_);
           if (piece.between) piece.between();
         }
-      } else if (captures && !capture(first_micro_step, parameters, parts[i], cuts_done)) {
-        captures = false;
+      } else {
+        captures = captures && capture(first_micro_step, parameters, parts[i]);
+        if (!captures) parts[i](first_micro_step);
       }
-      if (!captures) call(parts[i], first_micro_step, cuts_done);
       after(i);
     }
   }
@@ -57,14 +57,9 @@ void GraphStep::run(uint32_t first_micro_step, const std::vector<NamedTensor>& p
 void GraphStep::run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
                             const std::function<void(size_t)>& after) {
   for (size_t i = 0; i < parts.size(); ++i) {
-    call(parts[i], first_micro_step, 0);
+    parts[i](first_micro_step);
     after(i);
   }
-}
-
-void GraphStep::call(const Part& part, uint32_t first_micro_step, size_t cuts_done) {
-  cuts_to_skip_ = cuts_done;
-  part(first_micro_step);
 }
 
 void GraphStep::cut(const std::function<void()>& between) {
@@ -100,9 +95,15 @@ void GraphStep::end_piece([[maybe_unused]] const std::function<void()>& between)
   }
 }
 
+void GraphStep::abandon_capture() {
+  if constexpr (kWithCuda)
+    if (recording_) std::exchange(recording_, nullptr)->abandon();
+  reset();
+}
+
 bool GraphStep::capture([[maybe_unused]] uint32_t first_micro_step,
                         [[maybe_unused]] const std::vector<NamedTensor>& parameters,
-                        [[maybe_unused]] const Part& part, [[maybe_unused]] size_t& cuts_done) {
+                        [[maybe_unused]] const Part& part) {
   if constexpr (kWithCuda) {
     try {
       // The memory of the steps before is idle now, and the graph takes as much of its own: both need not fit.
@@ -116,15 +117,19 @@ bool GraphStep::capture([[maybe_unused]] uint32_t first_micro_step,
       captured_micro_step_ = first_micro_step;
       return true;
     } catch (const Error& error) {
+      const size_t cuts = pieces_.size();
+      abandon_capture();
       if (std::exchange(is_between_, false)) throw;
       refusal_ = error.what();
-      if (const auto graph = std::exchange(recording_, nullptr)) graph->abandon();
-      cuts_done = pieces_.size();
-      reset();
+      cuts_to_skip_ = cuts;
       for (const NamedTensor& parameter : parameters) {
         zero_grad(parameter.value);
         parameter.value.storage()->touch();
       }
+    } catch (...) {
+      abandon_capture();
+      is_between_ = false;
+      throw;
     }
   }
   return false;

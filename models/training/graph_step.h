@@ -40,8 +40,8 @@ class GraphStep {
   void run(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters, std::span<const Part> parts,
            const std::function<void(size_t part)>& after);
   // Calls the parts, for steps of other shapes and on a CPU.
-  void run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
-                   const std::function<void(size_t part)>& after);
+  static void run_eagerly(uint32_t first_micro_step, std::span<const Part> parts,
+                          const std::function<void(size_t part)>& after);
 
   // A part calls it where what it has enqueued so far is to begin: a graph ends here, and another one begins. Then
   // `between` is called, in this step and in every step that replays it. It may enqueue work that no graph holds, on
@@ -58,14 +58,12 @@ class GraphStep {
     std::shared_ptr<cuda::Graph> graph;
     std::function<void()> between;
   };
-  // Adds the pieces of a part, whose work is launched as it is captured. Returns false if that fails, with the number of
-  // cuts that have happened, and drops the pieces of the parts before.
-  bool capture(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters, const Part& part,
-               size_t& cuts_done);
+  // Adds the pieces of a part, whose work is launched as it is captured. Returns false if that fails, and drops the pieces of
+  // the parts before; the part is to be called then, which skips the cuts that have happened.
+  bool capture(uint32_t first_micro_step, const std::vector<NamedTensor>& parameters, const Part& part);
   void begin_piece();
   void end_piece(const std::function<void()>& between);
-  // Calls a part operator by operator, of which so many cuts have happened already.
-  void call(const Part& part, uint32_t first_micro_step, size_t cuts_done);
+  void abandon_capture();
 
   // Until the allocator has reached its final layout. A step of the same shapes has run before the first of them.
   static constexpr int kStepsBeforeCapture = 1;
@@ -76,8 +74,8 @@ class GraphStep {
   std::vector<std::vector<Piece>> parts_;      // or none
   std::vector<Piece> pieces_;                  // of the part that is being captured
   std::shared_ptr<cuda::Graph> recording_;     // null outside of a capture
-  bool is_between_ = false;  // whether a cut's function runs, whose errors are not the capture's
-  size_t cuts_to_skip_ = 0;
+  bool is_between_ = false;           // whether a cut's function runs, whose errors are not the capture's
+  size_t cuts_to_skip_ = 0;           // of a part whose capture has failed behind them
   uint32_t captured_micro_step_ = 0;  // first micro-step of the captured step
   std::string refusal_;
 };

@@ -158,11 +158,10 @@ void Optimizer::measure() {
   int64_t count = 0;
   for (const size_t i : updates_.slots) count += square_count(slots_[i].parameter.value.numel(), device_);
   if (!squares_.defined() || squares_.numel() != count) squares_ = Tensor({count}, DType::f64, device_);
-  const std::vector<IndexRange> buckets = this->buckets();
-  for (size_t b = 0; b < buckets.size(); ++b) {
+  for (size_t b = 0; b < (owners_ ? owners_->buckets().size() : 1); ++b) {
     std::vector<ParameterSlot> slots;
     for (size_t i = 0; i < updates_.slots.size(); ++i)
-      if (buckets[b].contains(static_cast<int64_t>(updates_.slots[i]))) slots.push_back(updates_.all[i + 1]);
+      if (bucket(b).contains(static_cast<int64_t>(updates_.slots[i]))) slots.push_back(updates_.all[i + 1]);
     const IndexRange own = square_range(b, rank_);
     gradient_squares(slots, squares_.view_rows(own.first, own.last));
   }
@@ -213,12 +212,12 @@ IndexRange Optimizer::own(size_t slot, int rank) const {
   return owners_ ? owners_->own(slot, rank) : slots_[slot].own;
 }
 
-std::vector<IndexRange> Optimizer::buckets() const {
-  return owners_ ? owners_->buckets() : std::vector<IndexRange>{{0, static_cast<int64_t>(slots_.size())}};
+IndexRange Optimizer::bucket(size_t index) const {
+  return owners_ ? owners_->buckets().at(index) : IndexRange{0, static_cast<int64_t>(slots_.size())};
 }
 
 IndexRange Optimizer::square_range(size_t bucket, int rank) const {
-  const IndexRange parameters = buckets()[bucket];
+  const IndexRange parameters = this->bucket(bucket);
   const int64_t block = optimizer_block(device_);
   IndexRange range{-1, 0};
   int64_t before = 0;  // numbers of the parameters before

@@ -137,7 +137,8 @@ class Optimizer {
   };
   Updates updates() const;
   IndexRange own(size_t slot, int rank) const;
-  std::vector<IndexRange> buckets() const;
+  // The places in slots_ of a bucket of the owners; of all slots, which are the only bucket without owners.
+  IndexRange bucket(size_t index) const;
 
   OptimizerConfig config_;
   Device device_;

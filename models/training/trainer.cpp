@@ -100,8 +100,13 @@ void Trainer::set_reduce(Reduce reduce) {
   gradients_.set_reduce(reduce);
 }
 
+void Trainer::set_bucket_bytes(BucketBytes full) {
+  TANDEM_CHECK(gradients_.buckets().empty(), "trainer: the sizes of buckets are set after the first step");
+  bucket_bytes_ = full;
+}
+
 void Trainer::prepare_ranks() {
-  if (owners_ || ranks_->size() == 1 || !gradients_.buckets().empty()) return;
+  if (ranks_->size() == 1 || !gradients_.buckets().empty()) return;
   // On a CPU a library of messages moves nothing while the program computes.
   const bool beside = device().is_cuda() && transport().device().is_cuda();
   std::vector<int64_t> bytes;
@@ -334,7 +339,7 @@ void Trainer::run_parts(uint32_t first_micro_step) {
   if (device().is_cuda() && is_regular_step())
     graph_step_.run(first_micro_step, trained_parameters(), parts, after);
   else
-    graph_step_.run_eagerly(first_micro_step, parts, after);
+    GraphStep::run_eagerly(first_micro_step, parts, after);
 }
 
 void Trainer::exchange_after(size_t part) {

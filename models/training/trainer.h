@@ -92,9 +92,9 @@ class Trainer {
   // and its moments (update_owners.h), if Optimizer::can_share(). Call it before restore() and the first step, on every rank.
   // Error: later.
   void set_reduce(Reduce reduce);
-  // Sizes of the buckets in which GPUs exchange gradients over NCCL while the backward pass still runs. Call it before the
-  // first step, on every rank, with the same sizes.
-  void set_bucket_bytes(BucketBytes full) { bucket_bytes_ = full; }
+  // Sets the sizes of the buckets in which GPUs exchange gradients over NCCL while the backward pass still runs. Call it before
+  // restore() and the first step, on every rank, with the same sizes. Error: later.
+  void set_bucket_bytes(BucketBytes full);
   // How gradients go from rank to rank.
   Transport& transport() const { return gradients_.transport(); }
   // Seconds so far in which steps added and exchanged the gradients of several ranks.

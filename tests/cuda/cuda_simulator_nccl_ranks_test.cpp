@@ -78,6 +78,14 @@ size_t count(const std::string& text, const std::string& part) {
   return found;
 }
 
+// Checks that all ranks of the case find nothing wrong.
+void check_case(const std::string& name, int ranks) {
+  const testing::ProcessResult result = run_case(name, ranks);
+  CAPTURE(result.output);
+  CHECK(result.code == 0);
+  CHECK(count(result.output, "all is well") == static_cast<size_t>(ranks));
+}
+
 TEST_CASE("nccl rank: data" * doctest::skip()) {
   as_rank([](const std::shared_ptr<Ranks>& ranks) {
     const int n = ranks->size(), self = ranks->rank();
@@ -127,12 +135,7 @@ TEST_CASE("nccl rank: data" * doctest::skip()) {
 
 TEST_CASE("nccl stand-in: messages and sums of 2, 3 and 4 ranks arrive, on early and on late streams") {
   if (!testing::has_mpirun()) return;
-  for (const int ranks : {2, 3, 4}) {
-    const testing::ProcessResult result = run_case("nccl rank: data", ranks);
-    CAPTURE(result.output);
-    CHECK(result.code == 0);
-    CHECK(count(result.output, "all is well") == static_cast<size_t>(ranks));
-  }
+  for (const int ranks : {2, 3, 4}) check_case("nccl rank: data", ranks);
 }
 
 // Every rank calls something, and all must learn the same of it.
@@ -212,10 +215,7 @@ TEST_CASE("nccl rank: mismatch" * doctest::skip()) {
 
 TEST_CASE("nccl stand-in: calls of ranks that do not fit together are told to all, instead of a hang") {
   if (!testing::has_mpirun()) return;
-  const testing::ProcessResult result = run_case("nccl rank: mismatch", 3);
-  CAPTURE(result.output);
-  CHECK(result.code == 0);
-  CHECK(count(result.output, "all is well") == 3);
+  check_case("nccl rank: mismatch", 3);
 }
 
 // A step is three graphs with an exchange behind each; while the backward pass goes on, so many buckets are exchanged early,
@@ -272,12 +272,7 @@ TEST_CASE("nccl rank: graphs" * doctest::skip()) {
 
 TEST_CASE("nccl stand-in: steps of ranks are graphs with exchanges between them, to the bits of one rank") {
   if (!testing::has_mpirun()) return;
-  for (const int ranks : {2, 3}) {
-    const testing::ProcessResult result = run_case("nccl rank: graphs", ranks);
-    CAPTURE(result.output);
-    CHECK(result.code == 0);
-    CHECK(count(result.output, "all is well") == static_cast<size_t>(ranks));
-  }
+  for (const int ranks : {2, 3}) check_case("nccl rank: graphs", ranks);
 }
 
 // The bucket goes on its way beside what comes after it, which must not change what is sent; what is received waits for
@@ -311,10 +306,7 @@ TEST_CASE("nccl rank: beside" * doctest::skip()) {
 TEST_CASE(
     "nccl stand-in: an exchange beside the compute stream waits for what is before it, and join() for it") {
   if (!testing::has_mpirun()) return;
-  const testing::ProcessResult result = run_case("nccl rank: beside", 3);
-  CAPTURE(result.output);
-  CHECK(result.code == 0);
-  CHECK(count(result.output, "all is well") == 3);
+  check_case("nccl rank: beside", 3);
 }
 
 // Rank 1 is there, but never comes to the exchange.

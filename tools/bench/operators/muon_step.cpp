@@ -69,14 +69,14 @@ BENCH_CASES(muon_step, BenchPrecisions::every) {
   for (const NamedTensor& parameter : make_model(bench.sizes.model_config, 1)->parameters()) {
     if (!muon_moves(parameter)) continue;
     const Shape& shape = parameter.value.shape();
-    const double count = static_cast<double>(shape.numel());
-    const double shorter = static_cast<double>(std::min(shape[0], shape[1]));
+    const auto [shorter_axis, longer_axis] = std::minmax({shape[0], shape[1]});
+    const double count = static_cast<double>(shape.numel()), shorter = static_cast<double>(shorter_axis);
     shapes.push_back(shape);
     elements += count;
     const double rectangular = 2 * shorter * count,
                  square = 2 * shorter * shorter * shorter;  // of one product
     const bool is_long =
-        bench.precision == MatmulPrecision::f32 && count >= kMuonLongRatio * shorter * shorter;
+        bench.precision == MatmulPrecision::f32 && is_long_for_muon(shorter_axis, longer_axis);
     flops += is_long
                  ? 2 * rectangular + (4 * kMuonIterations - 3) * square  // X X', Q X; A A, A P, P A P, P Q
                  : kMuonIterations * (2 * rectangular + square);         // X X' and P X; A A
