@@ -244,7 +244,7 @@ std::vector<std::vector<MuonSlot>> batches_of(const std::vector<MuonSlot>& slots
 
 // c = a b, or a b'. Batches of matrices (G, rows, columns).
 void multiply(const Tensor& c, const Tensor& a, const Tensor& b, bool transpose_b = false) {
-  TANDEM_DISPATCH(c.device(), matmul(c, a, b, {false, transpose_b, false, matmul_precision()}));
+  TANDEM_DISPATCH(c.device(), matmul(c, a, b, {false, transpose_b, false, muon_precision(c.device())}));
 }
 
 // P = a I + b A + c A A.
@@ -291,13 +291,17 @@ Tensor iterate_on_gram(const Tensor& x) {
 // which may take x's memory. Long matrices go by A alone, whose products must be exact to some 24 bits: its small eigenvalues
 // are squares of small singular values, and what rounds one below 0 grows from iteration to iteration.
 Tensor orthogonalise(Tensor x) {
-  const bool is_exact =
-      x.dtype() == DType::f64 || (x.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::f32);
+  const bool is_exact = x.dtype() == DType::f64 ||
+                        (x.dtype() == DType::f32 && muon_precision(x.device()) == MatmulPrecision::f32);
   return is_exact && is_long_for_muon(x.size(1), x.size(2)) ? iterate_on_gram(x)
                                                             : iterate_on_matrix(std::move(x));
 }
 
 }  // namespace
+
+MatmulPrecision muon_precision(Device device) {
+  return device.is_cpu() ? MatmulPrecision::f32 : matmul_precision();
+}
 
 void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const Tensor& lr,
                const Tensor& outcome) {

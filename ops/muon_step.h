@@ -6,6 +6,7 @@
 
 #include "tandem/core/macros.h"
 #include "tandem/core/tensor.h"
+#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 
@@ -33,7 +34,7 @@ struct MuonRule {
 //
 // The iteration brings the singular values of X near 1: X becomes the orthogonal factor of u, roughly. The factor
 // before it gives an update the size of Adam's, so that Adam's learning rates and weight decay carry over. Products of
-// f32 matrices are in matmul_precision(); in bf16 on a GPU X, A and P are stored in bf16 too. In f32 and f64 a long
+// f32 matrices are in muon_precision(); in bf16 on a GPU X, A and P are stored in bf16 too. In f32 and f64 a long
 // matrix is multiplied once, by the product of all P, and A = P A P gives the next A: half of the work.
 //
 // lr is f64 (1) and finite; outcome is f64 (3), with a StepOutcomeElement each. Matrices of one shape, transposed or
@@ -48,7 +49,10 @@ void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const T
 
 inline constexpr double kMuonEps = 1e-7;
 inline constexpr int kMuonIterations = 5;
-// Whether a matrix is long enough for that.
+// Returns the precision of the products of f32 matrices: matmul_precision() on a GPU. On a CPU it is f32, in which a long
+// matrix takes half of the work, so that bf16 would save nothing, and small singular values keep their digits.
+MatmulPrecision muon_precision(Device device);
+// Whether a matrix is long enough for half of the work.
 inline bool is_long_for_muon(int64_t shorter, int64_t longer) {
   return longer >= 2 * shorter;
 }

@@ -153,7 +153,7 @@ TEST_CASE("muon_step: two updates of every matrix equal the paper's, in f64 and 
       }
 }
 
-TEST_CASE("muon_step: in bf16 the update is near that in f64") {
+TEST_CASE("muon_step: in bf16 the update is near that in f64, and on a CPU, where it stays in f32, nearer") {
   for (const Device device : test_devices()) {
     if (device.is_cpu() && !cpu_has_bf16()) continue;
     const PrecisionScope bf16(MatmulPrecision::bf16, device);
@@ -163,7 +163,7 @@ TEST_CASE("muon_step: in bf16 the update is near that in f64") {
     const MuonRule rule;
     run(slots, rule, device);
     for (const MuonSlot& slot : expected) reference::muon_update(slot, rule, kLr);
-    check_slots(slots, expected, 2e-2);
+    check_slots(slots, expected, device.is_cpu() ? 2e-5 : 2e-2);
   }
 }
 

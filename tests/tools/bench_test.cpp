@@ -4,21 +4,18 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tandem/autograd/tape.h"
 #include "tandem/core/array.h"
-#include "tandem/core/caching_allocator.h"
 #include "tandem/ops/arithmetic.h"
 #include "tandem/ops/gemm/log.h"
 #include "tandem/ops/matmul.h"
+#include "tests/support/bench.h"
 #include "tests/support/devices.h"
 #include "tests/support/errors.h"
 #include "tests/support/run_tool.h"
 #include "tools/bench/operators.h"
 #include "tools/bench/replay.h"
 #include "tools/bench/report.h"
-#include "tools/bench/step.h"
-#ifdef TANDEM_CUDA_SIMULATED
-#include "tandem/cuda/simulator/simulator.h"
-#endif
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -26,30 +23,6 @@ using namespace tandem::testing;
 namespace {
 
 using Tensors = std::vector<Tensor>;
-
-BenchSizes small_sizes() {
-  BenchSizes overrides;
-  overrides.unroll = 12;
-  overrides.batch_size = 3;
-  overrides.d = 40;
-  overrides.d_projected = 16;
-  overrides.heads = 2;
-  overrides.vocabulary = 7;
-  overrides.words = 500;
-  return bench_sizes("laptop-published", overrides);
-}
-
-// Returns the precisions that the bench device has.
-std::vector<MatmulPrecision> precisions() {
-  std::vector<MatmulPrecision> all;
-  for (const MatmulPrecision precision : {MatmulPrecision::f32, MatmulPrecision::tf32, MatmulPrecision::bf16})
-    if (bench_has(precision)) all.push_back(precision);
-  return all;
-}
-
-bool has_graphs() {
-  return allocator_mode_from_environment() != AllocatorMode::direct;
-}
 
 }  // namespace
 
@@ -74,14 +47,15 @@ BENCH_CASES(test_only) {  // as a file of its own would register it
 }  // namespace tandem
 
 TEST_CASE("bench: a registered operator has its cases in the precisions of activations") {
-  const std::vector<BenchCase> cases = bench_cases("test_only", small_sizes(), MatmulPrecision::f32);
+  const std::vector<BenchCase> cases = bench_cases("test_only", small_bench_sizes(), MatmulPrecision::f32);
   REQUIRE(cases.size() == 1);
   CHECK(cases[0].op == "test_only");
   CHECK(cases[0].name == "twice");
   CHECK(cases[0].forward.bytes == 2 * 12 * 4 * 4);
   CHECK(check_case(cases[0]) < 1e-6);
-  CHECK(bench_cases("test_only", small_sizes(), MatmulPrecision::bf16).empty());  // a CPU has f32 activations
-  CHECK(bench_cases("linear", small_sizes(), MatmulPrecision::bf16).size() == 4);
+  CHECK(bench_cases("test_only", small_bench_sizes(), MatmulPrecision::bf16)
+            .empty());  // a CPU has f32 activations
+  CHECK(bench_cases("linear", small_bench_sizes(), MatmulPrecision::bf16).size() == 4);
 }
 
 TEST_CASE("bench: every case passes its own check, on each device and in each precision that it has") {
@@ -91,8 +65,8 @@ TEST_CASE("bench: every case passes its own check, on each device and in each pr
     for (const std::string& op : bench_operator_names()) {
       size_t cases = 0;
       double largest = 0;
-      for (const MatmulPrecision precision : precisions()) {
-        const std::vector<BenchCase> all = bench_cases(op, small_sizes(), precision);
+      for (const MatmulPrecision precision : bench_precisions()) {
+        const std::vector<BenchCase> all = bench_cases(op, small_bench_sizes(), precision);
         if (precision == MatmulPrecision::f32 || (device.is_cuda() && precision == MatmulPrecision::bf16))
           CHECK(!all.empty());
         for (const BenchCase& c : all) {
@@ -126,15 +100,15 @@ TEST_CASE(
     const BenchDeviceScope on(device);
     CHECK(bench_random({3}, 1).device() == device);
     CHECK(bench_ids({3}, 5, 1).device() == device);
-    for (const MatmulPrecision precision : precisions()) {
+    for (const MatmulPrecision precision : bench_precisions()) {
       const bool bf16 = device.is_cuda() && precision == MatmulPrecision::bf16;
       const Tensor x = bench_activation({3}, precision, 1);
       CHECK(x.device() == device);
       CHECK(x.dtype() == (bf16 ? DType::bf16 : DType::f32));
-      const BenchCase add = bench_cases("arithmetic", small_sizes(), MatmulPrecision::f32)[0];
+      const BenchCase add = bench_cases("arithmetic", small_bench_sizes(), MatmulPrecision::f32)[0];
       CHECK(add.forward.bytes == 3 * 12 * 3 * 40 * 4);
       if (bf16) {
-        const BenchCase rounded = bench_cases("arithmetic", small_sizes(), precision)[0];
+        const BenchCase rounded = bench_cases("arithmetic", small_bench_sizes(), precision)[0];
         CHECK(rounded.forward.bytes == add.forward.bytes / 2);
       }
     }
@@ -149,10 +123,10 @@ TEST_CASE("bench: work is timed as often as was asked for") {
     TimedWork work([sum, one] { add_in_place(sum, one); });
     CHECK(work.run_ms(3) >= 0);
     // On a GPU: one run by itself, then two replays of a graph of three runs, of which the second is timed.
-    CHECK(sum.item() == (device.is_cuda() && has_graphs() ? 1 + 2 * 3 : 3));
+    CHECK(sum.item() == (device.is_cuda() && allocator_allows_graphs() ? 1 + 2 * 3 : 3));
     fill(sum, 0);
     CHECK(work.run_ms(3) >= 0);
-    CHECK(sum.item() == (device.is_cuda() && has_graphs() ? 2 * 3 : 3));
+    CHECK(sum.item() == (device.is_cuda() && allocator_allows_graphs() ? 2 * 3 : 3));
     CHECK(work.round_ms() >= 0);
     CHECK(contains(error_of([&work] { work.run_ms(0); }), "0 repeats"));
   }
@@ -198,7 +172,7 @@ TEST_CASE("bench: a wrong result, a wrong gradient and a NaN are caught") {
 
 TEST_CASE("bench: the flops of a case are those of the products that it runs") {
   for (const std::string op : {"linear", "matmul"}) {
-    for (const BenchCase& c : bench_cases(op, small_sizes(), MatmulPrecision::f32)) {
+    for (const BenchCase& c : bench_cases(op, small_bench_sizes(), MatmulPrecision::f32)) {
       CAPTURE(c.name);
       const int64_t before = gemm_flops().f32;
       c.run(1);
@@ -207,7 +181,7 @@ TEST_CASE("bench: the flops of a case are those of the products that it runs") {
   }
   // Attention works in blocks, so it may compute a few masked pairs, and its backward pass computes the scores
   // again.
-  for (const BenchCase& c : bench_cases("attention", small_sizes(), MatmulPrecision::f32)) {
+  for (const BenchCase& c : bench_cases("attention", small_bench_sizes(), MatmulPrecision::f32)) {
     const int64_t before = gemm_flops().f32;
     c.run(1);
     CHECK(static_cast<double>(gemm_flops().f32 - before) >= 7.0 / 6 * (c.forward.flops + c.backward.flops));
@@ -215,12 +189,12 @@ TEST_CASE("bench: the flops of a case are those of the products that it runs") {
 }
 
 TEST_CASE("bench: a replay runs the products that were logged, no more and no fewer") {
-  for (const MatmulPrecision precision : precisions()) {
+  for (const MatmulPrecision precision : bench_precisions()) {
     std::vector<GemmCall> calls;
     {
       const GemmLog log;
       for (const std::string op : {"linear", "matmul", "attention"})
-        for (const BenchCase& c : bench_cases(op, small_sizes(), precision)) c.run(1);
+        for (const BenchCase& c : bench_cases(op, small_bench_sizes(), precision)) c.run(1);
       calls = log.calls();
     }
     REQUIRE(!calls.empty());
@@ -238,82 +212,6 @@ TEST_CASE("bench: a replay runs the products that were logged, no more and no fe
   call.m = call.n = call.k = call.count = 1;
   call.dtype = DType::f64;
   CHECK(contains(error_of([&call] { const GemmReplay replay({call}); }), "f64"));
-}
-
-TEST_CASE("bench step: tokens, products and bytes of a step are all counted") {
-  const BenchSizes sizes = small_sizes();
-  Peaks peaks;
-  peaks.f32_gflops = 2;
-  peaks.tf32_gflops = 3;
-  peaks.bf16_gflops = 4;
-  for (const Device device : test_devices()) {
-    const BenchDeviceScope on(device);
-    CAPTURE(device.str());
-    for (const MatmulPrecision precision : precisions()) {
-      CAPTURE(std::string(name_of(precision)));
-#ifdef TANDEM_CUDA_SIMULATED
-      simulator::reset_statistics();
-#endif
-      const StepResult r = bench_step(sizes, precision, 5, peaks);
-      CHECK(r.steps == 5);
-      CHECK(r.tokens_per_step == 12 * 3);
-      CHECK(r.step_ms.min > 0);
-      CHECK(r.step_ms.min <= r.step_ms.median);
-      CHECK(r.step_ms.median <= r.step_ms.max);
-      CHECK(r.tokens_per_second() == doctest::Approx(36e3 / r.step_ms.median));
-      CHECK((precision == MatmulPrecision::bf16 ? r.flops.bf16 : r.flops.f32) > 0);
-      CHECK(r.flops.f64 == 0);
-      const double f32 = static_cast<double>(r.flops.f32), bf16 = static_cast<double>(r.flops.bf16);
-      const double wide = precision == MatmulPrecision::tf32 ? 3e6 : 2e6;
-      CHECK(r.peak_floor_ms == doctest::Approx(f32 / wide + bf16 / 4e6));
-      CHECK(r.peak_bytes > 0);
-      if (has_graphs()) CHECK(r.peak_bytes <= r.reserved_bytes);
-      if (has_graphs()) CHECK(r.system_allocations == 0);
-      // The model needs at most what it ran: the backward pass of attention computes the scores again.
-      CHECK(r.flops_per_token > 0);
-      CHECK(r.flops_per_token * 36 <= f32 + bf16);
-      const auto calls_of = [&r](const std::string& name) {
-        for (const OperatorTime& time : r.operators)
-          if (time.name == name) return time.calls;
-        return int64_t{0};
-      };
-      CHECK(calls_of("sru_scan") == 4);  // one in each layer
-      CHECK(calls_of("causal_attention") == 4);
-      CHECK(calls_of("linear") ==
-            3 * 4 + 1);  // in each layer query, keys and values, output; then the logits
-      CHECK(r.split_ms > 0);
-      for (const OperatorTime& time : r.operators) CHECK(time.forward_ms > 0);
-      const std::string text = step_text(r, peaks);
-      for (const char* part :
-           {"tokens/s", "sru_scan", "optimizer", "floor at the measured peak", "allocations from the system"})
-        CHECK(contains(text, part));
-      if (device.is_cpu()) {
-        CHECK(r.replay_ms.min > 0);
-        CHECK(contains(text, "floor in practice"));
-        CHECK(r.products.empty());
-        continue;
-      }
-      double products = 0;
-      for (const GemmCall& p : r.products) products += 2.0 * static_cast<double>(p.m * p.n * p.k * p.count);
-      CHECK(products == f32 + bf16);
-#ifdef TANDEM_CUDA_SIMULATED
-      // A profiler sees one step alone, with its optimizer.
-      CHECK(simulator::statistics().profiled > r.products.size() / 4);
-      CHECK(simulator::statistics().profiled * 8 < simulator::statistics().launches);
-#endif
-      CHECK(r.eager_ms.min > 0);
-      CHECK(contains(text, "operator by operator: "));
-      CHECK(contains(text, "MFU: "));
-      CHECK(r.graph_refusal.empty() == has_graphs());
-      if (!has_graphs()) CHECK(contains(text, "no CUDA graph: "));
-    }
-    const StepResult kept = bench_step(sizes, MatmulPrecision::f32, 1, peaks),
-                     again = bench_step(sizes, MatmulPrecision::f32, 1, peaks, true);
-    CHECK(again.peak_bytes < kept.peak_bytes);
-    CHECK(again.flops.f32 > kept.flops.f32);  // a third forward pass of the layers' products
-    CHECK(contains(step_text(again, peaks), "step f32 with recomputation: "));
-    CHECK(contains(error_of([&] { bench_step(sizes, MatmulPrecision::f32, 0, peaks); }), "0 steps"));
-  }
 }
 
 TEST_CASE("bench peak: shows every precision that the device has, and no other") {
@@ -345,12 +243,12 @@ TEST_CASE("bench: sizes come from the preset unless they are given") {
   CHECK(laptop.d == 1920);
   CHECK(laptop.d_projected == 480);
   CHECK(laptop.unroll == 512);
-  const BenchSizes small = small_sizes();
+  const BenchSizes small = small_bench_sizes();
   CHECK(contains(small.text(), "T 12, M 12, B 3, d 40, d' 16, 2 heads, V 7"));
   BenchSizes bad;
   bad.heads = 7;
   CHECK(contains(error_of([&bad] { bench_sizes("laptop", bad); }), "heads must divide d'"));
-  CHECK(contains(error_of([] { bench_cases("frobnicate", small_sizes(), MatmulPrecision::f32); }),
+  CHECK(contains(error_of([] { bench_cases("frobnicate", small_bench_sizes(), MatmulPrecision::f32); }),
                  "lstm, matmul"));
 }
 

@@ -148,6 +148,7 @@ ordered_json step_json(const StepResult& r) {
   for (const StepPart& part : r.parts) floors[part.name] = spread_json(part.floors);
   json.update({{"split_ms", r.split_ms},
                {"split", split},
+               {"optimizer", r.optimizer},
                {"optimizer_ms", r.optimizer_ms},
                {"rest_ms", r.rest_ms},
                {"flops", {{"f32", r.flops.f32}, {"bf16", r.flops.bf16}}},

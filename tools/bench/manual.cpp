@@ -56,7 +56,7 @@ operator by operator, then each as one CUDA graph. It reports:
   operator by operator, MFU   on a GPU: the same without graphs; and the operations that the model
                               needs (three times those of a forward pass) as a share of the data
                               sheet's peak and of the measured one
-  the split                   operators, forward and backward; the optimizer, timed separately; the
+  the split                   operators, forward and backward; the preset's optimizer, timed apart; the
                               rest (batches, state). On a GPU it is of three steps that wait after
                               each operator, so it adds up to more than a step
   the floor                   the step's products at the measured peak; on a CPU also the same

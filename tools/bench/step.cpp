@@ -17,6 +17,7 @@
 #include "tandem/models/training/trainer.h"
 #include "tandem/ops/gemm/log.h"
 #include "tools/bench/replay.h"
+#include "tools/bench/updates.h"
 
 namespace tandem {
 namespace {
@@ -127,10 +128,9 @@ std::vector<GemmCall> measure_memory_and_products(Trainer& trainer, StepResult& 
   return calls;
 }
 
-// The case is RAdam, which multiplies no matrices, so that a step in tf32 takes its f32 case.
-BenchCase optimizer_case(const BenchSizes& sizes, MatmulPrecision precision) {
-  const bool bf16 = bench_activation_dtype(precision) == DType::bf16;
-  return bench_cases("optimizer_step", sizes, bf16 ? MatmulPrecision::bf16 : MatmulPrecision::f32).at(0);
+// Returns the optimizer alone, over copies of the trainer's parameters.
+Updates updates_of(const Trainer& trainer, MatmulPrecision precision) {
+  return {trainer.model().parameters(), trainer.config().recipe.optimizer, DType::f32, precision, 1e-4};
 }
 
 // Computes the time of a step's products at the rate of a product that is timed now.
@@ -152,17 +152,16 @@ class StepFloor {
   std::optional<ProductBench> f32_, bf16_;
 };
 
-void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<GemmCall>& calls,
-                 StepResult& result) {
+void time_on_cpu(Trainer& trainer, const std::vector<GemmCall>& calls, StepResult& result) {
   const GemmReplay replay(calls);
-  const BenchCase optimizer = optimizer_case(sizes, result.precision);
+  Updates updates = updates_of(trainer, result.precision);
   StepFloor floor(result.flops);
   // The operands above took memory that the trainer had used, so warm up again: the timed steps must not
   // allocate.
   for (int64_t i = 0; i < kWarmUp; ++i) {
     trainer.step();
     replay.run_ms();
-    optimizer.run(1);
+    updates.step();
     floor.run_ms();
   }
   Profiles profiles;
@@ -172,7 +171,7 @@ void time_on_cpu(Trainer& trainer, const BenchSizes& sizes, const std::vector<Ge
     step_ms.push_back(time_ms([&trainer] { trainer.step(); }));
     result.system_allocations += allocations_from_system() - before;
     replay_ms.push_back(replay.run_ms());
-    optimizer_ms.push_back(optimizer.run(1).forward_ms);
+    optimizer_ms.push_back(updates.step_ms(1));
     floor_ms.push_back(floor.run_ms());
     const double operators_ms = profiles.add(trainer.last_profile(), segments_per_step(trainer));
     rest_ms.push_back(step_ms.back() - operators_ms - optimizer_ms.back());
@@ -207,7 +206,7 @@ Spread time_enqueued(Trainer& trainer, StepResult& result) {
   return spread_of(ms);
 }
 
-void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) {
+void time_on_gpu(Trainer& trainer, StepResult& result) {
   Profiles profiles;
   std::vector<double> split_ms, rest_ms, optimizer_ms;
   for (int64_t i = 0; i < kWarmUp; ++i) {
@@ -223,9 +222,9 @@ void time_on_gpu(Trainer& trainer, const BenchSizes& sizes, StepResult& result) 
   result.step_ms = trainer.uses_graph() ? time_enqueued(trainer, result) : result.eager_ms;
   result.reserved_bytes = bench_allocator().statistics().reserved;
 
-  const BenchCase optimizer = optimizer_case(sizes, result.precision);
-  const int repeats = repeats_in_round(optimizer.run(1).forward_ms);
-  for (int64_t i = 0; i < kWarmUp; ++i) optimizer_ms.push_back(optimizer.run(repeats).forward_ms);
+  Updates updates = updates_of(trainer, result.precision);
+  const int repeats = repeats_in_round(updates.step_ms(1));
+  for (int64_t i = 0; i < kWarmUp; ++i) optimizer_ms.push_back(updates.step_ms(repeats));
   result.optimizer_ms = spread_of(optimizer_ms).median;
   result.split_ms = spread_of(split_ms).median;
   result.rest_ms = spread_of(rest_ms).median - result.optimizer_ms;
@@ -289,10 +288,11 @@ StepResult bench_step(const BenchSizes& sizes, MatmulPrecision precision, int64_
   result.peak_floor_ms = static_cast<double>(result.flops.f32) / peaks.gflops(result.wide()) / 1e6;
   if (result.flops.bf16 > 0)
     result.peak_floor_ms += static_cast<double>(result.flops.bf16) / peaks.bf16_gflops / 1e6;
+  result.optimizer = config.recipe.optimizer;
   if (bench_device().is_cpu())
-    time_on_cpu(trainer, sizes, calls, result);
+    time_on_cpu(trainer, calls, result);
   else
-    time_on_gpu(trainer, sizes, result);
+    time_on_gpu(trainer, result);
   return result;
 }
 

@@ -36,6 +36,7 @@ struct StepResult {
   // the split is that of profiled steps, which wait for each operator.
   std::vector<OperatorTime> operators;  // slowest first
   double split_ms = 0;                  // time of the step that is split
+  std::string optimizer;                // its kind: that of the preset
   double optimizer_ms = 0;
   double rest_ms = 0;
 

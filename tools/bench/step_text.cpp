@@ -18,8 +18,8 @@ std::string split_text(const StepResult& r) {
   for (const OperatorTime& time : r.operators)
     text += fmt::format("  {:<28} {:>6} {:>12.3f} {:>12.3f} {:>6.1f} %\n", time.name, time.calls,
                         time.forward_ms, time.backward_ms, 100 * (time.forward_ms + time.backward_ms) / step);
-  for (const auto& [name, ms] : {std::pair{"optimizer (timed apart)", r.optimizer_ms},
-                                 std::pair{"the rest: batches, state", r.rest_ms}})
+  for (const auto& [name, ms] : {std::pair{r.optimizer + " (timed apart)", r.optimizer_ms},
+                                 std::pair{std::string("the rest: batches, state"), r.rest_ms}})
     text += fmt::format("  {:<35} {:>12.3f} {:>12} {:>6.1f} %\n", name, ms, "", 100 * ms / step);
   return text;
 }

@@ -64,6 +64,8 @@ double error_against_f64(const std::vector<Shape>& shapes, MatmulPrecision preci
 }  // namespace
 
 BENCH_CASES(muon_step, BenchPrecisions::every) {
+  const PrecisionScope scope(bench.precision, bench_device());
+  const MatmulPrecision precision = muon_precision(bench_device());
   std::vector<Shape> shapes;
   double flops = 0, elements = 0;
   for (const NamedTensor& parameter : make_model(bench.sizes.model_config, 1)->parameters()) {
@@ -75,21 +77,19 @@ BENCH_CASES(muon_step, BenchPrecisions::every) {
     elements += count;
     const double rectangular = 2 * shorter * count,
                  square = 2 * shorter * shorter * shorter;  // of one product
-    const bool is_long =
-        bench.precision == MatmulPrecision::f32 && is_long_for_muon(shorter_axis, longer_axis);
+    const bool is_long = precision == MatmulPrecision::f32 && is_long_for_muon(shorter_axis, longer_axis);
     flops += is_long
                  ? 2 * rectangular + (4 * kMuonIterations - 3) * square  // X X', Q X; A A, A P, P A P, P Q
                  : kMuonIterations * (2 * rectangular + square);         // X X' and P X; A A
   }
-  const MatmulPrecision precision = bench.precision;
-  const auto updates = std::make_shared<MuonUpdates>(shapes, DType::f32, precision, 1e-4);
+  const auto updates = std::make_shared<MuonUpdates>(shapes, DType::f32, bench.precision, 1e-4);
   BenchCase c;
   c.name = fmt::format("{} matrices, {:.2f} M elements", shapes.size(), elements / 1e6);
   c.forward.flops = flops;
   c.has_backward = false;
   // The iteration enlarges small singular values, and with them their rounding errors, up to 485 times.
   c.tolerance = precision == MatmulPrecision::f32 ? 1e-4 : precision == MatmulPrecision::tf32 ? 2e-2 : 1e-1;
-  c.error = [shapes, precision] { return error_against_f64(shapes, precision); };
+  c.error = [shapes, precision = bench.precision] { return error_against_f64(shapes, precision); };
   c.run = [updates](int repeats) { return PassTimes{updates->step_ms(repeats), 0}; };
   c.run_once = [updates](CasePart last) {
     if (last == CasePart::forward) updates->step();
