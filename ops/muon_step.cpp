@@ -243,64 +243,67 @@ std::vector<std::vector<MuonSlot>> batches_of(const std::vector<MuonSlot>& slots
 }
 
 // c = a b, or a b'. Batches of matrices (G, rows, columns).
-void multiply(const Tensor& c, const Tensor& a, const Tensor& b, bool transpose_b = false) {
-  TANDEM_DISPATCH(c.device(), matmul(c, a, b, {false, transpose_b, false, muon_precision(c.device())}));
+void multiply(const Tensor& c, const Tensor& a, const Tensor& b, MatmulPrecision precision,
+              bool transpose_b = false) {
+  TANDEM_DISPATCH(c.device(), matmul(c, a, b, {false, transpose_b, false, precision}));
 }
 
 // P = a I + b A + c A A.
-void write_polynomial(const Tensor& p, const Tensor& a) {
-  multiply(p, a, a);
+void write_polynomial(const Tensor& p, const Tensor& a, MatmulPrecision precision) {
+  multiply(p, a, a, precision);
   TANDEM_DISPATCH(p.device(), muon_polynomial(p, a));
 }
 
 // The iteration as its equations say, with three products each time. Returns the result, which may take x's memory.
 Tensor iterate_on_matrix(Tensor x) {
+  const MatmulPrecision precision = matmul_precision();
   const Tensor a({x.size(0), x.size(1), x.size(1)}, x.dtype(), x.device()), p = empty_like(a);
   Tensor next = empty_like(x);
   for (int i = 0; i < kMuonIterations; ++i) {
-    multiply(a, x, x, true);
-    write_polynomial(p, a);
-    multiply(next, p, x);
+    multiply(a, x, x, precision, true);
+    write_polynomial(p, a, precision);
+    multiply(next, p, x, precision);
     std::swap(x, next);
   }
   return x;
 }
 
 // The same by products of the small matrices alone. P is a polynomial of A, so that the next A is (P X)(P X)' = P A P, and
-// the last X is Q X, where Q is the product of all P. For matrices of r x c, c = 4 r, that is half of the work.
+// the last X is Q X, where Q is the product of all P. For matrices of r x c, c = 4 r, that is half of the work. The products
+// must be exact to some 24 bits: small eigenvalues of A are squares of small singular values, and what rounds one below 0 grows
+// from iteration to iteration.
 Tensor iterate_on_gram(const Tensor& x) {
+  constexpr MatmulPrecision precision = MatmulPrecision::f32;
   Tensor a({x.size(0), x.size(1), x.size(1)}, x.dtype(), x.device());
   const Tensor p = empty_like(a), ap = empty_like(a);
   Tensor q = empty_like(a), next = empty_like(a);
-  multiply(a, x, x, true);
-  write_polynomial(q, a);
+  multiply(a, x, x, precision, true);
+  write_polynomial(q, a, precision);
   for (int i = 1; i < kMuonIterations; ++i) {
     const Tensor& last = i == 1 ? q : p;
-    multiply(ap, a, last);
-    multiply(a, last, ap);
-    write_polynomial(p, a);
-    multiply(next, p, q);
+    multiply(ap, a, last, precision);
+    multiply(a, last, ap, precision);
+    write_polynomial(p, a, precision);
+    multiply(next, p, q, precision);
     std::swap(q, next);
   }
   Tensor result = empty_like(x);
-  multiply(result, q, x);
+  multiply(result, q, x, precision);
   return result;
 }
 
 // Brings the singular values of the matrices x (G, r, c), r <= c, near 1; they lie in (0, 1] before. Returns the result,
-// which may take x's memory. Long matrices go by A alone, whose products must be exact to some 24 bits: its small eigenvalues
-// are squares of small singular values, and what rounds one below 0 grows from iteration to iteration.
+// which may take x's memory.
 Tensor orthogonalise(Tensor x) {
-  const bool is_exact = x.dtype() == DType::f64 ||
-                        (x.dtype() == DType::f32 && muon_precision(x.device()) == MatmulPrecision::f32);
-  return is_exact && is_long_for_muon(x.size(1), x.size(2)) ? iterate_on_gram(x)
-                                                            : iterate_on_matrix(std::move(x));
+  return muon_works_on_gram(x.dtype(), x.device(), x.size(1), x.size(2)) ? iterate_on_gram(x)
+                                                                         : iterate_on_matrix(std::move(x));
 }
 
 }  // namespace
 
-MatmulPrecision muon_precision(Device device) {
-  return device.is_cpu() ? MatmulPrecision::f32 : matmul_precision();
+bool muon_works_on_gram(DType dtype, Device device, int64_t shorter, int64_t longer) {
+  const bool is_exact = dtype == DType::f64 || device.is_cpu() || matmul_precision() == MatmulPrecision::f32;
+  return is_exact && longer >= 2 * shorter;
 }
 
 void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const Tensor& lr,

@@ -6,7 +6,6 @@
 
 #include "tandem/core/macros.h"
 #include "tandem/core/tensor.h"
-#include "tandem/ops/gemm/precision.h"
 
 namespace tandem {
 
@@ -34,8 +33,8 @@ struct MuonRule {
 //
 // The iteration brings the singular values of X near 1: X becomes the orthogonal factor of u, roughly. The factor
 // before it gives an update the size of Adam's, so that Adam's learning rates and weight decay carry over. Products of
-// f32 matrices are in muon_precision(); in bf16 on a GPU X, A and P are stored in bf16 too. In f32 and f64 a long
-// matrix is multiplied once, by the product of all P, and A = P A P gives the next A: half of the work.
+// f32 matrices are in matmul_precision(); in bf16 on a GPU X, A and P are stored in bf16 too. Where muon_works_on_gram(), the
+// matrix is multiplied once, by the product of all P, and A = P A P gives the next A, in f32 or f64.
 //
 // lr is f64 (1) and finite; outcome is f64 (3), with a StepOutcomeElement each. Matrices of one shape, transposed or
 // not, share their products. The bits depend neither on the number of threads nor on the other matrices' values.
@@ -49,13 +48,10 @@ void muon_step(const std::vector<MuonSlot>& slots, const MuonRule& rule, const T
 
 inline constexpr double kMuonEps = 1e-7;
 inline constexpr int kMuonIterations = 5;
-// Returns the precision of the products of f32 matrices: matmul_precision() on a GPU. On a CPU it is f32, in which a long
-// matrix takes half of the work, so that bf16 would save nothing, and small singular values keep their digits.
-MatmulPrecision muon_precision(Device device);
-// Whether a matrix is long enough for half of the work.
-inline bool is_long_for_muon(int64_t shorter, int64_t longer) {
-  return longer >= 2 * shorter;
-}
+// Returns whether the iteration runs on the small matrices A = X X' alone, which is half of the work for a long matrix and
+// needs exact products: in f64, in f32, and on a CPU in bf16, too, where half of the products in f32 take no longer than all in
+// bf16.
+bool muon_works_on_gram(DType dtype, Device device, int64_t shorter, int64_t longer);
 
 // The coefficients of the polynomial a I + b A + c A A.
 struct MuonPolynomial {

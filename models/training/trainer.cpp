@@ -101,7 +101,9 @@ void Trainer::set_reduce(Reduce reduce) {
 }
 
 void Trainer::set_bucket_bytes(BucketBytes full) {
-  TANDEM_CHECK(gradients_.buckets().empty(), "trainer: the sizes of buckets are set after the first step");
+  TANDEM_CHECK(gradients_.buckets().empty(),
+               "trainer: the sizes of buckets are set after {} steps, or after a checkpoint was restored",
+               progress_.step);
   bucket_bytes_ = full;
 }
 

@@ -177,6 +177,7 @@ TEST_CASE(
       for (size_t i = 0; i < one.gradients().size(); ++i)
         CHECK(same_bits(trainer.gradients()[i].value, one.gradients()[i].value));
       CHECK(contains(error_of([&trainer] { trainer.set_reduce(Reduce::fast); }), "after 1 steps"));
+      CHECK(contains(error_of([&trainer] { trainer.set_bucket_bytes({}); }), "after 1 steps"));
     });
   }
 }

@@ -1,4 +1,4 @@
-// What the tests of bench have in common: small sizes, and what the bench device has.
+// Sizes that the tests of bench share, and questions that they ask about the bench device.
 #pragma once
 #include <string>
 #include <vector>

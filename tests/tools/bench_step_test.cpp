@@ -1,4 +1,4 @@
-// What bench counts in a training step, and which optimizer it times. Nothing here depends on how fast anything is.
+// These tests hold what bench counts in a training step, and which optimizer it times. Nothing here depends on how fast anything is.
 #include "tools/bench/step.h"
 
 #include <doctest/doctest.h>

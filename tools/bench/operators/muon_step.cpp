@@ -65,9 +65,9 @@ double error_against_f64(const std::vector<Shape>& shapes, MatmulPrecision preci
 
 BENCH_CASES(muon_step, BenchPrecisions::every) {
   const PrecisionScope scope(bench.precision, bench_device());
-  const MatmulPrecision precision = muon_precision(bench_device());
   std::vector<Shape> shapes;
   double flops = 0, elements = 0;
+  bool is_exact = true;
   for (const NamedTensor& parameter : make_model(bench.sizes.model_config, 1)->parameters()) {
     if (!muon_moves(parameter)) continue;
     const Shape& shape = parameter.value.shape();
@@ -77,8 +77,9 @@ BENCH_CASES(muon_step, BenchPrecisions::every) {
     elements += count;
     const double rectangular = 2 * shorter * count,
                  square = 2 * shorter * shorter * shorter;  // of one product
-    const bool is_long = precision == MatmulPrecision::f32 && is_long_for_muon(shorter_axis, longer_axis);
-    flops += is_long
+    const bool by_gram = muon_works_on_gram(DType::f32, bench_device(), shorter_axis, longer_axis);
+    is_exact = is_exact && (by_gram || bench.precision == MatmulPrecision::f32);
+    flops += by_gram
                  ? 2 * rectangular + (4 * kMuonIterations - 3) * square  // X X', Q X; A A, A P, P A P, P Q
                  : kMuonIterations * (2 * rectangular + square);         // X X' and P X; A A
   }
@@ -88,7 +89,7 @@ BENCH_CASES(muon_step, BenchPrecisions::every) {
   c.forward.flops = flops;
   c.has_backward = false;
   // The iteration enlarges small singular values, and with them their rounding errors, up to 485 times.
-  c.tolerance = precision == MatmulPrecision::f32 ? 1e-4 : precision == MatmulPrecision::tf32 ? 2e-2 : 1e-1;
+  c.tolerance = is_exact ? 1e-4 : bench.precision == MatmulPrecision::tf32 ? 2e-2 : 1e-1;
   c.error = [shapes, precision = bench.precision] { return error_against_f64(shapes, precision); };
   c.run = [updates](int repeats) { return PassTimes{updates->step_ms(repeats), 0}; };
   c.run_once = [updates](CasePart last) {
