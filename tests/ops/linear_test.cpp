@@ -254,7 +254,8 @@ Tensors bf16_or_f32(int64_t in, int64_t out, MatmulPrecision precision, bool bf1
 }  // namespace
 
 TEST_CASE(
-    "linear_bf16_out: the result is that of linear rounded to bf16, with gradients of the rounded values") {
+    "linear_bf16_out: the result is that of linear rounded to bf16, with gradients of the rounded values" *
+    doctest::test_suite("slow when emulated")) {
   if (!cpu_has_bf16()) MESSAGE("bf16 skipped: this CPU has none");
   // Columns that do and do not fill whole panels; a left operand that is packed in one piece and in two.
   for (const int64_t out : {90, 128, 640})
@@ -270,7 +271,8 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("linear: a result large enough for streaming stores equals the results of its parts") {
+TEST_CASE("linear: a result large enough for streaming stores equals the results of its parts" *
+          doctest::test_suite("slow when emulated")) {
   const int64_t rows = 1030,
                 out = kStreamingBytes / (4 * rows) + 6;  // the columns of the last tile are not whole panels
   REQUIRE(worth_streaming(4 * rows * out));

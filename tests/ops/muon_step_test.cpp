@@ -136,7 +136,8 @@ SIGNATURES(muon_step) {
                  }});
 }
 
-TEST_CASE("muon_step: two updates of every matrix equal the paper's, in f64 and f32") {
+TEST_CASE("muon_step: two updates of every matrix equal the paper's, in f64 and f32" *
+          doctest::test_suite("slow when emulated")) {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32})
       for (const MuonRule rule :
@@ -191,7 +192,8 @@ TEST_CASE(
       }
 }
 
-TEST_CASE("muon_step: of gradients of few directions, and of many sizes, f32 gives what f64 gives") {
+TEST_CASE("muon_step: of gradients of few directions, and of many sizes, f32 gives what f64 gives" *
+          doctest::test_suite("slow when emulated")) {
   // Gradients of real layers are so. Long matrices go another way than square ones, and only in f32 and f64.
   for (const Device device : test_devices())
     for (const Shape& shape : {Shape{40, 200}, Shape{200, 40}, Shape{40, 50}})
