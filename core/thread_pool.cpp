@@ -2,6 +2,8 @@
 // asleep.
 #include "tandem/core/thread_pool.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <system_error>
@@ -18,6 +20,8 @@ constexpr int64_t kShare = 8;
 // How long a thread looks for work, or for the end of the others' work, before it sleeps. Longer than the serial parts
 // between two loops of a training step, and short beside the time slices of the kernel.
 constexpr std::chrono::microseconds kPatience{100};
+// A wait of this length during which the process hardly ran was one for a thread without a core.
+constexpr std::chrono::milliseconds kLongWait{1};
 
 uint64_t word_of(int64_t first, int64_t end, int threads) {
   return static_cast<uint64_t>(first) | static_cast<uint64_t>(end) << kUnitBits |
@@ -32,16 +36,24 @@ void pause_briefly() {
 #endif
 }
 
-// Waits until `value` is no longer `old`.
-void wait_for_change(const std::atomic<int32_t>& value, int32_t old) {
+// Waits until `done()`, but no longer than kPatience. Returns whether it is so.
+template <class Done>
+bool wait_briefly(const Done& done) {
   const auto end = std::chrono::steady_clock::now() + kPatience;
   do {
     for (int i = 0; i < 32; ++i) {
-      if (value.load(std::memory_order_acquire) != old) return;
+      if (done()) return true;
       pause_briefly();
     }
   } while (std::chrono::steady_clock::now() < end);
-  value.wait(old, std::memory_order_acquire);
+  return false;
+}
+
+// Returns for how long all threads of the process together have run.
+std::chrono::nanoseconds processor_time() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 // Sets a value while it lives.
@@ -71,7 +83,11 @@ ThreadPool& ThreadPool::instance() {
 void ThreadPool::run(int64_t count, int threads, Run run, void* body) {
   if (count <= 0) return;
   std::unique_lock lock(one_loop_, std::defer_lock);
-  if (threads > 1 && count > 1 && !in_task_ && lock.try_lock()) threads = start_threads(threads);
+  int wanted = threads;
+  if (threads > 1 && count > 1 && !in_task_ && lock.try_lock()) {
+    threads = wanted = start_threads(threads);
+    if (backoff_.withheld() > 0) threads = backoff_.allowed(wanted, ThreadBackoff::Clock::now());
+  }
   if (!lock.owns_lock() || threads == 1) {
     const Scoped index(index_, 0);
     return run(body, 0, count);
@@ -90,7 +106,12 @@ void ThreadPool::run(int64_t count, int threads, Run run, void* body) {
   loops_.fetch_add(1, std::memory_order_release);
   loops_.notify_all();
   do_units(0);
-  wait_for_units();
+  if (!wait_for_units()) backoff_.core_lost(wanted, ThreadBackoff::Clock::now());
+}
+
+int ThreadPool::threads_withheld() {
+  const std::lock_guard lock(one_loop_);
+  return backoff_.withheld();
 }
 
 int ThreadPool::start_threads(int wanted) {
@@ -111,7 +132,8 @@ void ThreadPool::work(int index) {
   while (true) {
     const int32_t seen = loops_.load(std::memory_order_acquire);
     do_units(index);
-    wait_for_change(loops_, seen);
+    if (!wait_briefly([&] { return loops_.load(std::memory_order_acquire) != seen; }))
+      loops_.wait(seen, std::memory_order_acquire);
   }
 }
 
@@ -146,11 +168,17 @@ ThreadPool::Units ThreadPool::take(int index, int from) {
   }
 }
 
-void ThreadPool::wait_for_units() {
+bool ThreadPool::wait_for_units() {
   const int32_t units = units_.load(std::memory_order_relaxed);
+  const auto all_done = [&] { return units_done_.load(std::memory_order_acquire) == units; };
+  if (wait_briefly([&] { return all_done(); })) return true;
+  const auto start = std::chrono::steady_clock::now();
+  const std::chrono::nanoseconds ran = processor_time();
   for (int32_t done = units_done_.load(std::memory_order_acquire); done != units;
        done = units_done_.load(std::memory_order_acquire))
-    wait_for_change(units_done_, done);
+    units_done_.wait(done, std::memory_order_acquire);
+  const auto waited = std::chrono::steady_clock::now() - start;
+  return waited < kLongWait || processor_time() - ran > waited / 2;
 }
 
 }  // namespace tandem

@@ -3,7 +3,8 @@
 // The tasks of a loop are cut into one range for each thread. A thread takes tasks from its own range, a few at a time, and
 // then from the ranges of others. The loop ends when all tasks are done, so that it waits only for threads that have
 // taken one: where another program holds the core of a thread, the others do its tasks. An OpenMP region would wait until
-// each of its threads has run.
+// each of its threads has run. A
+// thread that loses its core while it has one of the tasks is waited for, and left out of the next loops (ThreadBackoff).
 //
 // Source: work stealing, Blumofe and Leiserson, "Scheduling Multithreaded Computations by Work Stealing" (1999), here with
 // ranges of indices in place of queues.
@@ -12,6 +13,8 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+
+#include "tandem/core/thread_backoff.h"
 
 namespace tandem {
 
@@ -33,6 +36,9 @@ class ThreadPool {
   // be started.
   void run(int64_t count, int threads, Run run, void* body);
 
+  // Returns how many threads are left out of loops, because other programs held their cores.
+  int threads_withheld();
+
  private:
   static constexpr int kMostThreads = 512;
 
@@ -52,10 +58,12 @@ class ThreadPool {
   void work(int index);
   void do_units(int index);
   Units take(int index, int from);
-  void wait_for_units();
+  // Waits until all units are done. Returns false if that was a wait for a thread that had lost its core.
+  bool wait_for_units();
 
   std::mutex one_loop_;  // held during a loop of several threads
-  int started_ = 0;      // threads, without the calling ones
+  ThreadBackoff backoff_;
+  int started_ = 0;  // threads, without the calling ones
   std::array<Range, kMostThreads> ranges_;
 
   // The loop. A thread reads it after it has taken units, which keep the loop from ending.

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <new>
 #include <thread>
 #include <vector>
 
 #include "tandem/core/error.h"
+#include "tandem/core/thread_pool.h"
 #include "tests/support/errors.h"
 #include "tests/support/threads.h"
 
@@ -96,6 +98,23 @@ TEST_CASE("parallel loops: several threads of a program may begin loops at the s
     });
   for (std::thread& caller : callers) caller.join();
   CHECK(visits == 4 * 200 * 30);
+}
+
+// The second thread sleeps in its task, as if it had lost its core to another program.
+TEST_CASE("parallel loops: a thread that loses its core in a task is left out of the next loops") {
+  const Threads two(2);
+  int withheld = 0;
+  for (int round = 0; round < 200 && withheld == 0; ++round) {  // until the second thread comes in time
+    std::atomic<int> begun = 0;
+    cpu::parallel_for(2, true, [&begun](int64_t) {
+      ++begun;
+      const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+      while (begun < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      if (cpu::thread_index() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    });
+    withheld = ThreadPool::instance().threads_withheld();
+  }
+  CHECK(withheld == 1);
 }
 
 TEST_CASE("parallel loops: a loop ends without threads that do not run") {
