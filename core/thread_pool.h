@@ -3,8 +3,8 @@
 // The tasks of a loop are cut into one range for each thread. A thread takes tasks from its own range, a few at a time, and
 // then from the ranges of others. The loop ends when all tasks are done, so that it waits only for threads that have
 // taken one: where another program holds the core of a thread, the others do its tasks. An OpenMP region would wait until
-// each of its threads has run. A
-// thread that loses its core while it has one of the tasks is waited for, and left out of the next loops (ThreadBackoff).
+// each of its threads has run. A thread that loses its core while it has a task must be waited for; after that, loops run
+// with one thread less for a while (ThreadBackoff).
 //
 // Source: work stealing, Blumofe and Leiserson, "Scheduling Multithreaded Computations by Work Stealing" (1999), here with
 // ranges of indices in place of queues.
