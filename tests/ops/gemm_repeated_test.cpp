@@ -66,8 +66,7 @@ void for_problems(DType dtype, const F& check) {
 
 }  // namespace
 
-TEST_CASE("RepeatedGemm: products equal those of gemm(), and gaps of C are left alone" *
-          doctest::test_suite("slow when emulated")) {
+TEST_CASE("RepeatedGemm: products equal those of gemm(), and gaps of C are left alone") {
   for_problems(DType::f64,
                [](const Problem& x) { CHECK(relative_error(repeated<double>(x), once<double>(x)) == 0); });
   for_problems(DType::f32,

@@ -136,8 +136,7 @@ SIGNATURES(muon_step) {
                  }});
 }
 
-TEST_CASE("muon_step: two updates of every matrix equal the paper's, in f64 and f32" *
-          doctest::test_suite("slow when emulated")) {
+TEST_CASE("muon_step: two updates of every matrix equal the paper's, in f64 and f32") {
   for (const Device device : test_devices())
     for (const DType dtype : {DType::f64, DType::f32})
       for (const MuonRule rule :
