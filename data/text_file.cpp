@@ -97,7 +97,7 @@ std::vector<uint8_t> read_text(TextFile& file, size_t max_bytes) {
     check_size(size);
     bytes.reserve(std::min(max_bytes, file.is_gzip() ? claimed_size(file.path(), size) : size));
   }
-  std::vector<uint8_t> block(size_t{1} << 20);
+  std::vector<uint8_t> block(size_t{1} << 16);
   while (const size_t count = file.read(block)) {
     check_size(bytes.size() + count);
     bytes.insert(bytes.end(), block.begin(), block.begin() + static_cast<std::ptrdiff_t>(count));

@@ -30,7 +30,7 @@ GzipFile::GzipFile(const fs::path& path) : name_(path.string()) {
   TANDEM_CHECK(!fs::is_directory(path, ignored), "{}: is a folder; name a file", name_);
   handle_ = std::make_unique<Handle>(path);
   TANDEM_CHECK(handle_->file, "{}: cannot be opened: {}", name_, std::strerror(errno));
-  gzbuffer(handle_->file, 1 << 18);
+  gzbuffer(handle_->file, 1 << 16);
 }
 
 GzipFile::~GzipFile() = default;

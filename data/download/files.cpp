@@ -21,7 +21,7 @@ namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kBlock = size_t{1} << 20;
+constexpr size_t kBlock = size_t{1} << 16;
 
 struct FileCloser {
   void operator()(std::FILE* file) const { std::fclose(file); }

@@ -1,8 +1,11 @@
-// The mutators of JSON, lines of JSON, and safetensors.
+// The mutators of JSON, lines of JSON, command lines, and safetensors.
 #include "mutators.h"
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <sstream>
+#include <string_view>
 
 #include "mutation.h"
 
@@ -87,6 +90,48 @@ void mutate_header(Parts& parts, Random& random) {
   if (below(random, 8) != 0) parts.header.resize((parts.header.size() + 7) / 8 * 8, ' ');
 }
 
+// Returns a flag in one of the forms that command lines know: alone, or with a value after = or as the next argument.
+std::string random_flag(const std::vector<std::string>& flags, const std::vector<std::string>& values,
+                        Random& random) {
+  static constexpr std::string_view kNumbers[] = {"0",
+                                                  "1",
+                                                  "-1",
+                                                  "2",
+                                                  "7",
+                                                  "64",
+                                                  "010",
+                                                  "0x10",
+                                                  "1.5",
+                                                  "-0.0",
+                                                  "1e-3",
+                                                  "1e300",
+                                                  "1e999",
+                                                  "nan",
+                                                  "inf",
+                                                  "-inf",
+                                                  "+1",
+                                                  "1_0",
+                                                  "90s",
+                                                  "10m",
+                                                  "8h",
+                                                  "",
+                                                  " 1",
+                                                  "d=256",
+                                                  "x=",
+                                                  "2147483648",
+                                                  "9223372036854775807",
+                                                  "9223372036854775808",
+                                                  "-9223372036854775809",
+                                                  "18446744073709551615",
+                                                  "18446744073709551616"};
+  const std::string flag = flags[below(random, flags.size())];
+  const size_t form = below(random, 6);
+  if (form == 0) return flag;
+  const size_t value = below(random, std::size(kNumbers) + values.size());
+  return flag + (form == 1 ? "\n" : "=") +
+         (value < values.size() ? values[value] : std::string(kNumbers[value - values.size()]));
+}
+
 }  // namespace
 
 size_t mutate_json(uint8_t* data, size_t size, size_t max_size, unsigned int seed, const char* harness) {
@@ -106,6 +151,35 @@ size_t mutate_json_lines(uint8_t* data, size_t size, size_t max_size, unsigned i
   const size_t end = after == std::string::npos ? text.size() : after;
   const std::string line = mutated_json(text.substr(begin, end - begin), random);
   return returned(text.substr(0, begin) + line + text.substr(end), data, size, max_size);
+}
+
+size_t mutate_arguments(uint8_t* data, size_t size, size_t max_size, unsigned int seed, const char* harness,
+                        const std::vector<std::string>& flags, const std::vector<std::string>& values) {
+  Random random(seed);
+  std::vector<std::string> arguments;
+  std::istringstream lines(input_or_seed(data, size, harness, random));
+  for (std::string line; std::getline(lines, line);) arguments.push_back(line);
+  for (size_t changes = 1 + below(random, 3); changes > 0; --changes) {
+    const size_t kind = below(random, 8);
+    const size_t at = below(random, arguments.size() + 1);
+    const auto place = arguments.begin() + static_cast<std::ptrdiff_t>(at);
+    if (kind < 4 || at == arguments.size()) {
+      arguments.insert(place, random_flag(flags, values, random));
+    } else if (kind == 4) {
+      arguments.erase(place);
+    } else if (kind == 5) {
+      const std::string copy = *place;
+      arguments.insert(arguments.begin() + static_cast<std::ptrdiff_t>(below(random, arguments.size() + 1)),
+                       copy);
+    } else if (kind == 6) {
+      std::swap(*place, arguments[below(random, arguments.size())]);
+    } else {
+      *place = mutated_bytes(*place, 16);
+    }
+  }
+  std::string text;
+  for (const std::string& argument : arguments) text += (text.empty() ? "" : "\n") + argument;
+  return returned(text, data, size, max_size);
 }
 
 size_t mutate_safetensors(uint8_t* data, size_t size, size_t max_size, unsigned int seed,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 namespace tandem::fuzz {
 
@@ -20,6 +21,11 @@ size_t mutate_json(uint8_t* data, size_t size, size_t max_size, unsigned int see
 
 // Lines of JSON: changes one of them.
 size_t mutate_json_lines(uint8_t* data, size_t size, size_t max_size, unsigned int seed, const char* harness);
+
+// Command lines, an argument a line: removes, repeats, moves or changes an argument, or inserts one of `flags` (--name) with
+// one of `values` or a number at the edge of a type.
+size_t mutate_arguments(uint8_t* data, size_t size, size_t max_size, unsigned int seed, const char* harness,
+                        const std::vector<std::string>& flags, const std::vector<std::string>& values);
 
 // Safetensors: changes the data, or the header as bytes or as JSON. The header's length stays true, and often the
 // offsets and the size of the data are made to fit the shapes again. Digests of the file are mostly dropped, as they

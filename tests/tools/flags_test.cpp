@@ -18,6 +18,7 @@ struct Values {
   std::optional<int64_t> layers;
   std::vector<double> percent = {5};
   std::string out = "out";
+  bool eager = false, test = true;
 };
 
 // Parses "program ARGUMENTS" into values. Error: what parse() throws.
@@ -31,6 +32,8 @@ Values parsed(std::vector<std::string> arguments) {
   flags.add("--layers", v.layers, "");
   flags.add("--percent", v.percent, "").comma_separated().one_argument();
   flags.add("--out", v.out, "");
+  flags.add_switch("--eager", v.eager, "");
+  flags.add_switch("!--no-test", v.test, "");
   arguments.insert(arguments.begin(), "program");
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -82,6 +85,20 @@ TEST_CASE("flags: an empty value is refused, and never taken from the next argum
   CHECK(contains(refusal({"--out=", "--steps=5"}), "--out= has an empty value"));
   CHECK(contains(refusal({"--steps="}), "--steps= has an empty value"));
   CHECK(contains(refusal({"--out", "", "--steps=5"}), "argument 2 is empty"));
+}
+
+TEST_CASE("flags: a switch has no value, or true or false") {
+  CHECK_FALSE(parsed({}).eager);
+  CHECK(parsed({"--eager"}).eager);
+  CHECK(parsed({"--eager=true"}).eager);
+  CHECK_FALSE(parsed({"--eager=false"}).eager);
+  CHECK_FALSE(parsed({"--no-test"}).test);
+  CHECK_FALSE(parsed({"--no-test=true"}).test);
+  CHECK(parsed({"--no-test=false"}).test);
+  for (const char* value : {"2", "-1", "maybe", "9223372036854775808", "True"}) {
+    CHECK(contains(refusal({std::string("--eager=") + value}), std::string("--eager=") + value));
+    CHECK(contains(refusal({std::string("--no-test=") + value}), "true or false"));
+  }
 }
 
 }  // namespace tandem::testing

@@ -227,6 +227,7 @@ template Flag Flags::add(const std::string&, std::optional<int64_t>&, const std:
 template Flag Flags::add(const std::string&, std::optional<double>&, const std::string&);
 
 Flag Flags::add_switch(const std::string& names, bool& target, const std::string& help) {
+  switches_.insert(names.substr(names.find('-')));  // without the ! of one that sets false
   return Flag(app_->add_flag(names, target, wrapped(help)));
 }
 
@@ -260,7 +261,18 @@ bool Flags::parse(int argc, char** argv) {
   }
 }
 
+void Flags::check_switch_values() const {
+  for (const std::string& argument : arguments_) {
+    const size_t equals = argument.find('=');
+    if (equals == std::string::npos || !switches_.contains(argument.substr(0, equals))) continue;
+    const std::string value = argument.substr(equals + 1);
+    if (value != "true" && value != "false")
+      throw UsageError(argument + ": the flag has no value, or true or false");
+  }
+}
+
 void Flags::parse_arguments() {
+  check_switch_values();
   app_->parse(
       std::vector<std::string>(arguments_.rbegin(), arguments_.rend()));  // CLI11 takes the last first
 }

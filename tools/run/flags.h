@@ -65,7 +65,7 @@ class Flags {
   template <class T>
   Flag add(const std::string& names, T& target, const std::string& help);
 
-  // Adds a flag without a value: target becomes true. "!--no-test" sets it to false.
+  // Adds a flag without a value, or with =true or =false: target becomes true. "!--no-test" sets it to false.
   Flag add_switch(const std::string& names, bool& target, const std::string& help);
   // Adds a flag whose value may be left out: "--json{-}" alone sets target to "-".
   Flag add_switch(const std::string& names, std::string& target, const std::string& help);
@@ -99,9 +99,12 @@ class Flags {
   // Replaces --config=FILE among the arguments by what the file gives.
   void expand_config_file();
   void parse_arguments();
+  // Refuses --eager=2 or --eager=maybe: CLI11 would count with the former, and its error for the latter names no flag.
+  void check_switch_values() const;
 
   CLI::App* app_;
   std::vector<std::string> arguments_;
+  std::set<std::string> switches_;                // the names of flags with a bool
   std::string config_file_;                       // the last value of --config
   std::string config_positional_;                 // see add_config_file()
   std::optional<std::set<std::string>> by_user_;  // flags of the command line, if there is a file of --config

@@ -11,6 +11,17 @@
 namespace tandem {
 namespace {
 
+// Returns the help of --preset, which names the presets of every model.
+const std::string& preset_help() {
+  static const std::string help = [] {
+    std::string text = "Named sizes of the model and recipe of its training.";
+    for (const std::string& name : model_names())
+      text += fmt::format(" {}: {}.", name, fmt::join(preset_names(name), ", "));
+    return text;
+  }();
+  return help;
+}
+
 // The flags of a run as a whole.
 void add_run_flags(Flags& flags, TrainOptions& o) {
   flags.add("corpus", o.corpus.name_or_path, kCorpusNames).required();
@@ -33,10 +44,7 @@ void add_run_flags(Flags& flags, TrainOptions& o) {
       .positive()
       .show_default();
   flags.add("--model", o.model, "The model to train.").one_of(model_names()).show_default();
-  std::string presets = "Named sizes of the model and recipe of its training.";
-  for (const std::string& name : model_names())
-    presets += fmt::format(" {}: {}.", name, fmt::join(preset_names(name), ", "));
-  flags.add("--preset", o.preset, presets).show_default();
+  flags.add("--preset", o.preset, preset_help()).show_default();
   flags
       .add(
           "--precision", o.precision,
