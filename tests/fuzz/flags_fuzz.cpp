@@ -71,6 +71,7 @@ void check_options(const Flags& flags, const TrainOptions& o) {
   check_number(flags, "--keep", o.keep, 0);
   check_number(flags, "--early-stop", o.early_stop, 0);
   check_number(flags, "--imitate-steps", o.imitate_steps, 0);
+  check_number(flags, "--reset-every", o.reset_every, 0);
   check_number(flags, "--d", o.d, kAny);
   check_number(flags, "--layers", o.layers, kAny);
   check_number(flags, "--steps", o.steps, kAny);

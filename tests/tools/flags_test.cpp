@@ -87,6 +87,28 @@ TEST_CASE("flags: an empty value is refused, and never taken from the next argum
   CHECK(contains(refusal({"--out", "", "--steps=5"}), "argument 2 is empty"));
 }
 
+TEST_CASE(
+    "flags: of a number whose value may be left out, the last occurrence wins or is refused, as of any other") {
+  const auto parse = [](const std::vector<std::string>& arguments, bool last) {
+    int64_t steps = 0;
+    Flags flags("program", "");
+    if (last) flags.last_value_wins();
+    flags.add_switch("--find{200}", steps, "").positive();
+    std::vector<std::string> all = {"program"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& argument : all) argv.push_back(argument.data());
+    REQUIRE(flags.parse(static_cast<int>(argv.size()), argv.data()));
+    return steps;
+  };
+  CHECK(parse({"--find"}, true) == 200);
+  CHECK(parse({"--find=5", "--find=7"}, true) == 7);
+  CHECK(parse({"--find=5", "--find"}, true) == 200);
+  CHECK(parse({"--find=9223372036854775807", "--find=9223372036854775807"}, true) == 9223372036854775807);
+  CHECK(parse({"--find=5"}, false) == 5);
+  CHECK(contains(error_of([&parse] { parse({"--find=5", "--find=7"}, false); }), "--find"));
+}
+
 TEST_CASE("flags: a switch has no value, or true or false") {
   CHECK_FALSE(parsed({}).eager);
   CHECK(parsed({"--eager"}).eager);

@@ -238,6 +238,8 @@ Flag Flags::add_switch(const std::string& names, std::string& target, const std:
 Flag Flags::add_switch(const std::string& names, int64_t& target, const std::string& help) {
   CLI::Option* const option = app_->add_flag(names, target, wrapped(help));
   option->check(wrong_number<int64_t>, "");
+  // CLI11 would add the values of all occurrences.
+  option->multi_option_policy(app_->option_defaults()->get_multi_option_policy());
   return Flag(option);
 }
 
