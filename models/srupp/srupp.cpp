@@ -43,6 +43,9 @@ SruppLayer::SruppLayer(const SruppConfig& config, int64_t layer, Random& random)
           "key_value.filter", initial_filter(2 * p, config.conv_width, config.dtype, config.device));
     }
     alpha_ = add_parameter("alpha", constant(1, config.alpha));
+  } else if (config.short_conv_width > 0) {
+    query_filter_ = add_parameter("query.filter",
+                                  initial_filter(p, config.short_conv_width, config.dtype, config.device));
   }
   gain_ = add_parameter("norm.gain", constant(p, 1));
   bias_ = add_parameter("norm.bias", constant(p, 0));
@@ -78,13 +81,20 @@ Layer::Output SruppLayer::recur(const Tensor& y, const Tensor& x, const Tensor& 
 
 std::vector<std::string> SruppLayer::state_names() const {
   if (attends_) return {"c", "memory"};
+  if (query_filter_.defined()) return {"c", "prefix"};
   return {"c"};
 }
 
 Layer::Output SruppLayer::forward(const Tensor& x, const LayerState& before, const ForwardOptions& options,
                                   uint32_t site) const {
   const Tensor c = part(before, 0);
-  if (!attends_) return recur(normalize(linear(x, query_), {}, options, site), x, c, options, site);
+  if (!attends_) {
+    Tensor prefix = query_filter_.defined() ? part(before, 1) : Tensor();
+    const Tensor q = filtered_next(linear(x, query_), query_filter_, prefix);
+    Output out = recur(normalize(q, {}, options, site), x, c, options, site);
+    if (prefix.defined()) out.state.push_back(prefix);
+    return out;
+  }
   const FilteredMemory memory(part(before, 1), x, options.context, config_.conv_width);
   const LinearRows z = linear_rows(memory.memory, x, query_);  // z.all: Z of memory and x; z.y: Q
   const Tensor q = z.y;
@@ -127,9 +137,11 @@ class SruppLayer::CachingDecoder : public LayerDecoder {
   }
 
   Tensor step(const Tensor& x) override {
-    const Tensor q = linear(x, layer_.query_);
+    Tensor q = linear(x, layer_.query_);
     Tensor attended;
-    if (cache_) {
+    if (!cache_) {
+      q = filtered_next(q, layer_.query_filter_, query_prefix_);
+    } else {
       const Tensor kv =
           filtered_next(linear(q, layer_.key_value_), layer_.key_value_filter_, key_value_prefix_);
       attended =

@@ -61,6 +61,9 @@ struct SruppConfig : Configured<SruppConfig> {
   double alpha = 0;  // of a new layer; from 1 on, small models learn to attend much earlier (ours)
   std::string initial_rows = "width";  // variance of embedding and output rows: 1 / d; "vocabulary": 1 / V
   int64_t conv_width = 0;              // ours, after Primer: width of causal filters over Q, K and V; 0: none
+  int64_t short_conv_width =
+      0;  // ours, as in Griffin: width of a causal filter over Q where a layer does not
+          // attend; 0: none
 
   std::string model_name() const { return "srupp"; }
   void fields(Fields& field);

@@ -11,9 +11,9 @@
 
 namespace tandem {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, shards, memory, eval_window,
-                                   eval_memory, eval_clamp, eval_batch_size, optimizer, schedule, lr,
-                                   lr_floor, warmup, steps, noam_width, cycle, cycle_growth, cycle_shrink,
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, batch_size, unroll, accumulate, shards, reset_every, memory,
+                                   eval_window, eval_memory, eval_clamp, eval_batch_size, optimizer, schedule,
+                                   lr, lr_floor, warmup, steps, noam_width, cycle, cycle_growth, cycle_shrink,
                                    weight_decay, decay, clip, eval_every, eval_bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VocabularyLimit, size, min_count)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Distillation, teacher, digest, weight, temperature, imitate_steps)
@@ -80,6 +80,7 @@ void RunConfig::check() const {
   check_range("unroll", recipe.unroll, 1, 1 << 24);
   check_range("accumulate", recipe.accumulate, 1, 1 << 16);
   check_shards(recipe);
+  check_range("reset_every", recipe.reset_every, 0);
   check_range("memory", recipe.memory, -1, 1 << 24);
   check_range("eval_window", recipe.eval_window, 1, 1 << 24);
   check_range("eval_memory", recipe.eval_memory, -1, 1 << 24);
@@ -114,6 +115,7 @@ std::string RunConfig::text() const {
   json["distillation"]["teacher"] = escaped_utf8(distillation.teacher);
   // Runs that do nothing new keep the text that earlier versions wrote and read.
   if (recipe.shards == 1) json["recipe"].erase("shards");
+  if (recipe.reset_every == 0) json["recipe"].erase("reset_every");
   for (const char* field : kLaterFields)
     if (json[field] == defaults[field]) json.erase(field);
   return json.dump();
@@ -124,8 +126,8 @@ RunConfig RunConfig::from_text(const std::string& text) {
     // Defaults for fields that runs of earlier versions do not have.
     nlohmann::json json = {{"level", TokenUnit::byte}, {"words", VocabularyLimit()}};
     const nlohmann::json recipe = Recipe();
-    for (const char* field : {"shards", "memory", "eval_memory", "eval_clamp", "schedule", "lr_floor",
-                              "noam_width", "cycle", "cycle_growth", "cycle_shrink", "decay"})
+    for (const char* field : {"shards", "reset_every", "memory", "eval_memory", "eval_clamp", "schedule",
+                              "lr_floor", "noam_width", "cycle", "cycle_growth", "cycle_shrink", "decay"})
       json["recipe"][field] = recipe[field];
     const nlohmann::json config = RunConfig();
     for (const char* field : {"text_sha256", "test"}) json[field] = config[field];

@@ -11,6 +11,7 @@
 #include "tandem/core/dispatch.h"
 #include "tandem/cuda/runtime/batch_copy.h"
 #include "tandem/models/registry.h"
+#include "tandem/models/training/state_reset.h"
 #include "tandem/models/training/tensor_exchange.h"
 #include "tandem/ops/arithmetic.h"
 
@@ -142,6 +143,14 @@ void Trainer::load_batches() {
       send(batch.inputs, inputs_);
       send(batch.targets, targets_);
     }
+}
+
+void Trainer::reset_states() {
+  const Recipe& recipe = config_.recipe;
+  for (Shard& shard : shards_)
+    reset_columns(shard.state, columns_to_reset(progress_.step, recipe.reset_every,
+                                                part_of(recipe.batch_size, recipe.shards, shard.index),
+                                                recipe.batch_size));
 }
 
 void Trainer::set_teacher(Teacher teacher) {
@@ -314,6 +323,7 @@ void Trainer::advance() {
   // The imitation is over: later steps have another loss.
   if (progress_.step == config_.distillation.imitate_steps) restart_graph();
   load_batches();
+  reset_states();
   fill(lr_, record.lr);
   prepare_ranks();
   run_parts(first_micro_step);

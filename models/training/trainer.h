@@ -162,6 +162,8 @@ class Trainer {
     uint32_t micro_step = 0;  // segments of all shards so far; keys the dropout masks
   };
   void load_batches();
+  // Lets the columns whose turn it is begin a text anew.
+  void reset_states();
   // Returns the parameters of the model, and those of the imitation, if there is one.
   std::vector<NamedTensor> trained_parameters() const;
   // Computes the loss of a segment that is to fall, and advances `state`. `nll` receives the negative log-likelihood alone.

@@ -127,6 +127,19 @@ TEST_CASE(
 }
 
 TEST_CASE(
+    "cuda: with columns that begin anew losses follow the CPU's, a graph has the bits of single operators, and a run "
+    "resumes") {
+  if (!has_cuda()) return;
+  check_run(
+      [](Device device, const std::string& precision) {
+        RunConfig config = run_in(precision);
+        config.recipe.reset_every = 3;  // one of the three columns before each step
+        return make_trainer(config, device);
+      },
+      1e-4);
+}
+
+TEST_CASE(
     "cuda: distilled steps follow the CPU's, a graph has the bits of single operators, and a run resumes") {
   if (!has_cuda()) return;
   // The second teacher's log-probabilities are those of an adaptive softmax.

@@ -124,6 +124,7 @@ TEST_CASE("shards: every model and optimizer gives the same bits on 1, 2, 3 and 
     config.recipe.optimizer = optimizers[i % 5];
     config.recipe.accumulate = static_cast<int64_t>(1 + i % 2);
     config.recompute = i % 3 == 0;
+    config.recipe.reset_every = i % 2 == 0 ? 0 : 5;
     ++i;
     const Outcome alone = train(config, text, 1, 6);
     CHECK(alone.losses[0] != alone.losses[1]);

@@ -48,6 +48,8 @@ MODEL_CASES(srupp) {
                       "attention_last":1})");
   add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"attention_every":0})");
   add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"conv_width":3})");
+  add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":3,"attention_every":0,
+                      "attention_last":1,"conv_width":3,"short_conv_width":4})");
   // Adaptive input and output.
   add_small_model(R"({"model":"srupp","d":24,"d_projected":8,"layers":2,"cutoffs":[3,7],
                       "band_width":12,"band_divisor":2,"tied":true,"tied_projections":"all"})");

@@ -59,6 +59,7 @@ std::string config_text(const RunConfig& config, const Flags& flags) {
   put("batch-size", r.batch_size);
   put("unroll", r.unroll);
   put("accumulate", r.accumulate);
+  put("reset-every", r.reset_every);
   put_text("optimizer", r.optimizer);
   put("lr", r.lr);
   put("warmup", r.warmup);

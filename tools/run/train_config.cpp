@@ -25,6 +25,7 @@ void override_field(T& field, const std::optional<T>& given) {
 void override_recipe(Recipe& recipe, const TrainOptions& o) {
   override_field(recipe.batch_size, o.batch_size);
   override_field(recipe.unroll, o.unroll);
+  override_field(recipe.reset_every, o.reset_every);
   override_field(recipe.accumulate, o.accumulate);
   override_field(recipe.eval_window, o.eval_window);
   override_field(recipe.eval_memory, o.eval_memory);

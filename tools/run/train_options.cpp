@@ -159,6 +159,13 @@ void add_preset_flags(Flags& flags, TrainOptions& o) {
   flags.add("--accumulate", o.accumulate, "Number of segments whose gradients are averaged for an update.")
       .in_group(recipe);
   flags
+      .add(
+          "--reset-every", o.reset_every,
+          "Number of updates after which each row of the batch begins from an empty recurrent state, one row after "
+          "another, as evaluations do; 0: never, as in the papers.")
+      .non_negative()
+      .in_group(recipe);
+  flags
       .add("--eval-window", o.eval_window,
            "Length of a segment in evaluations; a query of SRU++ then sees window + 1 keys.")
       .in_group(recipe);

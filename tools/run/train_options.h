@@ -30,7 +30,7 @@ struct TrainOptions {
   // Values that replace those of the preset.
   std::optional<int64_t> d, d_projected, layers, heads, attention_every, attention_last;
   std::optional<double> dropout, attention_dropout;
-  std::optional<int64_t> batch_size, unroll, accumulate, eval_window, eval_memory, eval_clamp,
+  std::optional<int64_t> batch_size, unroll, accumulate, reset_every, eval_window, eval_memory, eval_clamp,
       eval_batch_size, warmup, steps, eval_every;
   std::optional<double> lr, weight_decay, clip;
   std::optional<std::string> optimizer, decay;
