@@ -64,11 +64,13 @@ Tensor permute_planes(const Tensor& from, bool to_interleaved) {
 
 // Refuses what the authors' enwik8 model cannot express.
 void check_authors_have(const SruppConfig& config) {
-  bool attends = false;
-  for (int64_t i = 0; i < config.layers; ++i) attends = attends || config.attends(i);
-  TANDEM_CHECK(config.conv_width == 0 || !attends,
-               "authors' SRU++ weights: conv_width is {}, and the authors' code has no filters; it must be 0",
-               config.conv_width);
+  bool attends = false, projects = false;
+  for (int64_t i = 0; i < config.layers; ++i) (config.attends(i) ? attends : projects) = true;
+  TANDEM_CHECK(
+      (config.conv_width == 0 || !attends) && (config.short_conv_width == 0 || !projects),
+      "authors' SRU++ weights: conv_width is {} and short_conv_width {}, and the authors' code has no "
+      "filters; both must be 0",
+      config.conv_width, config.short_conv_width);
   TANDEM_CHECK(
       config.cutoffs.empty(),
       "authors' SRU++ weights: cutoffs are {}, and the authors' model of bytes has one table; there must be none",

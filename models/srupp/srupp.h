@@ -21,13 +21,15 @@
 //     h_t = m r_t c_t + (1 - m r_t) x_t                (B, d)           m: dropout mask, one for all steps
 //
 // The residual of attention is Q, that of the layer the highway x_t; there are no others. A layer without
-// attention ("projected") has no memory and Y = LayerNorm(W_q X). Evaluation with same_length shows each query
-// the last M + 1 keys only. A tap hears alpha (1) of each layer that attends.
+// attention ("projected") has no memory and Y = LayerNorm(W_q X) or, with a short convolution (ours, as in
+// Griffin), Y = LayerNorm(filter(W_q X)). Evaluation with same_length shows each query the last M + 1 keys only. A tap hears alpha (1) of each layer that attends.
 //
 // Parameters by name, and their initial values. Xavier: uniform with variance 2 / (rows + columns).
 //
 //     query.weight       W_q   (d', d)     Xavier
 //     key_value.weight   W_kv  (2d', d')   Xavier, as one matrix; keys first
+//     query.filter,            (d', w)     with filters of width w: 1/2 for a row itself, 1/(2 w) for each before it
+//     key_value.filter         (2d', w)    the same; where a layer attends
 //     alpha                    (1)         `alpha`; at 0 a new layer is an SRU whose product has rank d'
 //     norm.gain, .bias         (d')        1, 0
 //     output.weight      W_o   (3d, d')    Xavier times sqrt(1 - dropout); planes u_c, u_f, u_r
@@ -61,9 +63,7 @@ struct SruppConfig : Configured<SruppConfig> {
   double alpha = 0;  // of a new layer; from 1 on, small models learn to attend much earlier (ours)
   std::string initial_rows = "width";  // variance of embedding and output rows: 1 / d; "vocabulary": 1 / V
   int64_t conv_width = 0;              // ours, after Primer: width of causal filters over Q, K and V; 0: none
-  int64_t short_conv_width =
-      0;  // ours, as in Griffin: width of a causal filter over Q where a layer does not
-          // attend; 0: none
+  int64_t short_conv_width = 0;        // ours, as in Griffin: the same over Q where a layer does not attend
 
   std::string model_name() const { return "srupp"; }
   void fields(Fields& field);

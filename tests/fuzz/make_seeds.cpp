@@ -26,7 +26,7 @@ constexpr const char* kModels[] = {
     R"({"model":"shaq","d":4,"d_boom":8,"layers":2,"window":1})",
     R"({"model":"sru","d":4,"d_embedding":6,"d_projected":2,"layers":2})",
     R"({"model":"srupp","d":6,"d_projected":4,"layers":3,"heads":2,"attention_every":2})",
-    R"({"model":"srupp","d":6,"d_projected":4,"layers":2,"attention_every":0,"attention_last":1,"conv_width":3})",
+    R"({"model":"srupp","d":6,"d_projected":4,"layers":2,"attention_every":0,"attention_last":1,"conv_width":3,"short_conv_width":2})",
     R"({"model":"srupp","d":6,"d_projected":4,"layers":1,"cutoffs":[3,7],"band_width":4,"band_divisor":2})",
     R"({"model":"stack","layers":"srupp*2,attention,lstm,feed-forward,qrnn,sru","d":4,"d_projected":2,"heads":2})",
     R"({"model":"transformer","layers":1,"d":4,"heads":2,"d_head":2,"d_inner":6,"conv_width":2})",

@@ -126,10 +126,14 @@ TEST_CASE("srupp: the options of initial values do what they say, and change not
 
 TEST_CASE("srupp: the preset laptop begins with attention, and laptop-published is the paper's model") {
   const Preset ours = preset("srupp", "laptop"), published = preset("srupp", "laptop-published");
-  for (const char* field : {R"("alpha":1.0)", R"("conv_width":3)", R"("highway_bias":0.0)"})
+  for (const char* field :
+       {R"("alpha":1.0)", R"("conv_width":3)", R"("highway_bias":0.0)"})
     CHECK(contains(ours.model_config, field));
-  for (const char* field : {R"("alpha":0.0)", R"("conv_width":0)", R"("highway_bias":-2.0)"})
+  for (const char* field :
+       {R"("alpha":0.0)", R"("conv_width":0)", R"("short_conv_width":0)", R"("highway_bias":-2.0)"})
     CHECK(contains(published.model_config, field));
+  for (const char* papers : {"laptop-published", "txl-matched", "base", "large"})
+    CHECK(preset("srupp", papers).recipe.reset_every == 0);
   const SruppConfig last = SruppConfig::from_text(ours.model_config);
   for (int64_t layer = 0; layer < last.layers; ++layer)
     CHECK(last.attends(layer) == (layer + 1 == last.layers));
@@ -196,6 +200,22 @@ TEST_CASE("srupp: the authors' weights show which layers attend, and tensors tha
   CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), theirs.back().name));
   theirs.pop_back();
   CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), "there is no tensor"));
+}
+
+TEST_CASE(
+    "srupp: filters, which the authors' code does not have, are refused where their weights are written") {
+  const auto refusal = [](int64_t every, int64_t conv, int64_t short_conv) {
+    SruppConfig config = small_srupp(DType::f32);
+    config.attention_every = every;
+    config.conv_width = conv;
+    config.short_conv_width = short_conv;
+    const auto model = make_srupp(config, 3);
+    return error_of([&] { to_authors_layout(model->parameters(), config); });
+  };
+  CHECK(contains(refusal(1, 3, 0), "conv_width is 3"));
+  CHECK(contains(refusal(0, 0, 4), "short_conv_width 4"));
+  CHECK(refusal(0, 3, 0) == "no error");  // no layer attends
+  CHECK(refusal(1, 0, 4) == "no error");  // all do
 }
 
 TEST_CASE("srupp: the authors' weights are compared with each other before memory is taken for a model") {

@@ -18,7 +18,8 @@ LN2 = math.log(2)
 
 
 def facts_of(**changes):
-    facts = {"model": {"model": "srupp", "d": 64, "highway_bias": -2.0, "conv_width": 0}, "parameters": 1000,
+    facts = {"model": {"model": "srupp", "d": 64, "highway_bias": -2.0, "conv_width": 0, "short_conv_width": 0},
+             "parameters": 1000,
              "unroll": 8, "tokens_per_step": 32.0, "flops_per_step": 6400.0, "warmup": 100, "precision": "f32",
              "recompute": False,
              "device": "cpu, test", "level": "byte",
@@ -247,7 +248,7 @@ class Tuning(unittest.TestCase):
         facts["model"]["alpha"] = 0
         facts["recipe"]["decay"] = "all"
         found = space.space_of("srupp", facts, {}, 0.01)
-        self.assertIn((("alpha", 1), ("conv_width", 3), ("highway_bias", 0)), found.variants)
+        self.assertIn((("alpha", 1), ("conv_width", 3), ("highway_bias", 0), ("short_conv_width", 4)), found.variants)
         self.assertIn(("decay", "matrices"), found.alternatives)
         found = space.space_of("srupp", facts, {"conv_width": "0", "weight_decay": "0.1", "warmup": "9"}, 0.01)
         self.assertEqual((found.variants, found.alternatives),

@@ -10,8 +10,8 @@ LADDER = (-2, -1, 0, 1, 2)  # powers of two, times the rate of the preset
 LONGEST_LADDER = 8
 
 VARIANTS = {
-    "srupp": [{"highway_bias": -2, "conv_width": 0, "alpha": 0},
-              {"highway_bias": 0, "conv_width": 3, "alpha": 1}],
+    "srupp": [{"highway_bias": -2, "conv_width": 0, "short_conv_width": 0, "alpha": 0},
+              {"highway_bias": 0, "conv_width": 3, "short_conv_width": 4, "alpha": 1}],
     "sru": [{"highway_bias": -2}, {"highway_bias": 0}],
     "stack": [{"highway_bias": -2}, {"highway_bias": 0}],
     "sha-rnn": [{"max_positions": lambda facts: 2 * facts["unroll"]},

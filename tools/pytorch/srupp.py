@@ -74,7 +74,7 @@ class Model(torch.nn.Module):
     def __init__(self, c, attention="explicit", stream=torch.float32, scan=sru_scan):
         super().__init__()
         assert c.get("model", "srupp") == "srupp", f"this is SRU++ alone, not {c['model']}"
-        for field, published in (("alpha", 0), ("conv_width", 0)):
+        for field, published in (("alpha", 0), ("conv_width", 0), ("short_conv_width", 0)):
             value = c.get(field, published)
             assert value == published, f"this is SRU++ as published, with {field} {published}, not {value}: laptop-published is"
         d, n = c["d"], c["layers"]

@@ -102,8 +102,8 @@ constexpr const char* kManual =
 
 srupp-authors is a safetensors file with the tensor names and the layout of the PyTorch state_dict of
 SRU++'s authors, and with the byte values of the vocabulary as the metadata `vocab`. It holds SRU++
-of bytes as published: no filters (conv_width) and no clusters of words. evaluate reads it and gives
-the checkpoint's score, to the last bit.
+of bytes as published: no filters (conv_width, short_conv_width) and no clusters of words. evaluate reads
+it and gives the checkpoint's score, to the last bit.
 
 transformers is a folder for Hugging Face's library: weights, configuration, vocabulary, a page about
 the model, and files in Python that compute it in PyTorch alone. AutoModelForCausalLM and

@@ -30,8 +30,8 @@ const std::set<std::string> kTokenFields = {
     "vocabulary",   "tied",  "cutoffs", "band_width", "band_divisor", "adaptive", "tied_projections",
     "band_dropout", "dtype", "model",   "d",          "layers",       "dropout"};
 const std::set<std::string> kSruppFields = {
-    "d_projected",  "heads",      "attention_every", "attention_last", "attention_dropout",
-    "highway_bias", "conv_width", "alpha",           "initial_rows"};
+    "d_projected",  "heads",      "attention_every",  "attention_last", "attention_dropout",
+    "highway_bias", "conv_width", "short_conv_width", "alpha",          "initial_rows"};
 const std::set<std::string> kSruFields = {"d_embedding", "d_projected", "highway_bias", "rescale"};
 const std::set<std::string> kTransformerFields = {"heads",
                                                   "d_head",

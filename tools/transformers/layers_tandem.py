@@ -101,7 +101,7 @@ class SruppLayer(nn.Module):
         k, last = c["attention_every"], c["attention_last"]
         self.attends = (i + 1) % k == 0 if k else i >= c["layers"] - last
         self.heads = c["heads"]
-        taps = c["conv_width"] if self.attends else 0
+        taps = c["conv_width"] if self.attends else c["short_conv_width"]
         self.query = Projection(p, d, taps=taps)
         if self.attends:
             self.key_value = Projection(2 * p, p, taps=taps)
@@ -123,6 +123,8 @@ class SruppLayer(nn.Module):
             attended = F.scaled_dot_product_attention(split_heads(queries, self.heads), k, v, attn_mask=visible)
             y = q + self.alpha * join_heads(attended)
             past = last_rows(pair, context.memory)
+        else:
+            y, query_past = self.query.filtered(q, query_past)
         h, c = self.scan(self.output(self.norm(y)), x, c)
         return h, [c, past, query_past, pair_past]
 
