@@ -101,7 +101,6 @@ class ServeTest(unittest.TestCase):
         fields = {"max_tokens": 200, "seed": 3, "n": 2, "temperature": 2.0}
         whole = self.server.complete("\u00e9t\u00e9", **fields)
         events = self.server.events("\u00e9t\u00e9", stream_options={"include_usage": True}, **fields)
-        self.assertGreater(len(events), 4)
         self.assertEqual(events.pop()["usage"], whole["usage"])
         for i in range(2):
             choices = [choice for event in events for choice in event["choices"] if choice["index"] == i]
@@ -109,6 +108,8 @@ class ServeTest(unittest.TestCase):
             self.assertEqual([choice["finish_reason"] for choice in choices], [None] * (len(choices) - 1) + ["length"])
         self.assertEqual(len({event["id"] for event in events}), 1)
         self.assertNotIn("usage", self.server.events("a", max_tokens=2)[-1])
+        # How many tokens an event takes along depends on how fast they are made; all of a long text never come at once.
+        self.assertGreater(len(self.server.events("a", max_tokens=4000)), 4)
         stopped = self.server.events("the tape", max_tokens=300, seed=1, stop=" ")
         self.assertEqual("".join(event["choices"][0]["text"] for event in stopped),
                          self.server.text("the tape", max_tokens=300, seed=1).split(" ")[0])
