@@ -126,8 +126,7 @@ TEST_CASE("srupp: the options of initial values do what they say, and change not
 
 TEST_CASE("srupp: the preset laptop begins with attention, and laptop-published is the paper's model") {
   const Preset ours = preset("srupp", "laptop"), published = preset("srupp", "laptop-published");
-  for (const char* field :
-       {R"("alpha":1.0)", R"("conv_width":3)", R"("highway_bias":0.0)"})
+  for (const char* field : {R"("alpha":1.0)", R"("conv_width":3)", R"("highway_bias":0.0)"})
     CHECK(contains(ours.model_config, field));
   for (const char* field :
        {R"("alpha":0.0)", R"("conv_width":0)", R"("short_conv_width":0)", R"("highway_bias":-2.0)"})
