@@ -18,6 +18,7 @@ struct Values {
   std::optional<int64_t> layers;
   std::vector<double> percent = {5};
   std::string out = "out";
+  std::string json;
   bool eager = false, test = true;
 };
 
@@ -32,6 +33,7 @@ Values parsed(std::vector<std::string> arguments) {
   flags.add("--layers", v.layers, "");
   flags.add("--percent", v.percent, "").comma_separated().one_argument();
   flags.add("--out", v.out, "");
+  flags.add_switch("--json{-}", v.json, "");
   flags.add_switch("--eager", v.eager, "");
   flags.add_switch("!--no-test", v.test, "");
   arguments.insert(arguments.begin(), "program");
@@ -87,8 +89,7 @@ TEST_CASE("flags: an empty value is refused, and never taken from the next argum
   CHECK(contains(refusal({"--out", "", "--steps=5"}), "argument 2 is empty"));
 }
 
-TEST_CASE(
-    "flags: of a number whose value may be left out, the last occurrence wins or is refused, as of any other") {
+TEST_CASE("flags: where a value may be left out, the last occurrence wins or is refused, as of any other") {
   const auto parse = [](const std::vector<std::string>& arguments, bool last) {
     int64_t steps = 0;
     Flags flags("program", "");
@@ -107,6 +108,10 @@ TEST_CASE(
   CHECK(parse({"--find=9223372036854775807", "--find=9223372036854775807"}, true) == 9223372036854775807);
   CHECK(parse({"--find=5"}, false) == 5);
   CHECK(contains(error_of([&parse] { parse({"--find=5", "--find=7"}, false); }), "--find"));
+  CHECK(contains(refusal({"--eager", "--eager"}), "--eager"));
+  CHECK(contains(refusal({"--json=a", "--json=b"}), "--json"));
+  CHECK(parsed({"--json"}).json == "-");
+  CHECK(parsed({"--json=a"}).json == "a");
 }
 
 TEST_CASE("flags: a switch has no value, or true or false") {

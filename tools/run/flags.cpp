@@ -228,17 +228,21 @@ template Flag Flags::add(const std::string&, std::optional<double>&, const std::
 
 Flag Flags::add_switch(const std::string& names, bool& target, const std::string& help) {
   switches_.insert(names.substr(names.find('-')));  // without the ! of one that sets false
-  return Flag(app_->add_flag(names, target, wrapped(help)));
+  return added_switch(app_->add_flag(names, target, wrapped(help)));
 }
 
 Flag Flags::add_switch(const std::string& names, std::string& target, const std::string& help) {
-  return Flag(app_->add_flag(names, target, wrapped(help)));
+  return added_switch(app_->add_flag(names, target, wrapped(help)));
 }
 
 Flag Flags::add_switch(const std::string& names, int64_t& target, const std::string& help) {
   CLI::Option* const option = app_->add_flag(names, target, wrapped(help));
   option->check(wrong_number<int64_t>, "");
-  // CLI11 would add the values of all occurrences.
+  return added_switch(option);
+}
+
+Flag Flags::added_switch(CLI::Option* option) {
+  // CLI11 gives flags whose value may be left out a rule of their own: it adds up numbers, and takes the last of others.
   option->multi_option_policy(app_->option_defaults()->get_multi_option_policy());
   return Flag(option);
 }

@@ -96,6 +96,8 @@ class Flags {
   std::string program() const;
 
  private:
+  // Gives a flag whose value may be left out the rule for those that are given twice.
+  Flag added_switch(CLI::Option* option);
   // Replaces --config=FILE among the arguments by what the file gives.
   void expand_config_file();
   void parse_arguments();
