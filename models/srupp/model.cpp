@@ -45,9 +45,10 @@ std::unique_ptr<LanguageModel> make_srupp(const SruppConfig& config, uint64_t se
                config.alpha, config.highway_bias);
   TANDEM_CHECK(config.initial_rows == "width" || config.initial_rows == "vocabulary",
                "srupp: initial_rows is \"{}\"; use width or vocabulary", config.initial_rows);
-  TANDEM_CHECK(config.conv_width >= 0 && config.short_conv_width >= 0,
-               "srupp: filters of width {} in layers that attend, {} in others; give 0 for none",
-               config.conv_width, config.short_conv_width);
+  TANDEM_CHECK(config.conv_width >= 0, "srupp: filters of width {}; give 0 for none", config.conv_width);
+  TANDEM_CHECK(config.short_conv_width == 0 || config.short_conv_width >= 2,
+               "srupp: short_conv_width {}; a filter needs at least 2 steps, and 0 leaves it out",
+               config.short_conv_width);
   TANDEM_CHECK(config.dropout >= 0 && config.dropout < 1 && config.attention_dropout >= 0 &&
                    config.attention_dropout < 1,
                "srupp: dropout {} and attention dropout {} must be in [0, 1)", config.dropout,

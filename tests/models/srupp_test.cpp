@@ -201,6 +201,16 @@ TEST_CASE("srupp: the authors' weights show which layers attend, and tensors tha
   CHECK(contains(error_of([&theirs] { load_authors_srupp(theirs); }), "there is no tensor"));
 }
 
+TEST_CASE("srupp: a short convolution has at least two steps, or is left out") {
+  SruppConfig config = small_srupp(DType::f32);
+  for (const int64_t width : {-1, 1}) {
+    config.short_conv_width = width;
+    CHECK(error_of([&config] { make_srupp(config, 3); }) ==
+          "srupp: short_conv_width " + std::to_string(width) +
+              "; a filter needs at least 2 steps, and 0 leaves it out");
+  }
+}
+
 TEST_CASE(
     "srupp: filters, which the authors' code does not have, are refused where their weights are written") {
   const auto refusal = [](int64_t every, int64_t conv, int64_t short_conv) {
