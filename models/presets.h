@@ -10,12 +10,11 @@ namespace tandem {
 
 // How a model is trained. One optimizer step reads `accumulate` segments of batch_size x unroll tokens.
 struct Recipe {
-  int64_t batch_size = 0;  // rows, of all devices together
-  int64_t unroll = 0;      // time steps of a segment
-  int64_t accumulate = 1;  // segments whose gradients are averaged into one update
-  int64_t shards = 1;      // groups of rows, computed apart and added in a fixed order, that ranks share
-  int64_t reset_every =
-      0;  // updates after which a column's recurrent state starts from 0, column by column; 0: never
+  int64_t batch_size = 0;    // rows, of all devices together
+  int64_t unroll = 0;        // time steps of a segment
+  int64_t accumulate = 1;    // segments whose gradients are averaged into one update
+  int64_t shards = 1;        // groups of rows, computed apart and added in a fixed order, that ranks share
+  int64_t reset_every = 0;   // updates between resets of a column's recurrent state; 0: never
   int64_t memory = -1;       // rows of the past that attention sees; -1: as many as unroll
   int64_t eval_window = 0;   // time steps of a segment in evaluation
   int64_t eval_memory = -1;  // memory in evaluation; -1: as many rows as eval_window

@@ -11,11 +11,11 @@ bool is_memory(const std::string& name) {
   return name.starts_with("memory.") || name.find(".memory.") != std::string::npos;
 }
 
-// Parts are (B, ...) or, if they have three axes, rows over time (T, B, C).
+// A part is (B, D) or (rows, B, D), as LayerState says.
 void clear_column(const Tensor& part, int64_t column) {
-  if (part.rank() != 3) return fill(part.view_rows(column, column + 1), 0);
-  for (int64_t t = 0; t < part.size(0); ++t)
-    fill(part.view_rows(t, t + 1).view_as(part.shape().tail()).view_rows(column, column + 1), 0);
+  const int64_t batch = part.size(-2), width = part.size(-1);
+  const Tensor rows = part.view_as({part.numel() / width, width});
+  for (int64_t row = column; row < rows.size(0); row += batch) fill(rows.view_rows(row, row + 1), 0);
 }
 
 }  // namespace

@@ -25,16 +25,13 @@ Tensor random_ids(Random& random) {
   return ids;
 }
 
-// Returns the values of one column of a part: all of it, the rows of which are the columns or hold them.
+// Returns the values of one column of a part, which is (B, D) or (rows, B, D).
 std::vector<double> column_of(const Tensor& part, int64_t column) {
-  const int64_t batch = part.rank() == 3 ? part.size(1) : part.size(0),
-                rows = part.rank() == 3 ? part.size(0) : 1;
-  const int64_t width = part.numel() / (batch * rows);
   const std::vector<double> all = part.to(DType::f64).to_vector<double>();
+  const int64_t width = part.size(-1);
   std::vector<double> values;
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t i = 0; i < width; ++i)
-      values.push_back(all[static_cast<size_t>((row * batch + column) * width + i)]);
+  for (int64_t row = column; row < part.numel() / width; row += part.size(-2))
+    values.insert(values.end(), all.begin() + row * width, all.begin() + (row + 1) * width);
   return values;
 }
 
