@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <iostream>
+#include <limits>
 #include <regex>
 #include <sstream>
 
@@ -95,7 +96,7 @@ void parse(const std::vector<std::string>& arguments) {
 
 const Vocabulary& vocabulary() {
   static const Vocabulary vocabulary = [] {
-    const std::ostringstream help;
+    std::ostringstream help;
     std::streambuf* const terminal = std::cout.rdbuf(help.rdbuf());
     parse({"train", "--help"});
     std::cout.rdbuf(terminal);

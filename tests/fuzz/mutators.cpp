@@ -5,7 +5,6 @@
 #include <cstring>
 #include <iterator>
 #include <sstream>
-#include <string_view>
 
 #include "mutation.h"
 
@@ -90,46 +89,31 @@ void mutate_header(Parts& parts, Random& random) {
   if (below(random, 8) != 0) parts.header.resize((parts.header.size() + 7) / 8 * 8, ' ');
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
 // Returns a flag in one of the forms that command lines know: alone, or with a value after = or as the next argument.
 std::string random_flag(const std::vector<std::string>& flags, const std::vector<std::string>& values,
                         Random& random) {
-  static constexpr std::string_view kNumbers[] = {"0",
-                                                  "1",
-                                                  "-1",
-                                                  "2",
-                                                  "7",
-                                                  "64",
-                                                  "010",
-                                                  "0x10",
-                                                  "1.5",
-                                                  "-0.0",
-                                                  "1e-3",
-                                                  "1e300",
-                                                  "1e999",
-                                                  "nan",
-                                                  "inf",
-                                                  "-inf",
-                                                  "+1",
-                                                  "1_0",
-                                                  "90s",
-                                                  "10m",
-                                                  "8h",
-                                                  "",
-                                                  " 1",
-                                                  "d=256",
-                                                  "x=",
-                                                  "2147483648",
-                                                  "9223372036854775807",
-                                                  "9223372036854775808",
-                                                  "-9223372036854775809",
-                                                  "18446744073709551615",
-                                                  "18446744073709551616"};
+  static const std::vector<std::string> numbers = words_of(
+      "0 1 -1 2 7 64 010 0x10 1.5 -0.0 1e-3 1e300 1e999 nan inf -inf +1 1_0 90s 10m 8h d=256 x= 2147483648 "
+      "9223372036854775807 9223372036854775808 -9223372036854775809 18446744073709551615 18446744073709551616");
   const std::string flag = flags[below(random, flags.size())];
-  const size_t form = below(random, 6);
-  if (form == 0) return flag;
-  const size_t value = below(random, std::size(kNumbers) + values.size());
-  return flag + (form == 1 ? "\n" : "=") +
-         (value < values.size() ? values[value] : std::string(kNumbers[value - values.size()]));
+  switch (below(random, 8)) {
+    case 0:
+      return flag;
+    case 1:
+      return flag + "=";
+    case 2:
+      return flag + "\n" + numbers[below(random, numbers.size())];
+    case 3:
+    case 4:
+      return flag + "=" + values[below(random, values.size())];
+    default:
+      return flag + "=" + numbers[below(random, numbers.size())];
+  }
 }
 
 }  // namespace
