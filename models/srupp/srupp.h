@@ -22,7 +22,8 @@
 //
 // The residual of attention is Q, that of the layer the highway x_t; there are no others. A layer without
 // attention ("projected") has no memory and Y = LayerNorm(W_q X) or, with a short convolution (ours, as in
-// Griffin), Y = LayerNorm(filter(W_q X)). Evaluation with same_length shows each query the last M + 1 keys only. A tap hears alpha (1) of each layer that attends.
+// Griffin), Y = LayerNorm(filter(W_q X)). Evaluation with same_length shows each query the last M + 1 keys only. A
+// tap hears alpha (1) of each layer that attends.
 //
 // Parameters by name, and their initial values. Xavier: uniform with variance 2 / (rows + columns).
 //
